@@ -1,0 +1,24 @@
+//! What the gateway speaks of: users, identities, sessions, events. No I/O, no SQL, no HTTP.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`clock`] | time and randomness, passed in so that tests can set them |
+//! | [`id`] | opaque random identifiers |
+//! | [`user`] | a user, their identities and username |
+//! | [`session`] | who is signed in |
+//! | [`event`] | sign-ins and sign-outs, and what hooks said of them |
+//! | [`claims`] | what an upstream provider said of a person |
+
+pub mod claims;
+pub mod clock;
+pub mod event;
+pub mod id;
+pub mod session;
+pub mod user;
+
+pub use claims::UpstreamUser;
+pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
+pub use event::{Event, EventKind, Verdict};
+pub use id::{EventId, SessionId, UserId};
+pub use session::Session;
+pub use user::{Email, Identity, User, UserStatus, Username, UsernameError};

@@ -1,0 +1,188 @@
+//! A user: who they are, how they can sign in, what they are called.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::UserId;
+
+/// A user as the database has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The gateway's own id. Never changes, never used again.
+    pub id: UserId,
+    /// What the user chose to be called, once.
+    pub username: Option<Username>,
+    /// The display name the upstream provider gave; may be empty.
+    pub name: String,
+    /// The verified address, if there is one.
+    pub email: Option<Email>,
+    /// Where the user's picture is.
+    pub avatar_url: Option<String>,
+    /// Every identity that signs in as this user, the oldest first. Never empty.
+    pub identities: Vec<Identity>,
+    /// When the user first signed in.
+    pub joined: Timestamp,
+    /// Whether the user may sign in.
+    pub status: UserStatus,
+    /// What hooks have set.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Whether a user may sign in and be answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserStatus {
+    /// Committed, but the new-user hooks have not all accepted: no session, no token.
+    Pending,
+    /// May sign in.
+    Active,
+    /// Was shut out by an operator: no session, no token.
+    Disabled,
+}
+
+impl UserStatus {
+    /// The name of it: `pending`, `active` or `disabled`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// An email address that an upstream provider has verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Email {
+    /// The address, byte for byte as the provider gave it.
+    pub address: String,
+    /// Whether it came from a provider that the operator trusts to say who owns an address. Only
+    /// between trusted providers does the same address mean the same user.
+    pub trusted: bool,
+}
+
+/// Who an upstream provider knows the user as. (issuer, subject) is unique.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// The provider's name in the configuration.
+    pub provider: String,
+    /// The provider's issuer identifier, an absolute URL.
+    pub issuer: String,
+    /// The provider's own, stable id of the user.
+    pub subject: String,
+}
+
+/// What a user chose to be called: 3 to 32 of ASCII letters, digits, `-` and `_`, not reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Username(String);
+
+/// Names that somebody could take for the gateway or its operators.
+const RESERVED: &[&str] = &[
+    "abuse", "account", "admin", "administrator", "anonymous", "api", "auth", "billing", "config",
+    "gateway", "guest", "help", "hostmaster", "info", "login", "logout", "me", "moderator", "nobody",
+    "noreply", "no-reply", "null", "oauth", "official", "operator", "owner", "postmaster", "public",
+    "root", "security", "self", "service", "settings", "signin", "signout", "signup", "staff",
+    "superuser", "support", "sysadmin", "system", "undefined", "user", "username", "users", "webmaster",
+    "well-known", "www",
+];
+
+/// Why a text is no username. Each message is fit to be shown to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsernameError {
+    /// Shorter than 3 or longer than 32 characters.
+    #[error("A username has 3 to 32 characters")]
+    Length,
+    /// Holds something else than ASCII letters, digits, `-` and `_`.
+    #[error("A username has letters a to z, digits, - and _ only")]
+    Character,
+    /// Could be taken for the gateway or its operators.
+    #[error("This username is reserved")]
+    Reserved,
+}
+
+impl Username {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// Says which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, UsernameError> {
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(UsernameError::Character);
+        }
+        if !(3..=32).contains(&text.len()) {
+            return Err(UsernameError::Length);
+        }
+        if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
+            return Err(UsernameError::Reserved);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As the user wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What uniqueness is decided by: the same in lower case.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+impl TryFrom<String> for Username {
+    type Error = UsernameError;
+
+    fn try_from(text: String) -> Result<Self, UsernameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Username> for String {
+    fn from(username: Username) -> Self {
+        username.0
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Username, UsernameError};
+
+    #[test]
+    fn keeps_ordinary_names() {
+        for name in ["neo", "Alice_L", "a-1", "x".repeat(32).as_str()] {
+            assert_eq!(Username::parse(name).map(|u| u.to_string()), Ok(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn refuses_what_could_deceive() {
+        use UsernameError::{Character, Length, Reserved};
+        for (text, error) in [
+            ("", Length),
+            ("ab", Length),
+            ("x".repeat(33).as_str(), Length),
+            ("Admin", Reserved),
+            ("аlice", Character),     // Cyrillic а
+            ("ali\u{200b}ce", Character), // zero width space
+            ("\u{202e}ecila", Character), // right-to-left override
+            ("al ice", Character),
+            ("alice\0", Character),
+            ("ALİCE", Character),
+        ] {
+            assert_eq!(Username::parse(text), Err(error), "{text:?}");
+        }
+    }
+}
