@@ -1,0 +1,192 @@
+//! Every way the database can fail its callers, and how SQLite's codes become one of them.
+
+use std::io;
+use std::path::PathBuf;
+
+use gateway_model::UserId;
+use gateway_model::clock::RandomError;
+use rusqlite::ErrorCode;
+
+/// The database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is another program's database (its `application_id` is not ours), or no SQLite database at
+    /// all. Not a byte of it was changed.
+    #[error(
+        "{} is not a database of this gateway and was left untouched: name another file in DATABASE_URL",
+        path.display()
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer gateway has migrated it. What it holds was left as it is.
+    #[error("{} was written by a newer gateway (schema {found}, this one knows {known}): run that one", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// How many migrations it has seen.
+        found: i64,
+        /// How many this gateway has.
+        known: i64,
+    },
+    /// It is damaged.
+    #[error("{} is damaged ({detail}): restore it from a backup", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// It cannot be created, read or written where it is.
+    #[error("{} cannot be written: {hint}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way and what to do.
+        hint: String,
+    },
+    /// Another process holds it locked.
+    #[error("{} is locked by another process: end that process, or try again", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk is full.
+    #[error("{}: the disk is full", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No place for a temporary database.
+    #[error("no temporary database can be made: {0}")]
+    Temporary(#[source] io::Error),
+    /// The operating system gave no thread for the writer.
+    #[error("no thread for the database's writer: {0}")]
+    Thread(#[source] io::Error),
+    /// SQLite fails in a way that has no better name.
+    #[error("{}: {detail}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
+}
+
+/// A read or a write failed. Nothing was half done: a write that answers this has left no trace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another process held the database locked for longer than we wait. Trying again may help.
+    #[error("the database is locked by another process")]
+    Busy,
+    /// The disk is full. Works again as soon as there is room.
+    #[error("the database's disk is full")]
+    Full,
+    /// The file has become read-only.
+    #[error("the database is read-only")]
+    ReadOnly,
+    /// Reading, writing or syncing the file failed.
+    #[error("the database's file fails: {0}")]
+    Io(String),
+    /// The file is damaged, or holds what this gateway never wrote.
+    #[error("the database is damaged: {0}")]
+    Corrupt(String),
+    /// The store was closed.
+    #[error("the database is closed")]
+    Closed,
+    /// There was no randomness for an id.
+    #[error("no randomness for an id: {0}")]
+    Random(String),
+    /// SQLite fails in a way that has no better name.
+    #[error("the database fails: {0}")]
+    Sqlite(String),
+}
+
+impl StoreError {
+    /// Whether the connection it came from is better opened anew: what it knows of the file may be
+    /// wrong.
+    pub(crate) const fn taints_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Io(_) | Self::Corrupt(_) | Self::ReadOnly | Self::Sqlite(_)
+        )
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as E;
+        let detail = error.to_string();
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed,
+            ) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::NoLargeFileSupport) => {
+                Self::Io(detail)
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(detail),
+            Some(_) => Self::Sqlite(detail),
+            None => match error {
+                E::FromSqlConversionFailure(..)
+                | E::IntegralValueOutOfRange(..)
+                | E::InvalidColumnType(..)
+                | E::Utf8Error(..) => Self::Corrupt(detail),
+                _ => Self::Sqlite(detail),
+            },
+        }
+    }
+}
+
+impl From<RandomError> for StoreError {
+    fn from(error: RandomError) -> Self {
+        Self::Random(error.0)
+    }
+}
+
+/// Why a sign-in cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    /// The user was disabled by an operator.
+    #[error("the user is disabled")]
+    Disabled(UserId),
+    /// Under [`crate::UserIds::EmailMd5`]: the id that the email gives is another user's, and the
+    /// identity may not be linked to them.
+    #[error("the address belongs to another user")]
+    EmailInUse,
+    /// Under [`crate::UserIds::EmailMd5`]: without a verified email there is no id.
+    #[error("the installation needs a verified email")]
+    EmailRequired,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for SignInError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What a write may answer instead of its result: the database's failures, and refusals of its own.
+pub(crate) trait WriteError: From<StoreError> + Send + 'static {
+    /// The database's failure, where it is one.
+    fn failure(&self) -> Option<&StoreError>;
+}
+
+impl WriteError for StoreError {
+    fn failure(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl WriteError for SignInError {
+    fn failure(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Disabled(_) | Self::EmailInUse | Self::EmailRequired => None,
+        }
+    }
+}

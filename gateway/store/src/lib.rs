@@ -1,0 +1,209 @@
+//! Users, sessions and events in SQLite. The only crate that knows SQL: it takes and gives model types.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`url`] | `DATABASE_URL` |
+//! | [`error`] | every way the database can fail its callers |
+//! | `open` | is the file ours, may we write it, is its schema the one we know |
+//! | `writer` | one thread, one connection, group commit |
+//! | `reader` | read-only connections, used in place |
+//! | `rows` | rows to model types and back |
+//! | `sign_in` | how a sign-in begins: whose it is, by which rules an address finds a user |
+//! | `settle` | how a sign-in ends: verdicts, activation, session |
+//! | `events` | what hooks have still to be told |
+//! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
+//! | `prune` | what is no longer needed |
+//!
+//! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
+//! thread runs it in a transaction with whatever else is queued, commits, answers. When the answer is
+//! there the write is on the disk. A read: [`Store`] → a connection from `reader` → one statement, which
+//! sees the latest commit of every process. Nothing is cached between calls.
+//!
+//! Other processes (the command line while the gateway serves) open the same file in the same way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::{Clock, Random, Timestamp};
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+use tempfile::TempDir;
+
+use crate::error::WriteError;
+use crate::reader::Readers;
+use crate::writer::Writer;
+
+pub mod error;
+mod events;
+mod open;
+mod prune;
+mod reader;
+mod rows;
+mod sessions;
+mod settle;
+mod sign_in;
+mod states;
+pub mod url;
+mod users;
+mod writer;
+
+pub use error::{OpenError, SignInError, StoreError};
+pub use settle::Settled;
+pub use sign_in::PendingSignIn;
+pub use url::{DatabaseUrl, DatabaseUrlError};
+pub use users::SetUsername;
+
+/// How the ids of new users are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserIds {
+    /// 128 random bits.
+    #[default]
+    Random,
+    /// The hex MD5 of the email's exact bytes, for permission data that is keyed that way. Whoever
+    /// first brings a verified address gets the id that stands for it, so every configured provider,
+    /// whether or not it is trusted for email, can give out the permissions of any address.
+    EmailMd5,
+}
+
+/// What a store needs beside its database.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub random: Arc<dyn Random>,
+    /// How the ids of new users are made.
+    pub user_ids: UserIds,
+    /// How long settled events are kept.
+    pub event_retention: Duration,
+}
+
+/// The users, sessions and events. Cheap to clone: all clones are one store.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: StoreOptions,
+    readers: Arc<Readers>,
+    writer: Writer,
+    /// Where a temporary database lives; removed when the store is closed or dropped.
+    temporary: Mutex<Option<TempDir>>,
+}
+
+impl Store {
+    /// Opens the database: creates it, readable by its owner alone, where there is none, and brings
+    /// its schema up to date. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A file that is not ours has not been touched.
+    pub async fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Self, OpenError> {
+        Self::open_with_patience(url, options, open::WRITER_PATIENCE).await
+    }
+
+    async fn open_with_patience(
+        url: &DatabaseUrl,
+        options: StoreOptions,
+        patience: Duration,
+    ) -> Result<Self, OpenError> {
+        let url = url.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let (path, temporary) = match url {
+                DatabaseUrl::File(path) => (path, None),
+                DatabaseUrl::Temporary => {
+                    let directory = tempfile::Builder::new()
+                        .prefix("auth-gateway-")
+                        .tempdir()
+                        .map_err(OpenError::Temporary)?;
+                    (directory.path().join("gateway.db"), Some(directory))
+                }
+            };
+            let (connection, path) = open::open(Path::new(&path), patience)?;
+            let writer = Writer::start(connection, path.clone(), patience)?;
+            Ok((writer, path, temporary))
+        });
+        // The task only fails when it panics or the runtime goes down.
+        let (writer, path, temporary) = opened
+            .await
+            .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
+        Ok(Self(Arc::new(Inner {
+            options,
+            readers: Arc::new(Readers::new(path)),
+            writer,
+            temporary: Mutex::new(temporary),
+        })))
+    }
+
+    /// Finishes every write that was begun, copies the log back into the database, closes. Whoever uses
+    /// the store afterwards is told [`StoreError::Closed`]; closing twice is fine.
+    ///
+    /// # Errors
+    /// When the log cannot be copied back now. Nothing is lost: the next to open does it.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.0.readers.close();
+        let closed = self.0.writer.close().await;
+        *self.0.temporary.lock() = None;
+        closed
+    }
+
+    /// Whether reads and writes work now, by doing one of each, sync to disk included. For `/ready`.
+    ///
+    /// # Errors
+    /// What does not work.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|connection| rows::optional::<i64>(connection, "SELECT at FROM probe WHERE id = 1", []))?;
+        let now = rows::seconds(self.now());
+        self.write(move |connection| {
+            let sql = "INSERT INTO probe (id, at) VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = excluded.at";
+            rows::run(connection, sql, params![now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.options.clock.now()
+    }
+
+    fn random(&self) -> &dyn Random {
+        self.0.options.random.as_ref()
+    }
+
+    fn user_ids(&self) -> UserIds {
+        self.0.options.user_ids
+    }
+
+    fn event_retention(&self) -> Duration {
+        self.0.options.event_retention
+    }
+
+    /// A read that takes microseconds, in place.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.0.readers.read(work)
+    }
+
+    /// A read that may go through a whole table, off the threads that serve.
+    async fn read_much<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = Arc::clone(&self.0.readers);
+        let read = tokio::task::spawn_blocking(move || readers.read(work));
+        // The task only fails when it panics or the runtime goes down.
+        read.await
+            .unwrap_or_else(|error| Err(StoreError::Sqlite(error.to_string())))
+    }
+
+    /// A write; durable when it returns.
+    async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError,
+    {
+        self.0.writer.write(work).await
+    }
+}

@@ -1,0 +1,292 @@
+//! Opening the file: is it ours, may we write it, is its schema the one we know.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+
+use crate::error::OpenError;
+
+/// "AuGW": what SQLite keeps at byte 68 of a database of ours.
+pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
+
+/// The schema's history, oldest first. Landed files are never edited, removed or reordered.
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!(
+    "../../../migrations/0001_users_sessions_events.sql"
+))];
+
+/// How long the writer waits for another process (the command line, a backup) to commit.
+pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(5);
+/// Readers wait for nobody in WAL mode, but for a moment while another process recovers or closes.
+const READER_PATIENCE: Duration = Duration::from_millis(250);
+/// How long we wait for another process that is opening a database in the same directory.
+const OPENING_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Opens the file for writing; creates it, for its owner alone, where there is none; brings its schema
+/// up to date. Gives the connection and the absolute path that other connections open.
+///
+/// # Errors
+/// See [`OpenError`]. A file that is not ours has not been touched: neither its bytes nor its
+/// directory.
+pub(crate) fn open(path: &Path, patience: Duration) -> Result<(Connection, PathBuf), OpenError> {
+    let path = std::path::absolute(path).map_err(|error| unwritable(path, &error))?;
+    let _only_us = lock_directory(&path)?;
+    match fs::metadata(&path) {
+        Ok(file) if !file.is_file() => {
+            return Err(OpenError::Unwritable {
+                path,
+                hint: "it is not a regular file".into(),
+            });
+        }
+        Ok(file) if file.len() > 0 => inspect(&path)?,
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
+        Err(error) => return Err(unwritable(&path, &error)),
+    }
+
+    let mut connection = connect(&path, patience).map_err(|error| failed(&path, &error))?;
+    if connection
+        .is_readonly("main")
+        .map_err(|error| failed(&path, &error))?
+    {
+        let hint = "the file is read-only for this user: change its owner or its mode".into();
+        return Err(OpenError::Unwritable { path, hint });
+    }
+    let migrations = Migrations::from_slice(MIGRATIONS);
+    let found = claim(&mut connection, &path)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(OpenError::TooNew { path, found, known });
+    }
+    configure(&connection, &path)?;
+    migrations
+        .to_latest(&mut connection)
+        .map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => failed(&path, &err),
+            error => OpenError::Sqlite {
+                path: path.clone(),
+                detail: error.to_string(),
+            },
+        })?;
+    Ok((connection, path))
+}
+
+/// Opens the file, which [`open`] has found in order before, for writing once more.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn reopen(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    let connection = connect(path, patience)?;
+    connection.execute_batch(DURABLE)?;
+    Ok(connection)
+}
+
+/// Opens the file, which [`open`] has found in order before, for reading.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(READER_PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// What holds for every connection that writes. `FULL` syncs the log at every commit: what was
+/// acknowledged survives a power cut (`NORMAL` would lose the latest commits). `fullfsync` makes that
+/// true on macOS as well. The log is copied back every 4,000 pages (16 MiB) and then cut to size.
+const DURABLE: &str = "
+    PRAGMA synchronous = FULL;
+    PRAGMA fullfsync = ON;
+    PRAGMA checkpoint_fullfsync = ON;
+    PRAGMA foreign_keys = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA journal_size_limit = 67108864;
+";
+
+fn connect(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    // No CREATE: a file that has gone is not quietly replaced by an empty one.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(patience)?;
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn configure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
+        .map_err(|error| failed(path, &error))?;
+    if mode != "wal" {
+        let hint = "its file system cannot do shared memory, which WAL mode needs: use a local disk".into();
+        return Err(OpenError::Unwritable {
+            path: path.to_owned(),
+            hint,
+        });
+    }
+    connection
+        .execute_batch(DURABLE)
+        .map_err(|error| failed(path, &error))
+}
+
+/// Looks into a file that may be anybody's. `immutable` keeps SQLite from locking it, from rolling
+/// back its journal and from making files beside it; going through SQLite at all, and not reading the
+/// header ourselves, matters because closing a file drops every lock this process has on it.
+///
+/// The log is not looked at, so a file of ours may seem to be shorter than its header says: its log is
+/// just being copied back, or was when its process was killed. `writable_schema` is what makes SQLite
+/// read the header all the same.
+fn inspect(path: &Path) -> Result<(), OpenError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let id = || -> rusqlite::Result<i32> {
+        let connection = Connection::open_with_flags(immutable_uri(path), flags)?;
+        connection.pragma_update(None, "writable_schema", true)?;
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))
+    };
+    match id() {
+        Ok(APPLICATION_ID) => Ok(()),
+        Ok(_) => Err(OpenError::NotOurs {
+            path: path.to_owned(),
+        }),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Err(OpenError::NotOurs {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            uri.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    uri.push_str("?mode=ro&immutable=1");
+    uri
+}
+
+/// Makes an empty file ours, where the operator has put one; sees to it that any other is. Gives how
+/// many migrations the database has seen.
+fn claim(connection: &mut Connection, path: &Path) -> Result<i64, OpenError> {
+    let mut claimed = || -> rusqlite::Result<(i32, i64)> {
+        let transaction = connection.transaction()?;
+        let mut id: i32 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let things: i64 =
+            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if id == 0 && version == 0 && things == 0 {
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            id = APPLICATION_ID;
+        }
+        transaction.commit()?;
+        Ok((id, version))
+    };
+    match claimed() {
+        Ok((APPLICATION_ID, version)) => Ok(version),
+        Ok(_) => Err(OpenError::NotOurs {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// A database appears under its name when it is ours, on the disk, and readable by its owner alone
+/// (SQLite gives its log and index the same mode): a power cut leaves all of it or nothing.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let draft = tempfile::Builder::new()
+        .prefix(".new-")
+        .suffix(".db")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(parent)
+        .map_err(|error| unwritable(path, &error))?;
+    let claimed = || -> rusqlite::Result<()> {
+        let connection = Connection::open(draft.path())?;
+        // No journal to be left behind: it is the name that is atomic.
+        connection.pragma_update_and_check(None, "journal_mode", "off", |_| Ok(()))?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)
+    };
+    claimed().map_err(|error| failed(path, &error))?;
+    let named = || -> io::Result<()> {
+        draft.as_file().sync_all()?;
+        draft.persist_noclobber(path)?;
+        File::open(parent)?.sync_all()
+    };
+    named().map_err(|error| unwritable(path, &error))
+}
+
+/// Two that open at once must not both create, or both migrate. The directory is what is locked, so
+/// that no further file is needed; the lock ends with the value. A file system that cannot lock
+/// directories goes without: SQLite's own locks still hold.
+fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let directory = File::open(parent).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::Unwritable {
+            path: path.to_owned(),
+            hint: format!("the directory {} does not exist: create it", parent.display()),
+        },
+        _ => unwritable(path, &error),
+    })?;
+    let begun = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(Some(directory)),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < OPENING_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Busy {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> OpenError {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "this user may not write there: change the owner or the mode of the file and its directory".into()
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only".into(),
+        io::ErrorKind::NotADirectory => "part of its path is not a directory".into(),
+        _ => error.to_string(),
+    };
+    OpenError::Unwritable {
+        path: path.to_owned(),
+        hint,
+    }
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    let detail = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Busy { path },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Corrupt { path, detail },
+        Some(ErrorCode::DiskFull) => OpenError::Full { path },
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            let hint = format!(
+                "{detail}: this user must be able to write the file and to make files in its directory"
+            );
+            OpenError::Unwritable { path, hint }
+        }
+        _ => OpenError::Sqlite { path, detail },
+    }
+}
+
+#[cfg(test)]
+mod tests;

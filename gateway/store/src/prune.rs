@@ -1,0 +1,51 @@
+//! What is no longer needed goes: expired sessions and states, settled events past their retention.
+
+use rusqlite::params;
+
+use crate::Store;
+use crate::error::StoreError;
+use crate::rows;
+
+/// Most rows in one transaction, so that other writes get their turn.
+const AT_ONCE: u32 = 1000;
+
+impl Store {
+    /// Drops expired sessions and states, and settled events past retention, a thousand rows a
+    /// transaction. Called hourly. Pending events stay, however old.
+    ///
+    /// # Errors
+    /// When the database cannot be written; some may be gone already then.
+    pub async fn prune(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        let settled = rows::seconds(now.before(self.event_retention()));
+        let now = rows::seconds(now);
+        self.prune_table(
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ?1 LIMIT ?2)",
+            now,
+        )
+        .await?;
+        self.prune_table(
+            "DELETE FROM used_states WHERE state IN
+                (SELECT state FROM used_states WHERE expires <= ?1 LIMIT ?2)",
+            now,
+        )
+        .await?;
+        self.prune_table(
+            "DELETE FROM events WHERE sequence IN
+                (SELECT sequence FROM events WHERE settled_at <= ?1 LIMIT ?2)",
+            settled,
+        )
+        .await
+    }
+
+    async fn prune_table(&self, sql: &'static str, until: i64) -> Result<(), StoreError> {
+        loop {
+            let gone = self.write(move |connection| {
+                rows::run(connection, sql, params![until, AT_ONCE]).map_err(StoreError::from)
+            });
+            if gone.await? < AT_ONCE as usize {
+                return Ok(());
+            }
+        }
+    }
+}

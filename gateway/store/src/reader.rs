@@ -1,0 +1,75 @@
+//! The reading side: read-only connections that are taken, used in place, and put back.
+//!
+//! A read takes microseconds and waits for nobody: in WAL mode every statement sees the latest commit
+//! of any process, and no writer holds it up. Nothing is kept between reads but prepared statements.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+use crate::open;
+
+/// Most connections that are kept open while nobody uses them. More are opened when more are wanted
+/// at once, and closed afterwards.
+const KEPT: usize = 32;
+
+/// The read-only connections to one database.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    closed: AtomicBool,
+}
+
+impl Readers {
+    /// None is open yet.
+    pub(crate) const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            idle: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs `work` with a connection of its own.
+    ///
+    /// # Errors
+    /// What the database says; the connection is then not used again.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        let idle = self.idle.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open::open_reader(&self.path)?,
+        };
+        let result = work(&connection)?;
+        let mut idle = self.idle.lock();
+        // Asked under the lock, so that `close` leaves none behind.
+        if idle.len() < KEPT && !self.closed.load(Ordering::Acquire) {
+            idle.push(connection);
+        }
+        Ok(result)
+    }
+
+    /// Closes every connection, those in use as soon as they are put back.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.idle.lock().clear();
+    }
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

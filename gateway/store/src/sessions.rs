@@ -1,0 +1,231 @@
+//! Sessions: looked up at every request, listed, ended by their user or by an operator.
+
+use std::time::Duration;
+
+use gateway_model::{Event, EventId, EventKind, Identity, Session, SessionId, Timestamp, User, UserId};
+use rusqlite::{Connection, Row, params};
+use serde_json::Map;
+
+use crate::Store;
+use crate::error::StoreError;
+use crate::events;
+use crate::rows::{self, USER_COLUMNS, select_users};
+
+impl Store {
+    /// The session and its user, where the session has not ended or expired and the user is active.
+    /// The hot path of `check`: one query by two keys, a row for each of the user's identities.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn lookup_session(&self, id: &SessionId) -> Result<Option<(Session, User)>, StoreError> {
+        let now = rows::seconds(self.now());
+        self.read(|connection| lookup(connection, id, now))
+    }
+
+    /// Live sessions, newest first; of one user or of all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list_sessions(&self, user: Option<&UserId>) -> Result<Vec<Session>, StoreError> {
+        let now = rows::seconds(self.now());
+        let user = user.cloned();
+        self.read_much(move |connection| {
+            const COLUMNS: &str = "SELECT s.id, s.user_id, i.provider, s.created, s.expires FROM sessions s
+                JOIN identities i ON i.id = s.identity_id WHERE s.expires > ?1";
+            const ORDER: &str = "ORDER BY s.created DESC, s.id";
+            match user {
+                Some(user) => connection
+                    .prepare_cached(&format!("{COLUMNS} AND s.user_id = ?2 {ORDER}"))?
+                    .query_map(params![now, user.as_str()], session)?
+                    .collect(),
+                None => connection
+                    .prepare_cached(&format!("{COLUMNS} {ORDER}"))?
+                    .query_map([now], session)?
+                    .collect(),
+            }
+        })
+        .await
+    }
+
+    /// Ends a session by its user. The event that tells of it is committed with it, pending, and the
+    /// user is given as they are now. `None` where there was no such session.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the session then goes on.
+    pub async fn log_out(&self, session: &SessionId) -> Result<Option<(Event, User)>, StoreError> {
+        let session = session.clone();
+        let event = EventId::random(self.random())?;
+        let now = self.now();
+        self.write(move |connection| Ok(log_out(connection, &session, event, now)?))
+            .await
+    }
+
+    /// Ends a session by an operator: no event. `false` where there was none.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the session then goes on.
+    pub async fn end_session(&self, session: &SessionId) -> Result<bool, StoreError> {
+        let session = session.clone();
+        self.write(move |connection| {
+            Ok(rows::run(
+                connection,
+                "DELETE FROM sessions WHERE id = ?1",
+                [session.as_str()],
+            )? > 0)
+        })
+        .await
+    }
+
+    /// Ends all sessions of a user by an operator: no events. Gives how many there were.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the sessions then go on.
+    pub async fn end_sessions_of(&self, user: &UserId) -> Result<u64, StoreError> {
+        let user = user.clone();
+        self.write(move |connection| {
+            let ended = rows::run(
+                connection,
+                "DELETE FROM sessions WHERE user_id = ?1",
+                [user.as_str()],
+            )?;
+            Ok(u64::try_from(ended).unwrap_or(u64::MAX))
+        })
+        .await
+    }
+}
+
+/// Opens a session for a user who has just signed in with one of their identities; `None` where the
+/// identity is not theirs.
+pub(crate) fn add(
+    connection: &Connection,
+    id: SessionId,
+    user: &UserId,
+    identity: &Identity,
+    now: Timestamp,
+    lifetime: Duration,
+) -> rusqlite::Result<Option<Session>> {
+    let expires = rows::end_of(now, lifetime);
+    let sql = "INSERT INTO sessions (id, user_id, identity_id, created, expires)
+        SELECT ?1, user_id, id, ?5, ?6 FROM identities WHERE subject = ?3 AND issuer = ?4 AND user_id = ?2";
+    let added = rows::run(
+        connection,
+        sql,
+        params![
+            id.as_str(),
+            user.as_str(),
+            identity.subject,
+            identity.issuer,
+            rows::seconds(now),
+            rows::seconds(expires)
+        ],
+    )?;
+    let provider = identity.provider.clone();
+    Ok((added > 0).then(|| Session {
+        id,
+        user_id: user.clone(),
+        provider,
+        created: now,
+        expires,
+    }))
+}
+
+const LOOKUP: &str = select_users!(
+    "sessions s JOIN users u ON u.id = s.user_id",
+    "WHERE s.id = ?1 AND s.expires > ?2 AND u.status = 'active' ORDER BY i.id",
+    ", i.id = s.identity_id, s.created, s.expires"
+);
+
+fn lookup(connection: &Connection, id: &SessionId, now: i64) -> rusqlite::Result<Option<(Session, User)>> {
+    let mut statement = connection.prepare_cached(LOOKUP)?;
+    let mut found = statement.query(params![id.as_str(), now])?;
+    let Some(row) = found.next()? else { return Ok(None) };
+    let mut user = rows::user(row)?;
+    let mut session = Session {
+        id: id.clone(),
+        user_id: user.id.clone(),
+        provider: String::new(),
+        created: rows::timestamp(row, USER_COLUMNS + 1)?,
+        expires: rows::timestamp(row, USER_COLUMNS + 2)?,
+    };
+    if row.get(USER_COLUMNS)? {
+        session.provider = row.get(9)?;
+    }
+    while let Some(row) = found.next()? {
+        let identity = rows::identity(row)?;
+        if row.get(USER_COLUMNS)? {
+            session.provider.clone_from(&identity.provider);
+        }
+        user.identities.push(identity);
+    }
+    Ok(Some((session, user)))
+}
+
+fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: SessionId::from(row.get_ref(0)?.as_str()?),
+        user_id: UserId::from(row.get_ref(1)?.as_str()?),
+        provider: row.get(2)?,
+        created: rows::timestamp(row, 3)?,
+        expires: rows::timestamp(row, 4)?,
+    })
+}
+
+fn log_out(
+    connection: &Connection,
+    session: &SessionId,
+    event: EventId,
+    now: Timestamp,
+) -> rusqlite::Result<Option<(Event, User)>> {
+    // Read and delete are one: the writer's transaction keeps every other process out.
+    let sql = select_users!(
+        "sessions s JOIN users u ON u.id = s.user_id",
+        "AND i.id = s.identity_id WHERE s.id = ?1 AND s.expires > ?2"
+    );
+    let began = rows::one_user(connection, sql, params![session.as_str(), rows::seconds(now)])?;
+    rows::run(
+        connection,
+        "DELETE FROM sessions WHERE id = ?1",
+        [session.as_str()],
+    )?;
+    let Some(began) = began else { return Ok(None) };
+    let Some(identity) = began.identities.into_iter().next() else {
+        return Ok(None);
+    };
+    let Some(user) = rows::user_by_id(connection, &began.id)? else {
+        return Ok(None);
+    };
+    let event = Event {
+        id: event,
+        kind: EventKind::Logout,
+        user_id: user.id.clone(),
+        at: now,
+        identity,
+        claims: Map::new(),
+    };
+    events::add(connection, &event)?;
+    Ok(Some((event, user)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::LOOKUP;
+    use crate::open;
+
+    /// The price of every `check`: three searches by key, nothing read through, nothing sorted.
+    #[test]
+    fn the_hot_path_searches_by_keys_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (connection, _) = open::open(&directory.path().join("test.db"), Duration::ZERO).unwrap();
+        let mut statement = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {LOOKUP}"))
+            .unwrap();
+        let steps = statement
+            .query_map(["s", "0"], |row| row.get::<_, String>("detail"))
+            .unwrap();
+        let plan: Vec<_> = steps.map(Result::unwrap).collect();
+        assert_eq!(plan.len(), 3, "{plan:?}");
+        assert!(plan.iter().all(|step| step.starts_with("SEARCH ")), "{plan:?}");
+    }
+}

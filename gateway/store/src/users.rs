@@ -1,0 +1,216 @@
+//! Users as operators, handlers and plugins see them: look up, list, name, disable, delete.
+
+use std::collections::BTreeMap;
+
+use gateway_model::{User, UserId, UserStatus, Username};
+use rusqlite::{Connection, params};
+
+use crate::Store;
+use crate::error::StoreError;
+use crate::rows::{self, select_users};
+
+/// How setting a username ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetUsername {
+    /// It is set now.
+    Set,
+    /// The user has one already.
+    AlreadySet,
+    /// Another user has it, in whatever case.
+    Taken,
+    /// There is no such user.
+    UnknownUser,
+}
+
+impl Store {
+    /// The user with this id, whatever their status.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        self.read(|connection| rows::user_by_id(connection, id))
+    }
+
+    /// By username, without regard to case. Only users who are active.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn find_user_by_username(&self, username: &str) -> Result<Option<User>, StoreError> {
+        let folded = username.to_ascii_lowercase();
+        self.read(|connection| {
+            let sql = select_users!(
+                "users u",
+                "WHERE u.username_folded = ?1 AND u.status = 'active' ORDER BY i.id"
+            );
+            rows::one_user(connection, sql, [folded])
+        })
+    }
+
+    /// By whatever an operator types: id, username (without regard to case), email (byte for byte), or
+    /// `provider:subject`. All that match, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn find_users(&self, text: &str) -> Result<Vec<User>, StoreError> {
+        let text = text.to_owned();
+        self.read_much(move |connection| {
+            let (provider, subject) = text.split_once(':').unzip();
+            let sql = select_users!(
+                "users u",
+                "WHERE u.id IN (
+                    SELECT id FROM users WHERE id = ?1
+                    UNION SELECT id FROM users WHERE username_folded = ?2
+                    UNION SELECT id FROM users WHERE email = ?1
+                    UNION SELECT user_id FROM identities WHERE subject = ?4 AND provider = ?3
+                ) ORDER BY u.id, i.id"
+            );
+            rows::users(
+                connection,
+                sql,
+                params![text, text.to_ascii_lowercase(), provider, subject],
+            )
+        })
+        .await
+    }
+
+    /// Users in the order of their ids, those after `after`, `limit` at most. Whoever asks for the
+    /// next page with the last id of this one sees every user who was there all the time.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list_users(&self, after: Option<&UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        // Every id sorts after the empty text.
+        let after = after.map_or_else(String::new, |id| id.as_str().to_owned());
+        self.read_much(move |connection| {
+            let sql = select_users!(
+                "(SELECT * FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) u",
+                "ORDER BY u.id, i.id"
+            );
+            rows::users(connection, sql, params![after, limit])
+        })
+        .await
+    }
+
+    /// Sets a username, once and for all. Of several who want the same name at once, one gets it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn set_username(&self, user: &UserId, username: &Username) -> Result<SetUsername, StoreError> {
+        let (user, username) = (user.clone(), username.clone());
+        self.write(move |connection| set_username(connection, &user, &username).map_err(StoreError::from))
+            .await
+    }
+
+    /// Disables or enables a user; gives the user as they are then, `None` where there is none.
+    ///
+    /// [`UserStatus::Disabled`] ends all their sessions in the same transaction, without logout
+    /// events. Anything else means "no longer disabled": a user whom the new-user hooks have not
+    /// accepted yet is pending again and not active, for an operator does not stand in for a hook.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn set_status(&self, user: &UserId, status: UserStatus) -> Result<Option<User>, StoreError> {
+        let user = user.clone();
+        self.write(move |connection| {
+            if status == UserStatus::Disabled {
+                rows::run(
+                    connection,
+                    "UPDATE users SET status = 'disabled' WHERE id = ?1",
+                    [user.as_str()],
+                )?;
+                rows::run(
+                    connection,
+                    "DELETE FROM sessions WHERE user_id = ?1",
+                    [user.as_str()],
+                )?;
+            } else {
+                let sql = "UPDATE users SET status = CASE WHEN EXISTS (
+                        SELECT 1 FROM events WHERE user_id = ?1 AND kind = 'new-user' AND verdict IS NULL
+                    ) THEN 'pending' ELSE 'active' END WHERE id = ?1 AND status = 'disabled'";
+                rows::run(connection, sql, [user.as_str()])?;
+            }
+            Ok(rows::user_by_id(connection, &user)?)
+        })
+        .await
+    }
+
+    /// Deletes a user with their identities, sessions and events; `false` where there is none. The
+    /// next sign-in with one of those identities is a new user.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn delete_user(&self, user: &UserId) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.write(move |connection| {
+            rows::run(
+                connection,
+                "DELETE FROM events WHERE user_id = ?1",
+                [user.as_str()],
+            )?;
+            Ok(delete(connection, &user)?)
+        })
+        .await
+    }
+}
+
+/// Deletes a user with their identities and sessions; their events stay.
+pub(crate) fn delete(connection: &Connection, user: &UserId) -> rusqlite::Result<bool> {
+    Ok(rows::run(connection, "DELETE FROM users WHERE id = ?1", [user.as_str()])? > 0)
+}
+
+/// Sets what a hook has answered on a user; an empty value removes.
+pub(crate) fn set_attributes(
+    connection: &Connection,
+    user: &UserId,
+    changes: &BTreeMap<String, String>,
+) -> rusqlite::Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let Some(mut user) = rows::user_by_id(connection, user)? else {
+        return Ok(());
+    };
+    for (name, value) in changes {
+        if value.is_empty() {
+            user.attributes.remove(name);
+        } else {
+            user.attributes.insert(name.clone(), value.clone());
+        }
+    }
+    let text = rows::json_text(&user.attributes)?;
+    rows::run(
+        connection,
+        "UPDATE users SET attributes = ?2 WHERE id = ?1",
+        params![user.id.as_str(), text],
+    )?;
+    Ok(())
+}
+
+fn set_username(
+    connection: &Connection,
+    user: &UserId,
+    username: &Username,
+) -> rusqlite::Result<SetUsername> {
+    // The condition makes it once, the unique index makes it one.
+    let sql = "UPDATE users SET username = ?2, username_folded = ?3 WHERE id = ?1 AND username IS NULL";
+    match rows::run(
+        connection,
+        sql,
+        params![user.as_str(), username.as_str(), username.folded()],
+    ) {
+        Ok(0) => {
+            let there: Option<i64> =
+                rows::optional(connection, "SELECT 1 FROM users WHERE id = ?1", [user.as_str()])?;
+            Ok(if there.is_some() {
+                SetUsername::AlreadySet
+            } else {
+                SetUsername::UnknownUser
+            })
+        }
+        Ok(_) => Ok(SetUsername::Set),
+        Err(error) if error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE) => {
+            Ok(SetUsername::Taken)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,239 @@
+//! The writing side: one thread, one connection, and a group commit.
+//!
+//! The thread takes whatever writes are queued into one transaction, each in a savepoint of its own so
+//! that one that fails undoes only itself, commits (one sync for all of them), and only then answers.
+//! A commit that fails fails every write in it: none of them has happened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{OpenError, StoreError, WriteError};
+use crate::open;
+
+/// Most writes that wait for the thread; callers beyond that wait for a place.
+const QUEUE: usize = 1024;
+/// Most writes in one transaction, so that the first of them is not kept waiting for long.
+const BATCH: usize = 256;
+
+/// Where writes are handed in. Cheap to clone; the thread ends when all clones are gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer(mpsc::Sender<Message>);
+
+enum Message {
+    Write(Box<dyn Job>),
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+impl Writer {
+    /// Starts the thread. `path` is where a connection that has gone bad is opened again, `patience`
+    /// how long it waits for other processes.
+    ///
+    /// # Errors
+    /// [`OpenError::Thread`].
+    pub(crate) fn start(
+        connection: Connection,
+        path: PathBuf,
+        patience: Duration,
+    ) -> Result<Self, OpenError> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let thread = Thread {
+            connection: Some(connection),
+            path,
+            patience,
+        };
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || thread.run(queue))
+            .map_err(OpenError::Thread)?;
+        Ok(Self(sender))
+    }
+
+    /// Runs `work` in a transaction; durable when this returns `Ok`. An error of its own undoes what
+    /// it did. Once handed in it runs, whether or not the caller still waits.
+    ///
+    /// # Errors
+    /// What `work` says; or that the database failed, and nothing was done.
+    pub(crate) async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Work {
+            work: Some(work),
+            result: None,
+            reply,
+        });
+        self.0
+            .send(Message::Write(job))
+            .await
+            .map_err(|_| E::from(StoreError::Closed))?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Lets every write that was handed in finish, copies the log back into the database, ends the
+    /// thread. Closing twice is fine.
+    ///
+    /// # Errors
+    /// When the log cannot be copied back now; the next to open the database does it then.
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Message::Close(reply)).await.is_err() {
+            return Ok(());
+        }
+        answer.await.unwrap_or(Ok(()))
+    }
+}
+
+/// A write, its type forgotten.
+trait Job: Send {
+    /// Does it; `false`: it failed and has to be undone.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Why the database, and not the work itself, made it fail.
+    fn failure(&self) -> Option<&StoreError>;
+
+    /// Tells the caller. `failure`: the whole transaction has failed.
+    fn answer(self: Box<Self>, failure: Option<&StoreError>);
+}
+
+struct Work<F, T, E> {
+    work: Option<F>,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Job for Work<F, T, E>
+where
+    F: FnOnce(&Connection) -> Result<T, E> + Send,
+    T: Send,
+    E: WriteError,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.result = self.work.take().map(|work| work(connection));
+        matches!(self.result, Some(Ok(_)))
+    }
+
+    fn failure(&self) -> Option<&StoreError> {
+        self.result.as_ref()?.as_ref().err()?.failure()
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&StoreError>) {
+        let result = match (failure, self.result) {
+            // Also where the work itself has refused: it may have done so for what another write of
+            // this transaction did, which has not happened after all.
+            (Some(failure), _) => Err(failure.clone().into()),
+            (None, Some(result)) => result,
+            (None, None) => Err(StoreError::Closed.into()),
+        };
+        // Nobody waits any more: the write stands all the same.
+        let _ = self.reply.send(result);
+    }
+}
+
+struct Thread {
+    /// `None` after a failure that makes it doubtful; opened anew for the next batch.
+    connection: Option<Connection>,
+    path: PathBuf,
+    patience: Duration,
+}
+
+impl Thread {
+    fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let mut closing = Vec::new();
+        let mut jobs = Vec::new();
+        while let Some(first) = queue.blocking_recv() {
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Write(job) => jobs.push(job),
+                    Message::Close(reply) => {
+                        queue.close();
+                        closing.push(reply);
+                    }
+                }
+                next = if jobs.len() < BATCH {
+                    queue.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            if !jobs.is_empty() {
+                self.commit(std::mem::take(&mut jobs));
+            }
+        }
+        let closed = self.close();
+        for reply in closing {
+            let _ = reply.send(closed.clone());
+        }
+    }
+
+    fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let failure = self.transact(&mut jobs).err();
+        if let Some(failure) = &failure {
+            tracing::error!(error = %failure, writes = jobs.len(), "a commit failed: its writes have not happened");
+            self.recover(failure);
+        }
+        for job in jobs {
+            job.answer(failure.as_ref());
+        }
+    }
+
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            gone => gone.insert(open::reopen(&self.path, self.patience)?),
+        };
+        execute(connection, "BEGIN IMMEDIATE")?;
+        for job in jobs {
+            execute(connection, "SAVEPOINT job")?;
+            if !job.run(connection) {
+                // Some failures (a full disk, say) make SQLite undo the whole transaction: then the
+                // writes before this one are undone as well, and must not be acknowledged.
+                if connection.is_autocommit() {
+                    let failure = job.failure().cloned();
+                    return Err(
+                        failure.unwrap_or_else(|| StoreError::Sqlite("the transaction ended early".into()))
+                    );
+                }
+                execute(connection, "ROLLBACK TO job")?;
+            }
+            execute(connection, "RELEASE job")?;
+        }
+        execute(connection, "COMMIT")
+    }
+
+    fn recover(&mut self, failure: &StoreError) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let undone = connection.is_autocommit() || execute(connection, "ROLLBACK").is_ok();
+        if !undone || failure.taints_connection() {
+            self.connection = None;
+        }
+    }
+
+    fn close(self) -> Result<(), StoreError> {
+        let Some(connection) = self.connection else {
+            return Ok(());
+        };
+        // While another process reads, the log just stays (the statement answers so, in a row).
+        let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let closed = connection.close().map_err(|(_, error)| error);
+        copied.and(closed).map_err(StoreError::from)
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

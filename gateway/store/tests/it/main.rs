@@ -1,0 +1,24 @@
+//! The store as its callers see it.
+//!
+//! | module | what it tries |
+//! |---|---|
+//! | `support` | a store in a directory of its own, with a clock that stands still |
+//! | `who` | whose sign-in it is: identities, addresses, ids; takeover by email |
+//! | `ending` | how sign-ins end: verdicts, races, redelivery |
+//! | `people` | looking up, listing, naming, disabling, deleting |
+//! | `sessions` | sessions, sign-outs, states, pruning |
+//! | `durability` | crashes, several processes, closing |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod durability;
+mod ending;
+mod people;
+mod sessions;
+mod support;
+mod who;

@@ -1,0 +1,186 @@
+//! Sessions, sign-outs, states, pruning.
+
+use std::time::Duration;
+
+use gateway_model::{EventKind, SessionId, Timestamp, UserStatus};
+
+use crate::support::{Fixture, LIFETIME, NOW, RETENTION, accepted, failed, person, rejected};
+
+#[tokio::test]
+async fn a_session_ends_by_itself() {
+    let f = Fixture::new().await;
+    let (user, session) = f.sign_in(&person("google", "1", None)).await;
+    assert_eq!(
+        (session.created, session.expires),
+        (Timestamp(NOW), Timestamp(NOW).after(LIFETIME))
+    );
+    f.clock.advance(LIFETIME - Duration::from_secs(1));
+    assert_eq!(
+        f.store.lookup_session(&session.id).await.unwrap(),
+        Some((session.clone(), user.clone()))
+    );
+    f.clock.advance(Duration::from_secs(1));
+    assert!(f.store.lookup_session(&session.id).await.unwrap().is_none());
+    assert!(f.store.list_sessions(None).await.unwrap().is_empty());
+    assert!(f.store.log_out(&session.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_session_knows_the_identity_that_it_began_with() {
+    let f = Fixture::new().await;
+    let (_, google) = f.sign_in(&person("google", "1", Some("a@example.org"))).await;
+    let (user, github) = f.sign_in(&person("github", "2", Some("a@example.org"))).await;
+    for (session, provider) in [(google, "google"), (github, "github")] {
+        let (found, whose) = f.store.lookup_session(&session.id).await.unwrap().unwrap();
+        assert_eq!((found.provider.as_str(), &whose), (provider, &user));
+        let (event, _) = f.store.log_out(&session.id).await.unwrap().unwrap();
+        assert_eq!(event.identity.provider, provider);
+    }
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_and_commits_the_event() {
+    let f = Fixture::new().await;
+    let (user, session) = f.sign_in(&person("google", "1", Some("a@example.org"))).await;
+    f.sign_in(&person("github", "2", Some("a@example.org"))).await;
+    f.clock.advance(Duration::from_secs(60));
+    let (event, whose) = f.store.log_out(&session.id).await.unwrap().unwrap();
+    assert_eq!(
+        (event.kind, event.at.0, &event.user_id),
+        (EventKind::Logout, NOW + 60, &user.id)
+    );
+    assert!(event.claims.is_empty());
+    assert_eq!(whose.identities.len(), 2, "the whole user");
+    assert!(
+        f.store.lookup_session(&session.id).await.unwrap().is_none(),
+        "refused at once"
+    );
+    assert!(
+        f.store.log_out(&session.id).await.unwrap().is_none(),
+        "and only once"
+    );
+
+    // Delivered at least once: a failure keeps it, even a disabled user's.
+    f.store.settle_event(&event.id, &failed()).await.unwrap();
+    f.store.set_status(&user.id, UserStatus::Disabled).await.unwrap();
+    let waiting = f.store.pending_events().await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].0, event);
+    f.store
+        .settle_event(&event.id, &rejected("a sign-out cannot be refused"))
+        .await
+        .unwrap();
+    assert!(f.store.pending_events().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_ends_one_session_or_all() {
+    let f = Fixture::new().await;
+    let mut sessions = Vec::new();
+    let mut user = None;
+    for _ in 0..3 {
+        let (who, session) = f.sign_in(&person("google", "1", None)).await;
+        f.clock.advance(Duration::from_secs(1));
+        sessions.insert(0, session);
+        user = Some(who.id);
+    }
+    let (_, other) = f.sign_in(&person("google", "2", None)).await;
+    let user = user.unwrap();
+    assert_eq!(
+        f.store.list_sessions(Some(&user)).await.unwrap(),
+        sessions,
+        "newest first"
+    );
+    assert_eq!(f.store.list_sessions(None).await.unwrap().len(), 4);
+    assert!(f.store.end_session(&sessions[0].id).await.unwrap());
+    assert!(!f.store.end_session(&sessions[0].id).await.unwrap());
+    assert!(!f.store.end_session(&SessionId::from("none")).await.unwrap());
+    assert_eq!(f.store.end_sessions_of(&user).await.unwrap(), 2);
+    assert_eq!(f.store.list_sessions(None).await.unwrap(), [other]);
+    assert!(f.store.pending_events().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lifetime_without_end_is_kept() {
+    let f = Fixture::new().await;
+    let pending = f.begin(&person("google", "1", None)).await;
+    let verdict = accepted(&[]);
+    f.store
+        .settle_sign_in(&pending, Some(&verdict), Some(&verdict), Duration::MAX)
+        .await
+        .unwrap();
+    let sessions = f.store.list_sessions(None).await.unwrap();
+    assert!(f.store.lookup_session(&sessions[0].id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_fifty_callbacks_with_a_state_one_gets_through() {
+    let f = Fixture::new().await;
+    let other = f.open(f.path()).await;
+    let expires = Timestamp(NOW + 600);
+    let mut callbacks = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let store = if n % 2 == 0 {
+            f.store.clone()
+        } else {
+            other.clone()
+        };
+        callbacks.spawn(async move { store.consume_state("s", expires).await.unwrap() });
+    }
+    let answers = callbacks.join_all().await;
+    assert_eq!(answers.iter().filter(|first| **first).count(), 1);
+    assert!(f.store.consume_state("t", expires).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_state_that_has_expired_is_never_good_again() {
+    let f = Fixture::new().await;
+    let expires = Timestamp(NOW + 600);
+    assert!(f.store.consume_state("s", expires).await.unwrap());
+    f.clock.advance(Duration::from_secs(600));
+    f.store.prune().await.unwrap();
+    assert_eq!(f.count("SELECT count(*) FROM used_states"), 0);
+    assert!(!f.store.consume_state("s", expires).await.unwrap());
+}
+
+#[tokio::test]
+async fn pruning_takes_what_is_over_and_leaves_the_rest() {
+    let f = Fixture::new().await;
+    let (_, old) = f.sign_in(&person("google", "1", None)).await;
+    f.begin(&person("google", "2", None)).await;
+    // More than one transaction's worth, written by hand for speed.
+    let raw = rusqlite::Connection::open(f.path()).unwrap();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100)
+        INSERT INTO used_states SELECT 'state ' || i, 1 FROM n";
+    raw.execute_batch(many).unwrap();
+    f.clock.advance(RETENTION - Duration::from_secs(1));
+    let (_, new) = f.sign_in(&person("google", "3", None)).await;
+    assert!(f.store.consume_state("s", Timestamp(u64::MAX)).await.unwrap());
+    f.store.prune().await.unwrap();
+    assert_eq!(
+        f.count("SELECT count(*) FROM events WHERE verdict IS NOT NULL"),
+        4,
+        "not yet"
+    );
+    f.clock.advance(Duration::from_secs(1));
+    f.store.prune().await.unwrap();
+    assert_eq!(
+        f.count("SELECT count(*) FROM events WHERE verdict IS NOT NULL"),
+        2
+    );
+    assert_eq!(
+        f.count("SELECT count(*) FROM events WHERE verdict IS NULL"),
+        2,
+        "pending events stay"
+    );
+    assert_eq!(f.count("SELECT count(*) FROM used_states"), 1);
+    assert!(
+        f.store
+            .list_sessions(None)
+            .await
+            .unwrap()
+            .iter()
+            .all(|s| s.id == new.id && s.id != old.id)
+    );
+    assert_eq!(f.count("SELECT count(*) FROM sessions"), 1);
+}

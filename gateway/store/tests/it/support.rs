@@ -1,0 +1,154 @@
+//! A store in a directory of its own, with a clock that stands still.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::clock::ManualClock;
+use gateway_model::{Email, Identity, Session, SystemRandom, UpstreamUser, User, UserId, Verdict};
+use gateway_store::{DatabaseUrl, PendingSignIn, Settled, Store, StoreOptions, UserIds};
+use serde_json::{Map, json};
+use tempfile::TempDir;
+
+pub(crate) const LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const NOW: u64 = 1_790_000_000;
+
+/// A store and what it stands on.
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) directory: TempDir,
+    user_ids: UserIds,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        Self::with_ids(UserIds::Random).await
+    }
+
+    pub(crate) async fn with_ids(user_ids: UserIds) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        let url = DatabaseUrl::File(directory.path().join("gateway.db"));
+        let store = Store::open(&url, options(&clock, user_ids)).await.unwrap();
+        Self {
+            store,
+            clock,
+            directory,
+            user_ids,
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("gateway.db")
+    }
+
+    /// One more store on a file, as another process would have it.
+    pub(crate) async fn open(&self, path: PathBuf) -> Store {
+        Store::open(&DatabaseUrl::File(path), options(&self.clock, self.user_ids))
+            .await
+            .unwrap()
+    }
+
+    /// A raw connection, to look at what is really there.
+    pub(crate) fn count(&self, sql: &str) -> i64 {
+        let connection = rusqlite::Connection::open(self.path()).unwrap();
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    pub(crate) async fn begin(&self, person: &UpstreamUser) -> PendingSignIn {
+        self.store.begin_sign_in(person).await.unwrap()
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        pending: &PendingSignIn,
+        new_user: Option<&Verdict>,
+        login: Option<&Verdict>,
+    ) -> Settled {
+        self.store
+            .settle_sign_in(pending, new_user, login, LIFETIME)
+            .await
+            .unwrap()
+    }
+
+    /// A whole sign-in that every hook accepts.
+    pub(crate) async fn sign_in(&self, person: &UpstreamUser) -> (User, Session) {
+        let pending = self.begin(person).await;
+        let new_user = pending.new_user.as_ref().map(|_| accepted(&[]));
+        match self
+            .settle(&pending, new_user.as_ref(), Some(&accepted(&[])))
+            .await
+        {
+            Settled::SignedIn { user, session } => (user, session),
+            other => panic!("not signed in: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn user(&self, id: &UserId) -> Option<User> {
+        self.store.lookup_user(id).await.unwrap()
+    }
+}
+
+fn options(clock: &Arc<ManualClock>, user_ids: UserIds) -> StoreOptions {
+    StoreOptions {
+        clock: Arc::<ManualClock>::clone(clock),
+        random: Arc::new(SystemRandom),
+        user_ids,
+        event_retention: RETENTION,
+    }
+}
+
+/// `google` and `github` are trusted for email, `forum` is not.
+pub(crate) fn trusted(provider: &str) -> bool {
+    provider != "forum"
+}
+
+/// Somebody, as `provider` describes them; `email`, where there is one, is verified.
+pub(crate) fn person(provider: &str, subject: &str, email: Option<&str>) -> UpstreamUser {
+    let mut claims = Map::new();
+    claims.insert("sub".into(), json!(subject));
+    UpstreamUser {
+        identity: Identity {
+            provider: provider.into(),
+            issuer: format!("https://{provider}.example"),
+            subject: subject.into(),
+        },
+        email: email.map(|address| Email {
+            address: address.into(),
+            trusted: trusted(provider),
+        }),
+        name: format!("{subject} of {provider}"),
+        avatar_url: None,
+        claims,
+    }
+}
+
+pub(crate) fn accepted(attributes: &[(&str, &str)]) -> Verdict {
+    let owned = attributes
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Verdict::Accepted(owned.collect::<BTreeMap<_, _>>())
+}
+
+pub(crate) fn rejected(reason: &str) -> Verdict {
+    Verdict::Rejected {
+        hook: "domains".into(),
+        reason: reason.into(),
+    }
+}
+
+pub(crate) fn failed() -> Verdict {
+    Verdict::Failed {
+        hook: "domains".into(),
+        error: "trap: unreachable".into(),
+    }
+}
+
+pub(crate) fn no(reason: &str) -> Settled {
+    Settled::Rejected {
+        reason: reason.into(),
+    }
+}
