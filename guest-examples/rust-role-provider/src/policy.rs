@@ -1,0 +1,419 @@
+//! Who has which role, and what a role may do. Knows nothing of the gateway, so that it can be tested
+//! by itself.
+//!
+//! | setting | meaning |
+//! |---|---|
+//! | `role.<role>` | what the role may do: a list of permissions ([`grammar`]) |
+//! | `default` | the roles that everybody has |
+//! | `user-id.<id>` | the roles of the user with this id |
+//! | `username.<name>` | the roles of the user with this username, whatever its case |
+//! | `email.<address>` | the roles of the user with this address, whatever its case |
+//! | `attribute.<name>=<value>` | the roles of all users with this attribute |
+//! | `email-providers` | the upstream providers whose word on an address is taken |
+//! | `list-roles-as` | the name of a permission that lists the user's roles |
+//!
+//! Roles count in the order id, username, email, attributes, default; of two that give the same
+//! permission, the first decides. So a role given to one person overrides what everybody has.
+
+use std::collections::BTreeMap;
+
+use crate::grammar::{self, Entry, Value};
+
+/// What is known of a user.
+#[derive(Clone, Debug, Default)]
+pub struct Person {
+    /// The gateway's id.
+    pub id: String,
+    /// What the user chose to be called.
+    pub username: Option<String>,
+    /// An address that an upstream provider has verified.
+    pub email: Option<String>,
+    /// The upstream provider of each identity that the user can sign in with.
+    pub providers: Vec<String>,
+    /// What hooks have set: names and values.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// The settings, read and checked.
+#[derive(Debug, Default)]
+pub struct Policy {
+    roles: BTreeMap<String, Vec<Entry>>,
+    /// Roles by who has them. Those of usernames and addresses are by their lower case.
+    holders: BTreeMap<Holder, Vec<String>>,
+    email_providers: Vec<String>,
+    list_roles_as: Option<String>,
+}
+
+/// Whom a setting gives roles to.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Id(String),
+    Username(String),
+    Email(String),
+    Attribute(String, String),
+    Everybody,
+}
+
+impl Policy {
+    /// Reads the settings: names and values. All of them are checked, so that a mistake is seen at the
+    /// first question and not when the one person comes whom it concerns.
+    ///
+    /// # Errors
+    /// A sentence for the operator that names the setting.
+    pub fn read(settings: Vec<(String, String)>) -> Result<Self, String> {
+        let mut policy = Self::default();
+        for (name, value) in settings {
+            policy
+                .read_one(&name, &value)
+                .map_err(|mistake| format!("setting `{name}`: {mistake}"))?;
+        }
+        for (holder, roles) in &policy.holders {
+            if let Some(role) = roles.iter().find(|role| !policy.roles.contains_key(*role)) {
+                return Err(format!(
+                    "setting `{}`: there is no role `{role}`; define it by a setting `role.{role}`",
+                    holder.setting()
+                ));
+            }
+            if matches!(holder, Holder::Email(_)) && policy.email_providers.is_empty() {
+                return Err(format!(
+                    "setting `{}`: name the upstream providers whose word on email addresses is taken in a setting \
+                     `email-providers`, as in \"google, github\"",
+                    holder.setting()
+                ));
+            }
+        }
+        Ok(policy)
+    }
+
+    fn read_one(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let holder = match name.split_once('.') {
+            None => match name {
+                "default" => Holder::Everybody,
+                "email-providers" => {
+                    self.email_providers = grammar::names(value).into_iter().map(str::to_owned).collect();
+                    return Ok(());
+                }
+                "list-roles-as" => {
+                    self.list_roles_as = Some(value.trim().to_owned()).filter(|name| !name.is_empty());
+                    return Ok(());
+                }
+                _ => return Err(UNKNOWN.to_owned()),
+            },
+            Some((_, "")) => return Err("nothing follows the dot".to_owned()),
+            Some(("role", role)) => {
+                self.roles.insert(role.to_owned(), grammar::entries(value)?);
+                return Ok(());
+            }
+            Some(("user-id", id)) => Holder::Id(id.to_owned()),
+            Some(("username", username)) => Holder::Username(username.to_lowercase()),
+            Some(("email", address)) if address.contains('@') => Holder::Email(address.to_lowercase()),
+            Some(("email", _)) => return Err("this is no email address".to_owned()),
+            Some(("attribute", attribute)) => match attribute.split_once('=') {
+                Some((name, value)) => Holder::Attribute(name.to_owned(), value.to_owned()),
+                None => return Err("write `attribute.<name>=<value>`".to_owned()),
+            },
+            Some(_) => return Err(UNKNOWN.to_owned()),
+        };
+        let roles = grammar::names(value).into_iter().map(str::to_owned);
+        // Two spellings of one address, for example: the person has the roles of both.
+        self.holders.entry(holder).or_default().extend(roles);
+        Ok(())
+    }
+
+    /// The roles of a person, each once, the first to decide first.
+    pub fn roles(&self, person: &Person) -> Vec<&str> {
+        let mut holders = vec![Holder::Id(person.id.clone())];
+        holders.extend(
+            person
+                .username
+                .as_ref()
+                .map(|name| Holder::Username(name.to_lowercase())),
+        );
+        if self.believes_email_of(person) {
+            holders.extend(
+                person
+                    .email
+                    .as_ref()
+                    .map(|address| Holder::Email(address.to_lowercase())),
+            );
+        }
+        holders.extend(
+            person
+                .attributes
+                .iter()
+                .cloned()
+                .map(|(name, value)| Holder::Attribute(name, value)),
+        );
+        holders.push(Holder::Everybody);
+
+        let mut roles = Vec::new();
+        for role in holders
+            .iter()
+            .filter_map(|holder| self.holders.get(holder))
+            .flatten()
+        {
+            if !roles.contains(&role.as_str()) {
+                roles.push(role.as_str());
+            }
+        }
+        roles
+    }
+
+    /// An address that was verified by a provider nobody vouches for proves nothing. Which provider it
+    /// came from is not known, so that all of the user's have to be believed.
+    fn believes_email_of(&self, person: &Person) -> bool {
+        !person.providers.is_empty()
+            && person
+                .providers
+                .iter()
+                .all(|provider| self.email_providers.contains(provider))
+    }
+
+    /// What a person may do in a service: permissions by name, sorted.
+    pub fn permissions(&self, service: &str, person: &Person) -> BTreeMap<String, Value> {
+        let roles = self.roles(person);
+        let mut permissions = BTreeMap::new();
+        for entry in roles.iter().filter_map(|role| self.roles.get(*role)).flatten() {
+            if entry.service.as_deref().is_none_or(|only| only == service) {
+                permissions
+                    .entry(entry.name.clone())
+                    .or_insert_with(|| entry.value.clone());
+            }
+        }
+        if let Some(name) = &self.list_roles_as {
+            permissions.insert(name.clone(), Value::Json(json_list(&roles)));
+        }
+        permissions
+    }
+}
+
+const UNKNOWN: &str = "there is no such setting; they are `default`, `email-providers`, `list-roles-as`, and those \
+                       that begin with `role.`, `user-id.`, `username.`, `email.` or `attribute.`";
+
+impl Holder {
+    /// The name of the setting that gives them roles.
+    fn setting(&self) -> String {
+        match self {
+            Self::Id(id) => format!("user-id.{id}"),
+            Self::Username(name) => format!("username.{name}"),
+            Self::Email(address) => format!("email.{address}"),
+            Self::Attribute(name, value) => format!("attribute.{name}={value}"),
+            Self::Everybody => "default".to_owned(),
+        }
+    }
+}
+
+/// A JSON list of strings (RFC 8259, section 7, says what is escaped).
+fn json_list(texts: &[&str]) -> String {
+    let quoted: Vec<_> = texts
+        .iter()
+        .map(|text| {
+            let escaped: String = text
+                .chars()
+                .map(|character| match character {
+                    '"' | '\\' => format!("\\{character}"),
+                    '\0'..='\u{1f}' => format!("\\u{:04x}", u32::from(character)),
+                    _ => character.to_string(),
+                })
+                .collect();
+            format!("\"{escaped}\"")
+        })
+        .collect();
+    format!("[{}]", quoted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Person, Policy};
+    use crate::grammar::Value;
+
+    fn policy(settings: &[(&str, &str)]) -> Result<Policy, String> {
+        Policy::read(
+            settings
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+        )
+    }
+
+    fn neo() -> Person {
+        Person {
+            id: "00000000000000000000000000000001".into(),
+            username: Some("Neo".into()),
+            email: Some("Neo@Example.org".into()),
+            providers: vec!["google".into()],
+            attributes: vec![("team".into(), "red".into())],
+        }
+    }
+
+    #[test]
+    fn roles_come_from_everything_that_is_known_of_a_person() {
+        let policy = policy(&[
+            ("role.a", ""),
+            ("role.b", ""),
+            ("role.c", ""),
+            ("role.d", ""),
+            ("role.e", ""),
+            ("default", "e, a"),
+            ("attribute.team=red", "d"),
+            ("email.neo@EXAMPLE.org", "c"),
+            ("email-providers", "github, google"),
+            ("username.neo", "b"),
+            ("user-id.00000000000000000000000000000001", "a"),
+        ])
+        .unwrap();
+        assert_eq!(policy.roles(&neo()), ["a", "b", "c", "d", "e"]);
+        assert_eq!(policy.roles(&Person::default()), ["e", "a"]);
+    }
+
+    #[test]
+    fn nobody_gets_a_role_by_looking_like_somebody_else() {
+        let policy = policy(&[
+            ("role.admin", "all"),
+            ("user-id.00000000000000000000000000000001", "admin"),
+            ("username.root", "admin"),
+            ("email.root@example.org", "admin"),
+            ("email-providers", "google"),
+            ("attribute.team=red", "admin"),
+        ])
+        .unwrap();
+        let mallory = Person {
+            id: "9".into(),
+            providers: vec!["google".into()],
+            ..Person::default()
+        };
+        for imposter in [
+            // A username in the shape of an id, an address in the shape of a username, and so on.
+            Person {
+                username: Some("00000000000000000000000000000001".into()),
+                ..mallory.clone()
+            },
+            Person {
+                email: Some("root".into()),
+                ..mallory.clone()
+            },
+            Person {
+                id: "root".into(),
+                ..mallory.clone()
+            },
+            Person {
+                email: Some("root@example.org.evil.example".into()),
+                ..mallory.clone()
+            },
+            Person {
+                attributes: vec![("team=red".into(), String::new())],
+                ..mallory.clone()
+            },
+            Person {
+                attributes: vec![("team".into(), "red=".into())],
+                ..mallory.clone()
+            },
+            // The right address, by the word of a provider that nobody vouches for.
+            Person {
+                email: Some("root@example.org".into()),
+                providers: vec!["own".into()],
+                ..mallory.clone()
+            },
+            Person {
+                email: Some("root@example.org".into()),
+                providers: vec!["google".into(), "own".into()],
+                ..mallory.clone()
+            },
+            Person {
+                email: Some("root@example.org".into()),
+                providers: Vec::new(),
+                ..mallory.clone()
+            },
+        ] {
+            assert_eq!(policy.roles(&imposter), Vec::<&str>::new(), "{imposter:?}");
+        }
+    }
+
+    #[test]
+    fn permissions_hold_in_their_service_and_the_first_role_decides() {
+        let policy = policy(&[
+            ("role.member", "read, wiki:edit=false, quota=1"),
+            ("role.editor", "wiki:edit, quota=5"),
+            ("default", "member"),
+            ("username.neo", "editor"),
+            ("list-roles-as", "roles"),
+        ])
+        .unwrap();
+        let permissions = |service, person: &Person| {
+            policy
+                .permissions(service, person)
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        let roles = |list: &str| ("roles".to_owned(), Value::Json(list.to_owned()));
+        assert_eq!(
+            permissions("wiki", &neo()),
+            [
+                ("edit".into(), Value::Boolean(true)),
+                ("quota".into(), Value::Integer(5)),
+                ("read".into(), Value::Boolean(true)),
+                roles(r#"["editor","member"]"#),
+            ]
+        );
+        assert_eq!(
+            permissions("shop", &Person::default()),
+            [
+                ("quota".into(), Value::Integer(1)),
+                ("read".into(), Value::Boolean(true)),
+                roles(r#"["member"]"#),
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_set_means_nothing_allowed() {
+        let policy = policy(&[]).unwrap();
+        assert!(policy.permissions("wiki", &neo()).is_empty());
+    }
+
+    #[test]
+    fn role_names_are_escaped() {
+        let policy = policy(&[("role.a\"\\\n", ""), ("default", "a\"\\"), ("role.a\"\\", "")]).unwrap();
+        assert_eq!(super::json_list(&policy.roles(&neo())), r#"["a\"\\"]"#);
+        assert_eq!(super::json_list(&["\n", "é"]), "[\"\\u000a\",\"é\"]");
+    }
+
+    #[test]
+    fn says_which_setting_is_wrong() {
+        for (settings, mistake) in [
+            (
+                &[("roles.editor", "edit")][..],
+                "setting `roles.editor`: there is no such setting",
+            ),
+            (
+                &[("fallback", "x")],
+                "setting `fallback`: there is no such setting",
+            ),
+            (&[("role.", "edit")], "setting `role.`: nothing follows the dot"),
+            (
+                &[("role.editor", "edit=[")],
+                "setting `role.editor`: a bracket or brace is not closed",
+            ),
+            (
+                &[("default", "staff")],
+                "setting `default`: there is no role `staff`",
+            ),
+            (
+                &[("username.neo", "staff")],
+                "setting `username.neo`: there is no role `staff`",
+            ),
+            (&[("attribute.team", "x")], "write `attribute.<name>=<value>`"),
+            (
+                &[("email.neo", "x")],
+                "setting `email.neo`: this is no email address",
+            ),
+            (
+                &[("role.a", "x"), ("email.a@b.c", "a")],
+                "setting `email.a@b.c`: name the upstream providers",
+            ),
+        ] {
+            let error = policy(settings).unwrap_err();
+            assert!(error.contains(mistake), "{error}");
+        }
+    }
+}

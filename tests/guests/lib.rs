@@ -1,0 +1,157 @@
+//! Components for the tests of the plugin host and the gateway, compiled from source by the build
+//! script: well-behaved ones, and ones that do what a plugin must not get away with.
+//!
+//! The sources in `rust` are crates, for behaviours that a compiler's output has; those in `wat` are
+//! WebAssembly by hand, for shapes that no compiler gives. None of them needs a grant but where said.
+
+mod built {
+    include!(concat!(env!("OUT_DIR"), "/guests.rs"));
+    include!(concat!(env!("OUT_DIR"), "/wat.rs"));
+}
+
+/// A permission provider that behaves as the service's name says:
+///
+/// | service | behaviour |
+/// |---|---|
+/// | `ok` | answers `{"service": …, "user": …}` |
+/// | `error-unavailable`, `error-failed` | an error answer of that kind |
+/// | `spin` | an endless loop |
+/// | `sleep` | waits a minute in the host (`wasi:clocks`, `wasi:io/poll`) |
+/// | `trap` | a panic, which ends in `unreachable` |
+/// | `recurse` | calls itself without end |
+/// | `bomb` | grows its memory and writes to it until there is no more; answers `{"pages": n}` (64 KiB each) |
+/// | `bomb-trap` | the same by the allocator, which traps at the end |
+/// | `log-flood` | 100 MB to standard output and as much to standard error |
+/// | `huge-list` | a million permissions |
+/// | `huge-text`, `huge-name` | a value of 100 MB, a name of 1 MiB |
+/// | `all-values` | one of each kind: `boolean` true, `integer` -(2^53+1), `number` 0.5, `text`, `json` `{"list": [1, null, "a"]}` |
+/// | `nan`, `infinity` | a number that JSON does not have |
+/// | `bad-json`, `two-jsons`, `deep-json` | JSON text that is cut off, has two values, nests 10,000 deep |
+/// | `control-name`, `escape-name`, `bidi-name`, `empty-name` | a name with a line break, an ANSI escape, a right-to-left override; none |
+/// | `duplicate` | two permissions of one name |
+/// | `plant` | leaves the user's id behind in statics, a thread local and a page beyond the heap; answers what it found: `calls` (integer), `found`, `last`, `pages` (text): 0 and empty in a fresh instance |
+/// | `env` | answers how many `variables`, `arguments` and bytes of `input` it sees (integers), and which files and sockets it could open (`opened`, text): 0 and empty in a sandbox |
+///
+/// Any other service is the error `failed`.
+pub const BEHAVE: &[u8] = built::BEHAVE;
+
+/// A provider that answers `{"version": 1, "digest-hint": "v1", "service": …, "user": …, "also": 1}`.
+pub const V1: &[u8] = built::V1;
+
+/// The same with 2 for 1.
+pub const V2: &[u8] = built::V2;
+
+/// An extension with all three hooks that logs `hook=<hook> event=<id>` and, where a hook may set one,
+/// gives the attribute `seen-<hook>` with the event's id. Needs the grant `logging`.
+pub const COUNT: &[u8] = built::COUNT;
+
+/// An extension with all three hooks that looks into the user's name and email: `reject` is turned away
+/// by either hook (`Rejected by <hook>: <name>`), `refuse-login` by `on-user-login` alone, `trap` panics,
+/// `spin` loops, `bad-attributes` answers an attribute with control characters. Anybody else is accepted
+/// with the attribute `reject-saw`, whose value is the hook's name.
+pub const REJECT: &[u8] = built::REJECT;
+
+/// An extension that exports `on-user-login` alone and gives back what it was told as the attributes
+/// `login-at`, `login-provider`, `login-subject`, `login-attributes` (names, by commas), `login-claims`.
+pub const LOGIN_ONLY: &[u8] = built::LOGIN_ONLY;
+
+/// A provider that answers what `users.get` says of the user: `known`, `id`, `name`, `username`, `email`,
+/// `avatar-url`, `joined`, `identities` (`provider|issuer|subject`, a line each), `attributes`
+/// (`name=value`, a line each). Service `other:<id>` asks for another user, `many` a thousand times.
+/// Needs the grant `users`.
+pub const IMPORTS_USERS: &[u8] = built::IMPORTS_USERS;
+
+/// A provider that answers all its settings, and `get:<service>`: the setting named like the service, or
+/// null. Needs the grant `config`.
+pub const IMPORTS_CONFIG: &[u8] = built::IMPORTS_CONFIG;
+
+/// A provider that logs the service's name at each level and answers nothing. Service `flood` logs
+/// 100,000 lines of 600 bytes, `control` a message with line breaks and escape codes. Needs the grant
+/// `logging`.
+pub const IMPORTS_LOGGING: &[u8] = built::IMPORTS_LOGGING;
+
+/// By hand: a provider that answers no permissions, imports nothing but `types` and is a kilobyte small.
+pub const PLAIN: &[u8] = built::PLAIN;
+
+/// A provider whose start function loops: it never comes to its first call.
+pub const START_LOOP: &[u8] = built::START_LOOP;
+
+/// A provider whose start function traps.
+pub const START_TRAP: &[u8] = built::START_TRAP;
+
+/// A provider that answers, and loops where it is told that its answer has been read.
+pub const POST_RETURN_LOOP: &[u8] = built::POST_RETURN_LOOP;
+
+/// A provider that loops where the host asks for room for the arguments.
+pub const REALLOC_LOOP: &[u8] = built::REALLOC_LOOP;
+
+/// A provider that gives the host room for the arguments outside of its memory.
+pub const BAD_REALLOC: &[u8] = built::BAD_REALLOC;
+
+/// A provider whose answer is a place outside of its memory.
+pub const BAD_ANSWER_POINTER: &[u8] = built::BAD_ANSWER_POINTER;
+
+/// A provider whose answer is a list outside of its memory.
+pub const BAD_POINTER: &[u8] = built::BAD_POINTER;
+
+/// A provider whose answer is a list of 4,294,967,295 permissions.
+pub const BAD_LENGTH: &[u8] = built::BAD_LENGTH;
+
+/// A provider whose answer has a name that is not UTF-8.
+pub const BAD_UTF8: &[u8] = built::BAD_UTF8;
+
+/// A provider whose answer has a value that is none of the five kinds.
+pub const BAD_VARIANT: &[u8] = built::BAD_VARIANT;
+
+/// A provider whose answer names 5,000 permissions by the same 60,000 bytes: 300 MB for the host to copy
+/// out of a memory of 256 KiB.
+pub const SAME_BYTES: &[u8] = built::SAME_BYTES;
+
+/// A provider that fills 32 MiB without end, by one instruction each time.
+pub const BULK_FILL: &[u8] = built::BULK_FILL;
+
+/// A provider that leaves traces in a global, in memory, in a table and in dropped segments, and answers
+/// how many it found: `{"found": 0}` in a fresh instance, 5 in a used one.
+pub const PLANT: &[u8] = built::PLANT;
+
+/// A provider that grows four tables until there is no more; answers `{"elements": n}`.
+pub const TABLE_BOMB: &[u8] = built::TABLE_BOMB;
+
+/// A provider of nine core instances with a memory each, eight of which grow until there is no more;
+/// answers `{"pages": n}`, how many pages those eight have in all.
+pub const MANY_MEMORIES: &[u8] = built::MANY_MEMORIES;
+
+/// A provider with three memories in one module (the multi-memory proposal), two of which grow until
+/// there is no more.
+pub const MULTI_MEMORY: &[u8] = built::MULTI_MEMORY;
+
+/// A provider with a memory that threads could share (the threads proposal).
+pub const SHARED_MEMORY: &[u8] = built::SHARED_MEMORY;
+
+/// A provider of 901 core instances.
+pub const MANY_INSTANCES: &[u8] = built::MANY_INSTANCES;
+
+/// A provider with one function of 1.6 MB that branches everywhere: slow to compile
+/// (25 s in a debug build, where it was measured).
+pub const COMPILE_BOMB: &[u8] = built::COMPILE_BOMB;
+
+/// A provider that imports `evil:corp/backdoor@1.0.0`, which nobody has.
+pub const UNKNOWN_IMPORT: &[u8] = built::UNKNOWN_IMPORT;
+
+/// A provider that imports `wasi:http/outgoing-handler@0.2.6`.
+pub const HTTP_IMPORT: &[u8] = built::HTTP_IMPORT;
+
+/// Exports the provider's interface with other types.
+pub const WRONG_TYPE: &[u8] = built::WRONG_TYPE;
+
+/// Exports the provider's interface in version 0.9.0.
+pub const WRONG_VERSION: &[u8] = built::WRONG_VERSION;
+
+/// Exports the provider's interface without its function.
+pub const EMPTY_INTERFACE: &[u8] = built::EMPTY_INTERFACE;
+
+/// A component that exports nothing.
+pub const NO_EXPORTS: &[u8] = built::NO_EXPORTS;
+
+/// A core module: WebAssembly, but no component.
+pub const CORE_MODULE: &[u8] = built::CORE_MODULE;

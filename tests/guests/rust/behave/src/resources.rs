@@ -1,0 +1,78 @@
+//! Takes more time, memory, stack or log than a call may have.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::Duration;
+
+use crate::{Answer, Permission, integer, text};
+
+const WASM_PAGE: usize = 64 << 10;
+
+/// The answer of the service called `service`, if it is one of these and ends at all.
+pub(crate) fn consume(service: &str) -> Option<Answer> {
+    Some(Ok(match service {
+        "spin" => spin(),
+        "trap" => panic!("this guest was asked to trap"),
+        "bomb" => bomb(),
+        "bomb-trap" => bomb_until_trapped(),
+        "recurse" => vec![integer("depth", deep(1))],
+        "sleep" => {
+            thread::sleep(Duration::from_secs(60));
+            vec![text("slept", "a minute")]
+        }
+        "log-flood" => log_flood(),
+        _ => return None,
+    }))
+}
+
+fn spin() -> Vec<Permission> {
+    let mut turns = 0_u64;
+    loop {
+        turns = black_box(turns.wrapping_add(1));
+    }
+}
+
+/// Asks for memory a page at a time, by the instruction itself, and writes to all of it, until there
+/// is none. Answers how much there was.
+fn bomb() -> Vec<Permission> {
+    let mut pages = 0;
+    loop {
+        let before = core::arch::wasm32::memory_grow(0, 1);
+        if before == usize::MAX {
+            return vec![integer("pages", pages)];
+        }
+        let address = before * WASM_PAGE;
+        // SAFETY: the page at this address was added just now, and nobody else knows of it.
+        unsafe { std::ptr::with_exposed_provenance_mut::<u8>(address).write_bytes(1, WASM_PAGE) };
+        pages += 1;
+    }
+}
+
+/// The same by way of the allocator, which traps where there is no more memory.
+fn bomb_until_trapped() -> Vec<Permission> {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+/// Calls itself until the stack ends. What it does with the result keeps the compiler from making a
+/// loop of it.
+#[inline(never)]
+fn deep(depth: i64) -> i64 {
+    if black_box(depth) == 0 {
+        0
+    } else {
+        deep(depth.wrapping_add(1)).rotate_left(1) ^ depth
+    }
+}
+
+/// Writes 100 MB to standard output and to standard error.
+fn log_flood() -> Vec<Permission> {
+    let line = "flood ".repeat(1000);
+    for _ in 0..17_000 {
+        println!("{line}");
+        eprintln!("{line}");
+    }
+    vec![text("flooded", "yes")]
+}

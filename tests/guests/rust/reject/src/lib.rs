@@ -1,0 +1,61 @@
+//! An extension that turns people away, traps or never ends where their name or address says so.
+//!
+//! | the name or the address contains | what happens |
+//! |---|---|
+//! | `reject` | `Rejected by on-new-user: <name>`, or `… by on-user-login: …` |
+//! | `refuse-login` | accepted as a new user, rejected by `on-user-login` |
+//! | `trap` | a panic, at sign-out as well |
+//! | `spin` | an endless loop, at sign-out as well |
+//! | `bad-attributes` | an answer that the host has to refuse |
+//! | anything else | accepted, and the attribute `reject-saw` is the name of the hook |
+
+wit_bindgen::generate!({ world: "extension", path: "../../../../wit" });
+
+use auth_gateway::plugin::types::{SignIn, SignOut, User};
+use exports::auth_gateway::plugin::{on_new_user, on_user_login, on_user_logout};
+
+struct Extension;
+export!(Extension);
+
+type Verdict = Result<Vec<(String, String)>, String>;
+
+impl on_new_user::Guest for Extension {
+    fn on_new_user(event: SignIn) -> Verdict {
+        judge("on-new-user", &event.user)
+    }
+}
+
+impl on_user_login::Guest for Extension {
+    fn on_user_login(event: SignIn) -> Verdict {
+        if says(&event.user, "refuse-login") {
+            return Err(format!("Rejected by on-user-login: {}", event.user.name));
+        }
+        judge("on-user-login", &event.user)
+    }
+}
+
+impl on_user_logout::Guest for Extension {
+    fn on_user_logout(event: SignOut) {
+        let _ = judge("on-user-logout", &event.user);
+    }
+}
+
+fn judge(hook: &str, user: &User) -> Verdict {
+    if says(user, "trap") {
+        panic!("this guest was asked to trap");
+    }
+    while says(user, "spin") {
+        std::hint::black_box(user);
+    }
+    if says(user, "reject") {
+        return Err(format!("Rejected by {hook}: {}", user.name));
+    }
+    if says(user, "bad-attributes") {
+        return Ok(vec![("line\nbreak".into(), "\u{1b}[31m".into())]);
+    }
+    Ok(vec![("reject-saw".into(), hook.into())])
+}
+
+fn says(user: &User, word: &str) -> bool {
+    user.name.contains(word) || user.email.as_deref().is_some_and(|email| email.contains(word))
+}

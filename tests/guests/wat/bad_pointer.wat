@@ -1,0 +1,8 @@
+;; Answers with a list that is outside of its memory.
+(core module $guest
+    (memory (export "memory") 1)
+    (data (i32.const 4) "\f0\ff\ff\ff" "\02\00\00\00")
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 16384)
+    (func (export "get-permissions") (param i32 i32 i32 i32) (result i32) i32.const 0)
+    (func (export "post") (param i32)))
+(core instance $g (instantiate $guest))
