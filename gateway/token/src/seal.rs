@@ -1,0 +1,161 @@
+//! Sealed text: only the gateway can read it, nobody can change it, it fits a cookie.
+//!
+//! AES-256-GCM (NIST SP 800-38D) under a key of its own. The nonce is random, 96 bits: after 2^32 texts
+//! under one secret the chance that two share a nonce is still below 2^-32, which the sign-ins of many
+//! years stay under.
+
+use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::keys::KeyError;
+use crate::secret::SessionKey;
+
+/// Most bytes of a sealed text. A browser keeps about 4,000 in a cookie.
+pub const MAX_SEALED: usize = 8 * 1024;
+
+impl SessionKey {
+    /// Seals bytes. `context` (a cookie's name, say) is not in the result, but must be the same when it
+    /// is opened. Gives base64url without padding (RFC 4648 section 5), which a cookie, a URL and a
+    /// header can all carry; a third longer than the bytes, and 38 characters more.
+    ///
+    /// # Errors
+    /// When there is no randomness, or the result would have more than [`MAX_SEALED`] bytes.
+    pub fn seal(&self, context: &str, plain: &[u8]) -> Result<String, KeyError> {
+        let mut nonce = [0; NONCE_LEN];
+        self.random.fill(&mut nonce)?;
+        let mut text = plain.to_vec();
+        self.aead
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context.as_bytes()),
+                &mut text,
+            )
+            .map_err(|_| KeyError::Crypto)?;
+        let sealed = URL_SAFE_NO_PAD.encode([nonce.as_slice(), text.as_slice()].concat());
+        if sealed.len() > MAX_SEALED {
+            return Err(KeyError::TooLong);
+        }
+        Ok(sealed)
+    }
+
+    /// What was sealed under the same secret in the same context; `None` for everything else.
+    #[must_use]
+    pub fn open(&self, context: &str, sealed: &str) -> Option<Vec<u8>> {
+        if sealed.len() > MAX_SEALED {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, text) = bytes.split_first_chunk::<NONCE_LEN>()?;
+        let mut text = text.to_vec();
+        let plain = self
+            .aead
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(context.as_bytes()),
+                &mut text,
+            )
+            .ok()?
+            .len();
+        text.truncate(plain);
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use proptest::prelude::{any, proptest};
+
+    use super::{Aad, KeyError, MAX_SEALED, NONCE_LEN, Nonce};
+    use crate::secret::tests::key_of;
+
+    const ISSUER: &str = "https://auth.example";
+
+    #[test]
+    fn opens_what_it_sealed_and_nothing_else() {
+        let key = key_of(1, ISSUER);
+        for plain in [b"".as_slice(), b"x", &[0; 1000]] {
+            let sealed = key.seal("cookie-a", plain).unwrap();
+            assert!(
+                sealed
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
+                "{sealed}"
+            );
+            assert_eq!(key.open("cookie-a", &sealed).as_deref(), Some(plain));
+            assert_eq!(key.open("cookie-b", &sealed), None, "another context");
+            assert_eq!(
+                key_of(2, ISSUER).open("cookie-a", &sealed),
+                None,
+                "another secret"
+            );
+            assert_eq!(key.open("cookie-a", &format!("{sealed}=")), None, "padded");
+        }
+    }
+
+    #[test]
+    fn hides_the_plain_text_and_never_repeats_itself() {
+        let key = key_of(1, ISSUER);
+        let plain = b"verifier-verifier-verifier";
+        let (one, two) = (key.seal("c", plain).unwrap(), key.seal("c", plain).unwrap());
+        assert_ne!(one, two);
+        let bytes = URL_SAFE_NO_PAD.decode(&one).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == b"verifier"));
+    }
+
+    #[test]
+    fn notices_every_flipped_bit_and_every_cut() {
+        let key = key_of(1, ISSUER);
+        let sealed = key.seal("c", b"state and verifier").unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(&sealed).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut forged = bytes.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.open("c", &URL_SAFE_NO_PAD.encode(forged)), None, "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert_eq!(
+                key.open("c", &URL_SAFE_NO_PAD.encode(&bytes[..length])),
+                None,
+                "{length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_too_long() {
+        let key = key_of(1, ISSUER);
+        assert!(matches!(key.seal("c", &[0; MAX_SEALED]), Err(KeyError::TooLong)));
+        // Sealed properly, by a gateway that knows no limit.
+        for (length, opens) in [(MAX_SEALED / 4 * 3 - 28, true), (MAX_SEALED / 4 * 3 - 27, false)] {
+            let mut text = vec![0; length];
+            let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
+            key.aead
+                .seal_in_place_append_tag(nonce, Aad::from("c"), &mut text)
+                .unwrap();
+            let sealed = URL_SAFE_NO_PAD.encode([[0; NONCE_LEN].as_slice(), &text].concat());
+            assert_eq!(key.open("c", &sealed).is_some(), opens, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_session_token_is_no_sealed_text() {
+        let key = key_of(1, ISSUER);
+        let token = key.issue(&crate::session::tests::claims(), gateway_model::Timestamp(1));
+        assert_eq!(key.open("", &token), None);
+        assert_eq!(key.open("", token.split('.').nth(1).unwrap()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn opening_anything_is_safe(context in any::<String>(), sealed in any::<String>(), bytes in any::<Vec<u8>>()) {
+            let key = key_of(1, ISSUER);
+            assert_eq!(key.open(&context, &sealed), None);
+            assert_eq!(key.open(&context, &URL_SAFE_NO_PAD.encode(&bytes)), None);
+            let resealed = key.seal(&context, &bytes).unwrap();
+            assert_eq!(key.open(&context, &resealed), Some(bytes));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The gateway's own secret: what session tokens and sealed text are keyed by.
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
+use gateway_model::Random;
+
+use crate::keys::KeyError;
+
+/// Least bytes of a secret.
+pub const MIN_SECRET: usize = 32;
+
+/// Names this use of the secret, so that the same secret serves other uses too (it may be a private
+/// key). Changing it, or a label, ends every session.
+const SALT: &[u8] = b"auth-gateway session key v1";
+const MAC_LABEL: &[u8] = b"session token HS256";
+const SEAL_LABEL: &[u8] = b"sealed text AES-256-GCM";
+
+/// The keys behind session tokens and sealed text: separate ones, by HKDF (RFC 5869) with SHA-256
+/// from one secret.
+#[derive(Debug)]
+pub struct SessionKey {
+    pub(crate) mac: hmac::Key,
+    pub(crate) aead: LessSafeKey,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) issuer: String,
+}
+
+impl SessionKey {
+    /// From at least [`MIN_SECRET`] bytes that nobody can guess: a session key given by the operator,
+    /// or the DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session
+    /// tokens; `random` gives the nonces of sealed text.
+    ///
+    /// # Errors
+    /// When the secret is too short, or aws-lc fails.
+    pub fn derive(secret: &[u8], issuer: &str, random: Arc<dyn Random>) -> Result<Self, KeyError> {
+        if secret.len() < MIN_SECRET {
+            return Err(KeyError::SecretTooShort);
+        }
+        let root = Salt::new(HKDF_SHA256, SALT).extract(secret);
+        let mac = root
+            .expand(&[MAC_LABEL], hmac::HMAC_SHA256)
+            .map_err(|_| KeyError::Crypto)?;
+        let aead = root
+            .expand(&[SEAL_LABEL], &AES_256_GCM)
+            .map_err(|_| KeyError::Crypto)?;
+        Ok(Self {
+            mac: mac.into(),
+            aead: LessSafeKey::new(UnboundKey::from(aead)),
+            random,
+            issuer: issuer.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use gateway_model::SystemRandom;
+
+    use super::{KeyError, SessionKey};
+
+    /// A key whose secret is `byte`, 32 times.
+    pub(crate) fn key_of(byte: u8, issuer: &str) -> SessionKey {
+        SessionKey::derive(&[byte; 32], issuer, Arc::new(SystemRandom)).unwrap()
+    }
+
+    #[test]
+    fn refuses_a_short_secret() {
+        let derived = SessionKey::derive(&[7; 31], "https://auth.example", Arc::new(SystemRandom));
+        assert!(matches!(derived, Err(KeyError::SecretTooShort)));
+    }
+
+    #[test]
+    fn shows_no_secret() {
+        let text = format!("{:?}", key_of(0xab, "https://auth.example"));
+        assert!(!text.contains("171, 171") && !text.contains("abab"), "{text}");
+    }
+}

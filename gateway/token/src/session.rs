@@ -1,0 +1,153 @@
+//! Session tokens: who is signed in. Issued by the gateway, for the gateway, under a key of its own.
+//!
+//! A JWT (RFC 7519) with HMAC-SHA-256. There is exactly one header that the gateway ever writes, so it
+//! is compared as text instead of being read: whatever else a header could say (another `alg`, `typ`
+//! or `kid`, `crit`, `jku`, `jwk`, a key twice) is refused by not being it (RFC 8725 sections 3.1, 3.10
+//! and 3.11). Claims are read after the MAC was found right, never before.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway_model::{SessionId, Timestamp, UserId};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::secret::SessionKey;
+
+/// Most bytes of a session token that are looked at.
+pub const MAX_TOKEN: usize = 8 * 1024;
+
+/// base64url of `{"alg":"HS256","typ":"session+jwt"}`.
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6InNlc3Npb24rand0In0";
+
+/// Bytes of the MAC.
+const MAC: usize = 32;
+
+/// What a valid session token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionClaims {
+    /// `sid`: the session.
+    pub session: SessionId,
+    /// `sub`: whose it is.
+    pub user: UserId,
+    /// `exp`: when it ends by itself.
+    pub expires: Timestamp,
+}
+
+/// Why a session token is refused. Callers are told "not signed in" whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionTokenError {
+    /// Has more than [`MAX_TOKEN`] bytes.
+    #[error("the token is too long")]
+    TooLong,
+    /// Is not three parts of base64url with a MAC's length.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Is some other token: its header is not the one of session tokens.
+    #[error("the token is not a session token")]
+    Header,
+    /// The MAC is not ours.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// A claim is missing, of the wrong type, unknown or there twice.
+    #[error("the token's claims are malformed")]
+    Claims,
+    /// Another gateway issued it: `iss` is not ours.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// Another gateway is meant by it: `aud` is not ours.
+    #[error("the token is for another audience")]
+    Audience,
+    /// Its time is over.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// The claims as they are written. Unknown ones are refused: nobody but the gateway writes any.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    #[serde(borrow)]
+    sid: Cow<'a, str>,
+    #[serde(rename = "iat")]
+    _issued: u64,
+    exp: u64,
+}
+
+impl SessionKey {
+    /// A token that says so, issued at `issued`.
+    #[must_use]
+    pub fn issue(&self, claims: &SessionClaims, issued: Timestamp) -> String {
+        let payload = json!({
+            "iss": self.issuer,
+            "aud": self.issuer,
+            "sub": claims.user.as_str(),
+            "sid": claims.session.as_str(),
+            "iat": issued.0,
+            "exp": claims.expires.0,
+        });
+        self.sign(HEADER, payload.to_string().as_bytes())
+    }
+
+    fn sign(&self, header: &str, payload: &[u8]) -> String {
+        let mut token = format!("{header}.");
+        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let mac = hmac::sign(&self.mac, token.as_bytes());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(mac, &mut token);
+        token
+    }
+
+    /// What the token says, if this gateway issued it and it has not expired. Whether the session has
+    /// been ended is for the caller to find out. No leeway: one clock writes `exp` and reads it.
+    ///
+    /// # Errors
+    /// See [`SessionTokenError`].
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<SessionClaims, SessionTokenError> {
+        use SessionTokenError::{
+            Audience, Claims as BadClaims, Expired, Header, Issuer, Malformed, Signature,
+        };
+
+        if token.len() > MAX_TOKEN {
+            return Err(SessionTokenError::TooLong);
+        }
+        let (signed, mac_text) = token.rsplit_once('.').ok_or(Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(Malformed)?;
+        if header != HEADER {
+            return Err(Header);
+        }
+        let mut mac = [0; MAC];
+        if URL_SAFE_NO_PAD.decode_slice(mac_text, &mut mac) != Ok(MAC) {
+            return Err(Malformed);
+        }
+        hmac::verify(&self.mac, signed.as_bytes(), &mac).map_err(|_| Signature)?;
+
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| Malformed)?;
+        let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| BadClaims)?;
+        if claims.iss != self.issuer {
+            return Err(Issuer);
+        }
+        if claims.aud != self.issuer {
+            return Err(Audience);
+        }
+        if claims.exp <= now.0 {
+            return Err(Expired);
+        }
+        Ok(SessionClaims {
+            session: claims.sid.as_ref().into(),
+            user: claims.sub.as_ref().into(),
+            expires: Timestamp(claims.exp),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
