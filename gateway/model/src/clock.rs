@@ -52,7 +52,11 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     fn now(&self) -> Timestamp {
         // A clock before 1970 is a broken clock: everything has expired then.
-        Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |d| d.as_secs()))
+        Timestamp(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(u64::MAX, |d| d.as_secs()),
+        )
     }
 }
 

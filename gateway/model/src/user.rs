@@ -83,12 +83,54 @@ pub struct Username(String);
 
 /// Names that somebody could take for the gateway or its operators.
 const RESERVED: &[&str] = &[
-    "abuse", "account", "admin", "administrator", "anonymous", "api", "auth", "billing", "config",
-    "gateway", "guest", "help", "hostmaster", "info", "login", "logout", "me", "moderator", "nobody",
-    "noreply", "no-reply", "null", "oauth", "official", "operator", "owner", "postmaster", "public",
-    "root", "security", "self", "service", "settings", "signin", "signout", "signup", "staff",
-    "superuser", "support", "sysadmin", "system", "undefined", "user", "username", "users", "webmaster",
-    "well-known", "www",
+    "abuse",
+    "account",
+    "admin",
+    "administrator",
+    "anonymous",
+    "api",
+    "auth",
+    "billing",
+    "config",
+    "gateway",
+    "guest",
+    "help",
+    "hostmaster",
+    "info",
+    "login",
+    "logout",
+    "me",
+    "moderator",
+    "nobody",
+    "noreply",
+    "no-reply",
+    "null",
+    "oauth",
+    "official",
+    "operator",
+    "owner",
+    "postmaster",
+    "public",
+    "root",
+    "security",
+    "self",
+    "service",
+    "settings",
+    "signin",
+    "signout",
+    "signup",
+    "staff",
+    "superuser",
+    "support",
+    "sysadmin",
+    "system",
+    "undefined",
+    "user",
+    "username",
+    "users",
+    "webmaster",
+    "well-known",
+    "www",
 ];
 
 /// Why a text is no username. Each message is fit to be shown to the user.
@@ -111,7 +153,10 @@ impl Username {
     /// # Errors
     /// Says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, UsernameError> {
-        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        if !text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
             return Err(UsernameError::Character);
         }
         if !(3..=32).contains(&text.len()) {
@@ -175,7 +220,7 @@ mod tests {
             ("ab", Length),
             ("x".repeat(33).as_str(), Length),
             ("Admin", Reserved),
-            ("аlice", Character),     // Cyrillic а
+            ("аlice", Character),         // Cyrillic а
             ("ali\u{200b}ce", Character), // zero width space
             ("\u{202e}ecila", Character), // right-to-left override
             ("al ice", Character),

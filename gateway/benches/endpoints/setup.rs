@@ -1,0 +1,191 @@
+//! A gateway as an operator runs it, on a database full of people who are signed in.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use gateway_model::{Identity, SystemClock, SystemRandom, UpstreamUser, Verdict};
+use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
+use gateway_token::{Algorithm, PermissionClaims, SessionClaims, SessionKey, SigningKeys};
+use secrecy::{ExposeSecret, SecretString};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const EXTERNAL: &str = "https://auth.example.org";
+const SECRET: &str = "a bench has no secrets, but it has to be 32 bytes long";
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Sign-ins at once: as many as fit into one commit.
+const AT_ONCE: usize = 256;
+
+/// What both sides of a comparison need.
+pub struct Setup {
+    directory: TempDir,
+    private_key: SecretString,
+    /// What the gateway signs with.
+    pub keys: SigningKeys,
+    /// A session token for each user.
+    pub tokens: Vec<String>,
+}
+
+/// A server in a process of its own, ended when this is dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Setup {
+    /// Makes a key and a database with `users` who are signed in.
+    pub async fn new(users: usize) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let (private_key, _) = gateway_token::generate_key(Algorithm::RS256)?;
+        let keys = SigningKeys::from_pems(std::slice::from_ref(&private_key), &[])?;
+        let options = StoreOptions {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            user_ids: UserIds::Random,
+            event_retention: LIFETIME,
+        };
+        let store = Store::open(&DatabaseUrl::File(directory.path().join("gateway.db")), options).await?;
+        let session_key = Arc::new(SessionKey::derive(
+            SECRET.as_bytes(),
+            EXTERNAL,
+            Arc::new(SystemRandom),
+        )?);
+        let mut tokens = Vec::with_capacity(users);
+        let mut tasks = JoinSet::new();
+        for number in 0..users {
+            let (store, key) = (store.clone(), Arc::clone(&session_key));
+            tasks.spawn(async move { signed_in(&store, &key, number).await });
+            if tasks.len() == AT_ONCE
+                && let Some(token) = tasks.join_next().await
+            {
+                tokens.push(token??);
+            }
+        }
+        while let Some(token) = tasks.join_next().await {
+            tokens.push(token??);
+        }
+        store.close().await?;
+        Ok(Self {
+            directory,
+            private_key,
+            keys,
+            tokens,
+        })
+    }
+
+    /// Starts the gateway as shipped: request log and metrics on. The log goes to a file.
+    pub async fn gateway(&self) -> Result<Server> {
+        let plugins = self.directory.path().join("plugins");
+        std::fs::create_dir_all(&plugins)?;
+        std::fs::write(plugins.join("example.wasm"), guest_examples::EXAMPLE.wasm)?;
+        let log = std::fs::File::create(self.directory.path().join("log"))?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command
+            .arg("serve")
+            .env("PRIVATE_KEY", self.private_key.expose_secret())
+            .env("GATEWAY_SESSION_SECRET", SECRET)
+            .env("EXTERNAL_ADDRESS", EXTERNAL)
+            .env("GATEWAY_LISTEN", "127.0.0.1:0")
+            .env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("GATEWAY_DATA_DIR", self.directory.path().join("data"))
+            .env("GATEWAY_PLUGIN_DIR", &plugins)
+            .env(
+                "DATABASE_URL",
+                format!("sqlite:///{}", self.directory.path().join("gateway.db").display()),
+            )
+            .env("ALLOWED_SERVICES", "example")
+            .current_dir(self.directory.path())
+            .stderr(log);
+        Server::start(command)
+    }
+
+    /// Claims as the gateway signs them, other ones for each `number`.
+    pub fn claims(&self, number: u64) -> PermissionClaims {
+        let user = format!("{number:032x}");
+        let permission = serde_json::Value::from(format!("example-{user}"));
+        PermissionClaims {
+            iss: EXTERNAL.to_owned(),
+            sub: user.clone(),
+            userid: user,
+            service: "example".to_owned(),
+            permissions: [("provider-token".to_owned(), permission)].into_iter().collect(),
+            aud: None,
+            plugin: "0".repeat(64),
+            iat: number,
+            exp: number + 900,
+        }
+    }
+}
+
+impl Server {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("a server without stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let address = line
+            .trim()
+            .strip_prefix("http://")
+            .and_then(|address| address.parse().ok());
+        match address {
+            Some(address) => Ok(Self { child, address }),
+            None => {
+                let _ = child.kill();
+                bail!("the server did not start: {line:?}")
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the measurement has noticed then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The bare hyper server, answering `body`.
+pub async fn bare(body: &str) -> Result<Server> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--bare").arg(body);
+    Server::start(command)
+}
+
+/// A whole GET request with a session token.
+pub fn get(target: &str, token: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: auth.example.org\r\nAuthorization: Bearer {token}\r\n\r\n")
+}
+
+async fn signed_in(store: &Store, key: &SessionKey, number: usize) -> Result<String> {
+    let person = UpstreamUser {
+        identity: Identity {
+            provider: "bench".to_owned(),
+            issuer: "https://bench.example.org".to_owned(),
+            subject: number.to_string(),
+        },
+        email: None,
+        name: format!("Person {number}"),
+        avatar_url: Some("https://img.example.org/a.png".to_owned()),
+        claims: serde_json::Map::new(),
+    };
+    let pending = store.begin_sign_in(&person).await?;
+    let yes = Verdict::Accepted(Default::default());
+    let settled = store
+        .settle_sign_in(&pending, Some(&yes), Some(&yes), LIFETIME)
+        .await?;
+    let Settled::SignedIn { session, .. } = settled else {
+        bail!("nobody signed in: {settled:?}")
+    };
+    let claims = SessionClaims {
+        session: session.id,
+        user: session.user_id,
+        expires: session.expires,
+    };
+    Ok(key.issue(&claims, session.created))
+}

@@ -1,0 +1,282 @@
+//! What plugins return is hostile input: everything is counted, measured and checked here before the
+//! gateway signs, stores or shows it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value};
+
+use crate::Limits;
+use crate::bindings::types;
+use crate::text::{is_plain, sentence};
+
+/// Longest name of a permission, in bytes.
+const MAX_NAME: usize = 256;
+/// Longest name of an attribute, in bytes.
+const MAX_ATTRIBUTE_NAME: usize = 64;
+/// Longest value of an attribute, in bytes.
+const MAX_ATTRIBUTE_VALUE: usize = 1024;
+/// How deep a JSON value may nest.
+const MAX_DEPTH: usize = 32;
+/// Longest reason for a rejection that a person is shown, in bytes.
+const MAX_REASON: usize = 500;
+
+/// The permissions of a provider's answer as members of a JSON object.
+///
+/// # Errors
+/// Says in words which rule the answer breaks.
+pub(crate) fn permissions(
+    answer: Vec<types::Permission>,
+    limits: &Limits,
+) -> Result<Map<String, Value>, String> {
+    if answer.len() > limits.result_items {
+        return Err(format!(
+            "{} permissions, {} are allowed",
+            answer.len(),
+            limits.result_items
+        ));
+    }
+    let bytes: usize = answer
+        .iter()
+        .map(|permission| permission.name.len() + size(&permission.value))
+        .sum();
+    if bytes > limits.result_bytes {
+        return Err(format!("{bytes} bytes, {} are allowed", limits.result_bytes));
+    }
+    let mut permissions = Map::new();
+    for types::Permission { name, value } in answer {
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(format!(
+                "a permission's name has {} bytes, 1 to {MAX_NAME} are allowed",
+                name.len()
+            ));
+        }
+        if !is_plain(&name) {
+            return Err(format!("the permission's name {name:?} has control characters"));
+        }
+        let value = json(value).map_err(|reason| format!("the value of {name:?} {reason}"))?;
+        if permissions.contains_key(&name) {
+            return Err(format!("the permission {name:?} comes twice"));
+        }
+        permissions.insert(name, value);
+    }
+    Ok(permissions)
+}
+
+/// How many bytes of the answer a value takes.
+const fn size(value: &types::Value) -> usize {
+    match value {
+        types::Value::Boolean(_) => 1,
+        types::Value::Integer(_) | types::Value::Number(_) => 8,
+        types::Value::Text(text) | types::Value::Json(text) => text.len(),
+    }
+}
+
+/// One value as JSON (RFC 8259).
+fn json(value: types::Value) -> Result<Value, String> {
+    match value {
+        types::Value::Boolean(value) => Ok(Value::Bool(value)),
+        types::Value::Integer(value) => Ok(Value::Number(value.into())),
+        types::Value::Number(value) => Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| format!("is {value}, which JSON cannot say")),
+        types::Value::Text(text) => Ok(Value::String(text)),
+        types::Value::Json(text) => {
+            if depth(&text) > MAX_DEPTH {
+                return Err(format!("is JSON nested deeper than {MAX_DEPTH}"));
+            }
+            serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}"))
+        }
+    }
+}
+
+/// How deep a JSON text nests, found without parsing it. Rightly so only for texts that are JSON.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The attributes that a hook sets, a later one of the same name winning. An empty value removes.
+///
+/// # Errors
+/// Says in words which rule the answer breaks.
+pub(crate) fn attributes(
+    answer: Vec<(String, String)>,
+    limits: &Limits,
+) -> Result<BTreeMap<String, String>, String> {
+    if answer.len() > limits.result_items {
+        return Err(format!(
+            "{} attributes, {} are allowed",
+            answer.len(),
+            limits.result_items
+        ));
+    }
+    let bytes: usize = answer.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > limits.result_bytes {
+        return Err(format!("{bytes} bytes, {} are allowed", limits.result_bytes));
+    }
+    for (name, value) in &answer {
+        let named = !name.is_empty()
+            && name.len() <= MAX_ATTRIBUTE_NAME
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if !named {
+            return Err(format!(
+                "the attribute's name {:?} is not 1 to {MAX_ATTRIBUTE_NAME} letters, digits, dots, - and _",
+                sentence(name, MAX_ATTRIBUTE_NAME)
+            ));
+        }
+        if value.len() > MAX_ATTRIBUTE_VALUE {
+            return Err(format!(
+                "the value of {name:?} has {} bytes, {MAX_ATTRIBUTE_VALUE} are allowed",
+                value.len()
+            ));
+        }
+        if !is_plain(value) {
+            return Err(format!("the value of {name:?} has control characters"));
+        }
+    }
+    Ok(answer.into_iter().collect())
+}
+
+/// What a person is shown when a hook rejects them.
+pub(crate) fn reason(text: &str) -> String {
+    let text = sentence(text, MAX_REASON);
+    if text.is_empty() {
+        "You may not sign in here.".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+    use serde_json::json;
+
+    use super::{attributes, depth, permissions, reason};
+    use crate::Limits;
+    use crate::bindings::types::{Permission, Value};
+
+    fn one(name: &str, value: Value) -> Vec<Permission> {
+        vec![Permission {
+            name: name.to_owned(),
+            value,
+        }]
+    }
+
+    #[test]
+    fn each_type_of_value_becomes_json() {
+        let answer = [
+            ("b", Value::Boolean(true)),
+            ("i", Value::Integer(i64::MIN)),
+            ("n", Value::Number(0.5)),
+            ("t", Value::Text("a\nb".to_owned())),
+            ("j", Value::Json(r#"{"a":[1,null]}"#.to_owned())),
+        ];
+        let answer = answer
+            .map(|(name, value)| Permission {
+                name: name.to_owned(),
+                value,
+            })
+            .to_vec();
+        assert_eq!(
+            json!(permissions(answer, &Limits::default()).unwrap()),
+            json!({"b": true, "i": i64::MIN, "n": 0.5, "t": "a\nb", "j": {"a": [1, null]}})
+        );
+    }
+
+    #[test]
+    fn hostile_answers_are_refused() {
+        let limits = Limits {
+            result_bytes: 1000,
+            result_items: 3,
+            ..Limits::default()
+        };
+        let nested = |depth| Value::Json("[".repeat(depth) + &"]".repeat(depth));
+        let yes = Value::Boolean(true);
+        let four = ["a", "b", "c", "d"]
+            .map(|name| Permission {
+                name: name.into(),
+                value: yes.clone(),
+            })
+            .to_vec();
+        for (answer, says) in [
+            (one("", yes.clone()), "0 bytes"),
+            (one(&"x".repeat(257), yes.clone()), "257 bytes"),
+            (one("a\u{1b}[31m", yes.clone()), "control"),
+            (one("a\u{202e}", yes.clone()), "control"),
+            (one("n", Value::Number(f64::NAN)), "NaN"),
+            (one("n", Value::Number(f64::INFINITY)), "inf"),
+            (one("j", Value::Json("{".to_owned())), "not JSON"),
+            (one("j", Value::Json("1 2".to_owned())), "not JSON"),
+            (one("j", Value::Json("1e999".to_owned())), "not JSON"),
+            (one("j", nested(33)), "nested"),
+            (one("t", Value::Text("x".repeat(1000))), "1001 bytes"),
+            (four, "4 permissions"),
+            ([one("a", yes.clone()), one("a", yes.clone())].concat(), "twice"),
+        ] {
+            let error = permissions(answer, &limits).unwrap_err();
+            assert!(error.contains(says), "{error:?} does not say {says:?}");
+        }
+        assert!(permissions(one("j", nested(32)), &limits).is_ok());
+    }
+
+    #[test]
+    fn attributes_are_checked() {
+        let limits = Limits::default();
+        for (name, value) in [
+            ("", "x"),
+            ("a b", "x"),
+            ("ä", "x"),
+            (&"n".repeat(65), "x"),
+            ("n", &"x".repeat(1025)),
+            ("n", "a\nb"),
+        ] {
+            assert!(
+                attributes(vec![(name.to_owned(), value.to_owned())], &limits).is_err(),
+                "{name:?} {value:?}"
+            );
+        }
+        let twice = vec![("n".to_owned(), "1".to_owned()), ("n".to_owned(), String::new())];
+        assert_eq!(
+            attributes(twice, &limits).unwrap().get("n").map(String::as_str),
+            Some("")
+        );
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        assert_eq!(reason("\u{1b}[2J No\nway "), "[2J No way");
+        assert_eq!(reason(" \n"), "You may not sign in here.");
+        assert!(reason(&"x".repeat(10_000)).len() < 510);
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_text_is_a_panic(text in any::<String>()) {
+            let _ = permissions(one("j", Value::Json(text)), &Limits::default());
+        }
+
+        #[test]
+        fn depth_agrees_with_the_parser(levels in 0_usize..100, text in "[^\u{0}-\u{1f}]{0,20}") {
+            let inner = serde_json::to_string(&text).unwrap();
+            let json = "[".repeat(levels) + &inner + &"]".repeat(levels);
+            assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
+            assert_eq!(depth(&json), levels);
+        }
+    }
+}

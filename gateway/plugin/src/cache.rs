@@ -1,0 +1,352 @@
+//! Compiled code on disk, in a private directory, so that a start takes milliseconds and not the
+//! compiler's seconds; and the last good file of each plugin, for a start with a broken one.
+//!
+//! Loading compiled code is running it, so every entry is authenticated (HMAC-SHA-256 under a key that
+//! only the gateway can read), its name included: an entry that was altered, or put in another's place,
+//! is no entry. One made by another wasmtime, configuration or gateway has another name.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::hmac;
+use gateway_model::Random;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::error::HostError;
+
+/// Bytes of an HMAC-SHA-256 tag.
+const TAG: usize = 32;
+/// Most bytes of compiled code that are kept; the entries not used for longest go first.
+const MAX_COMPILED: u64 = 1 << 30;
+/// Largest entry that is read back.
+const MAX_ENTRY: u64 = 512 << 20;
+
+/// The directory and its key.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+    key: hmac::Key,
+    environment: u64,
+}
+
+impl Cache {
+    /// Opens the directory, making it (0700) and its key (0600) where they are missing.
+    ///
+    /// # Errors
+    /// When it cannot be made or read, or somebody else can write to it.
+    pub(crate) fn open(dir: &Path, engine: &Engine, random: &dyn Random) -> Result<Self, HostError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |error| HostError::CacheDir { path, error }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(fail(dir))?;
+        let metadata = fs::metadata(dir).map_err(fail(dir))?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(fail(dir)(io::Error::other("it belongs to another user")));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(fail(dir))?;
+        }
+        let path = dir.join("key");
+        let secret = read_key(&path, random).map_err(fail(&path))?;
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        Ok(Self {
+            dir: dir.to_owned(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            environment: hasher.finish(),
+        })
+    }
+
+    /// The compiled code of the component with this digest, if it is here and ours.
+    pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let name = self.compiled_name(digest);
+        let bytes = self.read(&name)?;
+        #[expect(
+            unsafe_code,
+            reason = "the bytes are what this gateway's own compiler wrote: their HMAC has just been verified, \
+                      in memory, under a key that only the gateway can read, and wasmtime checks that version \
+                      and configuration fit"
+        )]
+        // SAFETY: as above.
+        let loaded = unsafe { Component::deserialize(engine, bytes) };
+        match loaded {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(
+                    entry = name,
+                    error = format!("{error:#}"),
+                    "cannot load compiled code"
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps the compiled code of the component with this digest. A failure is logged: the cache saves
+    /// time, nothing depends on it.
+    pub(crate) fn store(&self, digest: &str, component: &Component) {
+        let name = self.compiled_name(digest);
+        let stored = component
+            .serialize()
+            .map_err(|error| io::Error::other(format!("{error:#}")))
+            .and_then(|bytes| self.write(&name, &bytes));
+        match stored {
+            Ok(()) => self.shrink(MAX_COMPILED),
+            Err(error) => tracing::warn!(entry = name, %error, "cannot keep compiled code"),
+        }
+    }
+
+    /// The component that served last under a plugin's name, in its portable form.
+    pub(crate) fn last_good(&self, plugin: &str) -> Option<Vec<u8>> {
+        self.read(&good_name(plugin))
+    }
+
+    /// Keeps the component that serves now under a plugin's name. A failure is logged.
+    pub(crate) fn store_good(&self, plugin: &str, bytes: &[u8]) {
+        let name = good_name(plugin);
+        if let Err(error) = self.write(&name, bytes) {
+            tracing::warn!(entry = name, %error, "cannot keep the component for a start with a broken file");
+        }
+    }
+
+    /// Forgets the component that served last: its file was taken away.
+    pub(crate) fn forget_good(&self, plugin: &str) {
+        let _ = fs::remove_file(self.dir.join(good_name(plugin)));
+    }
+
+    fn compiled_name(&self, digest: &str) -> String {
+        format!("{digest}-{:016x}.cwasm", self.environment)
+    }
+
+    /// The payload of an entry; `None` where it is missing, or not what we wrote under this name.
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let file = open_plainly(&self.dir.join(name)).ok()?;
+        let mut bytes = Vec::new();
+        (&file).take(MAX_ENTRY).read_to_end(&mut bytes).ok()?;
+        let payload = bytes.split_off(bytes.len().min(TAG));
+        if hmac::verify(&self.key, &message(name, &payload), &bytes).is_err() {
+            tracing::warn!(
+                entry = name,
+                "a cache entry is not what the gateway wrote: it is not used"
+            );
+            return None;
+        }
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let unchanged = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        };
+        let _ = futimens(
+            &file,
+            &Timestamps {
+                last_access: unchanged,
+                last_modification: now,
+            },
+        );
+        Some(payload)
+    }
+
+    /// Writes an entry: beside it, then renamed over it, so that no reader finds half of one.
+    fn write(&self, name: &str, payload: &[u8]) -> io::Result<()> {
+        let tag = hmac::sign(&self.key, &message(name, payload));
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
+        file.write_all(tag.as_ref())?;
+        file.write_all(payload)?;
+        file.persist(self.dir.join(name)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Removes compiled code, the longest unused first, until `max` bytes are left.
+    fn shrink(&self, max: u64) {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        let mut entries: Vec<_> = entries
+            .flatten()
+            .filter(|entry| {
+                entry
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == "cwasm")
+            })
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                    metadata.len(),
+                    entry.path(),
+                ))
+            })
+            .collect();
+        entries.sort();
+        let mut total: u64 = entries.iter().map(|(_, _, size, _)| size).sum();
+        for (_, _, size, path) in entries {
+            if total <= max {
+                break;
+            }
+            if fs::remove_file(path).is_ok() {
+                total -= size;
+            }
+        }
+    }
+}
+
+fn good_name(plugin: &str) -> String {
+    format!("{plugin}.good")
+}
+
+/// What is authenticated: an entry's name and its payload.
+fn message(name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(name.len() + 1 + payload.len());
+    message.extend_from_slice(name.as_bytes());
+    message.push(0);
+    message.extend_from_slice(payload);
+    message
+}
+
+/// The key, made at first use.
+fn read_key(path: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    match open_plainly(path) {
+        Ok(mut file) => {
+            if file.metadata()?.mode() & 0o077 != 0 {
+                return Err(io::Error::other(
+                    "others can read or write it; delete it, a new one will be made",
+                ));
+            }
+            file.read_exact(&mut key)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            random.fill(&mut key).map_err(io::Error::other)?;
+            let directory = path.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+            file.write_all(&key)?;
+            file.as_file().sync_all()?;
+            match file.persist_noclobber(path) {
+                Ok(_) => {}
+                // Another gateway was faster: its key is the key.
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                    return read_key(path, random);
+                }
+                Err(error) => return Err(error.error),
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(key)
+}
+
+/// Opens a file for reading that must not be a link.
+fn open_plainly(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use gateway_model::SystemRandom;
+    use wasmtime::component::Component;
+
+    use super::Cache;
+
+    fn open(dir: &std::path::Path, engine: &wasmtime::Engine) -> Cache {
+        Cache::open(dir, engine, &SystemRandom).unwrap()
+    }
+
+    #[test]
+    fn what_was_compiled_is_found_again_and_nothing_else() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), &engine);
+        assert!(cache.load(&engine, "aa").is_none());
+        cache.store("aa", &Component::new(&engine, "(component)").unwrap());
+
+        let cache = open(dir.path(), &engine);
+        assert!(cache.load(&engine, "aa").is_some(), "with the key read back");
+        assert!(cache.load(&engine, "bb").is_none());
+
+        let (from, to) = (cache.compiled_name("aa"), cache.compiled_name("bb"));
+        fs::copy(dir.path().join(from), dir.path().join(to)).unwrap();
+        assert!(cache.load(&engine, "bb").is_none(), "in another's place");
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_no_entry() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), &engine);
+        cache.store(
+            "aa",
+            &Component::new(&engine, "(component (core module (func)))").unwrap(),
+        );
+        let path = dir.path().join(cache.compiled_name("aa"));
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(good.len() / 60) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert!(cache.load(&engine, "aa").is_none(), "byte {at}");
+        }
+        for cut in [0, 1, 31, 32, 33, good.len() - 1] {
+            fs::write(&path, &good[..cut]).unwrap();
+            assert!(cache.load(&engine, "aa").is_none(), "cut at {cut}");
+        }
+        fs::write(&path, good).unwrap();
+        assert!(cache.load(&engine, "aa").is_some());
+    }
+
+    #[test]
+    fn it_is_private() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        open(dir.path(), &engine);
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(dir.path().to_owned()), 0o700);
+        assert_eq!(mode(dir.path().join("key")), 0o600);
+
+        fs::set_permissions(dir.path().join("key"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Cache::open(dir.path(), &engine, &SystemRandom).is_err());
+    }
+
+    #[test]
+    fn it_stays_within_its_size() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), &engine);
+        let component = Component::new(&engine, "(component)").unwrap();
+        for digest in ["aa", "bb", "cc"] {
+            cache.store(digest, &component);
+        }
+        cache.store_good("plugin", b"bytes");
+        let size = fs::metadata(dir.path().join(cache.compiled_name("cc")))
+            .unwrap()
+            .len();
+        cache.shrink(size);
+        let left = ["aa", "bb", "cc"].map(|digest| cache.load(&engine, digest).is_some());
+        assert_eq!(left, [false, false, true]);
+        assert_eq!(cache.last_good("plugin").as_deref(), Some(&b"bytes"[..]));
+    }
+}

@@ -1,0 +1,128 @@
+//! The wasmtime engine: what code may do, how much there may be of it at once, and the ticks that
+//! interrupt it.
+
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::error::HostError;
+
+/// How often guests are interrupted, so that they share the guest threads fairly and their deadline is
+/// looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+
+/// Most calls that are inside a component at once, over all plugins.
+pub(crate) const MAX_INSTANCES: u32 = 64;
+/// Most of them that may be in one plugin, so that one that sleeps or spins leaves room for the others.
+pub(crate) const MAX_INSTANCES_OF_ONE: u32 = 16;
+
+/// Most core instances (modules, adapters, glue) in one component.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
+/// Most linear memories in one component.
+pub(crate) const MAX_MEMORIES: u32 = 16;
+/// Most tables in one component.
+pub(crate) const MAX_TABLES: u32 = 16;
+/// Most elements in one table. Interpreters compiled to wasm need tens of thousands.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// The largest memory that any plugin may be given, whatever its limits say: 4 GiB, a 32-bit guest's own.
+const MAX_MEMORY: usize = 1 << 32;
+
+/// Builds the engine and starts the thread that ticks for as long as the engine lives.
+///
+/// # Errors
+/// When the configuration does not fit this machine, or no thread can be started.
+pub(crate) fn start() -> Result<Engine, HostError> {
+    let engine = Engine::new(&config()).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+    let weak = engine.weak();
+    thread::Builder::new()
+        .name("guest-ticks".to_owned())
+        .spawn(move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(TICK);
+            }
+        })
+        .map_err(HostError::Thread)?;
+    Ok(engine)
+}
+
+/// What the engine accepts and how it runs it.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true)
+        // Interpreters recurse; a fiber's stack must hold that and the host's own frames.
+        .max_wasm_stack(1 << 20)
+        .async_stack_size(2 << 20)
+        // No guest toolchain of ours needs these, and each is code that a hostile component could reach.
+        .wasm_threads(false)
+        .shared_memory(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_stack_switching(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    config
+}
+
+/// The slots that instances are made in: enough that `MAX_INSTANCES` components of the largest shape
+/// fit at once, so that the pool never refuses what the semaphores let in. Slots are address space,
+/// not memory, until a guest writes to them.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(MAX_INSTANCES)
+        .total_stacks(MAX_INSTANCES)
+        .total_gc_heaps(MAX_INSTANCES)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .total_core_instances(MAX_INSTANCES * MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .total_memories(MAX_INSTANCES * MAX_MEMORIES)
+        .max_memory_size(MAX_MEMORY)
+        .max_tables_per_component(MAX_TABLES)
+        .max_tables_per_module(MAX_TABLES)
+        .total_tables(MAX_INSTANCES * MAX_TABLES)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        // Wiping this much by hand is cheaper than giving the pages back and faulting them in again;
+        // a small compiled guest dirties about as much.
+        .linear_memory_keep_resident(64 << 10)
+        .table_keep_resident(16 << 10)
+        .max_unused_warm_slots(MAX_INSTANCES)
+        // Has had isolation bugs, as have protection keys, which are not compiled in.
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::Component;
+
+    #[test]
+    fn proposals_that_no_plugin_needs_are_refused() {
+        let engine = super::start().unwrap();
+        for (proposal, module) in [
+            ("threads", "(module (memory 1 1 shared))"),
+            ("gc", "(module (type (struct (field i32))))"),
+            ("exceptions", "(module (tag (param i32)))"),
+            ("memory64", "(module (memory i64 1))"),
+            (
+                "relaxed simd",
+                "(module (func (param v128 v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 1))))",
+            ),
+        ] {
+            let text = module.replacen("(module", "(component (core module", 1) + ")";
+            assert!(Component::new(&engine, text).is_err(), "{proposal}");
+        }
+        assert!(Component::new(&engine, "(component (core module (memory 1)))").is_ok());
+    }
+}

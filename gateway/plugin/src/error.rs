@@ -1,0 +1,220 @@
+//! Every way in which the host fails to start, a call fails, or a component is refused.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The host cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The plugin directory is missing, is no directory, or may not be read.
+    #[error("cannot read the plugin directory {path}: {error}; create it, or set another one")]
+    PluginDirUnreadable {
+        /// Which directory.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// The directory for compiled code cannot be used.
+    #[error("cannot use {path} for compiled plugins: {error}")]
+    CacheDir {
+        /// Which directory or file.
+        path: PathBuf,
+        /// What the operating system said, or what is wrong with it.
+        error: io::Error,
+    },
+    /// wasmtime does not run on this machine as we configure it.
+    #[error("the WebAssembly engine cannot start: {0}")]
+    Engine(String),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a call gave no answer. Permissions fail closed: each of them means 503, and no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No such service.
+    #[error("the service \"{service}\" is not configured")]
+    NotConfigured {
+        /// The service that was asked for.
+        service: String,
+    },
+    /// The plugin has no serving generation, or not one that can answer this.
+    #[error("the plugin \"{plugin}\" is not loaded: {problem}")]
+    NotLoaded {
+        /// Which plugin.
+        plugin: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Too many calls are in flight already. Asking again later may help.
+    #[error("the plugin \"{plugin}\" has too many calls in flight")]
+    Overloaded {
+        /// Which plugin.
+        plugin: String,
+    },
+    /// The call used up its fuel.
+    #[error("{plugin}: {function} ran out of fuel: it used all {fuel} units")]
+    OutOfFuel {
+        /// Which plugin.
+        plugin: String,
+        /// Which function.
+        function: &'static str,
+        /// The limit.
+        fuel: u64,
+    },
+    /// The call took longer than its deadline, waiting included.
+    #[error("{plugin}: {function} ran past its deadline of {deadline:?}")]
+    DeadlineExceeded {
+        /// Which plugin.
+        plugin: String,
+        /// Which function.
+        function: &'static str,
+        /// The limit.
+        deadline: Duration,
+    },
+    /// The call was refused memory, and failed.
+    #[error("{plugin}: {function} ran out of memory: its memories and tables may hold {memory} bytes")]
+    OutOfMemory {
+        /// Which plugin.
+        plugin: String,
+        /// Which function.
+        function: &'static str,
+        /// The limit, in bytes.
+        memory: usize,
+    },
+    /// The component trapped.
+    #[error("{plugin}: {function} trapped: {reason}")]
+    Trap {
+        /// Which plugin.
+        plugin: String,
+        /// Which function.
+        function: &'static str,
+        /// What happened, in words.
+        reason: String,
+    },
+    /// The answer breaks the rules or is too large.
+    #[error("{plugin}: {function} gave an invalid answer: {reason}")]
+    InvalidAnswer {
+        /// Which plugin.
+        plugin: String,
+        /// Which function.
+        function: &'static str,
+        /// Which rule.
+        reason: String,
+    },
+    /// The provider answered that something it needs is out of reach.
+    #[error("{plugin}: unavailable: {message}")]
+    Unavailable {
+        /// Which plugin.
+        plugin: String,
+        /// The provider's own words, made printable.
+        message: String,
+    },
+    /// The provider answered that it cannot answer.
+    #[error("{plugin}: failed: {message}")]
+    Failed {
+        /// Which plugin.
+        plugin: String,
+        /// The provider's own words, made printable.
+        message: String,
+    },
+}
+
+/// Why a file is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AdmissionError {
+    /// No file of that name.
+    #[error("there is no {path}")]
+    Missing { path: PathBuf },
+    /// The plugin's name is no file name.
+    #[error("\"{name}\" cannot be a file's name: use letters, digits, - and _")]
+    Name { name: String },
+    /// A link, which somebody else could point elsewhere.
+    #[error("{path} is a symbolic link: put the component itself there")]
+    Symlink { path: PathBuf },
+    /// A directory, a pipe, a device.
+    #[error("{path} is not a regular file")]
+    NotAFile { path: PathBuf },
+    /// Nothing in it yet.
+    #[error("{path} is empty")]
+    Empty { path: PathBuf },
+    /// More bytes than a component may have.
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge { path: PathBuf, limit: u64 },
+    /// Somebody writes to it right now.
+    #[error("{path} changed while it was read")]
+    Changing { path: PathBuf },
+    /// The operating system would not give it.
+    #[error("cannot read {path}: {error}")]
+    Unreadable { path: PathBuf, error: String },
+    /// A plain module.
+    #[error(
+        "it is a core WebAssembly module, not a component: build it for wasm32-wasip2, or run \
+         `wasm-tools component new` on it"
+    )]
+    CoreModule,
+    /// Compiled code, which is only ever taken from our own cache.
+    #[error("it is precompiled code; plugins are WebAssembly components in their portable form")]
+    Precompiled,
+    /// Not WebAssembly, cut short, or using a proposal that is off.
+    #[error("it is not a valid component: {0}")]
+    Invalid(String),
+    /// Compiling did not end.
+    #[error("compiling it takes longer than {0:?}")]
+    CompileTimeout(Duration),
+    /// The compiler panicked.
+    #[error("compiling it failed: {0}")]
+    CompileFailed(String),
+    /// Nothing that the gateway would call.
+    #[error(
+        "it exports none of auth-gateway:plugin/permission-provider, on-new-user, on-user-login and \
+         on-user-logout"
+    )]
+    NoExports,
+    /// An interface of another version.
+    #[error("it {direction} {name}, and this gateway has version {ours} of that package")]
+    Version {
+        direction: &'static str,
+        name: String,
+        ours: &'static str,
+    },
+    /// An interface of ours, with other types.
+    #[error("it exports {interface} with types that are not those of the interface: {reason}")]
+    WrongType { interface: &'static str, reason: String },
+    /// An import that the operator has not granted.
+    #[error(
+        "it imports {import}, which the plugin \"{plugin}\" has not been granted: to grant it, write \
+         `grants = {grants}` under `[plugins.{plugin}]` in the configuration"
+    )]
+    NotGranted {
+        import: String,
+        plugin: String,
+        grants: String,
+    },
+    /// An import that does not exist.
+    #[error("it imports {import}, which the gateway does not provide to plugins (plugin \"{plugin}\")")]
+    UnknownImport { import: String, plugin: String },
+    /// An import of the right name, with other types.
+    #[error("its imports do not fit: {0}")]
+    WrongImport(String),
+    /// A service asks it, and it cannot answer.
+    #[error("it does not export auth-gateway:plugin/permission-provider, and is asked for: {services}")]
+    NotAProvider { services: String },
+    /// It is an extension, and has no hook.
+    #[error(
+        "it is configured as an extension, and exports none of on-new-user, on-user-login and on-user-logout"
+    )]
+    NotAnExtension,
+    /// It could be instantiated, but not called.
+    #[error("its trial call failed: {0}")]
+    Trial(CallError),
+}
+
+impl AdmissionError {
+    /// Whether the file is gone, as against broken: then the plugin is withdrawn.
+    pub(crate) const fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Name { .. })
+    }
+}

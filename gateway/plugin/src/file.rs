@@ -1,0 +1,199 @@
+//! Reading a plugin's file once: a regular file, no link, no pipe, not too large, and not while somebody
+//! writes to it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::error::AdmissionError;
+
+/// Largest component. An interpreter for Python with its library is about 40 MiB.
+const MAX_FILE: u64 = 128 << 20;
+
+/// A file's bytes and what they are.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginFile {
+    pub(crate) bytes: Vec<u8>,
+    /// SHA-256 in hex.
+    pub(crate) digest: String,
+}
+
+impl PluginFile {
+    /// A file with these bytes.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            digest: hex::encode(Sha256::digest(&bytes)),
+            bytes,
+        }
+    }
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of what is at `path`, links not followed; `None` where nothing is.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        std::fs::symlink_metadata(path)
+            .ok()
+            .map(|metadata| Self::of(&metadata))
+    }
+}
+
+/// Where a plugin's file is.
+///
+/// # Errors
+/// When the name is not one that can be a file's, and stay in the directory.
+pub(crate) fn path(directory: &Path, name: &str) -> Result<PathBuf, AdmissionError> {
+    let plain = !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if plain {
+        Ok(directory.join(format!("{name}.wasm")))
+    } else {
+        Err(AdmissionError::Name {
+            name: crate::text::printable(name, 128),
+        })
+    }
+}
+
+/// Reads a plugin's file.
+///
+/// # Errors
+/// When there is none, or it is not a file that we take.
+pub(crate) fn read(path: &Path) -> Result<PluginFile, AdmissionError> {
+    let owned = || path.to_owned();
+    let unreadable = |error: io::Error| AdmissionError::Unreadable {
+        path: path.to_owned(),
+        error: error.to_string(),
+    };
+    // Without NONBLOCK, opening a pipe waits for a writer.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => AdmissionError::Missing { path: owned() },
+        Some(Errno::LOOP) => AdmissionError::Symlink { path: owned() },
+        _ => unreadable(error),
+    })?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(AdmissionError::NotAFile { path: owned() });
+    }
+    if metadata.len() == 0 {
+        return Err(AdmissionError::Empty { path: owned() });
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(AdmissionError::TooLarge {
+            path: owned(),
+            limit: MAX_FILE,
+        });
+    }
+    let mut bytes = Vec::new();
+    (&file)
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    let after = file.metadata().map_err(unreadable)?;
+    if Stamp::of(&after) != Stamp::of(&metadata) || bytes.len() as u64 != metadata.len() {
+        return Err(AdmissionError::Changing { path: owned() });
+    }
+    Ok(PluginFile::of(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::{path, read};
+    use crate::error::AdmissionError;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("good"), b"bytes").unwrap();
+        symlink(at("good"), at("link")).unwrap();
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        fs::write(at("empty"), b"").unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        fs::File::create(at("huge"))
+            .unwrap()
+            .set_len(super::MAX_FILE + 1)
+            .unwrap();
+
+        let file = read(&at("good")).unwrap();
+        assert_eq!(file.bytes, b"bytes");
+        assert_eq!(file.digest.len(), 64);
+        assert!(matches!(
+            read(&at("missing")),
+            Err(AdmissionError::Missing { .. })
+        ));
+        assert!(matches!(read(&at("link")), Err(AdmissionError::Symlink { .. })));
+        assert!(matches!(
+            read(&at("dangling")),
+            Err(AdmissionError::Symlink { .. })
+        ));
+        assert!(matches!(read(&at("dir")), Err(AdmissionError::NotAFile { .. })));
+        assert!(matches!(read(&at("pipe")), Err(AdmissionError::NotAFile { .. })));
+        assert!(matches!(read(&at("empty")), Err(AdmissionError::Empty { .. })));
+        assert!(matches!(read(&at("huge")), Err(AdmissionError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn names_stay_in_the_directory() {
+        let dir = std::path::Path::new("/plugins");
+        assert_eq!(path(dir, "role-s_1.2").unwrap(), dir.join("role-s_1.2.wasm"));
+        for name in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "a/b",
+            "../a",
+            "a\0",
+            "a b",
+            "ä",
+            &"x".repeat(129),
+        ] {
+            assert!(path(dir, name).is_err(), "{name:?}");
+        }
+    }
+}

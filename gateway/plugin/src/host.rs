@@ -1,0 +1,260 @@
+//! The host put together: threads for guests, the registry, the watch, and what callers do with them.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, fs};
+
+use gateway_model::{Event, SystemRandom, User, UserId, Verdict};
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{RwLock, watch};
+
+use crate::admission::{Admission, Candidate};
+use crate::cache::Cache;
+use crate::error::{AdmissionError, CallError, HostError};
+use crate::file::Stamp;
+use crate::guest::UserSource;
+use crate::registry::{Registry, Snapshot};
+use crate::serve::Lanes;
+use crate::watcher::Watcher;
+use crate::{
+    HostOptions, Permissions, PluginSet, PluginStatus, engine, lifecycle, metrics, permission_provider,
+    status,
+};
+
+/// Most threads that read files and compile.
+const MAX_BLOCKING: usize = 8;
+
+/// The plugins, loaded and watched. Cheap to clone: all clones are one host, which ends with the last.
+#[derive(Clone)]
+pub struct PluginHost(Arc<Inner>);
+
+/// What all clones share.
+pub(crate) struct Inner {
+    registry: Registry,
+    lanes: Arc<Lanes>,
+    admission: Admission,
+    users: UserSource,
+    /// A file's change is put in force under the read half, a configuration's under the write half.
+    reloading: RwLock<()>,
+    shut_down: AtomicBool,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl PluginHost {
+    /// Reads, admits and compiles what is in the directory, then watches it. Returns when everything
+    /// that is there and good serves. A plugin that cannot be loaded is a problem for the log and
+    /// [`PluginHost::status`], not an error.
+    ///
+    /// # Errors
+    /// When the directories cannot be used, or the engine does not run on this machine.
+    pub async fn start(options: HostOptions, set: PluginSet) -> Result<Self, HostError> {
+        let HostOptions {
+            plugin_dir,
+            cache_dir,
+            guest_threads,
+            users,
+        } = options;
+        metrics::describe();
+        // The directory itself may be a link; what is in it may not.
+        let plugin_dir = fs::canonicalize(&plugin_dir)
+            .and_then(|path| fs::read_dir(&path).map(|_| path))
+            .map_err(|error| HostError::PluginDirUnreadable {
+                path: plugin_dir,
+                error,
+            })?;
+        let engine = engine::start()?;
+        let cache = Cache::open(&cache_dir, &engine, &SystemRandom)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(guest_threads.max(1))
+            .max_blocking_threads(MAX_BLOCKING)
+            .thread_name("guest")
+            .enable_all()
+            .build()
+            .map_err(HostError::Thread)?;
+        let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
+        let inner = Arc::new(Inner {
+            registry: Registry::new(),
+            admission: Admission::new(engine, cache, plugin_dir.clone(), Arc::clone(&lanes)),
+            lanes,
+            users: UserSource::Real(users),
+            reloading: RwLock::new(()),
+            shut_down: AtomicBool::new(false),
+            runtime: Mutex::new(Some(runtime)),
+        });
+        // Before the files are read, so that no change is missed in between.
+        let watcher = Watcher::new(&plugin_dir);
+        inner.apply(set, true).await;
+        inner.lanes.guests().spawn(watcher.run(Arc::downgrade(&inner)));
+        Ok(Self(inner))
+    }
+
+    /// Takes a new configuration and looks at every file again (SIGHUP). Returns when it is in force:
+    /// services, extensions and plugins in one switch. A plugin that is not good under it serves on as
+    /// it did, and has a problem.
+    pub async fn reconfigure(&self, set: PluginSet) {
+        self.0.apply(set, false).await;
+    }
+
+    /// Whether a service is configured.
+    #[must_use]
+    pub fn has_service(&self, service: &str) -> bool {
+        self.0.registry.snapshot().set.services.contains_key(service)
+    }
+
+    /// The configured services, sorted.
+    #[must_use]
+    pub fn services(&self) -> Vec<String> {
+        self.0.registry.snapshot().set.services.keys().cloned().collect()
+    }
+
+    /// Asks the service's provider what the user may do, on a guest thread. Dropping the future cancels
+    /// the call.
+    ///
+    /// # Errors
+    /// Every way to get no answer. Nothing may be signed then.
+    pub async fn get_permissions(&self, service: &str, user: &UserId) -> Result<Permissions, CallError> {
+        let snapshot = self.0.registry.snapshot();
+        permission_provider::get_permissions(&self.0.lanes, &snapshot, self.0.users.clone(), service, user)
+            .await
+    }
+
+    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of
+    /// all of them. `user` is who the event is about, as they are now. In the verdict a hook is called
+    /// `<plugin>/<function>`, for example `email-domains/on-new-user`.
+    pub async fn run_hooks(&self, event: &Event, user: &User) -> Verdict {
+        let snapshot = self.0.registry.snapshot();
+        lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.users, event, user).await
+    }
+
+    /// Runs CPU-heavy work (signing) beside the guests, off the I/O threads. A panic in it is the
+    /// caller's. Work that has begun is finished even when the future is dropped.
+    pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        // A guest yields at each tick, so this waits no longer than a few of them.
+        match self.0.lanes.guests().spawn(async move { work() }).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is gone: the process ends, and whoever waits here ends with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// How every configured plugin stands, sorted by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<PluginStatus> {
+        status::of(&self.0.registry.snapshot())
+    }
+
+    /// A number that grows whenever a plugin or the configuration was looked at and put in force, to wait
+    /// on instead of asking [`PluginHost::status`] again and again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.registry.changes()
+    }
+
+    /// Takes no new calls, waits for those in flight (each ends by its deadline), and ends the watch.
+    pub async fn shutdown(&self) {
+        self.0.shut_down.store(true, Ordering::Release);
+        self.0.lanes.drain().await;
+    }
+}
+
+impl Inner {
+    /// Puts a configuration in force. Goes on even when the caller gives up waiting: half of it must not
+    /// be.
+    fn apply(self: &Arc<Self>, set: PluginSet, starting: bool) -> impl Future<Output = ()> + use<> {
+        let inner = Arc::clone(self);
+        let task = self.lanes.guests().spawn(async move {
+            let _exclusive = inner.reloading.write().await;
+            let before = inner.registry.snapshot();
+            let set = Arc::new(set);
+            let candidates = Snapshot::roles(&set).into_iter().map(|(name, roles)| Candidate {
+                config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
+                serving: before
+                    .plugins
+                    .get(&name)
+                    .and_then(|plugin| plugin.generation.clone()),
+                name,
+                roles,
+                starting,
+            });
+            let loads = candidates.map(|candidate| {
+                let inner = Arc::clone(&inner);
+                async move {
+                    let loaded = inner.admission.load(&candidate).await;
+                    (candidate.name, loaded)
+                }
+            });
+            let results = futures_util::future::join_all(loads).await;
+            inner.registry.replace(set, results);
+        });
+        async move {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the plugins' configuration could not be put in force");
+            }
+        }
+    }
+
+    /// Looks at one plugin's file and puts in force what it gives.
+    pub(crate) async fn reload(&self, name: &Arc<str>) {
+        let _shared = self.reloading.read().await;
+        let snapshot = self.registry.snapshot();
+        let Some(plugin) = snapshot.plugins.get(name) else {
+            return;
+        };
+        let candidate = Candidate {
+            name: Arc::clone(name),
+            config: Arc::clone(&plugin.config),
+            roles: plugin.roles.clone(),
+            serving: plugin.generation.clone(),
+            starting: false,
+        };
+        let loaded = self.admission.load(&candidate).await;
+        self.registry.publish(name, loaded);
+    }
+
+    /// Withdraws a plugin whose file is gone, at once: not after whatever else is being compiled.
+    pub(crate) fn withdraw_if_missing(&self, name: &Arc<str>) {
+        if let Ok(path) = self.admission.path(name)
+            && Stamp::at(&path).is_none()
+        {
+            self.registry.publish(name, Err(AdmissionError::Missing { path }));
+        }
+    }
+
+    /// How a plugin's file is now.
+    pub(crate) fn stamp(&self, name: &str) -> Option<Stamp> {
+        Stamp::at(&self.admission.path(name).ok()?)
+    }
+
+    /// The names of all configured plugins.
+    pub(crate) fn plugin_names(&self) -> BTreeSet<Arc<str>> {
+        self.registry.snapshot().plugins.keys().cloned().collect()
+    }
+
+    /// Whether the host has been shut down.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime may not be waited for on an I/O thread, nor on one of its own.
+        if let Some(runtime) = self.runtime.get_mut().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for PluginHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginHost")
+            .field("plugins", &self.status())
+            .finish()
+    }
+}

@@ -1,0 +1,177 @@
+//! Telling extensions who comes and goes: the hooks of every extension in configured order, and what
+//! they say all together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gateway_model::{Event, EventKind, User, Verdict};
+
+use crate::bindings::types;
+use crate::call::Invoke;
+use crate::convert;
+use crate::error::CallError;
+use crate::exports::Function;
+use crate::guest::UserSource;
+use crate::metrics::Outcome;
+use crate::permission_provider::missing;
+use crate::registry::{Generation, Plugin, Snapshot};
+use crate::serve::Lanes;
+use crate::{OnFailure, answer};
+
+/// What one hook says, unchecked: attributes to set, or a reason to reject.
+type Word = Result<Vec<(String, String)>, String>;
+
+/// What one hook says, checked.
+enum Said {
+    Accepted(BTreeMap<String, String>),
+    Rejected(String),
+}
+
+/// Runs the event's hook of every extension, all of one snapshot. A sign-in ends at the first that does
+/// not accept; a sign-out is told to all, whatever one of them does. Each hook sees the user with the
+/// attributes that those before it have set.
+pub(crate) async fn run_hooks(
+    lanes: &Lanes,
+    snapshot: &Snapshot,
+    users: &UserSource,
+    event: &Event,
+    user: &User,
+) -> Verdict {
+    let function = match event.kind {
+        EventKind::NewUser => Function::OnNewUser,
+        EventKind::Login => Function::OnUserLogin,
+        EventKind::Logout => Function::OnUserLogout,
+    };
+    let mut user = user.clone();
+    let mut attributes = BTreeMap::new();
+    let mut failed = None;
+    for name in &snapshot.set.extensions {
+        let hook = || format!("{name}/{}", function.name());
+        let plugin = snapshot.plugins.get(name.as_str());
+        match run_hook(lanes, plugin, name, function, users, event, &user).await {
+            Ok(None) => {}
+            Ok(Some(Said::Accepted(set))) => {
+                for (name, value) in &set {
+                    if value.is_empty() {
+                        user.attributes.remove(name);
+                    } else {
+                        user.attributes.insert(name.clone(), value.clone());
+                    }
+                }
+                attributes.extend(set);
+            }
+            Ok(Some(Said::Rejected(reason))) => return Verdict::Rejected { hook: hook(), reason },
+            Err(error) => {
+                let passes = plugin.is_some_and(|plugin| plugin.config.on_failure == OnFailure::Pass);
+                if event.kind == EventKind::Logout {
+                    failed.get_or_insert(Verdict::Failed {
+                        hook: hook(),
+                        error: error.to_string(),
+                    });
+                } else if passes {
+                    tracing::warn!(plugin = name, function = function.name(), event = %event.id,
+                        "a failed hook is passed over, as configured: {error}");
+                } else {
+                    return Verdict::Failed {
+                        hook: hook(),
+                        error: error.to_string(),
+                    };
+                }
+            }
+        }
+    }
+    failed.unwrap_or(Verdict::Accepted(attributes))
+}
+
+/// Runs one extension's hook; `None` where it has none for this event.
+async fn run_hook(
+    lanes: &Lanes,
+    plugin: Option<&Arc<Plugin>>,
+    name: &str,
+    function: Function,
+    users: &UserSource,
+    event: &Event,
+    user: &User,
+) -> Result<Option<Said>, CallError> {
+    let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
+    else {
+        let problem = plugin
+            .and_then(|plugin| plugin.problem.as_deref())
+            .unwrap_or("it is not there");
+        return Err(CallError::NotLoaded {
+            plugin: name.to_owned(),
+            problem: problem.to_owned(),
+        });
+    };
+    if !generation.exports.has(function) {
+        return Ok(None);
+    }
+    let invoke = match function {
+        Function::OnNewUser => on_new_user(convert::sign_in(event, user)),
+        Function::OnUserLogin => on_user_login(convert::sign_in(event, user)),
+        _ => on_user_logout(convert::sign_out(event, user)),
+    };
+    let check = move |word, generation: &Generation| check(word, function, generation);
+    lanes
+        .call(
+            plugin,
+            generation,
+            function,
+            users.clone(),
+            invoke,
+            Box::new(check),
+        )
+        .await
+        .map(Some)
+}
+
+fn on_new_user(event: types::SignIn) -> Invoke<Word> {
+    Box::new(move |store, instance, exports| {
+        Box::pin(async move {
+            let indices = exports.on_new_user.as_ref().ok_or_else(missing)?;
+            indices
+                .load(&mut *store, instance)?
+                .call_on_new_user(&mut *store, &event)
+                .await
+        })
+    })
+}
+
+fn on_user_login(event: types::SignIn) -> Invoke<Word> {
+    Box::new(move |store, instance, exports| {
+        Box::pin(async move {
+            let indices = exports.on_user_login.as_ref().ok_or_else(missing)?;
+            indices
+                .load(&mut *store, instance)?
+                .call_on_user_login(&mut *store, &event)
+                .await
+        })
+    })
+}
+
+fn on_user_logout(event: types::SignOut) -> Invoke<Word> {
+    Box::new(move |store, instance, exports| {
+        Box::pin(async move {
+            let indices = exports.on_user_logout.as_ref().ok_or_else(missing)?;
+            indices
+                .load(&mut *store, instance)?
+                .call_on_user_logout(&mut *store, &event)
+                .await?;
+            Ok(Ok(Vec::new()))
+        })
+    })
+}
+
+/// What a hook says, checked.
+fn check(word: Word, function: Function, generation: &Generation) -> Result<(Said, Outcome), CallError> {
+    match word {
+        Ok(set) => answer::attributes(set, &generation.config.limits)
+            .map(|set| (Said::Accepted(set), Outcome::Ok))
+            .map_err(|reason| CallError::InvalidAnswer {
+                plugin: generation.plugin.to_string(),
+                function: function.name(),
+                reason,
+            }),
+        Err(reason) => Ok((Said::Rejected(answer::reason(&reason)), Outcome::Rejected)),
+    }
+}

@@ -1,0 +1,107 @@
+//! Asking a permission provider what a user may do in a service.
+
+use std::sync::Arc;
+
+use gateway_model::UserId;
+
+use crate::Permissions;
+use crate::answer;
+use crate::bindings::{permission_provider::ProviderError, types};
+use crate::call::Invoke;
+use crate::error::CallError;
+use crate::exports::Function;
+use crate::guest::UserSource;
+use crate::metrics::Outcome;
+use crate::registry::{Generation, Snapshot};
+use crate::serve::Lanes;
+use crate::text::sentence;
+
+/// Longest message of a provider's error that is kept, in bytes.
+const MAX_MESSAGE: usize = 500;
+
+/// What a provider answers, unchecked.
+pub(crate) type Answer = Result<Vec<types::Permission>, ProviderError>;
+
+/// Asks the service's provider.
+///
+/// # Errors
+/// Every way to get no answer.
+pub(crate) async fn get_permissions(
+    lanes: &Lanes,
+    snapshot: &Snapshot,
+    users: UserSource,
+    service: &str,
+    user: &UserId,
+) -> Result<Permissions, CallError> {
+    let Some(provider) = snapshot.set.services.get(service) else {
+        return Err(CallError::NotConfigured {
+            service: service.to_owned(),
+        });
+    };
+    let plugin = snapshot.plugins.get(provider.as_str());
+    let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
+    else {
+        let problem = plugin
+            .and_then(|plugin| plugin.problem.as_deref())
+            .unwrap_or("it is not there");
+        return Err(CallError::NotLoaded {
+            plugin: provider.clone(),
+            problem: problem.to_owned(),
+        });
+    };
+    let invoke = invoke(service.to_owned(), user.as_str().to_owned());
+    lanes
+        .call(
+            plugin,
+            generation,
+            Function::GetPermissions,
+            users,
+            invoke,
+            Box::new(check),
+        )
+        .await
+}
+
+/// The call itself.
+pub(crate) fn invoke(service: String, user: String) -> Invoke<Answer> {
+    Box::new(move |store, instance, exports| {
+        Box::pin(async move {
+            let indices = exports.permission_provider.as_ref().ok_or_else(missing)?;
+            let guest = indices.load(&mut *store, instance)?;
+            guest.call_get_permissions(&mut *store, &service, &user).await
+        })
+    })
+}
+
+/// The answer, checked.
+///
+/// # Errors
+/// When it breaks a rule, or is the provider's own error.
+pub(crate) fn check(answer: Answer, generation: &Generation) -> Result<(Permissions, Outcome), CallError> {
+    let plugin = generation.plugin.to_string();
+    match answer {
+        Ok(permissions) => answer::permissions(permissions, &generation.config.limits)
+            .map(|permissions| {
+                let digest = Arc::clone(&generation.digest);
+                (Permissions { permissions, digest }, Outcome::Ok)
+            })
+            .map_err(|reason| CallError::InvalidAnswer {
+                plugin,
+                function: Function::GetPermissions.name(),
+                reason,
+            }),
+        Err(ProviderError::Unavailable(message)) => Err(CallError::Unavailable {
+            plugin,
+            message: sentence(&message, MAX_MESSAGE),
+        }),
+        Err(ProviderError::Failed(message)) => Err(CallError::Failed {
+            plugin,
+            message: sentence(&message, MAX_MESSAGE),
+        }),
+    }
+}
+
+/// An export that admission has seen is not there: a mistake in the gateway.
+pub(crate) fn missing() -> wasmtime::Error {
+    wasmtime::Error::msg("the component does not export this function")
+}

@@ -1,0 +1,252 @@
+//! Which plugins serve: an immutable snapshot behind an atomic pointer. A request takes one and keeps
+//! it, so no answer mixes generations; a swap makes a new one and never waits for readers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use wasmtime::component::InstancePre;
+
+use crate::engine::MAX_INSTANCES_OF_ONE;
+use crate::error::AdmissionError;
+use crate::exports::Exports;
+use crate::guest::GuestState;
+use crate::metrics::{Meters, Swap, count_swap, show_state};
+use crate::{PluginConfig, PluginSet};
+
+/// One admitted component, ready to be instantiated, with the configuration it was admitted under.
+pub(crate) struct Generation {
+    pub(crate) plugin: Arc<str>,
+    /// Grows with each switch of the plugin. 0 until it serves.
+    pub(crate) number: u64,
+    /// Hex SHA-256 of the component.
+    pub(crate) digest: Arc<str>,
+    pub(crate) config: Arc<PluginConfig>,
+    pub(crate) settings: Arc<BTreeMap<String, String>>,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) exports: Exports,
+    pub(crate) meters: Meters,
+}
+
+/// What a configured plugin is needed for: a component that lacks it is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// The services that ask it.
+    pub(crate) services: Vec<String>,
+    /// Whether it is an extension.
+    pub(crate) extension: bool,
+}
+
+/// One configured plugin.
+pub(crate) struct Plugin {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Arc<PluginConfig>,
+    pub(crate) roles: Roles,
+    /// What serves; `None` where the file is missing or never was good.
+    pub(crate) generation: Option<Arc<Generation>>,
+    /// Why the file that is there does not serve.
+    pub(crate) problem: Option<Arc<str>>,
+    /// Bounds the calls inside this plugin.
+    pub(crate) slots: Arc<Semaphore>,
+}
+
+/// Every plugin, and who asks it.
+pub(crate) struct Snapshot {
+    pub(crate) set: Arc<PluginSet>,
+    pub(crate) plugins: BTreeMap<Arc<str>, Arc<Plugin>>,
+}
+
+/// What looking at a plugin's file gave.
+pub(crate) enum Loaded {
+    /// The serving generation's own component and configuration.
+    Unchanged,
+    /// Something new, good to serve. The problem where it is not what the file holds.
+    New(Box<Generation>, Option<AdmissionError>),
+}
+
+impl Snapshot {
+    /// The names of all configured plugins, with what each is needed for.
+    pub(crate) fn roles(set: &PluginSet) -> BTreeMap<Arc<str>, Roles> {
+        let mut roles: BTreeMap<Arc<str>, Roles> = BTreeMap::new();
+        for name in set.plugins.keys() {
+            roles.entry(name.as_str().into()).or_default();
+        }
+        for (service, provider) in &set.services {
+            roles
+                .entry(provider.as_str().into())
+                .or_default()
+                .services
+                .push(service.clone());
+        }
+        for name in &set.extensions {
+            roles.entry(name.as_str().into()).or_default().extension = true;
+        }
+        roles
+    }
+}
+
+/// The current snapshot, and the one way to change it.
+pub(crate) struct Registry {
+    current: ArcSwap<Snapshot>,
+    /// Held while a snapshot is made; has the number that each name's last generation had.
+    numbers: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// How many snapshots there have been.
+    changes: watch::Sender<u64>,
+}
+
+impl Registry {
+    /// Nothing is configured.
+    pub(crate) fn new() -> Self {
+        let empty = Snapshot {
+            set: Arc::default(),
+            plugins: BTreeMap::new(),
+        };
+        Self {
+            current: ArcSwap::from_pointee(empty),
+            numbers: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// What serves now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// A number that grows with each new snapshot, to wait on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn store(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Puts a configuration in force with what its plugins' files gave, in one switch.
+    pub(crate) fn replace(
+        &self,
+        set: Arc<PluginSet>,
+        results: Vec<(Arc<str>, Result<Loaded, AdmissionError>)>,
+    ) {
+        let mut numbers = self.numbers.lock();
+        let old = self.snapshot();
+        let mut roles = Snapshot::roles(&set);
+        let mut plugins = BTreeMap::new();
+        for (name, result) in results {
+            let config = set.plugins.get(&*name).cloned().unwrap_or_default();
+            let before = old.plugins.get(&name);
+            let roles = roles.remove(&name).unwrap_or_default();
+            let plugin = successor(&name, Arc::new(config), roles, before, result, &mut numbers);
+            plugins.insert(name, Arc::new(plugin));
+        }
+        for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
+            show_state(name, 0, false);
+        }
+        self.store(Snapshot { set, plugins });
+    }
+
+    /// Puts what one plugin's file gave in force.
+    pub(crate) fn publish(&self, name: &Arc<str>, result: Result<Loaded, AdmissionError>) {
+        let mut numbers = self.numbers.lock();
+        let old = self.snapshot();
+        let Some(before) = old.plugins.get(name) else {
+            return;
+        };
+        let (config, roles) = (Arc::clone(&before.config), before.roles.clone());
+        let plugin = successor(name, config, roles, Some(before), result, &mut numbers);
+        let mut plugins = old.plugins.clone();
+        plugins.insert(Arc::clone(name), Arc::new(plugin));
+        self.store(Snapshot {
+            set: Arc::clone(&old.set),
+            plugins,
+        });
+    }
+}
+
+/// How a plugin stands after its file was looked at; says so in the log and in metrics.
+fn successor(
+    name: &Arc<str>,
+    config: Arc<PluginConfig>,
+    roles: Roles,
+    before: Option<&Arc<Plugin>>,
+    result: Result<Loaded, AdmissionError>,
+    numbers: &mut BTreeMap<Arc<str>, u64>,
+) -> Plugin {
+    let serving = before.and_then(|plugin| plugin.generation.clone());
+    let known = before.and_then(|plugin| plugin.problem.clone());
+    let (generation, problem) = match result {
+        Ok(Loaded::Unchanged) => {
+            if known.is_some() {
+                tracing::info!(plugin = &**name, "the plugin's file is the one that serves again");
+            }
+            (serving, None)
+        }
+        Ok(Loaded::New(mut generation, problem)) => {
+            let number = numbers.entry(Arc::clone(name)).or_default();
+            *number += 1;
+            generation.number = *number;
+            let (digest, number) = (&*generation.digest, generation.number);
+            if let Some(problem) = &problem {
+                tracing::warn!(
+                    plugin = &**name,
+                    generation = number,
+                    digest,
+                    "the plugin's file is not served, an earlier one serves in its place: {problem}"
+                );
+                count_swap(name, Swap::Refused);
+            } else {
+                tracing::info!(plugin = &**name, generation = number, digest, "the plugin serves");
+                count_swap(name, Swap::Ok);
+            }
+            (
+                Some(Arc::from(generation)),
+                problem.map(|problem| problem.to_string().into()),
+            )
+        }
+        Err(error) => {
+            let text: Arc<str> = error.to_string().into();
+            let missing = error.is_missing();
+            if known.as_ref() != Some(&text) || (missing && serving.is_some()) {
+                match (&serving, missing) {
+                    (Some(_), true) => tracing::warn!(plugin = &**name, "the plugin is withdrawn: {text}"),
+                    (None, _) => tracing::warn!(plugin = &**name, "the plugin does not serve: {text}"),
+                    (Some(old), false) => tracing::warn!(
+                        plugin = &**name,
+                        generation = old.number,
+                        digest = &*old.digest,
+                        "the plugin's file is refused, the old one serves on: {text}"
+                    ),
+                }
+                count_swap(
+                    name,
+                    if missing && serving.is_some() {
+                        Swap::Withdrawn
+                    } else {
+                        Swap::Refused
+                    },
+                );
+            }
+            (serving.filter(|_| !missing), Some(text))
+        }
+    };
+    show_state(
+        name,
+        generation.as_ref().map_or(0, |generation| generation.number),
+        problem.is_some(),
+    );
+    let slots = before.map_or_else(
+        || Arc::new(Semaphore::new(MAX_INSTANCES_OF_ONE as usize)),
+        |plugin| Arc::clone(&plugin.slots),
+    );
+    Plugin {
+        name: Arc::clone(name),
+        config,
+        roles,
+        generation,
+        problem,
+        slots,
+    }
+}

@@ -1,0 +1,168 @@
+//! The way of a call from an I/O thread to a guest thread and back: bounded queues, one task, metrics
+//! and a line in the log where it fails.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::call::{self, Invoke};
+use crate::engine::MAX_INSTANCES;
+use crate::error::CallError;
+use crate::exports::Function;
+use crate::guest::UserSource;
+use crate::metrics::Outcome;
+use crate::registry::{Generation, Plugin};
+
+/// Most calls that are running or waiting for a guest thread, over all plugins. One more is refused at
+/// once: a queue that grows only makes everybody wait.
+const MAX_CALLS: usize = 1 << 20;
+
+/// Turns a guest's word into an answer that has been checked, and says how the call ended.
+pub(crate) type Check<T, R> = Box<dyn FnOnce(T, &Generation) -> Result<(R, Outcome), CallError> + Send>;
+
+/// Where calls queue and run.
+pub(crate) struct Lanes {
+    guests: Handle,
+    queue: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
+}
+
+impl Lanes {
+    /// Calls run on `guests`.
+    pub(crate) fn new(guests: Handle) -> Self {
+        Self {
+            guests,
+            queue: Arc::new(Semaphore::new(MAX_CALLS)),
+            slots: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
+        }
+    }
+
+    /// Where guests run.
+    pub(crate) const fn guests(&self) -> &Handle {
+        &self.guests
+    }
+
+    /// Takes no new calls and waits for those in flight, which end by their deadlines.
+    pub(crate) async fn drain(&self) {
+        self.queue.close();
+        // Every slot is free when all can be had at once; trial calls count too.
+        let _ = self.slots.acquire_many(MAX_INSTANCES).await;
+        self.slots.close();
+    }
+
+    /// A slot for a trial call, waited for.
+    pub(crate) async fn trial_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Calls a function of the generation in a fresh instance on a guest thread. The deadline counts from
+    /// now, waiting for a thread included. Dropping the future ends the call.
+    ///
+    /// # Errors
+    /// Every way a call can fail, but for those that are found before there is a generation.
+    pub(crate) async fn call<T, R>(
+        &self,
+        plugin: &Plugin,
+        generation: Arc<Generation>,
+        function: Function,
+        users: UserSource,
+        invoke: Invoke<T>,
+        check: Check<T, R>,
+    ) -> Result<R, CallError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let deadline = Instant::now() + generation.config.limits.deadline;
+        let overloaded = || {
+            generation.meters.count(function, Outcome::Overloaded);
+            CallError::Overloaded {
+                plugin: plugin.name.to_string(),
+            }
+        };
+        let queued = Arc::clone(&self.queue)
+            .try_acquire_owned()
+            .map_err(|_| overloaded())?;
+        let slots = async {
+            // The plugin's own first: who waits for a busy plugin takes no slot from the others.
+            let own = Arc::clone(&plugin.slots).acquire_owned().await.ok()?;
+            Some((own, Arc::clone(&self.slots).acquire_owned().await.ok()?))
+        };
+        let Ok(Some(slots)) = timeout_at(deadline, slots).await else {
+            return Err(overloaded());
+        };
+
+        let name = plugin.name.to_string();
+        let task = self.guests.spawn(async move {
+            let _held = (queued, slots);
+            let mut ended = Ended {
+                generation: &generation,
+                function,
+                outcome: Outcome::Cancelled,
+            };
+            let (result, usage) = call::run(&generation, function, users, deadline, invoke).await;
+            let checked = match result {
+                Ok(word) => check(word, &generation),
+                Err(failure) => {
+                    log_failure(&generation, function, &failure);
+                    Err(failure.error)
+                }
+            };
+            ended.outcome = match &checked {
+                Ok((_, outcome)) => *outcome,
+                Err(error) => Outcome::from(error),
+            };
+            generation.meters.record(function, usage);
+            if usage.log_dropped > 0 {
+                tracing::warn!(
+                    plugin = &*generation.plugin,
+                    function = function.name(),
+                    dropped = usage.log_dropped,
+                    "the plugin logged more than its share in one call"
+                );
+            }
+            checked.map(|(answer, _)| answer)
+        });
+        match AbortOnDropHandle::new(task).await {
+            Ok(result) => result,
+            Err(error) => {
+                // Not a guest's doing: the host panicked, or is being shut down.
+                tracing::error!(plugin = name, function = function.name(), %error, "a plugin call was lost");
+                let reason = "the call was lost".to_owned();
+                Err(CallError::Trap {
+                    plugin: name,
+                    function: function.name(),
+                    reason,
+                })
+            }
+        }
+    }
+}
+
+/// Counts a call when it ends, even when that is by being dropped.
+struct Ended<'a> {
+    generation: &'a Generation,
+    function: Function,
+    outcome: Outcome,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.generation.meters.count(self.function, self.outcome);
+    }
+}
+
+fn log_failure(generation: &Generation, function: Function, failure: &call::Failure) {
+    tracing::warn!(
+        plugin = &*generation.plugin,
+        function = function.name(),
+        generation = generation.number,
+        digest = &*generation.digest,
+        stack = failure.stack.as_deref(),
+        "{}",
+        failure.error
+    );
+}

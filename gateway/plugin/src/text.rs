@@ -1,0 +1,55 @@
+//! Making a guest's words safe to log, to show and to sign: no control characters, no more than asked for.
+
+/// At most `max` bytes of `text`, cut at a character's edge, and each control character written out as
+/// an escape, so that no line break or terminal sequence gets through.
+pub(crate) fn printable(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max));
+    for character in text.chars() {
+        if out.len() + character.len_utf8() > max {
+            out.push('…');
+            break;
+        }
+        if is_unsafe(character) {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// A sentence for a person's eyes: control characters become spaces, the ends are trimmed.
+pub(crate) fn sentence(text: &str, max: usize) -> String {
+    let spaced: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
+    printable(spaced.trim(), max)
+}
+
+/// Whether a text has none of the characters that [`printable`] escapes.
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.chars().any(is_unsafe)
+}
+
+/// Control characters, and those that reorder or hide what stands around them.
+const fn is_unsafe(character: char) -> bool {
+    matches!(character,
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_plain, printable, sentence};
+
+    #[test]
+    fn control_characters_do_not_get_through() {
+        assert_eq!(printable("a\r\nb\u{1b}[31m", 99), "a\\u{d}\\u{a}b\\u{1b}[31m");
+        assert_eq!(sentence(" Go\naway\u{202e} ", 99), "Go away");
+        assert!(is_plain("grüße 🙂") && !is_plain("a\0") && !is_plain("\u{202e}"));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(printable("ääää", 5), "ää…");
+        assert_eq!(printable("abc", 3), "abc");
+    }
+}

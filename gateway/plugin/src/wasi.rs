@@ -1,0 +1,113 @@
+//! WASI, for language runtimes that import it without needing it: linked to an empty context. No files,
+//! no sockets, no environment, no arguments; stdin is at its end; stdout and stderr go to the log.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use crate::guest::GuestState;
+use crate::log::{GuestLog, LineWriter};
+
+/// Most random bytes that one call of `get-random-bytes` gives; the host allocates them.
+const MAX_RANDOM: u64 = 64 << 10;
+/// Most bytes that a guest may write at once.
+const MAX_WRITE: usize = 4096;
+
+/// The packages that [`link`] provides, as they begin in an import's name.
+pub(crate) const PACKAGES: &[&str] = &[
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// Adds WASI 0.2 to a linker.
+///
+/// # Errors
+/// When a name is taken: a mistake in the gateway.
+pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
+/// A context that has nothing in it but the streams into `log`.
+pub(crate) fn empty_context(log: &GuestLog) -> WasiCtx {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(MAX_RANDOM)
+        .stdout(LogStream::new(log, "stdout"))
+        .stderr(LogStream::new(log, "stderr"));
+    builder.build()
+}
+
+/// A guest's stdout or stderr. All its handles write to the same line.
+#[derive(Clone)]
+struct LogStream(Arc<Mutex<LineWriter>>);
+
+impl LogStream {
+    fn new(log: &GuestLog, source: &'static str) -> Self {
+        Self(Arc::new(Mutex::new(LineWriter::new(log.clone(), source))))
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.lock().write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MAX_WRITE)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for LogStream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.lock().write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

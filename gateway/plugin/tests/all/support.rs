@@ -1,0 +1,210 @@
+//! A host with directories of its own, files put into it, and what the log and the metrics say.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus};
+use gateway_plugin::{
+    CallError, Grant, HostOptions, Limits, Permissions, PluginConfig, PluginHost, PluginSet, PluginStatus,
+    UserLookup,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What hangs for longer is a failed test.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host and its directories.
+pub(crate) struct Fixture {
+    pub(crate) host: PluginHost,
+    pub(crate) dir: TempDir,
+}
+
+/// The users of the tests: anybody whose id begins with `known`.
+#[derive(Debug)]
+struct Users;
+
+#[async_trait::async_trait]
+impl UserLookup for Users {
+    async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, String> {
+        match id.as_str() {
+            "broken" => Err("the disk is on fire".to_owned()),
+            "slow" => std::future::pending().await,
+            text => Ok(text.starts_with("known").then(|| user(text, "Known"))),
+        }
+    }
+}
+
+/// Somebody.
+pub(crate) fn user(id: &str, name: &str) -> User {
+    User {
+        id: UserId::from(id),
+        username: None,
+        name: name.to_owned(),
+        email: Some(Email {
+            address: format!("{id}@example.org"),
+            trusted: true,
+        }),
+        avatar_url: None,
+        identities: vec![Identity {
+            provider: "google".to_owned(),
+            issuer: "https://accounts.google.com".to_owned(),
+            subject: format!("s-{id}"),
+        }],
+        joined: Timestamp(1_700_000_000),
+        status: UserStatus::Active,
+        attributes: [("old".to_owned(), "value".to_owned())].into(),
+    }
+}
+
+/// A set in which each service is asked of a plugin; a plugin's grants are all there are.
+pub(crate) fn set(services: &[(&str, &str)], extensions: &[&str]) -> PluginSet {
+    let mut set = PluginSet {
+        services: services
+            .iter()
+            .map(|(service, plugin)| ((*service).to_owned(), (*plugin).to_owned()))
+            .collect(),
+        extensions: extensions.iter().map(|name| (*name).to_owned()).collect(),
+        ..PluginSet::default()
+    };
+    for name in set.services.values().chain(&set.extensions) {
+        let grants: BTreeSet<_> = Grant::ALL.iter().copied().collect();
+        // Debug builds on busy machines: only tests of the deadline want a short one.
+        let limits = Limits {
+            deadline: Duration::from_secs(20),
+            ..Limits::default()
+        };
+        set.plugins.insert(
+            name.clone(),
+            PluginConfig {
+                grants,
+                limits,
+                ..PluginConfig::default()
+            },
+        );
+    }
+    set
+}
+
+impl Fixture {
+    /// A host over these files.
+    pub(crate) async fn new(files: &[(&str, &[u8])], set: PluginSet) -> Self {
+        log();
+        metrics();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("plugins")).unwrap();
+        let host = Self::host(&dir, files, set).await;
+        Self { host, dir }
+    }
+
+    /// The same directories with another host, as after a restart.
+    pub(crate) async fn restart(self, set: PluginSet) -> Self {
+        self.host.shutdown().await;
+        let Self { host, dir } = self;
+        drop(host);
+        let host = Self::host(&dir, &[], set).await;
+        Self { host, dir }
+    }
+
+    async fn host(dir: &TempDir, files: &[(&str, &[u8])], set: PluginSet) -> PluginHost {
+        let plugin_dir = dir.path().join("plugins");
+        for (name, bytes) in files {
+            std::fs::write(plugin_dir.join(format!("{name}.wasm")), bytes).unwrap();
+        }
+        let options = HostOptions {
+            plugin_dir,
+            cache_dir: dir.path().join("cache"),
+            guest_threads: 2,
+            users: Arc::new(Users),
+        };
+        PluginHost::start(options, set).await.unwrap()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("plugins").join(format!("{name}.wasm"))
+    }
+
+    /// Puts a file there as a careful operator does: written beside, renamed over.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+        let new = self.path(name).with_extension("new");
+        std::fs::write(&new, bytes).unwrap();
+        std::fs::rename(new, self.path(name)).unwrap();
+    }
+
+    pub(crate) fn status(&self, name: &str) -> PluginStatus {
+        self.host
+            .status()
+            .into_iter()
+            .find(|status| status.name == name)
+            .unwrap()
+    }
+
+    pub(crate) fn problem(&self, name: &str) -> String {
+        self.status(name).problem.unwrap_or_default()
+    }
+
+    /// Waits until a plugin stands as asked for.
+    pub(crate) async fn wait(&self, name: &str, what: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
+        let mut changes = self.host.changes();
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let status = self.status(name);
+                if what(&status) {
+                    return status;
+                }
+                changes.changed().await.unwrap();
+            }
+        });
+        waited
+            .await
+            .unwrap_or_else(|_| panic!("{name} stays at {:?}", self.status(name)))
+    }
+
+    pub(crate) async fn ask(&self, service: &str) -> Result<Value, CallError> {
+        self.ask_for(service, "somebody").await
+    }
+
+    pub(crate) async fn ask_for(&self, service: &str, user: &str) -> Result<Value, CallError> {
+        let user = UserId::from(user);
+        let asked = tokio::time::timeout(PATIENCE, self.host.get_permissions(service, &user));
+        let answer = asked.await.expect("no call outlives its deadline");
+        answer.map(|Permissions { permissions, .. }| Value::Object(permissions))
+    }
+}
+
+/// What has been logged by this process so far, one event a line.
+pub(crate) fn log() -> String {
+    static LOG: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
+    #[derive(Clone)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = LOG.get_or_init(|| {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let sink = Sink(Arc::clone(&log));
+        tracing_subscriber::fmt()
+            .json()
+            .with_env_filter("gateway_plugin=debug")
+            .with_writer(move || sink.clone())
+            .init();
+        log
+    });
+    String::from_utf8(log.lock().unwrap().clone()).unwrap()
+}
+
+/// The metrics of this process.
+pub(crate) fn metrics() -> &'static PrometheusHandle {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap())
+}

@@ -1,0 +1,293 @@
+//! Components come, change and go while others serve.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gateway_plugin::CallError;
+use serde_json::json;
+use test_guests::{BEHAVE, IMPORTS_CONFIG, IMPORTS_USERS, START_LOOP, V1, V2};
+
+use crate::support::{Fixture, metrics, set};
+
+fn one() -> gateway_plugin::PluginSet {
+    set(&[("s", "p")], &[])
+}
+
+#[tokio::test]
+async fn a_file_is_placed_replaced_removed_and_restored() {
+    let fixture = Fixture::new(&[], one()).await;
+    assert!(matches!(fixture.ask("s").await, Err(CallError::NotLoaded { .. })));
+
+    std::fs::write(fixture.path("p"), V1).unwrap();
+    fixture.wait("p", |status| status.generation.is_some()).await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+
+    fixture.put("p", V2);
+    fixture
+        .wait("p", |status| matches!(status.generation, Some((2, _))))
+        .await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 2);
+
+    std::fs::write(fixture.path("p"), V1).unwrap();
+    fixture
+        .wait("p", |status| matches!(status.generation, Some((3, _))))
+        .await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+
+    std::fs::remove_file(fixture.path("p")).unwrap();
+    let status = fixture.wait("p", |status| status.generation.is_none()).await;
+    assert!(status.problem.unwrap().contains("there is no"));
+    assert!(matches!(fixture.ask("s").await, Err(CallError::NotLoaded { .. })));
+
+    fixture.put("p", V2);
+    fixture
+        .wait("p", |status| matches!(status.generation, Some((4, _))))
+        .await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 2);
+
+    std::fs::rename(fixture.path("p"), fixture.path("elsewhere")).unwrap();
+    fixture.wait("p", |status| status.generation.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_bad_file_leaves_the_old_generation_serving() {
+    let fixture = Fixture::new(&[("bad-swap", V1)], set(&[("s", "bad-swap")], &[])).await;
+    for bad in [b"rubbish", &V2[..V2.len() / 2], START_LOOP, b""] {
+        std::fs::write(fixture.path("bad-swap"), bad).unwrap();
+        fixture.host.reconfigure(set(&[("s", "bad-swap")], &[])).await;
+        let status = fixture.status("bad-swap");
+        assert!(status.problem.is_some());
+        assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+    }
+    assert!(
+        metrics()
+            .render()
+            .contains("gateway_plugin_problem{plugin=\"bad-swap\"} 1\n")
+    );
+    fixture.put("bad-swap", V1);
+    let status = fixture.wait("bad-swap", |status| status.problem.is_none()).await;
+    assert_eq!(status.generation.unwrap().0, 1, "it is the one that serves");
+    assert!(
+        metrics()
+            .render()
+            .contains("gateway_plugin_problem{plugin=\"bad-swap\"} 0\n")
+    );
+}
+
+#[tokio::test]
+async fn a_file_written_byte_by_byte_serves_when_it_is_whole() {
+    use std::io::Write;
+    let fixture = Fixture::new(&[("p", V1)], one()).await;
+    let mut file = std::fs::File::create(fixture.path("p")).unwrap();
+    for chunk in V2.chunks(V2.len() / 30) {
+        file.write_all(chunk).unwrap();
+        file.flush().unwrap();
+        assert_eq!(
+            fixture.ask("s").await.unwrap()["also"],
+            fixture.ask("s").await.unwrap()["version"]
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(file);
+    fixture
+        .wait("p", |status| {
+            matches!(status.generation, Some((2, _))) && status.problem.is_none()
+        })
+        .await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swaps_under_load_lose_nothing_and_mix_nothing() {
+    let fixture = Arc::new(Fixture::new(&[("p", V1)], one()).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
+    let load: Vec<_> = (0..8)
+        .map(|_| {
+            let (fixture, stop, answered) = (Arc::clone(&fixture), Arc::clone(&stop), Arc::clone(&answered));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = fixture.ask("s").await.unwrap();
+                    assert_eq!(answer["version"], answer["also"]);
+                    assert_eq!(answer["digest-hint"], json!(format!("v{}", answer["version"])));
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for swap in 2..=40 {
+        fixture.put("p", if swap % 2 == 0 { V2 } else { V1 });
+        fixture
+            .wait("p", |status| {
+                status
+                    .generation
+                    .as_ref()
+                    .is_some_and(|(number, _)| *number >= swap)
+            })
+            .await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in load {
+        task.await.unwrap();
+    }
+    assert!(answered.load(Ordering::Relaxed) > 40);
+}
+
+#[tokio::test]
+async fn a_call_ends_on_the_generation_it_began_with() {
+    let mut set = set(&[("sleep", "p")], &[]);
+    set.plugins.get_mut("p").unwrap().limits.deadline = Duration::from_secs(3);
+    let fixture = Fixture::new(&[("p", BEHAVE)], set).await;
+    let sleeping = fixture.ask("sleep");
+    let swapping = async {
+        fixture.put("p", V1);
+        fixture
+            .wait("p", |status| matches!(status.generation, Some((2, _))))
+            .await;
+        assert_eq!(
+            fixture.ask("sleep").await.unwrap()["version"],
+            1,
+            "new calls are the new one's"
+        );
+    };
+    let (slept, ()) = tokio::join!(sleeping, swapping);
+    assert!(
+        matches!(slept, Err(CallError::DeadlineExceeded { .. })),
+        "the old one slept on: {slept:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_whole_directory_may_be_replaced() {
+    let fixture = Fixture::new(&[("p", V1)], one()).await;
+    let dir = fixture.dir.path().join("plugins");
+    std::fs::rename(&dir, fixture.dir.path().join("old")).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(fixture.path("p"), V2).unwrap();
+    fixture
+        .wait("p", |status| {
+            status.generation.as_ref().is_some_and(|(number, _)| *number >= 2)
+        })
+        .await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 2);
+    fixture.put("p", V1);
+    fixture
+        .wait("p", |status| {
+            status.generation.as_ref().is_some_and(|(number, _)| *number >= 3)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn changed_settings_grants_services_and_limits_take_effect() {
+    let mut set = set(&[("name", "c")], &[]);
+    set.plugins.get_mut("c").unwrap().settings = [("name".into(), "old".into())].into();
+    let fixture = Fixture::new(&[("c", IMPORTS_CONFIG), ("u", IMPORTS_USERS)], set.clone()).await;
+    assert_eq!(fixture.ask("name").await.unwrap()["name"], "old");
+
+    set.plugins
+        .get_mut("c")
+        .unwrap()
+        .settings
+        .insert("name".into(), "new".into());
+    fixture.host.reconfigure(set.clone()).await;
+    assert_eq!(fixture.ask("name").await.unwrap()["name"], "new");
+    assert_eq!(fixture.status("c").generation.unwrap().0, 2);
+
+    fixture.host.reconfigure(set.clone()).await;
+    assert_eq!(fixture.status("c").generation.unwrap().0, 2, "nothing changed");
+
+    // A mistake keeps what was in force.
+    let mut wrong = set.clone();
+    wrong.plugins.get_mut("c").unwrap().grants.clear();
+    fixture.host.reconfigure(wrong).await;
+    assert_eq!(fixture.ask("name").await.unwrap()["name"], "new");
+    assert!(fixture.problem("c").contains("has not been granted"));
+
+    set.services = [("other".to_owned(), "c".to_owned())].into();
+    set.plugins.get_mut("c").unwrap().limits.fuel = 10;
+    fixture.host.reconfigure(set.clone()).await;
+    assert_eq!(fixture.host.services(), ["other"]);
+    assert!(
+        fixture.problem("c").contains("ran out of fuel"),
+        "the trial finds it: {}",
+        fixture.problem("c")
+    );
+
+    set.services.clear();
+    set.plugins.clear();
+    fixture.host.reconfigure(set).await;
+    assert!(fixture.host.status().is_empty());
+    assert!(matches!(
+        fixture.ask("name").await,
+        Err(CallError::NotConfigured { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_broken_file_does_not_keep_new_settings_out() {
+    let mut set = set(&[("name", "c")], &[]);
+    let fixture = Fixture::new(&[("c", IMPORTS_CONFIG)], set.clone()).await;
+    std::fs::write(fixture.path("c"), b"rubbish").unwrap();
+    set.plugins.get_mut("c").unwrap().settings = [("name".into(), "new".into())].into();
+    fixture.host.reconfigure(set).await;
+    assert_eq!(fixture.ask("name").await.unwrap()["name"], "new");
+    assert!(fixture.status("c").problem.is_some());
+}
+
+#[tokio::test]
+async fn a_start_takes_compiled_code_from_the_cache_unless_it_was_touched() {
+    let fixture = Fixture::new(&[("p", V1)], one()).await;
+    let cache = fixture.dir.path().join("cache");
+    let entry = || {
+        let mut entries = std::fs::read_dir(&cache)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
+        entries
+            .find(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
+            .unwrap()
+    };
+    let written = std::fs::read(entry()).unwrap();
+
+    // Made unwritable, so that compiling again would be seen.
+    let inode =
+        |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    let before = inode(&entry());
+    let fixture = fixture.restart(one()).await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+    assert_eq!(inode(&entry()), before, "it was not written again");
+
+    let mut poisoned = written.clone();
+    let middle = poisoned.len() / 2;
+    poisoned[middle] ^= 1;
+    std::fs::write(entry(), poisoned).unwrap();
+    let fixture = fixture.restart(one()).await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+    assert_ne!(inode(&entry()), before, "it was compiled and written again");
+}
+
+#[tokio::test]
+async fn a_start_with_a_broken_file_serves_the_last_good_one() {
+    let fixture = Fixture::new(&[("p", V1)], one()).await;
+    std::fs::write(fixture.path("p"), &V2[..V2.len() / 2]).unwrap();
+    let fixture = fixture.restart(one()).await;
+    assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+    assert!(
+        fixture.problem("p").contains("not a valid component"),
+        "{}",
+        fixture.problem("p")
+    );
+
+    // But a file that was taken away stays away.
+    std::fs::remove_file(fixture.path("p")).unwrap();
+    let fixture = fixture.restart(one()).await;
+    assert!(fixture.status("p").generation.is_none());
+    std::fs::write(fixture.path("p"), b"rubbish").unwrap();
+    let fixture = fixture.restart(one()).await;
+    assert!(
+        fixture.status("p").generation.is_none(),
+        "nor does it come back by a broken one"
+    );
+}

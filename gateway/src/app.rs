@@ -1,0 +1,105 @@
+//! The one thing that all requests share: built once, never changed but for what SIGHUP replaces.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use gateway_model::{Clock, Random};
+use gateway_plugin::PluginHost;
+use gateway_store::Store;
+use gateway_token::{SessionKey, SigningKeys};
+use gateway_upstream::Provider;
+use tokio_util::task::TaskTracker;
+use url::Origin;
+
+use crate::config::Reloadable;
+use crate::events::Courier;
+use crate::metrics::HttpMetrics;
+
+/// What all requests share.
+pub struct App {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+    /// Users, sessions, events.
+    pub store: Store,
+    /// Permission providers and hooks.
+    pub plugins: PluginHost,
+    /// What signs permission tokens.
+    pub keys: Arc<SigningKeys>,
+    /// What session tokens and sealed state are keyed by.
+    pub session_key: SessionKey,
+    /// Upstream providers, in the order people are offered them.
+    pub providers: Vec<Provider>,
+    /// Whether the development sign-in is offered.
+    pub dev: bool,
+    /// The gateway's own address.
+    pub address: Address,
+    /// How long a session lasts.
+    pub session_lifetime: Duration,
+    /// How long a permission token is good for.
+    pub token_lifetime: Duration,
+    /// Largest request body, in bytes.
+    pub max_body: usize,
+    /// What SIGHUP replaces.
+    pub live: ArcSwap<Reloadable>,
+    /// Tells hooks of sign-outs.
+    pub courier: Courier,
+    /// Work that goes on when its caller has gone, and that a shutdown waits for.
+    pub background: TaskTracker,
+    /// Counts requests.
+    pub http_metrics: HttpMetrics,
+}
+
+/// Where the gateway is reached from outside: `EXTERNAL_ADDRESS`.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// The origin as a tuple, to compare with.
+    pub origin: Origin,
+    /// The same as text, without a trailing slash: what URLs begin with, and `iss`.
+    pub text: String,
+    /// Whether it is https.
+    pub secure: bool,
+}
+
+impl Address {
+    /// The address that a URL's origin is.
+    #[must_use]
+    pub fn new(url: &url::Url) -> Self {
+        let origin = url.origin();
+        Self {
+            text: origin.ascii_serialization(),
+            secure: url.scheme() == "https",
+            origin,
+        }
+    }
+}
+
+impl App {
+    /// The upstream provider of this name.
+    #[must_use]
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.name() == name)
+    }
+
+    /// The names of all ways to sign in.
+    pub fn provider_names(&self) -> impl Iterator<Item = &str> {
+        self.providers
+            .iter()
+            .map(Provider::name)
+            .chain(self.dev.then_some(DEV_PROVIDER))
+    }
+}
+
+/// The name of the development sign-in.
+pub const DEV_PROVIDER: &str = "dev";
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("address", &self.address.text)
+            .finish_non_exhaustive()
+    }
+}

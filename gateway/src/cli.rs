@@ -1,0 +1,158 @@
+//! The command line: what can be said, and how a command ends.
+//!
+//! | module | command |
+//! |---|---|
+//! | `serve` | `gateway serve` |
+//! | `dev` | `gateway dev` |
+//! | `check` | `gateway config check` |
+//! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
+//! | `session` | `gateway session list\|end` |
+//! | `keys` | `gateway keys generate` |
+//! | `storage` | opens the database beside a running gateway |
+//! | `output` | tables, JSON, and text that is safe to show on a terminal |
+//!
+//! All commands work while the gateway serves. Results go to stdout, everything else to stderr. The exit
+//! code is 0 when the command did what it was told, 2 when it was not understood, and 1 otherwise.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigErrors, Sources};
+
+mod check;
+#[cfg(feature = "dev")]
+mod dev;
+mod keys;
+mod output;
+mod serve;
+mod session;
+mod storage;
+mod user;
+
+/// An auth gateway whose policy is WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What all commands understand.
+#[derive(Debug, Args)]
+struct Shared {
+    /// The configuration, a TOML file [default: GATEWAY_CONFIG, else gateway.toml where it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The database, in place of the configured one: sqlite:///relative or sqlite:////absolute
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+}
+
+impl Shared {
+    /// Where the command takes its settings from.
+    fn sources(&self) -> Sources {
+        self.sources_from(true)
+    }
+
+    /// The same; `look_around` is whether a `gateway.toml` in the working directory counts.
+    fn sources_from(&self, look_around: bool) -> Sources {
+        let mut sources = Sources::of_process(self.config.as_deref(), look_around);
+        if let Some(url) = &self.database {
+            sources.set_flag("database.url", "--database", url);
+        }
+        sources
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, as configured
+    Serve,
+    /// Serve on this machine to try things out: generated keys, invented people, example plugins
+    #[cfg(feature = "dev")]
+    Dev(dev::Dev),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at users, shut them out, let them in again
+    #[command(subcommand)]
+    User(user::Command),
+    /// Look at sessions and end them
+    #[command(subcommand)]
+    Session(session::Command),
+    /// Make keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print what is in force and where it comes from, or every mistake and where it is
+    Check,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
+    };
+    let ended = runtime.block_on(run(cli));
+    // Whatever still runs was told to end; waiting for it could take for ever.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has enough, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let shared = &cli.shared;
+    match cli.command {
+        Command::Serve => serve::run(shared).await,
+        #[cfg(feature = "dev")]
+        Command::Dev(dev) => dev::run(shared, dev).await,
+        Command::Config(ConfigCommand::Check) => check::run(shared),
+        Command::User(command) => user::run(shared, command).await,
+        Command::Session(command) => session::run(shared, command).await,
+        Command::Keys(command) => keys::run(shared, &command),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to be told where stderr is closed.
+    let _ = writeln!(io::stderr(), "gateway: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// All mistakes of a configuration, a line each.
+fn mistakes(errors: &ConfigErrors) -> anyhow::Error {
+    anyhow::anyhow!("the configuration cannot be used:\n{errors}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

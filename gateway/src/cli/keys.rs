@@ -1,0 +1,70 @@
+//! `gateway keys`: makes keys for permission tokens.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use gateway_model::SystemClock;
+
+use super::{Shared, mistakes};
+use crate::{config, keys};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a private key, in a file that its owner alone can read
+    Generate {
+        /// How tokens are signed with it
+        #[arg(long, value_enum, default_value_t = Algorithm::Rs256)]
+        algorithm: Algorithm,
+        /// The directory, made where it is missing [default: keys in the data directory]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Make one also where there are keys already; it signs from the next start, the others are published
+        #[arg(long)]
+        add: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Algorithm {
+    /// RSA, 2048 bits: every JWT library verifies it
+    Rs256,
+    /// ECDSA on P-256
+    Es256,
+    /// Ed25519
+    Eddsa,
+}
+
+impl From<Algorithm> for gateway_token::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Rs256 => Self::RS256,
+            Algorithm::Es256 => Self::ES256,
+            Algorithm::Eddsa => Self::EdDSA,
+        }
+    }
+}
+
+pub(super) fn run(shared: &Shared, command: &Command) -> anyhow::Result<()> {
+    let Command::Generate { algorithm, out, add } = command;
+    let directory = match out {
+        Some(directory) => directory.clone(),
+        None => {
+            let storage = config::load_storage(&shared.sources()).map_err(|errors| mistakes(&errors))?;
+            storage.data_dir.join("keys")
+        }
+    };
+    let made = keys::generate(&directory, (*algorithm).into(), &SystemClock, *add)?;
+    let does = if made.signs {
+        "It signs from the next start."
+    } else {
+        "It is published from the next start; another one's name is last, and that one signs."
+    };
+    writeln!(
+        io::stdout(),
+        "made {}\nkid  {}\n{does}",
+        made.path.display(),
+        made.kid
+    )?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What commands print: tables, JSON, and text that is safe to show on a terminal.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Prints rows in columns as wide as their widest text, two spaces apart.
+///
+/// # Errors
+/// When nobody reads.
+pub(super) fn table<const N: usize>(
+    out: &mut impl Write,
+    head: [&str; N],
+    rows: &[[String; N]],
+) -> io::Result<()> {
+    let rows: Vec<[String; N]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| printable(cell)))
+        .collect();
+    let mut widths = head.map(|cell| cell.chars().count());
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut line = |cells: &[String; N]| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        writeln!(out, "{}", padded.join("  ").trim_end())
+    };
+    line(&head.map(str::to_owned))?;
+    rows.iter().try_for_each(line)
+}
+
+/// Prints a value as JSON, indented, and ends the line.
+///
+/// # Errors
+/// When nobody reads.
+pub(super) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+/// A text with control characters, and those that change the direction of writing, spelled out: names
+/// come from people, who could otherwise steer the operator's terminal.
+pub(super) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            safe.extend(c.escape_unicode())
+        } else {
+            safe.push(c)
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{printable, table};
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            ["1".to_owned(), "Ünlü".to_owned()],
+            ["200".to_owned(), String::new()],
+        ];
+        let mut out = Vec::new();
+        table(&mut out, ["ID", "NAME"], &rows).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "ID   NAME\n1    Ünlü\n200\n");
+    }
+
+    #[test]
+    fn nobody_steers_the_terminal_by_their_name() {
+        assert_eq!(
+            printable("Zoë \u{1b}[31m\n\u{202e}\u{9b}x"),
+            "Zoë \\u{1b}[31m\\u{a}\\u{202e}\\u{9b}x"
+        );
+    }
+}

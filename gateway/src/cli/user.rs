@@ -1,0 +1,217 @@
+//! `gateway user`: look at users, shut them out, let them in again, delete and export them.
+
+use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, Write};
+
+use anyhow::bail;
+use clap::Subcommand;
+use gateway_model::{User, UserId, UserStatus};
+use gateway_store::Store;
+
+use super::output::{self, printable};
+use super::storage::{describe, find_user};
+use super::{Shared, storage};
+use crate::time::rfc3339;
+
+/// How many users are read at once.
+const PAGE: u32 = 500;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List all users
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all there is about a user
+    Show {
+        /// An id, a username, an email address or provider:subject
+        who: String,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shut a user out: ends their sessions, refuses their sign-ins
+    Disable {
+        /// An id, a username, an email address or provider:subject
+        who: String,
+    },
+    /// Let a user in again
+    Enable {
+        /// An id, a username, an email address or provider:subject
+        who: String,
+    },
+    /// Delete a user with all there is about them; the next sign-in is a new user
+    Delete {
+        /// An id, a username, an email address or provider:subject
+        who: String,
+        /// Don't ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print all users with all there is about them, a JSON object a line
+    Export,
+}
+
+pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
+    let store = storage::open(shared).await?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    match command {
+        Command::List { json } => list(&store, json, &mut out).await?,
+        Command::Show { who, json } => show(&store, &who, json, &mut out).await?,
+        Command::Disable { who } => disable(&store, &who, &mut out).await?,
+        Command::Enable { who } => enable(&store, &who, &mut out).await?,
+        Command::Delete { who, yes } => delete(&store, &who, yes, &mut out).await?,
+        Command::Export => export(&store, &mut out).await?,
+    }
+    out.flush()?;
+    store.close().await?;
+    Ok(())
+}
+
+/// Hands every user to `each`, a page at a time, in the order of their ids.
+async fn for_all(store: &Store, mut each: impl FnMut(User) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut after: Option<UserId> = None;
+    loop {
+        let page = store.list_users(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id.clone());
+        page.into_iter().try_for_each(&mut each)?;
+    }
+}
+
+async fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut users = Vec::new();
+    for_all(store, |user| {
+        users.push(user);
+        Ok(())
+    })
+    .await?;
+    if json {
+        output::json(out, &users)?;
+        return Ok(());
+    }
+    let rows: Vec<[String; 6]> = users
+        .into_iter()
+        .map(|user| {
+            [
+                user.id.to_string(),
+                user.username.map(String::from).unwrap_or_default(),
+                user.email.map(|email| email.address).unwrap_or_default(),
+                user.name,
+                user.status.as_str().to_owned(),
+                rfc3339(user.joined),
+            ]
+        })
+        .collect();
+    output::table(
+        out,
+        ["ID", "USERNAME", "EMAIL", "NAME", "STATUS", "JOINED"],
+        &rows,
+    )?;
+    Ok(())
+}
+
+async fn export(store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
+    for_all(store, |user| {
+        serde_json::to_writer(&mut *out, &user).map_err(io::Error::from)?;
+        writeln!(out)
+    })
+    .await
+}
+
+async fn show(store: &Store, who: &str, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let user = find_user(store, who).await?;
+    if json {
+        output::json(out, &user)?;
+        return Ok(());
+    }
+    let sessions = store.list_sessions(Some(&user.id)).await?.len();
+    let mut lines: Vec<(&str, String)> = vec![
+        ("id", user.id.to_string()),
+        ("status", user.status.as_str().to_owned()),
+        (
+            "username",
+            user.username.map_or_else(|| "(not set)".to_owned(), String::from),
+        ),
+        ("name", user.name),
+    ];
+    lines.push(match user.email {
+        Some(email) if email.trusted => ("email", format!("{} (from a trusted provider)", email.address)),
+        Some(email) => ("email", email.address),
+        None => ("email", "(none)".to_owned()),
+    });
+    lines.push(("picture", user.avatar_url.unwrap_or_else(|| "(none)".to_owned())));
+    lines.push(("joined", rfc3339(user.joined)));
+    lines.push(("sessions", sessions.to_string()));
+    for identity in user.identities {
+        lines.push((
+            "identity",
+            format!("{}:{} ({})", identity.provider, identity.subject, identity.issuer),
+        ));
+    }
+    for (name, value) in user.attributes {
+        lines.push(("attribute", format!("{name} = {value}")));
+    }
+    for (name, value) in lines {
+        writeln!(out, "{name:<9}  {}", printable(&value))?;
+    }
+    Ok(())
+}
+
+async fn disable(store: &Store, who: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let user = find_user(store, who).await?;
+    let ended = store.list_sessions(Some(&user.id)).await?.len();
+    match store.set_status(&user.id, UserStatus::Disabled).await? {
+        Some(user) => writeln!(out, "disabled {}; sessions ended: {ended}", describe(&user))?,
+        None => bail!("{} was deleted meanwhile", describe(&user)),
+    }
+    Ok(())
+}
+
+async fn enable(store: &Store, who: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let user = find_user(store, who).await?;
+    if user.status != UserStatus::Disabled {
+        writeln!(out, "{} is not disabled", describe(&user))?;
+        return Ok(());
+    }
+    match store.set_status(&user.id, UserStatus::Active).await? {
+        Some(user) if user.status == UserStatus::Pending => {
+            writeln!(
+                out,
+                "enabled {}, who is new: the hooks decide at the next sign-in",
+                describe(&user)
+            )?;
+        }
+        Some(user) => writeln!(out, "enabled {}", describe(&user))?,
+        None => bail!("{} was deleted meanwhile", describe(&user)),
+    }
+    Ok(())
+}
+
+async fn delete(store: &Store, who: &str, yes: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let user = find_user(store, who).await?;
+    let described = describe(&user);
+    if !yes && !confirmed(&described)? {
+        bail!("{described} was not deleted");
+    }
+    if !store.delete_user(&user.id).await? {
+        bail!("{described} was deleted meanwhile");
+    }
+    writeln!(out, "deleted {described}")?;
+    Ok(())
+}
+
+/// Asks on the terminal.
+fn confirmed(user: &str) -> anyhow::Result<bool> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        bail!(
+            "{user} was not deleted: there is no terminal to ask on; say --yes to delete without being asked"
+        );
+    }
+    write!(io::stderr(), "Delete {user} with all there is about them? [y/N] ")?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,195 @@
+//! What the operator has configured: environment over TOML file over defaults, resolved and checked.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`sources`] | where settings come from: flags, environment, file, presets of `gateway dev` |
+//! | [`file`] | the sections of the TOML file, a struct each, with every key and its variable |
+//! | [`mistake`] | what is wrong, where, and what would be right |
+//! | [`report`] | what is in force and where each value came from, secrets hidden |
+//! | [`reload`] | what SIGHUP does |
+//! | `parse` | TOML text to [`file::File`], with all mistakes in it |
+//! | `value` | how durations, sizes, addresses and the like are written |
+//! | `resolve` | the layers put together, a file for each group of sections |
+//!
+//! [`load`] reads everything anew each time it is called. Relative paths, wherever they are written,
+//! are relative to the working directory. A variable that is set to nothing counts as not set.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gateway_plugin::PluginSet;
+use gateway_store::{DatabaseUrl, UserIds};
+use gateway_upstream::{HttpLimits, ProviderConfig};
+use secrecy::SecretString;
+use url::Url;
+
+pub mod file;
+pub mod mistake;
+mod parse;
+pub mod reload;
+pub mod report;
+mod resolve;
+pub mod sources;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use mistake::{ConfigErrors, Mistake};
+pub use report::Report;
+pub use sources::Sources;
+
+/// Everything that is in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where applications and browsers reach the gateway.
+    pub listen: SocketAddr,
+    /// The gateway's own origin (`EXTERNAL_ADDRESS`), without a trailing slash when written out:
+    /// use [`url::Url::origin`].
+    pub external: Url,
+    /// The admin listener.
+    pub admin: AdminConfig,
+    /// Which database.
+    pub database: DatabaseUrl,
+    /// How ids of new users are made.
+    pub user_ids: UserIds,
+    /// How long settled events are kept: 30 days unless set.
+    pub event_retention: Duration,
+    /// A private directory (0700) for compiled plugins, the admin token and the like.
+    pub data_dir: PathBuf,
+    /// Where `<name>.wasm` files are.
+    pub plugin_dir: PathBuf,
+    /// Threads for guests and signing.
+    pub guest_threads: usize,
+    /// Upstream providers, in the order people are offered them.
+    pub providers: Vec<ProviderConfig>,
+    /// What upstream providers may cost.
+    pub upstream_limits: HttpLimits,
+    /// PEM private keys for permission tokens; the first signs.
+    pub signing_keys: Vec<SecretString>,
+    /// PEM public keys that are published beside them.
+    pub public_keys: Vec<String>,
+    /// What session tokens and sealed state are keyed by.
+    pub session_secret: SecretString,
+    /// How long a session lasts: 14 days unless set.
+    pub session_lifetime: Duration,
+    /// How long a permission token is good for: 15 minutes unless set.
+    pub token_lifetime: Duration,
+    /// What a caller may cost.
+    pub server_limits: ServerLimits,
+    /// How the log is written.
+    pub log: LogConfig,
+    /// What SIGHUP replaces.
+    pub reloadable: Reloadable,
+}
+
+/// The part of the configuration that SIGHUP re-reads.
+#[derive(Clone, Debug)]
+pub struct Reloadable {
+    /// Plugins, services' providers and extensions.
+    pub plugins: PluginSet,
+    /// By name.
+    pub services: BTreeMap<String, ServiceConfig>,
+    /// Origins of applications: where people may be sent back to, and which pages may call (CORS).
+    /// The gateway's own is always in.
+    pub origins: Vec<url::Origin>,
+    /// Where people go who came without `next`; the gateway's own page unless set.
+    pub default_next: Url,
+    /// Whether JSONP is answered.
+    pub jsonp: bool,
+    /// Whether `/auth/resolve` and `/auth/get_profile` answer.
+    pub user_lookup: bool,
+}
+
+/// One service that `authorize` answers for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// The plugin that is asked.
+    pub provider: String,
+    /// The `aud` claim of its permission tokens, where its verifiers ask for one.
+    pub audience: Option<String>,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Loopback unless set; `None` switches it off.
+    pub listen: Option<SocketAddr>,
+    /// A 0600 file that holds the token, written at start where it is missing.
+    pub token_file: PathBuf,
+}
+
+/// What a caller may cost.
+#[derive(Clone, Debug)]
+pub struct ServerLimits {
+    /// Most connections at once.
+    pub connections: usize,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// Largest request body, in bytes.
+    pub max_body: usize,
+    /// How long requests in flight may take to end at shutdown.
+    pub drain: Duration,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// `json` or `text`.
+    pub json: bool,
+    /// A `tracing` filter, for example `info` or `gateway=debug`.
+    pub filter: String,
+}
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// What works and is probably not meant, a sentence each.
+    pub warnings: Vec<String>,
+    /// Where each value came from.
+    pub report: Report,
+}
+
+/// The part of the configuration that commands need which don't serve: where things are kept.
+#[derive(Clone, Debug)]
+pub struct StorageConfig {
+    /// The gateway's private directory.
+    pub data_dir: PathBuf,
+    /// Which database.
+    pub database: DatabaseUrl,
+    /// How ids of new users are made.
+    pub user_ids: UserIds,
+    /// How long settled events are kept.
+    pub event_retention: Duration,
+}
+
+/// Reads and resolves the configuration.
+///
+/// # Errors
+/// All mistakes there are, not only the first.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    resolve::everything(sources)
+}
+
+/// Reads what says where things are kept. Mistakes in other sections are no hindrance: an operator must
+/// be able to disable a user while the rest is being repaired.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
+    resolve::storage(sources)
+}
+
+/// Reads the address of a listener, for flags.
+///
+/// # Errors
+/// What would be right.
+pub fn read_address(text: &str) -> Result<SocketAddr, String> {
+    value::Value::read(text).map_err(|right: String| format!("must be {right}"))
+}

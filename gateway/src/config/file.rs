@@ -1,0 +1,368 @@
+//! The sections of the TOML file, a struct each. Each field's doc names its key and the variable that
+//! wins over it.
+//!
+//! Every value is kept as text with its place in the file, and read by the same code that reads
+//! variables: a setting means the same wherever it is written, and a mistake in it is told in the same
+//! words.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use toml::Spanned;
+
+/// A text, number or boolean, with its place.
+pub type Setting = Option<Spanned<Scalar>>;
+
+/// Several texts, with the place of each.
+pub type List = Option<Spanned<Vec<Spanned<Scalar>>>>;
+
+/// Sections by name, with the place of the name.
+pub type Named<T> = BTreeMap<Spanned<String>, T>;
+
+/// The whole file.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// `plugin_dir`, `GATEWAY_PLUGIN_DIR`: the directory of the plugins' files, `plugins` unless set.
+    pub plugin_dir: Setting,
+    /// `data_dir`, `GATEWAY_DATA_DIR`: the gateway's private directory, `data` unless set; made where it
+    /// is missing.
+    pub data_dir: Setting,
+    /// `extensions`, `INSTALLED_EXTENSIONS` (`;`-delimited): plugins whose hooks are called, in this order.
+    pub extensions: List,
+    /// `origins`, `ALLOWED_ORIGINS` (`;`-delimited): origins of applications, `scheme://host[:port]`.
+    pub origins: List,
+    /// `default_next`, `GATEWAY_DEFAULT_NEXT`: where people go who came without `next`; an address on one
+    /// of the origins. The gateway's own page unless set.
+    pub default_next: Setting,
+    /// `jsonp`, `GATEWAY_JSONP`: whether JSONP is answered; `false` unless set.
+    pub jsonp: Setting,
+    /// `user_lookup`, `GATEWAY_USER_LOOKUP`: whether `/auth/resolve` and `/auth/get_profile` answer, which
+    /// lets anyone enumerate users; `false` unless set.
+    pub user_lookup: Setting,
+    /// `[server]`
+    pub server: Server,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[database]`
+    pub database: Database,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[tokens]`
+    pub tokens: Tokens,
+    /// `[upstream]`
+    pub upstream: Upstream,
+    /// `[log]`
+    pub log: Log,
+    /// `[providers.NAME]`: the upstream providers that people sign in with, offered in the order of the
+    /// file. `GATEWAY_PROVIDERS` (`;`-delimited) names those that are configured by variables alone.
+    pub providers: Named<Provider>,
+    /// `[service.NAME]`. `ALLOWED_SERVICES`, `;`-delimited `[service:]plugin`, says in place of the file
+    /// which services there are.
+    pub service: Named<Service>,
+    /// `[plugin.NAME]`
+    pub plugin: Named<Plugin>,
+}
+
+/// `[server]`: the public listener and what a caller may cost.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// `server.listen`, `GATEWAY_LISTEN`: address and port; `127.0.0.1:8080` unless set.
+    pub listen: Setting,
+    /// `server.external_address`, `EXTERNAL_ADDRESS`: where browsers reach the gateway; no scheme means
+    /// https. Must be set, unless the gateway listens on loopback.
+    pub external_address: Setting,
+    /// `server.guest_threads`, `GATEWAY_GUEST_THREADS`: threads that run plugins and sign; as many as there
+    /// are processors unless set.
+    pub guest_threads: Setting,
+    /// `server.connections`, `GATEWAY_CONNECTIONS`: most connections at once; 4096 unless set.
+    pub connections: Setting,
+    /// `server.header_timeout`, `GATEWAY_HEADER_TIMEOUT`: for a request's head; `10s` unless set.
+    pub header_timeout: Setting,
+    /// `server.request_timeout`, `GATEWAY_REQUEST_TIMEOUT`: for a whole request; `30s` unless set.
+    pub request_timeout: Setting,
+    /// `server.max_body`, `GATEWAY_MAX_BODY`: largest request body; `64KiB` unless set.
+    pub max_body: Setting,
+    /// `server.drain`, `GATEWAY_DRAIN`: for requests in flight at shutdown; `30s` unless set.
+    pub drain: Setting,
+}
+
+/// `[admin]`: the listener for operators.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// `admin.listen`, `GATEWAY_ADMIN_LISTEN`: address and port, or `off`; `127.0.0.1:8081` unless set.
+    pub listen: Setting,
+    /// `admin.token_file`, `GATEWAY_ADMIN_TOKEN_FILE`: the file that holds the token, `admin-token` in the
+    /// data directory unless set; written at start where it is missing.
+    pub token_file: Setting,
+}
+
+/// `[database]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `database.url`, `DATABASE_URL`: `sqlite:///relative`, `sqlite:////absolute`, or `sqlite://` for a
+    /// temporary one; `gateway.db` in the data directory unless set.
+    pub url: Setting,
+    /// `database.user_ids`, `GATEWAY_USER_IDS`: `random`, or `email-md5` for permission data that is keyed
+    /// that way; `random` unless set.
+    pub user_ids: Setting,
+    /// `database.event_retention`, `GATEWAY_EVENT_RETENTION`: how long settled events are kept; `30d` unless
+    /// set.
+    pub event_retention: Setting,
+}
+
+/// `[keys]`: what signs tokens.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// `keys.signing`, `GATEWAY_SIGNING_KEYS` (`;`-delimited): PEM files, or directories of `*.pem` files.
+    /// Of a directory the file whose name is last signs, the others are published. `keys` in the data
+    /// directory unless set. `PRIVATE_KEY`, a PEM text, comes before all of them.
+    pub signing: List,
+    /// `keys.public`, `GATEWAY_PUBLIC_KEYS` (`;`-delimited): PEM files of public keys to publish beside. A
+    /// `PUBLIC_KEY`, a PEM text, comes before them.
+    pub public: List,
+    /// `keys.session_secret`, `GATEWAY_SESSION_SECRET`: 32 bytes or more that nobody can guess; derived from
+    /// `PRIVATE_KEY`, or the oldest signing key, unless set.
+    pub session_secret: Setting,
+    /// `keys.session_secret_file`, `GATEWAY_SESSION_SECRET_FILE`: a file that holds it.
+    pub session_secret_file: Setting,
+}
+
+/// `[tokens]`: how long they live.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokens {
+    /// `tokens.session_lifetime`, `GATEWAY_SESSION_LIFETIME`: `14d` unless set.
+    pub session_lifetime: Setting,
+    /// `tokens.permission_lifetime`, `GATEWAY_PERMISSION_LIFETIME`: `15m` unless set.
+    pub permission_lifetime: Setting,
+}
+
+/// `[upstream]`: what an upstream provider may cost.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// `upstream.timeout`, `GATEWAY_UPSTREAM_TIMEOUT`: for one request; `10s` unless set.
+    pub timeout: Setting,
+    /// `upstream.max_body`, `GATEWAY_UPSTREAM_MAX_BODY`: largest answer; `1MiB` unless set.
+    pub max_body: Setting,
+}
+
+/// `[log]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `log.format`, `GATEWAY_LOG_FORMAT`: `json` or `text`; `json` unless set.
+    pub format: Setting,
+    /// `log.filter`, `GATEWAY_LOG`: what is logged, for example `info` or `warn,gateway=debug`; `info`
+    /// unless set.
+    pub filter: Setting,
+}
+
+/// `[providers.NAME]`: an upstream provider. `NAME` in a variable is in upper case, with `_` for
+/// anything but letters and digits. `google` and `github` need no more than an id and a secret.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provider {
+    /// `kind`, `GATEWAY_PROVIDER_NAME_KIND`: `oidc` or `github`; by its name for `github`, else `oidc`.
+    pub kind: Setting,
+    /// `issuer`, `GATEWAY_PROVIDER_NAME_ISSUER`: the issuer's exact identifier; known for `google`.
+    pub issuer: Setting,
+    /// `web`, `GATEWAY_PROVIDER_NAME_WEB`: for `github`; `https://github.com` unless set.
+    pub web: Setting,
+    /// `api`, `GATEWAY_PROVIDER_NAME_API`: for `github`; `https://api.github.com`, or `/api/v3` of another
+    /// `web`, unless set.
+    pub api: Setting,
+    /// `client_id`, `GATEWAY_PROVIDER_NAME_CLIENT_ID`; `GOOGLE_KEY` and `GITHUB_KEY` for those two.
+    pub client_id: Setting,
+    /// `client_secret`, `GATEWAY_PROVIDER_NAME_CLIENT_SECRET`; `GOOGLE_SECRET` and `GITHUB_SECRET` for those
+    /// two.
+    pub client_secret: Setting,
+    /// `client_secret_file`, the variable of `client_secret` and `_FILE`: a file that holds it.
+    pub client_secret_file: Setting,
+    /// `trusted_email`, `GATEWAY_PROVIDER_NAME_TRUSTED_EMAIL`: whether its verified addresses may find an
+    /// existing user; `true` for Google and GitHub themselves, else `false`.
+    pub trusted_email: Setting,
+    /// `scopes`, `GATEWAY_PROVIDER_NAME_SCOPES` (`;`-delimited): beyond what the protocol needs.
+    pub scopes: List,
+}
+
+/// `[service.NAME]`: a service that `authorize` answers for.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// `provider`: the plugin that is asked; the one of the service's name unless set.
+    pub provider: Setting,
+    /// `audience`: the `aud` claim of its permission tokens; none unless set.
+    pub audience: Setting,
+}
+
+/// `[plugin.NAME]`: what a plugin may do. Its file is `<plugin_dir>/NAME.wasm`. `NAME` in a variable as for
+/// providers.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugin {
+    /// `grants`, `GATEWAY_PLUGIN_NAME_GRANTS` (`;`-delimited): what it may import; nothing unless set.
+    pub grants: List,
+    /// `on_failure`, `GATEWAY_PLUGIN_NAME_ON_FAILURE`: `refuse` or `pass`: what happens to a sign-in where
+    /// its hook fails; `refuse` unless set.
+    pub on_failure: Setting,
+    /// `settings`: what it reads through the grant `config`. Tables in it are flattened: `role.admin` is
+    /// the setting `admin` in the table `role`, and the other way round.
+    pub settings: Settings,
+    /// `[plugin.NAME.limits]`
+    pub limits: Limits,
+}
+
+/// `[plugin.NAME.limits]`: what one call of the plugin may use.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// `fuel`, `GATEWAY_PLUGIN_NAME_FUEL`: units of fuel, about one an instruction.
+    pub fuel: Setting,
+    /// `deadline`, `GATEWAY_PLUGIN_NAME_DEADLINE`: wall clock.
+    pub deadline: Setting,
+    /// `memory`, `GATEWAY_PLUGIN_NAME_MEMORY`: all memories and tables together.
+    pub memory: Setting,
+    /// `result_bytes`, `GATEWAY_PLUGIN_NAME_RESULT_BYTES`: largest answer.
+    pub result_bytes: Setting,
+    /// `result_items`, `GATEWAY_PLUGIN_NAME_RESULT_ITEMS`: most permissions or attributes in an answer.
+    pub result_items: Setting,
+    /// `log_bytes`, `GATEWAY_PLUGIN_NAME_LOG_BYTES`: most that it may log.
+    pub log_bytes: Setting,
+}
+
+/// A text, number or boolean, as text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Scalar(pub String);
+
+// It may be a secret.
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scalar(…)")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+        impl Visitor<'_> for ScalarVisitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, number or boolean")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Scalar, E> {
+                Ok(Scalar(text))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// A plugin's settings: names and values, tables flattened.
+#[derive(Debug, Default)]
+pub struct Settings(pub Vec<(String, Spanned<Scalar>)>);
+
+/// One value of [`Settings`].
+enum SettingOrTable {
+    Setting(Scalar),
+    Table(Settings),
+}
+
+impl<'de> serde::Deserialize<'de> for SettingOrTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EitherVisitor;
+        impl<'de> Visitor<'de> for EitherVisitor {
+            type Value = SettingOrTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, number, boolean or table")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<SettingOrTable, E> {
+                Ok(SettingOrTable::Setting(Scalar(text.to_owned())))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<SettingOrTable, E> {
+                Ok(SettingOrTable::Setting(Scalar(value.to_string())))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<SettingOrTable, E> {
+                Ok(SettingOrTable::Setting(Scalar(value.to_string())))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<SettingOrTable, E> {
+                Ok(SettingOrTable::Setting(Scalar(value.to_string())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SettingOrTable, A::Error> {
+                flatten(map).map(SettingOrTable::Table)
+            }
+        }
+        deserializer.deserialize_any(EitherVisitor)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TableVisitor;
+        impl<'de> Visitor<'de> for TableVisitor {
+            type Value = Settings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of settings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Settings, A::Error> {
+                flatten(map)
+            }
+        }
+        deserializer.deserialize_map(TableVisitor)
+    }
+}
+
+fn flatten<'de, A: MapAccess<'de>>(mut map: A) -> Result<Settings, A::Error> {
+    let mut flat = Vec::new();
+    while let Some((name, value)) = map.next_entry::<String, Spanned<SettingOrTable>>()? {
+        let span = value.span();
+        match value.into_inner() {
+            SettingOrTable::Setting(scalar) => flat.push((name, Spanned::new(span, scalar))),
+            SettingOrTable::Table(inner) => {
+                flat.extend(
+                    inner
+                        .0
+                        .into_iter()
+                        .map(|(inner, value)| (format!("{name}.{inner}"), value)),
+                );
+            }
+        }
+    }
+    Ok(Settings(flat))
+}

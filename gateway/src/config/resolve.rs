@@ -1,0 +1,413 @@
+//! The layers put together: each setting from the strongest source that has it, read, checked, reported.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::file::{self, File, List, Setting};
+use super::mistake::{self, ConfigErrors, Mistake, nearest};
+use super::parse::{self, Source};
+use super::report::{Entry, Report, Shown};
+use super::sources::{Origin, Sources};
+use super::value::Value;
+use super::{Config, Loaded, StorageConfig};
+
+mod keys;
+mod plugins;
+mod providers;
+mod server;
+
+/// See [`super::load`].
+pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let (mut layers, file) = Layers::read(sources)?;
+    let storage = server::storage(&mut layers, file.data_dir, file.database);
+    let data_dir = storage.data_dir;
+    let plugin_dir = layers.value(
+        "plugin_dir",
+        "GATEWAY_PLUGIN_DIR",
+        file.plugin_dir,
+        PathBuf::from("plugins"),
+    );
+    let server = server::server(&mut layers, file.server);
+    let admin = server::admin(&mut layers, file.admin, &data_dir);
+    let log = server::log(&mut layers, file.log);
+    let keys = keys::keys(&mut layers, file.keys, &data_dir);
+    let (session_lifetime, token_lifetime) = server::tokens(&mut layers, file.tokens);
+    let upstream_limits = server::upstream(&mut layers, file.upstream);
+    let providers = providers::providers(&mut layers, file.providers);
+    let (origins, default_next) =
+        server::origins(&mut layers, file.origins, file.default_next, &server.external);
+    let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
+    let user_lookup = layers.value("user_lookup", "GATEWAY_USER_LOOKUP", file.user_lookup, false);
+    let (plugins, services) = plugins::plugins(&mut layers, file.service, file.extensions, file.plugin);
+    plugins::warn_of_long_deadlines(&mut layers, &plugins, server.limits.request_timeout);
+    layers.finish(Config {
+        listen: server.listen,
+        external: server.external,
+        admin,
+        database: storage.database,
+        user_ids: storage.user_ids,
+        event_retention: storage.event_retention,
+        data_dir,
+        plugin_dir,
+        guest_threads: server.guest_threads,
+        providers,
+        upstream_limits,
+        signing_keys: keys.signing,
+        public_keys: keys.public,
+        session_secret: keys.session_secret,
+        session_lifetime,
+        token_lifetime,
+        server_limits: server.limits,
+        log,
+        reloadable: super::Reloadable {
+            plugins,
+            services,
+            origins,
+            default_next,
+            jsonp,
+            user_lookup,
+        },
+    })
+}
+
+/// See [`super::load_storage`].
+pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
+    let (mut layers, file) = Layers::read(sources)?;
+    let storage = server::storage(&mut layers, file.data_dir, file.database);
+    layers
+        .mistakes
+        .retain(|mistake| mistake.key == "data_dir" || mistake.key.starts_with("database"));
+    if layers.mistakes.is_empty() {
+        Ok(storage)
+    } else {
+        Err(layers.errors())
+    }
+}
+
+/// The sources, and what has been found in them so far.
+struct Layers<'a> {
+    sources: &'a Sources,
+    source: Source,
+    report: Report,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
+    /// The variables that have been asked for.
+    variables: BTreeSet<String>,
+}
+
+impl<'a> Layers<'a> {
+    /// Reads the file.
+    fn read(sources: &'a Sources) -> Result<(Self, File), ConfigErrors> {
+        let mut layers = Self {
+            sources,
+            source: Source::default(),
+            report: Report::default(),
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            variables: BTreeSet::new(),
+        };
+        let Some(path) = &sources.file else {
+            return Ok((layers, File::default()));
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("cannot read the configuration file {}: {error}", path.display());
+                layers.mistake(None, "", message);
+                return Err(layers.errors());
+            }
+        };
+        layers.source = Source::new(path, &text);
+        let (file, mistakes) = parse::parse(&layers.source, &text);
+        layers.mistakes = mistakes;
+        // Without a key it is the file as a whole that cannot be read: all else would follow from that.
+        if layers.mistakes.iter().any(|mistake| mistake.key.is_empty()) {
+            return Err(layers.errors());
+        }
+        Ok((layers, file))
+    }
+
+    fn finish(mut self, config: Config) -> Result<Loaded, ConfigErrors> {
+        let names: Vec<&str> = self.sources.environment.names().collect();
+        for name in names.into_iter().filter(|name| name.starts_with("GATEWAY_")) {
+            if name == super::sources::FILE_VARIABLE || self.variables.contains(name) {
+                continue;
+            }
+            // Kubernetes sets GATEWAY_PORT and the like by itself where a service is called so: only what
+            // looks like a slip is worth a word.
+            if let Some(right) = nearest(name, self.variables.iter().map(String::as_str)) {
+                self.warnings
+                    .push(format!("{name} is no variable of the gateway; is {right} meant?"));
+            }
+        }
+        if self.mistakes.is_empty() {
+            Ok(Loaded {
+                config,
+                warnings: self.warnings,
+                report: self.report,
+            })
+        } else {
+            Err(self.errors())
+        }
+    }
+
+    fn errors(mut self) -> ConfigErrors {
+        mistake::sort(&mut self.mistakes);
+        // A variable that is asked for twice is mistaken twice.
+        self.mistakes.dedup();
+        ConfigErrors(self.mistakes)
+    }
+
+    fn mistake(&mut self, origin: Option<Origin>, key: &str, message: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            origin,
+            key: key.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    fn show(&mut self, key: &str, value: String, origin: Origin) {
+        self.report.0.push(Entry {
+            key: key.to_owned(),
+            value: Shown::Text(value),
+            origin,
+        });
+    }
+
+    fn hide(&mut self, key: &str, secret: SecretString, origin: Origin) {
+        self.report.0.push(Entry {
+            key: key.to_owned(),
+            value: Shown::Hidden(secret),
+            origin,
+        });
+    }
+
+    /// The value of a variable. One that is not UTF-8 is a mistake and counts as not set.
+    fn variable(&mut self, name: &str, key: &str) -> Option<String> {
+        self.variables.insert(name.to_owned());
+        match self.sources.environment.get(name)? {
+            Ok(text) => Some(text.to_owned()),
+            Err(error) => {
+                self.mistake(Some(Origin::Variable(name.to_owned())), key, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// What the strongest source says.
+    fn text(&mut self, key: &str, variable: &str, in_file: Setting) -> Option<(String, Origin)> {
+        let from_variable = self.variable(variable, key);
+        if let Some((flag, text)) = self.sources.flags.get(key) {
+            return Some((text.clone(), Origin::Flag(flag)));
+        }
+        if let Some(text) = from_variable {
+            return Some((text, Origin::Variable(variable.to_owned())));
+        }
+        if let Some(value) = in_file {
+            let origin = self.source.origin(&value.span());
+            return Some((value.into_inner().0, origin));
+        }
+        Some((self.sources.presets.settings.get(key)?.clone(), Origin::Preset))
+    }
+
+    /// A setting that need not be there, and where it is from.
+    fn optional<T: Value>(&mut self, key: &str, variable: &str, in_file: Setting) -> Option<(T, Origin)> {
+        let (text, origin) = self.text(key, variable, in_file)?;
+        let value = self.parse::<T>(key, text.trim(), &origin)?;
+        self.show(key, value.show(), origin.clone());
+        Some((value, origin))
+    }
+
+    /// A setting with a default.
+    fn value<T: Value>(&mut self, key: &str, variable: &str, in_file: Setting, default: T) -> T {
+        self.value_or(key, variable, in_file, default, Origin::Default)
+    }
+
+    /// A setting with a default from somewhere.
+    fn value_or<T: Value>(
+        &mut self,
+        key: &str,
+        variable: &str,
+        in_file: Setting,
+        default: T,
+        from: Origin,
+    ) -> T {
+        if let Some((value, _)) = self.optional(key, variable, in_file) {
+            return value;
+        }
+        self.show(key, default.show(), from);
+        default
+    }
+
+    fn parse<T: Value>(&mut self, key: &str, text: &str, origin: &Origin) -> Option<T> {
+        match T::read(text) {
+            Ok(value) => Some(value),
+            // What was found is not repeated: it may hold a password.
+            Err(right) => {
+                self.mistake(Some(origin.clone()), key, format!("must be {right}"));
+                None
+            }
+        }
+    }
+
+    /// Several texts, each with where it is from; `None` where nobody says.
+    fn list(&mut self, key: &str, variable: &str, in_file: List) -> Option<Vec<(String, Origin)>> {
+        let split = |text: &str, origin: Origin| {
+            let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
+            Some(parts.map(|part| (part.to_owned(), origin.clone())).collect())
+        };
+        let from_variable = self.variable(variable, key);
+        if let Some((flag, text)) = self.sources.flags.get(key) {
+            return split(text, Origin::Flag(flag));
+        }
+        if let Some(text) = from_variable {
+            return split(&text, Origin::Variable(variable.to_owned()));
+        }
+        if let Some(list) = in_file {
+            let parts = list.into_inner().into_iter();
+            return Some(
+                parts
+                    .map(|part| {
+                        (
+                            part.get_ref().0.trim().to_owned(),
+                            self.source.origin(&part.span()),
+                        )
+                    })
+                    .collect(),
+            );
+        }
+        split(self.sources.presets.settings.get(key)?, Origin::Preset)
+    }
+
+    /// Several values; those that cannot be read are mistakes.
+    fn values<T: Value>(&mut self, key: &str, variable: &str, in_file: List) -> Option<Vec<(T, Origin)>> {
+        let list = self.list(key, variable, in_file)?;
+        let mut values = Vec::new();
+        for (text, origin) in list {
+            if let Some(value) = self.parse::<T>(key, &text, &origin) {
+                values.push((value, origin));
+            }
+        }
+        Some(values)
+    }
+
+    /// Reports a list.
+    fn show_list(&mut self, key: &str, shown: &[String], origin: Origin) {
+        self.show(key, format!("[{}]", shown.join(", ")), origin);
+    }
+
+    /// A secret, written out or in a file of its own.
+    fn secret(
+        &mut self,
+        key: &str,
+        variable: &str,
+        in_file: Setting,
+        path_in_file: Setting,
+    ) -> Option<(SecretString, Origin)> {
+        let (path_key, path_variable) = (format!("{key}_file"), format!("{variable}_FILE"));
+        let written = self.text(key, variable, in_file);
+        let path = self.text(&path_key, &path_variable, path_in_file);
+        let written_is_stronger = |written: &Origin, path: &Origin| strength(written) > strength(path);
+        let (secret, origin) = match (written, path) {
+            (None, None) => return None,
+            (Some((text, origin)), None) => (text, origin),
+            (Some((text, origin)), Some((_, other))) if written_is_stronger(&origin, &other) => {
+                (text, origin)
+            }
+            (Some((_, origin)), Some((_, other))) if strength(&origin) == strength(&other) => {
+                self.mistake(
+                    Some(other),
+                    &path_key,
+                    format!("{key} is given too: keep one of them"),
+                );
+                return None;
+            }
+            (_, Some((path, origin))) => (self.secret_file(&path_key, Path::new(&path), &origin)?, origin),
+        };
+        if secret.trim().is_empty() {
+            self.mistake(Some(origin), key, "is empty");
+            return None;
+        }
+        let secret = SecretString::from(secret.trim().to_owned());
+        self.hide(key, secret.clone(), origin.clone());
+        Some((secret, origin))
+    }
+
+    fn secret_file(&mut self, key: &str, path: &Path, origin: &Origin) -> Option<String> {
+        match crate::keys::read_secret(path) {
+            Ok((text, exposed)) => {
+                if exposed {
+                    self.warn(crate::keys::exposed(path));
+                }
+                Some(text)
+            }
+            Err(error) => {
+                self.mistake(
+                    Some(origin.clone()),
+                    key,
+                    format!("cannot read {}: {error}", path.display()),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Which source wins.
+fn strength(origin: &Origin) -> u8 {
+    match origin {
+        Origin::Flag(_) => 4,
+        Origin::Variable(_) => 3,
+        Origin::File(..) => 2,
+        Origin::Preset => 1,
+        Origin::Default => 0,
+    }
+}
+
+/// A name as it stands in variables: upper case, `_` for anything but letters and digits.
+fn in_variable(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+/// The URL of a listener on loopback.
+fn loopback_url(listen: SocketAddr) -> Option<Url> {
+    (listen.ip().is_loopback() && listen.port() != 0)
+        .then(|| Url::parse(&format!("http://{listen}/")).ok())?
+}
+
+/// What is left of a section that has a name: the name, its place, what is in it, in the file's order.
+fn in_order<T>(layers: &mut Layers<'_>, section: &str, named: file::Named<T>) -> Vec<(String, Origin, T)> {
+    let mut ordered: Vec<_> = named.into_iter().collect();
+    ordered.sort_by_key(|(name, _)| name.span().start);
+    let mut kept = Vec::new();
+    for (name, inside) in ordered {
+        let origin = layers.source.origin(&name.span());
+        let name = name.into_inner();
+        if super::value::is_name(&name) {
+            kept.push((name, origin, inside));
+        } else {
+            layers.mistake(
+                Some(origin),
+                section,
+                format!("{name:?} must be {}", super::value::NAME),
+            );
+        }
+    }
+    kept
+}

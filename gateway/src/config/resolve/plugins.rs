@@ -1,0 +1,279 @@
+//! `[service.NAME]`, `extensions`, `[plugin.NAME]`: which component is asked what, and what it may do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gateway_plugin::{Grant, Limits, PluginConfig, PluginSet};
+
+use super::{Layers, Origin, in_order, in_variable};
+use crate::config::ServiceConfig;
+use crate::config::file;
+use crate::config::value::{Bytes, Count, NAME, Value as _, is_name};
+
+pub(super) fn plugins(
+    layers: &mut Layers<'_>,
+    services: file::Named<file::Service>,
+    extensions: file::List,
+    tables: file::Named<file::Plugin>,
+) -> (PluginSet, BTreeMap<String, ServiceConfig>) {
+    let services = self::services(layers, services);
+    let extensions = self::extensions(layers, extensions);
+    let mut used: BTreeSet<String> = services
+        .values()
+        .map(|service| service.provider.clone())
+        .collect();
+    used.extend(extensions.iter().cloned());
+
+    let mut plugins = BTreeMap::new();
+    for (name, origin, table) in in_order(layers, "plugin", tables) {
+        if !used.remove(&name) {
+            layers.warn(format!(
+                "{origin}: [plugin.{name}] is configured, but no service and no extension uses it"
+            ));
+        }
+        let config = plugin(layers, &name, table, PluginConfig::default(), &Origin::Default);
+        plugins.insert(name, config);
+    }
+    for name in used {
+        let preset = layers.sources.presets.plugins.get(&name);
+        let from = if preset.is_some() {
+            Origin::Preset
+        } else {
+            Origin::Default
+        };
+        let base = preset.cloned().unwrap_or_default();
+        let config = plugin(layers, &name, file::Plugin::default(), base, &from);
+        plugins.insert(name, config);
+    }
+    let of_services = services
+        .iter()
+        .map(|(name, service)| (name.clone(), service.provider.clone()))
+        .collect();
+    (
+        PluginSet {
+            plugins,
+            services: of_services,
+            extensions,
+        },
+        services,
+    )
+}
+
+fn services(layers: &mut Layers<'_>, in_file: file::Named<file::Service>) -> BTreeMap<String, ServiceConfig> {
+    let mut tables: BTreeMap<String, (Origin, file::Service)> = in_order(layers, "service", in_file)
+        .into_iter()
+        .map(|(name, origin, table)| (name, (origin, table)))
+        .collect();
+    // Name, plugin where it is known already, where that is from.
+    let mut wanted: BTreeMap<String, (Option<String>, Origin)> = BTreeMap::new();
+    if let Some(allowed) = layers.list("service", "ALLOWED_SERVICES", None) {
+        for (text, origin) in allowed {
+            let (service, plugin) = text.split_once(':').unwrap_or((&text, &text));
+            let (service, plugin) = (service.trim(), plugin.trim());
+            let duplicate = wanted
+                .insert(service.to_owned(), (Some(plugin.to_owned()), origin.clone()))
+                .is_some();
+            if duplicate {
+                layers.mistake(Some(origin), "service", format!("{service:?} is named twice"));
+            }
+        }
+    } else {
+        wanted.extend(
+            tables
+                .iter()
+                .map(|(name, (origin, _))| (name.clone(), (None, origin.clone()))),
+        );
+    }
+    for (name, plugin) in &layers.sources.presets.services {
+        wanted
+            .entry(name.clone())
+            .or_insert_with(|| (Some(plugin.clone()), Origin::Preset));
+    }
+
+    let mut services = BTreeMap::new();
+    for (name, (plugin, origin)) in wanted {
+        let key = format!("service.{name}");
+        let table = tables.remove(&name).map(|(_, table)| table).unwrap_or_default();
+        let (provider, origin) = match (plugin, table.provider) {
+            (Some(plugin), _) => (plugin, origin),
+            (None, Some(in_file)) => {
+                let origin = layers.source.origin(&in_file.span());
+                (in_file.into_inner().0, origin)
+            }
+            (None, None) => (name.clone(), origin),
+        };
+        for text in [&name, &provider] {
+            if !is_name(text) {
+                layers.mistake(Some(origin.clone()), &key, format!("{text:?} must be {NAME}"));
+            }
+        }
+        layers.show(&format!("{key}.provider"), provider.clone(), origin);
+        let audience = table.audience.map(|audience| {
+            let origin = layers.source.origin(&audience.span());
+            let audience = audience.into_inner().0;
+            layers.show(&format!("{key}.audience"), audience.clone(), origin);
+            audience
+        });
+        services.insert(name, ServiceConfig { provider, audience });
+    }
+    services
+}
+
+fn extensions(layers: &mut Layers<'_>, in_file: file::List) -> Vec<String> {
+    const KEY: &str = "extensions";
+    let preset = || {
+        layers
+            .sources
+            .presets
+            .extensions
+            .iter()
+            .map(|name| (name.clone(), Origin::Preset))
+            .collect()
+    };
+    let preset: Vec<_> = preset();
+    let list = layers
+        .list(KEY, "INSTALLED_EXTENSIONS", in_file)
+        .unwrap_or(preset);
+    let from = list.first().map_or(Origin::Default, |(_, origin)| origin.clone());
+    let mut names: Vec<String> = Vec::new();
+    for (name, origin) in list {
+        if !is_name(&name) {
+            layers.mistake(Some(origin), KEY, format!("{name:?} must be {NAME}"));
+        } else if names.contains(&name) {
+            layers.mistake(Some(origin), KEY, format!("{name:?} is named twice"));
+        } else {
+            names.push(name);
+        }
+    }
+    layers.show_list(KEY, &names, from);
+    names
+}
+
+fn plugin(
+    layers: &mut Layers<'_>,
+    name: &str,
+    file: file::Plugin,
+    base: PluginConfig,
+    from: &Origin,
+) -> PluginConfig {
+    let key = |setting: &str| format!("plugin.{name}.{setting}");
+    let variable = {
+        let name = in_variable(name);
+        move |setting: &str| format!("GATEWAY_PLUGIN_{name}_{setting}")
+    };
+    let grants = layers.values::<Grant>(&key("grants"), &variable("GRANTS"), file.grants);
+    let origin = grants.as_ref().map(|grants| {
+        grants
+            .first()
+            .map_or(Origin::Default, |(_, origin)| origin.clone())
+    });
+    let grants: BTreeSet<Grant> = grants.map_or(base.grants, |grants| {
+        grants.into_iter().map(|(grant, _)| grant).collect()
+    });
+    let shown: Vec<String> = grants.iter().map(Grant::show).collect();
+    layers.show_list(&key("grants"), &shown, origin.unwrap_or_else(|| from.clone()));
+    let on_failure = layers.value_or(
+        &key("on_failure"),
+        &variable("ON_FAILURE"),
+        file.on_failure,
+        base.on_failure,
+        from.clone(),
+    );
+    let limits = limits(layers, name, file.limits, &base.limits, from);
+
+    let mut settings = base.settings;
+    // Values may be secrets, and the operator knows them: only the names are shown.
+    for (setting, value) in &settings {
+        layers.hide(
+            &key(&format!("settings.{setting}")),
+            value.clone().into(),
+            from.clone(),
+        );
+    }
+    for (setting, value) in file.settings.0 {
+        let origin = layers.source.origin(&value.span());
+        let value = value.into_inner().0;
+        layers.hide(
+            &key(&format!("settings.{setting}")),
+            value.clone().into(),
+            origin.clone(),
+        );
+        if settings.insert(setting.clone(), value).is_some() {
+            layers.mistake(Some(origin), &key(&format!("settings.{setting}")), "is set twice");
+        }
+    }
+    if !settings.is_empty() && !grants.contains(&Grant::Config) {
+        layers.warn(format!(
+            "the plugin {name:?} has settings, but not the grant \"config\", so it cannot read them"
+        ));
+    }
+    PluginConfig {
+        grants,
+        limits,
+        settings,
+        on_failure,
+    }
+}
+
+fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits, from: &Origin) -> Limits {
+    let key = |limit: &str| format!("plugin.{name}.limits.{limit}");
+    let variable = {
+        let name = in_variable(name);
+        move |limit: &str| format!("GATEWAY_PLUGIN_{name}_{limit}")
+    };
+    let mut bytes = |limit: &str, in_file, base| {
+        let (key, variable) = (key(limit), variable(&limit.to_uppercase()));
+        layers
+            .value_or(&key, &variable, in_file, Bytes(base), from.clone())
+            .0
+    };
+    let memory = bytes("memory", file.memory, base.memory);
+    let result_bytes = bytes("result_bytes", file.result_bytes, base.result_bytes);
+    let log_bytes = bytes("log_bytes", file.log_bytes, base.log_bytes);
+    let items = Count(u64::try_from(base.result_items).unwrap_or(u64::MAX));
+    Limits {
+        fuel: layers
+            .value_or(
+                &key("fuel"),
+                &variable("FUEL"),
+                file.fuel,
+                Count(base.fuel),
+                from.clone(),
+            )
+            .0,
+        deadline: layers.value_or(
+            &key("deadline"),
+            &variable("DEADLINE"),
+            file.deadline,
+            base.deadline,
+            from.clone(),
+        ),
+        memory,
+        result_bytes,
+        result_items: layers
+            .value_or(
+                &key("result_items"),
+                &variable("RESULT_ITEMS"),
+                file.result_items,
+                items,
+                from.clone(),
+            )
+            .as_usize(),
+        log_bytes,
+    }
+}
+
+/// A call that may take longer than the request it is made for is cut off without an answer.
+pub(super) fn warn_of_long_deadlines(layers: &mut Layers<'_>, set: &PluginSet, request: Duration) {
+    for (name, config) in set
+        .plugins
+        .iter()
+        .filter(|(_, config)| config.limits.deadline >= request)
+    {
+        layers.warn(format!(
+            "plugin.{name}.limits.deadline, {}, is not below server.request_timeout, {}",
+            config.limits.deadline.show(),
+            request.show()
+        ));
+    }
+}

@@ -1,0 +1,244 @@
+//! `[providers.NAME]`: whom people sign in with.
+
+use gateway_upstream::{ProviderConfig, ProviderKind};
+use url::Url;
+
+use super::{Layers, Origin, in_order, in_variable};
+use crate::config::file::{self, Provider, Setting};
+use crate::config::value::{NAME, UpstreamUrl, Value, is_name};
+
+const GOOGLE_ISSUER: &str = "https://accounts.google.com";
+const GITHUB_WEB: &str = "https://github.com";
+const GITHUB_API: &str = "https://api.github.com";
+
+/// The name of the development sign-in.
+const RESERVED: &str = "dev";
+
+pub(super) fn providers(layers: &mut Layers<'_>, in_file: file::Named<Provider>) -> Vec<ProviderConfig> {
+    let mut named: Vec<(String, Option<Origin>, Provider)> = in_order(layers, "providers", in_file)
+        .into_iter()
+        .map(|(name, origin, provider)| (name, Some(origin), provider))
+        .collect();
+    let by_variables = layers
+        .list("providers", "GATEWAY_PROVIDERS", None)
+        .unwrap_or_default();
+    let mut names: Vec<String> = Vec::new();
+    for name in ["google", "github"] {
+        let variables = client_variables(name);
+        let set = [&variables.0, &variables.1, &format!("{}_FILE", variables.1)]
+            .into_iter()
+            .any(|variable| layers.sources.environment.get(variable).is_some());
+        if set {
+            names.push(name.to_owned());
+        }
+    }
+    for (name, origin) in by_variables {
+        if is_name(&name) {
+            names.push(name);
+        } else {
+            layers.mistake(Some(origin), "providers", format!("{name:?} must be {NAME}"));
+        }
+    }
+    for name in names {
+        if named.iter().all(|(known, _, _)| *known != name) {
+            named.push((name, None, Provider::default()));
+        }
+    }
+    named
+        .into_iter()
+        .filter_map(|(name, origin, inside)| provider(layers, &name, origin, inside))
+        .collect()
+}
+
+/// The variables of the client's id and secret.
+fn client_variables(name: &str) -> (String, String) {
+    match name {
+        "google" => ("GOOGLE_KEY".into(), "GOOGLE_SECRET".into()),
+        "github" => ("GITHUB_KEY".into(), "GITHUB_SECRET".into()),
+        name => {
+            let name = in_variable(name);
+            (
+                format!("GATEWAY_PROVIDER_{name}_CLIENT_ID"),
+                format!("GATEWAY_PROVIDER_{name}_CLIENT_SECRET"),
+            )
+        }
+    }
+}
+
+/// Which protocol, as it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Oidc,
+    GitHub,
+}
+
+impl Value for Protocol {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "oidc" => Ok(Self::Oidc),
+            "github" => Ok(Self::GitHub),
+            _ => Err("oidc or github".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Oidc => "oidc".into(),
+            Self::GitHub => "github".into(),
+        }
+    }
+}
+
+fn provider(
+    layers: &mut Layers<'_>,
+    name: &str,
+    origin: Option<Origin>,
+    file: Provider,
+) -> Option<ProviderConfig> {
+    let section = format!("providers.{name}");
+    if name == RESERVED {
+        layers.mistake(
+            origin,
+            &section,
+            "the name is that of the development sign-in; choose another",
+        );
+        return None;
+    }
+    let key = |name: &str| format!("{section}.{name}");
+    let variable = {
+        let name = in_variable(name);
+        move |setting: &str| format!("GATEWAY_PROVIDER_{name}_{setting}")
+    };
+    let by_name = if name == "github" {
+        Protocol::GitHub
+    } else {
+        Protocol::Oidc
+    };
+    let protocol = layers.value(&key("kind"), &variable("KIND"), file.kind, by_name);
+    let kind = match protocol {
+        Protocol::Oidc => {
+            let known = (name == "google").then_some(GOOGLE_ISSUER);
+            unused(layers, &section, [("web", file.web), ("api", file.api)]);
+            // An issuer is compared character for character: what a URL parser makes of it will not do.
+            let written = layers.text(&key("issuer"), &variable("ISSUER"), file.issuer.clone());
+            let issuer = url(
+                layers,
+                &key("issuer"),
+                &variable("ISSUER"),
+                file.issuer,
+                known,
+                origin.clone(),
+            );
+            issuer.map(|_| ProviderKind::Oidc {
+                issuer: written.map_or_else(|| GOOGLE_ISSUER.to_owned(), |(text, _)| text),
+            })
+        }
+        Protocol::GitHub => {
+            unused(layers, &section, [("issuer", file.issuer)]);
+            let web = url(
+                layers,
+                &key("web"),
+                &variable("WEB"),
+                file.web,
+                Some(GITHUB_WEB),
+                None,
+            );
+            let api = match &web {
+                // Where GitHub Enterprise Server has it.
+                Some(web) if !is(web, GITHUB_WEB) => format!("{}/api/v3", web.as_str().trim_end_matches('/')),
+                _ => GITHUB_API.to_owned(),
+            };
+            let api = url(layers, &key("api"), &variable("API"), file.api, Some(&api), None);
+            web.zip(api).map(|(web, api)| ProviderKind::GitHub { web, api })
+        }
+    };
+    let (id_variable, secret_variable) = client_variables(name);
+    let client_id = layers.optional::<String>(&key("client_id"), &id_variable, file.client_id);
+    if client_id.is_none() {
+        let message = format!("is missing: set it, or {id_variable}, to the id that the provider gave");
+        layers.mistake(origin.clone(), &key("client_id"), message);
+    }
+    let before = layers.mistakes.len();
+    let client_secret = layers.secret(
+        &key("client_secret"),
+        &secret_variable,
+        file.client_secret,
+        file.client_secret_file,
+    );
+    if client_secret.is_none() && layers.mistakes.len() == before {
+        let message = format!(
+            "is missing: set it, or client_secret_file, or {secret_variable}, to the secret that the provider gave"
+        );
+        layers.mistake(origin, &key("client_secret"), message);
+    }
+    let is_well_known = match &kind {
+        Some(ProviderKind::Oidc { issuer }) => issuer == GOOGLE_ISSUER,
+        Some(ProviderKind::GitHub { web, api }) => is(web, GITHUB_WEB) && is(api, GITHUB_API),
+        None => false,
+    };
+    let trusted_email = layers.value(
+        &key("trusted_email"),
+        &variable("TRUSTED_EMAIL"),
+        file.trusted_email,
+        is_well_known,
+    );
+    let scopes = layers
+        .values::<String>(&key("scopes"), &variable("SCOPES"), file.scopes)
+        .unwrap_or_default();
+    if let Some((_, origin)) = scopes.first() {
+        let shown: Vec<String> = scopes.iter().map(|(scope, _)| scope.clone()).collect();
+        layers.show_list(&key("scopes"), &shown, origin.clone());
+    }
+    Some(ProviderConfig {
+        name: name.to_owned(),
+        kind: kind?,
+        client_id: client_id?.0,
+        client_secret: client_secret?.0,
+        trusted_email,
+        scopes: scopes.into_iter().map(|(scope, _)| scope).collect(),
+    })
+}
+
+/// A provider's base URL.
+fn url(
+    layers: &mut Layers<'_>,
+    key: &str,
+    variable: &str,
+    in_file: Setting,
+    default: Option<&str>,
+    section: Option<Origin>,
+) -> Option<Url> {
+    let set = layers.text(key, variable, in_file.clone()).is_some();
+    if let Some((UpstreamUrl(url), _)) = layers.optional(key, variable, in_file) {
+        return Some(url);
+    }
+    if set {
+        return None;
+    }
+    let Some(default) = default.and_then(|default| Url::parse(default).ok()) else {
+        let message =
+            format!("is missing: set it, or {variable}, to the issuer's exact identifier, an https URL");
+        layers.mistake(section, key, message);
+        return None;
+    };
+    layers.show(key, default.to_string(), Origin::Default);
+    Some(default)
+}
+
+/// Keys that mean nothing for the provider's protocol.
+fn unused<const N: usize>(layers: &mut Layers<'_>, section: &str, settings: [(&str, Setting); N]) {
+    for (key, value) in settings {
+        if let Some(value) = value {
+            let origin = layers.source.origin(&value.span());
+            layers.mistake(
+                Some(origin),
+                &format!("{section}.{key}"),
+                "means nothing for this kind of provider: issuer belongs to oidc, web and api to github",
+            );
+        }
+    }
+}
+
+fn is(url: &Url, known: &str) -> bool {
+    url.as_str().trim_end_matches('/') == known
+}

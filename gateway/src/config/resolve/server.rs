@@ -1,0 +1,269 @@
+//! The sections with one struct each: server, admin, log, database, tokens, upstream, origins.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gateway_store::{DatabaseUrl, UserIds};
+use gateway_upstream::HttpLimits;
+use url::Url;
+
+use super::{Layers, Origin, loopback_url};
+use crate::config::file::{self, List, Setting};
+use crate::config::value::{
+    AddressOrOff, Bytes, Count, External, Filter, IsJson, PageUrl, Value as _, WebOrigin, is_exposed,
+};
+use crate::config::{AdminConfig, LogConfig, ServerLimits, StorageConfig};
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn days(days: u64) -> Duration {
+    seconds(days * 24 * 60 * 60)
+}
+
+/// What `[server]` says.
+pub(super) struct Server {
+    pub(super) listen: SocketAddr,
+    pub(super) external: Url,
+    pub(super) guest_threads: usize,
+    pub(super) limits: ServerLimits,
+}
+
+pub(super) fn server(layers: &mut Layers<'_>, file: file::Server) -> Server {
+    let listen = layers.value(
+        "server.listen",
+        "GATEWAY_LISTEN",
+        file.listen,
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+    );
+    let external = external(layers, file.external_address, listen);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = Count(u64::try_from(threads).unwrap_or(1));
+    let guest_threads = layers
+        .value(
+            "server.guest_threads",
+            "GATEWAY_GUEST_THREADS",
+            file.guest_threads,
+            threads,
+        )
+        .as_usize();
+    let limits = ServerLimits {
+        connections: layers
+            .value(
+                "server.connections",
+                "GATEWAY_CONNECTIONS",
+                file.connections,
+                Count(4096),
+            )
+            .as_usize(),
+        header_timeout: layers.value(
+            "server.header_timeout",
+            "GATEWAY_HEADER_TIMEOUT",
+            file.header_timeout,
+            seconds(10),
+        ),
+        request_timeout: layers.value(
+            "server.request_timeout",
+            "GATEWAY_REQUEST_TIMEOUT",
+            file.request_timeout,
+            seconds(30),
+        ),
+        max_body: layers
+            .value(
+                "server.max_body",
+                "GATEWAY_MAX_BODY",
+                file.max_body,
+                Bytes(64 << 10),
+            )
+            .0,
+        drain: layers.value("server.drain", "GATEWAY_DRAIN", file.drain, seconds(30)),
+    };
+    Server {
+        listen,
+        external,
+        guest_threads,
+        limits,
+    }
+}
+
+fn external(layers: &mut Layers<'_>, in_file: Setting, listen: SocketAddr) -> Url {
+    const KEY: &str = "server.external_address";
+    const VARIABLE: &str = "EXTERNAL_ADDRESS";
+    // Whether it is set decides on the mistake, whether it can be read does not.
+    let set = layers.text(KEY, VARIABLE, in_file.clone()).is_some();
+    if let Some((External(url), _)) = layers.optional(KEY, VARIABLE, in_file) {
+        if is_exposed(&url) {
+            layers.warn(format!(
+                "{KEY} is plain http and not on this machine: everybody on the way can read session tokens; put a \
+                 proxy with TLS in front"
+            ));
+        }
+        return url;
+    }
+    if let Some(url) = loopback_url(listen) {
+        if !set {
+            layers.show(KEY, External(url.clone()).show(), Origin::Default);
+        }
+        return url;
+    }
+    if !set {
+        layers.mistake(
+            None,
+            KEY,
+            format!("is missing: set it, or {VARIABLE}, to the address that browsers reach the gateway at"),
+        );
+    }
+    fallback_url()
+}
+
+/// Stands in for an address that is a mistake, so that the rest can be checked.
+#[expect(clippy::expect_used, reason = "a constant")]
+fn fallback_url() -> Url {
+    Url::parse("https://localhost/").expect("a URL")
+}
+
+pub(super) fn admin(layers: &mut Layers<'_>, file: file::Admin, data_dir: &Path) -> AdminConfig {
+    let default = AddressOrOff(Some((Ipv4Addr::LOCALHOST, 8081).into()));
+    let AddressOrOff(listen) = layers.value("admin.listen", "GATEWAY_ADMIN_LISTEN", file.listen, default);
+    if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        layers.warn(
+            "admin.listen is not on loopback: its token, in plain http, is all that keeps others out"
+                .to_owned(),
+        );
+    }
+    let token_file = layers.value(
+        "admin.token_file",
+        "GATEWAY_ADMIN_TOKEN_FILE",
+        file.token_file,
+        data_dir.join("admin-token"),
+    );
+    AdminConfig { listen, token_file }
+}
+
+pub(super) fn log(layers: &mut Layers<'_>, file: file::Log) -> LogConfig {
+    let IsJson(json) = layers.value("log.format", "GATEWAY_LOG_FORMAT", file.format, IsJson(true));
+    let Filter(filter) = layers.value(
+        "log.filter",
+        "GATEWAY_LOG",
+        file.filter,
+        Filter("info".to_owned()),
+    );
+    LogConfig { json, filter }
+}
+
+/// Where things are kept: the data directory and `[database]`.
+pub(super) fn storage(layers: &mut Layers<'_>, data_dir: Setting, file: file::Database) -> StorageConfig {
+    let data_dir = layers.value("data_dir", "GATEWAY_DATA_DIR", data_dir, PathBuf::from("data"));
+    let default = DatabaseUrl::File(data_dir.join("gateway.db"));
+    let database = layers.value("database.url", "DATABASE_URL", file.url, default);
+    if database == DatabaseUrl::Temporary {
+        layers.warn(
+            "database.url is a temporary database: all users are gone when the gateway ends".to_owned(),
+        );
+    }
+    let user_ids = layers.value(
+        "database.user_ids",
+        "GATEWAY_USER_IDS",
+        file.user_ids,
+        UserIds::Random,
+    );
+    let event_retention = layers.value(
+        "database.event_retention",
+        "GATEWAY_EVENT_RETENTION",
+        file.event_retention,
+        days(30),
+    );
+    StorageConfig {
+        data_dir,
+        database,
+        user_ids,
+        event_retention,
+    }
+}
+
+/// The lifetimes of session tokens and permission tokens.
+pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> (Duration, Duration) {
+    let session = layers.value(
+        "tokens.session_lifetime",
+        "GATEWAY_SESSION_LIFETIME",
+        file.session_lifetime,
+        days(14),
+    );
+    let permission = layers.value(
+        "tokens.permission_lifetime",
+        "GATEWAY_PERMISSION_LIFETIME",
+        file.permission_lifetime,
+        seconds(15 * 60),
+    );
+    // Tokens count in whole seconds.
+    for (key, lifetime) in [
+        ("tokens.session_lifetime", session),
+        ("tokens.permission_lifetime", permission),
+    ] {
+        if lifetime < seconds(1) {
+            layers.mistake(None, key, "must be a second at least");
+        }
+    }
+    (session, permission)
+}
+
+pub(super) fn upstream(layers: &mut Layers<'_>, file: file::Upstream) -> HttpLimits {
+    HttpLimits {
+        timeout: layers.value(
+            "upstream.timeout",
+            "GATEWAY_UPSTREAM_TIMEOUT",
+            file.timeout,
+            seconds(10),
+        ),
+        max_body: layers
+            .value(
+                "upstream.max_body",
+                "GATEWAY_UPSTREAM_MAX_BODY",
+                file.max_body,
+                Bytes(1 << 20),
+            )
+            .0,
+    }
+}
+
+/// The origins of applications, and where people go who came without `next`.
+pub(super) fn origins(
+    layers: &mut Layers<'_>,
+    origins: List,
+    default_next: Setting,
+    external: &Url,
+) -> (Vec<url::Origin>, Url) {
+    let origins: Vec<(WebOrigin, Origin)> = layers
+        .values("origins", "ALLOWED_ORIGINS", origins)
+        .unwrap_or_default();
+    for (WebOrigin(url), _) in origins.iter().filter(|(origin, _)| is_exposed(&origin.0)) {
+        layers.warn(format!(
+            "the origin {} is plain http and not on this machine: everybody on the way can read session tokens",
+            url.origin().ascii_serialization()
+        ));
+    }
+    let shown: Vec<String> = origins.iter().map(|(origin, _)| origin.show()).collect();
+    let from = origins
+        .first()
+        .map_or(Origin::Default, |(_, origin)| origin.clone());
+    layers.show_list("origins", &shown, from);
+    let mut allowed: Vec<url::Origin> = origins.into_iter().map(|(origin, _)| origin.0.origin()).collect();
+    allowed.dedup();
+
+    let home = PageUrl(external.clone());
+    let Some((PageUrl(next), from)) = layers.optional("default_next", "GATEWAY_DEFAULT_NEXT", default_next)
+    else {
+        layers.show("default_next", home.show(), Origin::Default);
+        return (allowed, home.0);
+    };
+    if next.origin() != external.origin() && !allowed.contains(&next.origin()) {
+        layers.mistake(
+            Some(from),
+            "default_next",
+            "must be on one of the origins, or on the gateway's own",
+        );
+    }
+    (allowed, next)
+}

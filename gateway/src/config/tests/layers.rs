@@ -1,0 +1,381 @@
+//! What the layers come to: who wins, the old environment alone, the whole file, presets, a reload.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gateway_plugin::{Grant, Limits, OnFailure, PluginConfig};
+use gateway_store::{DatabaseUrl, UserIds};
+use gateway_upstream::ProviderKind;
+use secrecy::ExposeSecret as _;
+
+use super::{Setup, key};
+use crate::config::{Sources, load, load_storage};
+
+#[test]
+fn nothing_but_a_key_is_enough_on_loopback() {
+    let loaded = Setup::with_key("", &[]).load();
+    let config = loaded.config;
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.external.as_str(), "http://127.0.0.1:8080/");
+    assert_eq!(config.database, DatabaseUrl::File("data/gateway.db".into()));
+    assert_eq!(config.admin.token_file, PathBuf::from("data/admin-token"));
+    assert_eq!(config.session_lifetime, Duration::from_secs(14 * 24 * 60 * 60));
+    assert_eq!(config.token_lifetime, Duration::from_secs(15 * 60));
+    assert!(config.providers.is_empty() && config.reloadable.services.is_empty());
+    assert_eq!(config.reloadable.default_next.as_str(), "http://127.0.0.1:8080/");
+    assert!(!config.reloadable.jsonp && !config.reloadable.user_lookup);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_old_environment_alone_is_enough() {
+    let variables = [
+        ("PRIVATE_KEY", key()),
+        ("GOOGLE_KEY", "google-id"),
+        ("GOOGLE_SECRET", "google-secret"),
+        ("GITHUB_KEY", "github-id"),
+        ("GITHUB_SECRET", "github-secret"),
+        ("DATABASE_URL", "sqlite:////var/lib/users.db"),
+        ("EXTERNAL_ADDRESS", "auth.example.org"),
+        ("ALLOWED_SERVICES", "world:roles; example ;"),
+        ("INSTALLED_EXTENSIONS", "first;second"),
+        ("ALLOWED_ORIGINS", "https://app.example.org;http://127.0.0.1:3000"),
+    ];
+    let sources = Sources {
+        environment: variables.into_iter().collect(),
+        ..Sources::default()
+    };
+    let loaded = load(&sources).unwrap();
+    let config = loaded.config;
+    assert_eq!(config.external.as_str(), "https://auth.example.org/");
+    assert_eq!(config.database, DatabaseUrl::File("/var/lib/users.db".into()));
+    let [google, github] = &config.providers[..] else {
+        panic!("{:?}", config.providers)
+    };
+    assert_eq!(
+        (google.name.as_str(), google.client_id.as_str()),
+        ("google", "google-id")
+    );
+    assert_eq!(google.client_secret.expose_secret(), "google-secret");
+    assert!(google.trusted_email && github.trusted_email);
+    assert_eq!(
+        google.kind,
+        ProviderKind::Oidc {
+            issuer: "https://accounts.google.com".to_owned()
+        }
+    );
+    let hub = ProviderKind::GitHub {
+        web: "https://github.com".parse().unwrap(),
+        api: "https://api.github.com".parse().unwrap(),
+    };
+    assert_eq!(github.kind, hub);
+    let services: Vec<_> = config
+        .reloadable
+        .plugins
+        .services
+        .iter()
+        .map(|(name, plugin)| (name.as_str(), plugin.as_str()))
+        .collect();
+    assert_eq!(services, [("example", "example"), ("world", "roles")]);
+    assert_eq!(config.reloadable.plugins.extensions, ["first", "second"]);
+    let plugins: Vec<_> = config
+        .reloadable
+        .plugins
+        .plugins
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(plugins, ["example", "first", "roles", "second"]);
+    let origins: Vec<_> = config
+        .reloadable
+        .origins
+        .iter()
+        .map(url::Origin::ascii_serialization)
+        .collect();
+    assert_eq!(origins, ["https://app.example.org", "http://127.0.0.1:3000"]);
+    assert_eq!(config.signing_keys.len(), 1);
+    assert!(
+        config.session_secret.expose_secret().len() >= 32,
+        "derived from the key"
+    );
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file_over_presets() {
+    let mut setup = Setup::with_key("data_dir = \"file\"\n", &[("GATEWAY_DATA_DIR", "variable")]);
+    let data_dir = |setup: &Setup| (setup.load().config.data_dir, setup.reported("data_dir"));
+    setup.sources.preset("data_dir", "preset");
+    setup.sources.set_flag("data_dir", "--data", "flag");
+    assert_eq!(data_dir(&setup), ("flag".into(), "data_dir flag --data".into()));
+    setup.sources.flags.clear();
+    assert_eq!(
+        data_dir(&setup),
+        ("variable".into(), "data_dir variable GATEWAY_DATA_DIR".into())
+    );
+    // Set to nothing is not set.
+    setup.sources.environment = [("GATEWAY_DATA_DIR", ""), ("PRIVATE_KEY", key())]
+        .into_iter()
+        .collect();
+    assert_eq!(
+        data_dir(&setup),
+        ("file".into(), "data_dir file gateway.toml:1".into())
+    );
+    fs::write(setup.sources.file.as_ref().unwrap(), "").unwrap();
+    assert_eq!(
+        data_dir(&setup),
+        ("preset".into(), "data_dir preset gateway dev".into())
+    );
+    setup.sources.presets.settings.clear();
+    assert_eq!(data_dir(&setup), ("data".into(), "data_dir data default".into()));
+}
+
+#[test]
+fn the_whole_file() {
+    let toml = r#"
+plugin_dir = "components"
+extensions = ["domains"]
+origins = ["https://app.example.org"]
+default_next = "https://app.example.org/start?x=1"
+jsonp = true
+user_lookup = true
+
+[server]
+listen = "0.0.0.0:80"
+external_address = "https://auth.example.org"
+connections = 100
+max_body = "1MiB"
+
+[admin]
+listen = "off"
+
+[database]
+url = "sqlite:///users.db"
+user_ids = "email-md5"
+
+[keys]
+session_secret = "0123456789abcdef0123456789abcdef"
+
+[tokens]
+session_lifetime = "1d"
+
+[log]
+format = "text"
+filter = "warn,gateway=debug"
+
+[providers.work]
+issuer = "https://login.example.org/realm"
+client_id = 17
+client_secret = "secret"
+trusted_email = true
+scopes = ["groups"]
+
+[providers.enterprise]
+kind = "github"
+web = "https://git.example.org"
+client_id = "id"
+client_secret = "secret"
+
+[service.wiki]
+provider = "roles"
+audience = "https://wiki.example.org"
+[service.domains]
+
+[plugin.roles]
+grants = ["config", "users"]
+on_failure = "pass"
+[plugin.roles.settings]
+default = "reader"
+quota = 5
+strict = true
+role.reader = "read"
+[plugin.roles.settings.role.a]
+b = "c"
+[plugin.roles.limits]
+fuel = 4_000_000_000
+deadline = "2s"
+memory = "128MiB"
+result_bytes = 1024
+"#;
+    let loaded = Setup::with_key(toml, &[]).load();
+    let config = loaded.config;
+    assert_eq!(config.plugin_dir, PathBuf::from("components"));
+    assert_eq!(config.listen.to_string(), "0.0.0.0:80");
+    assert_eq!(config.admin.listen, None);
+    assert_eq!(config.user_ids, UserIds::EmailMd5);
+    assert_eq!(
+        (config.server_limits.connections, config.server_limits.max_body),
+        (100, 1 << 20)
+    );
+    assert_eq!(
+        config.session_secret.expose_secret(),
+        "0123456789abcdef0123456789abcdef"
+    );
+    assert_eq!(config.session_lifetime, Duration::from_secs(86_400));
+    assert!(!config.log.json);
+    let [work, enterprise] = &config.providers[..] else {
+        panic!("{:?}", config.providers)
+    };
+    assert_eq!(
+        (
+            work.name.as_str(),
+            work.client_id.as_str(),
+            work.trusted_email,
+            &work.scopes[..]
+        ),
+        ("work", "17", true, &["groups".to_owned()][..])
+    );
+    let git = ProviderKind::GitHub {
+        web: "https://git.example.org".parse().unwrap(),
+        api: "https://git.example.org/api/v3".parse().unwrap(),
+    };
+    assert_eq!(
+        (&enterprise.kind, enterprise.trusted_email),
+        (&git, false),
+        "only GitHub itself is trusted"
+    );
+    let reloadable = config.reloadable;
+    assert!(reloadable.jsonp && reloadable.user_lookup);
+    assert_eq!(
+        reloadable.default_next.as_str(),
+        "https://app.example.org/start?x=1"
+    );
+    assert_eq!(
+        reloadable.services["wiki"].audience.as_deref(),
+        Some("https://wiki.example.org")
+    );
+    assert_eq!(
+        reloadable.services["domains"].provider, "domains",
+        "by its own name"
+    );
+    let roles = PluginConfig {
+        grants: [Grant::Config, Grant::Users].into(),
+        limits: Limits {
+            fuel: 4_000_000_000,
+            deadline: Duration::from_secs(2),
+            memory: 128 << 20,
+            result_bytes: 1024,
+            ..Limits::default()
+        },
+        settings: [
+            ("default", "reader"),
+            ("quota", "5"),
+            ("strict", "true"),
+            ("role.reader", "read"),
+            ("role.a.b", "c"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        on_failure: OnFailure::Pass,
+    };
+    assert_eq!(reloadable.plugins.plugins["roles"], roles);
+    assert_eq!(reloadable.plugins.plugins["domains"], PluginConfig::default());
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn services_of_the_environment_are_all_there_are_and_keep_their_tables() {
+    let toml = "[service.a]\nprovider = \"x\"\naudience = \"y\"\n[service.b]\n";
+    let config = Setup::with_key(toml, &[("ALLOWED_SERVICES", "a:z")])
+        .load()
+        .config;
+    let services = config.reloadable.services;
+    assert_eq!(services.len(), 1);
+    assert_eq!(
+        (services["a"].provider.as_str(), services["a"].audience.as_deref()),
+        ("z", Some("y"))
+    );
+}
+
+#[test]
+fn presets_fill_in_what_nobody_says() {
+    let mut setup = Setup::with_key("[service.example]\nprovider = \"mine\"\n[plugin.roles]\n", &[]);
+    let presets = &mut setup.sources.presets;
+    presets.services = [("example", "example"), ("roles", "roles")]
+        .map(|(a, b)| (a.into(), b.into()))
+        .into();
+    presets.extensions = vec!["domains".to_owned()];
+    let with_users = PluginConfig {
+        grants: [Grant::Users].into(),
+        ..PluginConfig::default()
+    };
+    presets.plugins = [
+        ("roles".to_owned(), with_users.clone()),
+        ("domains".to_owned(), with_users.clone()),
+    ]
+    .into();
+    let plugins = setup.load().config.reloadable.plugins;
+    assert_eq!(plugins.services["example"], "mine");
+    assert_eq!(plugins.services["roles"], "roles");
+    assert_eq!(
+        plugins.plugins["roles"],
+        PluginConfig::default(),
+        "who writes a table has written all of it"
+    );
+    assert_eq!(plugins.plugins["domains"], with_users);
+    assert_eq!(plugins.extensions, ["domains"]);
+
+    fs::write(setup.sources.file.as_ref().unwrap(), "extensions = []").unwrap();
+    assert!(setup.load().config.reloadable.plugins.extensions.is_empty());
+}
+
+#[test]
+fn commands_need_no_more_than_where_the_database_is() {
+    let setup = Setup::new(
+        "nonsense = 1\n[database]\nurl = \"sqlite:///users.db\"\n[providers.x]\n",
+        &[],
+    );
+    assert_eq!(
+        load_storage(&setup.sources).unwrap().database,
+        DatabaseUrl::File("users.db".into())
+    );
+    let setup = Setup::new("[database]\nurl = \"users.db\"\nuser_idz = \"random\"\n", &[]);
+    assert_eq!(load_storage(&setup.sources).unwrap_err().0.len(), 2);
+}
+
+#[test]
+fn a_reload_gives_what_can_be_replaced_and_keeps_the_address() {
+    let setup = Setup::with_key("[server]\nexternal_address = \"https://one.example\"\n", &[]);
+    let in_force = setup.load();
+    let reload = crate::config::reload::reload(setup.sources.clone(), &in_force);
+    let write = |toml: &str| fs::write(setup.sources.file.as_ref().unwrap(), toml).unwrap();
+    write("jsonp = true\n[server]\nexternal_address = \"https://two.example\"\n");
+    let reloaded = reload().unwrap();
+    assert!(reloaded.jsonp);
+    assert_eq!(reloaded.default_next.as_str(), "https://one.example/");
+    write("jsnop = true\nuser_lookup = 7\n");
+    let error = reload().unwrap_err();
+    assert!(
+        error.contains(":1: jsnop") && error.contains(":2: user_lookup") && !error.contains('\n'),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_docs_name_every_key_and_variable() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let fields = include_str!("../file.rs")
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("/// `"));
+    let mut named = 0;
+    for line in fields {
+        // A field's doc begins with its key, and its variable where it has one.
+        let (begins, _) = line.split_once(':').unwrap_or((line, ""));
+        for name in begins
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| !name.starts_with('['))
+        {
+            let cell = |name: &str| format!("`{name}`");
+            assert!(
+                page.contains(&cell(name)) || page.contains(&cell(&format!("limits.{name}"))),
+                "{name} is not in docs/configuration.md"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 80, "{named}");
+}

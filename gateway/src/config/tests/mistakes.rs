@@ -1,0 +1,206 @@
+//! Every mistake, where it is, and what would be right; what is warned of.
+
+use std::os::unix::ffi::OsStringExt as _;
+
+use super::{Setup, key};
+use crate::config::sources::Environment;
+
+#[test]
+fn every_mistake_of_the_file_has_its_line_and_says_what_would_be_right() {
+    let toml = r#"extentions = []
+jsonp = "yes"
+origins = ["https://app.example.org",
+           "https://app.example.org/path",
+           "*"]
+default_next = "https://evil.example"
+colour = 1
+
+[server]
+lisen = "127.0.0.1:1"
+external_address = "http://"
+drain = "30"
+max_body = [1]
+
+[admin]
+listen = 8081
+
+[database]
+url = "postgresql://gateway:canary@db/users"
+
+[log]
+filter = "gateway=loud"
+
+[providers.dev]
+[providers."a/b"]
+[providers.work]
+issuer = "http://login.example.org"
+web = "https://github.com"
+client_secret_file = "/nonexistent/secret"
+client_secret = "canary"
+
+[service.wiki]
+provider = "../roles"
+
+[plugin.x]
+grnats = ["users"]
+grants = ["network"]
+on_failure = "ignore"
+settings = { list = [1, 2] }
+limits = { fuel = 0, deadline = "soon" }
+"#;
+    let setup = Setup::with_key(toml, &[]);
+    let mistakes = setup.mistakes();
+    insta::assert_snapshot!(mistakes.join("\n"), @r#"
+    gateway.toml:1: extentions: there is no such key; did you mean `extensions`?
+    gateway.toml:2: jsonp: must be true or false
+    gateway.toml:4: origins: must be an origin, scheme://host[:port], as in https://app.example.org
+    gateway.toml:5: origins: must be an origin, scheme://host[:port], as in https://app.example.org
+    gateway.toml:6: default_next: must be on one of the origins, or on the gateway's own
+    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, keys, tokens, upstream, log, providers, service, plugin
+    gateway.toml:10: server.lisen: there is no such key; did you mean `listen`?
+    gateway.toml:11: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
+    gateway.toml:12: server.drain: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
+    gateway.toml:13: server.max_body: must be a text, number or boolean
+    gateway.toml:16: admin.listen: must be an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080, or off
+    gateway.toml:19: database.url: must be another one: a database URL begins with sqlite:// (other databases are not supported)
+    gateway.toml:22: log.filter: must be a filter, as in info or warn,gateway=debug
+    gateway.toml:24: providers.dev: the name is that of the development sign-in; choose another
+    gateway.toml:25: providers: "a/b" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
+    gateway.toml:26: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave
+    gateway.toml:27: providers.work.issuer: must be an https URL without query and fragment, as in https://login.example.org
+    gateway.toml:28: providers.work.web: means nothing for this kind of provider: issuer belongs to oidc, web and api to github
+    gateway.toml:29: providers.work.client_secret_file: providers.work.client_secret is given too: keep one of them
+    gateway.toml:33: service.wiki: "../roles" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
+    gateway.toml:36: plugin.x.grnats: there is no such key; did you mean `grants`?
+    gateway.toml:37: plugin.x.grants: must be one of the grants users, config, logging
+    gateway.toml:38: plugin.x.on_failure: must be refuse or pass
+    gateway.toml:39: plugin.x.settings.list: must be a text, number, boolean or table
+    gateway.toml:40: plugin.x.limits.fuel: must be a whole number above 0
+    gateway.toml:40: plugin.x.limits.deadline: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
+    "#);
+    assert!(!mistakes.concat().contains("canary"));
+}
+
+#[test]
+fn every_mistake_of_the_environment_names_its_variable() {
+    let variables = [
+        ("EXTERNAL_ADDRESS", "https://auth.example.org/auth"),
+        ("DATABASE_URL", "mysql://canary@db"),
+        ("ALLOWED_SERVICES", "a:b;a:c;x/y"),
+        ("INSTALLED_EXTENSIONS", "e;e;../f"),
+        ("ALLOWED_ORIGINS", "app.example.org"),
+        ("GOOGLE_KEY", "id"),
+        ("GITHUB_SECRET", "canary"),
+        ("GATEWAY_PROVIDERS", "work"),
+        ("GATEWAY_PROVIDER_WORK_CLIENT_ID", "id"),
+        ("GATEWAY_LISTEN", "8080"),
+        ("GATEWAY_SESSION_SECRET", "canary"),
+        ("GATEWAY_PLUGIN_B_FUEL", "lots"),
+        ("PRIVATE_KEY", "canary"),
+    ];
+    let setup = Setup::new("", &variables);
+    let mistakes = setup.mistakes();
+    insta::assert_snapshot!(mistakes.join("\n"), @r#"
+    providers.google.client_secret: is missing: set it, or client_secret_file, or GOOGLE_SECRET, to the secret that the provider gave
+    providers.github.client_id: is missing: set it, or GITHUB_KEY, to the id that the provider gave
+    providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL
+    providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave
+    DATABASE_URL: database.url: must be another one: a database URL begins with sqlite:// (other databases are not supported)
+    GATEWAY_LISTEN: server.listen: must be an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080
+    EXTERNAL_ADDRESS: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
+    PRIVATE_KEY: keys.signing: private key 1: not PEM: it should begin with a line like -----BEGIN PRIVATE KEY-----, and end with one
+    GATEWAY_SESSION_SECRET: keys.session_secret: must be 32 bytes at least, as from `openssl rand -hex 32`
+    ALLOWED_ORIGINS: origins: must be an origin, scheme://host[:port], as in https://app.example.org
+    ALLOWED_SERVICES: service: "a" is named twice
+    ALLOWED_SERVICES: service.x/y: "x/y" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
+    INSTALLED_EXTENSIONS: extensions: "e" is named twice
+    INSTALLED_EXTENSIONS: extensions: "../f" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
+    "#);
+    assert!(!mistakes.concat().contains("canary"));
+}
+
+#[test]
+fn what_is_missing_is_said_with_what_to_do() {
+    let setup = Setup::new("[server]\nlisten = \"0.0.0.0:80\"\n[providers.work]\n", &[]);
+    insta::assert_snapshot!(setup.mistakes().join("\n"), @r#"
+    server.external_address: is missing: set it, or EXTERNAL_ADDRESS, to the address that browsers reach the gateway at
+    keys.signing: there is no signing key: make one with `gateway keys generate --out data/keys`, or set PRIVATE_KEY to a PEM text
+    gateway.toml:3: providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL
+    gateway.toml:3: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave
+    gateway.toml:3: providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_or_not_there_is_one_thing_to_mend() {
+    let setup = Setup::with_key("[server]\nlisten = \n[keys]\nsession_secret = canary\n", &[]);
+    let mistakes = setup.mistakes();
+    assert!(
+        mistakes
+            .iter()
+            .all(|mistake| mistake.starts_with("gateway.toml:")),
+        "{mistakes:?}"
+    );
+    assert!(
+        mistakes[0].starts_with("gateway.toml:2: this is not TOML"),
+        "{mistakes:?}"
+    );
+    assert!(!mistakes.concat().contains("canary"), "{mistakes:?}");
+
+    let mut missing = Setup::with_key("", &[]);
+    missing.sources.file = Some("/nonexistent/gateway.toml".into());
+    let mistakes = missing.mistakes();
+    assert!(
+        mistakes.len() == 1 && mistakes[0].contains("/nonexistent/gateway.toml"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_a_mistake() {
+    let mut setup = Setup::with_key("", &[]);
+    let mut variables: Vec<(&str, std::ffi::OsString)> = vec![("PRIVATE_KEY", key().into())];
+    variables.push(("EXTERNAL_ADDRESS", std::ffi::OsString::from_vec(vec![b'a', 0xff])));
+    setup.sources.environment = variables.into_iter().collect::<Environment>();
+    assert_eq!(
+        setup.mistakes(),
+        ["EXTERNAL_ADDRESS: server.external_address: is not UTF-8"]
+    );
+}
+
+#[test]
+fn what_works_and_is_probably_not_meant_is_warned_of() {
+    let toml = r#"
+origins = ["http://app.example.org"]
+[server]
+external_address = "http://auth.example.org"
+[admin]
+listen = "0.0.0.0:81"
+[database]
+url = "sqlite://"
+[service.a]
+[plugin.a]
+settings = { x = "y" }
+limits = { deadline = "1h" }
+[plugin.unused]
+"#;
+    let variables = [
+        ("GATEWAY_LISTN", "x"),
+        ("GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("GATEWAY_SERVICE_HOST", "x"),
+    ];
+    let warnings = Setup::with_key(toml, &variables).load().warnings.join("\n");
+    for part in [
+        "app.example.org",
+        "server.external_address",
+        "admin.listen",
+        "temporary",
+        "grant \"config\"",
+        "plugin.a.limits.deadline",
+        "plugin.unused",
+        "GATEWAY_LISTEN",
+    ] {
+        assert!(warnings.contains(part), "{part} in:\n{warnings}");
+    }
+    assert_eq!(warnings.lines().count(), 8, "{warnings}");
+}

@@ -1,0 +1,144 @@
+//! Secrets and keys: where they are taken from, and that they are shown nowhere.
+
+use std::fs;
+
+use gateway_plugin::PluginConfig;
+use gateway_token::Algorithm;
+use secrecy::ExposeSecret as _;
+
+use super::{Setup, key};
+use crate::config::load;
+
+#[test]
+fn secrets_are_in_no_report_debug_or_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret_file = directory.path().join("secret");
+    fs::write(&secret_file, "canary-file\n").unwrap();
+    let toml = format!(
+        "[keys]\nsession_secret = \"canary-session-0123456789abcdef0123456789\"\n\
+         [providers.work]\nissuer = \"https://login.example.org\"\nclient_id = \"id\"\nclient_secret_file = {secret_file:?}\n\
+         [service.x]\n[plugin.x]\ngrants = [\"config\"]\nsettings = {{ token = \"canary-setting\" }}\n"
+    );
+    let variables = [("GOOGLE_KEY", "id"), ("GOOGLE_SECRET", "canary-google")];
+    let setup = Setup::with_key(&toml, &variables);
+    let loaded = setup.load();
+    assert_eq!(
+        loaded.config.providers[0].client_secret.expose_secret(),
+        "canary-file",
+        "the line's end is no part"
+    );
+    let pem = key().lines().nth(1).unwrap();
+    for text in [
+        loaded.report.to_string(),
+        format!("{:?}", loaded.report),
+        format!("{:?}", setup.sources),
+    ] {
+        assert!(!text.contains("canary") && !text.contains(pem), "{text}");
+    }
+    let debug = format!("{:?}", loaded.config);
+    assert!(
+        !debug.contains("canary-google") && !debug.contains("canary-session") && !debug.contains(pem),
+        "{debug}"
+    );
+    assert_eq!(
+        setup.reported("providers.google.client_secret"),
+        "providers.google.client_secret (hidden) GOOGLE_SECRET"
+    );
+    assert_eq!(
+        setup.reported("plugin.x.settings.token"),
+        "plugin.x.settings.token (hidden) gateway.toml:10"
+    );
+    let mut preset = Setup::with_key("[service.x]\n", &[]);
+    let settings = [("token".to_owned(), "canary-preset".to_owned())].into();
+    let config = PluginConfig {
+        settings,
+        ..PluginConfig::default()
+    };
+    preset.sources.presets.plugins.insert("x".to_owned(), config);
+    assert_eq!(
+        preset.reported("plugin.x.settings.token"),
+        "plugin.x.settings.token (hidden) gateway dev"
+    );
+    // It is mode 0644 here: worth a word.
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("chmod 600")),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
+fn a_variable_wins_over_a_secret_file_and_two_of_a_kind_are_a_mistake() {
+    let toml = "[providers.google]\nclient_id = \"id\"\nclient_secret_file = \"/nonexistent\"\n";
+    let setup = Setup::with_key(toml, &[("GOOGLE_SECRET", "stronger")]);
+    assert_eq!(
+        setup.load().config.providers[0].client_secret.expose_secret(),
+        "stronger"
+    );
+    let setup = Setup::with_key(&format!("{toml}client_secret = \"x\"\n"), &[]);
+    assert_eq!(
+        setup.mistakes(),
+        [
+            "gateway.toml:3: providers.google.client_secret_file: providers.google.client_secret is given too: keep one of \
+          them"
+        ]
+    );
+}
+
+#[test]
+fn keys_come_from_files_and_the_oldest_keeps_the_sessions() {
+    let setup = Setup::new("", &[]);
+    let data = setup.directory.path().join("data");
+    fs::create_dir_all(data.join("keys")).unwrap();
+    let mut sources = setup.sources.clone();
+    sources.set_flag("data_dir", "--data", data.to_str().unwrap());
+    let write = |name: &str, pem: &str| fs::write(data.join("keys").join(name), pem).unwrap();
+    write("1.pem", key());
+    let before = load(&sources).unwrap().config;
+    assert_eq!(before.signing_keys.len(), 1);
+
+    let new = gateway_token::generate_key(Algorithm::EdDSA).unwrap().0;
+    write("2.pem", new.expose_secret());
+    let after = load(&sources).unwrap().config;
+    assert_eq!(
+        after.signing_keys[0].expose_secret(),
+        new.expose_secret(),
+        "the last by name signs"
+    );
+    assert_eq!(
+        after.session_secret.expose_secret(),
+        before.session_secret.expose_secret()
+    );
+
+    write(
+        "3.pem",
+        "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n",
+    );
+    let text = load(&sources).unwrap_err().to_string();
+    assert!(
+        text.contains("keys.signing") && !text.contains("canary"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_public_key_of_another_private_key_is_worth_a_word() {
+    let other = gateway_token::generate_key(Algorithm::ES256).unwrap().1;
+    let loaded = Setup::with_key("", &[("PUBLIC_KEY", &other)]).load();
+    assert_eq!(loaded.config.public_keys.len(), 1);
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("PUBLIC_KEY")),
+        "{:?}",
+        loaded.warnings
+    );
+
+    let keys = gateway_token::SigningKeys::from_pems(&[key().into()], &[]).unwrap();
+    let loaded = Setup::with_key("", &[("PUBLIC_KEY", &keys.public_key_pem().replace('\n', "\\n"))]).load();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}

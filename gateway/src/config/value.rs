@@ -1,0 +1,396 @@
+//! How values are written: durations, sizes, addresses and the like, in the file and in variables alike.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gateway_plugin::{Grant, OnFailure};
+use gateway_store::{DatabaseUrl, UserIds};
+
+mod web;
+
+pub(super) use web::{External, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
+
+/// A value that can be written as text.
+pub(super) trait Value: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What would be right, to follow "must be".
+    fn read(text: &str) -> Result<Self, String>;
+
+    /// As it would be written.
+    fn show(&self) -> String;
+}
+
+impl Value for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("true or false".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for PathBuf {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.contains('\0') {
+            Err("a path".into())
+        } else {
+            Ok(text.into())
+        }
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for SocketAddr {
+    fn read(text: &str) -> Result<Self, String> {
+        if let Some(port) = text.strip_prefix("localhost:")
+            && let Ok(port) = port.parse()
+        {
+            return Ok((Ipv4Addr::LOCALHOST, port).into());
+        }
+        text.parse()
+            .map_err(|_| "an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080".into())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// An address, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddressOrOff(pub(super) Option<SocketAddr>);
+
+impl Value for AddressOrOff {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let address = SocketAddr::read(text).map_err(|right| format!("{right}, or off"))?;
+        Ok(Self(Some(address)))
+    }
+
+    fn show(&self) -> String {
+        self.0
+            .map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
+/// The units of durations, in milliseconds, from largest to smallest.
+const TIMES: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
+impl Value for Duration {
+    fn read(text: &str) -> Result<Self, String> {
+        let milliseconds = measure(text, &TIMES)
+            .filter(|milliseconds| *milliseconds > 0)
+            .ok_or("a duration in ms, s, m, h or d, as in 500ms, 15m or 14d")?;
+        Ok(Self::from_millis(milliseconds))
+    }
+
+    fn show(&self) -> String {
+        let milliseconds = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
+        show_measure(milliseconds, &TIMES)
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bytes(pub(super) usize);
+
+/// The units of sizes, in bytes, from largest to smallest.
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+
+impl Value for Bytes {
+    fn read(text: &str) -> Result<Self, String> {
+        measure(text, &SIZES)
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .filter(|bytes| *bytes > 0)
+            .map(Self)
+            .ok_or_else(|| "a size in bytes, KiB, MiB or GiB, as in 64MiB or 65536".into())
+    }
+
+    fn show(&self) -> String {
+        show_measure(u64::try_from(self.0).unwrap_or(u64::MAX), &SIZES)
+    }
+}
+
+/// A whole number above nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count(pub(super) u64);
+
+impl Count {
+    pub(super) fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl Value for Count {
+    fn read(text: &str) -> Result<Self, String> {
+        let number: Option<u64> = text.replace('_', "").parse().ok();
+        number
+            .filter(|number| *number > 0)
+            .map(Self)
+            .ok_or_else(|| "a whole number above 0".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// A whole number and one of the units.
+fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn show_measure(amount: u64, units: &[(&str, u64)]) -> String {
+    let whole = units.iter().find(|(_, factor)| amount.is_multiple_of(*factor));
+    whole.map_or_else(
+        || amount.to_string(),
+        |(unit, factor)| format!("{}{unit}", amount / factor),
+    )
+}
+
+impl Value for DatabaseUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("another one: {error}"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for UserIds {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "random" => Ok(Self::Random),
+            "email-md5" => Ok(Self::EmailMd5),
+            _ => Err("random or email-md5".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Random => "random".into(),
+            Self::EmailMd5 => "email-md5".into(),
+        }
+    }
+}
+
+impl Value for Grant {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .iter()
+            .find(|grant| grant.as_str() == text)
+            .copied()
+            .ok_or_else(|| {
+                let names: Vec<&str> = Self::ALL.iter().map(|grant| grant.as_str()).collect();
+                format!("one of the grants {}", names.join(", "))
+            })
+    }
+
+    fn show(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Value for OnFailure {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "pass" => Ok(Self::Pass),
+            _ => Err("refuse or pass".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Refuse => "refuse".into(),
+            Self::Pass => "pass".into(),
+        }
+    }
+}
+
+/// The log's format.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IsJson(pub(super) bool);
+
+impl Value for IsJson {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self(true)),
+            "text" => Ok(Self(false)),
+            _ => Err("json or text".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        if self.0 { "json".into() } else { "text".into() }
+    }
+}
+
+/// The log's filter.
+#[derive(Clone, Debug)]
+pub(super) struct Filter(pub(super) String);
+
+impl Value for Filter {
+    fn read(text: &str) -> Result<Self, String> {
+        tracing_subscriber::EnvFilter::try_new(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|_| "a filter, as in info or warn,gateway=debug".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The name of a provider, service, plugin or extension: 1 to 64 of `A-Z a-z 0-9 _ . -`, beginning with
+/// a letter, a digit or `_`. It becomes part of file names, URLs and metrics.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.starts_with(['.', '-'])
+        && (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+/// What a name must be, to follow "must be".
+pub(super) const NAME: &str =
+    "a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`";
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::{AddressOrOff, Bytes, Count, Value, is_name};
+
+    /// Reads and shows again; the shown form must mean the same.
+    fn round<T: Value>(text: &str) -> Option<String> {
+        let shown = T::read(text).ok()?.show();
+        assert_eq!(
+            T::read(&shown).ok().as_ref().map(Value::show).as_ref(),
+            Some(&shown)
+        );
+        Some(shown)
+    }
+
+    pub(in crate::config) fn table<T: Value>(cases: &[(&str, Option<&str>)]) {
+        for (text, right) in cases {
+            assert_eq!(round::<T>(text).as_deref(), *right, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        table::<Duration>(&[
+            ("500ms", Some("500ms")),
+            ("1500ms", Some("1500ms")),
+            ("90s", Some("90s")),
+            ("15 m", Some("15m")),
+            ("24h", Some("1d")),
+            ("14d", Some("14d")),
+            ("15", None),
+            ("0s", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("m", None),
+            ("", None),
+            ("15min", None),
+            ("99999999999999999999d", None),
+            ("９s", None),
+        ]);
+    }
+
+    #[test]
+    fn sizes_and_counts() {
+        table::<Bytes>(&[
+            ("64MiB", Some("64MiB")),
+            ("65536", Some("64KiB")),
+            ("1000", Some("1000")),
+            ("4 GiB", Some("4GiB")),
+            ("0", None),
+            ("64MB", None),
+            ("64mib", None),
+            ("MiB", None),
+            ("99999999999999GiB", None),
+        ]);
+        table::<Count>(&[
+            ("4_000", Some("4000")),
+            ("0", None),
+            ("-1", None),
+            ("1.0", None),
+            ("many", None),
+        ]);
+    }
+
+    #[test]
+    fn addresses() {
+        table::<SocketAddr>(&[
+            ("127.0.0.1:80", Some("127.0.0.1:80")),
+            ("[::1]:0", Some("[::1]:0")),
+            ("localhost:8080", Some("127.0.0.1:8080")),
+            ("127.0.0.1", None),
+            ("example.org:80", None),
+        ]);
+        table::<AddressOrOff>(&[
+            ("off", Some("off")),
+            ("127.0.0.1:1", Some("127.0.0.1:1")),
+            ("none", None),
+        ]);
+    }
+
+    #[test]
+    fn names_stay_in_their_directory() {
+        for good in ["example", "dpg_sample-Provider.v2", "_x", "7"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "-x",
+            "a/b",
+            "a\\b",
+            "a b",
+            "ä",
+            "a\0",
+            "a:b",
+            &"x".repeat(65),
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+}

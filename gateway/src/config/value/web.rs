@@ -1,0 +1,165 @@
+//! Values that are web addresses: origins, pages, upstream providers.
+
+use url::{Host, Url};
+
+use super::Value;
+
+/// Whether somebody on the way could read or change what is sent there: http to anywhere but this machine.
+pub(in crate::config) fn is_exposed(url: &Url) -> bool {
+    url.scheme() != "https" && !is_loopback(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+/// An origin: scheme, host and port of an http URL, and nothing more.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct WebOrigin(pub(in crate::config) Url);
+
+impl Value for WebOrigin {
+    fn read(text: &str) -> Result<Self, String> {
+        const RIGHT: &str = "an origin, scheme://host[:port], as in https://app.example.org";
+        let url = web_url(text).ok_or(RIGHT)?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        // The parser is lenient where an operator who meant something else had better know.
+        let plain = !text.contains(['\\', '*', '?', '#']) && !text.chars().any(char::is_whitespace);
+        if bare && plain {
+            Ok(Self(url))
+        } else {
+            Err(RIGHT.into())
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+}
+
+/// `EXTERNAL_ADDRESS`: an origin; no scheme means https.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct External(pub(in crate::config) Url);
+
+impl Value for External {
+    fn read(text: &str) -> Result<Self, String> {
+        let with_scheme = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        WebOrigin::read(&with_scheme).map(|origin| Self(origin.0)).map_err(|_| {
+            "the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path \
+             is not possible"
+                .into()
+        })
+    }
+
+    fn show(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+}
+
+/// The address of a page.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct PageUrl(pub(in crate::config) Url);
+
+impl Value for PageUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        web_url(text)
+            .map(Self)
+            .ok_or_else(|| "an address, as in https://app.example.org/start".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// An upstream provider's base URL: https, or http on this machine.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct UpstreamUrl(pub(in crate::config) Url);
+
+impl Value for UpstreamUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        web_url(text)
+            .filter(|url| !is_exposed(url) && url.query().is_none() && url.fragment().is_none())
+            .map(Self)
+            .ok_or_else(|| "an https URL without query and fragment, as in https://login.example.org".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// An absolute http or https URL without a user or a password.
+fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    // `https:host` and `https:///host` parse too.
+    let written_out = text
+        .get(url.scheme().len()..)
+        .is_some_and(|rest| rest.starts_with("://") && !rest.starts_with(":///"));
+    (web && written_out && url.username().is_empty() && url.password().is_none()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::table;
+    use super::{External, UpstreamUrl, WebOrigin};
+
+    #[test]
+    fn origins_are_exact() {
+        table::<WebOrigin>(&[
+            ("https://app.example.org", Some("https://app.example.org")),
+            ("https://app.example.org/", Some("https://app.example.org")),
+            ("https://APP.example.org:443", Some("https://app.example.org")),
+            ("http://10.0.0.1:3000", Some("http://10.0.0.1:3000")),
+            ("https://app.example.org/path", None),
+            ("https://app.example.org?", None),
+            ("https://user@app.example.org", None),
+            ("https://*.example.org", None),
+            ("app.example.org", None),
+            ("https:app.example.org", None),
+            ("https:///app.example.org", None),
+            ("https://app.example.org\\", None),
+            ("https://a pp.example.org", None),
+            ("javascript:alert(1)", None),
+            ("file:///etc/passwd", None),
+            ("null", None),
+            ("*", None),
+        ]);
+    }
+
+    #[test]
+    fn an_external_address_without_a_scheme_is_https() {
+        table::<External>(&[
+            ("auth.example.org", Some("https://auth.example.org")),
+            ("localhost:8000", Some("https://localhost:8000")),
+            ("http://127.0.0.1:8080/", Some("http://127.0.0.1:8080")),
+            ("http://", None),
+            ("https://auth.example.org/auth", None),
+            ("ftp://auth.example.org", None),
+        ]);
+    }
+
+    #[test]
+    fn upstream_urls_are_https_but_on_this_machine() {
+        table::<UpstreamUrl>(&[
+            (
+                "https://accounts.google.com",
+                Some("https://accounts.google.com/"),
+            ),
+            ("http://127.0.0.1:9000/realm", Some("http://127.0.0.1:9000/realm")),
+            ("http://[::1]:9000", Some("http://[::1]:9000/")),
+            ("http://login.example.org", None),
+            ("http://127.0.0.1.example.org", None),
+            ("https://login.example.org?a=b", None),
+        ]);
+    }
+}

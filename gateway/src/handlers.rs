@@ -1,0 +1,40 @@
+//! The endpoints, a file each: what they answer, and how each of their errors looks to the caller.
+
+pub mod authorize;
+pub mod callback;
+pub mod check;
+#[cfg(feature = "dev")]
+pub mod dev_login;
+pub mod home;
+pub(crate) mod landing;
+pub mod login;
+pub mod logout;
+pub mod public_key;
+pub mod resolve;
+pub mod update;
+
+use crate::app::App;
+use crate::next::{self, Next, NextError};
+use crate::request::{BadRequest, Request};
+use crate::response::{self, Response};
+use crate::session::CallerError;
+
+/// Where the person goes after the sign-in: `next`, if it is allowed, or the configured default.
+fn next_of(app: &App, request: &Request) -> Result<Result<Next, NextError>, BadRequest> {
+    let live = app.live.load();
+    Ok(match request.parameter("next")? {
+        Some(text) => next::parse(text, &live.origins, &app.address.origin),
+        None => Ok(Next::from_default(&live.default_next)),
+    })
+}
+
+/// 400, or 503 where the database fails.
+pub(crate) fn caller_error(error: CallerError) -> Response {
+    match error {
+        CallerError::BadRequest(bad) => bad.into(),
+        CallerError::Store(error) => {
+            tracing::error!(%error, "the database failed");
+            response::unavailable("The database is not available")
+        }
+    }
+}

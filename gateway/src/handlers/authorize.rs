@@ -1,0 +1,109 @@
+//! `GET /auth/authorize`: what the caller may do in a service, in a signed permission token.
+
+use std::sync::Arc;
+
+use gateway_plugin::{CallError, Permissions};
+use gateway_token::{KeyError, PermissionClaims};
+use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::request::Request;
+use crate::response::{self, Response};
+use crate::session::{self, Caller, CallerError};
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be told who asks.
+    #[error(transparent)]
+    Caller(#[from] CallerError),
+    /// The service's permission provider gave no answer.
+    #[error(transparent)]
+    Provider(#[from] CallError),
+    /// Signing failed.
+    #[error(transparent)]
+    Signing(#[from] KeyError),
+}
+
+impl From<Error> for Response {
+    fn from(error: Error) -> Self {
+        let message = match error {
+            Error::Caller(error) => return super::caller_error(error),
+            // The plugin host has logged the details; they are not the caller's business.
+            Error::Provider(CallError::Overloaded { .. }) => "The permission provider is busy",
+            Error::Provider(CallError::NotLoaded { .. }) => "The permission provider is not available",
+            Error::Provider(_) => "The permission provider failed",
+            Error::Signing(error) => {
+                tracing::error!(%error, "a permission token cannot be signed");
+                "The token cannot be signed"
+            }
+        };
+        let body = json!({ "permissions": {}, "error": message });
+        response::retry_later(response::json(StatusCode::SERVICE_UNAVAILABLE, &body))
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    token: &'a str,
+    userid: &'a str,
+    permissions: &'a Map<String, Value>,
+    service: &'a str,
+}
+
+/// Answers.
+///
+/// # Errors
+/// 503 where the permission provider, the database or signing fails: permissions fail closed.
+pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error> {
+    let nothing = || response::json(StatusCode::OK, &json!({ "permissions": {} }));
+    let service = request
+        .parameter("service")
+        .map_err(CallerError::from)?
+        .unwrap_or_default();
+    let Caller::SignedIn(signed_in) = session::caller(app, request).await? else {
+        return Ok(nothing());
+    };
+    let audience = app
+        .live
+        .load()
+        .services
+        .get(service)
+        .map(|service| service.audience.clone());
+    let Some(audience) = audience else {
+        return Ok(nothing());
+    };
+
+    let (_, user) = *signed_in;
+    let Permissions { permissions, digest } = match app.plugins.get_permissions(service, &user.id).await {
+        // The plugins' configuration is put in force a moment before or after the rest.
+        Err(CallError::NotConfigured { .. }) => return Ok(nothing()),
+        answer => answer?,
+    };
+    let now = app.clock.now();
+    let claims = PermissionClaims {
+        iss: app.address.text.clone(),
+        sub: user.id.as_str().to_owned(),
+        userid: user.id.as_str().to_owned(),
+        service: service.to_owned(),
+        permissions,
+        aud: audience,
+        plugin: digest.as_ref().to_owned(),
+        iat: now.0,
+        exp: now.after(app.token_lifetime).0,
+    };
+    let keys = Arc::clone(&app.keys);
+    let (token, claims) = app
+        .plugins
+        .run_blocking(move || (keys.sign(&claims), claims))
+        .await;
+    let answer = Answer {
+        token: &token?,
+        userid: &claims.userid,
+        permissions: &claims.permissions,
+        service: &claims.service,
+    };
+    Ok(response::json(StatusCode::OK, &answer))
+}

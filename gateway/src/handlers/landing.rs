@@ -1,0 +1,105 @@
+//! Where a sign-in lands: back at the application, or on a page that says why not.
+
+use gateway_store::{SignInError, StoreError};
+use gateway_upstream::{ErrorKind, UpstreamError};
+use hyper::StatusCode;
+
+use crate::next::Next;
+use crate::response::{self, Response};
+use crate::sign_in::{self, Outcome};
+
+const TITLE: &str = "You are not signed in";
+const TRY_LATER: &str = "Something went wrong on our side. Please try again in a moment.";
+
+/// Counts a sign-in and how it ended.
+pub(crate) fn count(provider: &str, outcome: &'static str) {
+    metrics::counter!("gateway_sign_ins_total", "provider" => provider.to_owned(), "outcome" => outcome)
+        .increment(1);
+}
+
+/// The sign-in went through; the hooks have the last word.
+pub(crate) fn arrive(provider: &str, outcome: Outcome, next: &Next) -> Response {
+    match outcome {
+        Outcome::SignedIn(token) => {
+            count(provider, "signed_in");
+            response::redirect(&next.with_token(&token))
+        }
+        Outcome::Rejected(reason) => {
+            count(provider, "rejected");
+            response::error_page(StatusCode::FORBIDDEN, TITLE, &reason, None)
+        }
+        Outcome::Refused => {
+            count(provider, "refused");
+            response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None)
+        }
+    }
+}
+
+/// 400: the request is not one that we or a provider would have sent a browser to.
+pub(crate) fn bad(message: &str) -> Response {
+    response::error_page(StatusCode::BAD_REQUEST, TITLE, message, None)
+}
+
+/// The provider is down, slow, or does not confirm who the person is. The log has the reason.
+pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError) -> Response {
+    tracing::error!(provider, %error, "the upstream provider failed");
+    count(provider, "upstream_failed");
+    let (status, message) = match error.kind() {
+        ErrorKind::TimedOut => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "The provider takes too long to answer. Please try again in a moment.",
+        ),
+        ErrorKind::Down => (
+            StatusCode::BAD_GATEWAY,
+            "The provider cannot be reached at the moment. Please try again later.",
+        ),
+        ErrorKind::Wrong => (
+            StatusCode::BAD_GATEWAY,
+            "The provider's answer cannot be used. Please try again later.",
+        ),
+        ErrorKind::Refused => (
+            StatusCode::BAD_REQUEST,
+            "The provider does not confirm this sign-in. Please begin again.",
+        ),
+    };
+    response::error_page(status, TITLE, message, None)
+}
+
+/// The person may not sign in, or the database failed.
+pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error) -> Response {
+    let message = match error {
+        sign_in::Error::Begin(SignInError::Disabled(user)) => {
+            tracing::warn!(provider, %user, "a disabled user tried to sign in");
+            "Your account has been disabled."
+        }
+        sign_in::Error::Begin(SignInError::EmailInUse) => {
+            tracing::warn!(
+                provider,
+                "an identity may not be linked to the user with its address"
+            );
+            "Your email address belongs to another account. Please sign in the way you did before."
+        }
+        sign_in::Error::Begin(SignInError::EmailRequired) => {
+            tracing::warn!(provider, "an identity has no verified address");
+            "You need a verified email address to sign in here."
+        }
+        sign_in::Error::Begin(SignInError::Store(error)) | sign_in::Error::Settle(error) => {
+            return store_failed(provider, error);
+        }
+        sign_in::Error::Abandoned(error) => {
+            tracing::error!(provider, %error, "a sign-in was abandoned");
+            count(provider, "failed");
+            return response::error_page(StatusCode::INTERNAL_SERVER_ERROR, TITLE, TRY_LATER, None);
+        }
+    };
+    count(provider, "refused");
+    response::error_page(StatusCode::FORBIDDEN, TITLE, message, None)
+}
+
+/// The database failed.
+pub(crate) fn store_failed(provider: &str, error: &StoreError) -> Response {
+    tracing::error!(provider, %error, "the database failed during a sign-in");
+    count(provider, "failed");
+    let page = response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None);
+    response::retry_later(page)
+}

@@ -1,0 +1,25 @@
+//! `GET /auth/public-key` and `GET /.well-known/jwks.json`: what permission tokens are verified with.
+
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+
+use crate::app::App;
+use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
+
+/// The active key, PEM (RFC 7468, SubjectPublicKeyInfo). As text: the old service said HTML, which it is not.
+pub fn pem(app: &App) -> Response {
+    key(
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+        app.keys.public_key_pem(),
+    )
+}
+
+/// All keys, as a JWK set (RFC 7517 section 5).
+pub fn jwks(app: &App) -> Response {
+    key(HeaderValue::from_static("application/json"), app.keys.jwks())
+}
+
+fn key(content_type: HeaderValue, text: &str) -> Response {
+    let answer = response::body(StatusCode::OK, content_type, text.to_owned());
+    response::with(answer, CACHE_CONTROL, PUBLIC_FOR_MINUTES)
+}

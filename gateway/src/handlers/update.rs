@@ -1,0 +1,47 @@
+//! `POST /auth/update`: the caller's username, set once.
+
+use gateway_model::Username;
+use gateway_store::SetUsername;
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::app::App;
+use crate::request::Request;
+use crate::response::{self, Response};
+use crate::session::{self, Caller, CallerError};
+
+/// Answers 200 with `success` true or false, as the service's ancestor did.
+///
+/// # Errors
+/// 503 where the database fails: nothing was changed then.
+pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+    let username = request.parameter("username")?;
+    let user = match session::caller(app, request).await? {
+        Caller::NoToken => return Ok(refuse("No token")),
+        Caller::NotSignedIn => return Ok(refuse("Not authenticated")),
+        Caller::UnknownUser => return Ok(refuse("Unknown User")),
+        Caller::SignedIn(signed_in) => signed_in.1,
+    };
+    let success = || response::json(StatusCode::OK, &json!({ "success": true }));
+    // Other fields may not be changed, and clients of the old service are not told so.
+    let Some(username) = username else {
+        return Ok(success());
+    };
+    if user.username.is_some() {
+        return Ok(refuse("Cannot modify username, already set"));
+    }
+    let username = match Username::parse(username) {
+        Ok(username) => username,
+        Err(error) => return Ok(refuse(&error.to_string())),
+    };
+    Ok(match app.store.set_username(&user.id, &username).await? {
+        SetUsername::Set => success(),
+        SetUsername::AlreadySet => refuse("Cannot modify username, already set"),
+        SetUsername::Taken => refuse("This username is taken"),
+        SetUsername::UnknownUser => refuse("Unknown User"),
+    })
+}
+
+fn refuse(error: &str) -> Response {
+    response::json(StatusCode::OK, &json!({ "success": false, "error": error }))
+}

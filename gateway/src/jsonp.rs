@@ -1,0 +1,102 @@
+//! JSONP: an answer as a script, for pages that cannot do better. Off unless switched on.
+
+/// The longest callback.
+const MAX: usize = 64;
+
+/// What a script may not be called by itself: a name of these would do something else.
+const RESERVED: &[&str] = &[
+    "await",
+    "break",
+    "case",
+    "catch",
+    "class",
+    "const",
+    "continue",
+    "debugger",
+    "default",
+    "delete",
+    "do",
+    "else",
+    "enum",
+    "eval",
+    "export",
+    "extends",
+    "false",
+    "finally",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "instanceof",
+    "new",
+    "null",
+    "return",
+    "super",
+    "switch",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "typeof",
+    "var",
+    "void",
+    "while",
+    "with",
+    "yield",
+];
+
+/// The callback, if it is a plain identifier.
+#[must_use]
+pub fn callback(name: &str) -> Option<&str> {
+    let is_start = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'$';
+    let plain = name.len() <= MAX
+        && name.bytes().next().is_some_and(is_start)
+        && name.bytes().all(|byte| is_start(byte) || byte.is_ascii_digit())
+        && !RESERVED.contains(&name);
+    plain.then_some(name)
+}
+
+/// `name(json);`. The comment in front keeps the answer from being taken for anything but a script.
+#[must_use]
+pub fn wrap(name: &str, json: &[u8]) -> Vec<u8> {
+    let json = String::from_utf8_lossy(json)
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029");
+    format!("/**/{name}({json});").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{callback, wrap};
+
+    #[test]
+    fn takes_plain_identifiers_only() {
+        for name in ["cb", "_", "$1", "jQuery_17"] {
+            assert_eq!(callback(name), Some(name));
+        }
+        for name in [
+            "",
+            "1a",
+            "a.b",
+            "a[0]",
+            "a-b",
+            "alert(1)//",
+            "a;b",
+            "delete",
+            "ä",
+            "a\n",
+            &"a".repeat(65),
+        ] {
+            assert_eq!(callback(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn wraps() {
+        assert_eq!(
+            wrap("cb", "{\"a\":\"\u{2028}\"}".as_bytes()),
+            b"/**/cb({\"a\":\"\\u2028\"});"
+        );
+    }
+}

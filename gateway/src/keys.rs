@@ -1,0 +1,341 @@
+//! Key files: read, told apart, generated.
+//!
+//! Of a directory, all `*.pem` files are read, in the order of their names from last to first: the one
+//! whose name is last signs, the others are published. Generated keys are named by the time, so the
+//! newest signs; a key that is to be published only goes under a name that sorts before.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use gateway_model::Clock;
+use gateway_token::{Algorithm, KeyError, SigningKeys};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// Largest file that is read as a key or a secret, in bytes.
+const MAX_FILE: u64 = 64 << 10;
+
+/// The keys of a file or a directory.
+#[derive(Debug, Default)]
+pub struct KeyFiles {
+    /// PEM texts of private keys; the first signs.
+    pub signing: Vec<SecretString>,
+    /// PEM texts of public keys, to be published beside.
+    pub public: Vec<String>,
+    /// Files with private keys that everybody on the machine may read.
+    pub exposed: Vec<PathBuf>,
+}
+
+/// Key files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// A file or directory cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// Which one.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// A file holds no key.
+    #[error("{} holds no PEM key", path.display())]
+    NoKey {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// There are keys where one is to be made.
+    #[error(
+        "{} holds {existing} already, and nothing was made: another key would sign in its place. To add one all the \
+         same, say --add: the one whose name is last signs, the others are published",
+        directory.display()
+    )]
+    Exists {
+        /// Which directory.
+        directory: PathBuf,
+        /// The key that is there.
+        existing: String,
+    },
+    /// A file or directory cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Unwritable {
+        /// Which one.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// No key could be made.
+    #[error("cannot make a key: {0}")]
+    Key(#[from] KeyError),
+}
+
+/// Reads the keys of a file, or of all `*.pem` files of a directory.
+///
+/// # Errors
+/// When one of them cannot be read or holds no key.
+pub fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
+    let mut keys = KeyFiles::default();
+    if path.is_dir() {
+        for file in pem_files(path)? {
+            read_file(&file, &mut keys)?;
+        }
+    } else {
+        read_file(path, &mut keys)?;
+    }
+    Ok(keys)
+}
+
+/// The `*.pem` files of a directory, by name from last to first.
+fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+    let unreadable = |error| KeyFileError::Unreadable {
+        path: directory.to_owned(),
+        error,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "pem") {
+            files.push(path);
+        }
+    }
+    files.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(files)
+}
+
+fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
+    let (pem, exposed) = read_secret(path).map_err(|error| KeyFileError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
+    if pem.contains("PRIVATE KEY-----") {
+        if exposed {
+            keys.exposed.push(path.to_owned());
+        }
+        keys.signing.push(pem.into());
+    } else if pem.contains("PUBLIC KEY-----") {
+        keys.public.push(pem);
+    } else {
+        return Err(KeyFileError::NoKey {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Reads a file that holds a secret: its text, and whether everybody on the machine may read it.
+///
+/// # Errors
+/// When it cannot be read, is too large or is not text.
+pub fn read_secret(path: &Path) -> io::Result<(String, bool)> {
+    let file = File::open(path)?;
+    let exposed = file.metadata()?.permissions().mode() & 0o004 != 0;
+    let mut text = String::new();
+    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+    }
+    Ok((text, exposed))
+}
+
+/// The warning for a secret that everybody on the machine may read.
+#[must_use]
+pub fn exposed(path: &Path) -> String {
+    format!(
+        "everybody on this machine may read {0}: chmod 600 {0}",
+        path.display()
+    )
+}
+
+/// What a PEM text holds, without its lines: the base64 of the key's DER, the same whether the lines end in
+/// line feeds or in `\n`, written out as environment files have it.
+#[must_use]
+pub fn body(pem: &str) -> String {
+    let lines = pem.replace("\\n", "\n");
+    lines
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("-----"))
+        .collect()
+}
+
+/// What other keys can be derived from: the private key's DER, in base64.
+#[must_use]
+pub fn material(pem: &SecretString) -> SecretString {
+    body(pem.expose_secret()).into()
+}
+
+/// A key that was made.
+#[derive(Debug)]
+pub struct Generated {
+    /// Its file, readable by its owner alone.
+    pub path: PathBuf,
+    /// Its RFC 7638 thumbprint.
+    pub kid: String,
+    /// Whether its name is the last of its directory, so that it signs from the next start.
+    pub signs: bool,
+}
+
+/// Makes a private key in a directory, which is made too where it is missing.
+///
+/// # Errors
+/// When there is a key already, unless `add`; when it cannot be written. What is there is never changed.
+pub fn generate(
+    directory: &Path,
+    algorithm: Algorithm,
+    clock: &dyn Clock,
+    add: bool,
+) -> Result<Generated, KeyFileError> {
+    let unwritable = |path: &Path, error| KeyFileError::Unwritable {
+        path: path.to_owned(),
+        error,
+    };
+    private_dir(directory).map_err(|error| unwritable(directory, error))?;
+    let newest = pem_files(directory)?.into_iter().next();
+    if let Some(existing) = newest.as_deref().filter(|_| !add) {
+        let existing = existing
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        return Err(KeyFileError::Exists {
+            directory: directory.to_owned(),
+            existing,
+        });
+    }
+    let (pem, _) = gateway_token::generate_key(algorithm)?;
+    let kid = SigningKeys::from_pems(std::slice::from_ref(&pem), &[])?
+        .kid()
+        .to_owned();
+    let path = directory.join(format!("{}-{}.pem", name_by_time(clock), name_of(algorithm)));
+    write_new(&path, pem.expose_secret()).map_err(|error| unwritable(&path, error))?;
+    let signs = newest.is_none_or(|newest| newest < path);
+    Ok(Generated { path, kid, signs })
+}
+
+/// Makes a directory that its owner alone can enter, and the ones above it. One that is there stays as it is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_dir(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a key is none, and would be in the way of the next attempt.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// The time in a form that sorts as it passes: `20261124T093000Z`.
+fn name_by_time(clock: &dyn Clock) -> String {
+    crate::time::rfc3339(clock.now()).replace(['-', ':'], "")
+}
+
+fn name_of(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::RS256 => "rs256",
+        Algorithm::ES256 => "es256",
+        Algorithm::EdDSA => "eddsa",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use gateway_model::clock::ManualClock;
+    use gateway_token::Algorithm;
+    use secrecy::ExposeSecret as _;
+
+    use super::{KeyFileError, body, generate, material, read};
+
+    #[test]
+    fn a_generated_key_is_private_and_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = directory.path().join("new/keys");
+        let clock = ManualClock::at(1_795_510_200);
+        let first = generate(&keys, Algorithm::ES256, &clock, false).unwrap();
+        assert_eq!(first.path.file_name().unwrap(), "20261124T085000Z-es256.pem");
+        assert_eq!(
+            fs::metadata(&first.path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
+        let before = fs::read(&first.path).unwrap();
+
+        assert!(matches!(
+            generate(&keys, Algorithm::ES256, &clock, false),
+            Err(KeyFileError::Exists { .. })
+        ));
+        // The same second, so the same name.
+        assert!(matches!(
+            generate(&keys, Algorithm::ES256, &clock, true),
+            Err(KeyFileError::Unwritable { .. })
+        ));
+        assert_eq!(fs::read(&first.path).unwrap(), before);
+
+        clock.advance(Duration::from_secs(1));
+        let second = generate(&keys, Algorithm::EdDSA, &clock, true).unwrap();
+        assert_ne!(first.kid, second.kid);
+        assert!(second.signs, "it has the later name");
+        let read = read(&keys).unwrap();
+        let newest = fs::read_to_string(&second.path).unwrap();
+        assert_eq!(read.signing.len(), 2);
+        assert_eq!(read.signing[0].expose_secret(), newest, "the newest signs");
+        assert!(read.exposed.is_empty());
+    }
+
+    #[test]
+    fn a_directory_holds_private_keys_public_keys_and_other_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        let private =
+            |body: &str| format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+        write("1.pem", &private("one"));
+        write("2.pem", &private("two"));
+        write(
+            "3.pem",
+            "-----BEGIN PUBLIC KEY-----\nthree\n-----END PUBLIC KEY-----\n",
+        );
+        write("README", "not a key");
+        let keys = read(directory.path()).unwrap();
+        let bodies: Vec<_> = keys.signing.iter().map(|pem| body(pem.expose_secret())).collect();
+        assert_eq!(bodies, ["two", "one"]);
+        assert_eq!(keys.public.len(), 1);
+        assert_eq!(keys.exposed.len(), 2, "made with 0644");
+
+        write("4.pem", "no key");
+        assert!(
+            matches!(read(directory.path()), Err(KeyFileError::NoKey { path }) if path.ends_with("4.pem"))
+        );
+        let missing = directory.path().join("missing");
+        assert!(matches!(read(&missing), Err(KeyFileError::Unreadable { path, .. }) if path == missing));
+    }
+
+    #[test]
+    fn the_same_key_gives_the_same_material_however_its_lines_end() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMIIE\nvQIB\n-----END PRIVATE KEY-----\n";
+        for text in [
+            pem.to_owned(),
+            pem.replace('\n', "\\n"),
+            pem.replace('\n', "\r\n"),
+            format!("  {}", pem.trim()),
+        ] {
+            assert_eq!(
+                material(&text.clone().into()).expose_secret(),
+                "MIIEvQIB",
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! An auth gateway: people sign in through an upstream provider, applications ask who they are and
+//! what they may do, and both answers are shaped by WebAssembly components that are swapped while it
+//! serves.
+//!
+//! The way of a request: socket → [`server`] (limits, deadline) → [`router`] (which endpoint) →
+//! [`handlers`] (one endpoint a file) → [`session`] (whose token is it) → the store or a plugin →
+//! [`response`] → one line in the log.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`config`], [`keys`] | what is configured, and key files |
+//! | [`serve`] | from a configuration to a serving gateway, signals, shutdown |
+//! | [`app`] | what all requests share |
+//! | [`server`] | connections and their limits |
+//! | [`router`], [`request`], [`response`] | which endpoint answers; reading requests; making answers |
+//! | [`handlers`] | the endpoints |
+//! | [`session`] | whose request it is |
+//! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
+//! | [`next`], [`cookie`], [`cors`], [`jsonp`] | where people may be sent, the state's cookie, other origins |
+//! | [`pages`] | HTML |
+//! | [`admin`], [`metrics`], [`telemetry`] | the admin listener, figures, the log |
+//! | [`time`] | moments as people read them |
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod cookie;
+pub mod cors;
+pub mod events;
+pub mod handlers;
+pub mod jsonp;
+pub mod keys;
+pub mod metrics;
+pub mod next;
+pub mod pages;
+pub mod request;
+pub mod response;
+pub mod router;
+pub mod serve;
+pub mod server;
+pub mod session;
+pub mod sign_in;
+pub mod telemetry;
+pub mod time;

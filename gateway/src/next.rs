@@ -1,0 +1,234 @@
+//! Where a person may be sent after a sign-in. Parsed once, by the rules browsers go by, compared as an
+//! origin tuple, and what is sent out is what was parsed: there is no second reading to disagree.
+
+use url::{Origin, Url};
+
+/// The longest address.
+const MAX: usize = 4096;
+
+/// An address that a person may be sent to: http or https, its origin allowed, without a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next(Url);
+
+/// Why an address may not be gone to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NextError {
+    /// Not an absolute http or https URL, or written so that readers may disagree on what it says.
+    #[error("The address to return to is not an absolute http or https URL")]
+    NotAnAddress,
+    /// Its origin is not one that was configured.
+    #[error("The address to return to is not allowed")]
+    NotAllowed,
+}
+
+/// Reads an address and checks that its origin is in `origins` or `own`.
+///
+/// # Errors
+/// When it is no absolute http(s) URL or its origin is not allowed.
+pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextError> {
+    // What the standard removes or turns round while parsing: nobody means well by it.
+    let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+    if text.is_empty() || text.len() > MAX || text.contains(odd) {
+        return Err(NextError::NotAnAddress);
+    }
+    // `https:/x` and `https:x` are URLs to a browser, and paths to others.
+    let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+    if !lower.starts_with("https://") && !lower.starts_with("http://") {
+        return Err(NextError::NotAnAddress);
+    }
+    let url = Url::parse(text).map_err(|_| NextError::NotAnAddress)?;
+    if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+        return Err(NextError::NotAnAddress);
+    }
+    let origin = url.origin();
+    if !origin.is_tuple() || !(origin == *own || origins.contains(&origin)) {
+        return Err(NextError::NotAllowed);
+    }
+    Ok(Next(without_token(url)))
+}
+
+/// The same URL without any `jwt` in its query; every other parameter as it was, byte for byte.
+fn without_token(mut url: Url) -> Url {
+    let Some(query) = url.query() else { return url };
+    let is_token = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        // The name as the application will read it: %6Awt is jwt.
+        url::form_urlencoded::parse(name.as_bytes())
+            .next()
+            .is_some_and(|(name, _)| name == "jwt")
+    };
+    if !query.split('&').any(|pair| is_token(&pair)) {
+        return url;
+    }
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
+    let kept = kept.join("&");
+    url.set_query(Some(&kept).filter(|kept| !kept.is_empty()).map(String::as_str));
+    url
+}
+
+impl Next {
+    /// Where people go who did not say: what the operator has configured.
+    #[must_use]
+    pub fn from_default(url: &Url) -> Self {
+        Self(without_token(url.clone()))
+    }
+
+    /// The address, as the URL standard writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The address with `jwt=<token>` at the end of its query, before a fragment.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> String {
+        let mut url = self.0.clone();
+        let query = match url.query() {
+            Some(query) if !query.is_empty() => format!("{query}&jwt={token}"),
+            _ => format!("jwt={token}"),
+        };
+        url.set_query(Some(&query));
+        url.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+    use url::{Origin, Url};
+
+    use super::{Next, NextError, parse};
+
+    fn origin(text: &str) -> Origin {
+        Url::parse(text).unwrap().origin()
+    }
+
+    fn read(text: &str) -> Result<Next, NextError> {
+        parse(
+            text,
+            &[origin("https://app.example.org"), origin("http://localhost:3000")],
+            &origin("https://auth.example.org"),
+        )
+    }
+
+    fn arrives(text: &str) -> String {
+        read(text).unwrap().with_token("T")
+    }
+
+    #[test]
+    fn adds_the_token_and_leaves_the_rest_alone() {
+        assert_eq!(
+            arrives("https://app.example.org"),
+            "https://app.example.org/?jwt=T"
+        );
+        assert_eq!(
+            arrives("https://app.example.org/a?b=%7e&c=%2F+d"),
+            "https://app.example.org/a?b=%7e&c=%2F+d&jwt=T"
+        );
+        assert_eq!(
+            arrives("https://app.example.org/a?b#/route?x"),
+            "https://app.example.org/a?b&jwt=T#/route?x"
+        );
+        assert_eq!(arrives("http://localhost:3000/?"), "http://localhost:3000/?jwt=T");
+        assert_eq!(
+            arrives("https://auth.example.org/"),
+            "https://auth.example.org/?jwt=T"
+        );
+        assert_eq!(
+            arrives("HTTPS://APP.example.ORG:443/"),
+            "https://app.example.org/?jwt=T"
+        );
+    }
+
+    #[test]
+    fn drops_tokens_that_are_there_already() {
+        for old in [
+            "?jwt=old",
+            "?jwt=old&jwt=older",
+            "?%6awt=old",
+            "?j%77t=old",
+            "?jwt",
+            "?jwt=%26a",
+        ] {
+            assert_eq!(
+                arrives(&format!("https://app.example.org/{old}#f")),
+                "https://app.example.org/?jwt=T#f",
+                "{old}"
+            );
+        }
+        assert_eq!(
+            arrives("https://app.example.org/?a=1&jwt=x&b=2"),
+            "https://app.example.org/?a=1&b=2&jwt=T"
+        );
+        assert_eq!(
+            arrives("https://app.example.org/?ajwt=1&jwtb=2"),
+            "https://app.example.org/?ajwt=1&jwtb=2&jwt=T"
+        );
+    }
+
+    #[test]
+    fn refuses_what_leads_elsewhere() {
+        for text in [
+            "",
+            "/",
+            "//e.example",
+            "/\\e.example",
+            "///e.example",
+            "https:e.example",
+            "https:/e.example",
+            "https:///app.example.org",
+            "https:\\\\app.example.org",
+            "https://app.example.org\\@e.example",
+            "https://app.example.org@e.example/",
+            "https://app.example.org:443@e.example",
+            "https://u:p@app.example.org/",
+            "https://@app.example.org.e.example",
+            "https://app.example.org.e.example",
+            "https://eapp.example.org",
+            "https://app.example.org:80/",
+            "https://app.example.org:8443/",
+            "http://app.example.org/",
+            "https://app.example.org%25@e.example/",
+            "https://app.example.org%2f@e.example",
+            "https://%65.example/",
+            "javascript:alert(1)",
+            "javascript://app.example.org/%0aalert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+            "blob:https://app.example.org/x",
+            "ftp://app.example.org/",
+            "ws://app.example.org/",
+            "https://app.example.org\r\nSet-Cookie: a=b",
+            "https://app.example.org/\t",
+            "\thttps://app.example.org/",
+            "ht\ntps://app.example.org/",
+            " https://app.example.org/",
+            "https://аpp.example.org/",
+            "https://app。e.example/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "http://localhost:3001/",
+            "http://localhost/",
+            "http://127.0.0.1:3000/",
+            "https://[::1]/",
+            "https://app.example.org:99999/",
+            "https://",
+            "https://app.example.org./",
+        ] {
+            assert!(read(text).is_err(), "{text:?} is let through as {:?}", read(text));
+        }
+        assert!(read(&format!("https://app.example.org/{}", "a".repeat(4096))).is_err());
+    }
+
+    proptest! {
+        /// Whatever is let through is on an allowed origin, also to whoever reads it a second time.
+        #[test]
+        fn never_leaves_the_list(before in "[/\\\\@:a-z.%#?]{0,8}", host in "(app\\.example\\.org|e\\.example)", after in any::<String>()) {
+            if let Ok(next) = read(&format!("https://{before}{host}{after}")) {
+                let again = Url::parse(&next.with_token("T")).unwrap();
+                assert_eq!(again.origin(), origin("https://app.example.org"));
+                assert_eq!(again.query_pairs().filter(|(name, _)| name == "jwt").count(), 1);
+            }
+        }
+    }
+}

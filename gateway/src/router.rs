@@ -1,0 +1,250 @@
+//! Which endpoint answers.
+//!
+//! | path | methods |
+//! |---|---|
+//! | `/auth/check` | GET |
+//! | `/auth/authorize` | GET |
+//! | `/auth/update` | POST |
+//! | `/auth/logout` | POST |
+//! | `/auth/public-key` | GET |
+//! | `/auth/resolve`, `/auth/get_profile` | GET, where switched on |
+//! | `/auth/login/<provider>` | GET |
+//! | `/auth/oauth_callback/<provider>` | GET |
+//! | `/.well-known/jwks.json` | GET |
+//! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
+//!
+//! HEAD is answered wherever GET is, OPTIONS everywhere. What every answer has is added here, once, and
+//! each request leaves one line in the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, ORIGIN};
+use hyper::{Method, StatusCode};
+
+use crate::app::{App, DEV_PROVIDER};
+use crate::request::Request;
+use crate::response::{self, Response};
+use crate::{cors, handlers, jsonp};
+
+const READ: &str = "GET, HEAD, OPTIONS";
+const WRITE: &str = "POST, OPTIONS";
+const JAVASCRIPT: HeaderValue = HeaderValue::from_static("application/javascript; charset=utf-8");
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Check,
+    Authorize,
+    Update,
+    Logout,
+    PublicKey,
+    Jwks,
+    Resolve,
+    GetProfile,
+    Login(&'a str),
+    Callback(&'a str),
+    Home,
+    Style,
+    Script,
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Self {
+        match path {
+            "/auth/check" => Self::Check,
+            "/auth/authorize" => Self::Authorize,
+            "/auth/update" => Self::Update,
+            "/auth/logout" => Self::Logout,
+            "/auth/public-key" => Self::PublicKey,
+            "/.well-known/jwks.json" => Self::Jwks,
+            "/auth/resolve" => Self::Resolve,
+            "/auth/get_profile" => Self::GetProfile,
+            "/" => Self::Home,
+            "/assets/gateway.css" => Self::Style,
+            "/assets/gateway.js" => Self::Script,
+            _ => match path.strip_prefix("/auth/login/").map(Self::Login) {
+                Some(login) => login,
+                None => path
+                    .strip_prefix("/auth/oauth_callback/")
+                    .map_or(Self::Unknown, Self::Callback),
+            },
+        }
+    }
+
+    /// How it is called in the log and in metrics: never what the caller sent.
+    const fn pattern(self) -> &'static str {
+        match self {
+            Self::Check => "/auth/check",
+            Self::Authorize => "/auth/authorize",
+            Self::Update => "/auth/update",
+            Self::Logout => "/auth/logout",
+            Self::PublicKey => "/auth/public-key",
+            Self::Jwks => "/.well-known/jwks.json",
+            Self::Resolve => "/auth/resolve",
+            Self::GetProfile => "/auth/get_profile",
+            Self::Login(_) => "/auth/login/{provider}",
+            Self::Callback(_) => "/auth/oauth_callback/{provider}",
+            Self::Home => "/",
+            Self::Style => "/assets/gateway.css",
+            Self::Script => "/assets/gateway.js",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn allow(self) -> &'static str {
+        match self {
+            Self::Update | Self::Logout => WRITE,
+            _ => READ,
+        }
+    }
+
+    /// Whether the path leads anywhere in this configuration.
+    fn exists(self, app: &App) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Resolve | Self::GetProfile => app.live.load().user_lookup,
+            Self::Login(provider) => app.provider_names().any(|name| name == provider),
+            Self::Callback(provider) => app.provider(provider).is_some(),
+            _ => true,
+        }
+    }
+
+    /// Whether it answers JSON that JSONP may wrap.
+    const fn is_json(self) -> bool {
+        matches!(
+            self,
+            Self::Check | Self::Authorize | Self::Resolve | Self::GetProfile
+        )
+    }
+}
+
+/// Answers a request, counts it, and logs it.
+pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Response {
+    let begin = Instant::now();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let route = Route::of(uri.path());
+    let origin = request.headers().get(ORIGIN).cloned();
+
+    let mut response = if !route.exists(&app) {
+        response::not_found()
+    } else if method == Method::OPTIONS {
+        options(&app, route, origin.as_ref())
+    } else if !allows(route.allow(), &method) {
+        response::method_not_allowed(route.allow())
+    } else {
+        match Request::read(request, app.max_body).await {
+            Ok(request) => dispatch(&app, route, &request).await,
+            Err(bad) => bad.into(),
+        }
+    };
+    cors::apply(
+        origin.as_ref(),
+        &app.live.load().origins,
+        &app.address.origin,
+        &mut response,
+    );
+    response::finish(&mut response);
+
+    let (status, elapsed) = (response.status().as_u16(), begin.elapsed());
+    let method = known(&method);
+    app.http_metrics.record(route.pattern(), method, status, elapsed);
+    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(target: "gateway::request", method, route = route.pattern(), status, micros, "request");
+    response
+}
+
+async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Response {
+    let answer = match route {
+        Route::Check => handlers::check::handle(app, request).await,
+        Route::Update => handlers::update::handle(app, request).await,
+        Route::Logout => handlers::logout::handle(app, request).await,
+        Route::Resolve => handlers::resolve::resolve(app, request).await,
+        Route::GetProfile => handlers::resolve::get_profile(app, request).await,
+        Route::Authorize => Ok(handlers::authorize::handle(app, request)
+            .await
+            .unwrap_or_else(Response::from)),
+        Route::PublicKey => Ok(handlers::public_key::pem(app)),
+        Route::Jwks => Ok(handlers::public_key::jwks(app)),
+        Route::Login(provider) => Ok(login(app, request, provider).await),
+        Route::Callback(provider) => Ok(match app.provider(provider) {
+            Some(provider) => handlers::callback::handle(app, request, provider).await,
+            None => response::not_found(),
+        }),
+        Route::Home => Ok(handlers::home::page(app)),
+        Route::Style => Ok(handlers::home::style()),
+        Route::Script => Ok(handlers::home::script()),
+        Route::Unknown => Ok(response::not_found()),
+    };
+    let answer = answer.unwrap_or_else(handlers::caller_error);
+    if route.is_json() && app.live.load().jsonp {
+        wrap(request, answer).await
+    } else {
+        answer
+    }
+}
+
+async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
+    if app.dev && name == DEV_PROVIDER {
+        #[cfg(feature = "dev")]
+        return match handlers::dev_login::handle(app, request).await {
+            Ok(answer) => answer,
+            Err(error) => handlers::landing::bad(&error.to_string()),
+        };
+    }
+    let Some(provider) = app.provider(name) else {
+        return response::not_found();
+    };
+    match handlers::login::handle(app, request, provider).await {
+        Ok(answer) => answer,
+        Err(error) => handlers::login::refuse(name, &error),
+    }
+}
+
+fn options(app: &App, route: Route<'_>, origin: Option<&HeaderValue>) -> Response {
+    let mut response = response::allowing(Response::default(), route.allow());
+    cors::preflight(
+        origin,
+        &app.live.load().origins,
+        &app.address.origin,
+        route.allow(),
+        &mut response,
+    );
+    response
+}
+
+/// Wraps a JSON answer for a `<script>` on a page of another origin.
+async fn wrap(request: &Request, answer: Response) -> Response {
+    match request.parameter("callback") {
+        Ok(None) => answer,
+        Ok(Some(name)) => match jsonp::callback(name) {
+            Some(name) => match answer.into_body().collect().await {
+                Ok(json) => response::body(StatusCode::OK, JAVASCRIPT, jsonp::wrap(name, &json.to_bytes())),
+                Err(never) => match never {},
+            },
+            None => response::error(StatusCode::BAD_REQUEST, "The callback must be a plain identifier"),
+        },
+        Err(bad) => bad.into(),
+    }
+}
+
+fn allows(allow: &str, method: &Method) -> bool {
+    allow.split(", ").any(|allowed| allowed == method.as_str())
+}
+
+/// The method's name, of those that there are: what a caller makes up does not become a label.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}

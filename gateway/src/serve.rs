@@ -1,0 +1,267 @@
+//! From a configuration to a gateway that serves, and from a signal to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, io};
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use gateway_model::{Event, SystemClock, SystemRandom, User, UserId};
+use gateway_plugin::{HostOptions, PluginHost, UserLookup};
+use gateway_store::{Store, StoreOptions};
+use gateway_token::{SessionKey, SigningKeys};
+use gateway_upstream::Provider;
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::admin::{self, AdminState};
+use crate::app::{Address, App};
+use crate::config::reload::Reload;
+use crate::config::{AdminConfig, Config};
+use crate::events::{self, Courier};
+use crate::metrics::{self, HttpMetrics};
+use crate::{router, server};
+
+/// What differs between `gateway serve` and `gateway dev`.
+pub struct Mode {
+    /// Reads the configuration again, on SIGHUP.
+    pub reload: Reload,
+    /// Whether the development sign-in is offered.
+    pub dev: bool,
+    /// A socket that listens already, in place of [`Config::listen`].
+    pub listener: Option<std::net::TcpListener>,
+}
+
+impl fmt::Debug for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mode")
+            .field("dev", &self.dev)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then lets what is in flight end. A second signal ends it at once.
+/// SIGHUP reads the configuration again. Prints one line with the address when ready.
+///
+/// # Errors
+/// Whatever keeps it from serving, with what to do about it.
+pub async fn serve(config: Config, mode: Mode) -> Result<()> {
+    // Before anything takes long, so that no signal ends the process in the middle of it.
+    let mut signals = Signals::new()?;
+    let shutdown = CancellationToken::new();
+    let server_limits = config.server_limits.clone();
+    let public = match mode.listener {
+        Some(listener) => TcpListener::from_std(listener)?,
+        None => bind(config.listen, "set server.listen (GATEWAY_LISTEN)").await?,
+    };
+    let metrics = metrics::install()?;
+    let (app, left_over) = build(&config, mode.dev).await?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let state = AdminState {
+        metrics,
+        plugins: app.plugins.clone(),
+        store: app.store.clone(),
+        ready: Arc::clone(&ready),
+    };
+    serve_admin(&config.admin, &app, state, &shutdown).await?;
+    app.background
+        .spawn(events::deliver(Arc::clone(&app), left_over, shutdown.clone()));
+    app.background
+        .spawn(events::prune(Arc::clone(&app), shutdown.clone()));
+
+    let address = public.local_addr()?;
+    let serving = {
+        let app = Arc::clone(&app);
+        let handler = move |request| router::handle(Arc::clone(&app), request);
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { server::run(public, &server_limits, handler, shutdown).await })
+    };
+    ready.store(true, Ordering::Release);
+    tracing::info!(%address, external = app.address.text, "ready");
+    announce(address)?;
+
+    signals.until_told_to_end(&app, &mode.reload).await;
+    tracing::info!("shutting down: finishing what is in flight");
+    ready.store(false, Ordering::Release);
+    shutdown.cancel();
+    tokio::select! {
+        ended = drain(&app, serving) => ended?,
+        () = signals.told_to_end() => tracing::warn!("a second signal: ending at once"),
+    }
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Opens and starts everything a request may need; and gives the events that an earlier run has left.
+async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User)>)> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let address = Address::new(&config.external);
+    let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
+        .context("the signing keys cannot be used: see `gateway keys generate`")?;
+    let secret = config.session_secret.expose_secret().as_bytes();
+    let session_key = SessionKey::derive(secret, &address.text, random.clone())
+        .context("the session secret cannot be used")?;
+    let options = StoreOptions {
+        clock: clock.clone(),
+        random: random.clone(),
+        user_ids: config.user_ids,
+        event_retention: config.event_retention,
+    };
+    let store = Store::open(&config.database, options)
+        .await
+        .context("the database cannot be used")?;
+    let left_over = store
+        .pending_events()
+        .await
+        .context("the database cannot be read")?;
+    let host = HostOptions {
+        plugin_dir: config.plugin_dir.clone(),
+        cache_dir: config.data_dir.join("cache"),
+        guest_threads: config.guest_threads,
+        users: Arc::new(Users(store.clone())),
+    };
+    let plugins = PluginHost::start(host, config.reloadable.plugins.clone())
+        .await
+        .context("the plugins cannot be loaded")?;
+    let mut providers = Vec::new();
+    for provider in &config.providers {
+        let redirect = Url::parse(&format!("{}/auth/oauth_callback/{}", address.text, provider.name))?;
+        let limits = config.upstream_limits.clone();
+        let built = Provider::new(provider.clone(), redirect, limits, clock.clone());
+        providers.push(built.with_context(|| format!("the provider \"{}\" cannot be used", provider.name))?);
+    }
+    let app = App {
+        clock,
+        random,
+        store,
+        plugins,
+        keys: Arc::new(keys),
+        session_key,
+        providers,
+        dev,
+        address,
+        session_lifetime: config.session_lifetime,
+        token_lifetime: config.token_lifetime,
+        max_body: config.server_limits.max_body,
+        live: ArcSwap::from_pointee(config.reloadable.clone()),
+        courier: Courier::default(),
+        background: TaskTracker::new(),
+        http_metrics: HttpMetrics::new(),
+    };
+    Ok((Arc::new(app), left_over))
+}
+
+async fn serve_admin(
+    config: &AdminConfig,
+    app: &App,
+    state: AdminState,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let Some(address) = config.listen else {
+        return Ok(());
+    };
+    let token = admin::token(&config.token_file, app.random.as_ref()).with_context(|| {
+        format!(
+            "the admin token's file {} cannot be used",
+            config.token_file.display()
+        )
+    })?;
+    let listener = bind(address, "set admin.listen (GATEWAY_ADMIN_LISTEN)").await?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, token_file = %config.token_file.display(), "admin listener");
+    app.background
+        .spawn(admin::run(listener, token, state, shutdown.clone()));
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, what_to_do: &str) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: {what_to_do}"))
+}
+
+/// The one line on stdout, for whoever started the process and waits.
+#[expect(clippy::print_stdout, reason = "the line is the interface")]
+fn announce(address: SocketAddr) -> io::Result<()> {
+    use std::io::Write as _;
+    println!("http://{address}");
+    io::stdout().flush()
+}
+
+/// Waits for requests and background work to end, then closes what they used.
+async fn drain(app: &App, serving: tokio::task::JoinHandle<()>) -> Result<()> {
+    serving.await.context("the server ended by itself")?;
+    app.background.close();
+    app.background.wait().await;
+    app.plugins.shutdown().await;
+    app.store
+        .close()
+        .await
+        .context("the database was not closed cleanly; nothing is lost")
+}
+
+/// Guests look users up in the store.
+#[derive(Debug)]
+struct Users(Store);
+
+#[async_trait::async_trait]
+impl UserLookup for Users {
+    async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, String> {
+        self.0.lookup_user(id).await.map_err(|error| error.to_string())
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn until_told_to_end(&mut self, app: &App, reload: &Reload) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => take_up(app, reload).await,
+            }
+        }
+    }
+}
+
+/// Puts a changed configuration in force, or keeps the old one where there is a mistake.
+async fn take_up(app: &App, reload: &Reload) {
+    let reload = Arc::clone(reload);
+    // It reads files.
+    let read = tokio::task::spawn_blocking(move || reload()).await;
+    match read.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(reloadable) => {
+            app.plugins.reconfigure(reloadable.plugins.clone()).await;
+            app.live.store(Arc::new(reloadable));
+            tracing::info!("the configuration was read again and is in force");
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration has mistakes; what was in force stays in force")
+        }
+    }
+}

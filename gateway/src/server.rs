@@ -1,0 +1,150 @@
+//! Connections: HTTP/1.1 (RFC 9112) with a limit on everything that a caller could make us hold or wait
+//! for, and an end that loses no answer.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ServerLimits;
+use crate::response;
+
+/// The largest head of a request: a 16 KiB target, cookies and tokens.
+const MAX_HEAD: usize = 64 << 10;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 100;
+/// How long to wait after the system had no socket to give.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown`; then takes no new connection, lets requests in flight end, and returns when
+/// all have, or when [`ServerLimits::drain`] is over.
+pub async fn run<H, F>(listener: TcpListener, limits: &ServerLimits, handler: H, shutdown: CancellationToken)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    // Over the cap, connections wait in the listener's backlog.
+    while let Some(Ok(place)) = shutdown
+        .run_until_cancelled(Arc::clone(&places).acquire_owned())
+        .await
+    {
+        let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
+            break;
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(
+                    stream,
+                    place,
+                    limits.clone(),
+                    handler.clone(),
+                    shutdown.clone(),
+                ));
+            }
+            Err(error) if is_the_callers(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(limits.drain, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "gave up waiting for requests in flight"
+        );
+    }
+}
+
+/// The caller went away before the connection was accepted.
+fn is_the_callers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset)
+}
+
+async fn connection<H, F>(
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+    limits: ServerLimits,
+    handler: H,
+    shutdown: CancellationToken,
+) where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    // Answers are written whole; waiting to fill a packet only delays them.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(move |request| {
+        let answer = guarded(handler(request), limits.request_timeout);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // A malformed request has been answered 400; the rest is a caller who went away.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The answer, in time, and whatever happens.
+async fn guarded(
+    answer: impl Future<Output = Response<Full<Bytes>>> + Send,
+    timeout: Duration,
+) -> Response<Full<Bytes>> {
+    match tokio::time::timeout(timeout, AssertUnwindSafe(answer).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => {
+            tracing::error!("a handler panicked");
+            last_resort(response::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal error",
+            ))
+        }
+        Err(_) => last_resort(response::unavailable("The request took too long")),
+    }
+}
+
+/// An answer after which the connection is of no more use: the request may not have been read.
+fn last_resort(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response::finish(&mut answer);
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

@@ -1,0 +1,110 @@
+//! The second half of a sign-in, the same for every provider: commit, ask the hooks, settle, and only
+//! then issue a token.
+
+use std::sync::Arc;
+
+use gateway_model::{Event, UpstreamUser, User, Verdict};
+use gateway_store::{Settled, SignInError, StoreError};
+use gateway_token::SessionClaims;
+
+use crate::app::App;
+
+/// How a sign-in ended that went through.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The session token.
+    SignedIn(String),
+    /// A hook said no, and this is what the person is to be shown.
+    Rejected(String),
+    /// A hook failed, or the user was disabled meanwhile. The log has the reason.
+    Refused,
+}
+
+/// Why a sign-in did not go through.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It may not begin, or the database failed.
+    #[error(transparent)]
+    Begin(#[from] SignInError),
+    /// The database failed at the end. The events stay pending.
+    #[error(transparent)]
+    Settle(#[from] StoreError),
+    /// The task that did it panicked.
+    #[error("the sign-in was abandoned: {0}")]
+    Abandoned(String),
+}
+
+/// Signs a person in. Goes on to its end when the caller goes away, so that a closed tab leaves
+/// nothing half done.
+///
+/// # Errors
+/// When the user is disabled or may not be linked, or the database fails.
+pub async fn complete(app: &Arc<App>, person: UpstreamUser) -> Result<Outcome, Error> {
+    let task = {
+        let app = Arc::clone(app);
+        app.background
+            .clone()
+            .spawn(async move { run(&app, &person).await })
+    };
+    task.await
+        .unwrap_or_else(|error| Err(Error::Abandoned(error.to_string())))
+}
+
+async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
+    let pending = app.store.begin_sign_in(person).await?;
+    let mut user = pending.user.clone();
+    let new_user = match &pending.new_user {
+        Some(event) => Some(ask(app, event, &user).await),
+        None => None,
+    };
+    let login = match &new_user {
+        Some(Verdict::Rejected { .. } | Verdict::Failed { .. }) => None,
+        Some(Verdict::Accepted(attributes)) => {
+            // What the login hooks see is the user as they will be.
+            for (name, value) in attributes {
+                set_attribute(&mut user, name, value);
+            }
+            Some(ask(app, &pending.login, &user).await)
+        }
+        None => Some(ask(app, &pending.login, &user).await),
+    };
+    let settled = app
+        .store
+        .settle_sign_in(&pending, new_user.as_ref(), login.as_ref(), app.session_lifetime)
+        .await?;
+    Ok(match settled {
+        Settled::SignedIn { session, .. } => {
+            let claims = SessionClaims {
+                session: session.id,
+                user: session.user_id,
+                expires: session.expires,
+            };
+            Outcome::SignedIn(app.session_key.issue(&claims, session.created))
+        }
+        Settled::Rejected { reason } => Outcome::Rejected(reason),
+        Settled::Refused => Outcome::Refused,
+    })
+}
+
+/// Asks the hooks, and logs a verdict that keeps somebody out.
+pub(crate) async fn ask(app: &App, event: &Event, user: &User) -> Verdict {
+    let verdict = app.plugins.run_hooks(event, user).await;
+    match &verdict {
+        Verdict::Accepted(_) => {}
+        Verdict::Rejected { hook, reason } => {
+            tracing::info!(%hook, %reason, user = %user.id, event = %event.id, "a hook rejected the sign-in");
+        }
+        Verdict::Failed { hook, error } => {
+            tracing::error!(%hook, %error, user = %user.id, event = %event.id, "a hook failed");
+        }
+    }
+    verdict
+}
+
+fn set_attribute(user: &mut User, name: &str, value: &str) {
+    if value.is_empty() {
+        user.attributes.remove(name);
+    } else {
+        user.attributes.insert(name.to_owned(), value.to_owned());
+    }
+}

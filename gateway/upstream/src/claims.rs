@@ -1,0 +1,141 @@
+//! What is taken from claims (OpenID Connect Core 1.0 section 5.1), and what is not believed.
+
+use gateway_model::Email;
+use serde_json::{Map, Value};
+use url::Url;
+
+/// The longest display name and address that are kept, in bytes.
+const MAX_TEXT: usize = 256;
+const MAX_URL: usize = 2048;
+
+/// The address, only where `email_verified` is a JSON `true`: to some providers the text "true" is what
+/// the person typed.
+#[must_use]
+pub fn email(claims: &Map<String, Value>, trusted: bool) -> Option<Email> {
+    let verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    let address = claims.get("email").and_then(Value::as_str)?;
+    (verified && is_address(address)).then(|| Email {
+        address: address.to_owned(),
+        trusted,
+    })
+}
+
+/// Whether a text can be an address at all.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    text.len() <= MAX_TEXT
+        && text.contains('@')
+        && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+}
+
+/// The display name: what there is of `name`, `given_name` and `family_name`, `preferred_username`.
+#[must_use]
+pub fn name(claims: &Map<String, Value>) -> String {
+    let text = |claim: &str| {
+        claims
+            .get(claim)
+            .and_then(Value::as_str)
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+    };
+    let parts = || {
+        let parts: Vec<&str> = [text("given_name"), text("family_name")]
+            .into_iter()
+            .flatten()
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    };
+    let name = text("name")
+        .map(str::to_owned)
+        .or_else(parts)
+        .or_else(|| text("preferred_username").map(str::to_owned));
+    plain(&name.unwrap_or_default())
+}
+
+/// A text for people, without control characters, cut where it is too long.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut plain: String = text.chars().filter(|c| !c.is_control()).collect();
+    if plain.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT)
+            .rev()
+            .find(|&end| plain.is_char_boundary(end))
+            .unwrap_or_default();
+        plain.truncate(end);
+    }
+    plain
+}
+
+/// A picture: an absolute http or https URL.
+#[must_use]
+pub fn picture(text: Option<&str>) -> Option<String> {
+    let url = Url::parse(text.filter(|text| text.len() <= MAX_URL)?).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::{email, name, picture, plain};
+
+    fn claims(value: &Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn believes_a_boolean_only() {
+        let address = |verified: Value| {
+            email(
+                &claims(&json!({ "email": "a@example.org", "email_verified": verified })),
+                true,
+            )
+        };
+        assert_eq!(address(json!(true)).unwrap().address, "a@example.org");
+        for verified in [json!(false), json!("true"), json!(1), json!(null), json!([true])] {
+            assert_eq!(address(verified.clone()), None, "{verified}");
+        }
+        assert_eq!(email(&claims(&json!({ "email": "a@example.org" })), true), None);
+        for odd in ["a", "a@b\n", "a @b", &format!("{}@b", "a".repeat(300))] {
+            assert_eq!(
+                email(&claims(&json!({ "email": odd, "email_verified": true })), true),
+                None,
+                "{odd}"
+            );
+        }
+    }
+
+    #[test]
+    fn finds_a_name() {
+        assert_eq!(name(&claims(&json!({ "name": " Ann Lee\u{7} " }))), "Ann Lee");
+        assert_eq!(
+            name(&claims(
+                &json!({ "name": "", "given_name": "Ann", "family_name": "Lee" })
+            )),
+            "Ann Lee"
+        );
+        assert_eq!(
+            name(&claims(&json!({ "preferred_username": "ann", "name": 3 }))),
+            "ann"
+        );
+        assert_eq!(name(&Map::new()), "");
+        assert_eq!(plain(&"é".repeat(200)).len(), 256);
+    }
+
+    #[test]
+    fn takes_web_pictures_only() {
+        assert_eq!(
+            picture(Some("https://img.example.org/a.png")).as_deref(),
+            Some("https://img.example.org/a.png")
+        );
+        for odd in [
+            "javascript:alert(1)",
+            "data:image/png;base64,AA",
+            "/a.png",
+            "",
+            "file:///a",
+        ] {
+            assert_eq!(picture(Some(odd)), None, "{odd}");
+        }
+    }
+}

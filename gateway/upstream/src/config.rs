@@ -1,0 +1,50 @@
+//! What the operator says of a provider.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+/// One provider, as configured.
+#[derive(Clone, Debug)]
+pub struct ProviderConfig {
+    /// Its name: in URLs, in `provider_id`.
+    pub name: String,
+    /// Which protocol.
+    pub kind: ProviderKind,
+    /// The client id.
+    pub client_id: String,
+    /// The client secret.
+    pub client_secret: SecretString,
+    /// Whether its verified addresses may find an existing user.
+    pub trusted_email: bool,
+    /// Scopes beyond the protocol's own.
+    pub scopes: Vec<String>,
+}
+
+/// Which protocol a provider speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenID Connect with discovery.
+    Oidc {
+        /// The exact issuer identifier, character for character: `https://accounts.google.com` and the
+        /// same with a slash at its end are two.
+        issuer: String,
+    },
+    /// GitHub's OAuth, or a GitHub Enterprise Server.
+    GitHub {
+        /// `https://github.com`
+        web: Url,
+        /// `https://api.github.com`
+        api: Url,
+    },
+}
+
+/// Limits on what an upstream may make us wait for or read.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// For one request, connect to last byte.
+    pub timeout: Duration,
+    /// Largest body, in bytes.
+    pub max_body: usize,
+}

@@ -1,0 +1,79 @@
+//! Every way a sign-in through a provider can fail. Messages are for the log: no secret, code or token
+//! is in them.
+
+use crate::http::HttpError;
+
+/// Why a sign-in through an upstream provider failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// The configuration makes no sense.
+    #[error("the configuration makes no sense: {0}")]
+    Config(String),
+    /// A request failed, took too long, or brought too much.
+    #[error("{what}: {error}")]
+    Http {
+        /// Which request.
+        what: &'static str,
+        /// What went wrong with it.
+        error: HttpError,
+    },
+    /// The provider describes itself wrongly (OpenID Connect Discovery 1.0 section 4.3).
+    #[error("discovery: {0}")]
+    BadDiscovery(String),
+    /// The token endpoint says no (RFC 6749 section 5.2).
+    #[error("the token endpoint refuses: {0}")]
+    TokenRefused(String),
+    /// An answer is not what the protocol has there.
+    #[error("{what}: {problem}")]
+    BadResponse {
+        /// Which request.
+        what: &'static str,
+        /// What is wrong with its answer.
+        problem: String,
+    },
+    /// The ID token is not valid (OpenID Connect Core 1.0 section 3.1.3.7).
+    #[error("the ID token is not valid: {0}")]
+    BadIdToken(String),
+    /// The callback's `iss` is another one's, or is missing (RFC 9207 section 2.4).
+    #[error("the callback comes from another issuer")]
+    IssuerMismatch,
+}
+
+/// What kind of failure it is, for whoever has to answer the person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The provider took too long.
+    TimedOut,
+    /// The provider cannot be reached, or has an error of its own.
+    Down,
+    /// The provider's answers make no sense.
+    Wrong,
+    /// The provider does not confirm this sign-in; beginning again may help.
+    Refused,
+}
+
+impl UpstreamError {
+    /// Only the code of the refusal (RFC 6749 section 5.2): a description may repeat what was sent.
+    pub(crate) fn refused(code: &str) -> Self {
+        Self::TokenRefused(code.chars().filter(char::is_ascii_graphic).take(64).collect())
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Http {
+                error: HttpError::TimedOut,
+                ..
+            } => ErrorKind::TimedOut,
+            Self::Http {
+                error: HttpError::Unreachable(_) | HttpError::Status(500..),
+                ..
+            } => ErrorKind::Down,
+            Self::TokenRefused(_) | Self::IssuerMismatch | Self::BadIdToken(_) => ErrorKind::Refused,
+            Self::Http { .. } | Self::Config(_) | Self::BadDiscovery(_) | Self::BadResponse { .. } => {
+                ErrorKind::Wrong
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! GitHub, which speaks OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) but no OpenID Connect: who the person
+//! is comes from its REST API (docs.github.com, "Authorizing OAuth apps", `GET /user`, `GET /user/emails`).
+
+use gateway_model::{Email, Identity, UpstreamUser};
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{Request, StatusCode};
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AccessToken, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse as _, TokenUrl,
+};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::claims;
+use crate::config::{HttpLimits, ProviderConfig};
+use crate::error::UpstreamError;
+use crate::http::{Http, HttpError};
+use crate::provider::{Authorization, Callback, Flow};
+
+const SCOPES: &[&str] = &["read:user", "user:email"];
+const TOKEN: &str = "the token endpoint";
+const USER: &str = "GET /user";
+const EMAILS: &str = "GET /user/emails";
+
+type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+/// GitHub, or a GitHub Enterprise Server.
+#[derive(Debug)]
+pub(crate) struct GitHub {
+    config: ProviderConfig,
+    client: Client,
+    http: Http,
+    /// The web address' origin: what stands for an issuer.
+    issuer: String,
+    /// What the callback's `iss` may be, where GitHub sends one.
+    iss: String,
+    user: Url,
+    emails: Url,
+}
+
+/// One address of a person.
+#[derive(Debug, Deserialize)]
+struct Address {
+    email: String,
+    primary: bool,
+    verified: bool,
+}
+
+impl GitHub {
+    pub(crate) fn new(
+        config: ProviderConfig,
+        web: &Url,
+        api: &Url,
+        redirect_uri: Url,
+        limits: &HttpLimits,
+    ) -> Result<Self, UpstreamError> {
+        let http = Http::new(web, limits)?;
+        if !http.may_ask(api) {
+            return Err(UpstreamError::Config(format!("{api} must be https")));
+        }
+        let client = BasicClient::new(ClientId::new(config.client_id.clone()))
+            .set_client_secret(ClientSecret::new(config.client_secret.expose_secret().to_owned()))
+            .set_auth_uri(AuthUrl::from_url(below(web, "login/oauth/authorize")?))
+            .set_token_uri(TokenUrl::from_url(below(web, "login/oauth/access_token")?))
+            .set_redirect_uri(RedirectUrl::from_url(redirect_uri))
+            // GitHub reads the id and the secret in the form.
+            .set_auth_type(oauth2::AuthType::RequestBody);
+        Ok(Self {
+            issuer: web.origin().ascii_serialization(),
+            iss: below(web, "login/oauth")?.into(),
+            user: below(api, "user")?,
+            emails: below(api, "user/emails")?,
+            config,
+            client,
+            http,
+        })
+    }
+
+    pub(crate) fn begin(&self) -> Authorization {
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let scopes = SCOPES
+            .iter()
+            .copied()
+            .chain(self.config.scopes.iter().map(String::as_str));
+        let (url, state) = self
+            .client
+            .authorize_url(CsrfToken::new_random)
+            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
+            .set_pkce_challenge(challenge)
+            .url();
+        let flow = Flow {
+            state: state.into_secret(),
+            nonce: None,
+            verifier: verifier.into_secret(),
+        };
+        Authorization { url, flow }
+    }
+
+    pub(crate) async fn finish(
+        &self,
+        flow: &Flow,
+        callback: Callback<'_>,
+    ) -> Result<UpstreamUser, UpstreamError> {
+        if callback
+            .iss
+            .is_some_and(|iss| iss != self.iss && iss != self.issuer)
+        {
+            return Err(UpstreamError::IssuerMismatch);
+        }
+        let token = self
+            .client
+            .exchange_code(AuthorizationCode::new(callback.code.to_owned()))
+            .set_pkce_verifier(PkceCodeVerifier::new(flow.verifier.clone()))
+            .request_async(&self.http)
+            .await
+            .map_err(token_error)?;
+        let granted: Vec<&str> = token
+            .scopes()
+            .into_iter()
+            .flatten()
+            .flat_map(|scope| scope.split(','))
+            .collect();
+        let token = token.access_token();
+        let claims: Map<String, Value> = self.get(USER, &self.user, token).await?;
+        // The login can be changed and given to somebody else; the number cannot.
+        let subject = claims
+            .get("id")
+            .and_then(Value::as_u64)
+            .ok_or_else(|| bad(USER, "there is no numeric id"))?;
+        // A person may take the scope away while they consent. They have no address then.
+        let email = if granted
+            .iter()
+            .any(|scope| matches!(scope.trim(), "user:email" | "user"))
+        {
+            self.email(token).await?
+        } else {
+            None
+        };
+        Ok(UpstreamUser {
+            identity: Identity {
+                provider: self.config.name.clone(),
+                issuer: self.issuer.clone(),
+                subject: subject.to_string(),
+            },
+            email,
+            name: name(&claims),
+            avatar_url: claims::picture(claims.get("avatar_url").and_then(Value::as_str)),
+            claims,
+        })
+    }
+
+    /// The address that is both primary and verified.
+    async fn email(&self, token: &AccessToken) -> Result<Option<Email>, UpstreamError> {
+        let all: Vec<Address> = self.get(EMAILS, &self.emails, token).await?;
+        let address = all
+            .into_iter()
+            .find(|address| address.primary && address.verified)
+            .map(|address| address.email);
+        let trusted = self.config.trusted_email;
+        Ok(address
+            .filter(|text| claims::is_address(text))
+            .map(|address| Email { address, trusted }))
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        url: &Url,
+        token: &AccessToken,
+    ) -> Result<T, UpstreamError> {
+        let request = Request::get(url.as_str())
+            .header(ACCEPT, "application/vnd.github+json")
+            .header("X-GitHub-Api-Version", "2022-11-28")
+            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+            .body(Vec::new())
+            .map_err(|_| bad(what, "the access token is no header text"))?;
+        let answer = self
+            .http
+            .send(request)
+            .await
+            .map_err(|error| UpstreamError::Http { what, error })?;
+        if answer.status() != StatusCode::OK {
+            return Err(UpstreamError::Http {
+                what,
+                error: HttpError::Status(answer.status().as_u16()),
+            });
+        }
+        serde_json::from_slice(answer.body())
+            .map_err(|_| bad(what, "the answer is not the JSON that is documented"))
+    }
+}
+
+/// The display name or, where the person has none, the login.
+fn name(claims: &Map<String, Value>) -> String {
+    let text = |claim: &str| {
+        claims
+            .get(claim)
+            .and_then(Value::as_str)
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+    };
+    claims::plain(text("name").or(text("login")).unwrap_or_default())
+}
+
+fn bad(what: &'static str, problem: &str) -> UpstreamError {
+    UpstreamError::BadResponse {
+        what,
+        problem: problem.to_owned(),
+    }
+}
+
+/// A path below an address that may have one of its own (`https://ghe.example.org/api/v3`).
+fn below(base: &Url, path: &str) -> Result<Url, UpstreamError> {
+    let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
+    Url::parse(&text).map_err(|error| UpstreamError::Config(format!("{text}: {error}")))
+}
+
+fn token_error(error: RequestTokenError<HttpError, oauth2::basic::BasicErrorResponse>) -> UpstreamError {
+    match error {
+        RequestTokenError::ServerResponse(refusal) => UpstreamError::refused(refusal.error().as_ref()),
+        RequestTokenError::Request(error) => UpstreamError::Http { what: TOKEN, error },
+        // GitHub says no with status 200.
+        RequestTokenError::Parse(_, body) => {
+            let body: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
+            match body
+                .as_ref()
+                .and_then(|body| body.get("error"))
+                .and_then(Value::as_str)
+            {
+                Some(code) => UpstreamError::refused(code),
+                None => bad(TOKEN, "the answer is no token"),
+            }
+        }
+        RequestTokenError::Other(_) => bad(TOKEN, "the answer cannot be used"),
+    }
+}

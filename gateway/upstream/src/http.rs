@@ -1,0 +1,139 @@
+//! Requests to providers: no redirects, no proxy, https but for a provider on loopback, and a limit on
+//! time and bytes.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use reqwest::redirect::Policy;
+use url::{Host, Url};
+
+use crate::config::HttpLimits;
+use crate::error::UpstreamError;
+
+/// GitHub refuses requests without one.
+const USER_AGENT: &str = concat!("auth-gateway/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// It took longer than the limit.
+    #[error("no answer in time")]
+    TimedOut,
+    /// There is nobody there, or the connection broke.
+    #[error("cannot be reached ({0})")]
+    Unreachable(String),
+    /// The body is larger than the limit.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// The address is not one we ask: not https.
+    #[error("the address is not https")]
+    Insecure,
+    /// The status is not one the protocol has there.
+    #[error("answered with status {0}")]
+    Status(u16),
+}
+
+/// A client for one provider.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    max_body: usize,
+    /// The provider itself is on loopback, by http.
+    loopback: bool,
+}
+
+impl Http {
+    /// A client for the provider at `home`.
+    ///
+    /// # Errors
+    /// When `home` is neither https nor http on loopback, or there is no TLS to be had.
+    pub(crate) fn new(home: &Url, limits: &HttpLimits) -> Result<Self, UpstreamError> {
+        let loopback = is_http_on_loopback(home);
+        if !loopback && home.scheme() != "https" {
+            return Err(UpstreamError::Config(format!("{home} must be https")));
+        }
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .timeout(limits.timeout)
+            .user_agent(USER_AGENT)
+            .build()
+            .map_err(|error| UpstreamError::Config(chain(&error)))?;
+        Ok(Self {
+            client,
+            max_body: limits.max_body,
+            loopback,
+        })
+    }
+
+    /// Whether an address is one to ask, or to send a browser to.
+    pub(crate) fn may_ask(&self, url: &Url) -> bool {
+        url.scheme() == "https" || (self.loopback && is_http_on_loopback(url))
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let request = reqwest::Request::try_from(request).map_err(|error| failure(&error))?;
+        if !self.may_ask(request.url()) {
+            return Err(HttpError::Insecure);
+        }
+        let mut answer = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|error| failure(&error))?;
+        let mut response = HttpResponse::new(Vec::new());
+        *response.status_mut() = answer.status();
+        std::mem::swap(response.headers_mut(), answer.headers_mut());
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failure(&error))? {
+            if response.body().len() + chunk.len() > self.max_body {
+                return Err(HttpError::TooLarge(self.max_body));
+            }
+            response.body_mut().extend_from_slice(&chunk);
+        }
+        Ok(response)
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+fn failure(error: &reqwest::Error) -> HttpError {
+    if error.is_timeout() {
+        HttpError::TimedOut
+    } else {
+        HttpError::Unreachable(chain(error))
+    }
+}
+
+/// An error and its causes, without the URL: a callback's code could be in it.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_connect() {
+        "connecting failed".to_owned()
+    } else {
+        "the connection broke".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn is_http_on_loopback(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    url.scheme() == "http" && loopback
+}

@@ -1,0 +1,335 @@
+//! OpenID Connect (Core 1.0): the authorization code flow with PKCE, and an ID token of which every
+//! claim is checked.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway_model::{Clock, Identity, UpstreamUser};
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{Request, StatusCode};
+use oauth2::{AccessToken, AuthType, RequestTokenError, StandardErrorResponse};
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreIdToken,
+    CoreJwsSigningAlgorithm, CoreTokenResponse,
+};
+use openidconnect::{
+    AccessTokenHash, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
+    EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, Scope, SignatureVerificationError, TokenResponse as _,
+};
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
+use url::Url;
+
+use self::discovery::{Discovery, Metadata};
+use crate::claims;
+use crate::config::{HttpLimits, ProviderConfig};
+use crate::error::UpstreamError;
+use crate::http::{Http, HttpError};
+use crate::provider::{Authorization, Callback, Flow};
+
+mod discovery;
+
+const SCOPES: &[&str] = &["email", "profile"];
+const TOKEN: &str = "the token endpoint";
+const USERINFO: &str = "the userinfo endpoint";
+/// How far a provider's clock may be ahead of ours, in seconds.
+const SKEW: i64 = 60;
+
+/// Never an HMAC, whose key would be our client secret, and never `none`.
+const ALGORITHMS: &[CoreJwsSigningAlgorithm] = &[
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+    CoreJwsSigningAlgorithm::EdDsa,
+];
+
+type Client = CoreClient<
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointMaybeSet,
+    EndpointMaybeSet,
+>;
+
+/// An OpenID Connect issuer.
+#[derive(Debug)]
+pub(crate) struct Oidc {
+    config: ProviderConfig,
+    redirect_uri: Url,
+    http: Http,
+    discovery: Discovery,
+    clock: Arc<dyn Clock>,
+}
+
+impl Oidc {
+    pub(crate) fn new(
+        config: ProviderConfig,
+        issuer: String,
+        redirect_uri: Url,
+        limits: &HttpLimits,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, UpstreamError> {
+        let home =
+            Url::parse(&issuer).map_err(|error| UpstreamError::Config(format!("{issuer}: {error}")))?;
+        let http = Http::new(&home, limits)?;
+        let discovery = Discovery::new(issuer, http.clone(), Arc::clone(&clock))?;
+        Ok(Self {
+            config,
+            redirect_uri,
+            http,
+            discovery,
+            clock,
+        })
+    }
+
+    fn client(&self, metadata: &Metadata) -> Client {
+        let client = CoreClient::from_provider_metadata(
+            metadata.clone(),
+            ClientId::new(self.config.client_id.clone()),
+            Some(ClientSecret::new(
+                self.config.client_secret.expose_secret().to_owned(),
+            )),
+        )
+        .set_redirect_uri(RedirectUrl::from_url(self.redirect_uri.clone()));
+        // Without a word on it, basic is what they take (Discovery 1.0 section 3).
+        let methods = metadata.token_endpoint_auth_methods_supported();
+        let basic = methods.is_none_or(|methods| methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
+        client.set_auth_type(if basic {
+            AuthType::BasicAuth
+        } else {
+            AuthType::RequestBody
+        })
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Authorization, UpstreamError> {
+        let metadata = self.discovery.metadata().await?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let scopes = SCOPES
+            .iter()
+            .copied()
+            .chain(self.config.scopes.iter().map(String::as_str));
+        let (url, state, nonce) = self
+            .client(&metadata)
+            .authorize_url(
+                CoreAuthenticationFlow::AuthorizationCode,
+                CsrfToken::new_random,
+                Nonce::new_random,
+            )
+            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
+            .set_pkce_challenge(challenge)
+            .url();
+        let flow = Flow {
+            state: state.into_secret(),
+            nonce: Some(nonce.secret().clone()),
+            verifier: verifier.into_secret(),
+        };
+        Ok(Authorization { url, flow })
+    }
+
+    pub(crate) async fn finish(
+        &self,
+        flow: &Flow,
+        callback: Callback<'_>,
+    ) -> Result<UpstreamUser, UpstreamError> {
+        let metadata = self.discovery.metadata().await?;
+        match callback.iss {
+            Some(iss) if iss != metadata.issuer().as_str() => return Err(UpstreamError::IssuerMismatch),
+            None if discovery::promises_iss(&metadata) => return Err(UpstreamError::IssuerMismatch),
+            Some(_) | None => {}
+        }
+        let nonce = flow
+            .nonce
+            .as_ref()
+            .ok_or_else(|| id_token("the sign-in has no nonce"))?;
+        let tokens = self
+            .client(&metadata)
+            .exchange_code(AuthorizationCode::new(callback.code.to_owned()))
+            .map_err(|error| UpstreamError::BadDiscovery(error.to_string()))?
+            .set_pkce_verifier(PkceCodeVerifier::new(flow.verifier.clone()))
+            .request_async(&self.http)
+            .await
+            .map_err(token_error)?;
+        let nonce = Nonce::new(nonce.clone());
+        let mut claims = match self.verified(&metadata, &tokens, &nonce) {
+            Err(Unverified::UnknownKey) => {
+                // The provider may have rotated its keys since we looked.
+                let newer = self.discovery.again().await?;
+                self.verified(&newer, &tokens, &nonce)
+                    .map_err(UpstreamError::from)?
+            }
+            verified => verified?,
+        };
+        let subject = claims
+            .get("sub")
+            .and_then(Value::as_str)
+            .filter(|sub| !sub.is_empty());
+        let subject = subject.ok_or_else(|| id_token("there is no subject"))?.to_owned();
+        if !(claims.contains_key("email") && claims.contains_key("name"))
+            && let Some(endpoint) = metadata.userinfo_endpoint()
+        {
+            let more = self
+                .userinfo(endpoint.url(), tokens.access_token(), &subject)
+                .await?;
+            for (name, value) in more {
+                claims.entry(name).or_insert(value);
+            }
+        }
+        Ok(UpstreamUser {
+            identity: Identity {
+                provider: self.config.name.clone(),
+                issuer: metadata.issuer().as_str().to_owned(),
+                subject,
+            },
+            email: claims::email(&claims, self.config.trusted_email),
+            name: claims::name(&claims),
+            avatar_url: claims::picture(claims.get("picture").and_then(Value::as_str)),
+            claims,
+        })
+    }
+
+    /// The claims of the ID token, once it has been validated (Core 1.0 section 3.1.3.7).
+    fn verified(
+        &self,
+        metadata: &Metadata,
+        tokens: &CoreTokenResponse,
+        nonce: &Nonce,
+    ) -> Result<Map<String, Value>, Unverified> {
+        let token = tokens.id_token().ok_or_else(|| id_token("there is none"))?;
+        let advertised = metadata.id_token_signing_alg_values_supported();
+        let allowed = ALGORITHMS
+            .iter()
+            .filter(|algorithm| advertised.contains(algorithm))
+            .cloned();
+        let now = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
+        let client = self.client(metadata);
+        let verifier = client
+            .id_token_verifier()
+            .set_allowed_algs(allowed)
+            .set_time_fn(move || chrono::DateTime::from_timestamp(now, 0).unwrap_or_default())
+            .set_issue_time_verifier_fn(move |issued| {
+                if issued.timestamp() > now + SKEW {
+                    Err("it was issued in the future".to_owned())
+                } else {
+                    Ok(())
+                }
+            });
+        let claims = token.claims(&verifier, nonce)?;
+        if let Some(expected) = claims.access_token_hash() {
+            let algorithm = token
+                .signing_alg()
+                .map_err(|error| id_token(&error.to_string()))?;
+            let key = token
+                .signing_key(&verifier)
+                .map_err(|error| id_token(&error.to_string()))?;
+            let actual = AccessTokenHash::from_token(tokens.access_token(), algorithm, key)
+                .map_err(|error| id_token(&error.to_string()))?;
+            if actual != *expected {
+                return Err(id_token("it belongs to another access token").into());
+            }
+        }
+        Ok(payload(token).ok_or_else(|| id_token("its payload is no JSON object"))?)
+    }
+
+    /// What the userinfo endpoint adds, if it speaks of the same person (Core 1.0 section 5.3.2).
+    async fn userinfo(
+        &self,
+        endpoint: &Url,
+        token: &AccessToken,
+        subject: &str,
+    ) -> Result<Map<String, Value>, UpstreamError> {
+        let bad = |problem: &str| UpstreamError::BadResponse {
+            what: USERINFO,
+            problem: problem.to_owned(),
+        };
+        let failed = |error| UpstreamError::Http {
+            what: USERINFO,
+            error,
+        };
+        let request = Request::get(endpoint.as_str())
+            .header(ACCEPT, "application/json")
+            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+            .body(Vec::new())
+            .map_err(|_| bad("the access token is no header text"))?;
+        let answer = self.http.send(request).await.map_err(failed)?;
+        if answer.status() != StatusCode::OK {
+            return Err(failed(HttpError::Status(answer.status().as_u16())));
+        }
+        let claims: Map<String, Value> =
+            serde_json::from_slice(answer.body()).map_err(|_| bad("the answer is no JSON object"))?;
+        if claims.get("sub").and_then(Value::as_str) != Some(subject) {
+            return Err(bad("it speaks of somebody else"));
+        }
+        Ok(claims)
+    }
+}
+
+/// Why an ID token is not believed.
+enum Unverified {
+    /// It is signed with a key we have not seen.
+    UnknownKey,
+    /// It is not valid.
+    Invalid(UpstreamError),
+}
+
+impl From<UpstreamError> for Unverified {
+    fn from(error: UpstreamError) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl From<ClaimsVerificationError> for Unverified {
+    fn from(error: ClaimsVerificationError) -> Self {
+        match error {
+            ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => {
+                Self::UnknownKey
+            }
+            ClaimsVerificationError::SignatureVerification(error) => {
+                Self::Invalid(id_token(&error.to_string()))
+            }
+            // The library repeats the nonces, which are nobody's business.
+            ClaimsVerificationError::InvalidNonce(_) => Self::Invalid(id_token("the nonce is another one")),
+            error => Self::Invalid(id_token(&error.to_string())),
+        }
+    }
+}
+
+impl From<Unverified> for UpstreamError {
+    fn from(unverified: Unverified) -> Self {
+        match unverified {
+            Unverified::UnknownKey => id_token("it is signed with a key that the provider does not publish"),
+            Unverified::Invalid(error) => error,
+        }
+    }
+}
+
+fn id_token(problem: &str) -> UpstreamError {
+    UpstreamError::BadIdToken(problem.to_owned())
+}
+
+/// The payload as the provider wrote it: hooks may want claims that no library knows.
+fn payload(token: &CoreIdToken) -> Option<Map<String, Value>> {
+    let token = token.to_string();
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
+
+fn token_error(
+    error: RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>,
+) -> UpstreamError {
+    match error {
+        RequestTokenError::ServerResponse(refusal) => UpstreamError::refused(refusal.error().as_ref()),
+        RequestTokenError::Request(error) => UpstreamError::Http { what: TOKEN, error },
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => UpstreamError::BadResponse {
+            what: TOKEN,
+            problem: "the answer is no token".to_owned(),
+        },
+    }
+}

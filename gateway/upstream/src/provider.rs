@@ -1,0 +1,107 @@
+//! One provider, whichever protocol it speaks.
+
+use std::sync::Arc;
+
+use gateway_model::{Clock, UpstreamUser};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::config::{HttpLimits, ProviderConfig, ProviderKind};
+use crate::error::UpstreamError;
+use crate::github::GitHub;
+use crate::oidc::Oidc;
+
+/// Where to send the browser, and what to keep (sealed, in its cookie) until it comes back.
+#[derive(Clone, Debug)]
+pub struct Authorization {
+    /// The authorization URL.
+    pub url: Url,
+    /// What the callback must be matched with.
+    pub flow: Flow,
+}
+
+/// What has to be remembered of one sign-in between redirect and callback.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Flow {
+    /// RFC 6749 section 10.12: single use.
+    pub state: String,
+    /// OpenID Connect Core 1.0 section 3.1.2.1; absent for plain OAuth.
+    pub nonce: Option<String>,
+    /// RFC 7636 code verifier.
+    pub verifier: String,
+}
+
+/// What the callback brought.
+#[derive(Clone, Copy, Debug)]
+pub struct Callback<'a> {
+    /// The authorization code.
+    pub code: &'a str,
+    /// RFC 9207 `iss`, where sent.
+    pub iss: Option<&'a str>,
+}
+
+/// One upstream provider, ready to sign people in.
+#[derive(Debug)]
+pub struct Provider {
+    name: String,
+    protocol: Protocol,
+}
+
+#[derive(Debug)]
+enum Protocol {
+    Oidc(Box<Oidc>),
+    GitHub(Box<GitHub>),
+}
+
+impl Provider {
+    /// Makes one from its configuration. Asks nobody: discovery happens at the first sign-in.
+    /// `redirect_uri` is our callback for this provider.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Config`].
+    pub fn new(
+        config: ProviderConfig,
+        redirect_uri: Url,
+        limits: HttpLimits,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, UpstreamError> {
+        let name = config.name.clone();
+        let protocol = match config.kind.clone() {
+            ProviderKind::Oidc { issuer } => {
+                Protocol::Oidc(Box::new(Oidc::new(config, issuer, redirect_uri, &limits, clock)?))
+            }
+            ProviderKind::GitHub { web, api } => {
+                Protocol::GitHub(Box::new(GitHub::new(config, &web, &api, redirect_uri, &limits)?))
+            }
+        };
+        Ok(Self { name, protocol })
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Begins a sign-in, with a new state, nonce and verifier.
+    ///
+    /// # Errors
+    /// When the provider has to be asked where to send people, and does not say.
+    pub async fn begin(&self) -> Result<Authorization, UpstreamError> {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.begin().await,
+            Protocol::GitHub(github) => Ok(github.begin()),
+        }
+    }
+
+    /// Ends a sign-in: exchanges the code and finds out who the person is.
+    ///
+    /// # Errors
+    /// Whatever keeps the provider from confirming it.
+    pub async fn finish(&self, flow: &Flow, callback: Callback<'_>) -> Result<UpstreamUser, UpstreamError> {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.finish(flow, callback).await,
+            Protocol::GitHub(github) => github.finish(flow, callback).await,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+# What there is to run. CI and the README name the same commands.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Lists the recipes.
+default:
+    @just --list
+
+# A working gateway on http://127.0.0.1:8080, with a development sign-in and the example plugins.
+dev *ARGS:
+    cargo run --release -- dev {{ARGS}}
+
+# The tests that need a Rust toolchain and nothing else.
+test:
+    cargo test --workspace
+
+# All tests: also those with a real OpenID provider (Node) and a real browser (Chromium).
+test-all: node-modules
+    cargo test --workspace --features gateway/test-all
+
+# Formatting and lints, as CI has them.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --features gateway/test-all -- -D warnings
+    cargo clippy -p gateway --no-default-features -- -D warnings
+    for guest in guest-examples/rust-*/; do (cd "$guest" && cargo fmt --check); done
+
+# Licences, sources, banned crates and known vulnerabilities. ADVISORY_DB: a folder with a copy of the
+# RustSec database; without it cargo-deny fetches the live one.
+deny:
+    .ci/deny
+
+# Ratios against a bare hyper server and against signing alone, measured in one run.
+bench *ARGS:
+    cargo bench -p gateway --bench endpoints -- {{ARGS}}
+
+# The command's production build: no example plugins, no development sign-in.
+build-production:
+    cargo build --release -p gateway --no-default-features
+
+# What the tests behind `test-all` need from npm.
+node-modules:
+    npm ci --no-audit --no-fund --prefix tests/upstream/oidc-provider
+    npm ci --no-audit --no-fund --prefix tests/browser
