@@ -1,6 +1,7 @@
 //! What a provider says of itself (OpenID Connect Discovery 1.0), kept for an hour.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway_model::{Clock, Timestamp};
@@ -21,8 +22,6 @@ const WHAT: &str = "discovery";
 const FRESH: Duration = Duration::from_secs(3600);
 /// How soon it is asked again where a token's key is unknown: anybody can make one up.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long a failure is remembered, so that a provider that is down does not make everybody wait in line.
-const FAILED: Duration = Duration::from_secs(3);
 
 /// What RFC 9207 section 3 adds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,8 +61,11 @@ pub(super) struct Discovery {
     issuer: IssuerUrl,
     http: Http,
     clock: Arc<dyn Clock>,
-    /// Held while asking: whoever comes meanwhile waits for the same answer.
+    /// Held while asking: whoever comes meanwhile waits for the same answer, a failure included, so that
+    /// a provider that hangs does not make people wait one after the other.
     known: Mutex<Option<Known>>,
+    /// How many answers there have been.
+    answers: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Discovery {
             http,
             clock,
             known: Mutex::default(),
+            answers: AtomicU64::new(0),
         })
     }
 
@@ -94,20 +97,20 @@ impl Discovery {
     }
 
     async fn not_older_than(&self, age: Duration) -> Result<Arc<Metadata>, UpstreamError> {
+        let before = self.answers.load(Ordering::Acquire);
         let mut known = self.known.lock().await;
         let now = self.clock.now();
         if let Some(known) = &*known {
-            let age = if known.answer.is_ok() { age } else { FAILED };
+            let waited_for = self.answers.load(Ordering::Acquire) != before;
             // A clock that was set back makes nothing young again.
-            if known.at <= now && now < known.at.after(age) {
+            let fresh = known.answer.is_ok() && known.at <= now && now < known.at.after(age);
+            if waited_for || fresh {
                 return known.answer.clone();
             }
         }
         let answer = self.ask().await.map(Arc::new);
-        *known = Some(Known {
-            at: self.clock.now(),
-            answer: answer.clone(),
-        });
+        *known = Some(Known { at: self.clock.now(), answer: answer.clone() });
+        self.answers.fetch_add(1, Ordering::Release);
         answer
     }
 

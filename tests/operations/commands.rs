@@ -1,0 +1,152 @@
+//! The command line beside a running gateway.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use super::dev;
+use super::support::Setup;
+use super::support::cli::{self, Ran};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_work_while_the_gateway_serves() {
+    let gateway = dev().start().await;
+    let alice = gateway.sign_in("alice").await;
+    gateway.sign_in("bob").await;
+    gateway
+        .browser()
+        .post_as(&alice, "/auth/update?username=alice_l")
+        .await;
+    let run = async |arguments: &[&str]| gateway.cli(arguments).await.succeeded();
+
+    let listed: Value = serde_json::from_str(&run(&["user", "list", "--json"]).await).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    let table = run(&["user", "list"]).await;
+    assert!(
+        table.contains("alice@example.org") && table.contains("bob@example.org"),
+        "{table}"
+    );
+    let id = gateway.browser().check(&alice).await["profile"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for who in [
+        id.as_str(),
+        "alice_l",
+        "ALICE_L",
+        "alice@example.org",
+        "dev:alice",
+    ] {
+        let shown: Value = serde_json::from_str(&run(&["user", "show", who, "--json"]).await).unwrap();
+        assert_eq!(shown["id"], id.as_str(), "{who}");
+    }
+    let export = run(&["user", "export"]).await;
+    assert_eq!(
+        export
+            .lines()
+            .filter(|line| serde_json::from_str::<Value>(line).is_ok())
+            .count(),
+        2,
+        "{export}"
+    );
+    let sessions = run(&["session", "list", "--json"]).await;
+    assert_eq!(
+        serde_json::from_str::<Vec<Value>>(&sessions).unwrap().len(),
+        2,
+        "{sessions}"
+    );
+
+    for (arguments, names) in [
+        (&["user", "show", "nobody"][..], "nobody"),
+        (&["user", "disable", "nobody"], "nobody"),
+        (&["session", "end", "nothing"], "nothing"),
+        (&["user", "delete", "alice_l"], "--yes"),
+        (&["user", "frobnicate"], "frobnicate"),
+    ] {
+        let said = gateway.cli(arguments).await.failed();
+        assert!(said.contains(names), "{arguments:?}: {said}");
+    }
+    assert!(
+        gateway.browser().is_signed_in(&alice).await,
+        "who was not confirmed was not deleted"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_check_explains_or_names_every_mistake() {
+    let setup = Setup::serve()
+        .plugin("behave", test_guests::BEHAVE)
+        .service("ok", "behave")
+        .env("GITHUB_KEY", "key")
+        .env("GITHUB_SECRET", "canary-github");
+    setup.write();
+    let check = async |setup: &Setup| setup.dir.cli(&["config", "check"]).await;
+    let said = check(&setup).await.succeeded();
+    for part in ["gateway.toml:", "GITHUB_KEY", "default", "auth.example.org"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("canary"), "{said}");
+
+    let mistaken = setup
+        .table("server", "lisen = \"127.0.0.1:1\"")
+        .top("extentions = []")
+        .env("EXTERNAL_ADDRESS", "http://");
+    mistaken.write();
+    let toml = fs::read_to_string(mistaken.dir.config_file()).unwrap();
+    let Ran { code, stdout, stderr } = check(&mistaken).await;
+    assert!(code.is_some_and(|code| code != 0));
+    let said = format!("{stdout}{stderr}");
+    for (wrong, right) in [("lisen", "listen"), ("extentions", "extensions")] {
+        let line = 1 + toml.lines().position(|line| line.starts_with(wrong)).unwrap();
+        assert!(
+            said.contains(&format!("gateway.toml:{line}")),
+            "{wrong} is in line {line}: {said}"
+        );
+        assert!(said.contains(right), "{said}");
+    }
+    assert!(said.contains("EXTERNAL_ADDRESS"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generated_keys_are_private_and_never_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    for (n, algorithm) in ["rs256", "es256", "eddsa"].into_iter().enumerate() {
+        let generate = async || {
+            let mut command = cli::command();
+            command
+                .current_dir(directory.path())
+                .args(["keys", "generate", "--algorithm", algorithm, "--out"])
+                .arg(directory.path().join(format!("keys-{algorithm}")));
+            cli::finish(command).await
+        };
+        let said = generate().await.succeeded();
+        let keys: Vec<_> = fs::read_dir(directory.path().join(format!("keys-{algorithm}")))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        let private = keys
+            .iter()
+            .find(|path| fs::read_to_string(path).unwrap().contains("PRIVATE KEY"))
+            .unwrap();
+        assert_eq!(fs::metadata(private).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(said.contains(&private.display().to_string()), "{said}");
+        let before = fs::read(private).unwrap();
+        let again = generate().await;
+        assert_eq!(fs::read(private).unwrap(), before, "{again:?}");
+        // The key signs.
+        let pem = fs::read_to_string(private).unwrap();
+        let gateway = dev().env("PRIVATE_KEY", &pem).start().await;
+        let jwks: Value = gateway
+            .browser()
+            .get("/.well-known/jwks.json")
+            .await
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(jwks["keys"][0]["alg"], ["RS256", "ES256", "EdDSA"][n]);
+        assert!(said.contains(jwks["keys"][0]["kid"].as_str().unwrap()), "{said}");
+        gateway.stop().await;
+    }
+}

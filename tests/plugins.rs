@@ -1,0 +1,294 @@
+//! Permission providers that behave badly, broken files, and configuration that changes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
+#[path = "plugins/configuration.rs"]
+mod configuration;
+#[path = "plugins/files.rs"]
+mod files;
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use support::{Gateway, Setup, eventually};
+
+/// `behave` answers for every one of `services`, within 300 ms, 32 MiB and little fuel.
+fn setup(services: &[&str]) -> Setup {
+    let setup = Setup::dev()
+        .env(
+            "PRIVATE_KEY",
+            &support::setup::private_key(gateway_token::Algorithm::ES256),
+        )
+        .plugin("behave", test_guests::BEHAVE)
+        .plugin_table(
+            "behave",
+            "[plugin.behave.limits]\ndeadline = \"300ms\"\nmemory = \"32MiB\"\nfuel = 4_000_000_000",
+        );
+    services
+        .iter()
+        .fold(setup.service("ok", "behave"), |setup, service| {
+            setup.service(service, "behave")
+        })
+}
+
+/// 503, an error, no permission and no token.
+fn assert_refused(what: &str, (status, answer): (StatusCode, Value)) {
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {answer}");
+    assert_eq!(answer["permissions"], json!({}), "{what}");
+    assert!(
+        answer["error"].as_str().is_some_and(|error| !error.is_empty()),
+        "{what}: {answer}"
+    );
+    assert_eq!(answer.get("token"), None, "{what}");
+    // Callers are not told what went on inside.
+    for internal in ["wasm", "wasmtime", "backtrace", "/home", ".rs", "0x"] {
+        assert!(
+            !answer["error"].as_str().unwrap().contains(internal),
+            "{what}: {answer}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_loop_ends_at_its_deadline_and_nobody_else_waits() {
+    let gateway = setup(&["spin"]).start().await;
+    let token = gateway.sign_in("alice").await;
+    let browser = gateway.browser();
+
+    let begun = Instant::now();
+    assert_refused("spin", browser.authorize(&token, "spin").await);
+    let took = begun.elapsed();
+    assert!(
+        took >= Duration::from_millis(300),
+        "it was to run until its deadline, not {took:?}"
+    );
+
+    // More loops than there are threads for guests, one after the other, while others are served.
+    let mut loops = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (browser, token) = (gateway.browser(), token.clone());
+        loops.spawn(async move {
+            for _ in 0..4 {
+                assert_refused("spin", browser.authorize(&token, "spin").await);
+            }
+        });
+    }
+    let (mut checks, mut answers) = (0, 0);
+    while !loops.is_empty() {
+        assert!(browser.is_signed_in(&token).await);
+        checks += 1;
+        let (status, answer) = browser.authorize(&token, "ok").await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answers += 1;
+        while let Some(ended) = loops.try_join_next() {
+            ended.unwrap();
+        }
+    }
+    assert!(
+        checks > 3 && answers > 3,
+        "{checks} checks and {answers} answers beside the loops"
+    );
+    let admin = gateway.admin().await;
+    let deadlines = admin
+        .metric("gateway_plugin_calls_total", &["plugin=\"behave\"", "deadline"])
+        .await;
+    assert!(deadlines >= 25.0, "{deadlines}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fuel_ends_a_loop_before_its_deadline() {
+    let gateway = setup(&["spin"])
+        .without_plugin_table("behave")
+        .plugin_table(
+            "behave",
+            "[plugin.behave.limits]\nfuel = 1_000_000\ndeadline = \"50s\"",
+        )
+        .start()
+        .await;
+    let token = gateway.sign_in("alice").await;
+    assert_refused("spin", gateway.browser().authorize(&token, "spin").await);
+    gateway
+        .log
+        .wait_for("the fuel", |line| {
+            line.contains("fuel") && line.contains("behave")
+        })
+        .await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
+    let gateway = setup(&["bomb", "bomb-trap", "huge-list", "huge-text"])
+        .start()
+        .await;
+    let token = gateway.sign_in("alice").await;
+    let browser = gateway.browser();
+    assert_eq!(browser.authorize(&token, "ok").await.0, StatusCode::OK);
+    let before = peak_memory(&gateway);
+    for _ in 0..5 {
+        for service in ["bomb", "bomb-trap", "huge-list", "huge-text"] {
+            let mut together = tokio::task::JoinSet::new();
+            for _ in 0..2 {
+                let (browser, token) = (browser.clone(), token.clone());
+                together.spawn(async move { browser.authorize(&token, service).await });
+            }
+            for (status, answer) in together.join_all().await {
+                if status == StatusCode::OK {
+                    // `bomb` takes a refusal for an answer, and says how much it got.
+                    let pages = answer["permissions"]["pages"]
+                        .as_u64()
+                        .unwrap_or_else(|| panic!("{service}: {answer}"));
+                    assert!(pages * 65_536 <= 32 << 20, "{pages} pages");
+                } else {
+                    assert_refused(service, (status, answer));
+                }
+            }
+        }
+    }
+    let grown = peak_memory(&gateway) - before;
+    // Two at a time, and what the process needs besides.
+    assert!(
+        grown < 2 * (32 << 20) + (64 << 20),
+        "grown by {} MiB",
+        grown >> 20
+    );
+    assert_eq!(browser.authorize(&token, "ok").await.0, StatusCode::OK);
+    gateway.stop().await;
+}
+
+/// The most memory that the process ever had resident, in bytes.
+fn peak_memory(gateway: &Gateway) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_only() {
+    let services = [
+        "trap",
+        "recurse",
+        "sleep",
+        "error-unavailable",
+        "error-failed",
+        "nan",
+        "infinity",
+        "bad-json",
+        "two-jsons",
+        "deep-json",
+        "control-name",
+        "escape-name",
+        "empty-name",
+        "duplicate",
+        "huge-name",
+        "huge-list",
+        "huge-text",
+    ];
+    let gateway = setup(&services)
+        .service("all-values", "behave")
+        .service("env", "behave")
+        .start()
+        .await;
+    let token = gateway.sign_in("alice").await;
+    let browser = gateway.browser();
+    for service in services {
+        let lines = gateway.log.lines().len();
+        assert_refused(service, browser.authorize(&token, service).await);
+        eventually("the reason is in the log", async || {
+            let said = gateway.log.lines()[lines..].join("\n");
+            (said.contains("behave") && (said.contains("WARN") || said.contains("ERROR"))).then_some(())
+        })
+        .await;
+    }
+    let (status, answer) = browser.authorize(&token, "all-values").await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(
+        answer["permissions"],
+        json!({"boolean": true, "integer": -9_007_199_254_740_993_i64, "number": 0.5,
+               "text": "naïve \u{1f980} \"quoted\"", "json": {"list": [1, null, "a"]}})
+    );
+    let (status, answer) = browser.authorize(&token, "env").await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(
+        answer["permissions"],
+        json!({"variables": 0, "arguments": 0, "input": 0, "opened": ""})
+    );
+    // The log explains, and every line of it is one line.
+    let log = gateway.stop().await;
+    assert_eq!(log.entries().len(), log.lines().len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_from_one_call_for_the_next() {
+    let gateway = setup(&["plant"]).start().await;
+    let browser = gateway.browser();
+    let (alice, bob) = (gateway.sign_in("alice").await, gateway.sign_in("bob").await);
+    let mut calls = tokio::task::JoinSet::new();
+    for call in 0..100 {
+        let (browser, token) = (
+            browser.clone(),
+            if call % 2 == 0 { alice.clone() } else { bob.clone() },
+        );
+        calls.spawn(async move { browser.authorize(&token, "plant").await });
+    }
+    for (status, answer) in calls.join_all().await {
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(
+            answer["permissions"],
+            json!({"calls": 0, "found": "", "last": "", "pages": ""})
+        );
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_plugin_logs_is_capped_counted_and_cannot_forge_a_line() {
+    let setup = Setup::dev()
+        .plugin("logging", test_guests::IMPORTS_LOGGING)
+        .plugin_table("logging", "grants = [\"logging\"]")
+        .service("flood", "logging")
+        .service("control", "logging")
+        .plugin("behave", test_guests::BEHAVE)
+        .service("log-flood", "behave");
+    let gateway = setup.start().await;
+    let token = gateway.sign_in("alice").await;
+    let browser = gateway.browser();
+    browser.authorize(&token, "flood").await;
+    browser.authorize(&token, "log-flood").await;
+    assert_eq!(browser.authorize(&token, "control").await.0, StatusCode::OK);
+    let dropped = gateway
+        .admin()
+        .await
+        .metric("gateway_plugin_log_dropped_total", &["plugin=\"logging\""])
+        .await;
+    assert!(dropped > 0.0);
+    let log = gateway.stop().await;
+    let bytes: usize = log
+        .lines()
+        .iter()
+        .filter(|line| line.contains("flood flood"))
+        .map(String::len)
+        .sum();
+    assert!(bytes < 200_000, "{bytes} bytes of flood");
+    assert!(bytes > 0, "what is within the cap is logged");
+    for (line, entry) in log
+        .lines()
+        .iter()
+        .map(|line| (line, serde_json::from_str::<Value>(line)))
+    {
+        assert!(entry.is_ok(), "{line:?} is no JSON");
+        assert!(
+            !line.contains('\u{1b}') && !line.starts_with("{\"forged\""),
+            "{line:?}"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Settings, grants, limits and services, and what SIGHUP does to them.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::assert_refused;
+use super::support::{Setup, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_puts_settings_grants_limits_and_services_in_force() {
+    let setup = Setup::dev()
+        .plugin("config", test_guests::IMPORTS_CONFIG)
+        .plugin("behave", test_guests::BEHAVE)
+        .plugin_table("config", "grants = [\"config\"]\nsettings = { colour = \"red\" }")
+        .service("settings", "config");
+    let gateway = setup.start().await;
+    let token = gateway.sign_in("alice").await;
+    let browser = gateway.browser();
+    let settings = async || browser.authorize(&token, "settings").await;
+    assert_eq!(
+        settings().await.1["permissions"],
+        json!({"colour": "red", "get:settings": null})
+    );
+
+    let changed = setup
+        .clone()
+        .without_plugin_table("config")
+        .plugin_table(
+            "config",
+            "grants = [\"config\"]\nsettings = { colour = \"blue\", size = \"9\" }",
+        )
+        .service("ok", "behave");
+    assert_eq!(
+        browser.authorize(&token, "ok").await.1,
+        json!({"permissions": {}})
+    );
+    changed.write();
+    gateway.reload().await;
+    assert_eq!(
+        settings().await.1["permissions"],
+        json!({"colour": "blue", "size": "9", "get:settings": null})
+    );
+    assert_eq!(
+        browser.authorize(&token, "ok").await.0,
+        StatusCode::OK,
+        "a new service"
+    );
+
+    // A mistake keeps what was in force, and is named.
+    let mistaken = changed.clone().table("plugin.config", "grnats = []");
+    mistaken.write();
+    let said = gateway.reload().await;
+    assert!(said.contains("grnats") && said.contains("grants"), "{said}");
+    assert_eq!(settings().await.1["permissions"]["colour"], "blue");
+
+    // Without its grant the plugin is not admitted any more: the serving generation was granted it,
+    // so access must not outlive the grant.
+    changed.without_plugin_table("config").write();
+    gateway.reload().await;
+    eventually("the grant is gone", async || {
+        let (status, answer) = settings().await;
+        (status == StatusCode::SERVICE_UNAVAILABLE || answer["permissions"].get("colour").is_none())
+            .then_some(())
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_it() {
+    for (name, component, import, grant) in [
+        (
+            "wants-users",
+            test_guests::IMPORTS_USERS,
+            "auth-gateway:plugin/users",
+            "users",
+        ),
+        (
+            "wants-config",
+            test_guests::IMPORTS_CONFIG,
+            "auth-gateway:plugin/config",
+            "config",
+        ),
+        (
+            "wants-logging",
+            test_guests::IMPORTS_LOGGING,
+            "auth-gateway:plugin/logging",
+            "logging",
+        ),
+    ] {
+        let setup = Setup::dev().plugin(name, component).service("example", name);
+        let gateway = setup.start().await;
+        let token = gateway.sign_in("alice").await;
+        assert_refused(name, gateway.browser().authorize(&token, "example").await);
+        let admin = gateway.admin().await;
+        let status = admin.plugins().await.to_string();
+        let line = format!("grants = [\\\"{grant}\\\"]");
+        for part in [name, import, line.as_str(), &format!("[plugin.{name}]")] {
+            assert!(status.contains(part), "{part} is not in {status}");
+        }
+        gateway
+            .log
+            .wait_for("the refused import", |line| {
+                line.contains(import) && line.contains(name)
+            })
+            .await;
+        // And that line does grant it.
+        setup
+            .plugin_table(name, &format!("grants = [\"{grant}\"]"))
+            .write();
+        gateway.reload().await;
+        eventually("it serves", async || {
+            (gateway.browser().authorize(&token, "example").await.0 == StatusCode::OK).then_some(())
+        })
+        .await;
+        gateway.stop().await;
+    }
+}

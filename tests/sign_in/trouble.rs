@@ -1,0 +1,120 @@
+//! Providers that are down, slow or wrong, and people who say no.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode};
+
+use super::support::{Setup, eventually};
+use super::support::browser::{encode, parameter, token_in};
+use super::support::fake_oidc::{FakeOidc, Mood};
+use super::{APP, alice, login, start};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_the_reason() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = Setup::serve()
+        .oidc("google", &google)
+        .origin(APP)
+        .table("upstream", "timeout = \"400ms\"")
+        .start()
+        .await;
+    // Down and slow before discovery: the sign-in does not even begin.
+    for (mood, statuses) in [
+        (
+            Mood::Down,
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE],
+        ),
+        (
+            Mood::Slow(Duration::from_secs(20)),
+            [StatusCode::GATEWAY_TIMEOUT; 2],
+        ),
+    ] {
+        google.set_mood(mood);
+        let response = gateway.browser().get(&login("google", APP)).await;
+        assert!(
+            statuses.contains(&response.status()),
+            "{mood:?}: {}",
+            response.status()
+        );
+        assert_plain(mood, response).await;
+    }
+    google.set_mood(Mood::Well);
+    for (mood, statuses) in [
+        (
+            Mood::Down,
+            vec![StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE],
+        ),
+        (
+            Mood::Slow(Duration::from_secs(20)),
+            vec![StatusCode::GATEWAY_TIMEOUT],
+        ),
+        (Mood::Rubbish, vec![StatusCode::BAD_GATEWAY]),
+        (
+            Mood::ForgedSignature,
+            vec![StatusCode::BAD_REQUEST, StatusCode::BAD_GATEWAY],
+        ),
+        (
+            Mood::WrongAudience,
+            vec![StatusCode::BAD_REQUEST, StatusCode::BAD_GATEWAY],
+        ),
+        (
+            Mood::NoNonce,
+            vec![StatusCode::BAD_REQUEST, StatusCode::BAD_GATEWAY],
+        ),
+    ] {
+        let browser = gateway.browser();
+        let callback = google.go(&browser, &login("google", APP)).await;
+        google.set_mood(mood);
+        let lines = gateway.log.lines().len();
+        let response = browser.get(callback.as_str()).await;
+        assert!(
+            statuses.contains(&response.status()),
+            "{mood:?}: {}",
+            response.status()
+        );
+        assert_plain(mood, response).await;
+        // The log is written by a thread of its own.
+        let explains = |line: &String| {
+            line.contains("google") && (line.contains("\"WARN\"") || line.contains("\"ERROR\""))
+        };
+        eventually(&format!("a word on {mood:?}"), async || gateway.log.lines()[lines..].iter().find(|line| explains(line)).cloned()).await;
+        google.set_mood(Mood::Well);
+    }
+    // And then all is well again.
+    token_in(&google.sign_in(&gateway.browser(), &login("google", APP)).await);
+    gateway.stop().await;
+}
+
+async fn assert_plain(what: impl std::fmt::Debug, response: Response) {
+    assert_eq!(response.headers().get("location"), None, "{what:?}");
+    assert!(
+        response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html"),
+        "{what:?}"
+    );
+    let page = response.text().await.unwrap();
+    assert!(page.contains("<h1"), "{what:?}: {page}");
+    for internal in ["canary", "127.0.0.1", "nonce", "audience", "id_token", "reqwest"] {
+        assert!(!page.contains(internal), "{what:?} shows {internal}: {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_who_says_no_at_the_provider_sees_a_plain_page() {
+    let (gateway, google, _other) = start().await;
+    let browser = gateway.browser();
+    let callback = google.go(&browser, &login("google", APP)).await;
+    let state = parameter(&callback, "state").unwrap();
+    let issuer = encode(&google.issuer());
+    let target = format!(
+        "/auth/oauth_callback/google?error=access_denied&error_description=%3Cscript%3Ealert(1)%3C/script%3E&state={state}&iss={issuer}"
+    );
+    let response = browser.get(&target).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let page = response.text().await.unwrap();
+    assert!(!page.contains("<script>alert"), "{page}");
+    assert_eq!(google.token_calls(), 0);
+    gateway.stop().await;
+}

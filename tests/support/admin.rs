@@ -1,0 +1,71 @@
+//! The admin listener, and reading Prometheus text.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+/// A client of the admin listener that knows the token.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    client: reqwest::Client,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What it asks for.
+    pub(crate) token: String,
+}
+
+impl Admin {
+    /// Reads the token from the file that the gateway wrote.
+    pub(crate) fn new(address: SocketAddr, token_file: &Path) -> Self {
+        let token = std::fs::read_to_string(token_file)
+            .expect("the admin token's file")
+            .trim()
+            .to_owned();
+        Self {
+            client: super::browser::client(),
+            address,
+            token,
+        }
+    }
+
+    /// A request with the token.
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        let url = format!("http://{}{path}", self.address);
+        self.client
+            .get(url)
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .expect("the admin listener answers")
+    }
+
+    /// The plugins' status.
+    pub(crate) async fn plugins(&self) -> Value {
+        self.get("/plugins").await.json().await.expect("JSON")
+    }
+
+    /// The metrics as they are.
+    pub(crate) async fn metrics(&self) -> String {
+        let response = self.get("/metrics").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.text().await.expect("text")
+    }
+
+    /// The sum of all series of the metric `name` that have every one of `labels` (`plugin="v1"`).
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        sum(&self.metrics().await, name, labels)
+    }
+}
+
+/// The sum of all series of a metric in Prometheus text that have every one of `labels`.
+pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(series, _)| series.split('{').next() == Some(name))
+        .filter(|(series, _)| labels.iter().all(|label| series.contains(label)))
+        .filter_map(|(_, value)| value.parse::<f64>().ok())
+        .sum()
+}

@@ -1,0 +1,207 @@
+//! An HTTP client with a cookie jar that can be looked into, and no redirects.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cookie::Cookie;
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+/// A client that follows nothing and remembers nothing.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(60))
+        .build()
+        .expect("a client")
+}
+
+/// A browser in front of one gateway. Its clones are tabs: they share the cookies.
+///
+/// The gateway may believe to be reached at another address (`external`), by way of a proxy that ends
+/// TLS: URLs there are fetched from where the gateway really listens, `Secure` cookies included.
+#[derive(Clone, Debug)]
+pub(crate) struct Browser {
+    client: reqwest::Client,
+    base: Url,
+    external: Url,
+    jar: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Browser {
+    /// A browser without a cookie.
+    pub(crate) fn new(base: Url, external: Url) -> Self {
+        Self {
+            client: client(),
+            base,
+            external,
+            jar: Arc::default(),
+        }
+    }
+
+    /// Where the gateway really is for `target`: a path, or a URL at the external address.
+    pub(crate) fn resolve(&self, target: &str) -> Url {
+        let url = self.external.join(target).expect("a URL");
+        if url.origin() == self.external.origin() {
+            let mut real = self.base.clone();
+            real.set_path(url.path());
+            real.set_query(url.query());
+            real
+        } else {
+            url
+        }
+    }
+
+    /// A request that carries the cookies (to the gateway only). Send it with [`Browser::send`].
+    pub(crate) fn request(&self, method: Method, target: &str) -> RequestBuilder {
+        let url = self.resolve(target);
+        let ours = url.origin() == self.base.origin();
+        let request = self.client.request(method, url);
+        let jar = self.jar.lock().unwrap();
+        if jar.is_empty() || !ours {
+            return request;
+        }
+        let cookies: Vec<_> = jar
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        request.header(COOKIE, cookies.join("; "))
+    }
+
+    /// Sends a request and keeps the cookies that the gateway sets.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Response {
+        let response = request.send().await.expect("an answer");
+        if response.url().origin() == self.base.origin() {
+            let mut jar = self.jar.lock().unwrap();
+            for header in response.headers().get_all(SET_COOKIE) {
+                let cookie = Cookie::parse(header.to_str().expect("ASCII").to_owned()).expect("a cookie");
+                if cookie
+                    .max_age()
+                    .is_some_and(|age| age.is_zero() || age.is_negative())
+                {
+                    jar.remove(cookie.name());
+                } else {
+                    jar.insert(cookie.name().to_owned(), cookie.value().to_owned());
+                }
+            }
+        }
+        response
+    }
+
+    /// `GET target`.
+    pub(crate) async fn get(&self, target: &str) -> Response {
+        self.send(self.request(Method::GET, target)).await
+    }
+
+    /// `GET target`, which has to answer with JSON.
+    pub(crate) async fn get_json(&self, target: &str) -> Value {
+        let response = self.get(target).await;
+        assert_eq!(response.headers()["content-type"], "application/json", "{target}");
+        response.json().await.expect("JSON")
+    }
+
+    /// `POST target` with nothing in the body, which has to answer with JSON.
+    pub(crate) async fn post_json(&self, target: &str) -> Value {
+        self.send(self.request(Method::POST, target))
+            .await
+            .json()
+            .await
+            .expect("JSON")
+    }
+
+    /// `GET target` with a session token in the Authorization header.
+    pub(crate) async fn get_as(&self, token: &str, target: &str) -> Response {
+        self.send(self.request(Method::GET, target).bearer_auth(token))
+            .await
+    }
+
+    /// `POST target` with a session token in the Authorization header; the answer is JSON.
+    pub(crate) async fn post_as(&self, token: &str, target: &str) -> Value {
+        self.send(self.request(Method::POST, target).bearer_auth(token))
+            .await
+            .json()
+            .await
+            .expect("JSON")
+    }
+
+    /// What `check` answers for a session token.
+    pub(crate) async fn check(&self, token: &str) -> Value {
+        self.get_as(token, "/auth/check")
+            .await
+            .json()
+            .await
+            .expect("JSON")
+    }
+
+    /// Whether `check` takes the token for a valid one.
+    pub(crate) async fn is_signed_in(&self, token: &str) -> bool {
+        self.check(token).await["authenticated"] == Value::Bool(true)
+    }
+
+    /// What `authorize` answers: status and body.
+    pub(crate) async fn authorize(&self, token: &str, service: &str) -> (StatusCode, Value) {
+        let response = self
+            .get_as(token, &format!("/auth/authorize?service={service}"))
+            .await;
+        (response.status(), response.json().await.expect("JSON"))
+    }
+
+    /// The cookies it holds.
+    pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
+        self.jar.lock().unwrap().clone()
+    }
+
+    /// Puts other cookies in the place of those it holds.
+    pub(crate) fn set_cookies(&self, cookies: BTreeMap<String, String>) {
+        *self.jar.lock().unwrap() = cookies;
+    }
+
+    /// Signs in by the development provider, all in one request.
+    pub(crate) async fn sign_in_dev(&self, user: &str) -> Response {
+        self.get(&format!(
+            "/auth/login/dev?next={}&user={user}",
+            encode(self.external.as_str())
+        ))
+        .await
+    }
+}
+
+/// Where a redirect leads.
+///
+/// # Panics
+/// When the answer is no redirect.
+pub(crate) fn location(response: &Response) -> Url {
+    assert_eq!(
+        response.status(),
+        StatusCode::FOUND,
+        "no redirect from {}",
+        response.url()
+    );
+    let location = response.headers()[LOCATION].to_str().expect("ASCII");
+    Url::parse(location).unwrap_or_else(|error| panic!("Location is {location:?}: {error}"))
+}
+
+/// The session token in the URL that a finished sign-in leads to.
+///
+/// # Panics
+/// When the answer is no redirect or has no token.
+pub(crate) fn token_in(response: &Response) -> String {
+    parameter(&location(response), "jwt").expect("a session token in Location")
+}
+
+/// The value of a query parameter.
+pub(crate) fn parameter(url: &Url, name: &str) -> Option<String> {
+    url.query_pairs()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// Percent-encodes for a query.
+pub(crate) fn encode(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

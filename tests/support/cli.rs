@@ -1,0 +1,79 @@
+//! Runs the command line, as an operator would beside a running gateway.
+
+use std::process::{Output, Stdio};
+
+use tokio::process::Command;
+
+use super::BINARY;
+use super::wait::PATIENCE;
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code; `None` where a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Fails unless the command succeeded; gives what it wrote.
+    pub(crate) fn succeeded(self) -> String {
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        self.stdout
+    }
+
+    /// Fails unless the command ended in an orderly error; gives what it said on stderr.
+    pub(crate) fn failed(self) -> String {
+        assert!(
+            self.code.is_some_and(|code| code != 0 && code != 101),
+            "exit code {:?}\nstdout: {}\nstderr: {}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        self.stderr
+    }
+}
+
+/// The gateway's command with no environment but what a program needs to start.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it does not end in time.
+pub(crate) async fn finish(mut command: Command) -> Ran {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the gateway's binary starts");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .expect("the command ends")
+        .expect("its output can be read");
+    Ran {
+        code: status.code(),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}

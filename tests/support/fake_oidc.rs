@@ -1,0 +1,311 @@
+//! An OpenID provider that signs real tokens and can be told to misbehave.
+//!
+//! It keeps the rules of a provider: codes are used once, PKCE (RFC 7636, S256) is checked, the client
+//! is authenticated, the redirect URI has to be the same at both ends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use gateway_token::Algorithm;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{EncodingKey, Header};
+use reqwest::Response;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use url::Url;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use super::browser::{self, Browser, parameter};
+
+/// The client's id at this provider.
+pub(crate) const CLIENT_ID: &str = "gateway-client";
+
+/// How the provider behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// By the book.
+    #[default]
+    Well,
+    /// Answers 503 to everything but the person's browser.
+    Down,
+    /// Takes this long to answer.
+    Slow(Duration),
+    /// Answers 200 and rubbish at the token endpoint.
+    Rubbish,
+    /// Signs the ID token with a key that is not its own.
+    ForgedSignature,
+    /// Names another client as the ID token's audience.
+    WrongAudience,
+    /// Leaves the nonce out.
+    NoNonce,
+}
+
+struct Grant {
+    challenge: String,
+    redirect_uri: String,
+    nonce: Option<String>,
+    claims: Map<String, Value>,
+}
+
+struct State {
+    mood: Mood,
+    person: Map<String, Value>,
+    codes: HashMap<String, Grant>,
+    issued: u32,
+    token_calls: u32,
+}
+
+/// A running provider.
+pub(crate) struct FakeOidc {
+    server: MockServer,
+    state: Arc<Mutex<State>>,
+    /// The client's secret at this provider; a canary.
+    pub(crate) client_secret: String,
+}
+
+impl FakeOidc {
+    /// Starts one whose person is `person` (claims; `sub` has to be among them).
+    pub(crate) async fn start(person: Value) -> Self {
+        let server = MockServer::start().await;
+        let client_secret = "canary-oidc-client-secret".to_owned();
+        let state = Arc::new(Mutex::new(State {
+            mood: Mood::Well,
+            person: object(person),
+            codes: HashMap::new(),
+            issued: 0,
+            token_calls: 0,
+        }));
+        let provider = Answers {
+            issuer: server.uri(),
+            client_secret: client_secret.clone(),
+            state: Arc::clone(&state),
+            key: new_key(),
+            foreign_key: new_key(),
+        };
+        Mock::given(any())
+            .respond_with(move |request: &Request| provider.answer(request))
+            .mount(&server)
+            .await;
+        Self {
+            server,
+            state,
+            client_secret,
+        }
+    }
+
+    /// Its issuer identifier.
+    pub(crate) fn issuer(&self) -> String {
+        self.server.uri()
+    }
+
+    /// Changes who signs in from now on.
+    pub(crate) fn set_person(&self, person: Value) {
+        self.state.lock().unwrap().person = object(person);
+    }
+
+    /// Changes how it behaves from now on.
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        self.state.lock().unwrap().mood = mood;
+    }
+
+    /// How often its token endpoint has been asked.
+    pub(crate) fn token_calls(&self) -> u32 {
+        self.state.lock().unwrap().token_calls
+    }
+
+    /// Every authorization code that it has given out so far.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        (1..=self.state.lock().unwrap().issued).map(code).collect()
+    }
+
+    /// Goes from the gateway's login URL through the provider, to the callback URL that the provider
+    /// sends the browser to. Does not go there.
+    pub(crate) async fn go(&self, browser: &Browser, login_url: &str) -> Url {
+        let redirect = browser.get(login_url).await;
+        let authorize = browser::location(&redirect);
+        assert!(authorize.as_str().starts_with(&self.issuer()), "{authorize}");
+        browser::location(&browser.get(authorize.as_str()).await)
+    }
+
+    /// The whole dance: gives the gateway's answer to the callback.
+    pub(crate) async fn sign_in(&self, browser: &Browser, login_url: &str) -> Response {
+        let callback = self.go(browser, login_url).await;
+        browser.get(callback.as_str()).await
+    }
+}
+
+struct Answers {
+    issuer: String,
+    client_secret: String,
+    state: Arc<Mutex<State>>,
+    key: EncodingKey,
+    foreign_key: EncodingKey,
+}
+
+impl Answers {
+    fn answer(&self, request: &Request) -> ResponseTemplate {
+        let mood = self.state.lock().unwrap().mood;
+        let answer = match request.url.path() {
+            "/authorize" => return self.authorize(&request.url),
+            _ if mood == Mood::Down => ResponseTemplate::new(503).set_body_string("down for maintenance"),
+            "/.well-known/openid-configuration" => ResponseTemplate::new(200).set_body_json(self.discovery()),
+            "/jwks" => ResponseTemplate::new(200).set_body_json(json!({"keys": [self.jwk()]})),
+            "/token" => self.token(request, mood),
+            _ => ResponseTemplate::new(404),
+        };
+        match mood {
+            Mood::Slow(delay) => answer.set_delay(delay),
+            _ => answer,
+        }
+    }
+
+    fn discovery(&self) -> Value {
+        let at = |path: &str| format!("{}{path}", self.issuer);
+        json!({
+            "issuer": self.issuer,
+            "authorization_endpoint": at("/authorize"),
+            "token_endpoint": at("/token"),
+            "jwks_uri": at("/jwks"),
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": true,
+        })
+    }
+
+    fn jwk(&self) -> Value {
+        let jwk = Jwk::from_encoding_key(&self.key, jsonwebtoken::Algorithm::RS256).expect("a key");
+        let mut jwk = serde_json::to_value(jwk).expect("JSON");
+        jwk["kid"] = "key-1".into();
+        jwk["use"] = "sig".into();
+        jwk
+    }
+
+    /// The person is asked nothing: they are whoever the test said.
+    fn authorize(&self, url: &Url) -> ResponseTemplate {
+        let asked = |name| parameter(url, name);
+        let (Some(redirect_uri), Some(state), Some(challenge)) =
+            (asked("redirect_uri"), asked("state"), asked("code_challenge"))
+        else {
+            return ResponseTemplate::new(400)
+                .set_body_string("redirect_uri, state or code_challenge is missing");
+        };
+        if asked("client_id").as_deref() != Some(CLIENT_ID)
+            || asked("response_type").as_deref() != Some("code")
+            || asked("code_challenge_method").as_deref() != Some("S256")
+        {
+            return ResponseTemplate::new(400).set_body_string("client_id, response_type or method is wrong");
+        }
+        let mut kept = self.state.lock().unwrap();
+        kept.issued += 1;
+        let code = code(kept.issued);
+        let grant = Grant {
+            challenge,
+            redirect_uri: redirect_uri.clone(),
+            nonce: asked("nonce"),
+            claims: kept.person.clone(),
+        };
+        kept.codes.insert(code.clone(), grant);
+        let mut back = Url::parse(&redirect_uri).expect("a redirect URI");
+        back.query_pairs_mut()
+            .append_pair("code", &code)
+            .append_pair("state", &state)
+            .append_pair("iss", &self.issuer);
+        ResponseTemplate::new(302).insert_header("location", back.as_str())
+    }
+
+    fn token(&self, request: &Request, mood: Mood) -> ResponseTemplate {
+        let mut kept = self.state.lock().unwrap();
+        kept.token_calls += 1;
+        let form: HashMap<String, String> = url::form_urlencoded::parse(&request.body).into_owned().collect();
+        let refuse = |error: &str| ResponseTemplate::new(400).set_body_json(json!({"error": error}));
+        if !self.is_our_client(request, &form) {
+            return ResponseTemplate::new(401).set_body_json(json!({"error": "invalid_client"}));
+        }
+        let Some(grant) = form.get("code").and_then(|code| kept.codes.remove(code)) else {
+            return refuse("invalid_grant");
+        };
+        let verifier = form.get("code_verifier").map_or("", String::as_str);
+        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) != grant.challenge
+            || form.get("redirect_uri") != Some(&grant.redirect_uri)
+            || form.get("grant_type").map(String::as_str) != Some("authorization_code")
+        {
+            return refuse("invalid_grant");
+        }
+        if mood == Mood::Rubbish {
+            return ResponseTemplate::new(200).set_body_raw("<html>so sorry</html>", "text/html");
+        }
+        ResponseTemplate::new(200).set_body_json(json!({
+            "access_token": "canary-access-token",
+            "token_type": "Bearer",
+            "expires_in": 3600,
+            "id_token": self.id_token(grant, mood),
+        }))
+    }
+
+    /// RFC 6749 section 2.3.1, either way.
+    fn is_our_client(&self, request: &Request, form: &HashMap<String, String>) -> bool {
+        let basic = STANDARD.encode(format!("{CLIENT_ID}:{}", self.client_secret));
+        request
+            .headers
+            .get("authorization")
+            .is_some_and(|value| *value == format!("Basic {basic}"))
+            || (form.get("client_id").is_some_and(|id| id == CLIENT_ID)
+                && form.get("client_secret") == Some(&self.client_secret))
+    }
+
+    fn id_token(&self, grant: Grant, mood: Mood) -> String {
+        let mut claims = grant.claims;
+        let audience = if mood == Mood::WrongAudience {
+            "another-client"
+        } else {
+            CLIENT_ID
+        };
+        claims.insert("iss".into(), self.issuer.clone().into());
+        claims.insert("aud".into(), audience.into());
+        claims.insert("iat".into(), now().into());
+        claims.insert("exp".into(), (now() + 300).into());
+        if let (Some(nonce), false) = (grant.nonce, mood == Mood::NoNonce) {
+            claims.insert("nonce".into(), nonce.into());
+        }
+        let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
+        header.kid = Some("key-1".into());
+        let key = if mood == Mood::ForgedSignature {
+            &self.foreign_key
+        } else {
+            &self.key
+        };
+        jsonwebtoken::encode(&header, &claims, key).expect("a signed ID token")
+    }
+}
+
+fn code(number: u32) -> String {
+    format!("canary-oidc-code-{number}")
+}
+
+fn new_key() -> EncodingKey {
+    let (private, _) = gateway_token::generate_key(Algorithm::RS256).expect("a key");
+    EncodingKey::from_rsa_pem(private.expose_secret().as_bytes()).expect("a key")
+}
+
+fn object(person: Value) -> Map<String, Value> {
+    match person {
+        Value::Object(claims) => claims,
+        other => panic!("claims are an object, not {other}"),
+    }
+}
+
+/// Seconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "a provider has a clock of its own")]
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+}

@@ -1,0 +1,192 @@
+//! A running gateway process: its address, its log, its signals, its end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use reqwest::StatusCode;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use url::Url;
+
+use super::admin::Admin;
+use super::browser::{Browser, token_in};
+use super::cli::{self, Ran};
+use super::log::Log;
+use super::setup::{Setup, SetupDir};
+use super::wait::PATIENCE;
+
+/// A gateway that is ready. Killed when dropped.
+pub(crate) struct Gateway {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Where it believes to be reached.
+    pub(crate) external: Url,
+    /// What it wrote to stderr.
+    pub(crate) log: Log,
+    /// The directory it was started from, which outlives it.
+    pub(crate) dir: Arc<SetupDir>,
+    admin_token: PathBuf,
+}
+
+impl Gateway {
+    /// Waits for the line that says where it listens.
+    pub(crate) async fn start(mut command: Command, setup: &Setup) -> Self {
+        let mut child = command.spawn().expect("the gateway's binary starts");
+        let log = Log::capture(child.stderr.take().expect("stderr is a pipe"));
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let mut line = String::new();
+        tokio::time::timeout(PATIENCE, stdout.read_line(&mut line))
+            .await
+            .unwrap_or_else(|_| panic!("the gateway is never ready:\n{}", log.text()))
+            .expect("stdout is text");
+        if line.is_empty() {
+            log.wait_for_end().await;
+            panic!("the gateway ended before it was ready:\n{}", log.text());
+        }
+        let address = address_in(&line);
+        // Whatever else it says must not block it.
+        tokio::spawn(async move {
+            while stdout
+                .read_line(&mut String::new())
+                .await
+                .is_ok_and(|read| read > 0)
+            {}
+        });
+        let external = setup
+            .external()
+            .unwrap_or_else(|| Url::parse(&format!("http://{address}/")).expect("a URL"));
+        Self {
+            child,
+            address,
+            external,
+            log,
+            dir: Arc::clone(&setup.dir),
+            admin_token: setup.admin_token(),
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// A new browser, without a cookie.
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::new(
+            Url::parse(&format!("http://{}/", self.address)).expect("a URL"),
+            self.external.clone(),
+        )
+    }
+
+    /// Signs somebody in by the development provider, in a browser of their own; gives the session token.
+    ///
+    /// # Panics
+    /// When they are not let in.
+    pub(crate) async fn sign_in(&self, user: &str) -> String {
+        let response = self.browser().sign_in_dev(user).await;
+        if response.status() != StatusCode::FOUND {
+            panic!(
+                "{user} was not let in: {}",
+                response.text().await.unwrap_or_default()
+            );
+        }
+        token_in(&response)
+    }
+
+    /// The admin listener.
+    pub(crate) async fn admin(&self) -> Admin {
+        let line = self
+            .log
+            .wait_for("the admin listener's address", |line| {
+                line.contains("admin listener")
+            })
+            .await;
+        Admin::new(address_in(&line), &self.admin_token)
+    }
+
+    /// Runs a command on the same configuration while the gateway serves.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+        self.dir.cli(arguments).await
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("our own child can be told");
+    }
+
+    /// Tells it to read its configuration again, and waits until it says that it has, or why not.
+    pub(crate) async fn reload(&self) -> String {
+        let before = self.log.lines().iter().filter(|line| is_reload(line)).count();
+        self.signal(rustix::process::Signal::HUP);
+        super::eventually("the configuration is read again", async || {
+            self.log
+                .lines()
+                .into_iter()
+                .filter(|line| is_reload(line))
+                .nth(before)
+        })
+        .await
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it ends")
+            .expect("our own child");
+        self.log.wait_for_end().await;
+        status
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("our own child can be killed");
+    }
+
+    /// SIGTERM, then waits; fails unless it exits with 0 and without a panic.
+    pub(crate) async fn stop(mut self) -> Log {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.wait().await;
+        assert!(status.success(), "{status}:\n{}", self.log.text());
+        self.log.assert_no_panic();
+        self.log.clone()
+    }
+}
+
+impl SetupDir {
+    /// Runs a command on the directory's configuration.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+        let mut command = cli::command();
+        command
+            .current_dir(self.path())
+            .envs(self.environment())
+            .args(arguments);
+        command.arg("--config").arg(self.config_file());
+        cli::finish(command).await
+    }
+}
+
+fn is_reload(line: &str) -> bool {
+    line.contains("the configuration was read again") || line.contains("the configuration has mistakes")
+}
+
+/// The loopback address in a line.
+fn address_in(line: &str) -> SocketAddr {
+    let start = line
+        .find("127.0.0.1:")
+        .unwrap_or_else(|| panic!("no address in {line:?}"));
+    let address: String = line[start..]
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ':')
+        .collect();
+    address
+        .parse()
+        .unwrap_or_else(|_| panic!("no address in {line:?}"))
+}

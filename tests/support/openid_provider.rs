@@ -1,0 +1,115 @@
+//! A certified OpenID provider in a process of its own (npm `oidc-provider`), and a person who signs in
+//! there by its forms.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use url::Url;
+
+use super::browser::location;
+
+/// What the gateway is called there.
+pub(crate) const CLIENT_ID: &str = "gateway";
+/// What it proves itself with.
+pub(crate) const CLIENT_SECRET: &str = "canary-client-secret-of-the-real-provider";
+
+/// The running provider; ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenIdProvider {
+    _child: Child,
+    /// Kept open: Node ends when nobody reads what it says.
+    _stdout: Lines<BufReader<ChildStdout>>,
+    /// Its issuer identifier.
+    pub(crate) issuer: String,
+}
+
+impl OpenIdProvider {
+    /// Starts it with one client, and signs ID tokens with `algorithm`.
+    pub(crate) async fn start(redirect_uri: &str, algorithm: &str) -> Self {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/upstream/oidc-provider");
+        assert!(
+            directory.join("node_modules/oidc-provider").exists(),
+            "the OpenID provider is not installed: run `just node-modules`"
+        );
+        let mut child = Command::new("node")
+            .args(["provider.mjs", CLIENT_ID, CLIENT_SECRET, redirect_uri])
+            .env("ID_TOKEN_ALG", algorithm)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node starts");
+        let stdout = child.stdout.take().expect("stdout");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next_line().await.expect("a line").expect("the provider starts");
+        let issuer = line.strip_prefix("listening ").expect("its address").to_owned();
+        Self { _child: child, _stdout: lines, issuer }
+    }
+
+    /// What the gateway's configuration says of it.
+    pub(crate) fn table(&self) -> String {
+        let issuer = &self.issuer;
+        format!("issuer = {issuer:?}\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}")
+    }
+}
+
+/// A person in front of the provider's pages, with cookies of their own.
+#[derive(Debug)]
+pub(crate) struct Person {
+    client: Client,
+    name: String,
+}
+
+impl Person {
+    /// Somebody who signs in by this name.
+    pub(crate) fn new(name: &str) -> Self {
+        let client = Client::builder().redirect(Policy::none()).no_proxy().cookie_store(true).build();
+        Self { client: client.expect("a client"), name: name.to_owned() }
+    }
+
+    /// Goes to the authorization URL, fills in whatever forms come, and gives the address of the
+    /// callback that the provider sends the browser to in the end.
+    pub(crate) async fn sign_in(&self, authorization: &Url, callback: &str) -> Url {
+        let mut at = authorization.clone();
+        let mut response = self.client.get(at.clone()).send().await.expect("an answer");
+        for _ in 0..20 {
+            if response.status().is_redirection() {
+                at = at.join(response.headers()["location"].to_str().expect("ASCII")).expect("a URL");
+                if at.as_str().starts_with(callback) {
+                    return at;
+                }
+                response = self.client.get(at.clone()).send().await.expect("an answer");
+            } else {
+                assert_eq!(response.status(), StatusCode::OK, "at {at}");
+                let page = response.text().await.expect("a page");
+                response = self.submit(&mut at, &page).await;
+            }
+        }
+        panic!("the provider never came to an end; last at {at}");
+    }
+
+    async fn submit(&self, at: &mut Url, page: &str) -> Response {
+        let action = between(page, "action=\"", "\"").unwrap_or_else(|| panic!("no form at {at}: {page}"));
+        let prompt = between(page, "name=\"prompt\" value=\"", "\"").expect("a form of the provider");
+        *at = at.join(action).expect("a URL");
+        let form = [("prompt", prompt), ("login", &self.name), ("password", "anything")];
+        self.client.post(at.clone()).form(&form).send().await.expect("an answer")
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+}
+
+/// The whole dance: from the gateway's login URL to its answer to the callback.
+pub(crate) async fn dance(gateway: &super::browser::Browser, login: &str, person: &Person, callback: &str) -> Response {
+    let to_provider = gateway.get(login).await;
+    let back = person.sign_in(&location(&to_provider), callback).await;
+    gateway.get(back.as_str()).await
+}

@@ -1,0 +1,36 @@
+//! Bytes over a socket, for what no HTTP client would send.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::wait::PATIENCE;
+
+/// Sends `bytes`, then reads until the other side closes or the answer to one request is complete.
+/// Gives whatever came; nothing where the connection was closed without a word.
+pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut socket = TcpStream::connect(address).await.expect("the gateway listens");
+    // The gateway may answer and close before it has read everything.
+    let _ = socket.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let read = async {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = socket.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..count]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("the gateway answers or closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The status of each answer in what [`exchange`] gave.
+pub(crate) fn statuses(answers: &str) -> Vec<u16> {
+    answers
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .filter_map(|answer| answer.get(..3)?.parse().ok())
+        .collect()
+}

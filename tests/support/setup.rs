@@ -1,0 +1,298 @@
+//! A directory with keys, plugins and a configuration, from which a gateway starts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use gateway_model::SystemRandom;
+use gateway_token::{Algorithm, SessionKey};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::process::Command;
+use url::Url;
+
+use super::fake_oidc::{CLIENT_ID, FakeOidc};
+use super::{Gateway, cli};
+
+/// What session tokens and sealed state are keyed by in every test; a canary.
+pub(crate) const SESSION_SECRET: &str = "canary-session-secret-0123456789abcdef0123456789";
+
+/// Where a gateway under `serve` believes to be reached: behind a proxy that ends TLS.
+pub(crate) const EXTERNAL: &str = "https://auth.example.org/";
+
+/// The directory; deleted when the last user of it is gone.
+#[derive(Debug)]
+pub(crate) struct SetupDir {
+    directory: TempDir,
+    environment: Mutex<BTreeMap<String, String>>,
+}
+
+impl SetupDir {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The TOML file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.path().join("gateway.toml")
+    }
+
+    /// The database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path().join("gateway.sqlite")
+    }
+
+    /// The directory of the plugins.
+    pub(crate) fn plugin_dir(&self) -> PathBuf {
+        self.path().join("plugins")
+    }
+
+    /// Where the gateway keeps what is its own.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// The variables that the gateway and commands are given.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        self.environment.lock().unwrap().clone()
+    }
+
+    /// Puts a plugin in place at once: written under another name, then renamed.
+    pub(crate) fn place(&self, plugin: &str, component: &[u8]) {
+        let written = self.path().join(format!("{plugin}.being-written"));
+        fs::write(&written, component).expect("a plugin can be written");
+        fs::rename(written, self.plugin_file(plugin)).expect("a plugin can be renamed");
+    }
+
+    /// Where a plugin's file is.
+    pub(crate) fn plugin_file(&self, plugin: &str) -> PathBuf {
+        self.plugin_dir().join(format!("{plugin}.wasm"))
+    }
+
+    /// Removes a plugin.
+    pub(crate) fn remove(&self, plugin: &str) {
+        fs::remove_file(self.plugin_file(plugin)).expect("a plugin can be removed");
+    }
+}
+
+/// A gateway's configuration, not running yet. Can be changed and written again while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// Where everything is.
+    pub(crate) dir: Arc<SetupDir>,
+    dev: bool,
+    top: Vec<String>,
+    tables: BTreeMap<String, Vec<String>>,
+    services: BTreeMap<String, String>,
+    extensions: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Setup {
+    /// `gateway dev`, with the plugins that the test places only.
+    pub(crate) fn dev() -> Self {
+        Self::new(true)
+    }
+
+    /// `gateway serve`, at [`EXTERNAL`].
+    pub(crate) fn serve() -> Self {
+        Self::new(false).env("PRIVATE_KEY", &private_key(Algorithm::RS256))
+    }
+
+    fn new(dev: bool) -> Self {
+        let dir = SetupDir {
+            directory: tempfile::Builder::new()
+                .prefix("gateway-test-")
+                .tempdir()
+                .expect("a directory"),
+            environment: Mutex::default(),
+        };
+        fs::create_dir(dir.plugin_dir()).expect("a directory");
+        // `dev` puts its examples into an empty directory; tests place what they need themselves.
+        fs::write(dir.plugin_dir().join("README"), "plugins of a test").expect("a file");
+        Self {
+            dir: Arc::new(dir),
+            dev,
+            top: Vec::new(),
+            tables: BTreeMap::new(),
+            services: BTreeMap::new(),
+            extensions: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+
+    /// Where the gateway believes to be reached; under `dev` that is where it listens, unless it is told.
+    pub(crate) fn external(&self) -> Option<Url> {
+        let told = self.dir.environment().remove("EXTERNAL_ADDRESS");
+        told.or_else(|| (!self.dev).then(|| EXTERNAL.to_owned()))
+            .map(|url| Url::parse(&url).expect("a URL"))
+    }
+
+    /// The file of the admin token.
+    pub(crate) fn admin_token(&self) -> PathBuf {
+        self.dir.path().join("admin-token")
+    }
+
+    /// Places a plugin.
+    pub(crate) fn plugin(self, name: &str, component: &[u8]) -> Self {
+        self.dir.place(name, component);
+        self
+    }
+
+    /// Adds lines to the table of a plugin: grants, limits, settings.
+    pub(crate) fn plugin_table(self, name: &str, lines: &str) -> Self {
+        self.table(&format!("plugin.{name}"), lines)
+    }
+
+    /// Drops the table of a plugin.
+    pub(crate) fn without_plugin_table(mut self, name: &str) -> Self {
+        self.tables.remove(&format!("plugin.{name}"));
+        self
+    }
+
+    /// Adds lines to a table.
+    pub(crate) fn table(mut self, name: &str, lines: &str) -> Self {
+        self.tables
+            .entry(name.to_owned())
+            .or_default()
+            .push(lines.to_owned());
+        self
+    }
+
+    /// Adds a line above all tables.
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        self.top.push(line.to_owned());
+        self
+    }
+
+    /// Adds a service that a plugin answers for.
+    pub(crate) fn service(mut self, name: &str, plugin: &str) -> Self {
+        self.services.insert(name.to_owned(), plugin.to_owned());
+        self
+    }
+
+    /// Adds an extension, after those there are.
+    pub(crate) fn extension(mut self, name: &str) -> Self {
+        self.extensions.push(name.to_owned());
+        self
+    }
+
+    /// Adds an application's origin.
+    pub(crate) fn origin(mut self, origin: &str) -> Self {
+        self.origins.push(origin.to_owned());
+        self
+    }
+
+    /// Adds a variable to the environment.
+    pub(crate) fn env(self, name: &str, value: &str) -> Self {
+        self.dir
+            .environment
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes a variable out of the environment.
+    pub(crate) fn without_env(self, name: &str) -> Self {
+        self.dir.environment.lock().unwrap().remove(name);
+        self
+    }
+
+    /// Adds an OpenID provider.
+    pub(crate) fn oidc(self, name: &str, provider: &FakeOidc) -> Self {
+        let issuer = provider.issuer();
+        let secret = &provider.client_secret;
+        self.table(
+            &format!("providers.{name}"),
+            &format!("issuer = {issuer:?}\nclient_id = {CLIENT_ID:?}\nclient_secret = {secret:?}"),
+        )
+    }
+
+    /// Writes the configuration file.
+    pub(crate) fn write(&self) {
+        fs::write(self.dir.config_file(), self.toml()).expect("the configuration can be written");
+    }
+
+    fn toml(&self) -> String {
+        let mut text = self.top.join("\n");
+        let _ = writeln!(text, "\nplugin_dir = {:?}", self.dir.plugin_dir());
+        let _ = writeln!(text, "data_dir = {:?}", self.dir.data_dir());
+        let _ = writeln!(text, "extensions = {:?}", self.extensions);
+        let _ = writeln!(text, "origins = {:?}", self.origins);
+        let mut tables = self.tables.clone();
+        let mut add = |table: &str, line: String| tables.entry(table.to_owned()).or_default().push(line);
+        add("log", "format = \"json\"".to_owned());
+        add(
+            "database",
+            format!("url = \"sqlite:///{}\"", self.dir.database().display()),
+        );
+        add(
+            "admin",
+            format!("listen = \"127.0.0.1:0\"\ntoken_file = {:?}", self.admin_token()),
+        );
+        if !self.dev {
+            add(
+                "server",
+                format!("listen = \"127.0.0.1:0\"\nexternal_address = {EXTERNAL:?}"),
+            );
+            add("keys", format!("session_secret = {SESSION_SECRET:?}"));
+        }
+        for (service, plugin) in &self.services {
+            add(&format!("service.{service}"), format!("provider = {plugin:?}"));
+        }
+        for (name, lines) in tables {
+            let _ = writeln!(text, "\n[{name}]\n{}", lines.join("\n"));
+        }
+        text
+    }
+
+    /// The command that starts it, its output piped.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = cli::command();
+        command.current_dir(self.dir.path()).envs(self.dir.environment());
+        if self.dev {
+            command
+                .args(["dev", "--listen", "127.0.0.1:0", "--data"])
+                .arg(self.dir.data_dir());
+            command.arg("--plugins").arg(self.dir.plugin_dir());
+        } else {
+            command.arg("serve");
+        }
+        command.arg("--config").arg(self.dir.config_file());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Writes the configuration and starts the gateway; gives it when it is ready.
+    pub(crate) async fn start(&self) -> Gateway {
+        self.write();
+        Gateway::start(self.command(), self).await
+    }
+}
+
+/// A private key, PEM: the same one in all tests of a process, for RSA keys take long to find.
+pub(crate) fn private_key(algorithm: Algorithm) -> String {
+    static RSA: OnceLock<String> = OnceLock::new();
+    let new = || {
+        gateway_token::generate_key(algorithm)
+            .expect("a key")
+            .0
+            .expose_secret()
+            .to_owned()
+    };
+    match algorithm {
+        Algorithm::RS256 => RSA.get_or_init(new).clone(),
+        _ => new(),
+    }
+}
+
+/// The key of session tokens and sealed state under `serve`, as the gateway derives it.
+pub(crate) fn session_key() -> SessionKey {
+    let issuer = EXTERNAL.trim_end_matches('/');
+    SessionKey::derive(SESSION_SECRET.as_bytes(), issuer, Arc::new(SystemRandom)).expect("a key")
+}

@@ -1,0 +1,130 @@
+//! A permission provider is replaced two hundred times under load: nobody notices but by the answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use support::{Setup, eventually};
+
+const SWAPS: u64 = 200;
+const CALLERS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_swaps_under_load_fail_no_request_and_mix_no_answer() {
+    let gateway = Setup::dev()
+        .env(
+            "PRIVATE_KEY",
+            &support::setup::private_key(gateway_token::Algorithm::ES256),
+        )
+        .plugin("swapped", test_guests::V1)
+        .service("example", "swapped")
+        .start()
+        .await;
+    let admin = gateway.admin().await;
+    let token = gateway.sign_in("alice").await;
+    let digests = [test_guests::V1, test_guests::V2].map(|component| {
+        use sha2::Digest;
+        hex::encode(sha2::Sha256::digest(component))
+    });
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let answers: Arc<[AtomicU64; 2]> = Arc::default();
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..CALLERS {
+        let (browser, token, stop, answers, digests) = (
+            gateway.browser(),
+            token.clone(),
+            Arc::clone(&stop),
+            Arc::clone(&answers),
+            digests.clone(),
+        );
+        callers.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let (status, answer) = browser.authorize(&token, "example").await;
+                assert_eq!(status, StatusCode::OK, "{answer}");
+                let version = version_of(&answer);
+                // The digest in the signed token is that of the component that answered.
+                let claims = claims(answer["token"].as_str().expect("a token"));
+                assert_eq!(claims["permissions"], answer["permissions"]);
+                assert_eq!(
+                    claims["plugin"],
+                    digests[version - 1].as_str(),
+                    "version {version}"
+                );
+                answers[version - 1].fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+
+    let generation = async || {
+        let plugins = admin.plugins().await;
+        let plugins = plugins
+            .as_array()
+            .or_else(|| plugins["plugins"].as_array())
+            .cloned()
+            .unwrap_or_default();
+        let ours = plugins.into_iter().find(|plugin| plugin["name"] == "swapped")?;
+        Some((
+            ours["generation"][0].as_u64()?,
+            ours["generation"][1].as_str()?.to_owned(),
+        ))
+    };
+    let (first, _) = generation().await.expect("it serves");
+    for swap in 0..SWAPS {
+        let next = usize::from(swap % 2 == 0);
+        gateway
+            .dir
+            .place("swapped", [test_guests::V1, test_guests::V2][next]);
+        eventually("the new version serves", async || {
+            assert!(!callers.is_empty());
+            generation().await.filter(|(_, digest)| *digest == digests[next])
+        })
+        .await;
+    }
+    let (last, _) = generation().await.expect("it serves");
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = callers.join_next().await {
+        ended.expect("no request failed and no answer was mixed");
+    }
+    assert!(last - first >= SWAPS, "{first} to {last}");
+    let [v1, v2] = [0, 1].map(|n| answers[n].load(Ordering::Relaxed));
+    assert!(
+        v1 >= SWAPS && v2 >= SWAPS,
+        "too little load to show anything: {v1} + {v2}"
+    );
+    println!(
+        "{SWAPS} swaps, {} answers ({v1} + {v2}), none failed or mixed",
+        v1 + v2
+    );
+    gateway.stop().await;
+}
+
+/// Which version answered, after making sure that it was one only.
+fn version_of(answer: &Value) -> usize {
+    let permissions = &answer["permissions"];
+    let version = permissions["version"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{answer}"));
+    assert_eq!(permissions["also"], version, "{answer}");
+    assert_eq!(permissions["digest-hint"], format!("v{version}"), "{answer}");
+    usize::try_from(version).expect("1 or 2")
+}
+
+fn claims(token: &str) -> Value {
+    use base64::Engine as _;
+    let claims = token.split('.').nth(1).expect("a JWT");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(claims)
+        .expect("base64url");
+    serde_json::from_slice(&claims).expect("JSON")
+}

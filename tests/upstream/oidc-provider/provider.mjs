@@ -1,0 +1,69 @@
+// A certified OpenID provider (oidc-provider) on a free port of loopback, for the gateway's tests.
+//
+//   node provider.mjs CLIENT_ID CLIENT_SECRET REDIRECT_URI
+//
+// Prints `listening http://127.0.0.1:PORT` (its issuer) when ready, and ends when stdin is closed, so
+// that it never outlives the test that started it. Whoever signs in by the name NAME is
+// NAME@example.org, verified; names that begin with `unverified` are not.
+
+import { generateKeyPairSync } from 'node:crypto';
+import { createServer } from 'node:http';
+
+import Provider from 'oidc-provider';
+
+const [clientId, clientSecret, redirectUri] = process.argv.slice(2);
+if (!redirectUri) {
+  console.error('usage: node provider.mjs CLIENT_ID CLIENT_SECRET REDIRECT_URI');
+  process.exit(2);
+}
+
+function key(alg) {
+  const { privateKey } = alg === 'ES256'
+    ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    : generateKeyPairSync('rsa', { modulusLength: 2048 });
+  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-1` };
+}
+
+// The issuer has the port in it, so the port comes first.
+const server = createServer();
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+
+const provider = new Provider(issuer, {
+  clients: [{
+    client_id: clientId,
+    client_secret: clientSecret,
+    redirect_uris: [redirectUri],
+    response_types: ['code'],
+    grant_types: ['authorization_code'],
+    id_token_signed_response_alg: process.env.ID_TOKEN_ALG ?? 'RS256',
+  }],
+  jwks: { keys: [key('RS256'), key('ES256')] },
+  cookies: { keys: ['only for tests'] },
+  pkce: { required: () => true },
+  claims: {
+    openid: ['sub'],
+    email: ['email', 'email_verified'],
+    profile: ['name', 'picture', 'groups'],
+  },
+  // As Google does: no second request for the claims.
+  conformIdTokenClaims: process.env.CONFORM === 'true',
+  features: { devInteractions: { enabled: true } },
+  async findAccount(_, id) {
+    return {
+      accountId: id,
+      claims: async () => ({
+        sub: id,
+        name: `The person ${id}`,
+        email: `${id}@example.org`,
+        email_verified: !id.startsWith('unverified'),
+        picture: `https://img.example.org/${id}.png`,
+        groups: ['staff'],
+      }),
+    };
+  },
+});
+
+server.on('request', provider.callback());
+console.log(`listening ${issuer}`);
+process.stdin.resume().on('end', () => process.exit(0));
