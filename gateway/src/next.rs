@@ -31,9 +31,10 @@ pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextE
     if text.is_empty() || text.len() > MAX || text.contains(odd) {
         return Err(NextError::NotAnAddress);
     }
-    // `https:/x` and `https:x` are URLs to a browser, and paths to others.
+    // `https:/x`, `https:x` and `https:///x` are URLs to a browser, and other things to others.
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-    if !lower.starts_with("https://") && !lower.starts_with("http://") {
+    let after = ["https://", "http://"].iter().find(|scheme| lower.starts_with(**scheme));
+    if after.is_none_or(|scheme| text.get(scheme.len()..).is_none_or(|rest| rest.starts_with('/'))) {
         return Err(NextError::NotAnAddress);
     }
     let url = Url::parse(text).map_err(|_| NextError::NotAnAddress)?;

@@ -51,6 +51,7 @@ impl fmt::Debug for Mode {
 /// # Errors
 /// Whatever keeps it from serving, with what to do about it.
 pub async fn serve(config: Config, mode: Mode) -> Result<()> {
+    allow_many_sockets();
     // Before anything takes long, so that no signal ends the process in the middle of it.
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
@@ -95,6 +96,20 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     }
     tracing::info!("ended");
     Ok(())
+}
+
+/// Raises the soft limit on open files, which is 1024 in many places for programs that use `select`, to the
+/// hard one: a connection is a file.
+fn allow_many_sockets() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
 }
 
 /// Opens and starts everything a request may need; and gives the events that an earlier run has left.

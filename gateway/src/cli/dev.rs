@@ -144,8 +144,9 @@ fn examples(sources: &mut Sources, plugin_dir: &Path, own_plugins: bool) {
         ("role.editor", "edit, quota=100"),
         ("role.admin", r#"delete, areas=["users", "billing"]"#),
         ("default", "reader"),
-        ("attribute.email-domain=example.com", "editor"),
-        ("username.trinity", "editor, admin"),
+        ("email-providers", "dev"),
+        ("email.alice@example.org", "admin, editor"),
+        ("email.trinity@example.org", "editor"),
         ("list-roles-as", "roles"),
     ];
     presets

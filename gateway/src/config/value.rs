@@ -9,7 +9,7 @@ use gateway_store::{DatabaseUrl, UserIds};
 
 mod web;
 
-pub(super) use web::{External, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
+pub(super) use web::{External, Issuer, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
 
 /// A value that can be written as text.
 pub(super) trait Value: Sized {

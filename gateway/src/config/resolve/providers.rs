@@ -5,7 +5,7 @@ use url::Url;
 
 use super::{Layers, Origin, in_order, in_variable};
 use crate::config::file::{self, Provider, Setting};
-use crate::config::value::{NAME, UpstreamUrl, Value, is_name};
+use crate::config::value::{Issuer, NAME, UpstreamUrl, Value, is_name};
 
 const GOOGLE_ISSUER: &str = "https://accounts.google.com";
 const GITHUB_WEB: &str = "https://github.com";
@@ -119,37 +119,25 @@ fn provider(
         Protocol::Oidc => {
             let known = (name == "google").then_some(GOOGLE_ISSUER);
             unused(layers, &section, [("web", file.web), ("api", file.api)]);
-            // An issuer is compared character for character: what a URL parser makes of it will not do.
-            let written = layers.text(&key("issuer"), &variable("ISSUER"), file.issuer.clone());
-            let issuer = url(
-                layers,
-                &key("issuer"),
-                &variable("ISSUER"),
-                file.issuer,
-                known,
-                origin.clone(),
-            );
-            issuer.map(|_| ProviderKind::Oidc {
-                issuer: written.map_or_else(|| GOOGLE_ISSUER.to_owned(), |(text, _)| text),
-            })
+            let (key, variable) = (key("issuer"), variable("ISSUER"));
+            let issuer = base::<Issuer>(layers, &key, &variable, file.issuer, known, origin.clone());
+            issuer.map(|Issuer(issuer)| ProviderKind::Oidc { issuer })
         }
         Protocol::GitHub => {
             unused(layers, &section, [("issuer", file.issuer)]);
-            let web = url(
-                layers,
-                &key("web"),
-                &variable("WEB"),
-                file.web,
-                Some(GITHUB_WEB),
-                None,
-            );
+            let (web_key, web_variable) = (key("web"), variable("WEB"));
+            let web = base::<UpstreamUrl>(layers, &web_key, &web_variable, file.web, Some(GITHUB_WEB), None);
             let api = match &web {
                 // Where GitHub Enterprise Server has it.
-                Some(web) if !is(web, GITHUB_WEB) => format!("{}/api/v3", web.as_str().trim_end_matches('/')),
+                Some(UpstreamUrl(web)) if !is(web, GITHUB_WEB) => {
+                    format!("{}/api/v3", web.as_str().trim_end_matches('/'))
+                }
                 _ => GITHUB_API.to_owned(),
             };
-            let api = url(layers, &key("api"), &variable("API"), file.api, Some(&api), None);
-            web.zip(api).map(|(web, api)| ProviderKind::GitHub { web, api })
+            let (api_key, api_variable) = (key("api"), variable("API"));
+            let api = base::<UpstreamUrl>(layers, &api_key, &api_variable, file.api, Some(&api), None);
+            web.zip(api)
+                .map(|(UpstreamUrl(web), UpstreamUrl(api))| ProviderKind::GitHub { web, api })
         }
     };
     let (id_variable, secret_variable) = client_variables(name);
@@ -199,29 +187,29 @@ fn provider(
     })
 }
 
-/// A provider's base URL.
-fn url(
+/// Where a provider is.
+fn base<T: Value>(
     layers: &mut Layers<'_>,
     key: &str,
     variable: &str,
     in_file: Setting,
     default: Option<&str>,
     section: Option<Origin>,
-) -> Option<Url> {
+) -> Option<T> {
     let set = layers.text(key, variable, in_file.clone()).is_some();
-    if let Some((UpstreamUrl(url), _)) = layers.optional(key, variable, in_file) {
-        return Some(url);
+    if let Some((base, _)) = layers.optional(key, variable, in_file) {
+        return Some(base);
     }
     if set {
         return None;
     }
-    let Some(default) = default.and_then(|default| Url::parse(default).ok()) else {
+    let Some(default) = default.and_then(|default| T::read(default).ok()) else {
         let message =
             format!("is missing: set it, or {variable}, to the issuer's exact identifier, an https URL");
         layers.mistake(section, key, message);
         return None;
     };
-    layers.show(key, default.to_string(), Origin::Default);
+    layers.show(key, default.show(), Origin::Default);
     Some(default)
 }
 

@@ -97,6 +97,22 @@ impl Value for UpstreamUrl {
     }
 }
 
+/// An issuer's identifier (OpenID Connect Core 1.0, section 2, `iss`): kept character for character, for
+/// that is how it is compared; a URL parser would add a slash to some.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct Issuer(pub(in crate::config) String);
+
+impl Value for Issuer {
+    fn read(text: &str) -> Result<Self, String> {
+        UpstreamUrl::read(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// An absolute http or https URL without a user or a password.
 fn web_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
@@ -111,7 +127,7 @@ fn web_url(text: &str) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::table;
-    use super::{External, UpstreamUrl, WebOrigin};
+    use super::{External, Issuer, UpstreamUrl, WebOrigin};
 
     #[test]
     fn origins_are_exact() {
@@ -160,6 +176,15 @@ mod tests {
             ("http://login.example.org", None),
             ("http://127.0.0.1.example.org", None),
             ("https://login.example.org?a=b", None),
+        ]);
+    }
+
+    #[test]
+    fn an_issuer_stays_as_it_is_written() {
+        table::<Issuer>(&[
+            ("https://accounts.google.com", Some("https://accounts.google.com")),
+            ("https://tenant.example.org/", Some("https://tenant.example.org/")),
+            ("http://login.example.org", None),
         ]);
     }
 }
