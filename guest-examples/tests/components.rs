@@ -124,6 +124,7 @@ fn neo() -> User {
         username: Some("neo".into()),
         name: "Neo".into(),
         email: Some("neo@Example.org".into()),
+        email_trusted: true,
         avatar_url: None,
         identities: vec![identity()],
         joined: 1,

@@ -144,7 +144,6 @@ fn examples(sources: &mut Sources, plugin_dir: &Path, own_plugins: bool) {
         ("role.editor", "edit, quota=100"),
         ("role.admin", r#"delete, areas=["users", "billing"]"#),
         ("default", "reader"),
-        ("email-providers", "dev"),
         ("email.alice@example.org", "admin, editor"),
         ("email.trinity@example.org", "editor"),
         ("list-roles-as", "roles"),

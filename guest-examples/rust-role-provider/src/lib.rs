@@ -56,12 +56,7 @@ fn person(user: User) -> policy::Person {
     policy::Person {
         id: user.id,
         username: user.username,
-        email: user.email,
-        providers: user
-            .identities
-            .into_iter()
-            .map(|identity| identity.provider)
-            .collect(),
+        email: user.email.filter(|_| user.email_trusted),
         attributes: user.attributes,
     }
 }

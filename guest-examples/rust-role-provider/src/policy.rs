@@ -9,7 +9,6 @@
 //! | `username.<name>` | the roles of the user with this username, whatever its case |
 //! | `email.<address>` | the roles of the user with this address, whatever its case |
 //! | `attribute.<name>=<value>` | the roles of all users with this attribute |
-//! | `email-providers` | the upstream providers whose word on an address is taken |
 //! | `list-roles-as` | the name of a permission that lists the user's roles |
 //!
 //! Roles count in the order id, username, email, attributes, default; of two that give the same
@@ -26,10 +25,8 @@ pub struct Person {
     pub id: String,
     /// What the user chose to be called.
     pub username: Option<String>,
-    /// An address that an upstream provider has verified.
+    /// An address that an upstream provider has verified whose word on addresses the operator trusts.
     pub email: Option<String>,
-    /// The upstream provider of each identity that the user can sign in with.
-    pub providers: Vec<String>,
     /// What hooks have set: names and values.
     pub attributes: Vec<(String, String)>,
 }
@@ -40,7 +37,6 @@ pub struct Policy {
     roles: BTreeMap<String, Vec<Entry>>,
     /// Roles by who has them. Those of usernames and addresses are by their lower case.
     holders: BTreeMap<Holder, Vec<String>>,
-    email_providers: Vec<String>,
     list_roles_as: Option<String>,
 }
 
@@ -74,13 +70,6 @@ impl Policy {
                     holder.setting()
                 ));
             }
-            if matches!(holder, Holder::Email(_)) && policy.email_providers.is_empty() {
-                return Err(format!(
-                    "setting `{}`: name the upstream providers whose word on email addresses is taken in a setting \
-                     `email-providers`, as in \"google, github\"",
-                    holder.setting()
-                ));
-            }
         }
         Ok(policy)
     }
@@ -89,10 +78,6 @@ impl Policy {
         let holder = match name.split_once('.') {
             None => match name {
                 "default" => Holder::Everybody,
-                "email-providers" => {
-                    self.email_providers = grammar::names(value).into_iter().map(str::to_owned).collect();
-                    return Ok(());
-                }
                 "list-roles-as" => {
                     self.list_roles_as = Some(value.trim().to_owned()).filter(|name| !name.is_empty());
                     return Ok(());
@@ -129,14 +114,12 @@ impl Policy {
                 .as_ref()
                 .map(|name| Holder::Username(name.to_lowercase())),
         );
-        if self.believes_email_of(person) {
-            holders.extend(
-                person
-                    .email
-                    .as_ref()
-                    .map(|address| Holder::Email(address.to_lowercase())),
-            );
-        }
+        holders.extend(
+            person
+                .email
+                .as_ref()
+                .map(|address| Holder::Email(address.to_lowercase())),
+        );
         holders.extend(
             person
                 .attributes
@@ -159,16 +142,6 @@ impl Policy {
         roles
     }
 
-    /// An address that was verified by a provider nobody vouches for proves nothing. Which provider it
-    /// came from is not known, so that all of the user's have to be believed.
-    fn believes_email_of(&self, person: &Person) -> bool {
-        !person.providers.is_empty()
-            && person
-                .providers
-                .iter()
-                .all(|provider| self.email_providers.contains(provider))
-    }
-
     /// What a person may do in a service: permissions by name, sorted.
     pub fn permissions(&self, service: &str, person: &Person) -> BTreeMap<String, Value> {
         let roles = self.roles(person);
@@ -187,8 +160,7 @@ impl Policy {
     }
 }
 
-const UNKNOWN: &str = "there is no such setting; they are `default`, `email-providers`, `list-roles-as`, and those \
-                       that begin with `role.`, `user-id.`, `username.`, `email.` or `attribute.`";
+const UNKNOWN: &str = "there is no such setting; they are `default`, `list-roles-as`, and those that begin with `role.`, `user-id.`, `username.`, `email.` or `attribute.`";
 
 impl Holder {
     /// The name of the setting that gives them roles.
@@ -241,7 +213,6 @@ mod tests {
             id: "00000000000000000000000000000001".into(),
             username: Some("Neo".into()),
             email: Some("Neo@Example.org".into()),
-            providers: vec!["google".into()],
             attributes: vec![("team".into(), "red".into())],
         }
     }
@@ -257,7 +228,6 @@ mod tests {
             ("default", "e, a"),
             ("attribute.team=red", "d"),
             ("email.neo@EXAMPLE.org", "c"),
-            ("email-providers", "github, google"),
             ("username.neo", "b"),
             ("user-id.00000000000000000000000000000001", "a"),
         ])
@@ -273,13 +243,11 @@ mod tests {
             ("user-id.00000000000000000000000000000001", "admin"),
             ("username.root", "admin"),
             ("email.root@example.org", "admin"),
-            ("email-providers", "google"),
             ("attribute.team=red", "admin"),
         ])
         .unwrap();
         let mallory = Person {
             id: "9".into(),
-            providers: vec!["google".into()],
             ..Person::default()
         };
         for imposter in [
@@ -306,22 +274,6 @@ mod tests {
             },
             Person {
                 attributes: vec![("team".into(), "red=".into())],
-                ..mallory.clone()
-            },
-            // The right address, by the word of a provider that nobody vouches for.
-            Person {
-                email: Some("root@example.org".into()),
-                providers: vec!["own".into()],
-                ..mallory.clone()
-            },
-            Person {
-                email: Some("root@example.org".into()),
-                providers: vec!["google".into(), "own".into()],
-                ..mallory.clone()
-            },
-            Person {
-                email: Some("root@example.org".into()),
-                providers: Vec::new(),
                 ..mallory.clone()
             },
         ] {
@@ -406,10 +358,6 @@ mod tests {
             (
                 &[("email.neo", "x")],
                 "setting `email.neo`: this is no email address",
-            ),
-            (
-                &[("role.a", "x"), ("email.a@b.c", "a")],
-                "setting `email.a@b.c`: name the upstream providers",
             ),
         ] {
             let error = policy(settings).unwrap_err();

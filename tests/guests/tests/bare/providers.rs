@@ -217,6 +217,7 @@ pub(super) fn user(name: &str, email: &str) -> User {
         username: None,
         name: name.into(),
         email: Some(email.into()),
+        email_trusted: true,
         avatar_url: None,
         identities: vec![identity()],
         joined: 7,
