@@ -23,7 +23,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --features gateway/test-all -- -D warnings
     cargo clippy -p gateway --no-default-features -- -D warnings
-    for guest in guest-examples/rust-*/; do (cd "$guest" && cargo fmt --check); done
+    for guest in guest-examples/rust-*/ tests/guests/rust/; do (cd "$guest" && cargo fmt --all --check); done
 
 # Licences, sources, banned crates and known vulnerabilities. ADVISORY_DB: a folder with a copy of the
 # RustSec database; without it cargo-deny fetches the live one.

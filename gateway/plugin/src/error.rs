@@ -186,7 +186,7 @@ pub(crate) enum AdmissionError {
     /// An import that the operator has not granted.
     #[error(
         "it imports {import}, which the plugin \"{plugin}\" has not been granted: to grant it, write \
-         `grants = {grants}` under `[plugins.{plugin}]` in the configuration"
+         `grants = {grants}` under `[plugin.{plugin}]` in the configuration"
     )]
     NotGranted {
         import: String,

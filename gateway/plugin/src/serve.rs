@@ -18,7 +18,7 @@ use crate::registry::{Generation, Plugin};
 
 /// Most calls that are running or waiting for a guest thread, over all plugins. One more is refused at
 /// once: a queue that grows only makes everybody wait.
-const MAX_CALLS: usize = 1 << 20;
+const MAX_CALLS: usize = 1024;
 
 /// Turns a guest's word into an answer that has been checked, and says how the call ended.
 pub(crate) type Check<T, R> = Box<dyn FnOnce(T, &Generation) -> Result<(R, Outcome), CallError> + Send>;
@@ -105,7 +105,9 @@ impl Lanes {
             };
             let (result, usage) = call::run(&generation, function, users, deadline, invoke).await;
             let checked = match result {
-                Ok(word) => check(word, &generation),
+                Ok(word) => {
+                    check(word, &generation).inspect_err(|error| log_answer(&generation, function, error))
+                }
                 Err(failure) => {
                     log_failure(&generation, function, &failure);
                     Err(failure.error)
@@ -153,6 +155,18 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.generation.meters.count(self.function, self.outcome);
     }
+}
+
+/// An answer that is none, or the provider's own error: callers are not told which, so that this is the
+/// only place where an operator finds out.
+fn log_answer(generation: &Generation, function: Function, error: &CallError) {
+    tracing::warn!(
+        plugin = &*generation.plugin,
+        function = function.name(),
+        generation = generation.number,
+        digest = &*generation.digest,
+        "{error}"
+    );
 }
 
 fn log_failure(generation: &Generation, function: Function, failure: &call::Failure) {

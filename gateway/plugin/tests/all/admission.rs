@@ -67,7 +67,7 @@ async fn what_is_not_granted_names_the_line_that_would_grant_it() {
         let fixture = Fixture::new(&[("plugin", bytes)], set.clone()).await;
         let expected = format!(
             "it imports auth-gateway:plugin/{grant}@0.1.0, which the plugin \"plugin\" has not been granted: to grant \
-             it, write `grants = [\"{grant}\"]` under `[plugins.plugin]` in the configuration"
+             it, write `grants = [\"{grant}\"]` under `[plugin.plugin]` in the configuration"
         );
         assert_eq!(fixture.problem("plugin"), expected);
 
