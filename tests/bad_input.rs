@@ -199,7 +199,12 @@ async fn no_query_and_no_method_is_answered_with_5xx() {
 async fn no_header_and_no_body_is_answered_with_5xx() {
     let gateway = setup().start().await;
     let token = gateway.sign_in("alice").await;
-    let client = support::browser::client();
+    // Each request on a connection of its own: after a body that nobody read, the gateway closes.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()
+        .unwrap();
     let long = "x".repeat(6000);
     let headers: Vec<(&str, Vec<u8>)> = vec![
         ("authorization", b"".to_vec()),
@@ -270,8 +275,9 @@ async fn no_header_and_no_body_is_answered_with_5xx() {
                         let status = response.status();
                         assert!(!status.is_server_error(), "{path} {name}: {status}");
                     }
-                    // A body over the cap may be answered by closing while it is still being sent.
-                    Err(error) => assert!(body.len() > 60_000, "{path} {name}: {error:?}"),
+                    // Where the body is not even wanted, the answer may come and the connection close while
+                    // it is still being sent.
+                    Err(error) => assert!(body.len() > 40_000, "{path} {name}: {error:?}"),
                 }
                 sent += 1;
             }

@@ -163,11 +163,7 @@ async fn a_rejected_login_gives_no_session_and_leaves_the_user() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
-    for (person, why) in [
-        ("trap", "trap"),
-        ("spin", "deadline or fuel"),
-        ("bad-attributes", "attribute"),
-    ] {
+    for person in ["trap", "spin", "bad-attributes"] {
         let setup = counted()
             .plugin("reject", test_guests::REJECT)
             .extension("reject")
@@ -196,7 +192,9 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
         );
         gateway
             .log
-            .wait_for(why, |line| line.contains("reject") && line.contains("WARN"))
+            .wait_for("the reason", |line| {
+                line.contains("a hook failed") && line.contains("reject/on-new-user")
+            })
             .await;
 
         // The same id comes again at the next start; a plugin that accepts then lets them in.

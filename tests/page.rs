@@ -19,7 +19,10 @@ use tokio::process::Command;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_clicks_through_the_page() {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/browser");
-    install(&tests).await;
+    assert!(
+        tests.join("node_modules/playwright-core").exists(),
+        "the browser's driver is not installed: run `just node-modules`"
+    );
     let example = |name: &str| {
         guest_examples::ALL
             .iter()
@@ -52,21 +55,4 @@ async fn a_person_clicks_through_the_page() {
         .expect("node starts");
     assert!(status.success(), "{status}: see above for the step that failed");
     gateway.stop().await;
-}
-
-/// Brings what the browser script needs, as its lock file says.
-async fn install(tests: &Path) {
-    if tests.join("node_modules/playwright-core").exists() {
-        return;
-    }
-    let status = Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund"])
-        .current_dir(tests)
-        .status()
-        .await;
-    assert!(
-        status.expect("npm starts").success(),
-        "npm ci failed in {}",
-        tests.display()
-    );
 }

@@ -203,7 +203,7 @@ async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_onl
     for service in services {
         let lines = gateway.log.lines().len();
         assert_refused(service, browser.authorize(&token, service).await);
-        eventually("the reason is in the log", async || {
+        eventually(&format!("the reason for {service} is in the log"), async || {
             let said = gateway.log.lines()[lines..].join("\n");
             (said.contains("behave") && (said.contains("WARN") || said.contains("ERROR"))).then_some(())
         })

@@ -142,11 +142,7 @@ async fn a_person_is_the_same_user_at_the_second_sign_in_and_another_at_another_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_counts_only_where_the_provider_says_true() {
     let (gateway, google, _other) = start().await;
-    for (subject, verified) in [
-        ("1", json!(false)),
-        ("2", json!("true")),
-        ("4", Value::Null),
-    ] {
+    for (subject, verified) in [("1", json!(false)), ("2", json!("true")), ("4", Value::Null)] {
         google.set_person(json!({"sub": subject, "email": "x@example.org", "email_verified": verified}));
         let browser = gateway.browser();
         let token = token_in(&google.sign_in(&browser, &login("google", APP)).await);

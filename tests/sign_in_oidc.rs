@@ -77,7 +77,13 @@ async fn two_providers_serve_at_once() {
     let browser = gateway.browser();
     let company = token_in(&dance(&browser, LOGIN, &Person::new("ann"), CALLBACK).await);
     let hub = token_in(&github.sign_in(&browser, "/auth/login/github").await);
-    assert_eq!(browser.check(&company).await["profile"]["provider_id"], "company:ann");
-    assert_eq!(browser.check(&hub).await["profile"]["provider_id"], "github:583231");
+    assert_eq!(
+        browser.check(&company).await["profile"]["provider_id"],
+        "company:ann"
+    );
+    assert_eq!(
+        browser.check(&hub).await["profile"]["provider_id"],
+        "github:583231"
+    );
     gateway.stop().await;
 }

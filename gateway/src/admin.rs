@@ -1,6 +1,7 @@
 //! The admin listener: health, readiness, metrics, plugins. For the machine's operator and nobody else:
-//! it has an address of its own, asks for a token that only the gateway's user can read, and answers no
-//! web page.
+//! it has an address of its own, asks for a token that only the gateway's user can read (`token`), and
+//! answers no web page: not one that says so (`Origin`), nor one whose name was pointed at this address
+//! (`Host`).
 //!
 //! | path | answers |
 //! |---|---|
@@ -9,20 +10,17 @@
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /plugins` | how each plugin stands, JSON |
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gateway_model::Random;
 use gateway_plugin::PluginHost;
 use gateway_store::Store;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, StatusCode, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -33,6 +31,12 @@ use crate::config::ServerLimits;
 use crate::metrics::Metrics;
 use crate::response::{self, Response};
 use crate::server;
+
+pub use self::token::token;
+
+#[cfg(test)]
+mod tests;
+mod token;
 
 /// An operator and a monitoring system or two.
 const LIMITS: ServerLimits = ServerLimits {
@@ -58,14 +62,25 @@ pub struct AdminState {
 
 /// Serves until `shutdown`.
 pub async fn run(listener: TcpListener, token: SecretString, state: AdminState, shutdown: CancellationToken) {
-    let shared = Arc::new((state, Sha256::digest(token.expose_secret().as_bytes())));
+    let own = match listener.local_addr() {
+        Ok(address) => address.ip(),
+        Err(error) => {
+            tracing::error!(%error, "the admin listener has no address");
+            return;
+        }
+    };
+    let guard = Guard::new(own, &token);
+    let shared = Arc::new((state, guard));
     let handler = move |request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
-            let (state, digest) = &*shared;
-            let mut answer = match refuse(&request, digest.as_slice()) {
-                Some(refusal) => refusal,
-                None => handle(state, &request).await,
+            let (state, guard) = &*shared;
+            let mut answer = match guard.admit(request.uri(), request.headers()) {
+                Ok(()) => handle(state, request.uri().path(), request.method()).await,
+                Err(refused) => {
+                    tracing::warn!(reason = %refused, "an admin request was refused");
+                    refused.into()
+                }
             };
             response::finish(&mut answer);
             answer
@@ -74,33 +89,98 @@ pub async fn run(listener: TcpListener, token: SecretString, state: AdminState, 
     server::run(listener, &LIMITS, handler, shutdown).await;
 }
 
-/// A web page (its requests have an `Origin`), or somebody without the token.
-fn refuse(request: &Request<Incoming>, digest: &[u8]) -> Option<Response> {
-    if request.headers().contains_key(ORIGIN) {
-        return Some(response::error(StatusCode::FORBIDDEN, "Not for web pages"));
-    }
-    let value = request
-        .headers()
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let token = value
-        .split_once(' ')
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    // Digests are compared, so that the time it takes tells nothing of the token.
-    let known = token.is_some_and(|(_, token)| Sha256::digest(token.trim().as_bytes()).as_slice() == digest);
-    (!known).then(|| {
-        let refusal = response::error(StatusCode::UNAUTHORIZED, "The admin token is missing or wrong");
-        response::with(refusal, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-    })
+/// Why a request is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Refused {
+    #[error("Not for web pages")]
+    WebPage,
+    #[error("Ask for the address that the admin listener has, not for a name")]
+    Host,
+    #[error("The admin token is missing or wrong")]
+    Token,
 }
 
-async fn handle(state: &AdminState, request: &Request<Incoming>) -> Response {
-    let path = request.uri().path();
+impl From<Refused> for Response {
+    fn from(refused: Refused) -> Self {
+        let message = refused.to_string();
+        match refused {
+            Refused::WebPage => response::error(StatusCode::FORBIDDEN, &message),
+            Refused::Host => response::error(StatusCode::MISDIRECTED_REQUEST, &message),
+            Refused::Token => response::with(
+                response::error(StatusCode::UNAUTHORIZED, &message),
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer"),
+            ),
+        }
+    }
+}
+
+/// Who may ask.
+struct Guard {
+    own: IpAddr,
+    digest: [u8; 32],
+}
+
+impl Guard {
+    fn new(own: IpAddr, token: &SecretString) -> Self {
+        let digest = Sha256::digest(token.expose_secret().as_bytes()).into();
+        Self { own, digest }
+    }
+
+    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        if headers.contains_key(ORIGIN) {
+            return Err(Refused::WebPage);
+        }
+        if !self.is_asked(uri, headers) {
+            return Err(Refused::Host);
+        }
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(Refused::Token);
+        };
+        let token = value
+            .to_str()
+            .unwrap_or_default()
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        match token {
+            // Digests are compared, so that the time it takes tells nothing of the token.
+            Some((_, token)) if <[u8; 32]>::from(Sha256::digest(token.trim().as_bytes())) == self.digest => {
+                Ok(())
+            }
+            _ => Err(Refused::Token),
+        }
+    }
+
+    /// Whether the request is for this listener. A page on a name that leads here by its owner's doing
+    /// (DNS rebinding) has no `Origin` to give it away, being same-origin to its browser; but it has that
+    /// name for a `Host`.
+    fn is_asked(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return false;
+        };
+        let Ok(host) = Authority::try_from(host.as_bytes()) else {
+            return false;
+        };
+        // A target in absolute form overrides the header (RFC 9112 section 3.2.2).
+        self.is_own(host.host()) && uri.host().is_none_or(|host| self.is_own(host))
+    }
+
+    fn is_own(&self, host: &str) -> bool {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        match bare.unwrap_or(host).parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback() || ip == self.own || self.own.is_unspecified(),
+            Err(_) => host.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
     if !matches!(path, "/health" | "/ready" | "/metrics" | "/plugins") {
         return response::not_found();
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return response::method_not_allowed("GET, HEAD");
     }
     match path {
@@ -138,82 +218,5 @@ async fn ready(state: &AdminState) -> Response {
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({ "status": "not ready", "problem": problem }),
         )),
-    }
-}
-
-/// The token: what the file holds, or a new one that is written there, readable by its owner alone.
-///
-/// # Errors
-/// When the file can be read by others, is empty, or cannot be read or written.
-pub fn token(path: &Path, random: &dyn Random) -> io::Result<SecretString> {
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match created {
-        Ok(mut file) => {
-            let mut bytes = [0; 32];
-            random.fill(&mut bytes).map_err(io::Error::other)?;
-            let token = hex::encode(bytes);
-            writeln!(file, "{token}")?;
-            file.sync_all()?;
-            Ok(token.into())
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path),
-        Err(error) => Err(error),
-    }
-}
-
-fn read(path: &Path) -> io::Result<SecretString> {
-    let mut file = OpenOptions::new().read(true).open(path)?;
-    if file.metadata()?.mode() & 0o077 != 0 {
-        return Err(io::Error::other(
-            "others can read it: run `chmod 600` on it, or delete it to get a new token",
-        ));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    let token = text.trim();
-    if token.len() < 32 {
-        return Err(io::Error::other("it holds no token: delete it to get a new one"));
-    }
-    Ok(token.to_owned().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use gateway_model::SystemRandom;
-    use secrecy::ExposeSecret as _;
-
-    use super::token;
-
-    #[test]
-    fn is_made_once_for_its_owner_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("admin-token");
-        let made = token(&path, &SystemRandom).unwrap();
-        assert_eq!(made.expose_secret().len(), 64);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(
-            token(&path, &SystemRandom).unwrap().expose_secret(),
-            made.expose_secret()
-        );
-    }
-
-    #[test]
-    fn is_refused_where_others_can_read_it_or_it_is_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("admin-token");
-        fs::write(&path, "0".repeat(64)).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert!(token(&path, &SystemRandom).is_err());
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(token(&path, &SystemRandom).is_ok());
-        fs::write(&path, "").unwrap();
-        assert!(token(&path, &SystemRandom).is_err());
     }
 }

@@ -43,6 +43,8 @@ pub struct App {
     pub token_lifetime: Duration,
     /// Largest request body, in bytes.
     pub max_body: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
     /// What SIGHUP replaces.
     pub live: ArcSwap<Reloadable>,
     /// Tells hooks of sign-outs.

@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 /// As long as a sign-in may take, in seconds.
 const MAX_AGE: i64 = 600;
+/// What browsers keep of a cookie at least, name and value together, in bytes (RFC 6265bis section 5.7);
+/// larger ones they drop without a word.
+const LARGEST: usize = 4096;
 /// Most sign-ins that one browser may have begun.
 const MOST: usize = 8;
 
@@ -26,6 +29,12 @@ pub fn name(state: &str, secure: bool) -> String {
         prefix(secure),
         hex::encode(digest.get(..8).unwrap_or(&digest))
     )
+}
+
+/// Whether browsers will keep it. Where they would not, the sign-in could not end, and must not begin.
+#[must_use]
+pub const fn fits(name: &str, value: &str) -> bool {
+    name.len() + value.len() <= LARGEST
 }
 
 /// `Set-Cookie` for ten minutes.
@@ -92,7 +101,7 @@ mod tests {
     use hyper::HeaderMap;
     use hyper::header::COOKIE;
 
-    use super::{clear, find, name, set, surplus};
+    use super::{clear, find, fits, name, set, surplus};
 
     fn sent(line: &str) -> HeaderMap {
         HeaderMap::from_iter([(COOKIE, line.parse().unwrap())])
@@ -112,6 +121,19 @@ mod tests {
             plain.starts_with("auth-") && plain.contains("Max-Age=0") && !plain.contains("Secure"),
             "{plain}"
         );
+    }
+
+    #[test]
+    fn each_state_has_its_own() {
+        assert_ne!(name("a", true), name("b", true));
+        assert_eq!(name("a", true), format!("__Host-{}", name("a", false)));
+        assert_eq!(name("a", false).len(), "auth-".len() + 16);
+    }
+
+    #[test]
+    fn what_browsers_would_drop_does_not_fit() {
+        assert!(fits("name", &"v".repeat(4092)));
+        assert!(!fits("name", &"v".repeat(4093)));
     }
 
     #[test]

@@ -52,33 +52,62 @@ fn is_allowed(origin: &HeaderValue, origins: &[Origin], own: &Origin) -> bool {
 #[cfg(test)]
 mod tests {
     use hyper::Response;
+    use hyper::header::HeaderMap;
     use url::Url;
 
-    use super::apply;
+    use super::{apply, preflight};
 
-    #[test]
-    fn answers_configured_origins_only() {
+    /// The headers of an answer to a page of some origin, and of one to its preflight.
+    fn answers(origin: Option<&str>) -> [HeaderMap; 2] {
         let origins = [Url::parse("https://app.example.org").unwrap().origin()];
         let own = Url::parse("https://auth.example.org").unwrap().origin();
-        let allowed = |origin: &str| {
-            let mut response = Response::new(());
-            apply(Some(&origin.parse().unwrap()), &origins, &own, &mut response);
-            assert_eq!(response.headers()["vary"], "Origin");
-            response.headers().contains_key("access-control-allow-origin")
-        };
-        assert!(allowed("https://app.example.org") && allowed("https://auth.example.org"));
+        let origin = origin.map(|origin| origin.parse().unwrap());
+        let (mut plain, mut asked) = (Response::new(()), Response::new(()));
+        preflight(origin.as_ref(), &origins, &own, "GET, HEAD, OPTIONS", &mut asked);
+        for answer in [&mut plain, &mut asked] {
+            apply(origin.as_ref(), &origins, &own, answer);
+        }
+        [plain.into_parts().0.headers, asked.into_parts().0.headers]
+    }
+
+    #[test]
+    fn configured_origins_may_call() {
+        for origin in ["https://app.example.org", "https://auth.example.org"] {
+            let [plain, asked] = answers(Some(origin));
+            for headers in [&plain, &asked] {
+                assert_eq!(headers["access-control-allow-origin"], origin);
+                assert_eq!(headers["access-control-allow-credentials"], "true");
+                assert_eq!(headers["vary"], "Origin");
+            }
+            assert!(!plain.contains_key("access-control-allow-methods"));
+            assert_eq!(asked["access-control-allow-methods"], "GET, HEAD, OPTIONS");
+            let headers = &asked["access-control-allow-headers"];
+            assert_eq!(headers, "authorization, auth-token, content-type");
+            assert!(asked.contains_key("access-control-max-age"));
+        }
+    }
+
+    #[test]
+    fn others_are_told_nothing() {
         for other in [
-            "null",
-            "http://app.example.org",
-            "https://app.example.org:8443",
-            "https://app.example.org.e.example",
-            "https://APP.example.org",
-            "https://app.example.org/",
-            "*",
-            "",
-            "https://e.example",
+            Some("null"),
+            Some("http://app.example.org"),
+            Some("https://app.example.org:8443"),
+            Some("https://app.example.org:443"),
+            Some("https://app.example.org.e.example"),
+            Some("https://APP.example.org"),
+            Some("https://app.example.org/"),
+            Some("https://app.example.org https://e.example"),
+            Some("blob:https://app.example.org/x"),
+            Some("*"),
+            Some(""),
+            Some("https://e.example"),
+            None,
         ] {
-            assert!(!allowed(other), "{other}");
+            for headers in answers(other) {
+                assert_eq!(headers["vary"], "Origin");
+                assert_eq!(headers.len(), 1, "{other:?}: {headers:?}");
+            }
         }
     }
 }

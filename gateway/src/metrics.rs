@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram, Unit};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 /// From ten microseconds, a call of a small plugin, to what a person notices.
 const SECONDS: &[f64] = &[
@@ -27,21 +27,24 @@ const FUEL: &[f64] = &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
 /// Between two rounds of tidying what histograms have collected.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+#[cfg(test)]
+mod tests;
+
 /// The figures. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    started: Instant,
+}
 
 /// Starts counting, for the whole process. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// When counting has been started before.
 pub fn install() -> Result<Metrics> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
-        .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
-        .install_recorder()
-        .context("metrics cannot be started")?;
+    let recorder = recorder()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("metrics cannot be started")?;
     describe();
     metrics::gauge!("gateway_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let upkeep = handle.clone();
@@ -52,7 +55,19 @@ pub fn install() -> Result<Metrics> {
             upkeep.run_upkeep();
         }
     });
-    Ok(Metrics(handle))
+    Ok(Metrics {
+        handle,
+        started: Instant::now(),
+    })
+}
+
+/// Histograms in buckets, by the unit that a name ends in.
+fn recorder() -> Result<PrometheusRecorder> {
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
+        .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
+        .build_recorder())
 }
 
 fn describe() {
@@ -72,14 +87,36 @@ fn describe() {
         "Sign-ins, by provider and how they ended"
     );
     metrics::describe_gauge!("gateway_build_info", "1, with the version as a label");
+    metrics::describe_gauge!(
+        "gateway_uptime_seconds",
+        Unit::Seconds,
+        "Time since the process began to serve"
+    );
+    metrics::describe_gauge!(
+        "process_resident_memory_bytes",
+        Unit::Bytes,
+        "Memory of the process that is in RAM"
+    );
 }
 
 impl Metrics {
     /// All figures, in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        metrics::gauge!("gateway_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        if let Some(bytes) = resident_memory() {
+            metrics::gauge!("process_resident_memory_bytes").set(bytes);
+        }
+        self.handle.render()
     }
+}
+
+/// In bytes; nothing where the system has no `/proc`.
+fn resident_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024.0)
 }
 
 /// Counts requests. Looking a counter up by its labels costs more than counting, so each is looked up

@@ -3,7 +3,7 @@
 
 use url::{Origin, Url};
 
-/// The longest address.
+/// The longest address, in bytes, both as it comes and as the standard writes it.
 const MAX: usize = 4096;
 
 /// An address that a person may be sent to: http or https, its origin allowed, without a token.
@@ -33,7 +33,9 @@ pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextE
     }
     // `https:/x`, `https:x` and `https:///x` are URLs to a browser, and other things to others.
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-    let after = ["https://", "http://"].iter().find(|scheme| lower.starts_with(**scheme));
+    let after = ["https://", "http://"]
+        .iter()
+        .find(|scheme| lower.starts_with(**scheme));
     if after.is_none_or(|scheme| text.get(scheme.len()..).is_none_or(|rest| rest.starts_with('/'))) {
         return Err(NextError::NotAnAddress);
     }
@@ -45,7 +47,12 @@ pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextE
     if !origin.is_tuple() || !(origin == *own || origins.contains(&origin)) {
         return Err(NextError::NotAllowed);
     }
-    Ok(Next(without_token(url)))
+    let url = without_token(url);
+    // What is not ASCII has grown threefold.
+    if url.as_str().len() > MAX {
+        return Err(NextError::NotAnAddress);
+    }
+    Ok(Next(url))
 }
 
 /// The same URL without any `jwt` in its query; every other parameter as it was, byte for byte.
@@ -95,7 +102,7 @@ impl Next {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{any, proptest};
+    use proptest::prelude::proptest;
     use url::{Origin, Url};
 
     use super::{Next, NextError, parse};
@@ -218,17 +225,67 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text:?} is let through as {:?}", read(text));
         }
-        assert!(read(&format!("https://app.example.org/{}", "a".repeat(4096))).is_err());
+    }
+
+    #[test]
+    fn is_no_longer_than_it_may_be() {
+        let room = 4096 - "https://app.example.org/".len();
+        let address = |path: &str| format!("https://app.example.org/{path}");
+        assert!(read(&address(&"a".repeat(room))).is_ok());
+        assert!(read(&address(&"a".repeat(room + 1))).is_err());
+        // Two bytes in, six out.
+        assert!(read(&address(&"é".repeat(room / 6))).is_ok());
+        assert!(read(&address(&"é".repeat(room / 6 + 1))).is_err());
+    }
+
+    #[test]
+    fn the_configured_default_carries_no_token_either() {
+        let url = Url::parse("https://app.example.org/?jwt=x&a=1#f").unwrap();
+        assert_eq!(
+            Next::from_default(&url).as_str(),
+            "https://app.example.org/?a=1#f"
+        );
+    }
+
+    #[test]
+    fn reading_it_again_changes_nothing() {
+        for text in [
+            "https://app.example.org",
+            "https://app.example.org/a b?c".replace(' ', "%20").as_str(),
+            "https://app.example.org/ü?ä=ö&&x=%zz#ß",
+            "https://app.example.org/..//a/./b?jwt=x",
+        ] {
+            let once = read(text).unwrap();
+            assert_eq!(read(once.as_str()), Ok(once.clone()), "{text}");
+        }
     }
 
     proptest! {
         /// Whatever is let through is on an allowed origin, also to whoever reads it a second time.
         #[test]
-        fn never_leaves_the_list(before in "[/\\\\@:a-z.%#?]{0,8}", host in "(app\\.example\\.org|e\\.example)", after in any::<String>()) {
-            if let Ok(next) = read(&format!("https://{before}{host}{after}")) {
+        fn never_leaves_the_list(
+            scheme in "(https://|http://|https:|HTTPS://|//|https:/|\\PC{0,6})",
+            before in "[/\\\\@:a-z.%#?\t\r\n]{0,8}",
+            host in "(app\\.example\\.org|localhost:3000|e\\.example)",
+            after in "(|[/?#:@.%\\\\]\\PC{0,20})",
+        ) {
+            if let Ok(next) = read(&format!("{scheme}{before}{host}{after}")) {
                 let again = Url::parse(&next.with_token("T")).unwrap();
-                assert_eq!(again.origin(), origin("https://app.example.org"));
+                let allowed = ["https://app.example.org", "http://localhost:3000", "https://auth.example.org"];
+                assert!(allowed.iter().any(|allowed| again.origin() == origin(allowed)), "{again}");
+                assert!(again.username().is_empty() && again.password().is_none());
                 assert_eq!(again.query_pairs().filter(|(name, _)| name == "jwt").count(), 1);
+                let text = next.with_token("T");
+                assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
+            }
+        }
+
+        /// Parameters that are no token stay as they were.
+        #[test]
+        fn leaves_other_parameters_alone(query in "[a-z0-9=&%+._~-]{0,40}") {
+            if !query.contains("jwt") && !query.contains('%') {
+                let next = read(&format!("https://app.example.org/?{query}")).unwrap();
+                assert_eq!(next.as_str(), format!("https://app.example.org/?{query}"));
             }
         }
     }

@@ -2,12 +2,14 @@
 //! they may be.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
+use tokio::time::timeout;
 
 use crate::response::{self, Response};
 
@@ -49,6 +51,9 @@ pub enum BadRequest {
     /// The body is larger than it may be.
     #[error("The body is too large")]
     BodyTooLarge,
+    /// The body did not arrive in time.
+    #[error("The body took too long")]
+    BodyTooSlow,
     /// The body ended early, or is not framed as RFC 9112 section 6 has it.
     #[error("The body cannot be read")]
     Body,
@@ -63,6 +68,7 @@ impl BadRequest {
             Self::Parameters | Self::Repeated(_) | Self::Body => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
         }
     }
 }
@@ -78,7 +84,11 @@ impl Request {
     ///
     /// # Errors
     /// What is wrong with either.
-    pub async fn read(request: hyper::Request<Incoming>, max_body: usize) -> Result<Self, BadRequest> {
+    pub async fn read(
+        request: hyper::Request<Incoming>,
+        max_body: usize,
+        body_timeout: Duration,
+    ) -> Result<Self, BadRequest> {
         let (head, body) = request.into_parts();
         let target = head
             .uri
@@ -89,7 +99,10 @@ impl Request {
         }
         let query = parse(head.uri.query().unwrap_or_default())?;
         let form = if head.method == Method::POST && !body.is_end_stream() {
-            form(&head.headers, body, max_body).await?
+            let form = form(&head.headers, body, max_body);
+            timeout(body_timeout, form)
+                .await
+                .map_err(|_| BadRequest::BodyTooSlow)??
         } else {
             Vec::new()
         };

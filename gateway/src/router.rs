@@ -124,9 +124,15 @@ impl<'a> Route<'a> {
 
 /// Answers a request, counts it, and logs it.
 pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Response {
-    let begin = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
+    let line = Line {
+        app: Arc::clone(&app),
+        method: known(&method),
+        route: route.pattern(),
+        begin: Instant::now(),
+        status: CUT_OFF,
+    };
     let origin = request.headers().get(ORIGIN).cloned();
 
     let mut response = if !route.exists(&app) {
@@ -136,25 +142,44 @@ pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Respons
     } else if !allows(route.allow(), &method) {
         response::method_not_allowed(route.allow())
     } else {
-        match Request::read(request, app.max_body).await {
+        match Request::read(request, app.max_body, app.body_timeout).await {
             Ok(request) => dispatch(&app, route, &request).await,
             Err(bad) => bad.into(),
         }
     };
-    cors::apply(
-        origin.as_ref(),
-        &app.live.load().origins,
-        &app.address.origin,
-        &mut response,
-    );
+    let live = app.live.load();
+    cors::apply(origin.as_ref(), &live.origins, &app.address.origin, &mut response);
     response::finish(&mut response);
-
-    let (status, elapsed) = (response.status().as_u16(), begin.elapsed());
-    let method = known(&method);
-    app.http_metrics.record(route.pattern(), method, status, elapsed);
-    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(target: "gateway::request", method, route = route.pattern(), status, micros, "request");
+    line.end(response.status().as_u16());
     response
+}
+
+/// What the log and the metrics say of a request that never was answered: the caller went away, or it
+/// took too long. Nobody is sent this status.
+const CUT_OFF: u16 = 499;
+
+/// The line that a request leaves in the log, and its count, whatever comes of it.
+struct Line {
+    app: Arc<App>,
+    method: &'static str,
+    route: &'static str,
+    begin: Instant,
+    status: u16,
+}
+
+impl Line {
+    fn end(mut self, status: u16) {
+        self.status = status;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let (method, route, status, elapsed) = (self.method, self.route, self.status, self.begin.elapsed());
+        self.app.http_metrics.record(route, method, status, elapsed);
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(target: "gateway::request", method, route, status, micros, "request");
+    }
 }
 
 async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Response {

@@ -146,8 +146,8 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
     let mut providers = Vec::new();
     for provider in &config.providers {
         let redirect = Url::parse(&format!("{}/auth/oauth_callback/{}", address.text, provider.name))?;
-        let limits = config.upstream_limits.clone();
-        let built = Provider::new(provider.clone(), redirect, limits, clock.clone());
+
+        let built = Provider::new(provider.clone(), redirect, &config.upstream_limits, clock.clone());
         providers.push(built.with_context(|| format!("the provider \"{}\" cannot be used", provider.name))?);
     }
     let app = App {
@@ -163,6 +163,7 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
         session_lifetime: config.session_lifetime,
         token_lifetime: config.token_lifetime,
         max_body: config.server_limits.max_body,
+        body_timeout: config.server_limits.header_timeout,
         live: ArcSwap::from_pointee(config.reloadable.clone()),
         courier: Courier::default(),
         background: TaskTracker::new(),

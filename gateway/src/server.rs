@@ -1,5 +1,13 @@
 //! Connections: HTTP/1.1 (RFC 9112) with a limit on everything that a caller could make us hold or wait
 //! for, and an end that loses no answer.
+//!
+//! | a caller who | is dealt with by |
+//! |---|---|
+//! | sends a head slowly, or keeps a connection and asks nothing | [`ServerLimits::header_timeout`] |
+//! | sends a body slowly, or asks for what takes long | [`ServerLimits::request_timeout`]: 503 |
+//! | does not read the answers | `stream`: the same time, then the connection is cut |
+//! | sends a head without end | `MAX_HEAD`, and hyper's 100 headers: 431 |
+//! | opens many connections | [`ServerLimits::connections`]: more wait for a place |
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -23,15 +31,19 @@ use tokio_util::task::TaskTracker;
 use crate::config::ServerLimits;
 use crate::response;
 
+use self::stream::Impatient;
+
+mod stream;
+#[cfg(test)]
+mod tests;
+
 /// The largest head of a request: a 16 KiB target, cookies and tokens.
 const MAX_HEAD: usize = 64 << 10;
-/// Most headers of a request.
-const MAX_HEADERS: usize = 100;
 /// How long to wait after the system had no socket to give.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown`; then takes no new connection, lets requests in flight end, and returns when
-/// all have, or when [`ServerLimits::drain`] is over.
+/// Serves until `shutdown`; then takes no new connection and lets requests in flight end. Those that have
+/// not when [`ServerLimits::drain`] is over are dropped. Returns when no connection is left.
 pub async fn run<H, F>(listener: TcpListener, limits: &ServerLimits, handler: H, shutdown: CancellationToken)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -39,6 +51,8 @@ where
 {
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let mut failing = false;
     // Over the cap, connections wait in the listener's backlog.
     while let Some(Ok(place)) = shutdown
         .run_until_cancelled(Arc::clone(&places).acquire_owned())
@@ -49,17 +63,17 @@ where
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(
-                    stream,
-                    place,
-                    limits.clone(),
-                    handler.clone(),
-                    shutdown.clone(),
-                ));
+                failing = false;
+                let served = connection(stream, place, limits.clone(), handler.clone(), shutdown.clone());
+                connections.spawn(cut.clone().run_until_cancelled_owned(served));
             }
             Err(error) if is_the_callers(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "a connection cannot be accepted");
+                // It may go on for as long as sockets are short: one line, not twenty a second.
+                if !failing {
+                    tracing::error!(%error, "a connection cannot be accepted; trying again until one can");
+                }
+                failing = true;
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -74,6 +88,9 @@ where
             connections = connections.len(),
             "gave up waiting for requests in flight"
         );
+        // What they use is closed next.
+        cut.cancel();
+        connections.wait().await;
     }
 }
 
@@ -105,9 +122,12 @@ async fn connection<H, F>(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(
+            TokioIo::new(Impatient::new(stream, limits.request_timeout)),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -136,7 +156,10 @@ async fn guarded(
                 "Internal error",
             ))
         }
-        Err(_) => last_resort(response::unavailable("The request took too long")),
+        Err(_) => {
+            tracing::warn!(?timeout, "a request took too long");
+            last_resort(response::unavailable("The request took too long"))
+        }
     }
 }
 

@@ -1,8 +1,13 @@
 //! The log: one line an event, JSON or text, on stderr.
 
+use std::io::IsTerminal as _;
+use std::panic;
+
 use anyhow::{Context as _, Result};
+use tracing::Dispatch;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogConfig;
@@ -10,33 +15,157 @@ use crate::config::LogConfig;
 /// Lines that wait for whoever reads stderr; beyond that, requests wait. No line is dropped.
 const WAITING: usize = 64 << 10;
 
-/// Starts the log for the whole process. What is still waiting is written when the guard is dropped.
+/// Keeps the log going.
+#[must_use = "the log ends when this is dropped"]
+#[derive(Debug)]
+pub struct Guard {
+    /// Writes what is still waiting when it is dropped.
+    _writer: WorkerGuard,
+}
+
+/// Starts the log for the whole process, panics included. What is still waiting is written when the guard
+/// is dropped.
 ///
 /// # Errors
 /// When the filter makes no sense, or the log has been started before.
-pub fn init(log: &LogConfig) -> Result<WorkerGuard> {
+pub fn init(log: &LogConfig) -> Result<Guard> {
     // Writing takes a system call a line, and the reader may be slow: neither is a request's business.
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(false)
         .buffered_lines_limit(WAITING)
         .thread_name("log")
         .finish(std::io::stderr());
+    let lines = lines(log, writer, std::io::stderr().is_terminal())?;
+    lines.try_init().context("the log cannot be started")?;
+    panic::set_hook(Box::new(|panic| {
+        note(panic.location().map(ToString::to_string).as_deref());
+    }));
+    Ok(Guard { _writer: guard })
+}
+
+/// A panic is a line like any other. It says where, which leads to the mistake, and not what: the message
+/// may quote what was being read, a token for one.
+fn note(location: Option<&str>) {
+    tracing::error!(
+        location = location.unwrap_or("unknown"),
+        "a panic: a mistake in the gateway"
+    );
+}
+
+/// What writes lines. `colours` are for a text log on a terminal.
+fn lines<W>(log: &LogConfig, writer: W, colours: bool) -> Result<Dispatch>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter =
         EnvFilter::try_new(&log.filter).with_context(|| format!("the log filter {:?}", log.filter))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);
-    let started = if log.json {
+    Ok(if log.json {
         lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
             .finish()
-            .try_init()
+            .into()
     } else {
-        lines.compact().finish().try_init()
-    };
-    started.context("the log cannot be started")?;
-    Ok(guard)
+        lines.compact().with_ansi(colours).finish().into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use serde_json::Value;
+    use tracing::dispatcher;
+
+    use super::{lines, note};
+    use crate::config::LogConfig;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written of some events.
+    fn written(json: bool, filter: &str, events: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let log = LogConfig {
+            json,
+            filter: filter.to_owned(),
+        };
+        let lines = lines(&log, move || writer.clone(), false).unwrap();
+        dispatcher::with_default(&lines, events);
+        let bytes = std::mem::take(&mut *buffer.0.lock());
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_is_flat_and_a_line_an_event_whatever_is_in_it() {
+        let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\"";
+        let text = written(true, "info", || {
+            tracing::info!(target: "gateway::request", route = hostile, status = 200_u16, "{hostile}");
+            tracing::warn!("second");
+        });
+        assert!(text.ends_with('\n'));
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        let first = &lines[0];
+        assert_eq!(first["route"], hostile);
+        assert_eq!(first["message"], hostile);
+        assert_eq!(first["status"], 200);
+        assert_eq!(first["level"], "INFO");
+        assert_eq!(first["target"], "gateway::request");
+        let time = first["timestamp"].as_str().unwrap();
+        assert!(time.contains('T') && time.ends_with('Z'), "{time}");
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn text_has_no_escape_sequences() {
+        let text = written(false, "info", || {
+            tracing::info!(field = "\u{1b}[31m", "\u{1b}[2J{}", "said")
+        });
+        assert!(text.contains("said") && !text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn the_filter_filters() {
+        let text = written(true, "warn,gateway=debug", || {
+            tracing::info!(target: "other", "no");
+            tracing::debug!(target: "gateway::x", "yes");
+        });
+        assert!(text.contains("yes") && !text.contains("\"no\""), "{text}");
+        let log = LogConfig {
+            json: true,
+            filter: "gateway=loud=very".to_owned(),
+        };
+        assert!(lines(&log, io::sink, false).is_err());
+    }
+
+    #[test]
+    fn a_panic_is_a_line_that_says_where() {
+        let text = written(true, "info", || note(Some("src/x.rs:1:2")));
+        let line: Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["location"], "src/x.rs:1:2");
+        assert_eq!(line["level"], "ERROR");
+    }
 }

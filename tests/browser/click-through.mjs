@@ -43,7 +43,7 @@ async function step(name, action) {
 
 const assertNoToken = () => assert.doesNotMatch(page.url(), /jwt|eyJ/, "the address bar has the token");
 
-const providers = () => page.getByRole("link", { name: "Sign in with an invented name" });
+const providers = () => page.getByRole("link", { name: "Sign in as somebody invented" });
 
 async function askFor(service) {
   await page.getByLabel("Service", { exact: true }).selectOption(service);
@@ -86,7 +86,7 @@ await step("a provider that fails", async () => {
   const before = complaints.length;
   await askFor("trap");
   await page.getByRole("alert").filter({ hasText: "503" }).waitFor();
-  assert.equal(await page.getByText("provider-token").isVisible(), false, "the answer of another service is gone");
+  assert.equal(await page.getByRole("rowheader", { name: "provider-token" }).isVisible(), false, "the answer of another service is gone");
   // The browser itself reports the status: that is no complaint about the page.
   complaints.push(...complaints.splice(before).filter((text) => !text.includes("503")));
 });

@@ -18,6 +18,10 @@ async fn every_request_is_one_line_of_json() {
         .await;
     let browser = gateway.browser();
     let token = gateway.sign_in("alice").await;
+    gateway
+        .log
+        .wait_for("the sign-in", |line| line.contains("/auth/login"))
+        .await;
     let before = gateway.log.lines().len();
     for (target, status) in [
         ("/auth/check", 200),
@@ -86,7 +90,7 @@ async fn no_secret_is_in_any_log_line_metric_or_error() {
         .plugin("behave", test_guests::BEHAVE)
         .service("ok", "behave")
         .service("trap", "behave")
-        .table("log", "filter = \"trace\"");
+        .table("log", "filter = \"info,gateway=trace,gateway_token=trace,gateway_store=trace,gateway_plugin=trace,gateway_upstream=trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace\"");
     let gateway = setup.start().await;
     let admin = gateway.admin().await;
     let browser = gateway.browser();

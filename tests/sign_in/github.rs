@@ -11,7 +11,10 @@ const LOGIN: &str = "/auth/login/github";
 
 async fn start() -> (Gateway, FakeGitHub) {
     let github = FakeGitHub::start().await;
-    let setup = Setup::serve().table("providers.github", &format!("{}\ntrusted_email = true", github.table()));
+    let setup = Setup::serve().table(
+        "providers.github",
+        &format!("{}\ntrusted_email = true", github.table()),
+    );
     (setup.start().await, github)
 }
 
@@ -28,10 +31,16 @@ async fn a_person_signs_in_twice_and_stays_the_same() {
 
     // A login can be changed, and be somebody else's afterwards.
     let emails = json!([{"email": "new@example.org", "verified": true, "primary": true, "visibility": null}]);
-    github.set_user(json!({"login": "renamed", "id": 583_231, "name": null}), emails.clone());
+    github.set_user(
+        json!({"login": "renamed", "id": 583_231, "name": null}),
+        emails.clone(),
+    );
     let again = token_in(&github.sign_in(&gateway.browser(), LOGIN).await);
     let renamed = browser.check(&again).await["profile"].clone();
-    assert_eq!((&renamed["id"], &renamed["name"]), (&profile["id"], &json!("renamed")));
+    assert_eq!(
+        (&renamed["id"], &renamed["name"]),
+        (&profile["id"], &json!("renamed"))
+    );
     assert_eq!(renamed["email"], "new@example.org");
     github.set_user(json!({"login": "octocat", "id": 7, "name": null}), json!([]));
     let other = token_in(&github.sign_in(&gateway.browser(), LOGIN).await);
@@ -51,12 +60,29 @@ async fn only_the_address_that_is_primary_and_verified_counts() {
         let token = token_in(&github.sign_in(&browser, LOGIN).await);
         browser.check(&token).await["profile"]["email"].clone()
     };
-    assert_eq!(email(json!([address("p@example.org", true, false), address("v@example.org", false, true)])).await, Value::Null);
-    assert_eq!(email(json!([address("v@example.org", false, true), address("p@example.org", true, true)])).await, "p@example.org");
+    assert_eq!(
+        email(json!([
+            address("p@example.org", true, false),
+            address("v@example.org", false, true)
+        ]))
+        .await,
+        Value::Null
+    );
+    assert_eq!(
+        email(json!([
+            address("v@example.org", false, true),
+            address("p@example.org", true, true)
+        ]))
+        .await,
+        "p@example.org"
+    );
     assert_eq!(email(json!([])).await, Value::Null);
     // The person has taken the scope away.
     github.set_scopes("read:user");
-    assert_eq!(email(json!([address("q@example.org", true, true)])).await, Value::Null);
+    assert_eq!(
+        email(json!([address("q@example.org", true, true)])).await,
+        Value::Null
+    );
     gateway.stop().await;
 }
 
@@ -75,7 +101,10 @@ async fn a_code_of_another_sign_in_is_no_good() {
     let response = victim.get(callback.as_str()).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(github.token_requests(), 1);
-    let line = gateway.log.wait_for("the reason", |line| line.contains("bad_verification_code")).await;
+    let line = gateway
+        .log
+        .wait_for("the reason", |line| line.contains("bad_verification_code"))
+        .await;
     assert!(!line.contains("canary"), "{line}");
     gateway.stop().await;
 }

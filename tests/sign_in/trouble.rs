@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
 
-use super::support::{Setup, eventually};
 use super::support::browser::{encode, parameter, token_in};
 use super::support::fake_oidc::{FakeOidc, Mood};
+use super::support::{Setup, eventually};
 use super::{APP, alice, login, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +77,13 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
         let explains = |line: &String| {
             line.contains("google") && (line.contains("\"WARN\"") || line.contains("\"ERROR\""))
         };
-        eventually(&format!("a word on {mood:?}"), async || gateway.log.lines()[lines..].iter().find(|line| explains(line)).cloned()).await;
+        eventually(&format!("a word on {mood:?}"), async || {
+            gateway.log.lines()[lines..]
+                .iter()
+                .find(|line| explains(line))
+                .cloned()
+        })
+        .await;
         google.set_mood(Mood::Well);
     }
     // And then all is well again.

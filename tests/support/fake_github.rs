@@ -61,7 +61,9 @@ impl FakeGitHub {
         let server = MockServer::start().await;
         let endpoints: [(&str, &str, fn(&mut State, &Request) -> ResponseTemplate); 3] = [
             ("POST", "/login/oauth/access_token", access_token),
-            ("GET", "/api/user", |state, request| api(request, state.user.clone())),
+            ("GET", "/api/user", |state, request| {
+                api(request, state.user.clone())
+            }),
             ("GET", "/api/user/emails", |state, request| {
                 if state.scopes.contains("user:email") {
                     api(request, state.emails.clone())
@@ -71,8 +73,15 @@ impl FakeGitHub {
             }),
         ];
         for (verb, at, answer) in endpoints {
-            let endpoint = Endpoint { state: Arc::clone(&state), answer };
-            Mock::given(method(verb)).and(path(at)).respond_with(endpoint).mount(&server).await;
+            let endpoint = Endpoint {
+                state: Arc::clone(&state),
+                answer,
+            };
+            Mock::given(method(verb))
+                .and(path(at))
+                .respond_with(endpoint)
+                .mount(&server)
+                .await;
         }
         Self { server, state }
     }
@@ -80,7 +89,9 @@ impl FakeGitHub {
     /// What the gateway's configuration says of it.
     pub(crate) fn table(&self) -> String {
         let uri = self.server.uri();
-        format!("web = {uri:?}\napi = \"{uri}/api\"\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}")
+        format!(
+            "web = {uri:?}\napi = \"{uri}/api\"\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}"
+        )
     }
 
     /// Whoever is in front of the browser from now on.
@@ -106,16 +117,26 @@ impl FakeGitHub {
 
     /// What GitHub's page does once the person consents: gives the address of the callback.
     pub(crate) fn consent(&self, authorization: &Url) -> Url {
-        assert!(authorization.as_str().starts_with(&format!("{}/login/oauth/authorize?", self.server.uri())));
-        let of = |name| parameter(authorization, name).unwrap_or_else(|| panic!("no {name} in {authorization}"));
+        assert!(
+            authorization
+                .as_str()
+                .starts_with(&format!("{}/login/oauth/authorize?", self.server.uri()))
+        );
+        let of =
+            |name| parameter(authorization, name).unwrap_or_else(|| panic!("no {name} in {authorization}"));
         assert_eq!(of("client_id"), CLIENT_ID);
         assert_eq!(of("code_challenge_method"), "S256");
         let mut state = self.state.lock().unwrap();
         state.issued += 1;
         let code = format!("canary-code-{}", state.issued);
-        state.codes.insert(code.clone(), (of("code_challenge"), of("redirect_uri")));
+        state
+            .codes
+            .insert(code.clone(), (of("code_challenge"), of("redirect_uri")));
         let mut callback = Url::parse(&of("redirect_uri")).unwrap();
-        callback.query_pairs_mut().append_pair("code", &code).append_pair("state", &of("state"));
+        callback
+            .query_pairs_mut()
+            .append_pair("code", &code)
+            .append_pair("state", &of("state"));
         callback
     }
 
@@ -180,5 +201,9 @@ fn api(request: &Request, answer: Value) -> ResponseTemplate {
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> &'a str {
-    request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    request
+        .headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }

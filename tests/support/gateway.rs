@@ -156,6 +156,12 @@ impl Gateway {
         let status = self.wait().await;
         assert!(status.success(), "{status}:\n{}", self.log.text());
         self.log.assert_no_panic();
+        // The end did not come by the limit of patience with requests in flight.
+        assert!(
+            !self.log.text().contains("gave up waiting"),
+            "{}",
+            self.log.text()
+        );
         self.log.clone()
     }
 }

@@ -47,9 +47,17 @@ impl OpenIdProvider {
             .expect("node starts");
         let stdout = child.stdout.take().expect("stdout");
         let mut lines = BufReader::new(stdout).lines();
-        let line = lines.next_line().await.expect("a line").expect("the provider starts");
+        let line = lines
+            .next_line()
+            .await
+            .expect("a line")
+            .expect("the provider starts");
         let issuer = line.strip_prefix("listening ").expect("its address").to_owned();
-        Self { _child: child, _stdout: lines, issuer }
+        Self {
+            _child: child,
+            _stdout: lines,
+            issuer,
+        }
     }
 
     /// What the gateway's configuration says of it.
@@ -69,8 +77,15 @@ pub(crate) struct Person {
 impl Person {
     /// Somebody who signs in by this name.
     pub(crate) fn new(name: &str) -> Self {
-        let client = Client::builder().redirect(Policy::none()).no_proxy().cookie_store(true).build();
-        Self { client: client.expect("a client"), name: name.to_owned() }
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .cookie_store(true)
+            .build();
+        Self {
+            client: client.expect("a client"),
+            name: name.to_owned(),
+        }
     }
 
     /// Goes to the authorization URL, fills in whatever forms come, and gives the address of the
@@ -80,7 +95,9 @@ impl Person {
         let mut response = self.client.get(at.clone()).send().await.expect("an answer");
         for _ in 0..20 {
             if response.status().is_redirection() {
-                at = at.join(response.headers()["location"].to_str().expect("ASCII")).expect("a URL");
+                at = at
+                    .join(response.headers()["location"].to_str().expect("ASCII"))
+                    .expect("a URL");
                 if at.as_str().starts_with(callback) {
                     return at;
                 }
@@ -98,17 +115,34 @@ impl Person {
         let action = between(page, "action=\"", "\"").unwrap_or_else(|| panic!("no form at {at}: {page}"));
         let prompt = between(page, "name=\"prompt\" value=\"", "\"").expect("a form of the provider");
         *at = at.join(action).expect("a URL");
-        let form = [("prompt", prompt), ("login", &self.name), ("password", "anything")];
-        self.client.post(at.clone()).form(&form).send().await.expect("an answer")
+        let form = [
+            ("prompt", prompt),
+            ("login", &self.name),
+            ("password", "anything"),
+        ];
+        self.client
+            .post(at.clone())
+            .form(&form)
+            .send()
+            .await
+            .expect("an answer")
     }
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+    text.split_once(before)?
+        .1
+        .split_once(after)
+        .map(|(found, _)| found)
 }
 
 /// The whole dance: from the gateway's login URL to its answer to the callback.
-pub(crate) async fn dance(gateway: &super::browser::Browser, login: &str, person: &Person, callback: &str) -> Response {
+pub(crate) async fn dance(
+    gateway: &super::browser::Browser,
+    login: &str,
+    person: &Person,
+    callback: &str,
+) -> Response {
     let to_provider = gateway.get(login).await;
     let back = person.sign_in(&location(&to_provider), callback).await;
     gateway.get(back.as_str()).await

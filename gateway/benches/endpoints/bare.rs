@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 ///
 /// # Errors
 /// When it cannot listen.
-pub async fn serve(body: String) -> Result<()> {
+pub(crate) async fn serve(body: String) -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
     let body = Bytes::from(body);

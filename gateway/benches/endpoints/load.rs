@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// Which requests to send. Each is a whole HTTP/1.1 request, its last blank line included.
 #[derive(Clone)]
-pub enum Requests {
+pub(crate) enum Requests {
     /// The same one again and again.
     Same(Arc<str>),
     /// Each once, in order; the run ends early, and fails, if they run out.
@@ -34,7 +34,7 @@ impl Requests {
 ///
 /// # Errors
 /// When an answer is not 200, does not contain `expect`, or the connection breaks.
-pub async fn rate(
+pub(crate) async fn rate(
     to: SocketAddr,
     requests: Requests,
     connections: usize,
@@ -95,7 +95,7 @@ async fn connection(
 ///
 /// # Errors
 /// When the connection breaks or the answer is not text.
-pub async fn body_of(to: SocketAddr, request: &str) -> Result<String> {
+pub(crate) async fn body_of(to: SocketAddr, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(to).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut buffer = Vec::new();

@@ -21,25 +21,25 @@ const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const AT_ONCE: usize = 256;
 
 /// What both sides of a comparison need.
-pub struct Setup {
+pub(crate) struct Setup {
     directory: TempDir,
     private_key: SecretString,
     /// What the gateway signs with.
-    pub keys: SigningKeys,
+    pub(crate) keys: SigningKeys,
     /// A session token for each user.
-    pub tokens: Vec<String>,
+    pub(crate) tokens: Vec<String>,
 }
 
 /// A server in a process of its own, ended when this is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Setup {
     /// Makes a key and a database with `users` who are signed in.
-    pub async fn new(users: usize) -> Result<Self> {
+    pub(crate) async fn new(users: usize) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let (private_key, _) = gateway_token::generate_key(Algorithm::RS256)?;
         let keys = SigningKeys::from_pems(std::slice::from_ref(&private_key), &[])?;
@@ -79,7 +79,7 @@ impl Setup {
     }
 
     /// Starts the gateway as shipped: request log and metrics on. The log goes to a file.
-    pub async fn gateway(&self) -> Result<Server> {
+    pub(crate) async fn gateway(&self) -> Result<Server> {
         let plugins = self.directory.path().join("plugins");
         std::fs::create_dir_all(&plugins)?;
         std::fs::write(plugins.join("example.wasm"), guest_examples::EXAMPLE.wasm)?;
@@ -105,7 +105,7 @@ impl Setup {
     }
 
     /// Claims as the gateway signs them, other ones for each `number`.
-    pub fn claims(&self, number: u64) -> PermissionClaims {
+    pub(crate) fn claims(&self, number: u64) -> PermissionClaims {
         let user = format!("{number:032x}");
         let permission = serde_json::Value::from(format!("example-{user}"));
         PermissionClaims {
@@ -151,14 +151,14 @@ impl Drop for Server {
 }
 
 /// The bare hyper server, answering `body`.
-pub async fn bare(body: &str) -> Result<Server> {
+pub(crate) async fn bare(body: &str) -> Result<Server> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--bare").arg(body);
     Server::start(command)
 }
 
 /// A whole GET request with a session token.
-pub fn get(target: &str, token: &str) -> String {
+pub(crate) fn get(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: auth.example.org\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 

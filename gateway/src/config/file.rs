@@ -79,7 +79,8 @@ pub struct Server {
     pub guest_threads: Setting,
     /// `server.connections`, `GATEWAY_CONNECTIONS`: most connections at once; 4096 unless set.
     pub connections: Setting,
-    /// `server.header_timeout`, `GATEWAY_HEADER_TIMEOUT`: for a request's head; `10s` unless set.
+    /// `server.header_timeout`, `GATEWAY_HEADER_TIMEOUT`: for a request's head, and for its body;
+    /// `10s` unless set.
     pub header_timeout: Setting,
     /// `server.request_timeout`, `GATEWAY_REQUEST_TIMEOUT`: for a whole request; `30s` unless set.
     pub request_timeout: Setting,

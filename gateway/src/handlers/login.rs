@@ -37,6 +37,9 @@ pub enum Error {
     /// The person may not be sent there.
     #[error(transparent)]
     Next(#[from] NextError),
+    /// With it, the cookie is larger than browsers keep.
+    #[error("The address to return to is too long")]
+    NextTooLong,
     /// The provider cannot be reached, or makes no sense.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -64,6 +67,9 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
         issued: app.clock.now().0,
     };
     let sealed = app.session_key.seal(&name, &serde_json::to_vec(&state)?)?;
+    if !cookie::fits(&name, &sealed) {
+        return Err(Error::NextTooLong);
+    }
     let mut answer = response::redirect(authorization.url.as_str());
     for surplus in cookie::surplus(&request.headers, secure) {
         answer = response::with(answer, SET_COOKIE, cookie::clear(&surplus, secure));
@@ -80,6 +86,7 @@ pub fn refuse(provider: &str, error: &Error) -> Response {
     match error {
         Error::BadRequest(bad) => landing::bad(&bad.to_string()),
         Error::Next(bad) => landing::bad(&bad.to_string()),
+        Error::NextTooLong => landing::bad(&error.to_string()),
         Error::Upstream(error) => landing::upstream_failed(provider, error),
         Error::Seal(error) => internal(provider, error),
         Error::Json(error) => internal(provider, error),

@@ -20,6 +20,26 @@ pub fn email(claims: &Map<String, Value>, trusted: bool) -> Option<Email> {
     })
 }
 
+/// Adds to an ID token's claims what the userinfo endpoint says; where both speak, the ID token's stay.
+///
+/// An address and whether it is verified are one statement, taken from one of the two: `email` from here
+/// and `email_verified` from there could vouch for an address that nobody has verified.
+pub fn merge(claims: &mut Map<String, Value>, mut userinfo: Map<String, Value>) {
+    const STATEMENT: [&str; 2] = ["email", "email_verified"];
+    let complete = STATEMENT.iter().all(|name| claims.contains_key(*name));
+    let weaker = if !complete && userinfo.contains_key("email") {
+        &mut *claims
+    } else {
+        &mut userinfo
+    };
+    for name in STATEMENT {
+        weaker.remove(name);
+    }
+    for (name, value) in userinfo {
+        claims.entry(name).or_insert(value);
+    }
+}
+
 /// Whether a text can be an address at all.
 #[must_use]
 pub fn is_address(text: &str) -> bool {
@@ -77,7 +97,7 @@ pub fn picture(text: Option<&str>) -> Option<String> {
 mod tests {
     use serde_json::{Map, Value, json};
 
-    use super::{email, name, picture, plain};
+    use super::{email, merge, name, picture, plain};
 
     fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
@@ -103,6 +123,39 @@ mod tests {
                 "{odd}"
             );
         }
+    }
+
+    #[test]
+    fn takes_an_address_and_its_verification_from_one_place() {
+        let merged = |token: Value, userinfo: Value| {
+            let mut merged = claims(&token);
+            merge(&mut merged, claims(&userinfo));
+            Value::Object(merged)
+        };
+        // The typed-in address of the token is not the verified one of the userinfo.
+        let both = merged(
+            json!({"email": "typed@example.org"}),
+            json!({"email": "real@example.org", "email_verified": true}),
+        );
+        assert_eq!(both, json!({"email": "real@example.org", "email_verified": true}));
+        let flag_only = merged(
+            json!({"email": "typed@example.org"}),
+            json!({"email_verified": true}),
+        );
+        assert_eq!(flag_only, json!({"email": "typed@example.org"}));
+        let stray = merged(
+            json!({"email_verified": true}),
+            json!({"email": "typed@example.org"}),
+        );
+        assert_eq!(stray, json!({"email": "typed@example.org"}));
+        let complete = merged(
+            json!({"email": "a@example.org", "email_verified": false, "name": "A"}),
+            json!({"email": "b@example.org", "email_verified": true, "name": "B", "hd": "example.org"}),
+        );
+        assert_eq!(
+            complete,
+            json!({"email": "a@example.org", "email_verified": false, "name": "A", "hd": "example.org"})
+        );
     }
 
     #[test]

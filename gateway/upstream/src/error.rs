@@ -53,14 +53,26 @@ pub enum ErrorKind {
 }
 
 impl UpstreamError {
-    /// Only the code of the refusal (RFC 6749 section 5.2): a description may repeat what was sent.
+    /// Only the code of the refusal (RFC 6749 section 5.2), and only where it looks like one: a
+    /// description, or what stands in the code's place, may repeat what was sent.
     pub(crate) fn refused(code: &str) -> Self {
-        Self::TokenRefused(code.chars().filter(char::is_ascii_graphic).take(64).collect())
+        let is_code = (1..=64).contains(&code.len())
+            && code
+                .bytes()
+                .all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.'));
+        Self::TokenRefused(
+            if is_code {
+                code
+            } else {
+                "without a proper error code"
+            }
+            .to_owned(),
+        )
     }
 
     /// What kind of failure it is.
     #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Http {
                 error: HttpError::TimedOut,
@@ -70,10 +82,63 @@ impl UpstreamError {
                 error: HttpError::Unreachable(_) | HttpError::Status(500..),
                 ..
             } => ErrorKind::Down,
-            Self::TokenRefused(_) | Self::IssuerMismatch | Self::BadIdToken(_) => ErrorKind::Refused,
+            Self::TokenRefused(code) => match code.as_str() {
+                "server_error" | "temporarily_unavailable" => ErrorKind::Down,
+                // Our registration there is not right: beginning again does not help the person.
+                "invalid_client"
+                | "unauthorized_client"
+                | "unsupported_grant_type"
+                | "incorrect_client_credentials"
+                | "redirect_uri_mismatch" => ErrorKind::Wrong,
+                _ => ErrorKind::Refused,
+            },
+            Self::IssuerMismatch | Self::BadIdToken(_) => ErrorKind::Refused,
             Self::Http { .. } | Self::Config(_) | Self::BadDiscovery(_) | Self::BadResponse { .. } => {
                 ErrorKind::Wrong
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorKind, UpstreamError};
+    use crate::http::HttpError;
+
+    #[test]
+    fn says_whose_fault_it_is() {
+        let http = |error| UpstreamError::Http {
+            what: "discovery",
+            error,
+        };
+        for (error, kind) in [
+            (http(HttpError::TimedOut), ErrorKind::TimedOut),
+            (http(HttpError::Unreachable(String::new())), ErrorKind::Down),
+            (http(HttpError::Status(503)), ErrorKind::Down),
+            (http(HttpError::Status(302)), ErrorKind::Wrong),
+            (http(HttpError::TooLarge(1)), ErrorKind::Wrong),
+            (UpstreamError::refused("invalid_grant"), ErrorKind::Refused),
+            (UpstreamError::refused("server_error"), ErrorKind::Down),
+            (UpstreamError::refused("invalid_client"), ErrorKind::Wrong),
+            (UpstreamError::IssuerMismatch, ErrorKind::Refused),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
+
+    #[test]
+    fn repeats_error_codes_and_nothing_else() {
+        assert_eq!(
+            UpstreamError::refused("bad_verification_code").to_string(),
+            "the token endpoint refuses: bad_verification_code"
+        );
+        for odd in ["", "4/0AX4XfWh", "a b", "a\nb", &"a".repeat(65)] {
+            let error = UpstreamError::refused(odd);
+            assert_eq!(
+                error,
+                UpstreamError::TokenRefused("without a proper error code".to_owned()),
+                "{odd:?}"
+            );
         }
     }
 }

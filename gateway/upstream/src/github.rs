@@ -25,6 +25,10 @@ const SCOPES: &[&str] = &["read:user", "user:email"];
 const TOKEN: &str = "the token endpoint";
 const USER: &str = "GET /user";
 const EMAILS: &str = "GET /user/emails";
+/// The most addresses that GitHub gives at once.
+const PER_PAGE: usize = 100;
+/// How many pages of addresses are asked for. Nobody known has more than one.
+const PAGES: usize = 5;
 
 type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
@@ -78,6 +82,10 @@ impl GitHub {
             client,
             http,
         })
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     pub(crate) fn begin(&self) -> Authorization {
@@ -155,15 +163,25 @@ impl GitHub {
 
     /// The address that is both primary and verified.
     async fn email(&self, token: &AccessToken) -> Result<Option<Email>, UpstreamError> {
-        let all: Vec<Address> = self.get(EMAILS, &self.emails, token).await?;
-        let address = all
-            .into_iter()
-            .find(|address| address.primary && address.verified)
-            .map(|address| address.email);
-        let trusted = self.config.trusted_email;
-        Ok(address
-            .filter(|text| claims::is_address(text))
-            .map(|address| Email { address, trusted }))
+        for page in 1..=PAGES {
+            let mut url = self.emails.clone();
+            url.query_pairs_mut()
+                .append_pair("per_page", &PER_PAGE.to_string())
+                .append_pair("page", &page.to_string());
+            let addresses: Vec<Address> = self.get(EMAILS, &url, token).await?;
+            let is_last = addresses.len() < PER_PAGE;
+            let found = addresses
+                .into_iter()
+                .find(|address| address.primary && address.verified)
+                .map(|address| address.email);
+            if found.is_some() || is_last {
+                let trusted = self.config.trusted_email;
+                return Ok(found
+                    .filter(|text| claims::is_address(text))
+                    .map(|address| Email { address, trusted }));
+            }
+        }
+        Ok(None)
     }
 
     async fn get<T: DeserializeOwned>(

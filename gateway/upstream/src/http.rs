@@ -83,11 +83,16 @@ impl Http {
             .execute(request)
             .await
             .map_err(|error| failure(&error))?;
+        // No protocol here needs either: a redirect would take the code and our secret along, and an
+        // error page is not worth reading.
+        if answer.status().is_redirection() || answer.status().is_server_error() {
+            return Err(HttpError::Status(answer.status().as_u16()));
+        }
         let mut response = HttpResponse::new(Vec::new());
         *response.status_mut() = answer.status();
         std::mem::swap(response.headers_mut(), answer.headers_mut());
         while let Some(chunk) = answer.chunk().await.map_err(|error| failure(&error))? {
-            if response.body().len() + chunk.len() > self.max_body {
+            if chunk.len() > self.max_body - response.body().len() {
                 return Err(HttpError::TooLarge(self.max_body));
             }
             response.body_mut().extend_from_slice(&chunk);
@@ -136,4 +141,63 @@ fn is_http_on_loopback(url: &Url) -> bool {
         None => false,
     };
     url.scheme() == "http" && loopback
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use url::Url;
+
+    use super::Http;
+    use crate::config::HttpLimits;
+
+    fn http(home: &str) -> Option<Http> {
+        let limits = HttpLimits {
+            timeout: Duration::from_secs(1),
+            max_body: 1024,
+        };
+        Http::new(&Url::parse(home).unwrap(), &limits).ok()
+    }
+
+    #[test]
+    fn speaks_https_or_http_with_loopback() {
+        for home in [
+            "https://example.org",
+            "http://127.0.0.1:1",
+            "http://[::1]",
+            "http://localhost:8080",
+        ] {
+            assert!(http(home).is_some(), "{home}");
+        }
+        for home in [
+            "http://example.org",
+            "http://127.0.0.1.example.org",
+            "http://10.0.0.1",
+            "http://localhost.example.org",
+            "ftp://127.0.0.1",
+            "file:///etc",
+        ] {
+            assert!(http(home).is_none(), "{home}");
+        }
+    }
+
+    #[test]
+    fn a_provider_elsewhere_cannot_send_us_to_loopback_or_plain_http() {
+        let far = http("https://example.org").unwrap();
+        let near = http("http://127.0.0.1:1").unwrap();
+        for (url, from_far, from_near) in [
+            ("https://other.example.org/token", true, true),
+            ("http://127.0.0.1:2/token", false, true),
+            ("http://example.org/token", false, false),
+            ("javascript:alert(1)", false, false),
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert_eq!(
+                (far.may_ask(&url), near.may_ask(&url)),
+                (from_far, from_near),
+                "{url}"
+            );
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use gateway_model::{Clock, Identity, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
@@ -36,6 +37,8 @@ const TOKEN: &str = "the token endpoint";
 const USERINFO: &str = "the userinfo endpoint";
 /// How far a provider's clock may be ahead of ours, in seconds.
 const SKEW: i64 = 60;
+/// How long a subject may be, in bytes (Core 1.0 section 2, `sub`).
+const MAX_SUBJECT: usize = 255;
 
 /// Never an HMAC, whose key would be our client secret, and never `none`.
 const ALGORITHMS: &[CoreJwsSigningAlgorithm] = &[
@@ -79,6 +82,12 @@ impl Oidc {
     ) -> Result<Self, UpstreamError> {
         let home =
             Url::parse(&issuer).map_err(|error| UpstreamError::Config(format!("{issuer}: {error}")))?;
+        // Core 1.0 section 2, `iss`.
+        if home.query().is_some() || home.fragment().is_some() {
+            return Err(UpstreamError::Config(format!(
+                "{issuer}: an issuer has neither a query nor a fragment"
+            )));
+        }
         let http = Http::new(&home, limits)?;
         let discovery = Discovery::new(issuer, http.clone(), Arc::clone(&clock))?;
         Ok(Self {
@@ -88,6 +97,10 @@ impl Oidc {
             discovery,
             clock,
         })
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        self.discovery.issuer()
     }
 
     fn client(&self, metadata: &Metadata) -> Client {
@@ -170,17 +183,17 @@ impl Oidc {
         let subject = claims
             .get("sub")
             .and_then(Value::as_str)
-            .filter(|sub| !sub.is_empty());
-        let subject = subject.ok_or_else(|| id_token("there is no subject"))?.to_owned();
+            .filter(|sub| (1..=MAX_SUBJECT).contains(&sub.len()));
+        let subject = subject
+            .ok_or_else(|| id_token("there is no subject, or an endless one"))?
+            .to_owned();
         if !(claims.contains_key("email") && claims.contains_key("name"))
             && let Some(endpoint) = metadata.userinfo_endpoint()
         {
             let more = self
                 .userinfo(endpoint.url(), tokens.access_token(), &subject)
                 .await?;
-            for (name, value) in more {
-                claims.entry(name).or_insert(value);
-            }
+            claims::merge(&mut claims, more);
         }
         Ok(UpstreamUser {
             identity: Identity {
@@ -208,20 +221,31 @@ impl Oidc {
             .iter()
             .filter(|algorithm| advertised.contains(algorithm))
             .cloned();
-        let now = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
+        // Where the clock has gone mad, everything has expired.
+        let now = i64::try_from(self.clock.now().0)
+            .ok()
+            .and_then(|now| DateTime::from_timestamp(now, 0))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC);
         let client = self.client(metadata);
         let verifier = client
             .id_token_verifier()
             .set_allowed_algs(allowed)
-            .set_time_fn(move || chrono::DateTime::from_timestamp(now, 0).unwrap_or_default())
+            .set_time_fn(move || now)
             .set_issue_time_verifier_fn(move |issued| {
-                if issued.timestamp() > now + SKEW {
+                if issued.timestamp() > now.timestamp().saturating_add(SKEW) {
                     Err("it was issued in the future".to_owned())
                 } else {
                     Ok(())
                 }
             });
         let claims = token.claims(&verifier, nonce)?;
+        // The library leaves step 5 to us. Step 4 it decides itself: no second audience is let pass.
+        if claims
+            .authorized_party()
+            .is_some_and(|azp| azp.as_str() != self.config.client_id)
+        {
+            return Err(id_token("it was issued to another client (azp)").into());
+        }
         if let Some(expected) = claims.access_token_hash() {
             let algorithm = token
                 .signing_alg()
@@ -310,8 +334,9 @@ impl From<Unverified> for UpstreamError {
     }
 }
 
+/// The problem may quote the provider, who may have a lot to say.
 fn id_token(problem: &str) -> UpstreamError {
-    UpstreamError::BadIdToken(problem.to_owned())
+    UpstreamError::BadIdToken(claims::plain(problem))
 }
 
 /// The payload as the provider wrote it: hooks may want claims that no library knows.

@@ -1,5 +1,6 @@
 //! One provider, whichever protocol it speaks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gateway_model::{Clock, UpstreamUser};
@@ -12,7 +13,7 @@ use crate::github::GitHub;
 use crate::oidc::Oidc;
 
 /// Where to send the browser, and what to keep (sealed, in its cookie) until it comes back.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Authorization {
     /// The authorization URL.
     pub url: Url,
@@ -21,7 +22,7 @@ pub struct Authorization {
 }
 
 /// What has to be remembered of one sign-in between redirect and callback.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Flow {
     /// RFC 6749 section 10.12: single use.
     pub state: String,
@@ -32,12 +33,32 @@ pub struct Flow {
 }
 
 /// What the callback brought.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Callback<'a> {
     /// The authorization code.
     pub code: &'a str,
     /// RFC 9207 `iss`, where sent.
     pub iss: Option<&'a str>,
+}
+
+// None of the three says in a log what it holds: with it somebody else could end the sign-in.
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorization").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Callback<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback").finish_non_exhaustive()
+    }
 }
 
 /// One upstream provider, ready to sign people in.
@@ -62,16 +83,16 @@ impl Provider {
     pub fn new(
         config: ProviderConfig,
         redirect_uri: Url,
-        limits: HttpLimits,
+        limits: &HttpLimits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, UpstreamError> {
         let name = config.name.clone();
         let protocol = match config.kind.clone() {
             ProviderKind::Oidc { issuer } => {
-                Protocol::Oidc(Box::new(Oidc::new(config, issuer, redirect_uri, &limits, clock)?))
+                Protocol::Oidc(Box::new(Oidc::new(config, issuer, redirect_uri, limits, clock)?))
             }
             ProviderKind::GitHub { web, api } => {
-                Protocol::GitHub(Box::new(GitHub::new(config, &web, &api, redirect_uri, &limits)?))
+                Protocol::GitHub(Box::new(GitHub::new(config, &web, &api, redirect_uri, limits)?))
             }
         };
         Ok(Self { name, protocol })
@@ -81,6 +102,16 @@ impl Provider {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its issuer identifier, as in the identities it gives: an absolute URL. For GitHub, which has
+    /// none, its web address' origin.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.issuer(),
+            Protocol::GitHub(github) => github.issuer(),
+        }
     }
 
     /// Begins a sign-in, with a new state, nonce and verifier.

@@ -14,6 +14,7 @@ use openidconnect::{AdditionalProviderMetadata, DiscoveryError, IssuerUrl, Provi
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use crate::claims::plain;
 use crate::error::UpstreamError;
 use crate::http::{Http, HttpError};
 
@@ -86,6 +87,10 @@ impl Discovery {
         })
     }
 
+    pub(super) fn issuer(&self) -> &str {
+        self.issuer.as_str()
+    }
+
     /// What is known, or else asked now.
     pub(super) async fn metadata(&self) -> Result<Arc<Metadata>, UpstreamError> {
         self.not_older_than(FRESH).await
@@ -109,7 +114,10 @@ impl Discovery {
             }
         }
         let answer = self.ask().await.map(Arc::new);
-        *known = Some(Known { at: self.clock.now(), answer: answer.clone() });
+        *known = Some(Known {
+            at: self.clock.now(),
+            answer: answer.clone(),
+        });
         self.answers.fetch_add(1, Ordering::Release);
         answer
     }
@@ -118,28 +126,35 @@ impl Discovery {
         let metadata = Metadata::discover_async(self.issuer.clone(), &self.http)
             .await
             .map_err(failure)?;
-        let token = metadata
-            .token_endpoint()
-            .ok_or_else(|| bad("there is no token endpoint"))?;
-        let endpoints = [
-            metadata.authorization_endpoint().url(),
-            token.url(),
-            metadata.jwks_uri().url(),
-        ];
-        let userinfo = metadata.userinfo_endpoint().map(|endpoint| endpoint.url());
-        if let Some(url) = endpoints
-            .into_iter()
-            .chain(userinfo)
-            .find(|url| !self.http.may_ask(url))
-        {
-            return Err(bad(&format!("the endpoint {url} is not https")));
-        }
+        check_endpoints(&metadata, &self.http)?;
         Ok(metadata)
     }
 }
 
+/// Whether every address that we or a browser would be sent to is https, or on loopback as the issuer.
+fn check_endpoints(metadata: &Metadata, http: &Http) -> Result<(), UpstreamError> {
+    let token = metadata
+        .token_endpoint()
+        .ok_or_else(|| bad("there is no token endpoint"))?;
+    let endpoints = [
+        metadata.authorization_endpoint().url(),
+        token.url(),
+        metadata.jwks_uri().url(),
+    ];
+    let userinfo = metadata.userinfo_endpoint().map(|endpoint| endpoint.url());
+    match endpoints
+        .into_iter()
+        .chain(userinfo)
+        .find(|url| !http.may_ask(url))
+    {
+        Some(url) => Err(bad(&format!("the endpoint {url} is not https"))),
+        None => Ok(()),
+    }
+}
+
+/// The problem may quote the provider, who may have a lot to say.
 fn bad(problem: &str) -> UpstreamError {
-    UpstreamError::BadDiscovery(problem.to_owned())
+    UpstreamError::BadDiscovery(plain(problem))
 }
 
 fn failure(error: DiscoveryError<HttpError>) -> UpstreamError {
@@ -154,5 +169,67 @@ fn failure(error: DiscoveryError<HttpError>) -> UpstreamError {
         DiscoveryError::Validation(problem) | DiscoveryError::Other(problem) => bad(&problem),
         DiscoveryError::UrlParse(error) => bad(&error.to_string()),
         error => bad(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use url::Url;
+
+    use super::{Metadata, check_endpoints};
+    use crate::config::HttpLimits;
+    use crate::error::UpstreamError;
+    use crate::http::Http;
+
+    #[test]
+    fn no_endpoint_of_an_https_issuer_is_plain_http_or_loopback() {
+        let limits = HttpLimits {
+            timeout: Duration::from_secs(1),
+            max_body: 1024,
+        };
+        let http = Http::new(&Url::parse("https://id.example.org").unwrap(), &limits).unwrap();
+        let check = |endpoint: &str, url: &str| {
+            let mut metadata = json!({
+                "issuer": "https://id.example.org",
+                "authorization_endpoint": "https://id.example.org/authorize",
+                // Google has its token endpoint on another host, so hosts may differ.
+                "token_endpoint": "https://tokens.example.org/token",
+                "userinfo_endpoint": "https://id.example.org/userinfo",
+                "jwks_uri": "https://id.example.org/jwks",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            });
+            metadata[endpoint] = url.into();
+            let metadata: Metadata = serde_json::from_value(metadata).unwrap();
+            check_endpoints(&metadata, &http)
+        };
+        for endpoint in [
+            "authorization_endpoint",
+            "token_endpoint",
+            "userinfo_endpoint",
+            "jwks_uri",
+        ] {
+            assert_eq!(
+                check(endpoint, "https://elsewhere.example.org/x"),
+                Ok(()),
+                "{endpoint}"
+            );
+            for url in [
+                "http://id.example.org/x",
+                "http://127.0.0.1:8080/x",
+                "http://169.254.169.254/latest",
+                "javascript:alert(1)",
+                "file:///etc/passwd",
+            ] {
+                assert!(
+                    matches!(check(endpoint, url), Err(UpstreamError::BadDiscovery(_))),
+                    "{endpoint} {url}"
+                );
+            }
+        }
     }
 }

@@ -1,0 +1,133 @@
+//! Who is let in. What is answered then is tested against the running gateway.
+
+use std::net::IpAddr;
+
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::{StatusCode, Uri};
+
+use super::{Guard, Refused};
+use crate::response::Response;
+
+const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef";
+
+fn guard(own: &str) -> Guard {
+    let own: IpAddr = own.parse().unwrap();
+    Guard::new(own, &"0123456789abcdef0123456789abcdef".to_owned().into())
+}
+
+fn admit(own: &str, target: &str, headers: &[(HeaderName, &str)]) -> Result<(), Refused> {
+    let pairs = headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.parse().unwrap()));
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        map.append(name, value);
+    }
+    guard(own).admit(&target.parse::<Uri>().unwrap(), &map)
+}
+
+fn with_token(own: &str, host: &str) -> Result<(), Refused> {
+    admit(own, "/health", &[(HOST, host), (AUTHORIZATION, BEARER)])
+}
+
+#[test]
+fn the_token_is_asked_for() {
+    let ask = |headers: &[&str]| {
+        let mut all = vec![(HOST, "localhost")];
+        all.extend(headers.iter().map(|value| (AUTHORIZATION, *value)));
+        admit("127.0.0.1", "/metrics", &all)
+    };
+    assert_eq!(ask(&[BEARER]), Ok(()));
+    assert_eq!(ask(&["bearer 0123456789abcdef0123456789abcdef"]), Ok(()));
+    for wrong in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer 0123456789abcdef0123456789abcdeF",
+        "Bearer 0123456789abcdef0123456789abcde",
+        "Basic 0123456789abcdef0123456789abcdef",
+        "0123456789abcdef0123456789abcdef",
+    ] {
+        assert_eq!(ask(&[wrong]), Err(Refused::Token), "{wrong:?}");
+    }
+    assert_eq!(ask(&[]), Err(Refused::Token));
+    assert_eq!(ask(&["Bearer x", BEARER]), Err(Refused::Token));
+    assert_eq!(ask(&[BEARER, BEARER]), Err(Refused::Token));
+}
+
+#[test]
+fn web_pages_are_refused_even_with_the_token() {
+    for origin in ["https://e.example", "null", "http://127.0.0.1:9090", ""] {
+        let headers = [(HOST, "127.0.0.1"), (AUTHORIZATION, BEARER), (ORIGIN, origin)];
+        assert_eq!(
+            admit("127.0.0.1", "/health", &headers),
+            Err(Refused::WebPage),
+            "{origin:?}"
+        );
+    }
+}
+
+#[test]
+fn names_that_lead_here_are_refused() {
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:9090",
+        "localhost:9090",
+        "LOCALHOST",
+        "[::1]:9090",
+        "127.9.9.9",
+    ] {
+        assert_eq!(with_token("127.0.0.1", host), Ok(()), "{host}");
+    }
+    for host in [
+        "",
+        "e.example",
+        "e.example:9090",
+        "127.0.0.1.e.example",
+        "localhost.e.example",
+        "localhost.",
+        "192.0.2.1",
+        "127.1",
+        "[::1",
+        "user@127.0.0.1@e.example",
+    ] {
+        assert_eq!(with_token("127.0.0.1", host), Err(Refused::Host), "{host}");
+    }
+    assert_eq!(with_token("192.0.2.1", "192.0.2.1:9090"), Ok(()));
+    assert_eq!(with_token("192.0.2.1", "192.0.2.2:9090"), Err(Refused::Host));
+    assert_eq!(with_token("0.0.0.0", "192.0.2.2:9090"), Ok(()));
+    assert_eq!(with_token("0.0.0.0", "e.example"), Err(Refused::Host));
+}
+
+#[test]
+fn a_host_must_come_once_and_the_target_agree() {
+    let token = (AUTHORIZATION, BEARER);
+    assert_eq!(
+        admit("127.0.0.1", "/health", std::slice::from_ref(&token)),
+        Err(Refused::Host)
+    );
+    let twice = [(HOST, "localhost"), (HOST, "localhost"), token.clone()];
+    assert_eq!(admit("127.0.0.1", "/health", &twice), Err(Refused::Host));
+    let once = [(HOST, "localhost"), token];
+    assert_eq!(admit("127.0.0.1", "http://localhost/health", &once), Ok(()));
+    assert_eq!(
+        admit("127.0.0.1", "http://e.example/health", &once),
+        Err(Refused::Host)
+    );
+}
+
+#[test]
+fn refusals_have_their_status() {
+    for (refused, status) in [
+        (Refused::WebPage, StatusCode::FORBIDDEN),
+        (Refused::Host, StatusCode::MISDIRECTED_REQUEST),
+        (Refused::Token, StatusCode::UNAUTHORIZED),
+    ] {
+        let answer = Response::from(refused);
+        assert_eq!(answer.status(), status);
+        assert_eq!(
+            answer.headers().contains_key("www-authenticate"),
+            refused == Refused::Token
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! A server on a socket of its own, and callers who write bytes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::run;
+use crate::config::ServerLimits;
+
+/// Longer than any limit in these tests: what has not happened by then does not happen.
+const NEVER: Duration = Duration::from_secs(20);
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Generous limits; a test shortens the one it is about.
+fn limits() -> ServerLimits {
+    ServerLimits {
+        connections: 16,
+        header_timeout: NEVER * 2,
+        request_timeout: NEVER * 2,
+        max_body: 1024,
+        drain: NEVER * 2,
+    }
+}
+
+struct Server {
+    address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    ended: JoinHandle<()>,
+    /// A message for each request to `/hang` that has begun.
+    hanging: mpsc::UnboundedReceiver<()>,
+    /// Lets requests to `/hang` end.
+    release: CancellationToken,
+}
+
+impl Server {
+    async fn start(limits: ServerLimits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, release) = (CancellationToken::new(), CancellationToken::new());
+        let (began, hanging) = mpsc::unbounded_channel();
+        let handler = {
+            let release = release.clone();
+            move |request| handle(request, began.clone(), release.clone())
+        };
+        let ended = {
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move { run(listener, &limits, handler, shutdown).await })
+        };
+        Self {
+            address,
+            shutdown,
+            ended,
+            hanging,
+            release,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A connection whose request is being handled.
+    async fn hang(&mut self) -> TcpStream {
+        let mut caller = self.connect().await;
+        send(&mut caller, b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        timeout(NEVER, self.hanging.recv()).await.unwrap().unwrap();
+        caller
+    }
+}
+
+async fn handle(
+    request: Request<Incoming>,
+    began: mpsc::UnboundedSender<()>,
+    release: CancellationToken,
+) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/hang" => {
+            began.send(()).unwrap();
+            release.cancelled().await;
+        }
+        "/panic" => panic!("a mistake of ours"),
+        "/large" => return Response::new(Full::from(vec![b'x'; 60_000])),
+        _ => {
+            request.into_body().collect().await.unwrap();
+        }
+    }
+    Response::new(Full::from("done"))
+}
+
+async fn send(caller: &mut TcpStream, bytes: &[u8]) {
+    caller.write_all(bytes).await.unwrap();
+}
+
+/// One answer of the handler's, which is all that has been asked for on the connection.
+async fn answer(caller: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"done") {
+        let mut some = [0; 1024];
+        let read = timeout(NEVER, caller.read(&mut some))
+            .await
+            .expect("no answer")
+            .unwrap();
+        assert_ne!(
+            read,
+            0,
+            "the connection ended after {:?}",
+            String::from_utf8_lossy(&text)
+        );
+        text.extend_from_slice(&some[..read]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// What is still sent until the server ends the connection.
+async fn rest(mut caller: TcpStream) -> String {
+    let mut text = Vec::new();
+    // A reset is an end as well.
+    let _ = timeout(NEVER, caller.read_to_end(&mut text))
+        .await
+        .expect("the connection is still open");
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn answers_one_request_after_another() {
+    let server = Server::start(limits()).await;
+    let mut caller = server.connect().await;
+    for _ in 0..3 {
+        send(&mut caller, GET).await;
+        assert!(answer(&mut caller).await.starts_with("HTTP/1.1 200 OK"));
+    }
+}
+
+#[tokio::test]
+async fn slow_heads_and_idle_connections_end() {
+    let short = Duration::from_millis(50);
+    let server = Server::start(ServerLimits {
+        header_timeout: short,
+        ..limits()
+    })
+    .await;
+    let mut half = server.connect().await;
+    send(&mut half, b"GET / HTTP/1.1\r\nhost:").await;
+    rest(half).await;
+    rest(server.connect().await).await;
+    let mut idle = server.connect().await;
+    send(&mut idle, GET).await;
+    answer(&mut idle).await;
+    rest(idle).await;
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_503() {
+    let short = Duration::from_millis(50);
+    let server = Server::start(ServerLimits {
+        request_timeout: short,
+        ..limits()
+    })
+    .await;
+    let mut endless = server.connect().await;
+    send(&mut endless, b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut slow_body = server.connect().await;
+    send(
+        &mut slow_body,
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\na",
+    )
+    .await;
+    for caller in [endless, slow_body] {
+        let answer = rest(caller).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        for header in [
+            "connection: close",
+            "retry-after: 1",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(answer.contains(header), "{answer} lacks {header}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_500_and_ends_nothing_else() {
+    let server = Server::start(limits()).await;
+    let mut unlucky = server.connect().await;
+    send(&mut unlucky, b"GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let told = rest(unlucky).await;
+    assert!(
+        told.starts_with("HTTP/1.1 500") && !told.contains("mistake"),
+        "{told}"
+    );
+    let mut next = server.connect().await;
+    send(&mut next, GET).await;
+    answer(&mut next).await;
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused() {
+    let server = Server::start(limits()).await;
+    let long_header = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "a".repeat(70_000));
+    let many_headers = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let smuggled = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd";
+    for (bytes, status) in [
+        ("rubbish\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost : x\r\n\r\n", "400"),
+        ("GET / HTTP/9.9\r\nhost: x\r\n\r\n", ""),
+        (smuggled, "400"),
+        (&long_header, "431"),
+        (&many_headers, "431"),
+    ] {
+        let mut caller = server.connect().await;
+        // The server may end it before all is written.
+        let _ = caller.write_all(bytes.as_bytes()).await;
+        let told = rest(caller).await;
+        assert!(
+            !told.contains("200") && told.contains(status),
+            "{bytes:.60?}: {told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn over_the_cap_callers_wait_for_a_place() {
+    let mut server = Server::start(ServerLimits {
+        connections: 1,
+        ..limits()
+    })
+    .await;
+    let mut first = server.hang().await;
+    let mut second = server.connect().await;
+    send(&mut second, b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    server.release.cancel();
+    answer(&mut first).await;
+    assert!(server.hanging.try_recv().is_err(), "both had a place");
+    drop(first);
+    answer(&mut second).await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_cut() {
+    let short = Duration::from_millis(50);
+    let limits = ServerLimits {
+        connections: 1,
+        request_timeout: short,
+        ..limits()
+    };
+    let server = Server::start(limits).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(server.address).await.unwrap();
+    let requests = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500);
+    let asking = tokio::spawn(async move {
+        let _ = deaf.write_all(&requests).await;
+        deaf
+    });
+    // The only place is free again once the connection is cut.
+    let mut next = server.connect().await;
+    send(&mut next, GET).await;
+    answer(&mut next).await;
+    asking.abort();
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_is_in_flight_only() {
+    let mut server = Server::start(limits()).await;
+    let new = server.connect().await;
+    let mut idle = server.connect().await;
+    send(&mut idle, GET).await;
+    answer(&mut idle).await;
+    let busy = server.hang().await;
+    server.shutdown.cancel();
+    assert_eq!(
+        (rest(idle).await, rest(new).await),
+        (String::new(), String::new())
+    );
+    assert!(!server.ended.is_finished());
+    server.release.cancel();
+    let told = rest(busy).await;
+    assert!(told.ends_with("done"), "{told}");
+    timeout(NEVER, server.ended).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_dropped() {
+    let short = Duration::from_millis(50);
+    let mut server = Server::start(ServerLimits {
+        drain: short,
+        ..limits()
+    })
+    .await;
+    let busy = server.hang().await;
+    server.shutdown.cancel();
+    timeout(NEVER, server.ended).await.unwrap().unwrap();
+    // Not only left alone: its handler is gone, and so is the connection.
+    assert_eq!(timeout(NEVER, server.hanging.recv()).await.unwrap(), None);
+    assert_eq!(rest(busy).await, "");
+}

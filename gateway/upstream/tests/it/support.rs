@@ -1,0 +1,241 @@
+//! An OpenID provider that signs real tokens, and says whatever a test wants it to say.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gateway_model::clock::ManualClock;
+use gateway_token::{Algorithm, SigningKeys};
+use gateway_upstream::{Callback, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError};
+use jsonwebtoken::{EncodingKey, Header};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use url::{Url, form_urlencoded};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+pub(crate) const CLIENT_ID: &str = "gateway";
+pub(crate) const CLIENT_SECRET: &str = "canary-client-secret";
+pub(crate) const REDIRECT: &str = "https://auth.example.org/auth/oauth_callback/p";
+/// What the clock says: 2026-11-24.
+pub(crate) const NOW: u64 = 1_795_500_000;
+
+/// A key of the provider.
+pub(crate) struct Key {
+    pub(crate) pem: String,
+    pub(crate) kid: String,
+    pub(crate) jwk: Value,
+}
+
+impl Key {
+    pub(crate) fn new() -> Self {
+        let (private, _) = gateway_token::generate_key(Algorithm::ES256).unwrap();
+        let keys = SigningKeys::from_pems(std::slice::from_ref(&private), &[]).unwrap();
+        let jwks: Value = serde_json::from_str(keys.jwks()).unwrap();
+        Self {
+            pem: private.expose_secret().to_owned(),
+            kid: keys.kid().to_owned(),
+            jwk: jwks["keys"][0].clone(),
+        }
+    }
+
+    /// Signs claims, or whatever they are.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(
+            &header,
+            claims,
+            &EncodingKey::from_ec_pem(self.pem.as_bytes()).unwrap(),
+        )
+        .unwrap()
+    }
+}
+
+/// What the provider answers; a test changes what it is about.
+pub(crate) struct Answers {
+    pub(crate) discovery: Value,
+    pub(crate) keys: Vec<Value>,
+    /// The ID token, from the nonce.
+    pub(crate) id_token: Box<dyn Fn(&Value) -> String + Send>,
+    pub(crate) userinfo: Value,
+    pub(crate) delay: Duration,
+    pub(crate) status: u16,
+    pub(crate) seen: HashMap<String, usize>,
+    nonce: Value,
+    last_form: HashMap<String, String>,
+}
+
+/// The provider.
+pub(crate) struct Fake {
+    pub(crate) server: MockServer,
+    pub(crate) answers: Arc<Mutex<Answers>>,
+    pub(crate) key: Arc<Key>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) provider: Provider,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        let server = MockServer::start().await;
+        let uri = server.uri();
+        let key = Arc::new(Key::new());
+        let signer = Arc::clone(&key);
+        let issuer = uri.clone();
+        let answers = Arc::new(Mutex::new(Answers {
+            discovery: json!({
+                "issuer": uri, "authorization_endpoint": format!("{uri}/authorize"), "token_endpoint": format!("{uri}/token"),
+                "jwks_uri": format!("{uri}/keys"), "userinfo_endpoint": format!("{uri}/userinfo"),
+                "response_types_supported": ["code"], "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["ES256", "HS256", "none"],
+            }),
+            keys: vec![key.jwk.clone()],
+            id_token: Box::new(move |nonce| signer.sign(&claims(&issuer, nonce))),
+            userinfo: json!({}),
+            delay: Duration::ZERO,
+            status: 200,
+            seen: HashMap::new(),
+            nonce: Value::Null,
+            last_form: HashMap::new(),
+        }));
+        for (verb, at) in [
+            ("GET", "/.well-known/openid-configuration"),
+            ("GET", "/keys"),
+            ("POST", "/token"),
+            ("GET", "/userinfo"),
+        ] {
+            let endpoint = Endpoint {
+                at,
+                answers: Arc::clone(&answers),
+            };
+            Mock::given(method(verb))
+                .and(path(at))
+                .respond_with(endpoint)
+                .mount(&server)
+                .await;
+        }
+        let clock = Arc::new(ManualClock::at(NOW));
+        let provider = provider(&uri, Arc::clone(&clock));
+        Self {
+            server,
+            answers,
+            key,
+            clock,
+            provider,
+        }
+    }
+
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Answers)) {
+        change(&mut self.answers.lock().unwrap());
+    }
+
+    /// Claims that are good but for what `change` does to them.
+    pub(crate) fn claims(&self, change: impl Fn(&mut Value) + Send + 'static) {
+        let (key, issuer) = (Arc::clone(&self.key), self.server.uri());
+        self.set(|answers| {
+            answers.id_token = Box::new(move |nonce| {
+                let mut claims = claims(&issuer, nonce);
+                change(&mut claims);
+                key.sign(&claims)
+            });
+        });
+    }
+
+    pub(crate) fn seen(&self, at: &str) -> usize {
+        self.answers
+            .lock()
+            .unwrap()
+            .seen
+            .get(at)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The form that the token endpoint was sent.
+    pub(crate) fn form(&self) -> HashMap<String, String> {
+        self.answers.lock().unwrap().last_form.clone()
+    }
+
+    /// Begins a sign-in, as far as the person's consent.
+    pub(crate) async fn begin(&self) -> (Url, Flow) {
+        let authorization = self.provider.begin().await.unwrap();
+        let nonce = authorization.flow.nonce.clone();
+        self.set(|answers| answers.nonce = json!(nonce));
+        (authorization.url, authorization.flow)
+    }
+
+    /// A whole sign-in.
+    pub(crate) async fn sign_in(&self) -> Result<gateway_model::UpstreamUser, UpstreamError> {
+        let (_, flow) = self.begin().await;
+        let user = self
+            .provider
+            .finish(
+                &flow,
+                Callback {
+                    code: "canary-code",
+                    iss: None,
+                },
+            )
+            .await;
+        if let Err(error) = &user {
+            let text = format!("{error} {error:?}");
+            assert!(
+                !text.contains("canary") && !text.contains(&flow.verifier),
+                "{text}"
+            );
+        }
+        user
+    }
+}
+
+pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
+    let config = ProviderConfig {
+        name: "p".to_owned(),
+        kind: ProviderKind::Oidc {
+            issuer: issuer.to_owned(),
+        },
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned().into(),
+        trusted_email: true,
+        scopes: vec!["groups".to_owned()],
+    };
+    let limits = HttpLimits {
+        timeout: Duration::from_millis(500),
+        max_body: 64 << 10,
+    };
+    Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()
+}
+
+/// Claims of a good ID token.
+pub(crate) fn claims(issuer: &str, nonce: &Value) -> Value {
+    json!({
+        "iss": issuer, "aud": CLIENT_ID, "sub": "1234", "iat": NOW, "exp": NOW + 300, "nonce": nonce,
+        "name": "Ann", "email": "ann@example.org", "email_verified": true, "picture": "https://img.example.org/a.png",
+        "groups": ["staff"],
+    })
+}
+
+struct Endpoint {
+    at: &'static str,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Respond for Endpoint {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut answers = self.answers.lock().unwrap();
+        *answers.seen.entry(self.at.to_owned()).or_default() += 1;
+        let body = match self.at {
+            "/keys" => json!({ "keys": answers.keys }),
+            "/userinfo" => answers.userinfo.clone(),
+            "/token" => {
+                answers.last_form = form_urlencoded::parse(&request.body).into_owned().collect();
+                let id_token = (answers.id_token)(&answers.nonce);
+                json!({ "access_token": "canary-access-token", "token_type": "Bearer", "id_token": id_token })
+            }
+            _ => answers.discovery.clone(),
+        };
+        ResponseTemplate::new(answers.status)
+            .set_body_json(body)
+            .set_delay(answers.delay)
+    }
+}
