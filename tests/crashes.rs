@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "in tests a panic is the report"
 )]
 
@@ -18,11 +19,15 @@ use gateway_model::{SystemClock, SystemRandom};
 use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 use reqwest::redirect::Policy;
 use serde_json::Value;
+use support::browser::token_in;
 use support::{Gateway, Setup, eventually};
 use tokio::task::JoinSet;
 
 const KILLS: u32 = 50;
 const CALLERS: u32 = 3;
+
+/// Who has been told that they are signed in, and the session token that they were given.
+type Acknowledged = Arc<Mutex<BTreeMap<String, String>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_during_sign_ins_lose_nobody_who_was_acknowledged() {
@@ -33,8 +38,10 @@ async fn fifty_kills_during_sign_ins_lose_nobody_who_was_acknowledged() {
         )
         .plugin("count", test_guests::COUNT)
         .plugin_table("count", "grants = [\"logging\"]")
-        .extension("count");
-    let acknowledged: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        .extension("count")
+        // Session tokens name the gateway that issued them: it has to be the same one after each start.
+        .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
+    let acknowledged: Acknowledged = Arc::default();
     let (mut logged, mut asked) = (BTreeSet::new(), 0);
     let mut dice = Dice::new();
     for kill in 0..KILLS {
@@ -79,7 +86,12 @@ async fn fifty_kills_during_sign_ins_lose_nobody_who_was_acknowledged() {
         })
         .collect();
     let acknowledged = acknowledged.lock().unwrap().clone();
-    for person in &acknowledged {
+    let browser = gateway.browser();
+    for (person, token) in &acknowledged {
+        assert!(
+            browser.is_signed_in(token).await,
+            "{person} was given a session and it is lost"
+        );
         let user = users
             .get(person)
             .unwrap_or_else(|| panic!("{person} was acknowledged and is lost"));
@@ -98,11 +110,11 @@ async fn fifty_kills_during_sign_ins_lose_nobody_who_was_acknowledged() {
         );
     }
     // Whoever was killed half-way can still sign in.
-    for person in users.keys().filter(|person| !acknowledged.contains(*person)) {
+    for person in users.keys().filter(|person| !acknowledged.contains_key(*person)) {
         gateway.sign_in(person).await;
     }
     let stamped: BTreeSet<_> = acknowledged
-        .iter()
+        .keys()
         .filter_map(|person| users[person]["attributes"]["seen-on-user-login"].as_str())
         .collect();
     let in_log = stamped.iter().filter(|event| logged.contains(**event)).count();
@@ -124,11 +136,7 @@ async fn fifty_kills_during_sign_ins_lose_nobody_who_was_acknowledged() {
 }
 
 /// Signs new people in, one after the other, until the gateway is gone. Gives how many it began with.
-async fn sign_in_until_killed(
-    url: String,
-    prefix: String,
-    acknowledged: Arc<Mutex<BTreeSet<String>>>,
-) -> u32 {
+async fn sign_in_until_killed(url: String, prefix: String, acknowledged: Acknowledged) -> u32 {
     let client = reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
@@ -137,15 +145,9 @@ async fn sign_in_until_killed(
     for person in 0.. {
         let name = format!("{prefix}-{person}");
         match client.get(format!("{url}{name}")).send().await {
-            Ok(response)
-                if response
-                    .headers()
-                    .get("location")
-                    .is_some_and(|url| url.to_str().unwrap().contains("jwt=")) =>
-            {
-                acknowledged.lock().unwrap().insert(name);
+            Ok(response) => {
+                acknowledged.lock().unwrap().insert(name, token_in(&response));
             }
-            Ok(response) => panic!("{name}: {}", response.status()),
             Err(_) => return person + 1,
         }
     }

@@ -354,6 +354,23 @@ async fn no_token_is_taken_in_another_ones_place() {
             strangers.push((format!("HS256 {typ} keyed with {what}"), token));
         }
     }
+    // Our own header and claims, or claims of somebody else, under a signature that is none or another's.
+    let (signed, mac) = session.rsplit_once('.').unwrap();
+    let header = session.split('.').next().unwrap();
+    let mut forged = claims(&session);
+    forged["exp"] = u64::MAX.into();
+    let forged = URL_SAFE_NO_PAD.encode(forged.to_string());
+    let flipped = match mac.strip_prefix('A') {
+        Some(rest) => format!("B{rest}"),
+        None => format!("A{}", &mac[1..]),
+    };
+    strangers.push(("no signature".into(), format!("{signed}.")));
+    strangers.push((
+        "a signature of zeros".into(),
+        format!("{signed}.{}", "A".repeat(mac.len())),
+    ));
+    strangers.push(("one bit flipped".into(), format!("{signed}.{flipped}")));
+    strangers.push(("other claims".into(), format!("{header}.{forged}.{mac}")));
     for cut in [0, 1, session.len() / 2, session.len() - 1] {
         strangers.push((format!("cut at {cut}"), session[..cut].to_owned()));
     }

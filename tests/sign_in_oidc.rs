@@ -12,7 +12,7 @@ mod support;
 
 use support::browser::token_in;
 use support::fake_github::FakeGitHub;
-use support::openid_provider::{OpenIdProvider, Person, dance};
+use support::openid_provider::{Claims, OpenIdProvider, Person, dance};
 use support::setup::EXTERNAL;
 use support::{Gateway, Setup};
 
@@ -32,8 +32,8 @@ async fn gateway_for(provider: &OpenIdProvider) -> Gateway {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_signs_in_twice_and_stays_the_same() {
-    for algorithm in ["RS256", "ES256"] {
-        let provider = OpenIdProvider::start(CALLBACK, algorithm).await;
+    for (algorithm, claims) in [("RS256", Claims::InIdToken), ("ES256", Claims::InUserinfo)] {
+        let provider = OpenIdProvider::start(CALLBACK, algorithm, claims).await;
         let gateway = gateway_for(&provider).await;
         let person = Person::new("ann");
         let browser = gateway.browser();
@@ -55,7 +55,7 @@ async fn a_person_signs_in_twice_and_stays_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_is_not_verified_does_not_count() {
-    let provider = OpenIdProvider::start(CALLBACK, "RS256").await;
+    let provider = OpenIdProvider::start(CALLBACK, "RS256", Claims::InIdToken).await;
     let gateway = gateway_for(&provider).await;
     let browser = gateway.browser();
     let token = token_in(&dance(&browser, LOGIN, &Person::new("unverified-eve"), CALLBACK).await);
@@ -67,7 +67,7 @@ async fn an_address_that_is_not_verified_does_not_count() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_providers_serve_at_once() {
-    let provider = OpenIdProvider::start(CALLBACK, "RS256").await;
+    let provider = OpenIdProvider::start(CALLBACK, "RS256", Claims::InIdToken).await;
     let github = FakeGitHub::start().await;
     let gateway = Setup::serve()
         .table("providers.company", &provider.table())

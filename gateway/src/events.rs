@@ -1,11 +1,13 @@
 //! Delivering events that nobody waits for: those that a crash left pending, once, at start, and
 //! sign-outs, until their hooks have answered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_model::{Event, EventKind, User, Verdict};
+use gateway_model::{Event, EventId, EventKind, User, Verdict};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -45,35 +47,72 @@ async fn run(app: &App, left_over: Vec<(Event, User)>) {
     for (event, user) in left_over {
         redeliver(app, &event, user).await;
     }
-    let mut retry = FIRST_RETRY;
+    let mut backlog = Backlog::new(FIRST_RETRY);
     loop {
-        if deliver_logouts(app).await {
-            retry = FIRST_RETRY;
-            app.courier.0.notified().await;
-        } else {
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(LAST_RETRY);
-        }
+        deliver_logouts(app, &mut backlog).await;
+        backlog.wait(&app.courier).await;
     }
 }
 
-/// Delivers every pending sign-out; `false` where one of them is still pending afterwards.
-async fn deliver_logouts(app: &App) -> bool {
+/// Delivers the pending sign-outs that have not been put off, and puts off those that fail.
+async fn deliver_logouts(app: &App, backlog: &mut Backlog) {
     let pending = match app.store.pending_events().await {
         Ok(pending) => pending,
         Err(error) => {
             tracing::error!(%error, "pending events cannot be read");
-            return false;
+            backlog.unread = true;
+            return;
         }
     };
-    let mut all = true;
-    for (event, user) in pending
-        .into_iter()
-        .filter(|(event, _)| event.kind == EventKind::Logout)
-    {
-        all &= redeliver(app, &event, user).await;
+    for (event, user) in pending {
+        if event.kind == EventKind::Logout
+            && !backlog.put_off.contains(&event.id)
+            && !redeliver(app, &event, user).await
+        {
+            backlog.put_off.insert(event.id);
+        }
     }
-    all
+}
+
+/// Sign-outs whose hooks have failed. They have their next turn together, later each time; those that
+/// come meanwhile do not wait for it.
+struct Backlog {
+    put_off: HashSet<EventId>,
+    /// Whether there may be some that could not be read.
+    unread: bool,
+    pause: Duration,
+    turn: Option<Instant>,
+}
+
+impl Backlog {
+    fn new(pause: Duration) -> Self {
+        Self {
+            put_off: HashSet::new(),
+            unread: false,
+            pause,
+            turn: None,
+        }
+    }
+
+    /// Returns when there is something to deliver: a new sign-out, or what was put off has its turn.
+    async fn wait(&mut self, courier: &Courier) {
+        let new = courier.0.notified();
+        if self.put_off.is_empty() && !self.unread {
+            (self.pause, self.turn) = (FIRST_RETRY, None);
+            new.await;
+            return;
+        }
+        let turn = *self.turn.get_or_insert_with(|| Instant::now() + self.pause);
+        tokio::select! {
+            () = new => {}
+            () = sleep_until(turn) => {
+                self.put_off.clear();
+                self.turn = None;
+                self.pause = (self.pause * 2).min(LAST_RETRY);
+            }
+        }
+        self.unread = false;
+    }
 }
 
 /// Delivers an event; `false` where it is still pending afterwards.
@@ -101,5 +140,55 @@ pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
         if let Err(error) = app.store.prune().await {
             tracing::error!(%error, "expired sessions cannot be dropped");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::{Backlog, Courier, FIRST_RETRY, LAST_RETRY};
+
+    fn failed(pause: Duration) -> Backlog {
+        let mut backlog = Backlog::new(pause);
+        backlog.put_off.insert("failed".into());
+        backlog
+    }
+
+    #[tokio::test]
+    async fn a_sign_out_does_not_wait_for_those_that_fail() {
+        let courier = Courier::default();
+        let mut backlog = failed(LAST_RETRY);
+        assert_eq!(backlog.wait(&courier).now_or_never(), None);
+        let turn = backlog.turn;
+        courier.wake();
+        assert_eq!(backlog.wait(&courier).now_or_never(), Some(()));
+        // Those that failed are not asked again for that, nor is their turn moved.
+        assert!(backlog.put_off.contains(&"failed".into()));
+        assert_eq!((backlog.turn, backlog.pause), (turn, LAST_RETRY));
+    }
+
+    #[tokio::test]
+    async fn those_that_fail_have_their_turn_later_each_time() {
+        let courier = Courier::default();
+        let pause = Duration::from_millis(1);
+        let mut backlog = failed(pause);
+        backlog.wait(&courier).await;
+        assert!(backlog.put_off.is_empty());
+        assert_eq!((backlog.turn, backlog.pause), (None, pause * 2));
+        // Once none fails, the next that does begins anew.
+        assert_eq!(backlog.wait(&courier).now_or_never(), None);
+        assert_eq!(backlog.pause, FIRST_RETRY);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_is_tried_again_unasked() {
+        let courier = Courier::default();
+        let mut backlog = Backlog::new(Duration::from_millis(1));
+        backlog.unread = true;
+        backlog.wait(&courier).await;
+        assert!(!backlog.unread);
     }
 }

@@ -113,6 +113,11 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Whether a person looks at what it answers, and not a program.
+    const fn is_for_people(self) -> bool {
+        matches!(self, Self::Login(_) | Self::Callback(_) | Self::Home)
+    }
+
     /// Whether it answers JSON that JSONP may wrap.
     const fn is_json(self) -> bool {
         matches!(
@@ -144,6 +149,7 @@ pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Respons
     } else {
         match Request::read(request, app.max_body, app.body_timeout).await {
             Ok(request) => dispatch(&app, route, &request).await,
+            Err(bad) if route.is_for_people() => handlers::landing::unreadable(bad),
             Err(bad) => bad.into(),
         }
     };

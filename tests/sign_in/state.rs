@@ -6,9 +6,12 @@ use gateway_token::SessionKey;
 use reqwest::StatusCode;
 use serde_json::Value;
 
+use super::support::Setup;
 use super::support::browser::{encode, location, parameter, token_in};
+use super::support::fake_github::FakeGitHub;
+use super::support::fake_oidc::FakeOidc;
 use super::support::setup::session_key;
-use super::{APP, assert_refused, login, start};
+use super::{APP, alice, assert_refused, login, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_state_is_refused_with_and_without_the_cookie() {
@@ -234,5 +237,27 @@ async fn parallel_tabs_all_finish() {
     assert!(browser.cookies().len() <= 10, "{}", browser.cookies().len());
     let callback = google.go(&browser, &login("google", APP)).await;
     token_in(&browser.get(callback.as_str()).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callback_at_a_provider_that_sends_no_issuer_makes_no_token_call_either() {
+    let google = FakeOidc::start(alice()).await;
+    let github = FakeGitHub::start().await;
+    let gateway = Setup::serve()
+        .oidc("google", &google)
+        .table("providers.github", &github.table())
+        .origin(APP)
+        .start()
+        .await;
+    let browser = gateway.browser();
+    let callback = google.go(&browser, &login("google", APP)).await;
+    let (code, state) = (
+        parameter(&callback, "code").unwrap(),
+        parameter(&callback, "state").unwrap(),
+    );
+    let mixed_up = format!("/auth/oauth_callback/github?code={code}&state={state}");
+    assert_refused("mixed up", browser.get(&mixed_up).await).await;
+    assert_eq!(github.token_requests(), 0, "Google's code went to GitHub");
     gateway.stop().await;
 }

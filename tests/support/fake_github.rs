@@ -59,7 +59,7 @@ impl FakeGitHub {
             delay: Duration::ZERO,
         }));
         let server = MockServer::start().await;
-        let endpoints: [(&str, &str, fn(&mut State, &Request) -> ResponseTemplate); 3] = [
+        let endpoints: [(&str, &str, Answer); 3] = [
             ("POST", "/login/oauth/access_token", access_token),
             ("GET", "/api/user", |state, request| {
                 api(request, state.user.clone())
@@ -147,9 +147,12 @@ impl FakeGitHub {
     }
 }
 
+/// What an endpoint answers, and how the state changes with it.
+type Answer = fn(&mut State, &Request) -> ResponseTemplate;
+
 struct Endpoint {
     state: Arc<Mutex<State>>,
-    answer: fn(&mut State, &Request) -> ResponseTemplate,
+    answer: Answer,
 }
 
 impl Respond for Endpoint {

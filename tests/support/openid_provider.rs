@@ -17,6 +17,15 @@ pub(crate) const CLIENT_ID: &str = "gateway";
 /// What it proves itself with.
 pub(crate) const CLIENT_SECRET: &str = "canary-client-secret-of-the-real-provider";
 
+/// Where the provider says what there is to say of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claims {
+    /// In the ID token, as Google does.
+    InIdToken,
+    /// At the userinfo endpoint alone.
+    InUserinfo,
+}
+
 /// The running provider; ended when this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenIdProvider {
@@ -28,8 +37,9 @@ pub(crate) struct OpenIdProvider {
 }
 
 impl OpenIdProvider {
-    /// Starts it with one client, and signs ID tokens with `algorithm`.
-    pub(crate) async fn start(redirect_uri: &str, algorithm: &str) -> Self {
+    /// Starts it with one client. It signs ID tokens with `algorithm`, and puts into them what there is to
+    /// say of a person, or leaves that to its userinfo endpoint (OpenID Connect Core 1.0 section 5.4).
+    pub(crate) async fn start(redirect_uri: &str, algorithm: &str, claims: Claims) -> Self {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/upstream/oidc-provider");
         assert!(
             directory.join("node_modules/oidc-provider").exists(),
@@ -38,6 +48,7 @@ impl OpenIdProvider {
         let mut child = Command::new("node")
             .args(["provider.mjs", CLIENT_ID, CLIENT_SECRET, redirect_uri])
             .env("ID_TOKEN_ALG", algorithm)
+            .env("CONFORM", (claims == Claims::InUserinfo).to_string())
             .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

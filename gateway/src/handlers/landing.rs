@@ -5,6 +5,7 @@ use gateway_upstream::{ErrorKind, UpstreamError};
 use hyper::StatusCode;
 
 use crate::next::Next;
+use crate::request::BadRequest;
 use crate::response::{self, Response};
 use crate::sign_in::{self, Outcome};
 
@@ -38,6 +39,11 @@ pub(crate) fn arrive(provider: &str, outcome: Outcome, next: &Next) -> Response 
 /// 400: the request is not one that we or a provider would have sent a browser to.
 pub(crate) fn bad(message: &str) -> Response {
     response::error_page(StatusCode::BAD_REQUEST, TITLE, message, None)
+}
+
+/// The same for parameters that cannot be read at all.
+pub(crate) fn unreadable(bad: BadRequest) -> Response {
+    response::error_page(bad.status(), TITLE, &bad.to_string(), None)
 }
 
 /// The provider is down, slow, or does not confirm who the person is. The log has the reason.

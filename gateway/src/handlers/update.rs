@@ -37,7 +37,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     Ok(match app.store.set_username(&user.id, &username).await? {
         SetUsername::Set => success(),
         SetUsername::AlreadySet => refuse("Cannot modify username, already set"),
-        SetUsername::Taken => refuse("This username is taken"),
+        SetUsername::Taken => refuse("Username already taken"),
         SetUsername::UnknownUser => refuse("Unknown User"),
     })
 }

@@ -46,7 +46,8 @@ const provider = new Provider(issuer, {
     email: ['email', 'email_verified'],
     profile: ['name', 'picture', 'groups'],
   },
-  // As Google does: no second request for the claims.
+  // True as the specification has it: name and address come from the userinfo endpoint alone. False as
+  // Google does: they are in the ID token, and no second request is needed.
   conformIdTokenClaims: process.env.CONFORM === 'true',
   features: { devInteractions: { enabled: true } },
   async findAccount(_, id) {

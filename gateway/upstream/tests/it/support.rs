@@ -22,33 +22,58 @@ pub(crate) const NOW: u64 = 1_795_500_000;
 
 /// A key of the provider.
 pub(crate) struct Key {
-    pub(crate) pem: String,
     pub(crate) kid: String,
     pub(crate) jwk: Value,
+    algorithm: jsonwebtoken::Algorithm,
+    private: EncodingKey,
 }
 
 impl Key {
     pub(crate) fn new() -> Self {
-        let (private, _) = gateway_token::generate_key(Algorithm::ES256).unwrap();
+        Self::signing_with(jsonwebtoken::Algorithm::ES256)
+    }
+
+    /// A key for `ES256`, `EdDSA`, or one of the algorithms with RSA.
+    pub(crate) fn signing_with(algorithm: jsonwebtoken::Algorithm) -> Self {
+        let family = match algorithm {
+            jsonwebtoken::Algorithm::ES256 => Algorithm::ES256,
+            jsonwebtoken::Algorithm::EdDSA => Algorithm::EdDSA,
+            _ => Algorithm::RS256,
+        };
+        let (private, _) = gateway_token::generate_key(family).unwrap();
         let keys = SigningKeys::from_pems(std::slice::from_ref(&private), &[]).unwrap();
-        let jwks: Value = serde_json::from_str(keys.jwks()).unwrap();
+        let mut jwks: Value = serde_json::from_str(keys.jwks()).unwrap();
+        let mut jwk = jwks["keys"][0].take();
+        jwk["alg"] = json!(algorithm);
+        let pem = private.expose_secret().as_bytes();
         Self {
-            pem: private.expose_secret().to_owned(),
             kid: keys.kid().to_owned(),
-            jwk: jwks["keys"][0].clone(),
+            jwk,
+            algorithm,
+            private: match family {
+                Algorithm::ES256 => EncodingKey::from_ec_pem(pem),
+                Algorithm::EdDSA => EncodingKey::from_ed_pem(pem),
+                Algorithm::RS256 => EncodingKey::from_rsa_pem(pem),
+            }
+            .unwrap(),
         }
+    }
+
+    /// The header that its tokens have.
+    pub(crate) fn header(&self) -> Header {
+        let mut header = Header::new(self.algorithm);
+        header.kid = Some(self.kid.clone());
+        header
     }
 
     /// Signs claims, or whatever they are.
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
-        header.kid = Some(self.kid.clone());
-        jsonwebtoken::encode(
-            &header,
-            claims,
-            &EncodingKey::from_ec_pem(self.pem.as_bytes()).unwrap(),
-        )
-        .unwrap()
+        self.sign_under(&self.header(), claims)
+    }
+
+    /// Signs claims under another header.
+    pub(crate) fn sign_under(&self, header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &self.private).unwrap()
     }
 }
 
@@ -139,6 +164,12 @@ impl Fake {
                 key.sign(&claims)
             });
         });
+    }
+
+    /// ID tokens that are made by `make`, from claims that are good.
+    pub(crate) fn tokens(&self, make: impl Fn(&Value) -> String + Send + 'static) {
+        let issuer = self.server.uri();
+        self.set(|answers| answers.id_token = Box::new(move |nonce| make(&claims(&issuer, nonce))));
     }
 
     pub(crate) fn seen(&self, at: &str) -> usize {

@@ -1,0 +1,292 @@
+//! The exchange of the code, as a provider sees it that checks all it is sent (RFC 6749 sections 2.3.1
+//! and 4.1.3, RFC 7636 section 4.6), and what the access token is used for afterwards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use gateway_model::UpstreamUser;
+use gateway_upstream::{
+    Callback, ErrorKind, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use url::{Url, form_urlencoded};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, Request, ResponseTemplate};
+
+use crate::support::{Fake, REDIRECT, claims};
+
+/// What has to be encoded before it may stand in a header or a form.
+const ID: &str = "gate way:1";
+const SECRET: &str = "canary s:e+c%r/é&=";
+const CODE: &str = "canary-code/+=&";
+
+fn provider(fake: &Fake, secret: &str, redirect: &str, trusted_email: bool) -> Provider {
+    let config = ProviderConfig {
+        name: "p".to_owned(),
+        kind: ProviderKind::Oidc {
+            issuer: fake.server.uri(),
+        },
+        client_id: ID.to_owned(),
+        client_secret: secret.to_owned().into(),
+        trusted_email,
+        scopes: Vec::new(),
+    };
+    let limits = HttpLimits {
+        timeout: Duration::from_secs(60),
+        max_body: 64 << 10,
+    };
+    Provider::new(config, redirect.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
+}
+
+/// What the provider remembers of one authorization request, and how the client is registered.
+struct Asked {
+    query: HashMap<String, String>,
+    auth: &'static str,
+    used: AtomicBool,
+}
+
+impl Asked {
+    fn check(&self, request: &Request) -> Result<(), &'static str> {
+        let form: HashMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
+        let sent = |name: &str| form.get(name).map(String::as_str);
+        let basic = request.headers.get("authorization").map(|header| {
+            let text = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
+            let text = String::from_utf8(STANDARD.decode(text).unwrap()).unwrap();
+            let (id, secret) = text.split_once(':').unwrap();
+            (decode(id), decode(secret))
+        });
+        let post = sent("client_secret").map(|secret| (form["client_id"].clone(), secret.to_owned()));
+        let (auth, client) = match (basic, post) {
+            (Some(client), None) => ("client_secret_basic", client),
+            (None, Some(client)) => ("client_secret_post", client),
+            // One method a request (RFC 6749 section 2.3).
+            (Some(_), Some(_)) | (None, None) => return Err("invalid_request"),
+        };
+        if auth != self.auth || client != (ID.to_owned(), SECRET.to_owned()) {
+            return Err("invalid_client");
+        }
+        if sent("grant_type") != Some("authorization_code") {
+            return Err("unsupported_grant_type");
+        }
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(sent("code_verifier").unwrap_or_default()));
+        let good = sent("code") == Some(CODE)
+            && sent("redirect_uri") == Some(&*self.query["redirect_uri"])
+            && self.query["code_challenge_method"] == "S256"
+            && self.query["code_challenge"] == challenge
+            && !self.used.swap(true, Ordering::SeqCst);
+        if good { Ok(()) } else { Err("invalid_grant") }
+    }
+}
+
+fn decode(text: &str) -> String {
+    let mut pairs = form_urlencoded::parse(text.as_bytes());
+    pairs.next().unwrap().0.into_owned()
+}
+
+/// Begins a sign-in at a provider that checks everything; its ID token says what `change` makes of it.
+async fn begin(fake: &Fake, provider: &Provider, auth: &'static str, change: fn(&mut Value)) -> Flow {
+    let begun = provider.begin().await.unwrap();
+    let asked = Asked {
+        query: query(&begun.url),
+        auth,
+        used: AtomicBool::new(false),
+    };
+    let mut claims = claims(&fake.server.uri(), &json!(asked.query["nonce"]));
+    claims["aud"] = json!(ID);
+    change(&mut claims);
+    let key = Arc::clone(&fake.key);
+    let token = move |request: &Request| match asked.check(request) {
+        Ok(()) => ResponseTemplate::new(200).set_body_json(json!({
+            "access_token": "canary-access-token", "token_type": "Bearer", "id_token": key.sign(&claims),
+        })),
+        Err(code) => {
+            let status = if code == "invalid_client" { 401 } else { 400 };
+            ResponseTemplate::new(status).set_body_json(json!({ "error": code }))
+        }
+    };
+    Mock::given(method("POST"))
+        .and(path("/token"))
+        .respond_with(token)
+        .with_priority(1)
+        .mount(&fake.server)
+        .await;
+    begun.flow
+}
+
+fn query(url: &Url) -> HashMap<String, String> {
+    url.query_pairs().into_owned().collect()
+}
+
+async fn finish(provider: &Provider, flow: &Flow, code: &str) -> Result<UpstreamUser, UpstreamError> {
+    let answer = provider.finish(flow, Callback { code, iss: None }).await;
+    if let Err(error) = &answer {
+        let text = format!("{error} {error:?}");
+        assert!(
+            !text.contains("canary") && !text.contains(&flow.verifier),
+            "{text}"
+        );
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_provider_that_checks_everything_is_content() {
+    for (advertised, auth) in [
+        (Value::Null, "client_secret_basic"),
+        (json!(["client_secret_basic"]), "client_secret_basic"),
+        (
+            json!(["client_secret_post", "client_secret_basic"]),
+            "client_secret_basic",
+        ),
+        (json!(["client_secret_post"]), "client_secret_post"),
+        (
+            json!(["private_key_jwt", "client_secret_post"]),
+            "client_secret_post",
+        ),
+    ] {
+        let fake = Fake::start().await;
+        if !advertised.is_null() {
+            fake.set(|answers| {
+                answers.discovery["token_endpoint_auth_methods_supported"] = advertised.clone()
+            });
+        }
+        let provider = provider(&fake, SECRET, REDIRECT, true);
+        let flow = begin(&fake, &provider, auth, |_| {}).await;
+        let user = finish(&provider, &flow, CODE).await;
+        assert_eq!(
+            user.map(|user| user.identity.subject),
+            Ok("1234".to_owned()),
+            "{advertised}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_belong_to_this_sign_in_is_refused() {
+    let grant = || Err(UpstreamError::TokenRefused("invalid_grant".to_owned()));
+    let fake = Fake::start().await;
+    let right = provider(&fake, SECRET, REDIRECT, true);
+    let flow = begin(&fake, &right, "client_secret_basic", |_| {}).await;
+    let other = right.begin().await.unwrap().flow;
+
+    let mut mixed = flow.clone();
+    mixed.verifier = other.verifier;
+    assert_eq!(finish(&right, &mixed, CODE).await, grant(), "another verifier");
+    assert_eq!(
+        finish(&right, &flow, "canary-other").await,
+        grant(),
+        "another code"
+    );
+    let moved = provider(&fake, SECRET, "https://auth.example.org/elsewhere", true);
+    assert_eq!(finish(&moved, &flow, CODE).await, grant(), "another redirect");
+
+    let stranger = provider(&fake, "canary-wrong", REDIRECT, true);
+    let error = finish(&stranger, &flow, CODE).await.unwrap_err();
+    assert_eq!(error, UpstreamError::TokenRefused("invalid_client".to_owned()));
+    assert_eq!(error.kind(), ErrorKind::Wrong);
+
+    // None of this has used the code up; once it is, it is.
+    finish(&right, &flow, CODE).await.unwrap();
+    assert_eq!(finish(&right, &flow, CODE).await, grant(), "the code again");
+}
+
+#[tokio::test]
+async fn an_id_token_that_was_made_for_another_sign_in_is_refused() {
+    let fake = Fake::start().await;
+    let provider = provider(&fake, SECRET, REDIRECT, true);
+    let flow = begin(&fake, &provider, "client_secret_basic", |_| {}).await;
+    let mut mixed = flow.clone();
+    mixed.nonce = provider.begin().await.unwrap().flow.nonce;
+    let error = finish(&provider, &mixed, CODE).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::BadIdToken(_)), "{error:?}");
+
+    let flow = begin(&Fake::start().await, &provider, "client_secret_basic", |_| {}).await;
+    let without = Flow { nonce: None, ..flow };
+    let error = finish(&provider, &without, CODE).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::BadIdToken(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_operator_says_whether_addresses_are_trusted() {
+    for trusted in [true, false] {
+        let fake = Fake::start().await;
+        let provider = provider(&fake, SECRET, REDIRECT, trusted);
+        let flow = begin(&fake, &provider, "client_secret_basic", |_| {}).await;
+        let email = finish(&provider, &flow, CODE).await.unwrap().email;
+        assert_eq!(email.map(|email| email.trusted), Some(trusted));
+    }
+}
+
+#[tokio::test]
+async fn userinfo_is_asked_with_the_access_token_where_either_is_missing() {
+    let cases: [(&str, fn(&mut Value), bool); 3] = [
+        ("nothing is missing", |_| {}, false),
+        (
+            "no name",
+            |c| drop(c.as_object_mut().unwrap().remove("name")),
+            true,
+        ),
+        (
+            "no address",
+            |c| drop(c.as_object_mut().unwrap().remove("email")),
+            true,
+        ),
+    ];
+    for (what, change, asked) in cases {
+        let fake = Fake::start().await;
+        fake.set(|answers| answers.userinfo = json!({ "sub": "1234" }));
+        let provider = provider(&fake, SECRET, REDIRECT, true);
+        let flow = begin(&fake, &provider, "client_secret_basic", change).await;
+        finish(&provider, &flow, CODE).await.unwrap();
+        let mut requests = fake.server.received_requests().await.unwrap();
+        requests.retain(|request| request.url.path() == "/userinfo");
+        assert_eq!(requests.len(), usize::from(asked), "{what}");
+        for request in requests {
+            assert_eq!(request.headers["authorization"], "Bearer canary-access-token");
+            assert_eq!(request.url.query(), None, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_who_wait_for_a_provider_that_hangs_wait_together() {
+    let fake = Fake::start().await;
+    let provider = Arc::new(provider_that_gives_up_after(&fake, Duration::from_secs(2)));
+    fake.set(|answers| answers.delay = Duration::from_secs(300));
+    let people: Vec<_> = (0..20)
+        .map(|_| {
+            let provider = Arc::clone(&provider);
+            tokio::spawn(async move { provider.begin().await.unwrap_err().kind() })
+        })
+        .collect();
+    for person in people {
+        assert_eq!(person.await.unwrap(), ErrorKind::TimedOut);
+    }
+    assert_eq!(fake.seen("/.well-known/openid-configuration"), 1);
+    // Whoever comes later is not told of a failure that may be over.
+    fake.set(|answers| answers.delay = Duration::ZERO);
+    provider.begin().await.unwrap();
+}
+
+fn provider_that_gives_up_after(fake: &Fake, timeout: Duration) -> Provider {
+    let config = ProviderConfig {
+        name: "p".to_owned(),
+        kind: ProviderKind::Oidc {
+            issuer: fake.server.uri(),
+        },
+        client_id: ID.to_owned(),
+        client_secret: SECRET.to_owned().into(),
+        trusted_email: true,
+        scopes: Vec::new(),
+    };
+    let limits = HttpLimits {
+        timeout,
+        max_body: 64 << 10,
+    };
+    Provider::new(config, REDIRECT.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
+}

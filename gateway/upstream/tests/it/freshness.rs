@@ -1,0 +1,79 @@
+//! How long tokens and keys are believed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::clock::ManualClock;
+use gateway_upstream::{Callback, UpstreamError};
+use serde_json::json;
+
+use crate::id_tokens::refused;
+use crate::support::{Fake, Key, claims, provider};
+
+#[tokio::test]
+async fn a_key_that_was_withdrawn_is_believed_for_an_hour_at_most() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let new = Key::new();
+    fake.set(|answers| answers.keys = vec![new.jwk.clone()]);
+    let later = fake.clock.clone();
+    // The old key's tokens are as fresh as ever; what they are signed with is not.
+    fake.claims(|claims| claims["exp"] = json!(u32::MAX));
+    later.advance(Duration::from_secs(3600));
+    refused(&fake, "a withdrawn key, after an hour").await;
+
+    // Sooner, where the new key has been seen.
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let (new, issuer) = (Key::new(), fake.server.uri());
+    fake.set(|answers| answers.keys = vec![new.jwk.clone()]);
+    fake.set(|answers| answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce))));
+    fake.clock.advance(Duration::from_secs(31));
+    fake.sign_in().await.unwrap();
+    fake.claims(|_| {});
+    refused(&fake, "a withdrawn key, once the new one is known").await;
+}
+
+#[tokio::test]
+async fn keys_that_are_made_up_make_us_ask_twice_a_minute_at_most() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let (stranger, issuer) = (Key::new(), fake.server.uri());
+    fake.set(|answers| {
+        answers.id_token = Box::new(move |nonce| stranger.sign(&claims(&issuer, nonce)));
+    });
+    for minute in 1..=2 {
+        fake.clock.advance(Duration::from_secs(60));
+        for _ in 0..10 {
+            refused(&fake, "a made-up key").await;
+        }
+        assert_eq!(fake.seen("/keys"), 1 + minute);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_good_expires() {
+    let fake = Fake::start().await;
+    fake.clock.advance(Duration::from_secs(299));
+    fake.sign_in().await.unwrap();
+    fake.clock.advance(Duration::from_secs(1));
+    refused(&fake, "expired").await;
+}
+
+#[tokio::test]
+async fn when_the_clock_has_gone_mad_everything_has_expired() {
+    let last = i64::MAX.unsigned_abs();
+    for now in [u64::MAX, last + 1, last, last - 1, 1 << 60] {
+        let fake = Fake::start().await;
+        let provider = provider(&fake.server.uri(), Arc::new(ManualClock::at(now)));
+        let begun = provider.begin().await.unwrap();
+        let token = fake
+            .key
+            .sign(&claims(&fake.server.uri(), &json!(begun.flow.nonce)));
+        fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
+        let callback = Callback { code: "c", iss: None };
+        let error = provider.finish(&begun.flow, callback).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::BadIdToken(_)), "{now}: {error:?}");
+        assert!(error.to_string().contains("expired"), "{now}: {error}");
+    }
+}

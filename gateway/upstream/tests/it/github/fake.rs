@@ -1,0 +1,148 @@
+//! GitHub's three endpoints, with answers that a test can change, and a note of what was asked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gateway_model::UpstreamUser;
+use gateway_model::clock::ManualClock;
+use gateway_upstream::{Callback, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError};
+use serde_json::{Value, json};
+use url::{Url, form_urlencoded};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
+
+use crate::support::{CLIENT_ID, CLIENT_SECRET, NOW, REDIRECT};
+
+pub(crate) const TOKEN: &str = "/login/oauth/access_token";
+pub(crate) const USER: &str = "/api/v3/user";
+pub(crate) const EMAILS: &str = "/api/v3/user/emails";
+/// What a test may answer with at each of the three.
+pub(crate) const ENDPOINTS: [&str; 3] = [TOKEN, USER, EMAILS];
+
+/// An answer, made from the request.
+type Answer = Box<dyn Fn(&Request) -> ResponseTemplate + Send>;
+
+/// The fake, and a provider that is configured with it as a GitHub Enterprise Server.
+pub(crate) struct Fake {
+    pub(crate) server: MockServer,
+    pub(crate) provider: Provider,
+    answers: Arc<Mutex<HashMap<&'static str, Answer>>>,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        let server = MockServer::start().await;
+        let answers: Arc<Mutex<HashMap<&'static str, Answer>>> = Arc::default();
+        let known = Arc::clone(&answers);
+        Mock::given(matchers::any())
+            .respond_with(move |request: &Request| {
+                let known = known.lock().unwrap();
+                known
+                    .get(request.url.path())
+                    .map_or_else(|| ResponseTemplate::new(404), |answer| answer(request))
+            })
+            .mount(&server)
+            .await;
+        let provider = provider(&server.uri(), &format!("{}/api/v3/", server.uri()), true).unwrap();
+        let fake = Self {
+            server,
+            provider,
+            answers,
+        };
+        fake.json(TOKEN, token("read:user,user:email"));
+        fake.json(
+            USER,
+            json!({ "id": 583_231, "login": "octocat", "name": "The Octocat", "email": "public@example.org", "avatar_url": "https://avatars.example.org/u/1" }),
+        );
+        fake.json(EMAILS, json!([address("octocat@example.org", true, true)]));
+        fake
+    }
+
+    /// Answers otherwise at one endpoint from now on.
+    pub(crate) fn answer(
+        &self,
+        at: &'static str,
+        answer: impl Fn(&Request) -> ResponseTemplate + Send + 'static,
+    ) {
+        self.answers.lock().unwrap().insert(at, Box::new(answer));
+    }
+
+    /// Answers with this JSON, status 200.
+    pub(crate) fn json(&self, at: &'static str, body: Value) {
+        self.answer(at, move |_| ResponseTemplate::new(200).set_body_json(&body));
+    }
+
+    /// A whole sign-in. Whatever comes of it, no error ever says what a thief could use.
+    pub(crate) async fn sign_in(&self) -> Result<UpstreamUser, UpstreamError> {
+        let flow = self.provider.begin().await.unwrap().flow;
+        self.finish(&flow, None).await
+    }
+
+    /// The second half of one.
+    pub(crate) async fn finish(&self, flow: &Flow, iss: Option<&str>) -> Result<UpstreamUser, UpstreamError> {
+        let callback = Callback {
+            code: "canary-code",
+            iss,
+        };
+        let user = self.provider.finish(flow, callback).await;
+        if let Err(error) = &user {
+            let text = format!("{error} {error:?}");
+            assert!(
+                !text.contains("canary") && !text.contains(&flow.verifier),
+                "{text}"
+            );
+        }
+        user
+    }
+
+    /// The requests that came to one endpoint.
+    pub(crate) async fn seen(&self, at: &str) -> Vec<Request> {
+        let mut requests = self.server.received_requests().await.unwrap();
+        requests.retain(|request| request.url.path() == at);
+        requests
+    }
+}
+
+/// A provider for these two addresses.
+pub(crate) fn provider(web: &str, api: &str, trusted_email: bool) -> Result<Provider, UpstreamError> {
+    let config = ProviderConfig {
+        name: "github".to_owned(),
+        kind: ProviderKind::GitHub {
+            web: Url::parse(web).unwrap(),
+            api: Url::parse(api).unwrap(),
+        },
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned().into(),
+        trusted_email,
+        scopes: vec!["read:org".to_owned()],
+    };
+    let limits = HttpLimits {
+        timeout: Duration::from_millis(500),
+        max_body: 64 << 10,
+    };
+    let clock = Arc::new(ManualClock::at(NOW));
+    Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock)
+}
+
+/// What GitHub's token endpoint answers.
+pub(crate) fn token(scope: &str) -> Value {
+    json!({ "access_token": "gho_canary-access-token", "scope": scope, "token_type": "bearer" })
+}
+
+/// One entry of `GET /user/emails`.
+pub(crate) fn address(email: &str, primary: bool, verified: bool) -> Value {
+    json!({ "email": email, "primary": primary, "verified": verified, "visibility": null })
+}
+
+/// A request's header, empty where it has none.
+pub(crate) fn header<'a>(request: &'a Request, name: &str) -> &'a str {
+    request
+        .headers
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
+}
+
+/// A request's form.
+pub(crate) fn form(request: &Request) -> HashMap<String, String> {
+    form_urlencoded::parse(&request.body).into_owned().collect()
+}

@@ -1,0 +1,243 @@
+//! Endpoints that lead elsewhere, never come to an end, or talk rubbish: each of the four, in each manner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::UpstreamUser;
+use gateway_upstream::http::HttpError;
+use gateway_upstream::{
+    Callback, ErrorKind, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
+};
+use serde_json::{Value, json};
+use wiremock::matchers::{any, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use self::raw::Manner;
+use crate::support::{CLIENT_ID, CLIENT_SECRET, Fake, REDIRECT, claims};
+
+mod raw;
+
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+const ENDPOINTS: [&str; 4] = [DISCOVERY, "/keys", "/token", "/userinfo"];
+const MAX_BODY: usize = 64 << 10;
+/// For what has to come, however busy the machine is.
+const PATIENT: Duration = Duration::from_secs(60);
+
+async fn answer(fake: &Fake, at: &str, answer: ResponseTemplate) {
+    let mock = Mock::given(path(at)).respond_with(answer).with_priority(1);
+    mock.mount(&fake.server).await;
+}
+
+fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
+    let config = ProviderConfig {
+        name: "p".to_owned(),
+        kind: ProviderKind::Oidc {
+            issuer: issuer.to_owned(),
+        },
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned().into(),
+        trusted_email: true,
+        scopes: Vec::new(),
+    };
+    let limits = HttpLimits {
+        timeout,
+        max_body: MAX_BODY,
+    };
+    Provider::new(config, REDIRECT.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
+}
+
+/// A whole sign-in in which all four endpoints are asked: the ID token leaves the name out.
+async fn sign_in(fake: &Fake, timeout: Duration) -> Result<UpstreamUser, UpstreamError> {
+    let provider = provider(fake, &fake.server.uri(), timeout);
+    let begun = provider.begin().await?;
+    let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
+    claims["name"] = Value::Null;
+    claims
+        .as_object_mut()
+        .unwrap()
+        .retain(|_, value| !value.is_null());
+    let token = fake.key.sign(&claims);
+    fake.set(|answers| {
+        answers.userinfo = json!({ "sub": "1234", "name": "Ann" });
+        answers.id_token = Box::new(move |_| token.clone());
+    });
+    let callback = Callback {
+        code: "canary-code",
+        iss: None,
+    };
+    provider.finish(&begun.flow, callback).await
+}
+
+#[tokio::test]
+async fn all_four_endpoints_are_asked() {
+    // Else the other tests here would test nothing.
+    let fake = Fake::start().await;
+    assert_eq!(sign_in(&fake, PATIENT).await.unwrap().name, "Ann");
+    for at in ENDPOINTS {
+        assert_eq!(fake.seen(at), 1, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_nowhere() {
+    let elsewhere = MockServer::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&elsewhere)
+        .await;
+    // 307 and 308 would take the code and our secret along.
+    for status in [301, 302, 303, 307, 308] {
+        for at in ENDPOINTS {
+            let fake = Fake::start().await;
+            let to = format!("{}{at}", elsewhere.uri());
+            let away = ResponseTemplate::new(status).insert_header("location", to.as_str());
+            answer(&fake, at, away).await;
+            let error = sign_in(&fake, PATIENT).await.unwrap_err();
+            assert!(
+                matches!(&error, UpstreamError::Http { error: HttpError::Status(s), .. } if *s == status),
+                "{status} {at}: {error:?}"
+            );
+            assert_eq!(error.kind(), ErrorKind::Wrong, "{status} {at}");
+        }
+    }
+    assert_eq!(elsewhere.received_requests().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn answers_that_are_too_long_are_cut_off() {
+    let huge = format!("{{\"x\": \"{}\"}}", "x".repeat(MAX_BODY));
+    for at in ENDPOINTS {
+        let fake = Fake::start().await;
+        let long = ResponseTemplate::new(200).set_body_raw(huge.clone(), "application/json");
+        answer(&fake, at, long).await;
+        let error = sign_in(&fake, PATIENT).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                UpstreamError::Http {
+                    error: HttpError::TooLarge(MAX_BODY),
+                    ..
+                }
+            ),
+            "{at}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn servers_with_bad_manners() {
+    for (manner, kind) in [
+        (Manner::Silent, ErrorKind::TimedOut),
+        (Manner::Stalls, ErrorKind::TimedOut),
+        // No length announced, and no end: only counting helps.
+        (Manner::Endless, ErrorKind::Wrong),
+        (Manner::HangsUp, ErrorKind::Down),
+        (Manner::Gibberish, ErrorKind::Down),
+    ] {
+        let server = raw::start(manner).await;
+        let timeout = match kind {
+            ErrorKind::TimedOut => Duration::from_secs(2),
+            _ => PATIENT,
+        };
+        let error = provider(&Fake::start().await, &server, timeout)
+            .begin()
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), kind, "{manner:?} at discovery: {error:?}");
+        for endpoint in ["jwks_uri", "token_endpoint", "userinfo_endpoint"] {
+            let fake = Fake::start().await;
+            fake.set(|answers| answers.discovery[endpoint] = json!(format!("{server}/x")));
+            let error = sign_in(&fake, timeout).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{manner:?} at the {endpoint}: {error:?}");
+            assert_eq!(
+                matches!(
+                    &error,
+                    UpstreamError::Http {
+                        error: HttpError::TooLarge(_),
+                        ..
+                    }
+                ),
+                matches!(manner, Manner::Endless),
+                "{manner:?} at the {endpoint}: {error:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_said_to_be_down() {
+    for at in ENDPOINTS {
+        for status in [500, 502, 503] {
+            for body in ["", "<h1>canary</h1>", "{\"error\": \"canary\"}"] {
+                let fake = Fake::start().await;
+                let down = ResponseTemplate::new(status).set_body_raw(body, "application/json");
+                answer(&fake, at, down).await;
+                let error = sign_in(&fake, PATIENT).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Down, "{status} {at} {body}: {error:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rubbish_is_an_error_and_nothing_worse() {
+    let deep = "[".repeat(50_000);
+    for body in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "<html>",
+        "{\"issuer\": ",
+        "\u{0}",
+        "{\"keys\": 7}",
+        "{\"access_token\": 7, \"token_type\": {}}",
+        "{\"sub\": \"1234\", \"sub\": \"5678\"",
+        deep.as_str(),
+    ] {
+        for kind in ["application/json", "text/html", ""] {
+            for at in ENDPOINTS {
+                let fake = Fake::start().await;
+                answer(&fake, at, ResponseTemplate::new(200).set_body_raw(body, kind)).await;
+                let answer = sign_in(&fake, PATIENT).await;
+                assert!(answer.is_err(), "{at} {kind} {body:.40}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_people_at_once_ask_once() {
+    let fake = Fake::start().await;
+    let provider = Arc::new(provider(&fake, &fake.server.uri(), PATIENT));
+    let people: Vec<_> = (0..20)
+        .map(|_| {
+            let provider = Arc::clone(&provider);
+            tokio::spawn(async move { provider.begin().await.is_ok() })
+        })
+        .collect();
+    for person in people {
+        assert!(person.await.unwrap());
+    }
+    assert_eq!((fake.seen(DISCOVERY), fake.seen("/keys")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_proxy_in_the_environment_is_not_asked() {
+    let proxy = MockServer::start().await;
+    // A process of its own, for the environment is the whole process'.
+    let status = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "hostile::all_four_endpoints_are_asked"])
+        .env("HTTP_PROXY", proxy.uri())
+        .env("http_proxy", proxy.uri())
+        .env("ALL_PROXY", proxy.uri())
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(proxy.received_requests().await.unwrap().len(), 0);
+}
