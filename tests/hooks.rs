@@ -27,11 +27,11 @@ fn counted() -> Setup {
 }
 
 /// The ids of the events that `count` has logged for a hook, in order.
-fn seen(gateway: &Gateway, hook: &str) -> Vec<String> {
+async fn seen(gateway: &Gateway, hook: &str) -> Vec<String> {
     let mark = format!("hook={hook} event=");
     gateway
-        .log
-        .lines()
+        .flushed_log()
+        .await
         .iter()
         .filter_map(|line| line.split_once(&mark))
         .map(|(_, rest)| rest.chars().take_while(char::is_ascii_hexdigit).collect())
@@ -60,7 +60,10 @@ async fn hooks_are_called_in_order_and_their_attributes_are_set() {
         .service("who", "users");
     let gateway = setup.start().await;
     let token = gateway.sign_in("alice").await;
-    let (new, logins) = (seen(&gateway, "on-new-user"), seen(&gateway, "on-user-login"));
+    let (new, logins) = (
+        seen(&gateway, "on-new-user").await,
+        seen(&gateway, "on-user-login").await,
+    );
     assert_eq!((new.len(), logins.len()), (1, 1));
     let alice = user(&gateway, "alice").await.unwrap();
     assert_eq!(alice["status"], "active");
@@ -84,11 +87,11 @@ async fn hooks_are_called_in_order_and_their_attributes_are_set() {
 
     // A later sign-in is no new user; a sign-out is told as well, once the session has ended.
     let again = gateway.sign_in("alice").await;
-    assert_eq!(seen(&gateway, "on-new-user").len(), 1);
-    assert_eq!(seen(&gateway, "on-user-login").len(), 2);
+    assert_eq!(seen(&gateway, "on-new-user").await.len(), 1);
+    assert_eq!(seen(&gateway, "on-user-login").await.len(), 2);
     gateway.browser().post_as(&again, "/auth/logout").await;
     eventually("the sign-out is told", async || {
-        (seen(&gateway, "on-user-logout").len() == 1).then_some(())
+        (seen(&gateway, "on-user-logout").await.len() == 1).then_some(())
     })
     .await;
     gateway.stop().await;
@@ -114,14 +117,14 @@ async fn a_rejected_person_sees_the_sentence_and_is_no_user() {
             "the pending user is gone"
         );
     }
-    let events = seen(&gateway, "on-new-user");
+    let events = seen(&gateway, "on-new-user").await;
     assert_eq!(events.len(), 2);
     assert_ne!(
         events[0], events[1],
         "a verdict was given: the next sign-in is another event"
     );
     assert_eq!(
-        seen(&gateway, "on-user-login").len(),
+        seen(&gateway, "on-user-login").await.len(),
         0,
         "no login hook for who is not let in"
     );
@@ -179,7 +182,7 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
             let page = response.text().await.unwrap();
             assert!(!page.contains("wasm") && !page.contains("trap"), "{page}");
         }
-        let events = seen(&gateway, "on-new-user");
+        let events = seen(&gateway, "on-new-user").await;
         assert_eq!(events.len(), 2, "{person}");
         assert_eq!(
             events[0], events[1],
@@ -202,7 +205,7 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
         setup.dir.place("reject", test_guests::LOGIN_ONLY);
         let gateway = setup.start().await;
         eventually("the pending event is told again", async || {
-            (seen(&gateway, "on-new-user") == [events[0].clone()]).then_some(())
+            (seen(&gateway, "on-new-user").await == [events[0].clone()]).then_some(())
         })
         .await;
         eventually("the user is activated", async || {
@@ -211,7 +214,7 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
         .await;
         gateway.sign_in(person).await;
         assert_eq!(
-            seen(&gateway, "on-new-user").len(),
+            seen(&gateway, "on-new-user").await.len(),
             1,
             "settled: it does not come a third time"
         );
@@ -300,7 +303,7 @@ async fn a_sign_out_that_was_not_told_is_told_again() {
     setup.dir.place("reject", test_guests::REJECT);
     let gateway = setup.start().await;
     eventually("the sign-out is told", async || {
-        (!seen(&gateway, "on-user-logout").is_empty()).then_some(())
+        (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
     })
     .await;
     gateway.stop().await;

@@ -201,7 +201,7 @@ async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_onl
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
     for service in services {
-        let lines = gateway.log.lines().len();
+        let lines = gateway.flushed_log().await.len();
         assert_refused(service, browser.authorize(&token, service).await);
         eventually(&format!("the reason for {service} is in the log"), async || {
             let said = gateway.log.lines()[lines..].join("\n");

@@ -60,7 +60,7 @@ async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
         ("an unknown import", test_guests::UNKNOWN_IMPORT),
         ("an endless start function", test_guests::START_LOOP),
     ] {
-        let lines = gateway.log.lines().len();
+        let lines = gateway.flushed_log().await.len();
         gateway.dir.place("example", bytes);
         eventually(what, async || problem().await.then_some(())).await;
         assert_eq!(

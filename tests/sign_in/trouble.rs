@@ -65,7 +65,7 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
         let browser = gateway.browser();
         let callback = google.go(&browser, &login("google", APP)).await;
         google.set_mood(mood);
-        let lines = gateway.log.lines().len();
+        let lines = gateway.flushed_log().await.len();
         let response = browser.get(callback.as_str()).await;
         assert!(
             statuses.contains(&response.status()),

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use url::Url;
@@ -29,6 +30,7 @@ pub(crate) struct Gateway {
     /// The directory it was started from, which outlives it.
     pub(crate) dir: Arc<SetupDir>,
     admin_token: PathBuf,
+    flushes: AtomicUsize,
 }
 
 impl Gateway {
@@ -65,7 +67,24 @@ impl Gateway {
             log,
             dir: Arc::clone(&setup.dir),
             admin_token: setup.admin_token(),
+            flushes: AtomicUsize::new(0),
         }
+    }
+
+    /// The log up to now. It is written by a thread of its own, in order: a request that nobody else makes
+    /// is the mark to wait for.
+    pub(crate) async fn flushed_log(&self) -> Vec<String> {
+        let nth = self.flushes.fetch_add(1, Ordering::SeqCst);
+        let browser = self.browser();
+        browser
+            .send(browser.request(Method::PATCH, "/assets/gateway.js"))
+            .await;
+        let is_mark = |line: &&String| line.contains("\"PATCH\"") && line.contains("/assets/gateway.js");
+        super::eventually("the log is written", async || {
+            let lines = self.log.lines();
+            lines.iter().filter(is_mark).nth(nth).is_some().then_some(lines)
+        })
+        .await
     }
 
     /// Its process id.

@@ -175,7 +175,11 @@ fn successor(
     result: Result<Loaded, AdmissionError>,
     numbers: &mut BTreeMap<Arc<str>, u64>,
 ) -> Plugin {
-    let serving = before.and_then(|plugin| plugin.generation.clone());
+    // A grant that was taken away is gone at once: what was built with it does not serve on, even where
+    // nothing else can serve in its place.
+    let serving = before
+        .and_then(|plugin| plugin.generation.clone())
+        .filter(|serving| serving.config.grants.is_subset(&config.grants));
     let known = before.and_then(|plugin| plugin.problem.clone());
     let (generation, problem) = match result {
         Ok(Loaded::Unchanged) => {

@@ -318,7 +318,7 @@ impl From<ClaimsVerificationError> for Unverified {
             ClaimsVerificationError::SignatureVerification(error) => {
                 Self::Invalid(id_token(&error.to_string()))
             }
-            // The library repeats the nonces, which are nobody's business.
+            // Whatever the library says of them: the nonces are nobody's business.
             ClaimsVerificationError::InvalidNonce(_) => Self::Invalid(id_token("the nonce is another one")),
             error => Self::Invalid(id_token(&error.to_string())),
         }

@@ -134,3 +134,27 @@ async fn what_is_known_is_kept_for_an_hour_and_a_failure_is_not() {
     fake.provider.begin().await.unwrap();
     assert_eq!(fake.seen("/.well-known/openid-configuration"), 3);
 }
+
+#[tokio::test]
+async fn people_who_come_together_wait_for_one_answer_a_failure_included() {
+    for status in [200, 503] {
+        let fake = Fake::start().await;
+        fake.set(|answers| answers.status = status);
+        let begin = || fake.provider.begin();
+        let (a, b, c) = tokio::join!(begin(), begin(), begin());
+        for answer in [a, b, c] {
+            assert_eq!(answer.is_ok(), status == 200, "{status}: {answer:?}");
+        }
+        assert_eq!(fake.seen("/.well-known/openid-configuration"), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_nothing_young_again() {
+    let fake = Fake::start().await;
+    fake.provider.begin().await.unwrap();
+    // The clock's seconds wrap: one second back.
+    fake.clock.advance(Duration::from_secs(u64::MAX));
+    fake.provider.begin().await.unwrap();
+    assert_eq!(fake.seen("/.well-known/openid-configuration"), 2);
+}

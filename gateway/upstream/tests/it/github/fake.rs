@@ -117,7 +117,7 @@ pub(crate) fn provider(web: &str, api: &str, trusted_email: bool) -> Result<Prov
         scopes: vec!["read:org".to_owned()],
     };
     let limits = HttpLimits {
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(2),
         max_body: 64 << 10,
     };
     let clock = Arc::new(ManualClock::at(NOW));

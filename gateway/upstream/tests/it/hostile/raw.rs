@@ -32,7 +32,7 @@ pub(crate) async fn start(manner: Manner) -> String {
 
 async fn serve(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
     let mut head = [0; 4096];
-    stream.read(&mut head).await?;
+    let _head = stream.read(&mut head).await?;
     let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     match manner {
         Manner::Silent => {}
