@@ -28,7 +28,7 @@ pub struct App {
     /// Permission providers and hooks.
     pub plugins: PluginHost,
     /// What signs permission tokens.
-    pub keys: Arc<SigningKeys>,
+    pub keys: SigningKeys,
     /// What session tokens and sealed state are keyed by.
     pub session_key: SessionKey,
     /// Upstream providers, in the order people are offered them.

@@ -189,6 +189,7 @@ impl Drop for Line {
 }
 
 async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Response {
+    // A future is as large as its largest branch, and is moved about: sign-ins, large and rare, are boxed.
     let answer = match route {
         Route::Check => handlers::check::handle(app, request).await,
         Route::Update => handlers::update::handle(app, request).await,
@@ -200,9 +201,9 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
             .unwrap_or_else(Response::from)),
         Route::PublicKey => Ok(handlers::public_key::pem(app)),
         Route::Jwks => Ok(handlers::public_key::jwks(app)),
-        Route::Login(provider) => Ok(login(app, request, provider).await),
+        Route::Login(provider) => Ok(Box::pin(login(app, request, provider)).await),
         Route::Callback(provider) => Ok(match app.provider(provider) {
-            Some(provider) => handlers::callback::handle(app, request, provider).await,
+            Some(provider) => Box::pin(handlers::callback::handle(app, request, provider)).await,
             None => response::not_found(),
         }),
         Route::Home => Ok(handlers::home::page(app)),

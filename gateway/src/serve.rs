@@ -155,7 +155,7 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
         random,
         store,
         plugins,
-        keys: Arc::new(keys),
+        keys,
         session_key,
         providers,
         dev,

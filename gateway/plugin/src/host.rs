@@ -10,6 +10,7 @@ use gateway_model::{Event, SystemRandom, User, UserId, Verdict};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{RwLock, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
@@ -129,11 +130,12 @@ impl PluginHost {
         lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.users, event, user).await
     }
 
-    /// Runs CPU-heavy work (signing) beside the guests, off the I/O threads. A panic in it is the
-    /// caller's. Work that has begun is finished even when the future is dropped.
-    pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Runs work that computes (a plugin's call and the signing of its answer, say) beside the guests, off
+    /// the I/O threads. Calls of plugins in it stay on the thread they are made on where that is free. A
+    /// panic in it is the caller's. Dropping the future ends the work where it next waits.
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         // A guest yields at each tick, so this waits no longer than a few of them.
-        match self.0.lanes.guests().spawn(async move { work() }).await {
+        match AbortOnDropHandle::new(self.0.lanes.guests().spawn(work)).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gateway_model::UserId;
 use gateway_plugin::{CallError, Permissions};
 use gateway_token::{KeyError, PermissionClaims};
 use hyper::StatusCode;
@@ -58,7 +59,6 @@ struct Answer<'a> {
 /// # Errors
 /// 503 where the permission provider, the database or signing fails: permissions fail closed.
 pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error> {
-    let nothing = || response::json(StatusCode::OK, &json!({ "permissions": {} }));
     let service = request
         .parameter("service")
         .map_err(CallerError::from)?
@@ -76,8 +76,22 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         return Ok(nothing());
     };
 
-    let (_, user) = *signed_in;
-    let Permissions { permissions, digest } = match app.plugins.get_permissions(service, &user.id).await {
+    // The provider's call and the signature are one piece of work: a hand-over between threads costs about
+    // as much as the call.
+    let work = {
+        let (app, service, user) = (Arc::clone(app), service.to_owned(), signed_in.1.id);
+        async move { answer(&app, service, &user, audience).await }
+    };
+    app.plugins.run(work).await
+}
+
+async fn answer(
+    app: &App,
+    service: String,
+    user: &UserId,
+    audience: Option<String>,
+) -> Result<Response, Error> {
+    let Permissions { permissions, digest } = match app.plugins.get_permissions(&service, user).await {
         // The plugins' configuration is put in force a moment before or after the rest.
         Err(CallError::NotConfigured { .. }) => return Ok(nothing()),
         answer => answer?,
@@ -85,25 +99,25 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     let now = app.clock.now();
     let claims = PermissionClaims {
         iss: app.address.text.clone(),
-        sub: user.id.as_str().to_owned(),
-        userid: user.id.as_str().to_owned(),
-        service: service.to_owned(),
+        sub: user.as_str().to_owned(),
+        userid: user.as_str().to_owned(),
+        service,
         permissions,
         aud: audience,
         plugin: digest.as_ref().to_owned(),
         iat: now.0,
         exp: now.after(app.token_lifetime).0,
     };
-    let keys = Arc::clone(&app.keys);
-    let (token, claims) = app
-        .plugins
-        .run_blocking(move || (keys.sign(&claims), claims))
-        .await;
     let answer = Answer {
-        token: &token?,
+        token: &app.keys.sign(&claims)?,
         userid: &claims.userid,
         permissions: &claims.permissions,
         service: &claims.service,
     };
     Ok(response::json(StatusCode::OK, &answer))
+}
+
+/// No token: nobody is signed in, or nobody is asked for the service.
+fn nothing() -> Response {
+    response::json(StatusCode::OK, &json!({ "permissions": {} }))
 }

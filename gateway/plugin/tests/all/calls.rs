@@ -207,8 +207,8 @@ async fn calls_are_counted() {
 #[tokio::test]
 async fn work_beside_the_guests_is_done_and_its_panics_come_back() {
     let fixture = Fixture::new(&[], set(&[], &[])).await;
-    assert_eq!(fixture.host.run_blocking(|| 6 * 7).await, 42);
+    assert_eq!(fixture.host.run(async { 6 * 7 }).await, 42);
     let host = fixture.host.clone();
-    let panicked = tokio::spawn(async move { host.run_blocking(|| panic!("on purpose")).await });
+    let panicked = tokio::spawn(async move { host.run(async { panic!("on purpose") }).await });
     assert!(panicked.await.unwrap_err().is_panic());
 }

@@ -198,12 +198,16 @@ async fn changed_settings_grants_services_and_limits_take_effect() {
     fixture.host.reconfigure(set.clone()).await;
     assert_eq!(fixture.status("c").generation.unwrap().0, 2, "nothing changed");
 
-    // A mistake keeps what was in force.
+    // A grant that is taken away is gone at once, and comes back with its line.
     let mut wrong = set.clone();
     wrong.plugins.get_mut("c").unwrap().grants.clear();
     fixture.host.reconfigure(wrong).await;
-    assert_eq!(fixture.ask("name").await.unwrap()["name"], "new");
+    fixture.ask("name").await.unwrap_err();
     assert!(fixture.problem("c").contains("has not been granted"));
+    fixture.host.reconfigure(set.clone()).await;
+    assert_eq!(fixture.ask("name").await.unwrap()["name"], "new");
+
+    // A mistake keeps what was in force.
 
     set.services = [("other".to_owned(), "c".to_owned())].into();
     set.plugins.get_mut("c").unwrap().limits.fuel = 10;
