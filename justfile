@@ -22,7 +22,7 @@ test-all: node-modules
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --features gateway/test-all -- -D warnings
-    cargo clippy -p gateway --no-default-features -- -D warnings
+    cargo clippy --workspace --no-default-features -- -D warnings
     for guest in guest-examples/rust-*/ tests/guests/rust/; do (cd "$guest" && cargo fmt --all --check); done
 
 # Licences, sources, banned crates and known vulnerabilities. ADVISORY_DB: a folder with a copy of the
