@@ -48,16 +48,17 @@ pub fn is_address(text: &str) -> bool {
         && !text.contains(|c: char| c.is_control() || c.is_whitespace())
 }
 
+/// A claim that is a text and says something, without white space round it.
+#[must_use]
+pub fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a str> {
+    let text = claims.get(claim)?.as_str()?.trim();
+    (!text.is_empty()).then_some(text)
+}
+
 /// The display name: what there is of `name`, `given_name` and `family_name`, `preferred_username`.
 #[must_use]
 pub fn name(claims: &Map<String, Value>) -> String {
-    let text = |claim: &str| {
-        claims
-            .get(claim)
-            .and_then(Value::as_str)
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-    };
+    let text = |claim| text(claims, claim);
     let parts = || {
         let parts: Vec<&str> = [text("given_name"), text("family_name")]
             .into_iter()

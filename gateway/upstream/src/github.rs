@@ -214,13 +214,7 @@ impl GitHub {
 
 /// The display name or, where the person has none, the login.
 fn name(claims: &Map<String, Value>) -> String {
-    let text = |claim: &str| {
-        claims
-            .get(claim)
-            .and_then(Value::as_str)
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-    };
+    let text = |claim| claims::text(claims, claim);
     claims::plain(text("name").or(text("login")).unwrap_or_default())
 }
 
