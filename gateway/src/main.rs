@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Requests and plugin calls make many short-lived objects, on all threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     gateway::cli::main()
 }

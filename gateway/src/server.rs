@@ -115,7 +115,8 @@ async fn connection<H, F>(
         return;
     }
     let service = service_fn(move |request| {
-        let answer = guarded(handler(request), limits.request_timeout);
+        // Boxed, because hyper moves it about, and it is kilobytes large.
+        let answer = guarded(Box::pin(handler(request)), limits.request_timeout);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()

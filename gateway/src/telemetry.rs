@@ -1,26 +1,33 @@
 //! The log: one line an event, JSON or text, on stderr.
 
 use std::io::IsTerminal as _;
-use std::panic;
+use std::{fmt, panic};
 
 use anyhow::{Context as _, Result};
 use tracing::Dispatch;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogConfig;
 
-/// Lines that wait for whoever reads stderr; beyond that, requests wait. No line is dropped.
-const WAITING: usize = 64 << 10;
+use self::json::Json;
+use self::writer::{Ending, Lines};
+
+mod json;
+mod writer;
 
 /// Keeps the log going.
 #[must_use = "the log ends when this is dropped"]
-#[derive(Debug)]
 pub struct Guard {
     /// Writes what is still waiting when it is dropped.
-    _writer: WorkerGuard,
+    _writer: Ending,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
 }
 
 /// Starts the log for the whole process, panics included. What is still waiting is written when the guard
@@ -29,18 +36,16 @@ pub struct Guard {
 /// # Errors
 /// When the filter makes no sense, or the log has been started before.
 pub fn init(log: &LogConfig) -> Result<Guard> {
-    // Writing takes a system call a line, and the reader may be slow: neither is a request's business.
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(false)
-        .buffered_lines_limit(WAITING)
-        .thread_name("log")
-        .finish(std::io::stderr());
-    let lines = lines(log, writer, std::io::stderr().is_terminal())?;
+    let writer = Lines::default();
+    let lines = lines(log, writer.clone(), std::io::stderr().is_terminal())?;
+    let ending = writer
+        .write_to(std::io::stderr())
+        .context("the log's thread cannot be started")?;
     lines.try_init().context("the log cannot be started")?;
     panic::set_hook(Box::new(|panic| {
         note(panic.location().map(ToString::to_string).as_deref());
     }));
-    Ok(Guard { _writer: guard })
+    Ok(Guard { _writer: ending })
 }
 
 /// A panic is a line like any other. It says where, which leads to the mistake, and not what: the message
@@ -63,13 +68,7 @@ where
         .with_env_filter(filter)
         .with_writer(writer);
     Ok(if log.json {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .finish()
-            .into()
+        lines.event_format(Json).finish().into()
     } else {
         lines.compact().with_ansi(colours).finish().into()
     })
@@ -117,26 +116,45 @@ mod tests {
 
     #[test]
     fn json_is_flat_and_a_line_an_event_whatever_is_in_it() {
-        let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\"";
+        let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\u{9b}\u{7f}\"\\\t";
         let text = written(true, "info", || {
             tracing::info!(target: "gateway::request", route = hostile, status = 200_u16, "{hostile}");
-            tracing::warn!("second");
+            tracing::warn!(r#type = f64::NAN, half = 0.5, minus = -1, yes = true, debug = ?hostile, "second");
+            let args = format_args!("{hostile}");
+            let mut record = log::Record::builder();
+            record
+                .level(log::Level::Error)
+                .target("elsewhere")
+                .file(Some("/home/source.rs"));
+            tracing_log::format_trace(&record.args(args).build()).unwrap();
         });
         assert!(text.ends_with('\n'));
         let lines: Vec<Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(lines.len(), 2);
-        let first = &lines[0];
+        let [first, second, third] = &lines[..] else {
+            panic!("{text}")
+        };
         assert_eq!(first["route"], hostile);
         assert_eq!(first["message"], hostile);
         assert_eq!(first["status"], 200);
         assert_eq!(first["level"], "INFO");
         assert_eq!(first["target"], "gateway::request");
         let time = first["timestamp"].as_str().unwrap();
-        assert!(time.contains('T') && time.ends_with('Z'), "{time}");
-        assert!(!text.contains('\u{1b}'));
+        assert!(
+            time.contains('T') && time.ends_with('Z') && time.len() == 27,
+            "{time}"
+        );
+        assert_eq!(second["type"], "NaN");
+        assert_eq!(second["half"], 0.5);
+        assert_eq!(second["minus"], -1);
+        assert_eq!(second["yes"], true);
+        assert_eq!(second["debug"], format!("{hostile:?}"));
+        assert_eq!(third["message"], hostile);
+        assert_eq!(third["target"], "elsewhere");
+        assert_eq!(third.as_object().unwrap().len(), 4, "{third}");
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{7f}']));
     }
 
     #[test]

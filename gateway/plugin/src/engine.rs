@@ -25,6 +25,8 @@ pub(crate) const MAX_MEMORIES: u32 = 16;
 pub(crate) const MAX_TABLES: u32 = 16;
 /// Most elements in one table. Interpreters compiled to wasm need tens of thousands.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// Bytes at the start of each memory that are wiped in place after a call.
+const KEEP_RESIDENT: usize = 192 << 10;
 /// The largest memory that any plugin may be given, whatever its limits say: 4 GiB, a 32-bit guest's own.
 const MAX_MEMORY: usize = 1 << 32;
 
@@ -93,9 +95,9 @@ fn pool() -> PoolingAllocationConfig {
         .max_tables_per_module(MAX_TABLES)
         .total_tables(MAX_INSTANCES * MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS)
-        // Wiping this much by hand is cheaper than giving the pages back and faulting them in again;
-        // a small compiled guest dirties about as much.
-        .linear_memory_keep_resident(64 << 10)
+        // Wiping this much by hand is cheaper than giving the pages back and faulting them in again, which
+        // also interrupts every other thread. A small compiled guest with a small stack fits.
+        .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(16 << 10)
         .max_unused_warm_slots(MAX_INSTANCES)
         // Has had isolation bugs, as have protection keys, which are not compiled in.
