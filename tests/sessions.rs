@@ -129,11 +129,17 @@ async fn an_operator_ends_sessions_and_disables_users_at_once() {
     let alice = gateway.sign_in("alice").await;
     let other = gateway.sign_in("alice").await;
     let bob = gateway.sign_in("bob").await;
+    // The commands are other processes: what the gateway has kept in memory must not outlive them.
+    for token in [&alice, &other, &bob] {
+        assert!(browser.is_signed_in(token).await);
+        assert!(browser.is_signed_in(token).await);
+    }
 
     // One session.
     let sid = claims(&alice)["sid"].as_str().unwrap().to_owned();
     gateway.cli(&["session", "end", &sid]).await.succeeded();
     assert!(!browser.is_signed_in(&alice).await);
+    assert!(browser.is_signed_in(&other).await);
     assert!(browser.is_signed_in(&other).await);
 
     // All of a user.
@@ -142,6 +148,7 @@ async fn an_operator_ends_sessions_and_disables_users_at_once() {
         .await
         .succeeded();
     assert!(!browser.is_signed_in(&other).await);
+    assert!(browser.is_signed_in(&bob).await);
     assert!(browser.is_signed_in(&bob).await);
 
     // A disabled user has no session, cannot sign in, and gets in again once enabled.

@@ -1,8 +1,9 @@
 //! Whose request it is.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use gateway_model::{Session, User, UserStatus};
+use gateway_model::{Session, User};
 use gateway_store::StoreError;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
@@ -19,7 +20,7 @@ pub enum Caller {
     /// The token is good, but its user is gone.
     UnknownUser,
     /// Somebody is signed in.
-    SignedIn(Box<(Session, User)>),
+    SignedIn(Arc<(Session, User)>),
 }
 
 /// Why it cannot be told whose request it is.
@@ -44,11 +45,8 @@ pub async fn caller(app: &App, request: &Request) -> Result<Caller, CallerError>
     let Ok(claims) = app.session_key.verify(&token, app.clock.now()) else {
         return Ok(Caller::NotSignedIn);
     };
-    match app.store.lookup_session(&claims.session).await? {
-        Some((session, user)) if user.status == UserStatus::Active && user.id == claims.user => {
-            Ok(Caller::SignedIn(Box::new((session, user))))
-        }
-        Some(_) => Ok(Caller::NotSignedIn),
+    match app.store.lookup_session(&claims.session, &claims.user).await? {
+        Some(signed_in) => Ok(Caller::SignedIn(signed_in)),
         None if app.store.lookup_user(&claims.user).await?.is_none() => Ok(Caller::UnknownUser),
         None => Ok(Caller::NotSignedIn),
     }

@@ -79,7 +79,7 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     // The provider's call and the signature are one piece of work: a hand-over between threads costs about
     // as much as the call.
     let work = {
-        let (app, service, user) = (Arc::clone(app), service.to_owned(), signed_in.1.id);
+        let (app, service, user) = (Arc::clone(app), service.to_owned(), signed_in.1.id.clone());
         async move { answer(&app, service, &user, audience).await }
     };
     app.plugins.run(work).await

@@ -16,12 +16,13 @@ use crate::session::{self, Caller, CallerError};
 /// 503 where the database fails: nothing was changed then.
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     let username = request.parameter("username")?;
-    let user = match session::caller(app, request).await? {
+    let signed_in = match session::caller(app, request).await? {
         Caller::NoToken => return Ok(refuse("No token")),
         Caller::NotSignedIn => return Ok(refuse("Not authenticated")),
         Caller::UnknownUser => return Ok(refuse("Unknown User")),
-        Caller::SignedIn(signed_in) => signed_in.1,
+        Caller::SignedIn(signed_in) => signed_in,
     };
+    let user = &signed_in.1;
     let success = || response::json(StatusCode::OK, &json!({ "success": true }));
     // Other fields may not be changed, and clients of the old service are not told so.
     let Some(username) = username else {

@@ -134,10 +134,7 @@ fn write_now(line: &mut Writer<'_>) -> fmt::Result {
     thread_local! {
         static LAST: Cell<Second> = const { Cell::new((i64::MIN, [0; 19])) };
     }
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a log line says when it was written, whatever the application's clock says"
-    )]
+    // A line says when it was written, whatever the application's clock says.
     let now = OffsetDateTime::now_utc();
     let (mut second, mut text) = LAST.get();
     if second != now.unix_timestamp() {

@@ -12,6 +12,7 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::rows::{self, select_users};
 use crate::users;
+use crate::versions::Touches;
 
 impl Store {
     /// Events without a verdict, the oldest first, each with its user as they are now. Those of
@@ -38,8 +39,10 @@ impl Store {
     /// When the database cannot be written; the event then stays pending.
     pub async fn settle_event(&self, event: &EventId, verdict: &Verdict) -> Result<(), StoreError> {
         let (event, verdict, now) = (event.clone(), verdict.clone(), self.now());
-        self.write(move |connection| Ok(settle(connection, &event, &verdict, now)?))
-            .await
+        let settled = self.write::<_, StoreError>(Touches::Found(Option::as_ref), move |connection| {
+            Ok(settle(connection, &event, &verdict, now)?)
+        });
+        settled.await.map(drop)
     }
 }
 
@@ -185,7 +188,13 @@ pub(crate) fn accept_new_user(
     Ok(())
 }
 
-fn settle(connection: &Connection, id: &EventId, verdict: &Verdict, now: Timestamp) -> rusqlite::Result<()> {
+/// Gives whose event it is, where it had no verdict before.
+fn settle(
+    connection: &Connection,
+    id: &EventId,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> rusqlite::Result<Option<UserId>> {
     let sql = "SELECT id, kind, user_id, at, provider, issuer, subject, claims FROM events
         WHERE id = ?1 AND verdict IS NULL";
     let event = connection
@@ -193,7 +202,7 @@ fn settle(connection: &Connection, id: &EventId, verdict: &Verdict, now: Timesta
         .query_row([id.as_str()], event)
         .optional()?;
     let Some(Event { kind, user_id, .. }) = event else {
-        return Ok(());
+        return Ok(None);
     };
     let status = rows::user_by_id(connection, &user_id)?.map(|user| user.status);
     match (kind, verdict, status) {
@@ -211,7 +220,8 @@ fn settle(connection: &Connection, id: &EventId, verdict: &Verdict, now: Timesta
             record(connection, id, verdict, now)
         }
         (EventKind::Login, _, _) => record(connection, id, verdict, now),
-    }
+    }?;
+    Ok(Some(user_id))
 }
 
 fn pending(connection: &Connection) -> rusqlite::Result<Vec<(Event, User)>> {

@@ -7,6 +7,8 @@
 //! | `open` | is the file ours, may we write it, is its schema the one we know |
 //! | `writer` | one thread, one connection, group commit |
 //! | `reader` | read-only connections, used in place |
+//! | `session_cache` | sessions that were read a moment ago |
+//! | `versions` | a small file by which every process learns that these are stale |
 //! | `rows` | rows to model types and back |
 //! | `sign_in` | how a sign-in begins: whose it is, by which rules an address finds a user |
 //! | `settle` | how a sign-in ends: verdicts, activation, session |
@@ -15,11 +17,16 @@
 //! | `prune` | what is no longer needed |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
-//! thread runs it in a transaction with whatever else is queued, commits, answers. When the answer is
-//! there the write is on the disk. A read: [`Store`] → a connection from `reader` → one statement, which
-//! sees the latest commit of every process. Nothing is cached between calls.
+//! thread runs it in a transaction with whatever else is queued, commits, makes known in `versions` whom
+//! it touches, answers. When the answer is there the write is on the disk. A read: [`Store`] → a
+//! connection from `reader` → one statement, which sees the latest commit of every process.
 //!
-//! Other processes (the command line while the gateway serves) open the same file in the same way.
+//! Only sessions are cached, with their users, because they are looked up at every request. A lookup of
+//! one that was read a moment ago is one `pread` in `versions`. It gives what the database would: from
+//! the moment that a write is acknowledged, in this process or in another, nobody is given what was read
+//! before it. A write that bypasses [`Store`] is seen after a second.
+//!
+//! Other processes (the command line while the gateway serves) open the same files in the same way.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +39,8 @@ use tempfile::TempDir;
 
 use crate::error::WriteError;
 use crate::reader::Readers;
+use crate::session_cache::SessionCache;
+use crate::versions::{Touches, Versions};
 use crate::writer::Writer;
 
 pub mod error;
@@ -40,12 +49,14 @@ mod open;
 mod prune;
 mod reader;
 mod rows;
+mod session_cache;
 mod sessions;
 mod settle;
 mod sign_in;
 mod states;
 pub mod url;
 mod users;
+mod versions;
 mod writer;
 
 pub use error::{OpenError, SignInError, StoreError};
@@ -87,6 +98,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     options: StoreOptions,
     readers: Arc<Readers>,
+    sessions: SessionCache,
     writer: Writer,
     /// Where a temporary database lives; removed when the store is closed or dropped.
     temporary: Mutex<Option<TempDir>>,
@@ -108,6 +120,7 @@ impl Store {
         patience: Duration,
     ) -> Result<Self, OpenError> {
         let url = url.clone();
+        let random = Arc::clone(&options.random);
         let opened = tokio::task::spawn_blocking(move || {
             let (path, temporary) = match url {
                 DatabaseUrl::File(path) => (path, None),
@@ -120,16 +133,18 @@ impl Store {
                 }
             };
             let (connection, path) = open::open(Path::new(&path), patience)?;
-            let writer = Writer::start(connection, path.clone(), patience)?;
-            Ok((writer, path, temporary))
+            let versions = Arc::new(Versions::open(&path, random.as_ref()));
+            let writer = Writer::start(connection, path.clone(), patience, Arc::clone(&versions))?;
+            Ok((writer, path, versions, temporary))
         });
         // The task only fails when it panics or the runtime goes down.
-        let (writer, path, temporary) = opened
+        let (writer, path, versions, temporary) = opened
             .await
             .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
         Ok(Self(Arc::new(Inner {
             options,
             readers: Arc::new(Readers::new(path)),
+            sessions: SessionCache::new(versions),
             writer,
             temporary: Mutex::new(temporary),
         })))
@@ -142,6 +157,7 @@ impl Store {
     /// When the log cannot be copied back now. Nothing is lost: the next to open does it.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.readers.close();
+        self.0.sessions.close();
         let closed = self.0.writer.close().await;
         *self.0.temporary.lock() = None;
         closed
@@ -154,7 +170,7 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.read(|connection| rows::optional::<i64>(connection, "SELECT at FROM probe WHERE id = 1", []))?;
         let now = rows::seconds(self.now());
-        self.write(move |connection| {
+        self.write(Touches::Nobody, move |connection| {
             let sql = "INSERT INTO probe (id, at) VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = excluded.at";
             rows::run(connection, sql, params![now])?;
             Ok(())
@@ -195,15 +211,17 @@ impl Store {
             .unwrap_or_else(|error| Err(StoreError::Sqlite(error.to_string())))
     }
 
-    /// A write; durable when it returns.
+    /// A write; durable when it returns, and known to every process that has kept something of those
+    /// whom it touches.
     async fn write<T, E>(
         &self,
+        touches: Touches<T>,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: WriteError,
     {
-        self.0.writer.write(work).await
+        self.0.writer.write(touches, work).await
     }
 }

@@ -5,6 +5,7 @@ use rusqlite::params;
 use crate::Store;
 use crate::error::StoreError;
 use crate::rows;
+use crate::versions::Touches;
 
 /// Most rows in one transaction, so that other writes get their turn.
 const AT_ONCE: u32 = 1000;
@@ -20,17 +21,20 @@ impl Store {
         let settled = rows::seconds(now.before(self.event_retention()));
         let now = rows::seconds(now);
         self.prune_table(
+            Touches::Everybody,
             "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ?1 LIMIT ?2)",
             now,
         )
         .await?;
         self.prune_table(
+            Touches::Nobody,
             "DELETE FROM used_states WHERE state IN
                 (SELECT state FROM used_states WHERE expires <= ?1 LIMIT ?2)",
             now,
         )
         .await?;
         self.prune_table(
+            Touches::Nobody,
             "DELETE FROM events WHERE sequence IN
                 (SELECT sequence FROM events WHERE settled_at <= ?1 LIMIT ?2)",
             settled,
@@ -38,9 +42,14 @@ impl Store {
         .await
     }
 
-    async fn prune_table(&self, sql: &'static str, until: i64) -> Result<(), StoreError> {
+    async fn prune_table(
+        &self,
+        touches: Touches<usize>,
+        sql: &'static str,
+        until: i64,
+    ) -> Result<(), StoreError> {
         loop {
-            let gone = self.write(move |connection| {
+            let gone = self.write(touches.clone(), move |connection| {
                 rows::run(connection, sql, params![until, AT_ONCE]).map_err(StoreError::from)
             });
             if gone.await? < AT_ONCE as usize {

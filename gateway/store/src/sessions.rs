@@ -1,6 +1,7 @@
 //! Sessions: looked up at every request, listed, ended by their user or by an operator.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gateway_model::{Event, EventId, EventKind, Identity, Session, SessionId, Timestamp, User, UserId};
 use rusqlite::{Connection, Row, params};
@@ -10,16 +11,34 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::events;
 use crate::rows::{self, USER_COLUMNS, select_users};
+use crate::versions::Touches;
 
 impl Store {
-    /// The session and its user, where the session has not ended or expired and the user is active.
-    /// The hot path of `check`: one query by two keys, a row for each of the user's identities.
+    /// A session of `user`, with them, where it has not ended or expired and they are active. The hot
+    /// path of `check`: kept from a moment ago, or one query by two keys that gives a row for each of
+    /// the user's identities.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn lookup_session(&self, id: &SessionId) -> Result<Option<(Session, User)>, StoreError> {
-        let now = rows::seconds(self.now());
-        self.read(|connection| lookup(connection, id, now))
+    pub async fn lookup_session(
+        &self,
+        id: &SessionId,
+        user: &UserId,
+    ) -> Result<Option<Arc<(Session, User)>>, StoreError> {
+        self.lookup_session_at(id, user, Instant::now())
+    }
+
+    /// `at`: now.
+    pub(crate) fn lookup_session_at(
+        &self,
+        id: &SessionId,
+        user: &UserId,
+        at: Instant,
+    ) -> Result<Option<Arc<(Session, User)>>, StoreError> {
+        let now = self.now();
+        self.0.sessions.lookup(id, user, now, at, || {
+            self.read(|connection| lookup(connection, id, rows::seconds(now)))
+        })
     }
 
     /// Live sessions, newest first; of one user or of all.
@@ -56,8 +75,13 @@ impl Store {
         let session = session.clone();
         let event = EventId::random(self.random())?;
         let now = self.now();
-        self.write(move |connection| Ok(log_out(connection, &session, event, now)?))
-            .await
+        let touches: Touches<(Option<UserId>, _)> = Touches::Found(|(user, _)| user.as_ref());
+        let ended = self.write::<_, StoreError>(touches, move |connection| {
+            // Read and delete are one: the writer's transaction keeps every other process out.
+            let signed_out = sign_out(connection, &session, event, now)?;
+            Ok((end(connection, &session)?, signed_out))
+        });
+        Ok(ended.await?.1)
     }
 
     /// Ends a session by an operator: no event. `false` where there was none.
@@ -66,14 +90,10 @@ impl Store {
     /// When the database cannot be written; the session then goes on.
     pub async fn end_session(&self, session: &SessionId) -> Result<bool, StoreError> {
         let session = session.clone();
-        self.write(move |connection| {
-            Ok(rows::run(
-                connection,
-                "DELETE FROM sessions WHERE id = ?1",
-                [session.as_str()],
-            )? > 0)
-        })
-        .await
+        let ended = self.write::<_, StoreError>(Touches::Found(Option::as_ref), move |connection| {
+            Ok(end(connection, &session)?)
+        });
+        Ok(ended.await?.is_some())
     }
 
     /// Ends all sessions of a user by an operator: no events. Gives how many there were.
@@ -82,7 +102,7 @@ impl Store {
     /// When the database cannot be written; the sessions then go on.
     pub async fn end_sessions_of(&self, user: &UserId) -> Result<u64, StoreError> {
         let user = user.clone();
-        self.write(move |connection| {
+        self.write(Touches::User(user.clone()), move |connection| {
             let ended = rows::run(
                 connection,
                 "DELETE FROM sessions WHERE user_id = ?1",
@@ -170,23 +190,25 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     })
 }
 
-fn log_out(
+/// Ends a session, expired or not; gives whose it was.
+fn end(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<UserId>> {
+    let sql = "DELETE FROM sessions WHERE id = ?1 RETURNING user_id";
+    let user: Option<String> = rows::optional(connection, sql, [session.as_str()])?;
+    Ok(user.map(UserId::from))
+}
+
+/// Commits the event that tells of a sign-out; `None` where there is no live session.
+fn sign_out(
     connection: &Connection,
     session: &SessionId,
     event: EventId,
     now: Timestamp,
 ) -> rusqlite::Result<Option<(Event, User)>> {
-    // Read and delete are one: the writer's transaction keeps every other process out.
     let sql = select_users!(
         "sessions s JOIN users u ON u.id = s.user_id",
         "AND i.id = s.identity_id WHERE s.id = ?1 AND s.expires > ?2"
     );
     let began = rows::one_user(connection, sql, params![session.as_str(), rows::seconds(now)])?;
-    rows::run(
-        connection,
-        "DELETE FROM sessions WHERE id = ?1",
-        [session.as_str()],
-    )?;
     let Some(began) = began else { return Ok(None) };
     let Some(identity) = began.identities.into_iter().next() else {
         return Ok(None);

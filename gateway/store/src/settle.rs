@@ -17,6 +17,7 @@ use crate::rows;
 use crate::sessions;
 use crate::sign_in::PendingSignIn;
 use crate::users;
+use crate::versions::Touches;
 
 /// How a sign-in ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,8 @@ impl Store {
             now: self.now(),
             lifetime: session_lifetime,
         };
-        self.write(move |connection| Ok(sign_in.settle(connection)?))
+        let touches = Touches::User(sign_in.pending.user.id.clone());
+        self.write(touches, move |connection| Ok(sign_in.settle(connection)?))
             .await
     }
 }

@@ -26,6 +26,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::{SignInError, StoreError};
 use crate::events;
 use crate::rows;
+use crate::versions::Touches;
 use crate::{Store, UserIds};
 
 /// A sign-in whose events are committed and whose hooks have not answered yet.
@@ -54,8 +55,11 @@ impl Store {
             login: EventId::random(random).map_err(StoreError::from)?,
         };
         let (person, user_ids, now) = (person.clone(), self.user_ids(), self.now());
-        self.write(move |connection| begin(connection, &person, user_ids, fresh, now))
-            .await
+        let touches: Touches<PendingSignIn> = Touches::Found(|pending| Some(&pending.user.id));
+        self.write(touches, move |connection| {
+            begin(connection, &person, user_ids, fresh, now)
+        })
+        .await
     }
 }
 

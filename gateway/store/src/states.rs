@@ -6,6 +6,7 @@ use rusqlite::params;
 use crate::Store;
 use crate::error::StoreError;
 use crate::rows;
+use crate::versions::Touches;
 
 impl Store {
     /// Marks a sign-in's `state`, which is good until `expires`, as used. Of any number of callers
@@ -20,7 +21,7 @@ impl Store {
             return Ok(false);
         }
         let state = state.to_owned();
-        self.write(move |connection| {
+        self.write(Touches::Nobody, move |connection| {
             let sql = "INSERT INTO used_states (state, expires) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             Ok(rows::run(connection, sql, params![state, rows::seconds(expires)])? > 0)
         })

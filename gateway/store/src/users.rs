@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use crate::Store;
 use crate::error::StoreError;
 use crate::rows::{self, select_users};
+use crate::versions::Touches;
 
 /// How setting a username ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +98,10 @@ impl Store {
     /// When the database cannot be written.
     pub async fn set_username(&self, user: &UserId, username: &Username) -> Result<SetUsername, StoreError> {
         let (user, username) = (user.clone(), username.clone());
-        self.write(move |connection| set_username(connection, &user, &username).map_err(StoreError::from))
-            .await
+        self.write(Touches::User(user.clone()), move |connection| {
+            set_username(connection, &user, &username).map_err(StoreError::from)
+        })
+        .await
     }
 
     /// Disables or enables a user; gives the user as they are then, `None` where there is none.
@@ -111,7 +114,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn set_status(&self, user: &UserId, status: UserStatus) -> Result<Option<User>, StoreError> {
         let user = user.clone();
-        self.write(move |connection| {
+        self.write(Touches::User(user.clone()), move |connection| {
             if status == UserStatus::Disabled {
                 rows::run(
                     connection,
@@ -141,7 +144,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_user(&self, user: &UserId) -> Result<bool, StoreError> {
         let user = user.clone();
-        self.write(move |connection| {
+        self.write(Touches::User(user.clone()), move |connection| {
             rows::run(
                 connection,
                 "DELETE FROM events WHERE user_id = ?1",

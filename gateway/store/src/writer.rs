@@ -1,10 +1,12 @@
 //! The writing side: one thread, one connection, and a group commit.
 //!
 //! The thread takes whatever writes are queued into one transaction, each in a savepoint of its own so
-//! that one that fails undoes only itself, commits (one sync for all of them), and only then answers.
-//! A commit that fails fails every write in it: none of them has happened.
+//! that one that fails undoes only itself, commits (one sync for all of them), makes known whom they
+//! touch, and only then answers. A commit that fails fails every write in it: none of them has happened.
 
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -12,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{OpenError, StoreError, WriteError};
 use crate::open;
+use crate::versions::{Touches, Versions};
 
 /// Most writes that wait for the thread; callers beyond that wait for a place.
 const QUEUE: usize = 1024;
@@ -29,7 +32,7 @@ enum Message {
 
 impl Writer {
     /// Starts the thread. `path` is where a connection that has gone bad is opened again, `patience`
-    /// how long it waits for other processes.
+    /// how long it waits for other processes, `versions` where it is made known who was touched.
     ///
     /// # Errors
     /// [`OpenError::Thread`].
@@ -37,12 +40,14 @@ impl Writer {
         connection: Connection,
         path: PathBuf,
         patience: Duration,
+        versions: Arc<Versions>,
     ) -> Result<Self, OpenError> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let thread = Thread {
             connection: Some(connection),
             path,
             patience,
+            versions,
         };
         std::thread::Builder::new()
             .name("store-writer".into())
@@ -51,13 +56,15 @@ impl Writer {
         Ok(Self(sender))
     }
 
-    /// Runs `work` in a transaction; durable when this returns `Ok`. An error of its own undoes what
-    /// it did. Once handed in it runs, whether or not the caller still waits.
+    /// Runs `work` in a transaction; when this returns `Ok` it is durable, and nobody goes by what they
+    /// have kept of those whom it `touches`. An error of its own undoes what it did. Once handed in it
+    /// runs, whether or not the caller still waits.
     ///
     /// # Errors
     /// What `work` says; or that the database failed, and nothing was done.
     pub(crate) async fn write<T, E>(
         &self,
+        touches: Touches<T>,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -66,6 +73,7 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Work {
+            touches,
             work: Some(work),
             result: None,
             reply,
@@ -99,11 +107,15 @@ trait Job: Send {
     /// Why the database, and not the work itself, made it fail.
     fn failure(&self) -> Option<&StoreError>;
 
+    /// The slots of those whom it touches, now that it has run.
+    fn touched(&self) -> Range<u64>;
+
     /// Tells the caller. `failure`: the whole transaction has failed.
     fn answer(self: Box<Self>, failure: Option<&StoreError>);
 }
 
 struct Work<F, T, E> {
+    touches: Touches<T>,
     work: Option<F>,
     result: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
@@ -124,6 +136,14 @@ where
         self.result.as_ref()?.as_ref().err()?.failure()
     }
 
+    fn touched(&self) -> Range<u64> {
+        match &self.result {
+            Some(Ok(result)) => self.touches.slots(result),
+            // It was undone.
+            Some(Err(_)) | None => 0..0,
+        }
+    }
+
     fn answer(self: Box<Self>, failure: Option<&StoreError>) {
         let result = match (failure, self.result) {
             // Also where the work itself has refused: it may have done so for what another write of
@@ -142,6 +162,7 @@ struct Thread {
     connection: Option<Connection>,
     path: PathBuf,
     patience: Duration,
+    versions: Arc<Versions>,
 }
 
 impl Thread {
@@ -179,6 +200,8 @@ impl Thread {
         if let Some(failure) = &failure {
             tracing::error!(error = %failure, writes = jobs.len(), "a commit failed: its writes have not happened");
             self.recover(failure);
+        } else {
+            self.versions.bump(jobs.iter().map(|job| job.touched()));
         }
         for job in jobs {
             job.answer(failure.as_ref());

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
+use gateway_model::SystemRandom;
 use rusqlite::Connection;
 
 use super::Writer;
 use crate::error::{SignInError, StoreError};
 use crate::open;
+use crate::versions::{Touches, Versions};
 
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -21,7 +23,8 @@ fn start(directory: &Path) -> Writer {
     connection
         .execute_batch("CREATE TABLE t (v INTEGER UNIQUE)")
         .unwrap();
-    Writer::start(connection, path, PATIENCE).unwrap()
+    let versions = Arc::new(Versions::open(&path, &SystemRandom));
+    Writer::start(connection, path, PATIENCE, versions).unwrap()
 }
 
 fn values(directory: &Path) -> Vec<i64> {
@@ -45,7 +48,7 @@ async fn hand_in<T: Send + 'static>(
     work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
 ) -> Answer<T> {
     let writer = writer.clone();
-    let mut answer: Answer<T> = Box::pin(async move { writer.write(work).await });
+    let mut answer: Answer<T> = Box::pin(async move { writer.write(Touches::Nobody, work).await });
     let first = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
     assert!(first.is_pending(), "the writer was not busy");
     answer
@@ -86,7 +89,7 @@ async fn one_that_fails_undoes_only_itself() {
 async fn a_refusal_undoes_what_it_did() {
     let directory = tempfile::tempdir().unwrap();
     let writer = start(directory.path());
-    let refused = writer.write(|c| {
+    let refused = writer.write(Touches::Nobody, |c| {
         insert(c, 1)?;
         Err::<(), _>(SignInError::EmailInUse)
     });
@@ -126,7 +129,7 @@ async fn a_commit_that_fails_fails_every_write_in_it_and_the_next_one_works() {
     assert_eq!(refusing.await, Err(failure));
     assert_eq!(values(directory.path()), [0; 0]);
 
-    assert_eq!(writer.write(|c| insert(c, 2)).await, Ok(()));
+    assert_eq!(writer.write(Touches::Nobody, |c| insert(c, 2)).await, Ok(()));
     assert_eq!(values(directory.path()), [2]);
 }
 
@@ -140,7 +143,7 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_by_itself() {
                 .map_err(StoreError::from)
         }
     };
-    writer.write(limit(1)).await.unwrap();
+    writer.write(Touches::Nobody, limit(1)).await.unwrap();
     let fill = |c: &Connection| {
         c.execute("INSERT INTO used_states VALUES (hex(randomblob(100000)), 1)", [])?;
         Ok::<(), StoreError>(())
@@ -155,8 +158,8 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_by_itself() {
     let there = if before.await.is_ok() { vec![1] } else { vec![] };
     assert_eq!(values(directory.path()), there);
 
-    writer.write(limit(1_000_000)).await.unwrap();
-    assert_eq!(writer.write(fill).await, Ok(()));
+    writer.write(Touches::Nobody, limit(1_000_000)).await.unwrap();
+    assert_eq!(writer.write(Touches::Nobody, fill).await, Ok(()));
 }
 
 #[tokio::test]
@@ -165,9 +168,12 @@ async fn another_process_that_holds_the_lock_is_busy_and_then_not() {
     let writer = start(directory.path());
     let other = Connection::open(directory.path().join("test.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(writer.write(|c| insert(c, 1)).await, Err(StoreError::Busy));
+    assert_eq!(
+        writer.write(Touches::Nobody, |c| insert(c, 1)).await,
+        Err(StoreError::Busy)
+    );
     other.execute_batch("COMMIT").unwrap();
-    assert_eq!(writer.write(|c| insert(c, 2)).await, Ok(()));
+    assert_eq!(writer.write(Touches::Nobody, |c| insert(c, 2)).await, Ok(()));
     assert_eq!(values(directory.path()), [2]);
 }
 
@@ -176,13 +182,13 @@ async fn a_connection_that_has_gone_bad_is_opened_anew() {
     let directory = tempfile::tempdir().unwrap();
     let writer = start(directory.path());
     // The transaction ends under the writer's feet.
-    let stray = writer.write(|c| {
+    let stray = writer.write(Touches::Nobody, |c| {
         c.execute_batch("ROLLBACK")?;
         Err::<(), _>(StoreError::Io("pretended".into()))
     });
     assert_eq!(stray.await, Err(StoreError::Io("pretended".into())));
     writer
-        .write(|c| {
+        .write(Touches::Nobody, |c| {
             let durable: i64 = c.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
             let strict: i64 = c.query_row("PRAGMA foreign_keys", [], |row| row.get(0))?;
             assert_eq!((durable, strict), (2, 1));
@@ -219,7 +225,10 @@ async fn closing_finishes_what_was_begun_and_refuses_the_rest() {
     held.await.unwrap();
     assert_eq!(queued.await, Ok(()));
     closing.await.unwrap().unwrap();
-    assert_eq!(writer.write(|c| insert(c, 2)).await, Err(StoreError::Closed));
+    assert_eq!(
+        writer.write(Touches::Nobody, |c| insert(c, 2)).await,
+        Err(StoreError::Closed)
+    );
     assert_eq!(writer.close().await, Ok(()));
     assert_eq!(values(directory.path()), [1]);
 }

@@ -41,8 +41,8 @@ async fn what_was_acknowledged_survives_a_kill() {
         known.push((user, session));
         for (user, session) in &known {
             assert_eq!(
-                after.lookup_session(&session.id).await.unwrap(),
-                Some((session.clone(), user.clone()))
+                after.lookup_session(&session.id, &session.user_id).await.unwrap(),
+                Some(Arc::new((session.clone(), user.clone())))
             );
         }
         let waiting = after.pending_events().await.unwrap();
@@ -174,8 +174,8 @@ async fn a_store_that_was_dropped_without_closing_is_opened_again() {
             .begin_sign_in(&person("forum", &n.to_string(), None))
             .await
             .unwrap();
-        let found = again.lookup_session(&session.id).await.unwrap();
-        assert_eq!(found, Some((session.clone(), user.clone())));
+        let found = again.lookup_session(&session.id, &session.user_id).await.unwrap();
+        assert_eq!(found, Some(Arc::new((session.clone(), user.clone()))));
     }
 }
 
@@ -184,12 +184,24 @@ async fn what_another_process_does_is_seen_at_once() {
     let f = Fixture::new().await;
     let command_line = f.open(f.path()).await;
     let (user, session) = f.sign_in(&person("google", "1", None)).await;
-    assert!(f.store.lookup_session(&session.id).await.unwrap().is_some());
+    assert!(
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .is_some()
+    );
     command_line
         .set_status(&user.id, UserStatus::Disabled)
         .await
         .unwrap();
-    assert!(f.store.lookup_session(&session.id).await.unwrap().is_none());
+    assert!(
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(f.user(&user.id).await.unwrap().status, UserStatus::Disabled);
     command_line
         .set_status(&user.id, UserStatus::Active)
@@ -200,7 +212,13 @@ async fn what_another_process_does_is_seen_at_once() {
     let command_line = f.open(f.path()).await;
     assert!(command_line.end_session(&session.id).await.unwrap());
     drop(command_line);
-    assert!(f.store.lookup_session(&session.id).await.unwrap().is_none());
+    assert!(
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
     f.store.ping().await.unwrap();
 }
 
@@ -229,30 +247,39 @@ async fn reads_do_not_wait_for_a_writer() {
     other
         .execute_batch("BEGIN IMMEDIATE; DELETE FROM sessions")
         .unwrap();
-    let seen = f.store.lookup_session(&session.id).await.unwrap();
+    let seen = f
+        .store
+        .lookup_session(&session.id, &session.user_id)
+        .await
+        .unwrap();
     assert_eq!(
         seen,
-        Some((session, user)),
+        Some(Arc::new((session, user))),
         "the latest commit, not what is under way"
     );
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so_and_leaves_one_file() {
+async fn a_closed_store_says_so_and_leaves_the_database_and_its_versions() {
     let f = Fixture::new().await;
     let (user, session) = f.sign_in(&person("google", "1", None)).await;
     let clone = f.store.clone();
+    f.store.lookup_session(&session.id, &user.id).await.unwrap();
     f.store.close().await.unwrap();
     f.store.close().await.unwrap();
-    assert_eq!(clone.lookup_session(&session.id).await, Err(StoreError::Closed));
+    assert_eq!(
+        clone.lookup_session(&session.id, &session.user_id).await,
+        Err(StoreError::Closed)
+    );
     assert_eq!(clone.list_users(None, 10).await, Err(StoreError::Closed));
     assert_eq!(clone.end_session(&session.id).await, Err(StoreError::Closed));
     assert_eq!(clone.ping().await, Err(StoreError::Closed));
-    let files: Vec<_> = fs::read_dir(f.directory.path())
+    let mut files: Vec<_> = fs::read_dir(f.directory.path())
         .unwrap()
         .map(|e| e.unwrap().file_name())
         .collect();
-    assert_eq!(files, ["gateway.db"]);
+    files.sort();
+    assert_eq!(files, ["gateway.db", "gateway.db-versions"]);
     assert_eq!(
         f.open(f.path()).await.lookup_user(&user.id).await.unwrap(),
         Some(user)

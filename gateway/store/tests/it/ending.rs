@@ -1,5 +1,7 @@
 //! How sign-ins end: verdicts, races, redelivery.
 
+use std::sync::Arc;
+
 use gateway_model::{EventKind, UserStatus};
 use gateway_store::{Settled, UserIds};
 
@@ -44,8 +46,11 @@ async fn a_new_user_is_pending_until_the_hooks_accept_them() {
         "an empty value removes"
     );
     assert_eq!(
-        f.store.lookup_session(&session.id).await.unwrap(),
-        Some((session, user))
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap(),
+        Some(Arc::new((session, user)))
     );
     assert!(f.store.pending_events().await.unwrap().is_empty());
     assert_eq!(

@@ -7,6 +7,7 @@
 //! | `ending` | how sign-ins end: verdicts, races, redelivery |
 //! | `people` | looking up, listing, naming, disabling, deleting |
 //! | `sessions` | sessions, sign-outs, states, pruning |
+//! | `caching` | that a session kept in memory is as good as the one in the database |
 //! | `durability` | crashes, several processes, closing |
 
 #![allow(
@@ -16,6 +17,7 @@
     reason = "tests"
 )]
 
+mod caching;
 mod durability;
 mod ending;
 mod people;

@@ -189,9 +189,21 @@ async fn disabling_ends_every_session_and_enabling_brings_none_back() {
     assert_eq!(disabled.status, UserStatus::Disabled);
     f.store.set_status(&user.id, UserStatus::Active).await.unwrap();
     for session in [&one, &two] {
-        assert!(f.store.lookup_session(&session.id).await.unwrap().is_none());
+        assert!(
+            f.store
+                .lookup_session(&session.id, &session.user_id)
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
-    assert!(f.store.lookup_session(&others.id).await.unwrap().is_some());
+    assert!(
+        f.store
+            .lookup_session(&others.id, &others.user_id)
+            .await
+            .unwrap()
+            .is_some()
+    );
     assert!(
         f.store.pending_events().await.unwrap().is_empty(),
         "no logout hooks for an operator's doing"
@@ -224,7 +236,13 @@ async fn deleting_leaves_nothing() {
     let pending = f.begin(&person("google", "1", Some("a@example.org"))).await;
     assert!(f.store.delete_user(&user.id).await.unwrap());
     assert!(!f.store.delete_user(&user.id).await.unwrap());
-    assert!(f.store.lookup_session(&session.id).await.unwrap().is_none());
+    assert!(
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
     for table in ["users", "identities", "sessions", "events"] {
         assert_eq!(f.count(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }

@@ -1,5 +1,6 @@
 //! Sessions, sign-outs, states, pruning.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::{EventKind, SessionId, Timestamp, UserStatus};
@@ -16,11 +17,20 @@ async fn a_session_ends_by_itself() {
     );
     f.clock.advance(LIFETIME - Duration::from_secs(1));
     assert_eq!(
-        f.store.lookup_session(&session.id).await.unwrap(),
-        Some((session.clone(), user.clone()))
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap(),
+        Some(Arc::new((session.clone(), user.clone())))
     );
     f.clock.advance(Duration::from_secs(1));
-    assert!(f.store.lookup_session(&session.id).await.unwrap().is_none());
+    assert!(
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert!(f.store.list_sessions(None).await.unwrap().is_empty());
     assert!(f.store.log_out(&session.id).await.unwrap().is_none());
 }
@@ -31,8 +41,13 @@ async fn a_session_knows_the_identity_that_it_began_with() {
     let (_, google) = f.sign_in(&person("google", "1", Some("a@example.org"))).await;
     let (user, github) = f.sign_in(&person("github", "2", Some("a@example.org"))).await;
     for (session, provider) in [(google, "google"), (github, "github")] {
-        let (found, whose) = f.store.lookup_session(&session.id).await.unwrap().unwrap();
-        assert_eq!((found.provider.as_str(), &whose), (provider, &user));
+        let found = f
+            .store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((found.0.provider.as_str(), &found.1), (provider, &user));
         let (event, _) = f.store.log_out(&session.id).await.unwrap().unwrap();
         assert_eq!(event.identity.provider, provider);
     }
@@ -52,7 +67,11 @@ async fn signing_out_ends_the_session_and_commits_the_event() {
     assert!(event.claims.is_empty());
     assert_eq!(whose.identities.len(), 2, "the whole user");
     assert!(
-        f.store.lookup_session(&session.id).await.unwrap().is_none(),
+        f.store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap()
+            .is_none(),
         "refused at once"
     );
     assert!(
@@ -110,7 +129,13 @@ async fn a_lifetime_without_end_is_kept() {
         .await
         .unwrap();
     let sessions = f.store.list_sessions(None).await.unwrap();
-    assert!(f.store.lookup_session(&sessions[0].id).await.unwrap().is_some());
+    assert!(
+        f.store
+            .lookup_session(&sessions[0].id, &sessions[0].user_id)
+            .await
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -92,7 +92,7 @@ impl Fixture {
     }
 }
 
-fn options(clock: &Arc<ManualClock>, user_ids: UserIds) -> StoreOptions {
+pub(crate) fn options(clock: &Arc<ManualClock>, user_ids: UserIds) -> StoreOptions {
     StoreOptions {
         clock: Arc::<ManualClock>::clone(clock),
         random: Arc::new(SystemRandom),

@@ -1,0 +1,258 @@
+//! What counts as kept, and for how long. Time is given, so nothing here depends on how fast it runs.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_model::clock::ManualClock;
+use gateway_model::{
+    Identity, Session, SessionId, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserStatus, Verdict,
+};
+use tempfile::TempDir;
+
+use super::{CAPACITY, SessionCache};
+use crate::error::StoreError;
+use crate::versions::{MAX_AGE, Versions, slot};
+use crate::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
+
+const EXPIRES: Timestamp = Timestamp(2000);
+
+/// A cache above a database of one session, which a test may change behind its back.
+struct Fixture {
+    cache: SessionCache,
+    session: SessionId,
+    user: UserId,
+    now: Timestamp,
+    at: Instant,
+    stored: Option<(Session, User)>,
+    reads: Cell<u32>,
+    _directory: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("gateway.db");
+        fs::write(&database, "").unwrap();
+        let (session, user) = (SessionId::from("s"), UserId::from("alice"));
+        Self {
+            cache: SessionCache::new(Arc::new(Versions::open(&database, &SystemRandom))),
+            stored: Some(signed_in(&session, &user)),
+            session,
+            user,
+            now: Timestamp(1000),
+            at: Instant::now(),
+            reads: Cell::new(0),
+            _directory: directory,
+        }
+    }
+
+    fn lookup_as(&self, user: &UserId) -> Option<Arc<(Session, User)>> {
+        let found = self.cache.lookup(&self.session, user, self.now, self.at, || {
+            self.reads.set(self.reads.get() + 1);
+            Ok(self.stored.clone())
+        });
+        found.unwrap()
+    }
+
+    fn lookup(&self) -> Option<Arc<(Session, User)>> {
+        self.lookup_as(&self.user)
+    }
+
+    fn commit(&mut self, stored: Option<(Session, User)>) {
+        self.stored = stored;
+        self.bump(&self.user);
+    }
+
+    fn bump(&self, user: &UserId) {
+        let slot = slot(user);
+        self.cache.versions.bump(std::iter::once(slot..slot + 1));
+    }
+}
+
+fn signed_in(session: &SessionId, user: &UserId) -> (Session, User) {
+    let session = Session {
+        id: session.clone(),
+        user_id: user.clone(),
+        provider: "google".into(),
+        created: Timestamp(1000),
+        expires: EXPIRES,
+    };
+    let user = User {
+        id: user.clone(),
+        username: None,
+        name: "Alice".into(),
+        email: None,
+        avatar_url: None,
+        identities: Vec::new(),
+        joined: Timestamp(1000),
+        status: UserStatus::Active,
+        attributes: BTreeMap::new(),
+    };
+    (session, user)
+}
+
+#[test]
+fn the_database_is_read_once_for_any_number_of_lookups() {
+    let f = Fixture::new();
+    let first = f.lookup().unwrap();
+    assert_eq!(Some(&*first), f.stored.as_ref());
+    for _ in 0..100 {
+        assert!(Arc::ptr_eq(&first, &f.lookup().unwrap()));
+    }
+    assert_eq!(f.reads.get(), 1);
+    f.bump(&UserId::from("bob"));
+    f.lookup();
+    assert_eq!(f.reads.get(), 1, "another user's changes are not this one's");
+}
+
+#[test]
+fn what_has_changed_is_read_again() {
+    let mut f = Fixture::new();
+    f.lookup();
+    let mut renamed = f.stored.clone().unwrap();
+    renamed.1.name = "Alicia".into();
+    f.commit(Some(renamed));
+    assert_eq!(f.lookup().unwrap().1.name, "Alicia");
+    f.lookup();
+    assert_eq!(f.reads.get(), 2, "and kept again");
+    f.commit(None);
+    assert_eq!(f.lookup(), None);
+}
+
+/// The read saw the database before the commit; the commit is made known before the read is over.
+#[test]
+fn what_changes_while_it_is_read_is_read_again() {
+    let f = Fixture::new();
+    let before = f.cache.lookup(&f.session, &f.user, f.now, f.at, || {
+        let seen = f.stored.clone();
+        f.bump(&f.user);
+        Ok(seen)
+    });
+    assert!(before.unwrap().is_some());
+    f.lookup();
+    assert_eq!(f.reads.get(), 1);
+}
+
+#[test]
+fn nothing_is_kept_for_longer_than_a_second() {
+    let mut f = Fixture::new();
+    f.lookup();
+    f.stored = None;
+    f.at += MAX_AGE - Duration::from_nanos(1);
+    assert!(f.lookup().is_some());
+    f.at += Duration::from_nanos(1);
+    assert_eq!(f.lookup(), None, "a hit does not make it younger");
+    assert_eq!(MAX_AGE, Duration::from_secs(1), "as documented");
+}
+
+#[test]
+fn nothing_is_kept_beyond_its_expiry() {
+    let mut f = Fixture::new();
+    f.lookup();
+    f.stored = None;
+    f.now = Timestamp(EXPIRES.0 - 1);
+    assert!(f.lookup().is_some());
+    f.now = EXPIRES;
+    assert_eq!(f.lookup(), None);
+}
+
+#[test]
+fn a_session_is_one_users_alone() {
+    let f = Fixture::new();
+    let mallory = UserId::from("mallory");
+    for _ in 0..2 {
+        assert_eq!(f.lookup_as(&mallory), None);
+        assert!(f.lookup().is_some());
+    }
+}
+
+#[test]
+fn that_nobody_is_signed_in_is_never_kept() {
+    let mut f = Fixture::new();
+    let stored = f.stored.take();
+    assert_eq!((f.lookup(), f.lookup()), (None, None));
+    assert_eq!(f.reads.get(), 2);
+    f.stored = stored;
+    assert!(f.lookup().is_some());
+    f.commit(None);
+    f.lookup();
+    assert_eq!(f.cache.kept.len(), 0, "whoever has signed out is forgotten");
+}
+
+#[test]
+fn a_read_that_fails_says_so_and_leaves_nothing() {
+    let f = Fixture::new();
+    let failed = f
+        .cache
+        .lookup(&f.session, &f.user, f.now, f.at, || Err(StoreError::Busy));
+    assert_eq!(failed, Err(StoreError::Busy));
+    assert!(f.lookup().is_some());
+}
+
+#[test]
+fn a_closed_cache_gives_nothing() {
+    let mut f = Fixture::new();
+    f.lookup();
+    f.cache.close();
+    f.stored = None;
+    assert_eq!(f.lookup(), None);
+}
+
+#[test]
+fn there_is_an_end_to_what_is_kept() {
+    let mut f = Fixture::new();
+    for n in 0..4 * CAPACITY {
+        f.session = SessionId::from(n.to_string());
+        f.stored = Some(signed_in(&f.session, &f.user));
+        f.lookup();
+    }
+    let kept = f.cache.kept.len();
+    assert!((CAPACITY / 2..=CAPACITY).contains(&kept), "{kept}");
+    f.lookup();
+    assert_eq!(f.reads.get() as usize, 4 * CAPACITY, "the latest is kept");
+}
+
+/// A store whose hits are proved by what they miss: a deletion by hand.
+#[tokio::test]
+async fn a_write_that_bypasses_the_store_is_seen_after_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.db");
+    let options = StoreOptions {
+        clock: Arc::new(ManualClock::at(1000)),
+        random: Arc::new(SystemRandom),
+        user_ids: UserIds::Random,
+        event_retention: Duration::ZERO,
+    };
+    let store = Store::open(&DatabaseUrl::File(path.clone()), options)
+        .await
+        .unwrap();
+    let person = UpstreamUser {
+        identity: Identity {
+            provider: "google".into(),
+            issuer: "https://google.example".into(),
+            subject: "1".into(),
+        },
+        email: None,
+        name: "Alice".into(),
+        avatar_url: None,
+        claims: serde_json::Map::new(),
+    };
+    let pending = store.begin_sign_in(&person).await.unwrap();
+    let verdict = Verdict::Accepted(BTreeMap::new());
+    let settled = store
+        .settle_sign_in(&pending, Some(&verdict), Some(&verdict), Duration::from_secs(60))
+        .await;
+    let Ok(Settled::SignedIn { user, session }) = settled else {
+        panic!("{settled:?}")
+    };
+    let at = Instant::now();
+    let lookup = |at| store.lookup_session_at(&session.id, &user.id, at).unwrap();
+    assert!(lookup(at).is_some());
+    let by_hand = rusqlite::Connection::open(path).unwrap();
+    by_hand.execute("DELETE FROM sessions", []).unwrap();
+    assert!(lookup(at + MAX_AGE - Duration::from_nanos(1)).is_some(), "kept");
+    assert_eq!(lookup(at + MAX_AGE), None);
+}
