@@ -170,6 +170,23 @@ impl From<rusqlite::Error> for SignInError {
     }
 }
 
+/// Why a value was not written. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// All that the plugin keeps would be more than the cap.
+    #[error("the plugin would keep more than it may")]
+    Full,
+    /// What is to be added to is not the decimal text of a whole number of 64 bits.
+    #[error("the value is not the decimal text of a whole number")]
+    NotANumber,
+    /// The sum is not a whole number of 64 bits.
+    #[error("the sum does not fit")]
+    DoesNotFit,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What a write may answer instead of its result: the database's failures, and refusals of its own.
 pub(crate) trait WriteError: From<StoreError> + Send + 'static {
     /// The database's failure, where it is one.

@@ -1,4 +1,5 @@
-//! Users, sessions and events in SQLite. The only crate that knows SQL: it takes and gives model types.
+//! Users, sessions, events and what plugins keep, in SQLite. The only crate that knows SQL: it takes and
+//! gives model types.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | `settle` | how a sign-in ends: verdicts, activation, session |
 //! | `events` | what hooks have still to be told |
 //! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
+//! | `plugin_values` | what plugins keep, by key; how much each may |
 //! | `prune` | what is no longer needed |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
@@ -46,6 +48,7 @@ use crate::writer::Writer;
 pub mod error;
 mod events;
 mod open;
+mod plugin_values;
 mod prune;
 mod reader;
 mod rows;
@@ -59,7 +62,8 @@ mod users;
 mod versions;
 mod writer;
 
-pub use error::{OpenError, SignInError, StoreError};
+pub use error::{OpenError, SignInError, StoreError, ValueError};
+pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;
 pub use url::{DatabaseUrl, DatabaseUrlError};
@@ -90,7 +94,7 @@ pub struct StoreOptions {
     pub event_retention: Duration,
 }
 
-/// The users, sessions and events. Cheap to clone: all clones are one store.
+/// The users, sessions, events and plugins' values. Cheap to clone: all clones are one store.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 

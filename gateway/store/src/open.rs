@@ -16,9 +16,10 @@ use crate::error::OpenError;
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 
 /// The schema's history, oldest first. Landed files are never edited, removed or reordered.
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!(
-    "../../../migrations/0001_users_sessions_events.sql"
-))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
+    M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
+];
 
 /// How long the writer waits for another process (the command line, a backup) to commit.
 pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,4 +1,5 @@
-//! What is no longer needed goes: expired sessions and states, settled events past their retention.
+//! What is no longer needed goes: expired sessions, states and plugins' values, settled events past
+//! their retention.
 
 use rusqlite::params;
 
@@ -8,11 +9,16 @@ use crate::rows;
 use crate::versions::Touches;
 
 /// Most rows in one transaction, so that other writes get their turn.
-const AT_ONCE: u32 = 1000;
+pub(crate) const AT_ONCE: u32 = 1000;
+
+/// Plugin by plugin, for what they keep is ordered so.
+pub(crate) const PLUGIN_VALUES: &str = "DELETE FROM plugin_values WHERE (plugin, key) IN (
+    SELECT v.plugin, v.key FROM plugin_value_usage u CROSS JOIN plugin_values v ON v.plugin = u.plugin
+    WHERE v.expires <= ?1 LIMIT ?2)";
 
 impl Store {
-    /// Drops expired sessions and states, and settled events past retention, a thousand rows a
-    /// transaction. Called hourly. Pending events stay, however old.
+    /// Drops expired sessions, states and plugins' values, and settled events past retention, a
+    /// thousand rows a transaction. Called hourly. Pending events stay, however old.
     ///
     /// # Errors
     /// When the database cannot be written; some may be gone already then.
@@ -33,6 +39,7 @@ impl Store {
             now,
         )
         .await?;
+        self.prune_table(Touches::Nobody, PLUGIN_VALUES, now).await?;
         self.prune_table(
             Touches::Nobody,
             "DELETE FROM events WHERE sequence IN

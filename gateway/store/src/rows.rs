@@ -117,10 +117,13 @@ pub(crate) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<UserStatu
 
 /// A [`Timestamp`] in a column.
 pub(crate) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    let seconds: i64 = row.get(column)?;
-    u64::try_from(seconds)
-        .map(Timestamp)
-        .map_err(|_| Error::IntegralValueOutOfRange(column, seconds))
+    unsigned(row, column).map(Timestamp)
+}
+
+/// A number in a column, zero or more.
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| Error::IntegralValueOutOfRange(column, number))
 }
 
 /// A [`Timestamp`] for a column: moments beyond what SQLite counts become the last one it does.

@@ -61,6 +61,34 @@ fn creates_a_durable_private_database_of_ours() {
     open(&path, PATIENCE).unwrap();
 }
 
+/// As every gateway before this one has left it.
+#[test]
+fn brings_an_older_schema_up_to_date() {
+    for older in 1..MIGRATIONS.len() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("older.db");
+        let mut connection = Connection::open(&path).unwrap();
+        connection
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        Migrations::from_slice(&MIGRATIONS[..older])
+            .to_latest(&mut connection)
+            .unwrap();
+        connection
+            .execute_batch("INSERT INTO used_states VALUES ('s', 1)")
+            .unwrap();
+        drop(connection);
+        let (connection, _) = open(&path, PATIENCE).unwrap();
+        assert_eq!(
+            usize::try_from(pragma::<i64>(&connection, "user_version")).unwrap(),
+            MIGRATIONS.len()
+        );
+        connection
+            .query_row("SELECT 1 FROM used_states WHERE state = 's'", [], |_| Ok(()))
+            .unwrap();
+    }
+}
+
 #[test]
 fn takes_an_empty_file() {
     let directory = tempfile::tempdir().unwrap();

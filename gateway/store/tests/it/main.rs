@@ -7,6 +7,7 @@
 //! | `ending` | how sign-ins end: verdicts, races, redelivery |
 //! | `people` | looking up, listing, naming, disabling, deleting |
 //! | `sessions` | sessions, sign-outs, states, pruning |
+//! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
 //! | `caching` | that a session kept in memory is as good as the one in the database |
 //! | `durability` | crashes, several processes, closing |
 
@@ -21,6 +22,7 @@ mod caching;
 mod durability;
 mod ending;
 mod people;
+mod plugin_values;
 mod sessions;
 mod support;
 mod who;

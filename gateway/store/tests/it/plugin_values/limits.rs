@@ -1,0 +1,208 @@
+//! Caps to the byte; what has expired makes room; pruning, forgetting.
+
+use std::time::Duration;
+
+use gateway_store::{MAX_VALUE_KEYS, ValueError};
+
+use super::model::DRIFTED;
+use super::{AMPLE, MINUTE};
+use crate::support::Fixture;
+
+impl Fixture {
+    async fn set_within(&self, cap: u64, key: &str, value: &[u8]) -> Result<(), ValueError> {
+        self.store.set_value("p", key, value, None, cap).await
+    }
+
+    async fn swap_within(&self, cap: u64, key: &str, old: &[u8], new: &[u8]) -> Result<bool, ValueError> {
+        let swap = self
+            .store
+            .compare_and_set_value("p", key, Some(old), Some(new), cap);
+        swap.await
+    }
+}
+
+#[tokio::test]
+async fn the_cap_is_exact_to_the_byte() {
+    let f = Fixture::new().await;
+    // A key counts its bytes, and what is refused leaves nothing.
+    assert_eq!(f.set_within(9, "é", &[0; 8]).await, Err(ValueError::Full));
+    assert_eq!(f.usage().await, (0, 0));
+    f.set_within(10, "é", &[0; 8]).await.unwrap();
+    assert_eq!(f.usage().await, (1, 10));
+    // So does a key of nothing.
+    assert_eq!(f.set_within(10, "k", b"").await, Err(ValueError::Full));
+    f.set_within(11, "k", b"").await.unwrap();
+    // Another value frees the bytes of the one before.
+    assert_eq!(f.set_within(11, "é", &[1; 9]).await, Err(ValueError::Full));
+    assert_eq!(f.get("é").await, Some(vec![0; 8]));
+    f.set_within(12, "é", &[1; 9]).await.unwrap();
+    f.store.delete_value("p", "k").await.unwrap();
+    f.set_within(12, "é", &[2; 10]).await.unwrap();
+    assert_eq!(f.usage().await, (1, 12));
+}
+
+#[tokio::test]
+async fn every_way_to_write_keeps_to_the_cap() {
+    let f = Fixture::new().await;
+    let add = |cap, by| f.store.increment_value("p", "n", by, cap);
+    assert_eq!(add(1, 9).await, Err(ValueError::Full));
+    assert_eq!(add(2, 9).await, Ok(9));
+    assert_eq!(add(2, 1).await, Err(ValueError::Full));
+    assert_eq!(f.get("n").await, Some(b"9".to_vec()));
+    assert_eq!(add(3, 1).await, Ok(10));
+
+    let create = |cap| f.store.compare_and_set_value("p", "s", None, Some(b"1"), cap);
+    assert_eq!(create(4).await, Err(ValueError::Full));
+    assert_eq!(f.get("s").await, None);
+    assert_eq!(create(5).await, Ok(true));
+    assert_eq!(f.swap_within(5, "s", b"1", b"22").await, Err(ValueError::Full));
+    assert_eq!(
+        f.swap_within(5, "s", b"2", b"22").await,
+        Ok(false),
+        "there is nothing to write"
+    );
+    assert_eq!(f.get("s").await, Some(b"1".to_vec()));
+    assert_eq!(f.swap_within(6, "s", b"1", b"22").await, Ok(true));
+    assert_eq!(f.usage().await, (2, 6));
+    // No cap at all, and one that keeps everything out.
+    f.set_within(u64::MAX, "k", b"1").await.unwrap();
+    assert_eq!(f.set_within(0, "l", b"").await, Err(ValueError::Full));
+}
+
+/// The operator has lowered the cap: what is there stays, and does not grow.
+#[tokio::test]
+async fn over_the_cap_a_write_may_not_add_but_take_away() {
+    let f = Fixture::new().await;
+    f.set("k", &[0; 10], Some(MINUTE)).await;
+    f.set("n", b"100", None).await;
+    assert_eq!(f.set_within(5, "k", &[1; 11]).await, Err(ValueError::Full));
+    assert_eq!(
+        f.store.increment_value("p", "n", 900, 5).await,
+        Err(ValueError::Full)
+    );
+    f.set_within(5, "k", &[1; 10]).await.unwrap();
+    f.set_within(5, "k", &[2; 9]).await.unwrap();
+    assert_eq!(f.swap_within(5, "k", &[2; 9], &[3; 8]).await, Ok(true));
+    assert_eq!(f.store.increment_value("p", "n", 1, 5).await, Ok(101));
+    assert_eq!(f.store.increment_value("p", "n", -92, 5).await, Ok(9));
+    assert_eq!(f.usage().await, (2, 11));
+    let gone = f.store.compare_and_set_value("p", "k", Some(&[3; 8]), None, 5);
+    assert!(gone.await.unwrap());
+    f.set_within(5, "m", b"12").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_expired_takes_no_room() {
+    let f = Fixture::new().await;
+    // More than goes in one transaction, and not a byte of it may be left for the last write.
+    f.fill(2 * MAX_VALUE_KEYS + 100, Some(MINUTE));
+    f.set("other", b"12345", None).await;
+    let cap = 10 + 10;
+    assert_eq!(f.set_within(cap, "key", &[0; 7]).await, Err(ValueError::Full));
+    f.clock.advance(MINUTE);
+    assert_eq!(f.usage().await, (1, 10), "at once");
+    f.set_within(cap, "key", &[0; 7]).await.unwrap();
+    assert_eq!(f.usage().await, (2, 20));
+    assert_eq!(f.set_within(cap, "k", b"").await, Err(ValueError::Full));
+    assert_eq!(f.count(DRIFTED), 0);
+}
+
+#[tokio::test]
+async fn every_way_to_write_makes_room() {
+    let f = Fixture::new().await;
+    for n in 0..3 {
+        f.set("old", &[0; 97], Some(MINUTE)).await;
+        f.clock.advance(MINUTE);
+        match n {
+            0 => f.set_within(100, "a", &[0; 99]).await.unwrap(),
+            1 => assert_eq!(f.store.increment_value("p", "a", 1, 2).await, Ok(1)),
+            _ => {
+                let swap = f.store.compare_and_set_value("p", "a", None, Some(&[0; 99]), 100);
+                assert!(swap.await.unwrap());
+            }
+        }
+        assert_eq!(f.store.forget_values_of("p").await.unwrap(), 1);
+    }
+    // A value that has expired is not "the one before": it does not entitle to as many bytes.
+    f.set("k", &[0; 50], Some(MINUTE)).await;
+    f.set("other", &[0; 45], None).await;
+    f.clock.advance(MINUTE);
+    assert_eq!(f.set_within(60, "k", &[0; 50]).await, Err(ValueError::Full));
+    f.set_within(60, "k", &[0; 9]).await.unwrap();
+}
+
+#[tokio::test]
+async fn pruning_takes_what_has_expired_of_every_plugin() {
+    let f = Fixture::new().await;
+    f.fill(2100, Some(MINUTE));
+    f.set("stays", b"1", None).await;
+    f.set("stays a while", b"1", Some(MINUTE + Duration::from_secs(1)))
+        .await;
+    for (plugin, lifetime) in [("o", Some(MINUTE)), ("q", Some(MINUTE)), ("r", None)] {
+        let set = f.store.set_value(plugin, "k", b"1", lifetime, AMPLE);
+        set.await.unwrap();
+    }
+    f.clock.advance(MINUTE - Duration::from_secs(1));
+    f.store.prune().await.unwrap();
+    assert_eq!(f.count("SELECT count(*) FROM plugin_values"), 2105);
+    f.clock.advance(Duration::from_secs(1));
+    f.store.prune().await.unwrap();
+    assert_eq!(f.count("SELECT count(*) FROM plugin_values"), 3);
+    assert_eq!(f.count("SELECT count(*) FROM plugin_value_usage"), 2);
+    assert_eq!(f.count(DRIFTED), 0);
+    assert_eq!(f.keys("", None, 10).await, ["stays", "stays a while"]);
+}
+
+#[tokio::test]
+async fn an_operator_forgets_what_a_plugin_keeps() {
+    let f = Fixture::new().await;
+    f.fill(2100, None);
+    f.store.set_value("q", "k", b"1", None, AMPLE).await.unwrap();
+    assert_eq!(f.usage().await, (2100, 21_000));
+    assert_eq!(f.store.forget_values_of("p").await.unwrap(), 2100);
+    assert_eq!(f.store.forget_values_of("p").await.unwrap(), 0);
+    assert_eq!(f.usage().await, (0, 0));
+    assert!(f.keys("", None, 10).await.is_empty());
+    assert!(f.store.value("q", "k").await.unwrap().is_some());
+    // The name may be used again.
+    f.set("k", b"1", None).await;
+    assert_eq!(f.usage().await, (1, 2));
+}
+
+/// With the SQLite shell, say: the sums are right all the same.
+#[tokio::test]
+async fn an_operator_changes_values_by_hand() {
+    let f = Fixture::new().await;
+    f.fill(5, None);
+    f.store.set_value("q", "k", b"1", None, AMPLE).await.unwrap();
+    let raw = rusqlite::Connection::open(f.path()).unwrap();
+    for (sql, usage) in [
+        (
+            "UPDATE plugin_values SET value = x'0000' WHERE key = CAST('key 00003' AS BLOB)",
+            (5, 51),
+        ),
+        (
+            "UPDATE plugin_values SET key = x'61' WHERE key = CAST('key 00003' AS BLOB)",
+            (5, 43),
+        ),
+        ("UPDATE plugin_values SET expires = 1 WHERE key = x'61'", (4, 40)),
+        (
+            "INSERT OR IGNORE INTO plugin_values (plugin, key, value) VALUES ('p', x'61', x'00')",
+            (4, 40),
+        ),
+        (
+            "UPDATE plugin_values SET plugin = 'p' WHERE plugin = 'q'",
+            (5, 42),
+        ),
+        (
+            "UPDATE plugin_values SET plugin = 'new' WHERE plugin = 'p'",
+            (0, 0),
+        ),
+        ("UPDATE plugin_values SET plugin = 'p'", (5, 42)),
+        ("DELETE FROM plugin_values", (0, 0)),
+    ] {
+        raw.execute_batch(sql).unwrap();
+        assert_eq!(f.usage().await, usage, "{sql}");
+        assert_eq!(f.count(DRIFTED), 0, "{sql}");
+    }
+}
