@@ -14,21 +14,31 @@ const RUST: Workspace<'_> = Workspace {
         "behave",
         "count",
         "imports_config",
+        "imports_http",
+        "imports_key_value",
         "imports_logging",
+        "imports_secrets",
         "imports_users",
         "login_only",
         "reject",
         "v1",
         "v2",
+        "versions",
+        "wasi_config",
+        "wasi_keyvalue",
     ],
 };
+
+/// What the shell exports, and the same in the version before.
+const EXPORT: &str = r#"(export "auth-gateway:plugin/permission-provider@1.0.0" (instance $provider))"#;
+const OLD_EXPORT: &str = r#"(export "auth-gateway:plugin/permission-provider@0.1.0" (instance $provider))"#;
 
 fn main() -> ExitCode {
     if let Err(error) = assemble(Path::new("wat")) {
         println!("cargo::error={error}");
         return ExitCode::FAILURE;
     }
-    guest_build::guests(&[RUST], &["../../wit"])
+    guest_build::guests(&[RUST], &["../../wit", "../../gateway/plugin/wit"])
 }
 
 /// Turns `wat/some_name.wat` into bytes and writes `$OUT_DIR/wat.rs`, which has a constant `SOME_NAME`
@@ -63,7 +73,16 @@ fn assemble(texts: &Path) -> Result<(), Box<dyn Error>> {
             "core_module" | "empty_interface" | "no_exports" | "wrong_type" => add(name, &text)?,
             "plain" => {
                 let component = shell.replace("(;guest;)", &text);
-                add("wrong_version", &component.replace("@0.1.0", "@0.9.0"))?;
+                add("newer_version", &component.replace("@1.0.0", "@1.7.3"))?;
+                add("wrong_version", &component.replace("@1.0.0", "@0.9.0"))?;
+                add(
+                    "wrong_export_version",
+                    &component.replace(EXPORT, &EXPORT.replace("@1.0.0", "@0.9.0")),
+                )?;
+                add(
+                    "both_versions",
+                    &component.replace(EXPORT, &(EXPORT.to_owned() + OLD_EXPORT)),
+                )?;
                 add(name, &component)?;
             }
             _ => add(name, &shell.replace("(;guest;)", &text))?,

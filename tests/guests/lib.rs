@@ -65,10 +65,43 @@ pub const IMPORTS_USERS: &[u8] = built::IMPORTS_USERS;
 /// null. Needs the grant `config`.
 pub const IMPORTS_CONFIG: &[u8] = built::IMPORTS_CONFIG;
 
+/// A provider that sends HTTP requests as the user's id says, for example `GET http://127.0.0.1:9000/`; see
+/// `rust/imports-http` for the options. Needs the grant `http`.
+pub const IMPORTS_HTTP: &[u8] = built::IMPORTS_HTTP;
+
+/// A provider that answers `secret`: the secret named like the service, or null. Needs the grant `secrets`.
+pub const IMPORTS_SECRETS: &[u8] = built::IMPORTS_SECRETS;
+
+/// A provider that works on the plugin's values as the user's id says, for example `set key =text`; see
+/// `rust/imports-key-value` for the commands. Needs the grant `key-value`.
+pub const IMPORTS_KEY_VALUE: &[u8] = built::IMPORTS_KEY_VALUE;
+
+/// [`IMPORTS_CONFIG`] by the draft `wasi:config/store`. Needs the grant `config`.
+pub const WASI_CONFIG: &[u8] = built::WASI_CONFIG;
+
+/// A provider that works on the plugin's values by the drafts `wasi:keyvalue/store` and `atomics`, as the
+/// user's id says, in the store that the service names; see `rust/wasi-keyvalue` for the commands. Needs the
+/// grant `key-value`.
+pub const WASI_KEYVALUE: &[u8] = built::WASI_KEYVALUE;
+
 /// A provider that logs the service's name at each level and answers nothing. Service `flood` logs
 /// 100,000 lines of 600 bytes, `control` a message with line breaks and escape codes. Needs the grant
 /// `logging`.
 pub const IMPORTS_LOGGING: &[u8] = built::IMPORTS_LOGGING;
+
+/// A plugin half in version 0.1 of the interface and half in 1.0, provider and `on-user-logout`. The
+/// provider answers `name` (the user's, by `users` of 0.1) and `setting` (the one named like the service, by
+/// `config` of 0.1), each or null, and logs `old` and `new`; the hook logs `old event=<id>`. Needs the grants
+/// `users`, `config` and `logging`.
+pub const VERSIONS: &[u8] = built::VERSIONS;
+
+/// Built and published for version 0.1.0: a provider that answers `{"provider-token": "<service>-<user>"}`.
+/// See `published/0.1.0/README.md`.
+pub const PUBLISHED_PROVIDER_0_1: &[u8] = include_bytes!("published/0.1.0/provider.wasm");
+
+/// Built and published for version 0.1.0: an extension that lets in by the domain of the email address those
+/// of the setting `domains`, with the attribute `email-domain`. Needs the grant `config`.
+pub const PUBLISHED_EXTENSION_0_1: &[u8] = include_bytes!("published/0.1.0/extension.wasm");
 
 /// By hand: a provider that answers no permissions, imports nothing but `types` and is a kilobyte small.
 pub const PLAIN: &[u8] = built::PLAIN;
@@ -138,14 +171,23 @@ pub const COMPILE_BOMB: &[u8] = built::COMPILE_BOMB;
 /// A provider that imports `evil:corp/backdoor@1.0.0`, which nobody has.
 pub const UNKNOWN_IMPORT: &[u8] = built::UNKNOWN_IMPORT;
 
-/// A provider that imports `wasi:http/outgoing-handler@0.2.6`.
+/// A provider that imports `wasi:http/outgoing-handler@0.2.6` with a function that it does not have.
 pub const HTTP_IMPORT: &[u8] = built::HTTP_IMPORT;
 
 /// Exports the provider's interface with other types.
 pub const WRONG_TYPE: &[u8] = built::WRONG_TYPE;
 
-/// Exports the provider's interface in version 0.9.0.
+/// [`PLAIN`] in version 1.7.3, which fits 1.0.0.
+pub const NEWER_VERSION: &[u8] = built::NEWER_VERSION;
+
+/// Imports the types and exports the provider's interface in version 0.9.0.
 pub const WRONG_VERSION: &[u8] = built::WRONG_VERSION;
+
+/// Exports the provider's interface in version 0.9.0, and imports nothing of that version.
+pub const WRONG_EXPORT_VERSION: &[u8] = built::WRONG_EXPORT_VERSION;
+
+/// Exports the provider's interface in the versions 1.0.0 and 0.1.0.
+pub const BOTH_VERSIONS: &[u8] = built::BOTH_VERSIONS;
 
 /// Exports the provider's interface without its function.
 pub const EMPTY_INTERFACE: &[u8] = built::EMPTY_INTERFACE;

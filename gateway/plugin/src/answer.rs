@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::Limits;
 use crate::bindings::types;
-use crate::text::{is_plain, sentence};
+use crate::text::{grouped, is_plain, sentence};
 
 /// Longest name of a permission, in bytes.
 const MAX_NAME: usize = 256;
@@ -31,8 +31,8 @@ pub(crate) fn permissions(
     if answer.len() > limits.result_items {
         return Err(format!(
             "{} permissions, {} are allowed",
-            answer.len(),
-            limits.result_items
+            grouped(answer.len() as u64),
+            grouped(limits.result_items as u64)
         ));
     }
     let bytes: usize = answer
@@ -40,7 +40,11 @@ pub(crate) fn permissions(
         .map(|permission| permission.name.len() + size(&permission.value))
         .sum();
     if bytes > limits.result_bytes {
-        return Err(format!("{bytes} bytes, {} are allowed", limits.result_bytes));
+        return Err(format!(
+            "{} bytes, {} are allowed",
+            grouped(bytes as u64),
+            grouped(limits.result_bytes as u64)
+        ));
     }
     let mut permissions = Map::new();
     for types::Permission { name, value } in answer {
@@ -119,13 +123,17 @@ pub(crate) fn attributes(
     if answer.len() > limits.result_items {
         return Err(format!(
             "{} attributes, {} are allowed",
-            answer.len(),
-            limits.result_items
+            grouped(answer.len() as u64),
+            grouped(limits.result_items as u64)
         ));
     }
     let bytes: usize = answer.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > limits.result_bytes {
-        return Err(format!("{bytes} bytes, {} are allowed", limits.result_bytes));
+        return Err(format!(
+            "{} bytes, {} are allowed",
+            grouped(bytes as u64),
+            grouped(limits.result_bytes as u64)
+        ));
     }
     for (name, value) in &answer {
         let named = !name.is_empty()
@@ -225,7 +233,7 @@ mod tests {
             (one("j", Value::Json("1 2".to_owned())), "not JSON"),
             (one("j", Value::Json("1e999".to_owned())), "not JSON"),
             (one("j", nested(33)), "nested"),
-            (one("t", Value::Text("x".repeat(1000))), "1001 bytes"),
+            (one("t", Value::Text("x".repeat(1000))), "1,001 bytes"),
             (four, "4 permissions"),
             ([one("a", yes.clone()), one("a", yes.clone())].concat(), "twice"),
         ] {

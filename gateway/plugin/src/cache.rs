@@ -1,5 +1,5 @@
-//! Compiled code on disk, in a private directory, so that a start takes milliseconds and not the
-//! compiler's seconds; and the last good file of each plugin, for a start with a broken one.
+//! What the gateway keeps on disk for its plugins, in a private directory: compiled code, so that a start
+//! takes milliseconds and not the compiler's seconds; and the entries of `history`.
 //!
 //! Loading compiled code is running it, so every entry is authenticated (HMAC-SHA-256 under a key that
 //! only the gateway can read), its name included: an entry that was altered, or put in another's place,
@@ -17,6 +17,7 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::compile::Code;
 use crate::error::HostError;
 
 /// Bytes of an HMAC-SHA-256 tag.
@@ -25,6 +26,13 @@ const TAG: usize = 32;
 const MAX_COMPILED: u64 = 1 << 30;
 /// Largest entry that is read back.
 const MAX_ENTRY: u64 = 512 << 20;
+
+/// Whether an entry must outlast a power failure from the moment it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    Yes,
+    No,
+}
 
 /// The directory and its key.
 #[derive(Debug)]
@@ -72,15 +80,8 @@ impl Cache {
     pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let name = self.compiled_name(digest);
         let bytes = self.read(&name)?;
-        #[expect(
-            unsafe_code,
-            reason = "the bytes are what this gateway's own compiler wrote: their HMAC has just been verified, \
-                      in memory, under a key that only the gateway can read, and wasmtime checks that version \
-                      and configuration fit"
-        )]
-        // SAFETY: as above.
-        let loaded = unsafe { Component::deserialize(engine, bytes) };
-        match loaded {
+        // Its HMAC has just been verified, in memory: it is what was stored.
+        match deserialize(engine, &bytes) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(
@@ -95,34 +96,12 @@ impl Cache {
 
     /// Keeps the compiled code of the component with this digest. A failure is logged: the cache saves
     /// time, nothing depends on it.
-    pub(crate) fn store(&self, digest: &str, component: &Component) {
+    pub(crate) fn store(&self, digest: &str, code: &Code) {
         let name = self.compiled_name(digest);
-        let stored = component
-            .serialize()
-            .map_err(|error| io::Error::other(format!("{error:#}")))
-            .and_then(|bytes| self.write(&name, &bytes));
-        match stored {
+        match self.write(&name, code.bytes(), Durable::No) {
             Ok(()) => self.shrink(MAX_COMPILED),
             Err(error) => tracing::warn!(entry = name, %error, "cannot keep compiled code"),
         }
-    }
-
-    /// The component that served last under a plugin's name, in its portable form.
-    pub(crate) fn last_good(&self, plugin: &str) -> Option<Vec<u8>> {
-        self.read(&good_name(plugin))
-    }
-
-    /// Keeps the component that serves now under a plugin's name. A failure is logged.
-    pub(crate) fn store_good(&self, plugin: &str, bytes: &[u8]) {
-        let name = good_name(plugin);
-        if let Err(error) = self.write(&name, bytes) {
-            tracing::warn!(entry = name, %error, "cannot keep the component for a start with a broken file");
-        }
-    }
-
-    /// Forgets the component that served last: its file was taken away.
-    pub(crate) fn forget_good(&self, plugin: &str) {
-        let _ = fs::remove_file(self.dir.join(good_name(plugin)));
     }
 
     fn compiled_name(&self, digest: &str) -> String {
@@ -130,7 +109,7 @@ impl Cache {
     }
 
     /// The payload of an entry; `None` where it is missing, or not what we wrote under this name.
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         let file = open_plainly(&self.dir.join(name)).ok()?;
         let mut bytes = Vec::new();
         (&file).take(MAX_ENTRY).read_to_end(&mut bytes).ok()?;
@@ -161,13 +140,36 @@ impl Cache {
     }
 
     /// Writes an entry: beside it, then renamed over it, so that no reader finds half of one.
-    fn write(&self, name: &str, payload: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the operating system says. Then the entry is as it was.
+    pub(crate) fn write(&self, name: &str, payload: &[u8], durable: Durable) -> io::Result<()> {
         let tag = hmac::sign(&self.key, &message(name, payload));
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
         file.write_all(tag.as_ref())?;
         file.write_all(payload)?;
+        if durable == Durable::Yes {
+            file.as_file().sync_all()?;
+        }
         file.persist(self.dir.join(name)).map_err(|error| error.error)?;
+        if durable == Durable::Yes {
+            File::open(&self.dir)?.sync_all()?;
+        }
         Ok(())
+    }
+
+    /// Removes an entry, where there is one.
+    pub(crate) fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.dir.join(name));
+    }
+
+    /// The names of the entries that end in `suffix`.
+    pub(crate) fn names(&self, suffix: &str) -> Vec<String> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.ends_with(suffix))
+            .collect()
     }
 
     /// Removes compiled code, the longest unused first, until `max` bytes are left.
@@ -206,8 +208,27 @@ impl Cache {
     }
 }
 
-fn good_name(plugin: &str) -> String {
-    format!("{plugin}.good")
+/// Makes a component of code that has just been compiled.
+///
+/// # Errors
+/// When it is none, or another engine's.
+pub(crate) fn accept(engine: &Engine, code: &Code) -> wasmtime::Result<Component> {
+    deserialize(engine, code.bytes())
+}
+
+/// Makes a component of compiled code, which must be of our own making: either just come from the compiler
+/// ([`Code`]), or the payload of an entry whose HMAC has been verified.
+fn deserialize(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+    #[expect(
+        unsafe_code,
+        reason = "the bytes are what this gateway's own compiler wrote: they came from it through a pipe that \
+                  nobody else has, or their HMAC has been verified, in memory, under a key that only the \
+                  gateway can read; and wasmtime checks that version and configuration fit"
+    )]
+    // SAFETY: as above.
+    unsafe {
+        Component::deserialize(engine, bytes)
+    }
 }
 
 /// What is authenticated: an entry's name and its payload.
@@ -269,7 +290,8 @@ mod tests {
     use gateway_model::SystemRandom;
     use wasmtime::component::Component;
 
-    use super::Cache;
+    use super::{Cache, Durable};
+    use crate::compile::Code;
 
     fn open(dir: &std::path::Path, engine: &wasmtime::Engine) -> Cache {
         Cache::open(dir, engine, &SystemRandom).unwrap()
@@ -281,7 +303,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
         assert!(cache.load(&engine, "aa").is_none());
-        cache.store("aa", &Component::new(&engine, "(component)").unwrap());
+        cache.store("aa", &Code::of(&Component::new(&engine, "(component)").unwrap()));
 
         let cache = open(dir.path(), &engine);
         assert!(cache.load(&engine, "aa").is_some(), "with the key read back");
@@ -299,7 +321,7 @@ mod tests {
         let cache = open(dir.path(), &engine);
         cache.store(
             "aa",
-            &Component::new(&engine, "(component (core module (func)))").unwrap(),
+            &Code::of(&Component::new(&engine, "(component (core module (func)))").unwrap()),
         );
         let path = dir.path().join(cache.compiled_name("aa"));
         let good = fs::read(&path).unwrap();
@@ -336,17 +358,17 @@ mod tests {
         let engine = crate::engine::start().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
-        let component = Component::new(&engine, "(component)").unwrap();
+        let component = Code::of(&Component::new(&engine, "(component)").unwrap());
         for digest in ["aa", "bb", "cc"] {
             cache.store(digest, &component);
         }
-        cache.store_good("plugin", b"bytes");
+        cache.write("plugin.other", b"bytes", Durable::No).unwrap();
         let size = fs::metadata(dir.path().join(cache.compiled_name("cc")))
             .unwrap()
             .len();
         cache.shrink(size);
         let left = ["aa", "bb", "cc"].map(|digest| cache.load(&engine, digest).is_some());
         assert_eq!(left, [false, false, true]);
-        assert_eq!(cache.last_good("plugin").as_deref(), Some(&b"bytes"[..]));
+        assert_eq!(cache.read("plugin.other").as_deref(), Some(&b"bytes"[..]));
     }
 }

@@ -1,6 +1,7 @@
 //! One call of a component: a store with its limits set, a fresh instance, the function, and everything
 //! that can go wrong with them in words. The only place where guests run.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -12,11 +13,14 @@ use wasmtime_wasi::I32Exit;
 use crate::engine::TICK;
 use crate::error::CallError;
 use crate::exports::{Exports, Function};
-use crate::guest::{GuestState, UserSource};
+use crate::guest::{GuestState, Sources};
+use crate::limiter::Limiter;
 use crate::log::GuestLog;
 use crate::metrics::Usage;
 use crate::registry::Generation;
-use crate::text::printable;
+use crate::text::{grouped, printable};
+use crate::trace::Trace;
+use crate::{Grant, values};
 
 /// Most resources that the component model's own tables hold for one call.
 const MAX_HANDLES: usize = 10_000;
@@ -38,11 +42,25 @@ pub(crate) type Invoke<T> = Box<
 >;
 
 /// A call that gave nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}{trace}")]
 pub(crate) struct Failure {
     pub(crate) error: CallError,
-    /// Where in the guest, for the log.
+    /// Where in the guest, by its author's functions, and what the guest said.
+    pub(crate) trace: Box<Trace>,
+    /// The whole stack, for the log.
     pub(crate) stack: Option<String>,
+}
+
+impl From<CallError> for Failure {
+    /// One that is not of a place in the guest.
+    fn from(error: CallError) -> Self {
+        Self {
+            error,
+            trace: Box::default(),
+            stack: None,
+        }
+    }
 }
 
 /// The guest ran, or waited, past its deadline.
@@ -50,36 +68,58 @@ pub(crate) struct Failure {
 #[error("deadline exceeded")]
 struct DeadlineExceeded;
 
-/// Calls a function in a fresh instance, until `deadline` at most. Dropping the future ends the call at
-/// the guest's next tick.
+/// An instance that has had no call yet: the one it is for may come later. What it used to get there does
+/// not count against the call.
+pub(crate) struct Prepared {
+    store: Store<GuestState>,
+    instance: Instance,
+}
+
+/// What the log calls the time before an instance's call.
+const START_UP: &str = "start-up";
+
+/// Makes an instance, until `deadline` at most, on a budget of its own as large as a call's. Dropping the
+/// future ends it at the guest's next tick.
 ///
-/// Must be polled on a guest thread: a guest computes for a tick before it yields.
-pub(crate) async fn run<T>(
+/// Must be polled on a guest thread.
+pub(crate) async fn prepare(
     generation: &Generation,
-    function: Function,
-    users: UserSource,
+    sources: Sources,
     deadline: Instant,
-    invoke: Invoke<T>,
-) -> (Result<T, Failure>, Usage) {
-    let started = Instant::now();
+) -> wasmtime::Result<Prepared> {
+    let mut store = store(generation, sources);
+    match start(&mut store, generation, deadline).await {
+        Ok(instance) => Ok(Prepared { store, instance }),
+        Err(error) => Err(error),
+    }
+}
+
+/// A store with all its limits but those of time, which [`allow`] sets.
+fn store(generation: &Generation, sources: Sources) -> Store<GuestState> {
     let limits = &generation.config.limits;
-    let log = GuestLog::new(Arc::clone(&generation.plugin), function.name(), limits.log_bytes);
-    let state = GuestState::new(
-        limits.memory,
-        log.clone(),
-        Arc::clone(&generation.settings),
-        users,
+    let log = GuestLog::new(
+        Arc::clone(&generation.plugin),
+        START_UP,
+        limits.log_bytes,
+        sources.transcript.clone(),
     );
-    let mut store = Store::new(generation.pre.engine(), state);
+    let mut store = Store::new(generation.pre.engine(), GuestState::new(generation, log, sources));
     // Before instantiation: a start function is the guest's code already.
     store.limiter(|state| &mut state.limiter);
+    store.set_max_component_handles(MAX_HANDLES);
+    store
+}
+
+/// Gives a store its fuel, its deadline, and what the host copies for it.
+fn allow(store: &mut Store<GuestState>, generation: &Generation, deadline: Instant) -> wasmtime::Result<()> {
+    let limits = &generation.config.limits;
     store.set_hostcall_fuel(
         limits
             .result_bytes
             .saturating_add(limits.result_items.saturating_mul(ITEM_BYTES))
-            .max(MIN_COPY),
+            .max(MIN_COPY)
+            .max(values::bytes_copied(&generation.config)),
     );
-    store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() >= deadline {
@@ -88,37 +128,85 @@ pub(crate) async fn run<T>(
             Ok(UpdateDeadline::Yield(1))
         }
     });
-    let outcome = match store.set_fuel(limits.fuel) {
-        Err(error) => Err(error),
-        Ok(()) => {
-            let call = async {
-                let instance = generation.pre.instantiate_async(&mut store).await?;
-                invoke(&mut store, &instance, &generation.exports).await
-            };
-            // A guest that computes ends by its epoch callback, which knows where it was. This is for
-            // one that waits.
-            timeout_at(deadline + 2 * TICK, call)
-                .await
-                .unwrap_or_else(|_| Err(DeadlineExceeded.into()))
+    store.set_fuel(limits.fuel)
+}
+
+async fn start(
+    store: &mut Store<GuestState>,
+    generation: &Generation,
+    deadline: Instant,
+) -> wasmtime::Result<Instance> {
+    allow(store, generation, deadline)?;
+    within(deadline, generation.pre.instantiate_async(store)).await
+}
+
+/// A guest that computes ends by its epoch callback, which knows where it was. This is for one that waits.
+async fn within<T>(
+    deadline: Instant,
+    work: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    timeout_at(deadline + 2 * TICK, work)
+        .await
+        .unwrap_or_else(|_| Err(DeadlineExceeded.into()))
+}
+
+/// Calls a function in the instance that has been prepared, or in a fresh one, until `deadline` at most.
+/// Dropping the future ends the call at the guest's next tick.
+///
+/// Must be polled on a guest thread: a guest computes for a tick before it yields.
+pub(crate) async fn run<T>(
+    generation: &Generation,
+    function: Function,
+    sources: Sources,
+    deadline: Instant,
+    prepared: Option<Prepared>,
+    invoke: Invoke<T>,
+) -> (Result<T, Failure>, Usage) {
+    let started = Instant::now();
+    let limits = &generation.config.limits;
+    let (mut store, instance) = match prepared {
+        Some(Prepared { store, instance }) => (store, Ok(instance)),
+        None => {
+            let mut store = store(generation, sources);
+            let instance = start(&mut store, generation, deadline).await;
+            (store, instance)
         }
     };
+    let outcome = match instance.and_then(|instance| {
+        store.data_mut().begin(function.name());
+        allow(&mut store, generation, deadline).map(|()| instance)
+    }) {
+        Ok(instance) => within(deadline, invoke(&mut store, &instance, &generation.exports)).await,
+        Err(error) => Err(error),
+    };
+    let state = store.data();
+    let (limiter, log) = (state.limiter, state.log.clone());
+    let mut usage = Usage {
+        time: started.elapsed(),
+        fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+        memory: limiter.used(),
+        log_dropped: 0,
+    };
+    // A last line that has no end is written when its stream goes.
+    drop(store);
+    usage.log_dropped = log.dropped();
     let result = outcome.map_err(|error| Failure {
         stack: error
             .downcast_ref::<WasmBacktrace>()
             .map(|trace| printable_stack(&trace.to_string())),
-        error: classify(generation, function, &error, store.data().limiter.denied()),
+        trace: Box::new(Trace::of(&error, &log)),
+        error: classify(generation, function, &error, &limiter),
     });
-    let usage = Usage {
-        time: started.elapsed(),
-        fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
-        memory: store.data().limiter.used(),
-        log_dropped: log.dropped(),
-    };
     (result, usage)
 }
 
 /// Which of the ways to fail an error of wasmtime is.
-fn classify(generation: &Generation, function: Function, error: &wasmtime::Error, denied: bool) -> CallError {
+fn classify(
+    generation: &Generation,
+    function: Function,
+    error: &wasmtime::Error,
+    limiter: &Limiter,
+) -> CallError {
     let (plugin, function) = (generation.plugin.to_string(), function.name());
     let limits = &generation.config.limits;
     let trap = error.downcast_ref::<Trap>();
@@ -136,11 +224,13 @@ fn classify(generation: &Generation, function: Function, error: &wasmtime::Error
             fuel: limits.fuel,
         };
     }
-    if denied {
+    if let Some(wanted) = limiter.denied() {
         return CallError::OutOfMemory {
             plugin,
             function,
             memory: limits.memory,
+            used: limiter.used(),
+            wanted,
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
@@ -149,10 +239,17 @@ fn classify(generation: &Generation, function: Function, error: &wasmtime::Error
     let cause = error.root_cause().to_string();
     // wasmtime's type for it is private.
     if cause.contains("fuel allocated for hostcalls") {
-        let reason = format!(
+        let mut reason = format!(
             "it hands over more than {} bytes or {} items",
-            limits.result_bytes, limits.result_items
+            grouped(limits.result_bytes as u64),
+            grouped(limits.result_items as u64)
         );
+        if generation.config.grants.contains(&Grant::KeyValue) {
+            reason += &format!(
+                ", or values of more than {} bytes",
+                grouped(limits.value_bytes as u64)
+            );
+        }
         return CallError::InvalidAnswer {
             plugin,
             function,
@@ -195,8 +292,9 @@ mod tests {
     use super::{Invoke, MAX_HANDLES, run};
     use crate::admission::invented_user;
     use crate::exports::{Exports, Function};
-    use crate::guest::UserSource;
+    use crate::guest::Sources;
     use crate::metrics::Meters;
+    use crate::ready::Ready;
     use crate::registry::Generation;
     use crate::{CallError, PluginConfig, grants};
 
@@ -228,16 +326,25 @@ mod tests {
             plugin: "plugin".into(),
             number: 1,
             digest: "digest".into(),
+            signature: None,
             config: Arc::new(PluginConfig::default()),
-            settings: Arc::default(),
             meters: Meters::new(&"plugin".into(), &exports),
+            ready: Ready::default(),
             pre,
             exports,
         };
-        let users = UserSource::Invented(Arc::new(invented_user()));
+        let sources = Sources::trial(invented_user());
         let deadline = Instant::now() + Duration::from_secs(60);
         let nothing: Invoke<()> = Box::new(|_, _, _| Box::pin(async { Ok(()) }));
-        let (result, _) = run(&generation, Function::GetPermissions, users, deadline, nothing).await;
+        let (result, _) = run(
+            &generation,
+            Function::GetPermissions,
+            sources,
+            deadline,
+            None,
+            nothing,
+        )
+        .await;
         result.map_err(|failure| failure.error)
     }
 

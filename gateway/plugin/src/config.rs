@@ -9,6 +9,12 @@ use std::time::Duration;
 use gateway_model::{User, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::compile::CompileOptions;
+use crate::error::ValueError;
+use crate::http::{HttpConfig, Network};
+use crate::secret::Secret;
+use crate::trust::TrustedKey;
+
 /// What an operator may let a plugin import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -17,13 +23,26 @@ pub enum Grant {
     Users,
     /// Read its own settings.
     Config,
+    /// Read its own secrets.
+    Secrets,
+    /// Keep values of its own, from one call to the next.
+    KeyValue,
     /// Write to the gateway's log.
     Logging,
+    /// Send HTTP requests, where [`HttpConfig`] allows.
+    Http,
 }
 
 impl Grant {
     /// Every grant there is.
-    pub const ALL: &[Self] = &[Self::Users, Self::Config, Self::Logging];
+    pub const ALL: &[Self] = &[
+        Self::Users,
+        Self::Config,
+        Self::Secrets,
+        Self::KeyValue,
+        Self::Logging,
+        Self::Http,
+    ];
 
     /// Its name in the configuration.
     #[must_use]
@@ -31,7 +50,10 @@ impl Grant {
         match self {
             Self::Users => "users",
             Self::Config => "config",
+            Self::Secrets => "secrets",
+            Self::KeyValue => "key-value",
             Self::Logging => "logging",
+            Self::Http => "http",
         }
     }
 }
@@ -42,7 +64,7 @@ impl fmt::Display for Grant {
     }
 }
 
-/// What one call of a plugin may use.
+/// What one call of a plugin may use, and what the plugin may keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Units of wasmtime fuel, about one a wasm instruction.
@@ -57,6 +79,10 @@ pub struct Limits {
     pub result_items: usize,
     /// Most bytes it may log in a call, stdout and stderr included.
     pub log_bytes: usize,
+    /// Bytes of all keys and values that it keeps.
+    pub store_bytes: usize,
+    /// Bytes of one value that it keeps.
+    pub value_bytes: usize,
 }
 
 impl Default for Limits {
@@ -68,6 +94,8 @@ impl Default for Limits {
             result_bytes: 64 << 10,
             result_items: 1000,
             log_bytes: 16 << 10,
+            store_bytes: 16 << 20,
+            value_bytes: 256 << 10,
         }
     }
 }
@@ -83,17 +111,44 @@ pub enum OnFailure {
     Pass,
 }
 
+/// Most instances that are made ahead of need, over all plugins.
+pub const MAX_PREPARED: usize = 64;
+
 /// One plugin's configuration; a plugin named in services or extensions without one has the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginConfig {
     /// What it may import.
     pub grants: BTreeSet<Grant>,
+    /// The one component that may serve, by its SHA-256: 64 hex digits, lower case. Any where `None`.
+    pub sha256: Option<String>,
     /// What a call may use.
     pub limits: Limits,
     /// Its settings, for the grant `config`.
     pub settings: BTreeMap<String, String>,
+    /// By name, for the grant `secrets`.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Where it may send requests, for the grant `http`.
+    pub http: HttpConfig,
     /// What its failure does to a sign-in.
     pub on_failure: OnFailure,
+    /// How many instances are made ahead of need, each for one call; over all plugins there are
+    /// [`MAX_PREPARED`] at most.
+    pub prepared: usize,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            sha256: None,
+            grants: BTreeSet::new(),
+            limits: Limits::default(),
+            settings: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            http: HttpConfig::default(),
+            on_failure: OnFailure::default(),
+            prepared: 2,
+        }
+    }
 }
 
 /// Which plugins serve what. Replaced as a whole, at start and on SIGHUP.
@@ -105,6 +160,8 @@ pub struct PluginSet {
     pub services: BTreeMap<String, String>,
     /// Extensions, in the order their hooks run.
     pub extensions: Vec<String>,
+    /// By one of these every component must be signed. Signatures are not asked for where there are none.
+    pub trusted_keys: Vec<TrustedKey>,
 }
 
 /// How guests find users. Implemented over the store by the caller.
@@ -115,6 +172,76 @@ pub trait UserLookup: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the database cannot be read; the text is for the log. The guest's call ends there.
     async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, String>;
+}
+
+/// Where guests keep values. Implemented over the store by the caller; [`ScratchValues`](crate::ScratchValues)
+/// keeps them in memory.
+///
+/// A plugin is its name in the configuration, and has keys of its own. The host has checked keys and
+/// values by the rules of `wit/key-value.wit` and the plugin's limits before it asks; how much the plugin
+/// keeps in all (`cap` bytes, keys and values) is for the implementation to check, with the write.
+/// Whatever is written is durable when the function returns, where the implementation is.
+#[async_trait::async_trait]
+pub trait KeyValueStore: Send + Sync + fmt::Debug {
+    /// The value, or `None` where there is none or its lifetime is over.
+    ///
+    /// # Errors
+    /// [`ValueError::Unavailable`].
+    async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, ValueError>;
+
+    /// Keeps the value, in place of the one before: for the whole seconds of `lifetime`, or until it is
+    /// deleted.
+    ///
+    /// # Errors
+    /// [`ValueError::Full`], [`ValueError::Unavailable`].
+    async fn set(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &[u8],
+        lifetime: Option<Duration>,
+        cap: u64,
+    ) -> Result<(), ValueError>;
+
+    /// Removes the value. Gives whether there was one.
+    ///
+    /// # Errors
+    /// [`ValueError::Unavailable`].
+    async fn delete(&self, plugin: &str, key: &str) -> Result<bool, ValueError>;
+
+    /// Adds to a whole number and gives the sum, in one step. The value is the number's decimal text; none
+    /// counts as 0, and a lifetime goes on as it was.
+    ///
+    /// # Errors
+    /// Every one there is.
+    async fn increment(&self, plugin: &str, key: &str, by: i64, cap: u64) -> Result<i64, ValueError>;
+
+    /// Keeps `new` (or removes the value where it is `None`) if the value is `old` (`None`: if there is
+    /// none), in one step. Gives whether it was. What is kept has no lifetime.
+    ///
+    /// # Errors
+    /// [`ValueError::Full`], [`ValueError::Unavailable`].
+    async fn compare_and_set(
+        &self,
+        plugin: &str,
+        key: &str,
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+        cap: u64,
+    ) -> Result<bool, ValueError>;
+
+    /// Keys that begin with `prefix` and sort (by their bytes) after `after`: the first `limit` of them,
+    /// sorted.
+    ///
+    /// # Errors
+    /// [`ValueError::Unavailable`].
+    async fn keys(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, ValueError>;
 }
 
 /// What the host needs to start.
@@ -128,4 +255,10 @@ pub struct HostOptions {
     pub guest_threads: usize,
     /// For the grant `users`.
     pub users: Arc<dyn UserLookup>,
+    /// For the grant `key-value`.
+    pub values: Arc<dyn KeyValueStore>,
+    /// For the grant `http`.
+    pub network: Arc<Network>,
+    /// How components are compiled.
+    pub compile: CompileOptions,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use crate::MAX_PREPARED;
 use crate::error::HostError;
 
 /// How often guests are interrupted, so that they share the guest threads fairly and their deadline is
@@ -16,6 +17,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 pub(crate) const MAX_INSTANCES: u32 = 64;
 /// Most of them that may be in one plugin, so that one that sleeps or spins leaves room for the others.
 pub(crate) const MAX_INSTANCES_OF_ONE: u32 = 16;
+
+/// What the pool has room for: instances inside a call, and those that wait for theirs.
+#[expect(clippy::cast_possible_truncation, reason = "it is 64")]
+const POOL: u32 = MAX_INSTANCES + MAX_PREPARED as u32;
 
 /// Most core instances (modules, adapters, glue) in one component.
 pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
@@ -50,6 +55,16 @@ pub(crate) fn start() -> Result<Engine, HostError> {
     Ok(engine)
 }
 
+/// An engine that compiles for the one that [`start`] gives, and runs nothing: it reserves no address space,
+/// of which its process has little.
+///
+/// # Errors
+/// When the configuration does not fit this machine.
+pub(crate) fn compiler() -> Result<Engine, HostError> {
+    Engine::new(config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+        .map_err(|error| HostError::Engine(format!("{error:#}")))
+}
+
 /// What the engine accepts and how it runs it.
 fn config() -> Config {
     let mut config = Config::new();
@@ -77,29 +92,29 @@ fn config() -> Config {
     config
 }
 
-/// The slots that instances are made in: enough that `MAX_INSTANCES` components of the largest shape
+/// The slots that instances are made in: enough that `POOL` components of the largest shape
 /// fit at once, so that the pool never refuses what the semaphores let in. Slots are address space,
 /// not memory, until a guest writes to them.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(MAX_INSTANCES)
-        .total_stacks(MAX_INSTANCES)
-        .total_gc_heaps(MAX_INSTANCES)
+    pool.total_component_instances(POOL)
+        .total_stacks(POOL)
+        .total_gc_heaps(POOL)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
-        .total_core_instances(MAX_INSTANCES * MAX_CORE_INSTANCES)
+        .total_core_instances(POOL * MAX_CORE_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_memories_per_module(MAX_MEMORIES)
-        .total_memories(MAX_INSTANCES * MAX_MEMORIES)
+        .total_memories(POOL * MAX_MEMORIES)
         .max_memory_size(MAX_MEMORY)
         .max_tables_per_component(MAX_TABLES)
         .max_tables_per_module(MAX_TABLES)
-        .total_tables(MAX_INSTANCES * MAX_TABLES)
+        .total_tables(POOL * MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS)
         // Wiping this much by hand is cheaper than giving the pages back and faulting them in again, which
         // also interrupts every other thread. A small compiled guest with a small stack fits.
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(16 << 10)
-        .max_unused_warm_slots(MAX_INSTANCES)
+        .max_unused_warm_slots(POOL)
         // Has had isolation bugs, as have protection keys, which are not compiled in.
         .pagemap_scan(Enabled::No);
     pool
@@ -108,6 +123,18 @@ fn pool() -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use wasmtime::component::Component;
+
+    #[test]
+    fn what_compiles_and_what_runs_fit() {
+        let (runs, compiles) = (super::start().unwrap(), super::compiler().unwrap());
+        let hash = |engine: &wasmtime::Engine| {
+            use std::hash::{DefaultHasher, Hash, Hasher};
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&runs), hash(&compiles));
+    }
 
     #[test]
     fn proposals_that_no_plugin_needs_are_refused() {

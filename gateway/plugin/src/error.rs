@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::call::Failure;
+use crate::text::grouped;
+
 /// The host cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -31,6 +34,23 @@ pub enum HostError {
     Thread(io::Error),
 }
 
+/// Why a plugin's value could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// All that the plugin keeps would be more than its cap.
+    #[error("the plugin would keep more than it may")]
+    Full,
+    /// What is to be added to is not the decimal text of a whole number of 64 bits.
+    #[error("the value is not the decimal text of a whole number")]
+    NotANumber,
+    /// The sum is not a whole number of 64 bits.
+    #[error("the sum does not fit")]
+    DoesNotFit,
+    /// The store cannot be used; the text is for the log.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 /// Why a call gave no answer. Permissions fail closed: each of them means 503, and no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -55,7 +75,7 @@ pub enum CallError {
         plugin: String,
     },
     /// The call used up its fuel.
-    #[error("{plugin}: {function} ran out of fuel: it used all {fuel} units")]
+    #[error("{plugin}: {function} ran out of fuel: {} of {}", grouped(*fuel), grouped(*fuel))]
     OutOfFuel {
         /// Which plugin.
         plugin: String,
@@ -75,7 +95,10 @@ pub enum CallError {
         deadline: Duration,
     },
     /// The call was refused memory, and failed.
-    #[error("{plugin}: {function} ran out of memory: its memories and tables may hold {memory} bytes")]
+    #[error(
+        "{plugin}: {function} ran out of memory: its memories and tables have {} of {} bytes, and it asked for {} more",
+        bytes(*used), bytes(*memory), bytes(*wanted)
+    )]
     OutOfMemory {
         /// Which plugin.
         plugin: String,
@@ -83,6 +106,10 @@ pub enum CallError {
         function: &'static str,
         /// The limit, in bytes.
         memory: usize,
+        /// The bytes that it had.
+        used: usize,
+        /// How many more it asked for last.
+        wanted: usize,
     },
     /// The component trapped.
     #[error("{plugin}: {function} trapped: {reason}")]
@@ -119,6 +146,53 @@ pub enum CallError {
         plugin: String,
         /// The provider's own words, made printable.
         message: String,
+    },
+}
+
+fn bytes(count: usize) -> String {
+    grouped(count as u64)
+}
+
+/// Why a plugin was not rolled back. What served before serves on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RollbackError {
+    /// No such plugin.
+    #[error("the plugin \"{plugin}\" is not configured")]
+    NotConfigured {
+        /// The plugin that was asked for.
+        plugin: String,
+    },
+    /// Its file was taken away.
+    #[error("the plugin \"{plugin}\" has no file, and is withdrawn: put the file that is to serve in place")]
+    Withdrawn {
+        /// Which plugin.
+        plugin: String,
+    },
+    /// Nothing is kept from before.
+    #[error("no generation of \"{plugin}\" before {number} is kept")]
+    Oldest {
+        /// Which plugin.
+        plugin: String,
+        /// The generation that serves.
+        number: u64,
+    },
+    /// The generation before may not serve as things are now.
+    #[error("generation {number} of \"{plugin}\" cannot serve: {reason}")]
+    Refused {
+        /// Which plugin.
+        plugin: String,
+        /// The generation that was to serve.
+        number: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The machine is in the way.
+    #[error("\"{plugin}\" was not rolled back: {reason}")]
+    Failed {
+        /// Which plugin.
+        plugin: String,
+        /// What the operating system said.
+        reason: String,
     },
 }
 
@@ -164,21 +238,66 @@ pub(crate) enum AdmissionError {
     /// Compiling did not end.
     #[error("compiling it takes longer than {0:?}")]
     CompileTimeout(Duration),
-    /// The compiler panicked.
+    /// Compiling took too much.
+    #[error("compiling it takes more than {0} bytes of memory")]
+    CompileMemory(u64),
+    /// The compiler failed.
     #[error("compiling it failed: {0}")]
     CompileFailed(String),
+    /// Another component than the one that the configuration names.
+    #[error(
+        "its SHA-256 is {digest}, and `sha256` under `[plugin.{plugin}]` in the configuration is {pinned}: put that \
+         component in place, or change that line"
+    )]
+    Pinned {
+        plugin: String,
+        digest: String,
+        pinned: String,
+    },
+    /// No signature where there must be one.
+    #[error(
+        "it has no signature, and `plugins.trusted_keys` asks for one: run `gateway plugin sign --key FILE \
+         {plugin}.wasm`, which writes {plugin}.wasm.sig"
+    )]
+    Unsigned { plugin: String },
+    /// A signature of something else, or by somebody else.
+    #[error(
+        "{plugin}.wasm.sig is no signature of {digest} by a trusted key ({keys}): sign this very component, with \
+         `gateway plugin sign --key FILE {plugin}.wasm`"
+    )]
+    WrongSignature {
+        plugin: String,
+        digest: String,
+        keys: String,
+    },
+    /// What is kept of a generation is gone, or not what was kept.
+    #[error("what was kept of generation {number} is missing or damaged")]
+    NotKept { number: u64 },
+    /// The plugin was rolled back, and what it was rolled back to cannot serve.
+    #[error("it was rolled back to generation {to}, which cannot serve: {reason}; put another file in place")]
+    RolledBack { to: u64, reason: String },
     /// Nothing that the gateway would call.
     #[error(
         "it exports none of auth-gateway:plugin/permission-provider, on-new-user, on-user-login and \
          on-user-logout"
     )]
     NoExports,
-    /// An interface of another version.
-    #[error("it {direction} {name}, and this gateway has version {ours} of that package")]
+    /// An interface in a version that is not served.
+    #[error("it {direction} {name}, and this gateway has {served}")]
     Version {
         direction: &'static str,
         name: String,
-        ours: &'static str,
+        served: String,
+    },
+    /// One interface in two versions: which of them is meant?
+    #[error(
+        "it exports {first} and {second}: the gateway has versions {versions}, and calls an interface in one of \
+         them; export it once"
+    )]
+    Twice {
+        first: String,
+        second: String,
+        versions: String,
     },
     /// An interface of ours, with other types.
     #[error("it exports {interface} with types that are not those of the interface: {reason}")]
@@ -209,7 +328,7 @@ pub(crate) enum AdmissionError {
     NotAnExtension,
     /// It could be instantiated, but not called.
     #[error("its trial call failed: {0}")]
-    Trial(CallError),
+    Trial(Box<Failure>),
 }
 
 impl AdmissionError {

@@ -1,18 +1,14 @@
-//! What a component exports of ours: any subset of the four interfaces, looked up one by one.
+//! What a component exports of ours: any subset of the four interfaces, looked up one by one, each in the
+//! version that the component has.
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use crate::bindings::{on_new_user, on_user_login, on_user_logout, permission_provider};
+use crate::bindings::v1::permission_provider::ProviderError;
+use crate::bindings::{types, v0_1, v1};
 use crate::error::AdmissionError;
 use crate::guest::GuestState;
-
-/// The version of `auth-gateway:plugin` that the host speaks. Another patch version fits.
-pub(crate) const VERSION: &str = "0.1.0";
-/// What that version begins with; the rest may differ.
-pub(crate) const COMPATIBLE: &str = "0.1.";
-/// Our package, as it begins in the name of an import or export.
-pub(crate) const PACKAGE: &str = "auth-gateway:plugin/";
+use crate::interface::{PACKAGE, Version, fits, split};
 
 /// A function of a plugin that the gateway calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,71 +47,71 @@ impl Function {
     }
 }
 
-/// Where a component's exports are; `None` for the interfaces that it does not have.
+/// What a provider answers, unchecked.
+pub(crate) type Answer = Result<Vec<types::Permission>, ProviderError>;
+
+/// What a hook says, unchecked: attributes to set, or a reason to reject.
+pub(crate) type Word = Result<Vec<(String, String)>, String>;
+
+/// One interface's function, as a component has it: a type named `$interface` over the generated module
+/// `$module` of each version.
+macro_rules! indices {
+    ($interface:ident, $module:ident) => {
+        pub(crate) enum $interface {
+            V1(v1::$module::GuestIndices),
+            V0_1(v0_1::$module::GuestIndices),
+        }
+
+        impl $interface {
+            fn find(pre: &InstancePre<GuestState>, version: Version) -> wasmtime::Result<Self> {
+                match version {
+                    Version::V1 => v1::$module::GuestIndices::new(pre).map(Self::V1),
+                    Version::V0_1 => v0_1::$module::GuestIndices::new(pre).map(Self::V0_1),
+                }
+            }
+
+            /// Compares its types with the interface's.
+            fn check(&self, store: &mut Store<GuestState>, instance: &Instance) -> wasmtime::Result<()> {
+                match self {
+                    Self::V1(indices) => indices.load(store, instance).map(drop),
+                    Self::V0_1(indices) => indices.load(store, instance).map(drop),
+                }
+            }
+        }
+    };
+}
+
+indices!(Provider, permission_provider);
+indices!(NewUser, on_new_user);
+indices!(Login, on_user_login);
+indices!(Logout, on_user_logout);
+
+/// Where a component's exports are; `None` for the interfaces that it does not have. Who calls them need
+/// not know their versions.
 pub(crate) struct Exports {
-    pub(crate) permission_provider: Option<permission_provider::GuestIndices>,
-    pub(crate) on_new_user: Option<on_new_user::GuestIndices>,
-    pub(crate) on_user_login: Option<on_user_login::GuestIndices>,
-    pub(crate) on_user_logout: Option<on_user_logout::GuestIndices>,
+    pub(crate) permission_provider: Option<Provider>,
+    pub(crate) on_new_user: Option<NewUser>,
+    pub(crate) on_user_login: Option<Login>,
+    pub(crate) on_user_logout: Option<Logout>,
 }
 
 impl Exports {
     /// Looks them up by name.
     ///
     /// # Errors
-    /// When an interface is there in another version or without its function, or none of them is there.
+    /// When an interface is there in a version that the gateway does not serve, or in two, or without its
+    /// function, or none of them is there.
     pub(crate) fn find(pre: &InstancePre<GuestState>) -> Result<Self, AdmissionError> {
-        let component = pre.component();
-        let mut found = [false; 4];
-        for (name, _) in component.component_type().exports(component.engine()) {
-            let Some((interface, version)) = name
-                .strip_prefix(PACKAGE)
-                .map(|rest| rest.split_once('@').unwrap_or((rest, "")))
-            else {
-                continue;
-            };
-            for (function, found) in Function::ALL.into_iter().zip(&mut found) {
-                if function.interface() == interface {
-                    if !version.starts_with(COMPATIBLE) {
-                        let (direction, name) = ("exports", name.to_owned());
-                        return Err(AdmissionError::Version {
-                            direction,
-                            name,
-                            ours: VERSION,
-                        });
-                    }
-                    *found = true;
-                }
-            }
-        }
-        if found == [false; 4] {
+        let exports = Self {
+            permission_provider: find(pre, Function::GetPermissions, Provider::find)?,
+            on_new_user: find(pre, Function::OnNewUser, NewUser::find)?,
+            on_user_login: find(pre, Function::OnUserLogin, Login::find)?,
+            on_user_logout: find(pre, Function::OnUserLogout, Logout::find)?,
+        };
+        if exports.permission_provider.is_none() && !exports.has_hook() {
             return Err(AdmissionError::NoExports);
         }
-        let [provider, new_user, login, logout] = found;
-        let wrong = |function: Function| {
-            move |error: wasmtime::Error| AdmissionError::WrongType {
-                interface: function.interface(),
-                reason: format!("{error:#}"),
-            }
-        };
-        Ok(Self {
-            permission_provider: provider
-                .then(|| permission_provider::GuestIndices::new(pre))
-                .transpose()
-                .map_err(wrong(Function::GetPermissions))?,
-            on_new_user: new_user
-                .then(|| on_new_user::GuestIndices::new(pre))
-                .transpose()
-                .map_err(wrong(Function::OnNewUser))?,
-            on_user_login: login
-                .then(|| on_user_login::GuestIndices::new(pre))
-                .transpose()
-                .map_err(wrong(Function::OnUserLogin))?,
-            on_user_logout: logout
-                .then(|| on_user_logout::GuestIndices::new(pre))
-                .transpose()
-                .map_err(wrong(Function::OnUserLogout))?,
-        })
+        Ok(exports)
     }
 
     /// Compares the types of all of them with the interfaces', which takes an instance.
@@ -127,29 +123,25 @@ impl Exports {
         store: &mut Store<GuestState>,
         instance: &Instance,
     ) -> Result<(), AdmissionError> {
-        let wrong = |function: Function, error: wasmtime::Error| AdmissionError::WrongType {
-            interface: function.interface(),
-            reason: format!("{error:#}"),
-        };
-        if let Some(indices) = &self.permission_provider {
-            indices
-                .load(&mut *store, instance)
-                .map_err(|error| wrong(Function::GetPermissions, error))?;
+        if let Some(interface) = &self.permission_provider {
+            interface
+                .check(store, instance)
+                .map_err(wrong_type(Function::GetPermissions))?;
         }
-        if let Some(indices) = &self.on_new_user {
-            indices
-                .load(&mut *store, instance)
-                .map_err(|error| wrong(Function::OnNewUser, error))?;
+        if let Some(interface) = &self.on_new_user {
+            interface
+                .check(store, instance)
+                .map_err(wrong_type(Function::OnNewUser))?;
         }
-        if let Some(indices) = &self.on_user_login {
-            indices
-                .load(&mut *store, instance)
-                .map_err(|error| wrong(Function::OnUserLogin, error))?;
+        if let Some(interface) = &self.on_user_login {
+            interface
+                .check(store, instance)
+                .map_err(wrong_type(Function::OnUserLogin))?;
         }
-        if let Some(indices) = &self.on_user_logout {
-            indices
-                .load(&mut *store, instance)
-                .map_err(|error| wrong(Function::OnUserLogout, error))?;
+        if let Some(interface) = &self.on_user_logout {
+            interface
+                .check(store, instance)
+                .map_err(wrong_type(Function::OnUserLogout))?;
         }
         Ok(())
     }
@@ -168,4 +160,149 @@ impl Exports {
     pub(crate) const fn has_hook(&self) -> bool {
         self.on_new_user.is_some() || self.on_user_login.is_some() || self.on_user_logout.is_some()
     }
+
+    /// Calls `get-permissions`.
+    ///
+    /// # Errors
+    /// When it traps, is stopped, or is not there.
+    pub(crate) async fn get_permissions(
+        &self,
+        store: &mut Store<GuestState>,
+        instance: &Instance,
+        service: &str,
+        user: &str,
+    ) -> wasmtime::Result<Answer> {
+        match self.permission_provider.as_ref().ok_or_else(missing)? {
+            Provider::V1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_get_permissions(store, service, user).await
+            }
+            Provider::V0_1(indices) => {
+                use v0_1::permission_provider::ProviderError as Old;
+                let guest = indices.load(&mut *store, instance)?;
+                let answer = guest.call_get_permissions(store, service, user).await?;
+                Ok(answer.map_err(|error| match error {
+                    Old::Unavailable(message) => ProviderError::Unavailable(message),
+                    Old::Failed(message) => ProviderError::Failed(message),
+                }))
+            }
+        }
+    }
+
+    /// Calls `on-new-user`.
+    ///
+    /// # Errors
+    /// When it traps, is stopped, or is not there.
+    pub(crate) async fn new_user(
+        &self,
+        store: &mut Store<GuestState>,
+        instance: &Instance,
+        event: &types::SignIn,
+    ) -> wasmtime::Result<Word> {
+        match self.on_new_user.as_ref().ok_or_else(missing)? {
+            NewUser::V1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_on_new_user(store, event).await
+            }
+            NewUser::V0_1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_on_new_user(store, event).await
+            }
+        }
+    }
+
+    /// Calls `on-user-login`.
+    ///
+    /// # Errors
+    /// When it traps, is stopped, or is not there.
+    pub(crate) async fn login(
+        &self,
+        store: &mut Store<GuestState>,
+        instance: &Instance,
+        event: &types::SignIn,
+    ) -> wasmtime::Result<Word> {
+        match self.on_user_login.as_ref().ok_or_else(missing)? {
+            Login::V1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_on_user_login(store, event).await
+            }
+            Login::V0_1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_on_user_login(store, event).await
+            }
+        }
+    }
+
+    /// Calls `on-user-logout`.
+    ///
+    /// # Errors
+    /// When it traps, is stopped, or is not there.
+    pub(crate) async fn logout(
+        &self,
+        store: &mut Store<GuestState>,
+        instance: &Instance,
+        event: &types::SignOut,
+    ) -> wasmtime::Result<()> {
+        match self.on_user_logout.as_ref().ok_or_else(missing)? {
+            Logout::V1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_on_user_logout(store, event).await
+            }
+            Logout::V0_1(indices) => {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_on_user_logout(store, event).await
+            }
+        }
+    }
+}
+
+/// Looks one interface up, in the one version that it is in; `None` where it is not there.
+fn find<T>(
+    pre: &InstancePre<GuestState>,
+    function: Function,
+    indices: impl FnOnce(&InstancePre<GuestState>, Version) -> wasmtime::Result<T>,
+) -> Result<Option<T>, AdmissionError> {
+    let interface = format!("{PACKAGE}{}", function.interface());
+    let component = pre.component().component_type();
+    let mut found: Option<(&str, Version)> = None;
+    for (name, _) in component.exports(pre.engine()) {
+        let (named, version) = split(name);
+        if named != interface {
+            continue;
+        }
+        let Some(version) = Version::ALL
+            .into_iter()
+            .find(|served| fits(version, served.as_str()))
+        else {
+            let served = Version::ALL.map(|served| format!("{interface}@{}", served.as_str()));
+            return Err(AdmissionError::Version {
+                direction: "exports",
+                name: name.to_owned(),
+                served: served.join(" and "),
+            });
+        };
+        if let Some((first, _)) = found.replace((name, version)) {
+            return Err(AdmissionError::Twice {
+                first: first.to_owned(),
+                second: name.to_owned(),
+                versions: Version::ALL.map(Version::as_str).join(" and "),
+            });
+        }
+    }
+    found
+        .map(|(_, version)| indices(pre, version))
+        .transpose()
+        .map_err(wrong_type(function))
+}
+
+fn wrong_type(function: Function) -> impl FnOnce(wasmtime::Error) -> AdmissionError {
+    move |error| AdmissionError::WrongType {
+        interface: function.interface(),
+        reason: format!("{error:#}"),
+    }
+}
+
+/// An export that admission has seen is not there: a mistake in the gateway.
+fn missing() -> wasmtime::Error {
+    wasmtime::Error::msg("the component does not export this function")
 }

@@ -13,7 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::error::AdmissionError;
 
 /// Largest component. An interpreter for Python with its library is about 40 MiB.
-const MAX_FILE: u64 = 128 << 20;
+pub(crate) const MAX_FILE: u64 = 128 << 20;
+
+/// Largest file of a signature: base64 of 64 bytes.
+const MAX_SIGNATURE: u64 = 1024;
 
 /// A file's bytes and what they are.
 #[derive(Clone, Debug)]
@@ -82,11 +85,37 @@ pub(crate) fn path(directory: &Path, name: &str) -> Result<PathBuf, AdmissionErr
     }
 }
 
+/// Where a plugin's signature is, for where its file is.
+pub(crate) fn signature_path(path: &Path) -> PathBuf {
+    path.with_added_extension("sig")
+}
+
+/// The text of a plugin's signature. `None` where there is none, or what is there cannot be one: then none
+/// is what it is worth.
+pub(crate) fn read_signature(path: &Path) -> Option<String> {
+    match read_within(&signature_path(path), MAX_SIGNATURE) {
+        Ok(file) => Some(String::from_utf8_lossy(&file.bytes).trim().to_owned()),
+        Err(AdmissionError::Missing { .. }) => None,
+        Err(error) => {
+            tracing::warn!("a signature is not used: {error}");
+            None
+        }
+    }
+}
+
 /// Reads a plugin's file.
 ///
 /// # Errors
 /// When there is none, or it is not a file that we take.
 pub(crate) fn read(path: &Path) -> Result<PluginFile, AdmissionError> {
+    read_within(path, MAX_FILE)
+}
+
+/// The same, for a component of `max` bytes at most.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) fn read_within(path: &Path, max: u64) -> Result<PluginFile, AdmissionError> {
     let owned = || path.to_owned();
     let unreadable = |error: io::Error| AdmissionError::Unreadable {
         path: path.to_owned(),
@@ -111,15 +140,15 @@ pub(crate) fn read(path: &Path) -> Result<PluginFile, AdmissionError> {
     if metadata.len() == 0 {
         return Err(AdmissionError::Empty { path: owned() });
     }
-    if metadata.len() > MAX_FILE {
+    if metadata.len() > max {
         return Err(AdmissionError::TooLarge {
             path: owned(),
-            limit: MAX_FILE,
+            limit: max,
         });
     }
     let mut bytes = Vec::new();
     (&file)
-        .take(MAX_FILE + 1)
+        .take(max.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     let after = file.metadata().map_err(unreadable)?;

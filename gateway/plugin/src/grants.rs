@@ -1,23 +1,39 @@
-//! What the operator may let a plugin import: one unit a grant, each with the interface it stands for
-//! and the function that links it. A plugin's linker has the units that it was granted and no others,
-//! so what is not granted is not there to be called.
+//! What the operator may let a plugin import: one unit a grant, with the interfaces it stands for and the
+//! function that links them. A plugin's linker has the units that it was granted and no others, so what
+//! is not granted is not there to be called.
+//!
+//! | module | grant | interfaces |
+//! |---|---|---|
+//! | [`users`] | `users` | `users` |
+//! | [`config`] | `config` | `config`; the draft `wasi:config/store` |
+//! | [`secrets`] | `secrets` | `secrets` |
+//! | [`key_value`] | `key-value` | `key-value` |
+//! | [`wasi_keyvalue`] | `key-value` | the drafts `wasi:keyvalue/store` and `wasi:keyvalue/atomics` |
+//! | [`logging`] | `logging` | `logging` |
+//! | [`http`] | `http` | `wasi:http/types`, `wasi:http/outgoing-handler` |
+
+mod config;
+mod http;
+mod key_value;
+mod logging;
+mod secrets;
+mod users;
+pub(crate) mod wasi_keyvalue;
 
 use std::collections::BTreeSet;
 
-use gateway_model::UserId;
-use tracing::Level;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::Grant;
-use crate::bindings::{config, logging, types, users};
-use crate::convert;
+use crate::bindings::types;
 use crate::guest::GuestState;
+use crate::interface::{fits, split};
 
-/// One grant: its interface in the package `auth-gateway:plugin`, and how it is linked.
+/// One grant: the interfaces it stands for, and how they are linked.
 struct Unit {
     grant: Grant,
-    interface: &'static str,
+    imports: &'static [&'static str],
     link: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>,
 }
 
@@ -25,30 +41,97 @@ struct Unit {
 const UNITS: &[Unit] = &[
     Unit {
         grant: Grant::Users,
-        interface: "users",
-        link: link_users,
+        imports: &[
+            "auth-gateway:plugin/users@1.0.0",
+            "auth-gateway:plugin/users@0.1.0",
+        ],
+        link: users::link,
     },
     Unit {
         grant: Grant::Config,
-        interface: "config",
-        link: link_config,
+        imports: &[
+            "auth-gateway:plugin/config@1.0.0",
+            "auth-gateway:plugin/config@0.1.0",
+            "wasi:config/store@0.2.0-rc.1",
+        ],
+        link: config::link,
+    },
+    Unit {
+        grant: Grant::Secrets,
+        imports: &["auth-gateway:plugin/secrets@1.0.0"],
+        link: secrets::link,
+    },
+    Unit {
+        grant: Grant::KeyValue,
+        imports: &[
+            "auth-gateway:plugin/key-value@1.0.0",
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/atomics@0.2.0-draft",
+        ],
+        link: key_value::link,
     },
     Unit {
         grant: Grant::Logging,
-        interface: "logging",
-        link: link_logging,
+        imports: &[
+            "auth-gateway:plugin/logging@1.0.0",
+            "auth-gateway:plugin/logging@0.1.0",
+        ],
+        link: logging::link,
+    },
+    Unit {
+        grant: Grant::Http,
+        imports: http::IMPORTS,
+        link: http::link,
     },
 ];
 
-/// Longest user id that is looked up; a longer one is nobody's.
-const MAX_ID: usize = 256;
+/// What needs no grant: it has no functions.
+const TYPES: &[&str] = &[
+    "auth-gateway:plugin/types@1.0.0",
+    "auth-gateway:plugin/types@0.1.0",
+];
 
-/// The grant that an interface of `auth-gateway:plugin` needs; `None` where there is no such interface.
-pub(crate) fn for_interface(interface: &str) -> Option<Grant> {
-    UNITS
+/// What an import asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Import {
+    /// Nothing that would have to be granted.
+    Free,
+    /// What this grant stands for.
+    Needs(Grant),
+    /// An interface that the gateway has, but not in that version. These are served.
+    OtherVersion(Vec<&'static str>),
+    /// Something that the gateway does not have.
+    Unknown,
+}
+
+/// Looks an import up by its name.
+pub(crate) fn import(name: &str) -> Import {
+    if crate::wasi::PACKAGES
         .iter()
-        .find(|unit| unit.interface == interface)
-        .map(|unit| unit.grant)
+        .any(|package| name.starts_with(package))
+    {
+        return Import::Free;
+    }
+    let (interface, version) = split(name);
+    let grants = UNITS.iter().map(|unit| (unit.imports, Some(unit.grant)));
+    let mut served = Vec::new();
+    for (imports, grant) in grants.chain([(TYPES, None)]) {
+        for known in imports {
+            let (ours, in_version) = split(known);
+            if ours != interface {
+                continue;
+            }
+            if fits(version, in_version) {
+                return grant.map_or(Import::Free, Import::Needs);
+            }
+            served.push(*known);
+        }
+    }
+    if served.is_empty() {
+        Import::Unknown
+    } else {
+        Import::OtherVersion(served)
+    }
 }
 
 /// A linker with WASI's empty context and what has been granted.
@@ -67,63 +150,9 @@ pub(crate) fn linker(engine: &Engine, granted: &BTreeSet<Grant>) -> wasmtime::Re
 
 impl types::Host for GuestState {}
 
-fn link_users(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    users::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
-}
-
-impl users::Host for GuestState {
-    async fn get(&mut self, id: String) -> wasmtime::Result<Option<types::User>> {
-        if id.len() > MAX_ID {
-            return Ok(None);
-        }
-        // The reason is for the log, as a trap's is. The guest could do nothing with it.
-        let user = self.users.lookup(&UserId::from(id)).await.map_err(|reason| {
-            wasmtime::Error::msg(format!(
-                "the gateway cannot look users up at the moment: {reason}"
-            ))
-        })?;
-        Ok(user.as_ref().map(convert::user))
-    }
-}
-
-fn link_config(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    config::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
-}
-
-impl config::Host for GuestState {
-    fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.settings.get(&key).cloned())
-    }
-
-    fn all(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self
-            .settings
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect())
-    }
-}
-
-fn link_logging(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    logging::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
-}
-
-impl logging::Host for GuestState {
-    fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
-        let level = match level {
-            logging::Level::Debug => Level::DEBUG,
-            logging::Level::Info => Level::INFO,
-            logging::Level::Warn => Level::WARN,
-            logging::Level::Error => Level::ERROR,
-        };
-        self.log.write(level, "log", &message);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::UNITS;
+    use super::{Import, UNITS, import};
     use crate::Grant;
 
     #[test]
@@ -134,6 +163,50 @@ mod tests {
                 1,
                 "{grant}"
             );
+        }
+    }
+
+    #[test]
+    fn imports_are_known_in_the_versions_that_are_served() {
+        let users = || Import::Needs(Grant::Users);
+        let other = || {
+            Import::OtherVersion(vec![
+                "auth-gateway:plugin/users@1.0.0",
+                "auth-gateway:plugin/users@0.1.0",
+            ])
+        };
+        for (name, is) in [
+            ("auth-gateway:plugin/types@1.0.0", Import::Free),
+            ("auth-gateway:plugin/types@0.1.3", Import::Free),
+            ("wasi:cli/environment@0.2.6", Import::Free),
+            ("auth-gateway:plugin/users@1.0.0", users()),
+            ("auth-gateway:plugin/users@1.1.0", users()),
+            ("auth-gateway:plugin/users@0.1.0", users()),
+            ("auth-gateway:plugin/users@2.0.0", other()),
+            ("auth-gateway:plugin/users@0.2.0", other()),
+            ("auth-gateway:plugin/users", other()),
+            (
+                "auth-gateway:plugin/secrets@0.1.0",
+                Import::OtherVersion(vec!["auth-gateway:plugin/secrets@1.0.0"]),
+            ),
+            ("wasi:config/store@0.2.0-rc.1", Import::Needs(Grant::Config)),
+            ("wasi:keyvalue/store@0.2.0-draft", Import::Needs(Grant::KeyValue)),
+            (
+                "wasi:keyvalue/atomics@0.2.0-draft",
+                Import::Needs(Grant::KeyValue),
+            ),
+            ("wasi:keyvalue/batch@0.2.0-draft", Import::Unknown),
+            (
+                "wasi:keyvalue/store@0.2.0-draft2",
+                Import::OtherVersion(vec!["wasi:keyvalue/store@0.2.0-draft"]),
+            ),
+            ("wasi:http/outgoing-handler@0.2.0", Import::Needs(Grant::Http)),
+            ("wasi:http/types@0.2.3", Import::Needs(Grant::Http)),
+            ("wasi:http/incoming-handler@0.2.0", Import::Unknown),
+            ("auth-gateway:plugin/user@1.0.0", Import::Unknown),
+            ("wasi:clivia/environment@0.2.6", Import::Unknown),
+        ] {
+            assert_eq!(import(name), is, "{name}");
         }
     }
 }

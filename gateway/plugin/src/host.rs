@@ -14,10 +14,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
-use crate::error::{AdmissionError, CallError, HostError};
-use crate::file::Stamp;
-use crate::guest::UserSource;
-use crate::registry::{Registry, Snapshot};
+use crate::error::{AdmissionError, CallError, HostError, RollbackError};
+use crate::file::{Stamp, signature_path};
+use crate::guest::Sources;
+use crate::registry::{Plugin, Registry, Settled, Snapshot};
 use crate::serve::Lanes;
 use crate::watcher::Watcher;
 use crate::{
@@ -37,9 +37,11 @@ pub(crate) struct Inner {
     registry: Registry,
     lanes: Arc<Lanes>,
     admission: Admission,
-    users: UserSource,
+    sources: Sources,
     /// A file's change is put in force under the read half, a configuration's under the write half.
     reloading: RwLock<()>,
+    /// Held while a file's change or a rollback is put on record and in force: the two never differ.
+    settling: tokio::sync::Mutex<()>,
     shut_down: AtomicBool,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -57,6 +59,9 @@ impl PluginHost {
             cache_dir,
             guest_threads,
             users,
+            values,
+            network,
+            compile,
         } = options;
         metrics::describe();
         // The directory itself may be a link; what is in it may not.
@@ -78,10 +83,16 @@ impl PluginHost {
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
         let inner = Arc::new(Inner {
             registry: Registry::new(),
-            admission: Admission::new(engine, cache, plugin_dir.clone(), Arc::clone(&lanes)),
+            admission: Admission::new(engine, cache, plugin_dir.clone(), Arc::clone(&lanes), compile),
             lanes,
-            users: UserSource::Real(users),
+            sources: Sources {
+                users,
+                values,
+                network: Some(network),
+                transcript: None,
+            },
             reloading: RwLock::new(()),
+            settling: tokio::sync::Mutex::default(),
             shut_down: AtomicBool::new(false),
             runtime: Mutex::new(Some(runtime)),
         });
@@ -97,6 +108,43 @@ impl PluginHost {
     /// it did, and has a problem.
     pub async fn reconfigure(&self, set: PluginSet) {
         self.0.apply(set, false).await;
+    }
+
+    /// Lets the generation before the one that serves serve again, at once, if it is good under the
+    /// configuration as it is now. It holds, restarts and new configurations included, until the plugin's
+    /// file has another digest than it has now. Doing so again goes back one further. Gives how the plugin
+    /// stands then.
+    ///
+    /// # Errors
+    /// Why not. What served serves on.
+    pub async fn rollback(&self, plugin: &str) -> Result<PluginStatus, RollbackError> {
+        let (inner, name) = (Arc::clone(&self.0), plugin.to_owned());
+        // Goes on even when the caller gives up waiting: what is on record must be in force.
+        let task = self
+            .0
+            .lanes
+            .guests()
+            .spawn(async move { inner.roll_back(&name).await });
+        task.await.unwrap_or_else(|error| {
+            Err(RollbackError::Failed {
+                plugin: plugin.to_owned(),
+                reason: error.to_string(),
+            })
+        })?;
+        self.plugin_status(plugin)
+            .ok_or_else(|| RollbackError::NotConfigured {
+                plugin: plugin.to_owned(),
+            })
+    }
+
+    /// How one plugin stands; `None` where it is not configured.
+    #[must_use]
+    pub fn plugin_status(&self, plugin: &str) -> Option<PluginStatus> {
+        let snapshot = self.0.registry.snapshot();
+        snapshot
+            .plugins
+            .get(plugin)
+            .map(|plugin| status::of_one(&snapshot, plugin))
     }
 
     /// Whether a service is configured.
@@ -118,7 +166,7 @@ impl PluginHost {
     /// Every way to get no answer. Nothing may be signed then.
     pub async fn get_permissions(&self, service: &str, user: &UserId) -> Result<Permissions, CallError> {
         let snapshot = self.0.registry.snapshot();
-        permission_provider::get_permissions(&self.0.lanes, &snapshot, self.0.users.clone(), service, user)
+        permission_provider::get_permissions(&self.0.lanes, &snapshot, self.0.sources.clone(), service, user)
             .await
     }
 
@@ -127,7 +175,7 @@ impl PluginHost {
     /// `<plugin>/<function>`, for example `email-domains/on-new-user`.
     pub async fn run_hooks(&self, event: &Event, user: &User) -> Verdict {
         let snapshot = self.0.registry.snapshot();
-        lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.users, event, user).await
+        lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.sources, event, user).await
     }
 
     /// Runs work that computes (a plugin's call and the signing of its answer, say) beside the guests, off
@@ -174,6 +222,7 @@ impl Inner {
             let _exclusive = inner.reloading.write().await;
             let before = inner.registry.snapshot();
             let set = Arc::new(set);
+            let trusted_keys: Arc<[_]> = set.trusted_keys.clone().into();
             let candidates = Snapshot::roles(&set).into_iter().map(|(name, roles)| Candidate {
                 config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
                 serving: before
@@ -182,6 +231,7 @@ impl Inner {
                     .and_then(|plugin| plugin.generation.clone()),
                 name,
                 roles,
+                trusted_keys: Arc::clone(&trusted_keys),
                 starting,
             });
             let loads = candidates.map(|candidate| {
@@ -191,8 +241,15 @@ impl Inner {
                     (candidate.name, loaded)
                 }
             });
-            let results = futures_util::future::join_all(loads).await;
+            let mut results = Vec::new();
+            for (name, looked) in futures_util::future::join_all(loads).await {
+                // Nothing is rolled back meanwhile: that takes the other half of the lock.
+                if let Some(settled) = inner.admission.settle(&name, looked).await {
+                    results.push((name, settled));
+                }
+            }
             inner.registry.replace(set, results);
+            inner.prepare();
         });
         async move {
             if let Err(error) = task.await {
@@ -208,15 +265,33 @@ impl Inner {
         let Some(plugin) = snapshot.plugins.get(name) else {
             return;
         };
-        let candidate = Candidate {
-            name: Arc::clone(name),
-            config: Arc::clone(&plugin.config),
-            roles: plugin.roles.clone(),
-            serving: plugin.generation.clone(),
-            starting: false,
+        let looked = self.admission.load(&candidate(&snapshot, plugin)).await;
+        let _settling = self.settling.lock().await;
+        if let Some(settled) = self.admission.settle(name, looked).await {
+            self.registry.publish(name, settled);
+            self.prepare();
+        }
+    }
+
+    /// Lets the generation before serve again.
+    async fn roll_back(&self, name: &str) -> Result<(), RollbackError> {
+        let _shared = self.reloading.read().await;
+        let _settling = self.settling.lock().await;
+        let snapshot = self.registry.snapshot();
+        let Some((name, plugin)) = snapshot.plugins.get_key_value(name) else {
+            return Err(RollbackError::NotConfigured {
+                plugin: name.to_owned(),
+            });
         };
-        let loaded = self.admission.load(&candidate).await;
-        self.registry.publish(name, loaded);
+        let settled = self.admission.roll_back(&candidate(&snapshot, plugin)).await?;
+        self.registry.publish(name, settled);
+        self.prepare();
+        Ok(())
+    }
+
+    /// Makes instances ahead for what serves now.
+    fn prepare(&self) {
+        self.lanes.prepare(&self.registry.snapshot(), &self.sources);
     }
 
     /// Withdraws a plugin whose file is gone, at once: not after whatever else is being compiled.
@@ -224,13 +299,24 @@ impl Inner {
         if let Ok(path) = self.admission.path(name)
             && Stamp::at(&path).is_none()
         {
-            self.registry.publish(name, Err(AdmissionError::Missing { path }));
+            let snapshot = self.registry.snapshot();
+            let Some(plugin) = snapshot.plugins.get(name) else {
+                return;
+            };
+            let settled = Settled {
+                result: Err(AdmissionError::Missing { path }),
+                record: Arc::clone(&plugin.record),
+            };
+            self.registry.publish(name, settled);
         }
     }
 
-    /// How a plugin's file is now.
-    pub(crate) fn stamp(&self, name: &str) -> Option<Stamp> {
-        Stamp::at(&self.admission.path(name).ok()?)
+    /// How a plugin's file and its signature are now.
+    pub(crate) fn stamp(&self, name: &str) -> [Option<Stamp>; 2] {
+        match self.admission.path(name) {
+            Ok(path) => [Stamp::at(&path), Stamp::at(&signature_path(&path))],
+            Err(_) => [None; 2],
+        }
     }
 
     /// The names of all configured plugins.
@@ -241,6 +327,18 @@ impl Inner {
     /// Whether the host has been shut down.
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shut_down.load(Ordering::Acquire)
+    }
+}
+
+/// A configured plugin, to look at its file.
+fn candidate(snapshot: &Snapshot, plugin: &Plugin) -> Candidate {
+    Candidate {
+        name: Arc::clone(&plugin.name),
+        config: Arc::clone(&plugin.config),
+        roles: plugin.roles.clone(),
+        trusted_keys: snapshot.set.trusted_keys.clone().into(),
+        serving: plugin.generation.clone(),
+        starting: false,
     }
 }
 

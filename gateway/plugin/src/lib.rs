@@ -12,16 +12,25 @@
 //! | `config` | what the operator decides: grants, limits, services, extensions |
 //! | `host` | [`PluginHost`]: the whole put together |
 //! | `serve` | bounded queues, guest threads, metrics round a call |
+//! | `ready` | instances made ahead of need |
 //! | `call` | one call in a fresh instance; every way it fails, in words |
 //! | `permission_provider`, `lifecycle` | what is called: a provider, the three hooks |
+//! | `trace` | where in a guest a call failed, in the guest's own names |
 //! | `answer`, `convert`, `text` | checking what guests say, shaping what they are told |
 //! | `guest` | what a store holds for its one call |
 //! | `grants`, `wasi`, `log` | what guests import |
+//! | `http` | the requests that guests send: what may be reached, and how |
+//! | `values`, `scratch` | a plugin's own values, by the rules; the store of trial calls |
+//! | `secret` | a text that does not print itself |
 //! | `limiter`, `engine` | what they may use |
-//! | `bindings`, `exports` | the WIT package in Rust; what a component exports of it |
-//! | `watcher`, `file`, `admission`, `cache` | from a file to something that may serve |
+//! | `bindings`, `interface` | the WIT package in Rust, in each version; names and versions of interfaces |
+//! | `exports` | what a component exports of it, in whichever version |
+//! | `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
+//! | `trust` | pins and signatures |
+//! | `history` | the generations that are kept, and going back to one |
 //! | `registry` | what serves now, and since which generation |
 //! | `status`, `metrics` | how it all stands |
+//! | `workbench` | [`Workbench`]: a component on its author's machine, without a gateway |
 //! | `error` | every way to fail |
 
 mod admission;
@@ -29,6 +38,7 @@ mod answer;
 mod bindings;
 mod cache;
 mod call;
+mod compile;
 mod config;
 mod convert;
 mod engine;
@@ -37,27 +47,51 @@ mod exports;
 mod file;
 mod grants;
 mod guest;
+mod history;
 mod host;
+mod http;
+mod interface;
 mod lifecycle;
 mod limiter;
 mod log;
 mod metrics;
 mod permission_provider;
+mod ready;
 mod registry;
+mod scratch;
+mod secret;
 mod serve;
 mod status;
 mod text;
+mod trace;
+mod trust;
+mod values;
 mod wasi;
 mod watcher;
+mod workbench;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub use config::{Grant, HostOptions, Limits, OnFailure, PluginConfig, PluginSet, UserLookup};
-pub use error::{CallError, HostError};
+pub use compile::{ChildLimits, CompileOptions, compile_in_child};
+pub use config::{
+    Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig, PluginSet, UserLookup,
+};
+pub use error::{CallError, HostError, RollbackError, ValueError};
+pub use history::KeptGeneration;
 pub use host::PluginHost;
+pub use http::{HostName, HttpConfig, HttpOrigin, Network, OriginError, Resolver};
+pub use log::LogLine;
+pub use scratch::ScratchValues;
+pub use secret::Secret;
 pub use status::PluginStatus;
+pub use text::grouped;
+pub use trust::{KeyError, PluginSigner, TrustedKey};
+pub use workbench::{
+    Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Measured,
+    Question, Report, Workbench, WorkbenchError, WorkbenchOptions,
+};
 
 /// A provider's answer, checked.
 #[derive(Clone, Debug, PartialEq)]

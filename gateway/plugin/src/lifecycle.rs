@@ -10,19 +10,15 @@ use crate::bindings::types;
 use crate::call::Invoke;
 use crate::convert;
 use crate::error::CallError;
-use crate::exports::Function;
-use crate::guest::UserSource;
+use crate::exports::{Function, Word};
+use crate::guest::Sources;
 use crate::metrics::Outcome;
-use crate::permission_provider::missing;
 use crate::registry::{Generation, Plugin, Snapshot};
 use crate::serve::Lanes;
 use crate::{OnFailure, answer};
 
-/// What one hook says, unchecked: attributes to set, or a reason to reject.
-type Word = Result<Vec<(String, String)>, String>;
-
 /// What one hook says, checked.
-enum Said {
+pub(crate) enum Said {
     Accepted(BTreeMap<String, String>),
     Rejected(String),
 }
@@ -33,22 +29,18 @@ enum Said {
 pub(crate) async fn run_hooks(
     lanes: &Lanes,
     snapshot: &Snapshot,
-    users: &UserSource,
+    sources: &Sources,
     event: &Event,
     user: &User,
 ) -> Verdict {
-    let function = match event.kind {
-        EventKind::NewUser => Function::OnNewUser,
-        EventKind::Login => Function::OnUserLogin,
-        EventKind::Logout => Function::OnUserLogout,
-    };
+    let function = function_of(event.kind);
     let mut user = user.clone();
     let mut attributes = BTreeMap::new();
     let mut failed = None;
     for name in &snapshot.set.extensions {
         let hook = || format!("{name}/{}", function.name());
         let plugin = snapshot.plugins.get(name.as_str());
-        match run_hook(lanes, plugin, name, function, users, event, &user).await {
+        match run_hook(lanes, plugin, name, function, sources, event, &user).await {
             Ok(None) => {}
             Ok(Some(Said::Accepted(set))) => {
                 for (name, value) in &set {
@@ -89,7 +81,7 @@ async fn run_hook(
     plugin: Option<&Arc<Plugin>>,
     name: &str,
     function: Function,
-    users: &UserSource,
+    sources: &Sources,
     event: &Event,
     user: &User,
 ) -> Result<Option<Said>, CallError> {
@@ -106,18 +98,14 @@ async fn run_hook(
     if !generation.exports.has(function) {
         return Ok(None);
     }
-    let invoke = match function {
-        Function::OnNewUser => on_new_user(convert::sign_in(event, user)),
-        Function::OnUserLogin => on_user_login(convert::sign_in(event, user)),
-        _ => on_user_logout(convert::sign_out(event, user)),
-    };
+    let invoke = invoke(event, user);
     let check = move |word, generation: &Generation| check(word, function, generation);
     lanes
         .call(
             plugin,
             generation,
             function,
-            users.clone(),
+            sources.clone(),
             invoke,
             Box::new(check),
         )
@@ -125,45 +113,54 @@ async fn run_hook(
         .map(Some)
 }
 
+/// The hook that is told of such an event.
+pub(crate) const fn function_of(kind: EventKind) -> Function {
+    match kind {
+        EventKind::NewUser => Function::OnNewUser,
+        EventKind::Login => Function::OnUserLogin,
+        EventKind::Logout => Function::OnUserLogout,
+    }
+}
+
+/// The call of the event's hook.
+pub(crate) fn invoke(event: &Event, user: &User) -> Invoke<Word> {
+    match event.kind {
+        EventKind::NewUser => on_new_user(convert::sign_in(event, user)),
+        EventKind::Login => on_user_login(convert::sign_in(event, user)),
+        EventKind::Logout => on_user_logout(convert::sign_out(event, user)),
+    }
+}
+
 fn on_new_user(event: types::SignIn) -> Invoke<Word> {
     Box::new(move |store, instance, exports| {
-        Box::pin(async move {
-            let indices = exports.on_new_user.as_ref().ok_or_else(missing)?;
-            indices
-                .load(&mut *store, instance)?
-                .call_on_new_user(&mut *store, &event)
-                .await
-        })
+        Box::pin(async move { exports.new_user(store, instance, &event).await })
     })
 }
 
 fn on_user_login(event: types::SignIn) -> Invoke<Word> {
     Box::new(move |store, instance, exports| {
-        Box::pin(async move {
-            let indices = exports.on_user_login.as_ref().ok_or_else(missing)?;
-            indices
-                .load(&mut *store, instance)?
-                .call_on_user_login(&mut *store, &event)
-                .await
-        })
+        Box::pin(async move { exports.login(store, instance, &event).await })
     })
 }
 
 fn on_user_logout(event: types::SignOut) -> Invoke<Word> {
     Box::new(move |store, instance, exports| {
         Box::pin(async move {
-            let indices = exports.on_user_logout.as_ref().ok_or_else(missing)?;
-            indices
-                .load(&mut *store, instance)?
-                .call_on_user_logout(&mut *store, &event)
-                .await?;
+            exports.logout(store, instance, &event).await?;
             Ok(Ok(Vec::new()))
         })
     })
 }
 
 /// What a hook says, checked.
-fn check(word: Word, function: Function, generation: &Generation) -> Result<(Said, Outcome), CallError> {
+///
+/// # Errors
+/// When it breaks a rule.
+pub(crate) fn check(
+    word: Word,
+    function: Function,
+    generation: &Generation,
+) -> Result<(Said, Outcome), CallError> {
     match word {
         Ok(set) => answer::attributes(set, &generation.config.limits)
             .map(|set| (Said::Accepted(set), Outcome::Ok))

@@ -12,12 +12,13 @@ use crate::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 const TABLE_ELEMENT_BYTES: usize = 16;
 
 /// The budget of one store. Set before instantiation, so that initial memories count as well.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Limiter {
     limit: usize,
     used: usize,
     last: usize,
-    denied: bool,
+    /// Bytes that were refused last, where any were.
+    denied: Option<usize>,
 }
 
 impl Limiter {
@@ -27,7 +28,7 @@ impl Limiter {
             limit,
             used: 0,
             last: 0,
-            denied: false,
+            denied: None,
         }
     }
 
@@ -36,8 +37,8 @@ impl Limiter {
         self.used
     }
 
-    /// Whether the guest was refused memory: what it died of, if it died.
-    pub(crate) const fn denied(&self) -> bool {
+    /// How many bytes more the guest was refused, the last time: what it died of, if it died.
+    pub(crate) const fn denied(&self) -> Option<usize> {
         self.denied
     }
 
@@ -50,7 +51,7 @@ impl Limiter {
                 true
             }
             _ => {
-                self.denied = true;
+                self.denied = Some(bytes);
                 false
             }
         }
@@ -114,7 +115,7 @@ mod tests {
             !limiter.table_growing(0, 100, None).unwrap(),
             "a table of 1600 bytes"
         );
-        assert!(limiter.denied());
+        assert_eq!(limiter.denied(), Some(1600));
         assert!(
             limiter.memory_growing(400, 500, None).unwrap(),
             "what is left can still be had"

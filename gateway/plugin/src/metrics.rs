@@ -7,6 +7,7 @@
 //! | `gateway_plugin_call_seconds` | plugin, function | how long they took in the component, instantiation included |
 //! | `gateway_plugin_fuel` | plugin, function | fuel they used |
 //! | `gateway_plugin_memory_bytes` | plugin, function | memory they had at their end |
+//! | `gateway_plugin_instances_total` | plugin, made | instances that calls have had: made `ahead`, or `fresh` |
 //! | `gateway_plugin_log_dropped_total` | plugin | messages over a call's share |
 //! | `gateway_plugin_swaps_total` | plugin, result | `ok`, `refused` or `withdrawn` |
 //! | `gateway_plugin_generation` | plugin | the serving generation's number, 0 where nothing serves |
@@ -96,6 +97,8 @@ pub(crate) struct Usage {
 pub(crate) struct Meters {
     functions: [Option<FunctionMeters>; 4],
     log_dropped: Counter,
+    /// Fresh, ahead.
+    instances: [Counter; 2],
 }
 
 struct FunctionMeters {
@@ -124,6 +127,9 @@ impl Meters {
         });
         Self {
             functions,
+            instances: ["fresh", "ahead"].map(|made| {
+                counter!("gateway_plugin_instances_total", "plugin" => Arc::clone(plugin), "made" => made)
+            }),
             log_dropped: counter!("gateway_plugin_log_dropped_total", "plugin" => Arc::clone(plugin)),
         }
     }
@@ -140,6 +146,12 @@ impl Meters {
         {
             counter.increment(1);
         }
+    }
+
+    /// Counts the instance that a call has.
+    pub(crate) fn count_instance(&self, made_ahead: bool) {
+        let [fresh, ahead] = &self.instances;
+        if made_ahead { ahead } else { fresh }.increment(1);
     }
 
     /// Records what a call cost.
@@ -197,12 +209,24 @@ pub(crate) fn describe() {
         "Memories and tables of a call at its end"
     );
     describe_counter!(
+        "gateway_plugin_instances_total",
+        "Instances that calls have had: made ahead of need, or fresh"
+    );
+    describe_counter!(
         "gateway_plugin_log_dropped_total",
         "Messages of plugins over a call's share"
     );
     describe_counter!(
         "gateway_plugin_swaps_total",
         "Attempts to swap a plugin: ok, refused or withdrawn"
+    );
+    describe_counter!(
+        "gateway_plugin_http_requests_total",
+        "HTTP requests of plugins, by how they ended"
+    );
+    describe_histogram!(
+        "gateway_plugin_http_seconds",
+        "Time of plugins' HTTP requests that were not refused, their responses included"
     );
     describe_gauge!(
         "gateway_plugin_generation",

@@ -6,11 +6,11 @@ use gateway_model::UserId;
 
 use crate::Permissions;
 use crate::answer;
-use crate::bindings::{permission_provider::ProviderError, types};
+use crate::bindings::v1::permission_provider::ProviderError;
 use crate::call::Invoke;
 use crate::error::CallError;
-use crate::exports::Function;
-use crate::guest::UserSource;
+use crate::exports::{Answer, Function};
+use crate::guest::Sources;
 use crate::metrics::Outcome;
 use crate::registry::{Generation, Snapshot};
 use crate::serve::Lanes;
@@ -19,9 +19,6 @@ use crate::text::sentence;
 /// Longest message of a provider's error that is kept, in bytes.
 const MAX_MESSAGE: usize = 500;
 
-/// What a provider answers, unchecked.
-pub(crate) type Answer = Result<Vec<types::Permission>, ProviderError>;
-
 /// Asks the service's provider.
 ///
 /// # Errors
@@ -29,7 +26,7 @@ pub(crate) type Answer = Result<Vec<types::Permission>, ProviderError>;
 pub(crate) async fn get_permissions(
     lanes: &Lanes,
     snapshot: &Snapshot,
-    users: UserSource,
+    sources: Sources,
     service: &str,
     user: &UserId,
 ) -> Result<Permissions, CallError> {
@@ -55,7 +52,7 @@ pub(crate) async fn get_permissions(
             plugin,
             generation,
             Function::GetPermissions,
-            users,
+            sources,
             invoke,
             Box::new(check),
         )
@@ -65,11 +62,7 @@ pub(crate) async fn get_permissions(
 /// The call itself.
 pub(crate) fn invoke(service: String, user: String) -> Invoke<Answer> {
     Box::new(move |store, instance, exports| {
-        Box::pin(async move {
-            let indices = exports.permission_provider.as_ref().ok_or_else(missing)?;
-            let guest = indices.load(&mut *store, instance)?;
-            guest.call_get_permissions(&mut *store, &service, &user).await
-        })
+        Box::pin(async move { exports.get_permissions(store, instance, &service, &user).await })
     })
 }
 
@@ -99,9 +92,4 @@ pub(crate) fn check(answer: Answer, generation: &Generation) -> Result<(Permissi
             message: sentence(&message, MAX_MESSAGE),
         }),
     }
-}
-
-/// An export that admission has seen is not there: a mistake in the gateway.
-pub(crate) fn missing() -> wasmtime::Error {
-    wasmtime::Error::msg("the component does not export this function")
 }

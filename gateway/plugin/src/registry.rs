@@ -13,21 +13,27 @@ use crate::engine::MAX_INSTANCES_OF_ONE;
 use crate::error::AdmissionError;
 use crate::exports::Exports;
 use crate::guest::GuestState;
+use crate::history::Record;
 use crate::metrics::{Meters, Swap, count_swap, show_state};
+use crate::ready::Ready;
+use crate::trust::{self, TrustedKey};
 use crate::{PluginConfig, PluginSet};
 
 /// One admitted component, ready to be instantiated, with the configuration it was admitted under.
 pub(crate) struct Generation {
     pub(crate) plugin: Arc<str>,
-    /// Grows with each switch of the plugin. 0 until it serves.
+    /// Grows with each file that is taken for the plugin, and never begins anew. 0 until it serves.
     pub(crate) number: u64,
     /// Hex SHA-256 of the component.
     pub(crate) digest: Arc<str>,
+    /// The signature that came with it, base64 text.
+    pub(crate) signature: Option<Arc<str>>,
     pub(crate) config: Arc<PluginConfig>,
-    pub(crate) settings: Arc<BTreeMap<String, String>>,
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) exports: Exports,
     pub(crate) meters: Meters,
+    /// Instances made ahead.
+    pub(crate) ready: Ready,
 }
 
 /// What a configured plugin is needed for: a component that lacks it is refused.
@@ -48,6 +54,8 @@ pub(crate) struct Plugin {
     pub(crate) generation: Option<Arc<Generation>>,
     /// Why the file that is there does not serve.
     pub(crate) problem: Option<Arc<str>>,
+    /// What is kept of it from before.
+    pub(crate) record: Arc<Record>,
     /// Bounds the calls inside this plugin.
     pub(crate) slots: Arc<Semaphore>,
 }
@@ -66,7 +74,21 @@ pub(crate) enum Loaded {
     New(Box<Generation>, Option<AdmissionError>),
 }
 
+/// The same, on record.
+pub(crate) struct Settled {
+    pub(crate) result: Result<Loaded, AdmissionError>,
+    /// What is kept of the plugin now.
+    pub(crate) record: Arc<Record>,
+}
+
 impl Snapshot {
+    /// What serves.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.plugins
+            .values()
+            .filter_map(|plugin| plugin.generation.as_ref())
+    }
+
     /// The names of all configured plugins, with what each is needed for.
     pub(crate) fn roles(set: &PluginSet) -> BTreeMap<Arc<str>, Roles> {
         let mut roles: BTreeMap<Arc<str>, Roles> = BTreeMap::new();
@@ -90,8 +112,8 @@ impl Snapshot {
 /// The current snapshot, and the one way to change it.
 pub(crate) struct Registry {
     current: ArcSwap<Snapshot>,
-    /// Held while a snapshot is made; has the number that each name's last generation had.
-    numbers: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Held while a snapshot is made.
+    changing: Mutex<()>,
     /// How many snapshots there have been.
     changes: watch::Sender<u64>,
 }
@@ -105,7 +127,7 @@ impl Registry {
         };
         Self {
             current: ArcSwap::from_pointee(empty),
-            numbers: Mutex::default(),
+            changing: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -121,25 +143,34 @@ impl Registry {
     }
 
     fn store(&self, snapshot: Snapshot) {
-        self.current.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        let old = self.current.swap(Arc::clone(&snapshot));
+        for generation in snapshot.generations() {
+            generation.ready.open();
+        }
+        // Those of what no longer serves: a call that has it in hand makes its own.
+        for generation in old.generations() {
+            if !snapshot
+                .generations()
+                .any(|serving| Arc::ptr_eq(serving, generation))
+            {
+                generation.ready.close();
+            }
+        }
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// Puts a configuration in force with what its plugins' files gave, in one switch.
-    pub(crate) fn replace(
-        &self,
-        set: Arc<PluginSet>,
-        results: Vec<(Arc<str>, Result<Loaded, AdmissionError>)>,
-    ) {
-        let mut numbers = self.numbers.lock();
+    pub(crate) fn replace(&self, set: Arc<PluginSet>, results: Vec<(Arc<str>, Settled)>) {
+        let _changing = self.changing.lock();
         let old = self.snapshot();
         let mut roles = Snapshot::roles(&set);
         let mut plugins = BTreeMap::new();
-        for (name, result) in results {
+        for (name, settled) in results {
             let config = set.plugins.get(&*name).cloned().unwrap_or_default();
             let before = old.plugins.get(&name);
             let roles = roles.remove(&name).unwrap_or_default();
-            let plugin = successor(&name, Arc::new(config), roles, before, result, &mut numbers);
+            let plugin = successor(&name, Arc::new(config), roles, &set.trusted_keys, before, settled);
             plugins.insert(name, Arc::new(plugin));
         }
         for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
@@ -149,14 +180,15 @@ impl Registry {
     }
 
     /// Puts what one plugin's file gave in force.
-    pub(crate) fn publish(&self, name: &Arc<str>, result: Result<Loaded, AdmissionError>) {
-        let mut numbers = self.numbers.lock();
+    pub(crate) fn publish(&self, name: &Arc<str>, settled: Settled) {
+        let _changing = self.changing.lock();
         let old = self.snapshot();
         let Some(before) = old.plugins.get(name) else {
             return;
         };
         let (config, roles) = (Arc::clone(&before.config), before.roles.clone());
-        let plugin = successor(name, config, roles, Some(before), result, &mut numbers);
+        let keys = &old.set.trusted_keys;
+        let plugin = successor(name, config, roles, keys, Some(before), settled);
         let mut plugins = old.plugins.clone();
         plugins.insert(Arc::clone(name), Arc::new(plugin));
         self.store(Snapshot {
@@ -171,27 +203,36 @@ fn successor(
     name: &Arc<str>,
     config: Arc<PluginConfig>,
     roles: Roles,
+    trusted_keys: &[TrustedKey],
     before: Option<&Arc<Plugin>>,
-    result: Result<Loaded, AdmissionError>,
-    numbers: &mut BTreeMap<Arc<str>, u64>,
+    settled: Settled,
 ) -> Plugin {
-    // A grant that was taken away is gone at once: what was built with it does not serve on, even where
-    // nothing else can serve in its place.
+    let Settled { result, record } = settled;
+    // A grant that was taken away is gone at once, and so is trust: what was built with it does not serve
+    // on, even where nothing else can serve in its place.
     let serving = before
         .and_then(|plugin| plugin.generation.clone())
-        .filter(|serving| serving.config.grants.is_subset(&config.grants));
+        .filter(|serving| {
+            serving.config.grants.is_subset(&config.grants)
+                && serving.config.http.is_within(&config.http)
+                && trust::check(
+                    trusted_keys,
+                    name,
+                    &config,
+                    &serving.digest,
+                    serving.signature.as_ref(),
+                )
+                .is_ok()
+        });
     let known = before.and_then(|plugin| plugin.problem.clone());
     let (generation, problem) = match result {
         Ok(Loaded::Unchanged) => {
-            if known.is_some() {
+            if known.is_some() && record.rolled_back.is_none() {
                 tracing::info!(plugin = &**name, "the plugin's file is the one that serves again");
             }
             (serving, None)
         }
-        Ok(Loaded::New(mut generation, problem)) => {
-            let number = numbers.entry(Arc::clone(name)).or_default();
-            *number += 1;
-            generation.number = *number;
+        Ok(Loaded::New(generation, problem)) => {
             let (digest, number) = (&*generation.digest, generation.number);
             if let Some(problem) = &problem {
                 tracing::warn!(
@@ -202,7 +243,12 @@ fn successor(
                 );
                 count_swap(name, Swap::Refused);
             } else {
-                tracing::info!(plugin = &**name, generation = number, digest, "the plugin serves");
+                let what = if record.rolled_back.is_some() {
+                    "an earlier generation of the plugin serves: it was rolled back"
+                } else {
+                    "the plugin serves"
+                };
+                tracing::info!(plugin = &**name, generation = number, digest, "{what}");
                 count_swap(name, Swap::Ok);
             }
             (
@@ -251,6 +297,7 @@ fn successor(
         roles,
         generation,
         problem,
+        record,
         slots,
     }
 }

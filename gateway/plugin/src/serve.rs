@@ -12,9 +12,10 @@ use crate::call::{self, Invoke};
 use crate::engine::MAX_INSTANCES;
 use crate::error::CallError;
 use crate::exports::Function;
-use crate::guest::UserSource;
+use crate::guest::Sources;
 use crate::metrics::Outcome;
-use crate::registry::{Generation, Plugin};
+use crate::ready::Kitchen;
+use crate::registry::{Generation, Plugin, Snapshot};
 
 /// Most calls that are running or waiting for a guest thread, over all plugins. One more is refused at
 /// once: a queue that grows only makes everybody wait.
@@ -28,12 +29,14 @@ pub(crate) struct Lanes {
     guests: Handle,
     queue: Arc<Semaphore>,
     slots: Arc<Semaphore>,
+    kitchen: Arc<Kitchen>,
 }
 
 impl Lanes {
     /// Calls run on `guests`.
     pub(crate) fn new(guests: Handle) -> Self {
         Self {
+            kitchen: Arc::new(Kitchen::new(guests.clone())),
             guests,
             queue: Arc::new(Semaphore::new(MAX_CALLS)),
             slots: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
@@ -48,9 +51,17 @@ impl Lanes {
     /// Takes no new calls and waits for those in flight, which end by their deadlines.
     pub(crate) async fn drain(&self) {
         self.queue.close();
+        self.kitchen.close();
         // Every slot is free when all can be had at once; trial calls count too.
         let _ = self.slots.acquire_many(MAX_INSTANCES).await;
         self.slots.close();
+    }
+
+    /// Makes instances ahead for what serves.
+    pub(crate) fn prepare(&self, snapshot: &Snapshot, sources: &Sources) {
+        for generation in snapshot.generations() {
+            self.kitchen.fill(generation, sources);
+        }
     }
 
     /// A slot for a trial call, waited for.
@@ -68,7 +79,7 @@ impl Lanes {
         plugin: &Plugin,
         generation: Arc<Generation>,
         function: Function,
-        users: UserSource,
+        sources: Sources,
         invoke: Invoke<T>,
         check: Check<T, R>,
     ) -> Result<R, CallError>
@@ -96,6 +107,7 @@ impl Lanes {
         };
 
         let name = plugin.name.to_string();
+        let kitchen = Arc::clone(&self.kitchen);
         let task = self.guests.spawn(async move {
             let _held = (queued, slots);
             let mut ended = Ended {
@@ -103,7 +115,10 @@ impl Lanes {
                 function,
                 outcome: Outcome::Cancelled,
             };
-            let (result, usage) = call::run(&generation, function, users, deadline, invoke).await;
+            let prepared = generation.ready.take();
+            kitchen.fill(&generation, &sources);
+            generation.meters.count_instance(prepared.is_some());
+            let (result, usage) = call::run(&generation, function, sources, deadline, prepared, invoke).await;
             let checked = match result {
                 Ok(word) => {
                     check(word, &generation).inspect_err(|error| log_answer(&generation, function, error))
@@ -176,7 +191,6 @@ fn log_failure(generation: &Generation, function: Function, failure: &call::Fail
         generation = generation.number,
         digest = &*generation.digest,
         stack = failure.stack.as_deref(),
-        "{}",
-        failure.error
+        "{failure}"
     );
 }

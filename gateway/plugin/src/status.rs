@@ -1,7 +1,9 @@
 //! How the plugins stand, for the admin listener and the command line.
 
 use crate::exports::Function;
-use crate::registry::Snapshot;
+use crate::history::KeptGeneration;
+use crate::registry::{Plugin, Snapshot};
+use crate::trust;
 
 /// How one plugin stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -10,6 +12,20 @@ pub struct PluginStatus {
     pub name: String,
     /// The serving generation's number and digest (hex SHA-256); `None` where nothing serves.
     pub generation: Option<(u64, String)>,
+    /// How many instances are ready for calls to come.
+    pub prepared: usize,
+    /// The generations that are kept, oldest first: the serving one, and those a rollback can go back to.
+    pub kept: Vec<KeptGeneration>,
+    /// The SHA-256 that its component must have, where the configuration names one.
+    pub pinned: Option<String>,
+    /// Whether its component must be signed by a trusted key.
+    pub signature_required: bool,
+    /// The fingerprint of the trusted key that signed the serving generation, see
+    /// [`TrustedKey::fingerprint`](crate::TrustedKey::fingerprint).
+    pub signed_by: Option<String>,
+    /// Whether the serving generation is one that an operator went back to. Then it serves until the
+    /// plugin's file changes.
+    pub rolled_back: bool,
     /// The functions it exports, for example `get-permissions`.
     pub exports: Vec<String>,
     /// The services that ask it.
@@ -22,21 +38,38 @@ pub struct PluginStatus {
 
 /// All of a snapshot, sorted by name.
 pub(crate) fn of(snapshot: &Snapshot) -> Vec<PluginStatus> {
-    let status = |plugin: &std::sync::Arc<crate::registry::Plugin>| {
-        let generation = plugin.generation.as_ref();
-        PluginStatus {
-            name: plugin.name.to_string(),
-            generation: generation.map(|generation| (generation.number, generation.digest.to_string())),
-            exports: generation.map_or_else(Vec::new, |generation| {
-                let has = Function::ALL
-                    .into_iter()
-                    .filter(|function| generation.exports.has(*function));
-                has.map(|function| function.name().to_owned()).collect()
-            }),
-            services: plugin.roles.services.clone(),
-            extension: plugin.roles.extension,
-            problem: plugin.problem.as_deref().map(ToOwned::to_owned),
-        }
-    };
-    snapshot.plugins.values().map(status).collect()
+    snapshot
+        .plugins
+        .values()
+        .map(|plugin| of_one(snapshot, plugin))
+        .collect()
+}
+
+/// One plugin of a snapshot.
+pub(crate) fn of_one(snapshot: &Snapshot, plugin: &Plugin) -> PluginStatus {
+    let generation = plugin.generation.as_ref();
+    let keys = &snapshot.set.trusted_keys;
+    let signed_by = generation.and_then(|generation| {
+        let signature = generation.signature.as_ref()?;
+        Some(trust::signed_by(keys, &generation.digest, signature)?.fingerprint())
+    });
+    PluginStatus {
+        name: plugin.name.to_string(),
+        generation: generation.map(|generation| (generation.number, generation.digest.to_string())),
+        prepared: generation.map_or(0, |generation| generation.ready.count()),
+        kept: plugin.record.generations.clone(),
+        pinned: plugin.config.sha256.clone(),
+        signature_required: !keys.is_empty(),
+        signed_by,
+        rolled_back: plugin.record.rolled_back.is_some(),
+        exports: generation.map_or_else(Vec::new, |generation| {
+            let has = Function::ALL
+                .into_iter()
+                .filter(|function| generation.exports.has(*function));
+            has.map(|function| function.name().to_owned()).collect()
+        }),
+        services: plugin.roles.services.clone(),
+        extension: plugin.roles.extension,
+        problem: plugin.problem.as_deref().map(ToOwned::to_owned),
+    }
 }

@@ -24,6 +24,20 @@ pub(crate) fn sentence(text: &str, max: usize) -> String {
     printable(spaced.trim(), max)
 }
 
+/// A number with its digits in groups of three: `10,000,000`.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// Whether a text has none of the characters that [`printable`] escapes.
 pub(crate) fn is_plain(text: &str) -> bool {
     !text.chars().any(is_unsafe)
@@ -38,7 +52,20 @@ const fn is_unsafe(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_plain, printable, sentence};
+    use super::{grouped, is_plain, printable, sentence};
+
+    #[test]
+    fn digits_are_in_groups() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (10_000_000, "10,000,000"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
 
     #[test]
     fn control_characters_do_not_get_through() {

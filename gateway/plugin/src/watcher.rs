@@ -39,7 +39,7 @@ pub(crate) struct Watcher {
     changes: Arc<Changes>,
     watch: Option<RecommendedWatcher>,
     directory_stamp: Option<(u64, u64)>,
-    stamps: BTreeMap<Arc<str>, Option<Stamp>>,
+    stamps: BTreeMap<Arc<str>, [Option<Stamp>; 2]>,
 }
 
 impl Watcher {
@@ -190,14 +190,11 @@ fn note(changes: &Changes, event: notify::Result<notify::Event>) {
     if event.need_rescan() || event.paths.is_empty() {
         *changes.all.lock() = true;
     }
-    let names = event
-        .paths
-        .iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-    changes.names.lock().extend(
-        names
-            .filter_map(|path| path.file_stem()?.to_str())
-            .map(ToOwned::to_owned),
-    );
+    let names = event.paths.iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        // Its signature may be what makes a file one that serves.
+        name.strip_suffix(".sig").unwrap_or(name).strip_suffix(".wasm")
+    });
+    changes.names.lock().extend(names.map(ToOwned::to_owned));
     changes.wake.notify_one();
 }

@@ -1,4 +1,4 @@
-;; Imports the outgoing HTTP handler, for which a grant of its own will be asked.
+;; Imports the outgoing HTTP handler, with a function that it does not have.
 (import "wasi:http/outgoing-handler@0.2.6" (instance (export "open" (func))))
 (core module $guest
     (memory (export "memory") 1)

@@ -2,7 +2,7 @@
 ;; lifted from the instance's exports `get-permissions`, `memory`, `cabi_realloc` and `post`. The
 ;; build script puts another file's text, which makes the instance, where the marker is.
 (component
-    (import "auth-gateway:plugin/types@0.1.0" (instance $types
+    (import "auth-gateway:plugin/types@1.0.0" (instance $types
         (type $value' (variant
             (case "boolean" bool) (case "integer" s64) (case "number" f64) (case "text" string) (case "json" string)))
         (export "value" (type $value (eq $value')))
@@ -43,4 +43,4 @@
         (with "permission" (type $permission))
         (with "error" (type $error))
         (with "get" (func $get))))
-    (export "auth-gateway:plugin/permission-provider@0.1.0" (instance $provider)))
+    (export "auth-gateway:plugin/permission-provider@1.0.0" (instance $provider)))

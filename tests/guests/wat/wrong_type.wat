@@ -4,4 +4,4 @@
     (core instance $g (instantiate $guest))
     (func $get (param "user" u32) (result u32) (canon lift (core func $g "get-permissions")))
     (instance $provider (export "get-permissions" (func $get)))
-    (export "auth-gateway:plugin/permission-provider@0.1.0" (instance $provider)))
+    (export "auth-gateway:plugin/permission-provider@1.0.0" (instance $provider)))

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 
-use gateway_plugin::{Grant, HostError, HostOptions, PluginHost, PluginSet};
+use gateway_plugin::{Grant, HostError, HostOptions, Network, PluginHost, PluginSet, ScratchValues};
 use serde_json::json;
 use test_guests::{
-    BEHAVE, CORE_MODULE, EMPTY_INTERFACE, HTTP_IMPORT, IMPORTS_CONFIG, IMPORTS_LOGGING, IMPORTS_USERS,
-    LOGIN_ONLY, MANY_INSTANCES, NO_EXPORTS, PLAIN, SHARED_MEMORY, UNKNOWN_IMPORT, V1, WRONG_TYPE,
-    WRONG_VERSION,
+    BEHAVE, BOTH_VERSIONS, CORE_MODULE, EMPTY_INTERFACE, HTTP_IMPORT, IMPORTS_CONFIG, IMPORTS_HTTP,
+    IMPORTS_KEY_VALUE, IMPORTS_LOGGING, IMPORTS_SECRETS, IMPORTS_USERS, LOGIN_ONLY, MANY_INSTANCES,
+    NO_EXPORTS, PLAIN, SHARED_MEMORY, UNKNOWN_IMPORT, V1, WASI_CONFIG, WASI_KEYVALUE, WRONG_EXPORT_VERSION,
+    WRONG_TYPE, WRONG_VERSION,
 };
 
 use crate::support::{Fixture, log, set};
@@ -37,14 +38,28 @@ async fn files_that_are_no_plugin_say_why() {
         (NO_EXPORTS, "exports none of"),
         (WRONG_TYPE, "types that are not those"),
         (EMPTY_INTERFACE, "types that are not those"),
-        (WRONG_VERSION, "@0.9.0, and this gateway has version 0.1.0"),
+        (
+            WRONG_VERSION,
+            "imports auth-gateway:plugin/types@0.9.0, and this gateway has auth-gateway:plugin/types@1.0.0 and \
+             auth-gateway:plugin/types@0.1.0",
+        ),
+        (
+            WRONG_EXPORT_VERSION,
+            "exports auth-gateway:plugin/permission-provider@0.9.0, and this gateway has \
+             auth-gateway:plugin/permission-provider@1.0.0 and auth-gateway:plugin/permission-provider@0.1.0",
+        ),
+        (
+            BOTH_VERSIONS,
+            "exports auth-gateway:plugin/permission-provider@1.0.0 and auth-gateway:plugin/permission-provider@0.1.0: \
+             the gateway has versions 1.0.0 and 0.1.0, and calls an interface in one of them",
+        ),
         (SHARED_MEMORY, "not a valid component"),
         (MANY_INSTANCES, "901 core module instances"),
         (
             UNKNOWN_IMPORT,
             "imports evil:corp/backdoor@1.0.0, which the gateway does not provide",
         ),
-        (HTTP_IMPORT, "imports wasi:http/"),
+        (HTTP_IMPORT, "its imports do not fit"),
         (
             LOGIN_ONLY,
             "does not export auth-gateway:plugin/permission-provider, and is asked for: s",
@@ -57,22 +72,39 @@ async fn files_that_are_no_plugin_say_why() {
 
 #[tokio::test]
 async fn what_is_not_granted_names_the_line_that_would_grant_it() {
-    for (bytes, grant) in [
-        (IMPORTS_USERS, "users"),
-        (IMPORTS_CONFIG, "config"),
-        (IMPORTS_LOGGING, "logging"),
+    for (bytes, import, grant) in [
+        (IMPORTS_USERS, "auth-gateway:plugin/users@1.0.0", "users"),
+        (IMPORTS_CONFIG, "auth-gateway:plugin/config@1.0.0", "config"),
+        (IMPORTS_LOGGING, "auth-gateway:plugin/logging@1.0.0", "logging"),
+        (IMPORTS_SECRETS, "auth-gateway:plugin/secrets@1.0.0", "secrets"),
+        (
+            IMPORTS_KEY_VALUE,
+            "auth-gateway:plugin/key-value@1.0.0",
+            "key-value",
+        ),
+        (IMPORTS_HTTP, "wasi:http/types@0.2.12", "http"),
+        (WASI_CONFIG, "wasi:config/store@0.2.0-rc.1", "config"),
+        (WASI_KEYVALUE, "wasi:keyvalue/store@0.2.0-draft", "key-value"),
     ] {
         let mut set = set(&[("s", "plugin")], &[]);
         set.plugins.get_mut("plugin").unwrap().grants = BTreeSet::new();
         let fixture = Fixture::new(&[("plugin", bytes)], set.clone()).await;
         let expected = format!(
-            "it imports auth-gateway:plugin/{grant}@0.1.0, which the plugin \"plugin\" has not been granted: to grant \
+            "it imports {import}, which the plugin \"plugin\" has not been granted: to grant \
              it, write `grants = [\"{grant}\"]` under `[plugin.plugin]` in the configuration"
         );
         assert_eq!(fixture.problem("plugin"), expected);
 
-        // Doing as told helps.
+        // Every grant but the one does not help; doing as told does.
         let grant = Grant::ALL.iter().find(|known| known.as_str() == grant).unwrap();
+        let others = Grant::ALL.iter().copied().filter(|other| other != grant);
+        set.plugins.get_mut("plugin").unwrap().grants = others.collect();
+        fixture.host.reconfigure(set.clone()).await;
+        let problem = fixture.problem("plugin");
+        assert!(
+            problem.starts_with(&format!("it imports {import}, which")),
+            "{problem}"
+        );
         set.plugins.get_mut("plugin").unwrap().grants = [*grant].into();
         fixture.host.reconfigure(set).await;
         assert_eq!(fixture.status("plugin").problem, None);
@@ -166,6 +198,9 @@ async fn a_host_without_its_directory_does_not_start() {
         cache_dir: dir.path().join("cache"),
         guest_threads: 1,
         users: std::sync::Arc::new(Nobody),
+        values: std::sync::Arc::new(ScratchValues::default()),
+        network: std::sync::Arc::new(Network::system()),
+        compile: gateway_plugin::CompileOptions::default(),
     };
     let error = PluginHost::start(options.clone(), PluginSet::default())
         .await

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use gateway_plugin::{CallError, Limits};
+use gateway_plugin::{CallError, Limits, Secret};
 use serde_json::json;
-use test_guests::{BEHAVE, IMPORTS_CONFIG, IMPORTS_LOGGING, IMPORTS_USERS, PLANT, V1};
+use test_guests::{
+    BEHAVE, IMPORTS_CONFIG, IMPORTS_LOGGING, IMPORTS_SECRETS, IMPORTS_USERS, PLANT, V1, WASI_CONFIG,
+};
 
 use crate::support::{Fixture, log, metrics, set};
 
@@ -132,6 +134,43 @@ async fn the_grant_config_reads_the_plugins_own_settings() {
         fixture.ask("name").await.unwrap(),
         json!({"name": "value", "get:name": "value"})
     );
+}
+
+#[tokio::test]
+async fn the_draft_for_settings_reads_the_same() {
+    let mut set = set(&[("b", "c"), ("other", "c")], &[]);
+    set.plugins.get_mut("c").unwrap().settings =
+        [("b".into(), "value".into()), ("a".into(), "first".into())].into();
+    let fixture = Fixture::new(&[("c", WASI_CONFIG)], set).await;
+    assert_eq!(
+        fixture.ask("b").await.unwrap(),
+        json!({"a": "first", "b": "value", "get:b": "value"})
+    );
+    assert_eq!(fixture.ask("other").await.unwrap()["get:other"], json!(null));
+}
+
+#[tokio::test]
+async fn the_grant_secrets_reads_the_plugins_own_secrets() {
+    let mut set = set(&[("token", "mine"), ("theirs", "other")], &[]);
+    let secret = |text: &str| Secret::from(text.to_owned());
+    set.plugins.get_mut("mine").unwrap().secrets = [("token".to_owned(), secret("hunter-mine"))].into();
+    set.plugins.get_mut("other").unwrap().secrets = [("token".to_owned(), secret("hunter-other"))].into();
+    let files: [(&str, &[u8]); 2] = [("mine", IMPORTS_SECRETS), ("other", IMPORTS_SECRETS)];
+    let fixture = Fixture::new(&files, set.clone()).await;
+    assert_eq!(
+        fixture.ask("token").await.unwrap(),
+        json!({"secret": "hunter-mine"})
+    );
+    assert_eq!(fixture.ask("theirs").await.unwrap(), json!({"secret": null}));
+
+    // A secret alone makes a new generation.
+    set.plugins.get_mut("mine").unwrap().secrets = [("token".to_owned(), secret("hunter-new"))].into();
+    fixture.host.reconfigure(set).await;
+    assert_eq!(
+        fixture.ask("token").await.unwrap(),
+        json!({"secret": "hunter-new"})
+    );
+    assert!(!log().contains("hunter-"));
 }
 
 #[tokio::test]

@@ -113,6 +113,20 @@ async fn traps_say_what_happened() {
         assert_eq!((plugin.as_str(), function), ("behave", "get-permissions"));
         assert!(reason.contains(says), "{reason}");
     }
+    // The log says where, in the guest's own names, and what it had to say.
+    let log = log();
+    let line = |says: &str| {
+        let mut lines = log.lines();
+        lines
+            .find(|line| line.contains("behave: get-permissions trapped") && line.contains(says))
+            .is_some()
+    };
+    assert!(line("exhausted; in `behave::resources::deep` ("), "{log}");
+    assert!(
+        line("; it wrote to stderr: ") && line("this guest was asked to trap\""),
+        "{log}"
+    );
+    assert!(!line("called by `std::") && !line("called by `core::"), "{log}");
 }
 
 #[tokio::test]

@@ -5,12 +5,22 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "these are tests, their helpers too"
 )]
 
 mod admission;
 mod calls;
+mod compile;
+mod generations;
 mod hooks;
 mod hostile;
+mod http;
+mod key_value;
+mod ready;
+mod signatures;
 mod support;
 mod swap;
+mod versions;
+mod wasi_keyvalue;
+mod workbench;

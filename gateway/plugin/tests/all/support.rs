@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus};
 use gateway_plugin::{
-    CallError, Grant, HostOptions, Limits, Permissions, PluginConfig, PluginHost, PluginSet, PluginStatus,
-    UserLookup,
+    CallError, CompileOptions, Grant, HostOptions, KeyValueStore, Limits, Network, Permissions, PluginConfig,
+    PluginHost, PluginSet, PluginStatus, ScratchValues, UserLookup,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Fixture {
     pub(crate) host: PluginHost,
     pub(crate) dir: TempDir,
+    values: Arc<dyn KeyValueStore>,
+    network: Arc<Network>,
+    /// For the next host.
+    pub(crate) compile: CompileOptions,
 }
 
 /// The users of the tests: anybody whose id begins with `known`.
@@ -93,24 +97,91 @@ pub(crate) fn set(services: &[(&str, &str)], extensions: &[&str]) -> PluginSet {
 impl Fixture {
     /// A host over these files.
     pub(crate) async fn new(files: &[(&str, &[u8])], set: PluginSet) -> Self {
+        Self::with_values(files, set, Arc::new(ScratchValues::default())).await
+    }
+
+    /// A host over these files whose plugins keep values there.
+    pub(crate) async fn with_values(
+        files: &[(&str, &[u8])],
+        set: PluginSet,
+        values: Arc<dyn KeyValueStore>,
+    ) -> Self {
+        Self::with(
+            files,
+            set,
+            values,
+            Arc::new(Network::system()),
+            CompileOptions::default(),
+        )
+        .await
+    }
+
+    /// A host over these files whose plugins see that network.
+    pub(crate) async fn with_network(files: &[(&str, &[u8])], set: PluginSet, network: Network) -> Self {
+        let values = Arc::new(ScratchValues::default());
+        Self::with(files, set, values, Arc::new(network), CompileOptions::default()).await
+    }
+
+    /// A host over these files that compiles so.
+    pub(crate) async fn with_compiler(
+        files: &[(&str, &[u8])],
+        set: PluginSet,
+        compile: CompileOptions,
+    ) -> Self {
+        let values = Arc::new(ScratchValues::default());
+        Self::with(files, set, values, Arc::new(Network::system()), compile).await
+    }
+
+    async fn with(
+        files: &[(&str, &[u8])],
+        set: PluginSet,
+        values: Arc<dyn KeyValueStore>,
+        network: Arc<Network>,
+        compile: CompileOptions,
+    ) -> Self {
         log();
         metrics();
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("plugins")).unwrap();
-        let host = Self::host(&dir, files, set).await;
-        Self { host, dir }
+        let host = Self::host(&dir, files, set, &values, &network, &compile).await;
+        Self {
+            host,
+            dir,
+            values,
+            network,
+            compile,
+        }
     }
 
-    /// The same directories with another host, as after a restart.
+    /// The same directories and values with another host, as after a restart.
     pub(crate) async fn restart(self, set: PluginSet) -> Self {
         self.host.shutdown().await;
-        let Self { host, dir } = self;
+        let Self {
+            host,
+            dir,
+            values,
+            network,
+            compile,
+        } = self;
         drop(host);
-        let host = Self::host(&dir, &[], set).await;
-        Self { host, dir }
+        let host = Self::host(&dir, &[], set, &values, &network, &compile).await;
+        Self {
+            host,
+            dir,
+            values,
+            network,
+            compile,
+        }
     }
 
-    async fn host(dir: &TempDir, files: &[(&str, &[u8])], set: PluginSet) -> PluginHost {
+    async fn host(
+        dir: &TempDir,
+        files: &[(&str, &[u8])],
+        set: PluginSet,
+        values: &Arc<dyn KeyValueStore>,
+        network: &Arc<Network>,
+        compile: &CompileOptions,
+    ) -> PluginHost {
         let plugin_dir = dir.path().join("plugins");
         for (name, bytes) in files {
             std::fs::write(plugin_dir.join(format!("{name}.wasm")), bytes).unwrap();
@@ -120,6 +191,9 @@ impl Fixture {
             cache_dir: dir.path().join("cache"),
             guest_threads: 2,
             users: Arc::new(Users),
+            values: Arc::clone(values),
+            network: Arc::clone(network),
+            compile: compile.clone(),
         };
         PluginHost::start(options, set).await.unwrap()
     }

@@ -110,5 +110,5 @@ fn has_one_hook_of_three() {
         .exports(guest.component.engine())
         .map(|(name, _)| name.to_owned())
         .collect();
-    assert_eq!(exports, ["auth-gateway:plugin/on-user-login@0.1.0"]);
+    assert_eq!(exports, ["auth-gateway:plugin/on-user-login@1.0.0"]);
 }

@@ -24,9 +24,9 @@ wasmtime::component::bindgen!({
     inline: r#"
         package test:bare;
         world imports {
-            import auth-gateway:plugin/config@0.1.0;
-            import auth-gateway:plugin/logging@0.1.0;
-            import auth-gateway:plugin/users@0.1.0;
+            import auth-gateway:plugin/config@1.0.0;
+            import auth-gateway:plugin/logging@1.0.0;
+            import auth-gateway:plugin/users@1.0.0;
         }
     "#,
     path: "../../wit",

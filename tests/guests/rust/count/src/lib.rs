@@ -5,8 +5,8 @@ wit_bindgen::generate!({
     inline: r#"
         package test:count;
         world guest {
-            import auth-gateway:plugin/logging@0.1.0;
-            include auth-gateway:plugin/extension@0.1.0;
+            import auth-gateway:plugin/logging@1.0.0;
+            include auth-gateway:plugin/extension@1.0.0;
         }
     "#,
     path: "../../../../wit",

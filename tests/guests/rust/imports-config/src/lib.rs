@@ -5,8 +5,8 @@ wit_bindgen::generate!({
     inline: r#"
         package test:imports-config;
         world guest {
-            import auth-gateway:plugin/config@0.1.0;
-            include auth-gateway:plugin/provider@0.1.0;
+            import auth-gateway:plugin/config@1.0.0;
+            include auth-gateway:plugin/provider@1.0.0;
         }
     "#,
     path: "../../../../wit",

@@ -6,8 +6,8 @@ wit_bindgen::generate!({
     inline: r#"
         package test:imports-logging;
         world guest {
-            import auth-gateway:plugin/logging@0.1.0;
-            include auth-gateway:plugin/provider@0.1.0;
+            import auth-gateway:plugin/logging@1.0.0;
+            include auth-gateway:plugin/provider@1.0.0;
         }
     "#,
     path: "../../../../wit",

@@ -7,8 +7,8 @@ wit_bindgen::generate!({
     inline: r#"
         package test:imports-users;
         world guest {
-            import auth-gateway:plugin/users@0.1.0;
-            include auth-gateway:plugin/provider@0.1.0;
+            import auth-gateway:plugin/users@1.0.0;
+            include auth-gateway:plugin/provider@1.0.0;
         }
     "#,
     path: "../../../../wit",

@@ -6,7 +6,7 @@ wit_bindgen::generate!({
     inline: r#"
         package test:login-only;
         world guest {
-            export auth-gateway:plugin/on-user-login@0.1.0;
+            export auth-gateway:plugin/on-user-login@1.0.0;
         }
     "#,
     path: "../../../../wit",

@@ -1,0 +1,66 @@
+//! Going back to the generation before the one that serves.
+
+use std::sync::Arc;
+
+use super::{Admission, Candidate};
+use crate::error::{AdmissionError, RollbackError};
+use crate::file::Stamp;
+use crate::history::RolledBack;
+use crate::registry::{Loaded, Settled};
+
+impl Admission {
+    /// Admits the generation before the serving one against the configuration as it is now, and puts on
+    /// record that it is to serve.
+    ///
+    /// # Errors
+    /// Why it cannot. Then nothing is changed.
+    pub(crate) async fn roll_back(&self, candidate: &Candidate) -> Result<Settled, RollbackError> {
+        let name = &candidate.name;
+        let failed = |error: AdmissionError| RollbackError::Failed {
+            plugin: name.to_string(),
+            reason: error.to_string(),
+        };
+        let withdrawn = || RollbackError::Withdrawn {
+            plugin: name.to_string(),
+        };
+        let path = self.path(name).map_err(failed)?;
+        let record = self.record(name).await.map_err(failed)?;
+        if Stamp::at(&path).is_none() || record.withdrawn {
+            return Err(withdrawn());
+        }
+        let current = match (&candidate.serving, record.in_force()) {
+            (Some(serving), _) => serving.number,
+            (None, Some(kept)) => kept.number,
+            (None, None) => record.last,
+        };
+        let kept = record.before(current).ok_or_else(|| RollbackError::Oldest {
+            plugin: name.to_string(),
+            number: current,
+        })?;
+        let to = kept.number;
+        let (restored, read) = tokio::join!(self.restore(candidate, kept), self.read(&path));
+        let generation = restored.map_err(|error| RollbackError::Refused {
+            plugin: name.to_string(),
+            number: to,
+            reason: error.to_string(),
+        })?;
+        let file = match read.map_err(failed)? {
+            Ok(file) => Some(file.digest),
+            Err(error) if error.is_missing() => return Err(withdrawn()),
+            Err(_) => None,
+        };
+        let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));
+        let recorded = self
+            .blocking(move || history.roll_back(&plugin, RolledBack { to, file }))
+            .await
+            .map_err(failed)?;
+        let record = recorded.map_err(|error| RollbackError::Failed {
+            plugin: name.to_string(),
+            reason: format!("it cannot be recorded, and would not last: {error}"),
+        })?;
+        Ok(Settled {
+            result: Ok(Loaded::New(generation, None)),
+            record: Arc::new(record),
+        })
+    }
+}

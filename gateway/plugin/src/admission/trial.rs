@@ -1,0 +1,202 @@
+//! From a compiled component to a generation: its imports and exports checked, linked, and tried.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::{Identity, Timestamp, User, UserId, UserStatus};
+use tokio::time::Instant;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::{Admission, Candidate};
+use crate::error::AdmissionError;
+use crate::exports::{Exports, Function};
+use crate::grants::{self, Import};
+use crate::guest::Sources;
+use crate::history::KeptGeneration;
+use crate::metrics::Meters;
+use crate::ready::Ready;
+use crate::registry::{Generation, Roles};
+use crate::{PluginConfig, call, permission_provider};
+
+/// The least that a trial call may take: the machine is busy compiling.
+const MIN_TRIAL: Duration = Duration::from_secs(2);
+
+/// Which component it is.
+pub(crate) struct Identified {
+    pub(crate) number: u64,
+    pub(crate) digest: Arc<str>,
+    pub(crate) signature: Option<Arc<str>>,
+}
+
+impl From<&KeptGeneration> for Identified {
+    fn from(kept: &KeptGeneration) -> Self {
+        Self {
+            number: kept.number,
+            digest: Arc::clone(&kept.digest),
+            signature: kept.signature.clone(),
+        }
+    }
+}
+
+impl From<&Generation> for Identified {
+    fn from(generation: &Generation) -> Self {
+        Self {
+            number: generation.number,
+            digest: Arc::clone(&generation.digest),
+            signature: generation.signature.clone(),
+        }
+    }
+}
+
+impl Admission {
+    /// Checks, links and tries a component.
+    pub(crate) async fn admit(
+        &self,
+        candidate: &Candidate,
+        component: Component,
+        identity: impl Into<Identified>,
+    ) -> Result<Box<Generation>, AdmissionError> {
+        let Candidate { name, config, .. } = candidate;
+        let identity = identity.into();
+        check_imports(&self.engine, &component, name, config)?;
+        let pre = grants::linker(&self.engine, &config.grants)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(|error| AdmissionError::WrongImport(format!("{error:#}")))?;
+        let exports = Exports::find(&pre)?;
+        check_roles(&candidate.roles, &exports)?;
+        let generation = Box::new(Generation {
+            plugin: Arc::clone(name),
+            number: identity.number,
+            digest: identity.digest,
+            signature: identity.signature,
+            config: Arc::clone(config),
+            meters: Meters::new(name, &exports),
+            ready: Ready::default(),
+            pre,
+            exports,
+        });
+        self.try_out(generation).await
+    }
+
+    /// The trial: an instance of it, its exports' types, and for a provider one call for somebody who
+    /// does not exist. Answering with an error passes; a trap does not.
+    async fn try_out(&self, generation: Box<Generation>) -> Result<Box<Generation>, AdmissionError> {
+        let _slot = self.lanes.trial_slot().await;
+        let task = self.lanes.guests().spawn(async move {
+            let user = invented_user();
+            let invoke = permission_provider::invoke("trial".to_owned(), user.id.as_str().to_owned());
+            let sources = Sources::trial(user);
+            let allowed = generation.config.limits.deadline.saturating_mul(4).max(MIN_TRIAL);
+            let deadline = Instant::now() + allowed;
+            let function = Function::ALL
+                .into_iter()
+                .find(|function| generation.exports.has(*function))
+                .unwrap_or(Function::GetPermissions);
+            let types = call::run(
+                &generation,
+                function,
+                sources.clone(),
+                deadline,
+                None,
+                Box::new(|store, instance, exports| {
+                    Box::pin(async move { Ok(exports.check_types(store, instance)) })
+                }),
+            );
+            let (checked, _) = types.await;
+            checked.map_err(|failure| AdmissionError::Trial(Box::new(failure)))??;
+            if generation.exports.has(Function::GetPermissions) {
+                let (answer, _) = call::run(
+                    &generation,
+                    Function::GetPermissions,
+                    sources,
+                    deadline,
+                    None,
+                    invoke,
+                )
+                .await;
+                let answer = answer.map_err(|failure| AdmissionError::Trial(Box::new(failure)))?;
+                permission_provider::check(answer, &generation)
+                    .map(|_| ())
+                    .or_else(|error| match error {
+                        crate::CallError::Unavailable { .. } | crate::CallError::Failed { .. } => Ok(()),
+                        error => Err(error),
+                    })
+                    .map_err(|error| AdmissionError::Trial(Box::new(error.into())))?;
+            }
+            Ok(generation)
+        });
+        task.await
+            .map_err(|error| AdmissionError::CompileFailed(error.to_string()))?
+    }
+}
+
+/// Whether a component has what its plugin is configured for.
+pub(super) fn check_roles(roles: &Roles, exports: &Exports) -> Result<(), AdmissionError> {
+    if !roles.services.is_empty() && !exports.has(Function::GetPermissions) {
+        return Err(AdmissionError::NotAProvider {
+            services: roles.services.join(", "),
+        });
+    }
+    if roles.extension && !exports.has_hook() {
+        return Err(AdmissionError::NotAnExtension);
+    }
+    Ok(())
+}
+
+/// Whether a component imports only what there is and what it has been granted.
+fn check_imports(
+    engine: &Engine,
+    component: &Component,
+    plugin: &str,
+    config: &PluginConfig,
+) -> Result<(), AdmissionError> {
+    for (name, _) in component.component_type().imports(engine) {
+        let import = crate::text::printable(name, 200);
+        let plugin = plugin.to_owned();
+        match grants::import(name) {
+            Import::Free => {}
+            Import::Needs(grant) if config.grants.contains(&grant) => {}
+            Import::Needs(grant) => {
+                let mut names: Vec<_> = config.grants.iter().map(|grant| grant.as_str()).collect();
+                names.push(grant.as_str());
+                names.sort_unstable();
+                return Err(AdmissionError::NotGranted {
+                    import,
+                    plugin,
+                    grants: format!("{names:?}"),
+                });
+            }
+            Import::OtherVersion(served) => {
+                return Err(AdmissionError::Version {
+                    direction: "imports",
+                    name: import,
+                    served: served.join(" and "),
+                });
+            }
+            Import::Unknown => return Err(AdmissionError::UnknownImport { import, plugin }),
+        }
+    }
+    Ok(())
+}
+
+/// Who a trial call is about.
+pub(crate) fn invented_user() -> User {
+    let identity = Identity {
+        provider: "trial".to_owned(),
+        issuer: "https://trial.invalid".to_owned(),
+        subject: "trial".to_owned(),
+    };
+    User {
+        id: UserId::from("0".repeat(32)),
+        username: None,
+        name: "Trial".to_owned(),
+        email: None,
+        avatar_url: None,
+        identities: vec![identity],
+        joined: Timestamp(0),
+        status: UserStatus::Active,
+        attributes: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,283 @@
+//! What is kept of each plugin: its last good generations, for a start with a broken file and for going
+//! back, and whether it was rolled back. It outlasts the process, as entries of the private cache
+//! directory, authenticated as all of them are:
+//!
+//! - `<plugin>.generations`: the plugin's [`Record`], JSON
+//! - `<digest>.component`: a component in its portable form, once for all generations that are it
+//!
+//! A record is written before what it says is in force: a process that dies in between starts with the
+//! new state or with the old one, and both are whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use gateway_model::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, Durable};
+use crate::file::PluginFile;
+
+/// How many generations of a plugin are kept, the serving one included.
+const KEPT: usize = 3;
+
+const RECORD: &str = ".generations";
+const COMPONENT: &str = ".component";
+
+/// A generation that was good: a component under the number that it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptGeneration {
+    /// Grows by one with each new file that is taken, and never begins anew.
+    pub number: u64,
+    /// Hex SHA-256 of the component.
+    pub digest: Arc<str>,
+    /// When it was taken.
+    pub admitted: Timestamp,
+    /// The signature that came with it, base64 text; none where there was no file of one.
+    #[serde(default)]
+    pub signature: Option<Arc<str>>,
+}
+
+/// That an operator went back to an earlier generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolledBack {
+    /// The number of the generation that is to serve.
+    pub(crate) to: u64,
+    /// The digest that the plugin's file had; `None` where it could not be read.
+    pub(crate) file: Option<String>,
+}
+
+/// What is known of one plugin from before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The number that the newest generation had.
+    pub(crate) last: u64,
+    /// Oldest first.
+    pub(crate) generations: Vec<KeptGeneration>,
+    /// Holds while the file's digest is the one in it.
+    pub(crate) rolled_back: Option<RolledBack>,
+    /// The file was taken away: nothing that is kept may serve before there is a good one again.
+    pub(crate) withdrawn: bool,
+    /// How many times it was rolled back, to notice that it was while a file was being looked at.
+    #[serde(skip)]
+    rollbacks: u64,
+}
+
+impl Record {
+    /// The generation that is to serve where the file cannot: the one rolled back to, or the newest.
+    pub(crate) fn in_force(&self) -> Option<&KeptGeneration> {
+        if self.withdrawn {
+            return None;
+        }
+        match &self.rolled_back {
+            Some(rolled_back) => self.find(rolled_back.to),
+            None => self.generations.last(),
+        }
+    }
+
+    /// The generation with this number.
+    pub(crate) fn find(&self, number: u64) -> Option<&KeptGeneration> {
+        self.generations.iter().find(|kept| kept.number == number)
+    }
+
+    /// The generation before the one with this number.
+    pub(crate) fn before(&self, number: u64) -> Option<&KeptGeneration> {
+        self.generations.iter().rev().find(|kept| kept.number < number)
+    }
+
+    /// The rollback that a file with this digest (`None`: that cannot be read) leaves in force.
+    pub(crate) fn holds(&self, file: Option<&str>) -> Option<&RolledBack> {
+        self.rolled_back
+            .as_ref()
+            .filter(|rolled_back| !self.withdrawn && rolled_back.file.as_deref() == file)
+    }
+
+    /// Whether the plugin was rolled back since it was as in `seen`.
+    pub(crate) fn rolled_back_since(&self, seen: &Self) -> bool {
+        self.rollbacks != seen.rollbacks
+    }
+
+    /// Takes a good component for the one that serves. Gives its number: the one it had, where it is what
+    /// was in force. What was rolled back from is forgotten, so that the generation before is always the
+    /// one that served before.
+    fn take(&mut self, digest: &str, signature: Option<Arc<str>>, now: Timestamp) -> u64 {
+        if let Some(rolled_back) = self.rolled_back.take() {
+            self.generations.retain(|kept| kept.number <= rolled_back.to);
+        }
+        let withdrawn = std::mem::take(&mut self.withdrawn);
+        if let Some(newest) = self.generations.last_mut()
+            && *newest.digest == *digest
+            && !withdrawn
+        {
+            newest.signature = signature;
+            return newest.number;
+        }
+        self.last = self.last.saturating_add(1);
+        self.generations.push(KeptGeneration {
+            number: self.last,
+            digest: digest.into(),
+            admitted: now,
+            signature,
+        });
+        let excess = self.generations.len().saturating_sub(KEPT);
+        self.generations.drain(..excess);
+        self.last
+    }
+}
+
+/// The records of all plugins. Everything here reads and writes files: not for threads that serve.
+#[derive(Debug)]
+pub(crate) struct History {
+    cache: Arc<Cache>,
+    /// What the files say, and what they would say if they could be written. Held while one is written,
+    /// so that no component is swept that a record is about to name.
+    records: Mutex<BTreeMap<Arc<str>, Record>>,
+}
+
+impl History {
+    /// The records that are in the cache directory.
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        Self {
+            cache,
+            records: Mutex::default(),
+        }
+    }
+
+    /// What is known of a plugin.
+    pub(crate) fn record(&self, plugin: &Arc<str>) -> Record {
+        self.read(&mut self.records.lock(), plugin).clone()
+    }
+
+    fn read<'a>(&self, records: &'a mut BTreeMap<Arc<str>, Record>, plugin: &Arc<str>) -> &'a mut Record {
+        records
+            .entry(Arc::clone(plugin))
+            .or_insert_with(|| self.load(&record_name(plugin)).unwrap_or_default())
+    }
+
+    fn load(&self, entry: &str) -> Option<Record> {
+        let payload = self.cache.read(entry)?;
+        match serde_json::from_slice(&payload) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::warn!(entry, %error, "cannot read what is kept of a plugin");
+                None
+            }
+        }
+    }
+
+    /// Takes a good file for the one that serves, and gives the record as it is then. A failure to write
+    /// is logged: the file serves all the same, until the gateway ends.
+    pub(crate) fn take(
+        &self,
+        plugin: &Arc<str>,
+        file: &PluginFile,
+        signature: Option<Arc<str>>,
+        now: Timestamp,
+    ) -> Record {
+        let mut records = self.records.lock();
+        let record = self.read(&mut records, plugin);
+        let before = record.clone();
+        record.take(&file.digest, signature, now);
+        let (component, record) = (component_name(&file.digest), record.clone());
+        // Read, not only looked for: one that was damaged is mended while its file is at hand.
+        let is_kept = self.cache.read(&component).is_some();
+        if record == before && is_kept {
+            return record;
+        }
+        let written = if is_kept {
+            Ok(())
+        } else {
+            self.cache.write(&component, &file.bytes, Durable::Yes)
+        };
+        if let Err(error) = written.and_then(|()| self.write(plugin, &record)) {
+            tracing::warn!(
+                plugin = &**plugin, %error,
+                "cannot keep the plugin's generation: neither a start with a broken file nor a rollback will find it"
+            );
+        }
+        self.sweep(&records);
+        record
+    }
+
+    /// Remembers that a plugin's file was taken away. A failure to write is logged: at the next start the
+    /// file is still missing.
+    pub(crate) fn withdraw(&self, plugin: &Arc<str>) -> Record {
+        let mut records = self.records.lock();
+        let record = self.read(&mut records, plugin);
+        let before = record.clone();
+        record.rolled_back = None;
+        record.withdrawn = !record.generations.is_empty();
+        if *record != before
+            && let Err(error) = self.write(plugin, record)
+        {
+            tracing::warn!(plugin = &**plugin, %error, "cannot record that the plugin was taken away");
+        }
+        record.clone()
+    }
+
+    /// Remembers that a plugin was rolled back. Gives the record as it is then.
+    ///
+    /// # Errors
+    /// When that cannot be written: it would not last. Then nothing is changed.
+    pub(crate) fn roll_back(&self, plugin: &Arc<str>, rolled_back: RolledBack) -> io::Result<Record> {
+        let mut records = self.records.lock();
+        let record = self.read(&mut records, plugin);
+        let mut after = record.clone();
+        after.rolled_back = Some(rolled_back);
+        after.rollbacks += 1;
+        self.write(plugin, &after)?;
+        *record = after.clone();
+        Ok(after)
+    }
+
+    /// The component of a kept generation; `None` where it is gone, or is not what was kept.
+    pub(crate) fn component(&self, kept: &KeptGeneration) -> Option<PluginFile> {
+        let file = PluginFile::of(self.cache.read(&component_name(&kept.digest))?);
+        (*file.digest == *kept.digest).then_some(file)
+    }
+
+    /// The digests of everything that is kept of the plugins that have been looked at.
+    pub(crate) fn digests(&self) -> BTreeSet<Arc<str>> {
+        digests(self.records.lock().values())
+    }
+
+    fn write(&self, plugin: &str, record: &Record) -> io::Result<()> {
+        let payload = serde_json::to_vec(record).map_err(io::Error::other)?;
+        self.cache.write(&record_name(plugin), &payload, Durable::Yes)
+    }
+
+    /// Removes components that no record names, those of plugins that are not configured included.
+    fn sweep(&self, records: &BTreeMap<Arc<str>, Record>) {
+        let mut named = digests(records.values());
+        for entry in self.cache.names(RECORD) {
+            let plugin = entry.strip_suffix(RECORD).unwrap_or(&entry);
+            if !records.contains_key(plugin) {
+                named.extend(digests(self.load(&entry).iter()));
+            }
+        }
+        for entry in self.cache.names(COMPONENT) {
+            if !named.contains(entry.strip_suffix(COMPONENT).unwrap_or(&entry)) {
+                self.cache.remove(&entry);
+            }
+        }
+    }
+}
+
+fn digests<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeSet<Arc<str>> {
+    records
+        .flat_map(|record| &record.generations)
+        .map(|kept| Arc::clone(&kept.digest))
+        .collect()
+}
+
+fn record_name(plugin: &str) -> String {
+    format!("{plugin}{RECORD}")
+}
+
+fn component_name(digest: &str) -> String {
+    format!("{digest}{COMPONENT}")
+}
+
+#[cfg(test)]
+mod tests;

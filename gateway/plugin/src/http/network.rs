@@ -1,0 +1,133 @@
+//! What there is to be reached: who resolves names, and whose certificates count.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio_rustls::rustls;
+
+/// Most names that are looked up at once. A look-up holds a thread for as long as the system's resolver
+/// takes, and there are others who need threads.
+const MAX_LOOKUPS: usize = 4;
+
+/// Who knows the addresses of hosts.
+#[async_trait::async_trait]
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// The addresses of a host's name (in lower case, in ASCII), the best first. Called once for each
+    /// request; connections are made to what it gives and to nothing else.
+    ///
+    /// # Errors
+    /// When nobody says. The text is for the log.
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The operating system's resolver, `/etc/hosts` and all.
+#[derive(Debug)]
+struct SystemResolver {
+    lookups: Arc<Semaphore>,
+}
+
+#[async_trait::async_trait]
+impl Resolver for SystemResolver {
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let lookup = Arc::clone(&self.lookups)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let name = name.to_owned();
+        let addresses = spawn_blocking(move || {
+            // It goes on where nobody waits any more, and counts until it ends.
+            let _lookup = lookup;
+            let addresses = (name.as_str(), 0).to_socket_addrs()?;
+            Ok(addresses.map(|address| address.ip()).collect())
+        });
+        addresses.await.map_err(io::Error::other)?
+    }
+}
+
+/// The network, as guests that are granted `http` see it.
+pub struct Network {
+    resolver: Arc<dyn Resolver>,
+    /// `None` for the system's.
+    roots: Option<Vec<CertificateDer<'static>>>,
+    /// Made at the first use: reading the system's certificates takes a while.
+    tls: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Network {
+    /// The machine's own: its resolver, and the certificates that it trusts.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            resolver: Arc::new(SystemResolver {
+                lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            }),
+            roots: None,
+            tls: OnceCell::new(),
+        }
+    }
+
+    /// One with another resolver, in which servers are trusted that these certificates (X.509, in DER)
+    /// vouch for, and no others.
+    #[must_use]
+    pub fn new(resolver: Arc<dyn Resolver>, roots: Vec<Vec<u8>>) -> Self {
+        Self {
+            resolver,
+            roots: Some(roots.into_iter().map(CertificateDer::from).collect()),
+            tls: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn resolver(&self) -> &dyn Resolver {
+        &*self.resolver
+    }
+
+    /// How TLS connections are made.
+    ///
+    /// # Errors
+    /// When there are no certificates to trust. The next request tries again.
+    pub(super) async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        let make = || async {
+            let roots = self.roots.clone();
+            spawn_blocking(move || client(roots))
+                .await
+                .map_err(|error| error.to_string())?
+        };
+        self.tls.get_or_try_init(make).await.cloned()
+    }
+}
+
+fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfig>, String> {
+    let roots = roots.unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
+    let mut store = RootCertStore::empty();
+    // Old ones that nobody can read are no reason to trust none.
+    store.add_parsable_certificates(roots);
+    if store.is_empty() {
+        return Err("this machine has no certificates of authorities".to_owned());
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A session that is taken up again would tie the calls of different plugins and users together.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("resolver", &self.resolver)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! Pins and signatures: what does not have them does not serve, whichever way it comes.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use gateway_plugin::{PluginSet, PluginSigner, RollbackError};
+use sha2::Digest as _;
+use test_guests::{V1, V2};
+
+use crate::support::{Fixture, set};
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(sha2::Sha256::digest(bytes))
+}
+
+fn signer() -> PluginSigner {
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    PluginSigner::from_pem(&pem::encode(&pem::Pem::new("PRIVATE KEY", key.as_ref()))).unwrap()
+}
+
+/// `p` answers for `s`, and these sign.
+fn trusting(signers: &[&PluginSigner]) -> PluginSet {
+    let mut set = set(&[("s", "p")], &[]);
+    set.trusted_keys = signers
+        .iter()
+        .map(|signer| signer.public_key().unwrap())
+        .collect();
+    set
+}
+
+fn pinned(digest: &str) -> PluginSet {
+    let mut set = trusting(&[]);
+    set.plugins.get_mut("p").unwrap().sha256 = Some(digest.to_owned());
+    set
+}
+
+impl Fixture {
+    fn sign(&self, signature: &str) {
+        std::fs::write(self.path("p").with_extension("wasm.sig"), signature).unwrap();
+    }
+
+    fn serves(&self) -> Option<String> {
+        self.status("p").generation.map(|(_, digest)| digest)
+    }
+
+    async fn wait_for_problem(&self, part: &str) {
+        self.wait("p", |status| {
+            status
+                .problem
+                .as_ref()
+                .is_some_and(|problem| problem.contains(part))
+        })
+        .await;
+    }
+
+    async fn wait_for(&self, bytes: &[u8]) {
+        let digest = digest(bytes);
+        self.wait("p", |status| {
+            status.problem.is_none()
+                && status
+                    .generation
+                    .as_ref()
+                    .is_some_and(|(_, serving)| *serving == digest)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_pinned_component_serves() {
+    let fixture = Fixture::new(&[("p", V1)], pinned(&digest(V2))).await;
+    assert_eq!(fixture.serves(), None);
+    for part in [digest(V1), digest(V2), "[plugin.p]".to_owned()] {
+        assert!(fixture.problem("p").contains(&part), "{}", fixture.problem("p"));
+    }
+    fixture.put("p", V2);
+    fixture.wait_for(V2).await;
+    assert_eq!(fixture.status("p").pinned, Some(digest(V2)));
+    fixture.put("p", V1);
+    fixture.wait_for_problem("its SHA-256 is").await;
+    assert_eq!(fixture.serves(), Some(digest(V2)), "what is pinned serves on");
+
+    // The pin follows the file: the new one serves at once, the old one is not gone back to.
+    fixture.host.reconfigure(pinned(&digest(V1))).await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+    let error = fixture.host.rollback("p").await.unwrap_err();
+    assert!(matches!(error, RollbackError::Refused { .. }), "{error}");
+
+    // A pin before its file stops what serves.
+    fixture.host.reconfigure(pinned(&digest(V2))).await;
+    assert_eq!(fixture.serves(), None);
+    // Nor does a kept one stand in for it.
+    let fixture = fixture.restart(pinned(&"0".repeat(64))).await;
+    assert_eq!(fixture.serves(), None);
+}
+
+#[tokio::test]
+async fn a_file_serves_once_it_is_signed() {
+    let (signer, other) = (signer(), signer());
+    let fixture = Fixture::new(&[("p", V1)], trusting(&[&signer])).await;
+    assert_eq!(fixture.serves(), None);
+    assert!(
+        fixture.problem("p").contains("gateway plugin sign --key"),
+        "{}",
+        fixture.problem("p")
+    );
+
+    // A signature that comes alone is noticed.
+    for wrong in [
+        other.sign(V1),
+        signer.sign(V2),
+        String::new(),
+        "rubbish".to_owned(),
+    ] {
+        fixture.sign(&wrong);
+        fixture.wait_for_problem("p.wasm").await;
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        assert_eq!(fixture.serves(), None, "{wrong}");
+    }
+    fixture.sign(&signer.sign(V1));
+    fixture.wait_for(V1).await;
+    let status = fixture.status("p");
+    assert_eq!(status.signed_by, Some(signer.public_key().unwrap().fingerprint()));
+    assert!(status.signature_required);
+
+    // A new file with the old one's signature is not taken; with its own it is, whichever comes first.
+    fixture.put("p", V2);
+    fixture.wait_for_problem("is no signature of").await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+    fixture.sign(&signer.sign(V2));
+    fixture.wait_for(V2).await;
+    fixture.sign(&signer.sign(V1));
+    fixture.wait_for_problem("is no signature of").await;
+    assert_eq!(fixture.serves(), Some(digest(V2)));
+    fixture.put("p", V1);
+    fixture.wait_for(V1).await;
+
+    // A signature that is taken away is missed at the next start, not before its file is looked at.
+    std::fs::remove_file(fixture.path("p").with_extension("wasm.sig")).unwrap();
+    fixture.wait_for_problem("has no signature").await;
+    assert_eq!(
+        fixture.serves(),
+        Some(digest(V1)),
+        "it was signed when it was taken"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_longer_trusted_is_none_for_what_is_kept_either() {
+    let (old, new) = (signer(), signer());
+    let fixture = Fixture::new(&[], trusting(&[&old])).await;
+    fixture.sign(&old.sign(V1));
+    fixture.put("p", V1);
+    fixture.wait_for(V1).await;
+
+    fixture.host.reconfigure(trusting(&[&old, &new])).await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+    fixture.sign(&new.sign(V2));
+    fixture.put("p", V2);
+    fixture.wait_for(V2).await;
+
+    fixture.host.reconfigure(trusting(&[&new])).await;
+    assert_eq!(fixture.serves(), Some(digest(V2)));
+    let error = fixture.host.rollback("p").await.unwrap_err();
+    assert!(
+        matches!(&error, RollbackError::Refused { reason, .. } if reason.contains("is no signature of")),
+        "{error}"
+    );
+    fixture.host.reconfigure(trusting(&[&old, &new])).await;
+    fixture.host.rollback("p").await.unwrap();
+    assert_eq!(
+        fixture.serves(),
+        Some(digest(V1)),
+        "the signature was kept with it"
+    );
+
+    // What was gone back to stops with its key, and the file that was gone back from does not come.
+    fixture.host.reconfigure(trusting(&[&new])).await;
+    assert_eq!(fixture.serves(), None);
+    let fixture = fixture.restart(trusting(&[&new])).await;
+    assert_eq!(fixture.serves(), None);
+    let fixture = fixture.restart(trusting(&[&old])).await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+
+    // Nothing serves under keys that have signed nothing, by a broken file neither.
+    fixture.host.reconfigure(trusting(&[&signer()])).await;
+    assert_eq!(fixture.serves(), None);
+    std::fs::write(fixture.path("p"), b"rubbish").unwrap();
+    let fixture = fixture.restart(trusting(&[&signer()])).await;
+    assert_eq!(fixture.serves(), None);
+}
+
+#[tokio::test]
+async fn what_was_kept_without_a_signature_does_not_serve_where_one_is_asked_for() {
+    let signer = signer();
+    let fixture = Fixture::new(&[("p", V1)], trusting(&[])).await;
+    fixture.put("p", V2);
+    fixture.wait_for(V2).await;
+    fixture.host.reconfigure(trusting(&[&signer])).await;
+    assert_eq!(fixture.serves(), None, "what serves needs one too");
+    fixture.sign(&signer.sign(V2));
+    fixture.wait_for(V2).await;
+    assert_eq!(
+        fixture.status("p").generation.unwrap().0,
+        2,
+        "it is the same generation"
+    );
+    let error = fixture.host.rollback("p").await.unwrap_err();
+    assert!(
+        matches!(&error, RollbackError::Refused { reason, .. } if reason.contains("no signature")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_signature_must_be_a_file() {
+    let signer = signer();
+    let fixture = Fixture::new(&[], trusting(&[&signer])).await;
+    let elsewhere = fixture.dir.path().join("elsewhere");
+    std::fs::write(&elsewhere, signer.sign(V1)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, fixture.path("p").with_extension("wasm.sig")).unwrap();
+    fixture.put("p", V1);
+    fixture.wait_for_problem("has no signature").await;
+    assert_eq!(fixture.serves(), None);
+}
