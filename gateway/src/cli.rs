@@ -8,6 +8,8 @@
 //! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
 //! | `session` | `gateway session list\|end` |
 //! | `keys` | `gateway keys generate` |
+//! | `plugin` | `gateway plugin new\|check\|call\|bench` |
+//! | `compile_plugin` | `gateway compile-plugin`, which the gateway starts by itself |
 //! | `storage` | opens the database beside a running gateway |
 //! | `output` | tables, JSON, and text that is safe to show on a terminal |
 //!
@@ -23,14 +25,18 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{ConfigErrors, Sources};
 
 mod check;
+mod compile_plugin;
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
 mod output;
+mod plugin;
 mod serve;
 mod session;
 mod storage;
 mod user;
+
+pub(crate) use compile_plugin::compiler;
 
 /// An auth gateway whose policy is WebAssembly components.
 #[derive(Debug, Parser)]
@@ -88,6 +94,12 @@ enum Command {
     /// Make keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Write plugins and try them
+    #[command(subcommand)]
+    Plugin(Box<plugin::Command>),
+    /// Compile the component on stdin: the gateway starts this by itself
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +112,10 @@ enum ConfigCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // No runtime: its threads are of no use there, and take of the memory that it may have.
+    if let Command::CompilePlugin(compile) = &cli.command {
+        return compile_plugin::run(compile);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
@@ -125,6 +141,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(command) => user::run(shared, command).await,
         Command::Session(command) => session::run(shared, command).await,
         Command::Keys(command) => keys::run(shared, &command),
+        Command::CompilePlugin(_) => Ok(()),
+        Command::Plugin(command) => plugin::run(*command).await,
     }
 }
 

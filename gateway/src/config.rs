@@ -7,6 +7,7 @@
 //! | [`mistake`] | what is wrong, where, and what would be right |
 //! | [`report`] | what is in force and where each value came from, secrets hidden |
 //! | [`reload`] | what SIGHUP does |
+//! | `flags` | the same values on the command line |
 //! | `parse` | TOML text to [`file::File`], with all mistakes in it |
 //! | `value` | how durations, sizes, addresses and the like are written |
 //! | `resolve` | the layers put together, a file for each group of sections |
@@ -19,13 +20,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_plugin::PluginSet;
+use gateway_plugin::{CompileOptions, PluginSet};
 use gateway_store::{DatabaseUrl, UserIds};
 use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
 use url::Url;
 
 pub mod file;
+pub(crate) mod flags;
 pub mod mistake;
 mod parse;
 pub mod reload;
@@ -61,6 +63,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where `<name>.wasm` files are.
     pub plugin_dir: PathBuf,
+    /// What compiling a plugin may take. Who compiles is not the configuration's to say.
+    pub compile: CompileOptions,
     /// Threads for guests and signing.
     pub guest_threads: usize,
     /// Upstream providers, in the order people are offered them.

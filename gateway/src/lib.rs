@@ -18,6 +18,7 @@
 //! | [`session`] | whose request it is |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
 //! | [`next`], [`cookie`], [`cors`], [`jsonp`] | where people may be sent, the state's cookie, other origins |
+//! | [`plugin_data`] | what plugins reach of the database |
 //! | [`pages`] | HTML |
 //! | [`admin`], [`metrics`], [`telemetry`] | the admin listener, figures, the log |
 //! | [`time`] | moments as people read them |
@@ -35,6 +36,7 @@ pub mod keys;
 pub mod metrics;
 pub mod next;
 pub mod pages;
+pub mod plugin_data;
 pub mod request;
 pub mod response;
 pub mod router;

@@ -7,8 +7,8 @@ use std::{fmt, io};
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use gateway_model::{Event, SystemClock, SystemRandom, User, UserId};
-use gateway_plugin::{HostOptions, PluginHost, UserLookup};
+use gateway_model::{Event, SystemClock, SystemRandom, User};
+use gateway_plugin::{CompileOptions, HostOptions, Network, PluginHost};
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
 use gateway_upstream::Provider;
@@ -25,6 +25,7 @@ use crate::config::reload::Reload;
 use crate::config::{AdminConfig, Config};
 use crate::events::{self, Courier};
 use crate::metrics::{self, HttpMetrics};
+use crate::plugin_data::PluginData;
 use crate::{router, server};
 
 /// What differs between `gateway serve` and `gateway dev`.
@@ -134,11 +135,18 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
         .pending_events()
         .await
         .context("the database cannot be read")?;
+    let data = PluginData::new(store.clone());
     let host = HostOptions {
         plugin_dir: config.plugin_dir.clone(),
         cache_dir: config.data_dir.join("cache"),
         guest_threads: config.guest_threads,
-        users: Arc::new(Users(store.clone())),
+        users: Arc::new(data.clone()),
+        values: Arc::new(data),
+        network: Arc::new(Network::system()),
+        compile: CompileOptions {
+            command: Some(crate::cli::compiler()?),
+            ..config.compile.clone()
+        },
     };
     let plugins = PluginHost::start(host, config.reloadable.plugins.clone())
         .await
@@ -219,17 +227,6 @@ async fn drain(app: &App, serving: tokio::task::JoinHandle<()>) -> Result<()> {
         .close()
         .await
         .context("the database was not closed cleanly; nothing is lost")
-}
-
-/// Guests look users up in the store.
-#[derive(Debug)]
-struct Users(Store);
-
-#[async_trait::async_trait]
-impl UserLookup for Users {
-    async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, String> {
-        self.0.lookup_user(id).await.map_err(|error| error.to_string())
-    }
 }
 
 struct Signals {

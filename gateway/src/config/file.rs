@@ -63,6 +63,25 @@ pub struct File {
     pub service: Named<Service>,
     /// `[plugin.NAME]`
     pub plugin: Named<Plugin>,
+    /// `[plugins]`
+    pub plugins: Plugins,
+}
+
+/// `[plugins]`: what holds for every plugin's file.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugins {
+    /// `plugins.trusted_keys`, `GATEWAY_TRUSTED_KEYS` (`;`-delimited): public Ed25519 keys, PEM files or PEM
+    /// texts. Every plugin's file must be signed by one of them. No signatures are asked for unless set.
+    pub trusted_keys: List,
+    /// `plugins.max_size`, `GATEWAY_PLUGIN_MAX_SIZE`: largest file of a plugin; `128MiB` unless set.
+    pub max_size: Setting,
+    /// `plugins.compile_time`, `GATEWAY_PLUGIN_COMPILE_TIME`: how long compiling one may take; `2m` unless
+    /// set.
+    pub compile_time: Setting,
+    /// `plugins.compile_memory`, `GATEWAY_PLUGIN_COMPILE_MEMORY`: the address space that compiling one may
+    /// take; `2GiB` unless set.
+    pub compile_memory: Setting,
 }
 
 /// `[server]`: the public listener and what a caller may cost.
@@ -208,19 +227,62 @@ pub struct Service {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugin {
+    /// `sha256`, `GATEWAY_PLUGIN_NAME_SHA256`: the hex digest of the one component that may serve; any
+    /// unless set.
+    pub sha256: Setting,
     /// `grants`, `GATEWAY_PLUGIN_NAME_GRANTS` (`;`-delimited): what it may import; nothing unless set.
     pub grants: List,
     /// `on_failure`, `GATEWAY_PLUGIN_NAME_ON_FAILURE`: `refuse` or `pass`: what happens to a sign-in where
     /// its hook fails; `refuse` unless set.
     pub on_failure: Setting,
+    /// `prepared`, `GATEWAY_PLUGIN_NAME_PREPARED`: how many instances are made ahead of need; `2` unless set.
+    pub prepared: Setting,
     /// `settings`: what it reads through the grant `config`. Tables in it are flattened: `role.admin` is
     /// the setting `admin` in the table `role`, and the other way round.
     pub settings: Settings,
+    /// `secrets`: what it reads through the grant `secrets`, by name: each with the place where it is.
+    pub secrets: Named<SecretPlace>,
+    /// `[plugin.NAME.http]`
+    pub http: Http,
     /// `[plugin.NAME.limits]`
     pub limits: Limits,
 }
 
-/// `[plugin.NAME.limits]`: what one call of the plugin may use.
+/// Where a plugin's secret is: in a file or a variable. Not here, where many may read it.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "where the secret is, { file = \"/path\" } or { env = \"VARIABLE\" }, not the secret itself"
+)]
+pub struct SecretPlace {
+    /// `secrets.KEY.file`: the file that holds it. It is read again on SIGHUP.
+    pub file: Setting,
+    /// `secrets.KEY.env`: the variable that holds it.
+    pub env: Setting,
+}
+
+/// `[plugin.NAME.http]`: where a plugin that is granted `http` may send requests, and what they may cost.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// `http.allow`, `GATEWAY_PLUGIN_NAME_HTTP_ALLOW` (`;`-delimited): origins, `scheme://host[:port]`; none
+    /// unless set.
+    pub allow: List,
+    /// `http.allow_private`, `GATEWAY_PLUGIN_NAME_HTTP_ALLOW_PRIVATE` (`;`-delimited): the names of hosts among
+    /// them that may have private addresses; none unless set.
+    pub allow_private: List,
+    /// `http.timeout`, `GATEWAY_PLUGIN_NAME_HTTP_TIMEOUT`: for one request and its whole response; `2s` unless
+    /// set.
+    pub timeout: Setting,
+    /// `http.max_body`, `GATEWAY_PLUGIN_NAME_HTTP_MAX_BODY`: largest body of a request, and of a response;
+    /// `1MiB` unless set.
+    pub max_body: Setting,
+    /// `http.requests`, `GATEWAY_PLUGIN_NAME_HTTP_REQUESTS`: most requests in one call; `10` unless set.
+    pub requests: Setting,
+}
+
+/// `[plugin.NAME.limits]`: what one call of the plugin may use, and what the plugin may keep.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -236,6 +298,10 @@ pub struct Limits {
     pub result_items: Setting,
     /// `log_bytes`, `GATEWAY_PLUGIN_NAME_LOG_BYTES`: most that it may log.
     pub log_bytes: Setting,
+    /// `store_bytes`, `GATEWAY_PLUGIN_NAME_STORE_BYTES`: all keys and values that it keeps.
+    pub store_bytes: Setting,
+    /// `value_bytes`, `GATEWAY_PLUGIN_NAME_VALUE_BYTES`: largest value that it keeps.
+    pub value_bytes: Setting,
 }
 
 /// A text, number or boolean, as text.

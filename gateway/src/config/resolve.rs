@@ -42,7 +42,15 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         server::origins(&mut layers, file.origins, file.default_next, &server.external);
     let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
     let user_lookup = layers.value("user_lookup", "GATEWAY_USER_LOOKUP", file.user_lookup, false);
-    let (plugins, services) = plugins::plugins(&mut layers, file.service, file.extensions, file.plugin);
+    let compile = plugins::files::compile(&mut layers, &file.plugins);
+    let trusted_keys = plugins::files::trusted_keys(&mut layers, file.plugins.trusted_keys);
+    let (plugins, services) = plugins::plugins(
+        &mut layers,
+        file.service,
+        file.extensions,
+        file.plugin,
+        trusted_keys,
+    );
     plugins::warn_of_long_deadlines(&mut layers, &plugins, server.limits.request_timeout);
     layers.finish(Config {
         listen: server.listen,
@@ -53,6 +61,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         event_retention: storage.event_retention,
         data_dir,
         plugin_dir,
+        compile,
         guest_threads: server.guest_threads,
         providers,
         upstream_limits,

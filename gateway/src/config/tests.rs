@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::{Loaded, Sources, load};
 
+mod http;
 mod layers;
 mod mistakes;
 mod secrets;

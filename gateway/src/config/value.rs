@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_plugin::{Grant, OnFailure};
+use gateway_plugin::{Grant, HostName, HttpOrigin, OnFailure, OriginError};
 use gateway_store::{DatabaseUrl, UserIds};
 
 mod web;
@@ -150,6 +150,24 @@ impl Count {
     }
 }
 
+/// How many; none is possible.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UpTo<const MOST: usize>(pub(super) usize);
+
+impl<const MOST: usize> Value for UpTo<MOST> {
+    fn read(text: &str) -> Result<Self, String> {
+        let number: Option<usize> = text.parse().ok();
+        number
+            .filter(|number| *number <= MOST)
+            .map(Self)
+            .ok_or_else(|| format!("a whole number up to {MOST}"))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 impl Value for Count {
     fn read(text: &str) -> Result<Self, String> {
         let number: Option<u64> = text.replace('_', "").parse().ok();
@@ -178,6 +196,24 @@ fn show_measure(amount: u64, units: &[(&str, u64)]) -> String {
         || amount.to_string(),
         |(unit, factor)| format!("{}{unit}", amount / factor),
     )
+}
+
+/// A SHA-256, 64 hex digits; kept in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sha256Hex(pub(super) String);
+
+impl Value for Sha256Hex {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("a SHA-256: 64 hex digits, as `sha256sum` prints".into())
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
 }
 
 impl Value for DatabaseUrl {
@@ -217,6 +253,31 @@ impl Value for Grant {
                 let names: Vec<&str> = Self::ALL.iter().map(|grant| grant.as_str()).collect();
                 format!("one of the grants {}", names.join(", "))
             })
+    }
+
+    fn show(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Value for HttpOrigin {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| match error {
+            OriginError::NoServer => "another address: no server can be at this one".into(),
+            _ => "an origin, scheme://host[:port], as in https://policy.example.org".into(),
+        })
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for HostName {
+    fn read(text: &str) -> Result<Self, String> {
+        const RIGHT: &str =
+            "a host's name, as in policy.internal; an address is allowed where http.allow has it";
+        text.parse().map_err(|_| RIGHT.into())
     }
 
     fn show(&self) -> String {

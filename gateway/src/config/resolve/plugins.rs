@@ -1,20 +1,26 @@
 //! `[service.NAME]`, `extensions`, `[plugin.NAME]`: which component is asked what, and what it may do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
-use gateway_plugin::{Grant, Limits, PluginConfig, PluginSet};
+use gateway_plugin::{Grant, Limits, PluginConfig, PluginSet, Secret, TrustedKey};
+use secrecy::SecretString;
 
 use super::{Layers, Origin, in_order, in_variable};
 use crate::config::ServiceConfig;
 use crate::config::file;
-use crate::config::value::{Bytes, Count, NAME, Value as _, is_name};
+use crate::config::value::{Bytes, Count, NAME, Sha256Hex, UpTo, Value as _, is_name};
+
+pub(super) mod files;
+mod http;
 
 pub(super) fn plugins(
     layers: &mut Layers<'_>,
     services: file::Named<file::Service>,
     extensions: file::List,
     tables: file::Named<file::Plugin>,
+    trusted_keys: Vec<TrustedKey>,
 ) -> (PluginSet, BTreeMap<String, ServiceConfig>) {
     let services = self::services(layers, services);
     let extensions = self::extensions(layers, extensions);
@@ -54,6 +60,7 @@ pub(super) fn plugins(
             plugins,
             services: of_services,
             extensions,
+            trusted_keys,
         },
         services,
     )
@@ -172,6 +179,10 @@ fn plugin(
     });
     let shown: Vec<String> = grants.iter().map(Grant::show).collect();
     layers.show_list(&key("grants"), &shown, origin.unwrap_or_else(|| from.clone()));
+    let sha256 = layers
+        .optional::<Sha256Hex>(&key("sha256"), &variable("SHA256"), file.sha256)
+        .map(|(digest, _)| digest.0)
+        .or(base.sha256);
     let on_failure = layers.value_or(
         &key("on_failure"),
         &variable("ON_FAILURE"),
@@ -179,6 +190,15 @@ fn plugin(
         base.on_failure,
         from.clone(),
     );
+    let prepared = layers
+        .value_or(
+            &key("prepared"),
+            &variable("PREPARED"),
+            file.prepared,
+            UpTo::<{ gateway_plugin::MAX_PREPARED }>(base.prepared),
+            from.clone(),
+        )
+        .0;
     let limits = limits(layers, name, file.limits, &base.limits, from);
 
     let mut settings = base.settings;
@@ -207,12 +227,86 @@ fn plugin(
             "the plugin {name:?} has settings, but not the grant \"config\", so it cannot read them"
         ));
     }
+    let mut secrets = base.secrets;
+    secrets.extend(self::secrets(layers, &key("secrets"), file.secrets));
+    if !secrets.is_empty() && !grants.contains(&Grant::Secrets) {
+        layers.warn(format!(
+            "the plugin {name:?} has secrets, but not the grant \"secrets\", so it cannot read them"
+        ));
+    }
+    let http = http::http(
+        layers,
+        name,
+        file.http,
+        base.http,
+        from,
+        grants.contains(&Grant::Http),
+    );
     PluginConfig {
         grants,
+        sha256,
         limits,
         settings,
+        secrets,
+        http,
         on_failure,
+        prepared,
     }
+}
+
+/// Fetches a plugin's secrets from where they are.
+fn secrets(
+    layers: &mut Layers<'_>,
+    section: &str,
+    places: file::Named<file::SecretPlace>,
+) -> BTreeMap<String, Secret> {
+    let mut secrets = BTreeMap::new();
+    for (name, place) in places {
+        let origin = layers.source.origin(&name.span());
+        let name = name.into_inner();
+        let key = format!("{section}.{name}");
+        let found = match (place.file, place.env) {
+            (Some(file), None) => {
+                let path = file.into_inner().0;
+                layers.secret_file(&format!("{key}.file"), Path::new(&path), &origin)
+            }
+            (None, Some(env)) => {
+                let (variable, key) = (env.into_inner().0, format!("{key}.env"));
+                let mistakes = layers.mistakes.len();
+                let text = layers.variable(&variable, &key);
+                if text.is_none() && layers.mistakes.len() == mistakes {
+                    layers.mistake(
+                        Some(origin.clone()),
+                        &key,
+                        format!("the variable {variable} is not set"),
+                    );
+                }
+                text
+            }
+            (Some(_), Some(_)) => {
+                let message = "names a file and a variable: keep one of them";
+                layers.mistake(Some(origin.clone()), &key, message);
+                None
+            }
+            (None, None) => {
+                let message = "must say where the secret is, { file = \"/path\" } or { env = \"VARIABLE\" }";
+                layers.mistake(Some(origin.clone()), &key, message);
+                None
+            }
+        };
+        let Some(text) = found else { continue };
+        // The line's end is the editor's.
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            layers.mistake(Some(origin), &key, "is empty");
+            continue;
+        }
+        let secret = SecretString::from(text);
+        layers.hide(&key, secret.clone(), origin);
+        secrets.insert(name, Secret::from(secret));
+    }
+    secrets
 }
 
 fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits, from: &Origin) -> Limits {
@@ -230,6 +324,8 @@ fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits
     let memory = bytes("memory", file.memory, base.memory);
     let result_bytes = bytes("result_bytes", file.result_bytes, base.result_bytes);
     let log_bytes = bytes("log_bytes", file.log_bytes, base.log_bytes);
+    let store_bytes = bytes("store_bytes", file.store_bytes, base.store_bytes);
+    let value_bytes = bytes("value_bytes", file.value_bytes, base.value_bytes);
     let items = Count(u64::try_from(base.result_items).unwrap_or(u64::MAX));
     Limits {
         fuel: layers
@@ -260,6 +356,8 @@ fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits
             )
             .as_usize(),
         log_bytes,
+        store_bytes,
+        value_bytes,
     }
 }
 

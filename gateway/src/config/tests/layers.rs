@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_plugin::{Grant, Limits, OnFailure, PluginConfig};
+use gateway_plugin::{Grant, HttpConfig, Limits, OnFailure, PluginConfig};
 use gateway_store::{DatabaseUrl, UserIds};
 use gateway_upstream::ProviderKind;
 use secrecy::ExposeSecret as _;
@@ -197,6 +197,8 @@ fuel = 4_000_000_000
 deadline = "2s"
 memory = "128MiB"
 result_bytes = 1024
+store_bytes = "1MiB"
+value_bytes = 512
 "#;
     let loaded = Setup::with_key(toml, &[]).load();
     let config = loaded.config;
@@ -256,6 +258,8 @@ result_bytes = 1024
             deadline: Duration::from_secs(2),
             memory: 128 << 20,
             result_bytes: 1024,
+            store_bytes: 1 << 20,
+            value_bytes: 512,
             ..Limits::default()
         },
         settings: [
@@ -267,6 +271,10 @@ result_bytes = 1024
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
+        secrets: [].into(),
+        http: HttpConfig::default(),
+        prepared: 2,
+        sha256: None,
         on_failure: OnFailure::Pass,
     };
     assert_eq!(reloadable.plugins.plugins["roles"], roles);

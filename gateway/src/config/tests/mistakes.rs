@@ -47,6 +47,13 @@ grants = ["network"]
 on_failure = "ignore"
 settings = { list = [1, 2] }
 limits = { fuel = 0, deadline = "soon" }
+[plugin.x.secrets]
+written = "canary"
+nested = { file.name = "canary" }
+both = { file = "a", env = "B" }
+neither = {}
+unread = { file = "/nonexistent/secret" }
+unset = { env = "TOKEN_OF_X" }
 "#;
     let setup = Setup::with_key(toml, &[]);
     let mistakes = setup.mistakes();
@@ -56,7 +63,7 @@ limits = { fuel = 0, deadline = "soon" }
     gateway.toml:4: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:5: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:6: default_next: must be on one of the origins, or on the gateway's own
-    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, keys, tokens, upstream, log, providers, service, plugin
+    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, keys, tokens, upstream, log, providers, service, plugin, plugins
     gateway.toml:10: server.lisen: there is no such key; did you mean `listen`?
     gateway.toml:11: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
     gateway.toml:12: server.drain: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
@@ -72,11 +79,18 @@ limits = { fuel = 0, deadline = "soon" }
     gateway.toml:29: providers.work.client_secret_file: providers.work.client_secret is given too: keep one of them
     gateway.toml:33: service.wiki: "../roles" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
     gateway.toml:36: plugin.x.grnats: there is no such key; did you mean `grants`?
-    gateway.toml:37: plugin.x.grants: must be one of the grants users, config, logging
+    gateway.toml:37: plugin.x.grants: must be one of the grants users, config, secrets, key-value, logging, http
     gateway.toml:38: plugin.x.on_failure: must be refuse or pass
     gateway.toml:39: plugin.x.settings.list: must be a text, number, boolean or table
     gateway.toml:40: plugin.x.limits.fuel: must be a whole number above 0
     gateway.toml:40: plugin.x.limits.deadline: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
+    gateway.toml:42: plugin.x.secrets.written: must be where the secret is, { file = "/path" } or { env = "VARIABLE" }, not the secret itself
+    gateway.toml:43: plugin.x.secrets.nested.file: must be a text, number or boolean
+    gateway.toml:43: plugin.x.secrets.nested: must say where the secret is, { file = "/path" } or { env = "VARIABLE" }
+    gateway.toml:44: plugin.x.secrets.both: names a file and a variable: keep one of them
+    gateway.toml:45: plugin.x.secrets.neither: must say where the secret is, { file = "/path" } or { env = "VARIABLE" }
+    gateway.toml:46: plugin.x.secrets.unread.file: cannot read /nonexistent/secret: No such file or directory (os error 2)
+    gateway.toml:47: plugin.x.secrets.unset.env: the variable TOKEN_OF_X is not set
     "#);
     assert!(!mistakes.concat().contains("canary"));
 }

@@ -71,6 +71,65 @@ fn secrets_are_in_no_report_debug_or_mistake() {
 }
 
 #[test]
+fn a_plugins_secrets_are_fetched_from_where_they_are_and_hidden() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    let toml = format!(
+        "[service.x]\n[plugin.x]\ngrants = [\"secrets\"]\n[plugin.x.secrets]\n\
+         filed = {{ file = {file:?} }}\nset = {{ env = \"TOKEN_OF_X\" }}\n"
+    );
+    let setup = Setup::with_key(&toml, &[("TOKEN_OF_X", "canary-variable")]);
+    for (written, read) in [
+        ("canary-file", "canary-file"),
+        ("canary-file\n", "canary-file"),
+        ("canary-file\r\n", "canary-file"),
+        (" canary-file \n\n", " canary-file \n"),
+    ] {
+        fs::write(&file, written).unwrap();
+        let loaded = setup.load();
+        let secret = |text: &str| gateway_plugin::Secret::from(text.to_owned());
+        let expected = [
+            ("filed".to_owned(), secret(read)),
+            ("set".to_owned(), secret("canary-variable")),
+        ];
+        let config = &loaded.config.reloadable.plugins.plugins["x"];
+        assert_eq!(config.secrets, expected.into(), "{written:?}");
+        let shown = format!("{:?}{:?}{}", loaded.config, loaded.report, loaded.report);
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+    assert_eq!(
+        setup.reported("plugin.x.secrets.filed"),
+        "plugin.x.secrets.filed (hidden) gateway.toml:5"
+    );
+    let loaded = setup.load();
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .all(|warning| warning.contains("chmod 600")),
+        "{:?}",
+        loaded.warnings
+    );
+    assert_eq!(loaded.warnings.len(), 1, "it is mode 0644 here");
+
+    fs::write(&file, "\n").unwrap();
+    assert_eq!(
+        setup.mistakes(),
+        ["gateway.toml:5: plugin.x.secrets.filed: is empty"]
+    );
+}
+
+#[test]
+fn secrets_without_their_grant_are_worth_a_word() {
+    let toml = "[service.x]\n[plugin.x.secrets]\na = { env = \"TOKEN_OF_X\" }\n";
+    let loaded = Setup::with_key(toml, &[("TOKEN_OF_X", "canary")]).load();
+    assert_eq!(
+        loaded.warnings,
+        [r#"the plugin "x" has secrets, but not the grant "secrets", so it cannot read them"#]
+    );
+}
+
+#[test]
 fn a_variable_wins_over_a_secret_file_and_two_of_a_kind_are_a_mistake() {
     let toml = "[providers.google]\nclient_id = \"id\"\nclient_secret_file = \"/nonexistent\"\n";
     let setup = Setup::with_key(toml, &[("GOOGLE_SECRET", "stronger")]);

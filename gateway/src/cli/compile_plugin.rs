@@ -1,0 +1,43 @@
+//! `gateway compile-plugin`: the process that compiles one component, started by the gateway.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use gateway_plugin::{ChildLimits, compile_in_child};
+
+/// This process's own binary, also after another one was put in its place.
+const SELF: &str = "/proc/self/exe";
+
+#[derive(Debug, Args)]
+pub(super) struct CompilePlugin {
+    /// Bytes of address space
+    #[arg(long)]
+    memory: u64,
+    /// Processor time on each processor
+    #[arg(long)]
+    seconds: u64,
+}
+
+pub(super) fn run(command: &CompilePlugin) -> ExitCode {
+    compile_in_child(ChildLimits {
+        memory: command.memory,
+        time: Duration::from_secs(command.seconds),
+    })
+}
+
+/// The command that the host starts to compile.
+///
+/// # Errors
+/// When this process does not know its own binary.
+pub(crate) fn compiler() -> io::Result<Vec<OsString>> {
+    let binary = if Path::new(SELF).exists() {
+        SELF.into()
+    } else {
+        std::env::current_exe()?
+    };
+    Ok(vec![binary.into(), "compile-plugin".into()])
+}

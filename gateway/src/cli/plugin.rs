@@ -1,0 +1,47 @@
+//! `gateway plugin`: for those who write plugins, and for those who run them.
+//!
+//! | module | command |
+//! |---|---|
+//! | `new` | `gateway plugin new` |
+//! | `check` | `gateway plugin check` |
+//! | `call` | `gateway plugin call` |
+//! | `bench` | `gateway plugin bench` |
+//! | `sign` | `gateway plugin sign` |
+//! | `sandbox` | what the last three say of a component and what it may do |
+//! | `question` | what a component is asked |
+//! | `people` | users and claims in files |
+
+use clap::Subcommand;
+
+mod bench;
+mod call;
+mod check;
+mod new;
+mod people;
+mod question;
+mod sandbox;
+mod sign;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write a project for a new plugin, ready to be built and tested
+    New(new::New),
+    /// Say all there is to say of a component, and whether a gateway would serve it
+    Check(check::Check),
+    /// Call a function of a component, in the sandbox and under the limits of a gateway
+    Call(call::Call),
+    /// Measure what a call costs
+    Bench(bench::Bench),
+    /// Sign a component
+    Sign(sign::Sign),
+}
+
+pub(super) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::New(new) => new::run(&new),
+        Command::Check(check) => check::run(check).await,
+        Command::Call(call) => call::run(call).await,
+        Command::Bench(bench) => bench::run(bench).await,
+        Command::Sign(sign) => sign::run(&sign),
+    }
+}

@@ -1,0 +1,93 @@
+//! The plugin's name: which there are, and what becomes of one where a language has other rules.
+
+/// Reads a name: what the configuration takes for a plugin, 1 to 64 of `A-Z a-z 0-9 _ . -`, beginning with a
+/// letter, a digit or `_`.
+///
+/// # Errors
+/// The rule.
+pub(super) fn read(text: &str) -> Result<String, String> {
+    let is_name = !text.starts_with(['.', '-'])
+        && (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "a name has 1 to 64 letters, digits, `_`, `-` and `.`, and does not begin with `-` or `.`"
+                .to_owned(),
+        )
+    }
+}
+
+/// The name of a cargo or npm package: words in small letters with `-` between them, and `plugin-` before
+/// one that begins with a digit, which cargo refuses, or that is `taken` by a package the project depends on.
+/// A keyword is a package's name like any other.
+pub(super) fn package(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let words: Vec<String> = name
+        .split(['_', '.', '-'])
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    let package = words.join("-");
+    if package.is_empty() {
+        return "plugin".to_owned();
+    }
+    if package.starts_with(|c: char| c.is_ascii_digit()) || taken(&package) {
+        return format!("plugin-{package}");
+    }
+    package
+}
+
+/// The name as a key of a TOML table, where a dot would end it.
+pub(super) fn key(name: &str) -> String {
+    if name.contains('.') {
+        format!("\"{name}\"")
+    } else {
+        name.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{key, package, read};
+
+    #[test]
+    fn refuses_what_is_no_name() {
+        let long = "x".repeat(65);
+        for bad in [
+            "", ".", "..", "../x", "a/b", "/etc", "-x", "--help", ".x", "a b", "a\n", "a\0", "ä", "a'b",
+            "a\"b", "a`b", "$(x)", "a;b", "a%b", "{{name}}", "a\\b", "~", &long,
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "_", "1", "a.b", "A-b_c.9", "match", "class", &long[1..]] {
+            assert_eq!(read(good).as_deref(), Ok(good));
+        }
+    }
+
+    #[test]
+    fn packages_have_names_that_cargo_and_npm_take() {
+        let taken = |name: &str| name == "anyhow";
+        for (name, expected) in [
+            ("roles", "roles"),
+            ("email-domains", "email-domains"),
+            ("match", "match"),
+            ("My_Plugin.v2", "my-plugin-v2"),
+            ("a--b__", "a-b"),
+            ("2fa", "plugin-2fa"),
+            ("_", "plugin"),
+            ("anyhow", "plugin-anyhow"),
+            ("Any_how", "any-how"),
+        ] {
+            assert_eq!(package(name, taken), expected);
+        }
+    }
+
+    #[test]
+    fn a_key_with_a_dot_is_quoted() {
+        assert_eq!(key("a-b_1"), "a-b_1");
+        assert_eq!(key("a.b"), "\"a.b\"");
+    }
+}

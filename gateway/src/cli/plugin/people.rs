@@ -1,0 +1,243 @@
+//! Users and claims in files, in the shapes of `wit/types.wit`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus, Username};
+use rustix::fs::OFlags;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// `types.user`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Person {
+    id: String,
+    name: String,
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    email_trusted: bool,
+    #[serde(default)]
+    avatar_url: Option<String>,
+    #[serde(default)]
+    identities: Vec<Account>,
+    #[serde(default)]
+    joined: u64,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+/// `types.identity`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Account {
+    provider: String,
+    issuer: String,
+    subject: String,
+}
+
+/// A list of users, no two of one id.
+///
+/// # Errors
+/// What is wrong, and in which line of the file.
+pub(super) fn users(path: &Path) -> anyhow::Result<Vec<User>> {
+    let people: Vec<Person> = read(path, "a list of users, [{\"id\": …, \"name\": …}, …]")?;
+    let users: Vec<User> = people
+        .into_iter()
+        .map(|person| user_of(person).with_context(|| format!("{}", path.display())))
+        .collect::<anyhow::Result<_>>()?;
+    let mut ids = BTreeSet::new();
+    if let Some(twice) = users.iter().find(|user| !ids.insert(user.id.as_str())) {
+        bail!(
+            "{}: two users have the id {:?}",
+            path.display(),
+            twice.id.as_str()
+        );
+    }
+    Ok(users)
+}
+
+/// One user.
+///
+/// # Errors
+/// As for [`users`].
+pub(super) fn user(path: &Path) -> anyhow::Result<User> {
+    let person = read(path, "a user, {\"id\": …, \"name\": …}")?;
+    user_of(person).with_context(|| format!("{}", path.display()))
+}
+
+/// What a provider says of somebody.
+///
+/// # Errors
+/// As for [`users`].
+pub(super) fn claims(path: &Path) -> anyhow::Result<Map<String, Value>> {
+    read(path, "a JSON object")
+}
+
+fn user_of(person: Person) -> anyhow::Result<User> {
+    let Person {
+        id,
+        name,
+        username,
+        email,
+        email_trusted: trusted,
+        avatar_url,
+        identities,
+        joined,
+        attributes,
+    } = person;
+    if id.is_empty() {
+        bail!("a user's id is empty");
+    }
+    if trusted && email.is_none() {
+        bail!("the user {id:?} has email_trusted, and no email");
+    }
+    let username = username
+        .map(|username| Username::parse(&username))
+        .transpose()
+        .with_context(|| format!("the user {id:?}"))?;
+    let mut identities: Vec<Identity> = identities
+        .into_iter()
+        .map(|account| Identity {
+            provider: account.provider,
+            issuer: account.issuer,
+            subject: account.subject,
+        })
+        .collect();
+    // The gateway has nobody without one.
+    if identities.is_empty() {
+        identities.push(Identity {
+            provider: "dev".to_owned(),
+            issuer: "https://dev.invalid".to_owned(),
+            subject: id.clone(),
+        });
+    }
+    Ok(User {
+        id: UserId::from(id),
+        username,
+        name,
+        email: email.map(|address| Email { address, trusted }),
+        avatar_url,
+        identities,
+        joined: Timestamp(joined),
+        status: UserStatus::Active,
+        attributes,
+    })
+}
+
+/// Reads a JSON file; `what` is what should be in it.
+fn read<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
+    let shown = path.display();
+    let bytes = bytes(path).with_context(|| format!("cannot read {shown}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{shown} should be {what}"))
+}
+
+fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+    // Without NONBLOCK, opening a pipe waits for a writer.
+    #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]
+    let file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        bail!("it is not a regular file");
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("it is larger than {} MiB", MAX_FILE >> 20);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{claims, user, users};
+
+    fn error(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.json");
+        fs::write(&path, text).unwrap();
+        format!("{:#}", users(&path).unwrap_err())
+    }
+
+    #[test]
+    fn users_are_as_the_interface_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.json");
+        let text = r#"[
+            {"id": "1", "name": "Ann"},
+            {"id": "2", "name": "", "username": "bob", "email": "b@example.org", "email_trusted": true,
+             "avatar_url": "https://example.org/b.png", "joined": 7, "attributes": {"team": "blue"},
+             "identities": [{"provider": "google", "issuer": "https://accounts.google.com", "subject": "9"}]}]"#;
+        fs::write(&path, text).unwrap();
+        let users = users(&path).unwrap();
+        assert_eq!(users[0].identities[0].subject, "1", "nobody has no identity");
+        assert_eq!(users[1].identities[0].provider, "google");
+        assert_eq!(users[1].attributes["team"], "blue");
+        assert!(users[1].email.as_ref().is_some_and(|email| email.trusted));
+        assert_eq!(users[1].joined.0, 7);
+    }
+
+    #[test]
+    fn mistakes_are_said_with_their_line() {
+        for (text, says) in [
+            ("", "EOF"),
+            ("nonsense", "line 1"),
+            ("{}", "should be a list of users"),
+            (
+                "[\n{\"id\": \"1\", \"name\": \"A\",\n\"e-mail\": \"x\"}]",
+                "unknown field `e-mail`",
+            ),
+            (
+                "[\n{\"id\": \"1\", \"name\": \"A\",\n\"e-mail\": \"x\"}]",
+                "line 3",
+            ),
+            ("[{\"id\": \"1\"}]", "missing field `name`"),
+            ("[{\"id\": \"\", \"name\": \"A\"}]", "id is empty"),
+            ("[{\"id\": 1, \"name\": \"A\"}]", "expected a string"),
+            (
+                "[{\"id\": \"1\", \"name\": \"A\", \"username\": \"a b\"}]",
+                "letters a to z",
+            ),
+            (
+                "[{\"id\": \"1\", \"name\": \"A\", \"email_trusted\": true}]",
+                "no email",
+            ),
+            (
+                "[{\"id\": \"1\", \"name\": \"A\"}, {\"id\": \"1\", \"name\": \"B\"}]",
+                "two users",
+            ),
+            (&"[".repeat(100_000), "expected a string"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(says), "{error} does not say {says:?}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let (cwd, fifo) = (rustix::fs::CWD, rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(cwd, &pipe, fifo, 0o600.into(), 0).unwrap();
+        for path in [pipe, dir.path().to_owned(), dir.path().join("missing")] {
+            assert!(user(&path).is_err(), "{path:?}");
+            assert!(claims(&path).is_err(), "{path:?}");
+        }
+    }
+}

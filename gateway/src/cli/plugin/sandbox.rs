@@ -1,0 +1,211 @@
+//! Which component, and what it may do: the flags that say on the command line what `[plugin.NAME]` says in
+//! the configuration, and the component put on the bench under them.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use gateway_model::User;
+use gateway_plugin::{
+    Grant, HostName, HttpConfig, HttpOrigin, Limits, Network, PluginConfig, Report, Secret, Workbench,
+    WorkbenchOptions,
+};
+
+use super::people;
+use crate::cli::output::printable;
+use crate::config::flags;
+
+/// How long one waits before one is told what for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct Sandbox {
+    /// The component
+    pub(super) file: PathBuf,
+    /// The plugin's name [default: the file's]
+    #[arg(long, value_name = "NAME", value_parser = flags::name)]
+    name: Option<String>,
+    /// What it may import: users, config, secrets, key-value, logging, http; nothing unless granted
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',', value_parser = flags::grant)]
+    grants: Vec<Grant>,
+    /// One of its settings, for the grant config
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
+    settings: Vec<(String, String)>,
+    /// One of its secrets, for the grant secrets
+    #[arg(long = "secret", value_name = "NAME=VALUE", value_parser = pair)]
+    secrets: Vec<(String, String)>,
+    /// Everybody there is, for the grant users: a JSON list of users
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Where it may send requests, for the grant http
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
+    allow: Vec<HttpOrigin>,
+    /// A host among them that may be on this machine or its own networks
+    #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = flags::host)]
+    allow_private: Vec<HostName>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// Where compiled code is kept for the next time [default: ~/.cache/auth-gateway]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    cache: Option<PathBuf>,
+    /// Compile it anew
+    #[arg(long)]
+    no_cache: bool,
+}
+
+/// What a call may use; what is not said is as in a gateway that says nothing.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitFlags {
+    /// Units of fuel [default: 100_000_000]
+    #[arg(long, value_name = "COUNT", value_parser = flags::count)]
+    fuel: Option<u64>,
+    /// Wall clock [default: 500ms]
+    #[arg(long, value_name = "DURATION", value_parser = flags::duration)]
+    deadline: Option<Duration>,
+    /// All memories and tables together [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
+    memory: Option<usize>,
+    /// Bytes of an answer [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
+    result_bytes: Option<usize>,
+    /// Permissions or attributes in an answer [default: 1000]
+    #[arg(long, value_name = "COUNT", value_parser = flags::items)]
+    result_items: Option<usize>,
+    /// Bytes that a call may log [default: 16KiB]
+    #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
+    log_bytes: Option<usize>,
+    /// Bytes of all that it keeps, for the grant key-value [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
+    store_bytes: Option<usize>,
+    /// Bytes of one value that it keeps [default: 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
+    value_bytes: Option<usize>,
+}
+
+impl LimitFlags {
+    fn limits(&self) -> Limits {
+        let base = Limits::default();
+        Limits {
+            fuel: self.fuel.unwrap_or(base.fuel),
+            deadline: self.deadline.unwrap_or(base.deadline),
+            memory: self.memory.unwrap_or(base.memory),
+            result_bytes: self.result_bytes.unwrap_or(base.result_bytes),
+            result_items: self.result_items.unwrap_or(base.result_items),
+            log_bytes: self.log_bytes.unwrap_or(base.log_bytes),
+            store_bytes: self.store_bytes.unwrap_or(base.store_bytes),
+            value_bytes: self.value_bytes.unwrap_or(base.value_bytes),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Everybody in the file that `--users` names; nobody without it.
+    pub(super) fn users(&self) -> anyhow::Result<Vec<User>> {
+        self.users
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), people::users)
+    }
+
+    /// Whether it may look users up.
+    pub(super) fn sees_users(&self) -> bool {
+        self.grants.contains(&Grant::Users)
+    }
+
+    /// What the flags say, as the configuration would.
+    pub(super) fn config(&self) -> PluginConfig {
+        PluginConfig {
+            grants: self.grants.iter().copied().collect(),
+            limits: self.limits.limits(),
+            settings: self.settings.iter().cloned().collect(),
+            secrets: self
+                .secrets
+                .iter()
+                .map(|(name, secret)| (name.clone(), Secret::from(secret.clone())))
+                .collect(),
+            http: HttpConfig {
+                allow: self.allow.iter().cloned().collect(),
+                allow_private: self.allow_private.iter().cloned().collect(),
+                ..HttpConfig::default()
+            },
+            ..PluginConfig::default()
+        }
+    }
+
+    /// Puts the component on the bench; says so where that takes a while.
+    pub(super) async fn open(&self, users: Vec<User>) -> anyhow::Result<Workbench> {
+        let options = WorkbenchOptions {
+            name: self.name.clone(),
+            users,
+            network: Some(Arc::new(Network::system())),
+            cache_dir: self.cache_dir(),
+        };
+        let open = Workbench::open(&self.file, self.config(), options);
+        tokio::pin!(open);
+        let opened = tokio::select! {
+            opened = &mut open => opened,
+            () = tokio::time::sleep(PATIENCE) => {
+                if io::stderr().is_terminal() {
+                    writeln!(io::stderr(), "compiling {} …", printable(&self.file.display().to_string()))?;
+                }
+                open.await
+            }
+        };
+        Ok(opened?)
+    }
+
+    /// Where compiled code is kept. A home that cannot be written to is no reason not to try a component.
+    fn cache_dir(&self) -> Option<PathBuf> {
+        if self.no_cache {
+            return None;
+        }
+        self.cache.clone().or_else(|| {
+            let dir = std::env::home_dir()?.join(".cache/auth-gateway");
+            fs::create_dir_all(&dir).is_ok().then_some(dir)
+        })
+    }
+
+    /// Fails where a gateway would not serve the component: its words, and which flags are missing here.
+    pub(super) fn admissible(&self, report: &Report) -> anyhow::Result<()> {
+        let Some(problem) = &report.problem else {
+            return Ok(());
+        };
+        let file = printable(&self.file.display().to_string());
+        let mut text = format!("{file} would not be served: {problem}");
+        if !report.grants_missing.is_empty() {
+            let flags: Vec<String> = report
+                .grants_missing
+                .iter()
+                .map(|grant| format!("--grant {grant}"))
+                .collect();
+            text += &format!("\nto grant it here, add {}", flags.join(" "));
+        }
+        Err(anyhow!(text))
+    }
+}
+
+/// `name=value`; a value may have `=` in it.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must be NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pair;
+
+    #[test]
+    fn pairs_have_a_name_and_any_value() {
+        let is = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(pair("a=b"), is("a", "b"));
+        assert_eq!(pair("a="), is("a", ""));
+        assert_eq!(pair("a=b=c"), is("a", "b=c"));
+        assert!(pair("a").is_err() && pair("=b").is_err() && pair("").is_err());
+    }
+}

@@ -1,0 +1,12 @@
+// `{{name}}`: a permission provider. The gateway's question, put to the rule.
+
+import config from "auth-gateway:plugin/config@1.0.0";
+
+import { mayEdit } from "./rule.js";
+
+export const permissionProvider = {
+    getPermissions(service, userId) {
+        const edit = mayEdit(config.get("editors") ?? "", userId);
+        return [{ name: "edit", value: { tag: "boolean", val: edit } }];
+    },
+};

@@ -1,0 +1,69 @@
+//! `{{name}}`: an extension.
+
+// What the plugin exports and imports. Each import takes a grant from the operator.
+wit_bindgen::generate!({
+    inline: r#"
+        package local:plugin;
+        world plugin {
+            export auth-gateway:plugin/on-new-user@1.0.0;
+            export auth-gateway:plugin/on-user-login@1.0.0;
+            import auth-gateway:plugin/config@1.0.0;
+        }
+    "#,
+    path: "wit/deps/auth-gateway",
+    generate_all,
+});
+
+use auth_gateway::plugin::config;
+use auth_gateway::plugin::types::SignIn;
+use exports::auth_gateway::plugin::{on_new_user, on_user_login};
+
+struct Plugin;
+
+export!(Plugin);
+
+impl on_new_user::Guest for Plugin {
+    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, String> {
+        judge(event)
+    }
+}
+
+impl on_user_login::Guest for Plugin {
+    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, String> {
+        judge(event)
+    }
+}
+
+/// Gives attributes to set on the user, or the sentence that they read in place of being let in.
+fn judge(event: SignIn) -> Result<Vec<(String, String)>, String> {
+    let domain = config::get("domain").unwrap_or_default();
+    // An address counts only where the operator trusts whoever has verified it.
+    let email = event.user.email.filter(|_| event.user.email_trusted);
+    if lets_in(&domain, &email.unwrap_or_default()) {
+        Ok(vec![("email-domain".to_owned(), domain)])
+    } else {
+        Err("People with your email address cannot sign in here.".to_owned())
+    }
+}
+
+/// Whether an address, which may be empty, is one of the domain's. Where no domain is set, none is.
+fn lets_in(domain: &str, email: &str) -> bool {
+    match email.rsplit_once('@') {
+        Some((_, of)) => !domain.is_empty() && of.eq_ignore_ascii_case(domain),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lets_in;
+
+    #[test]
+    fn only_the_domains_people_come_in() {
+        assert!(lets_in("example.org", "neo@Example.org"));
+        assert!(!lets_in("example.org", "neo@not-example.org"));
+        assert!(!lets_in("example.org", "neo@example.org.evil.example"));
+        assert!(!lets_in("example.org", ""));
+        assert!(!lets_in("", "neo@"));
+    }
+}
