@@ -2,6 +2,8 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
+other_guests := "out/js-role-provider.wasm:out/python-role-provider.wasm:out/c-role-provider.wasm"
+
 # Lists the recipes.
 default:
     @just --list
@@ -14,9 +16,14 @@ dev *ARGS:
 test:
     cargo test --workspace
 
-# All tests: also those with a real OpenID provider (Node) and a real browser (Chromium).
-test-all: node-modules
-    cargo test --workspace --features gateway/test-all
+# All tests: also those with a real OpenID provider (Node), a real browser (Chromium), and plugins in
+# JavaScript, Python and C.
+test-all: node-modules guests
+    GUEST_COMPONENTS={{other_guests}} cargo test --workspace --features gateway/test-all
+
+# The example plugins that are not in Rust, built with their own languages' tools, and their own tests.
+guests:
+    guest-examples/build test
 
 # Formatting and lints, as CI has them.
 lint:

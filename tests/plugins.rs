@@ -11,6 +11,8 @@
 mod configuration;
 #[path = "plugins/files.rs"]
 mod files;
+#[path = "plugins/grants.rs"]
+mod grants;
 mod support;
 
 use std::fs;

@@ -35,9 +35,8 @@ pub(crate) mod raw;
 pub(crate) mod setup;
 pub(crate) mod wait;
 
-pub(crate) use gateway::Gateway;
-pub(crate) use setup::Setup;
-pub(crate) use wait::eventually;
+#[allow(unused_imports, reason = "each test file takes the part that it needs")]
+pub(crate) use self::{gateway::Gateway, setup::Setup, wait::eventually};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_gateway");

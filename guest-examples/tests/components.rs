@@ -11,88 +11,29 @@
     reason = "the generated bindings have none for what the WIT does not describe"
 )]
 
+#[path = "support/host.rs"]
+mod host;
+
 use guest_examples::{ALL, EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
-use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
+use host::provider::Provider;
+use host::provider::exports::auth_gateway::plugin::permission_provider::ProviderError;
+use host::types::{Identity, Permission, SignIn, User, Value};
+use host::{Host, linker};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Result, Store};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-
-pub mod imports {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package test:examples;
-            world imports {
-                import auth-gateway:plugin/config@0.1.0;
-                import auth-gateway:plugin/users@0.1.0;
-            }
-        "#,
-        path: "../wit",
-    });
-}
-
-mod provider {
-    wasmtime::component::bindgen!({
-        world: "provider",
-        path: "../wit",
-        with: { "auth-gateway:plugin/types": crate::imports::auth_gateway::plugin::types },
-    });
-}
 
 mod hooks {
     wasmtime::component::bindgen!({
         inline: r#"
             package test:examples;
             world hooks {
-                export auth-gateway:plugin/on-new-user@0.1.0;
-                export auth-gateway:plugin/on-user-login@0.1.0;
+                export auth-gateway:plugin/on-new-user@1.0.0;
+                export auth-gateway:plugin/on-user-login@1.0.0;
             }
         "#,
         path: "../wit",
-        with: { "auth-gateway:plugin/types": crate::imports::auth_gateway::plugin::types },
+        with: { "auth-gateway:plugin/types": crate::host::imports::auth_gateway::plugin::types },
     });
-}
-
-use imports::auth_gateway::plugin::{config, types, users};
-use provider::exports::auth_gateway::plugin::permission_provider::ProviderError;
-use types::{Identity, Permission, SignIn, User, Value};
-
-/// What a guest's imports come from.
-struct Host {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    stderr: MemoryOutputPipe,
-    settings: Vec<(String, String)>,
-    user: User,
-}
-
-impl WasiView for Host {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl config::Host for Host {
-    fn get(&mut self, key: String) -> Option<String> {
-        self.settings
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value.clone())
-    }
-
-    fn all(&mut self) -> Vec<(String, String)> {
-        self.settings.clone()
-    }
-}
-
-impl types::Host for Host {}
-
-impl users::Host for Host {
-    fn get(&mut self, id: String) -> Option<User> {
-        Some(self.user.clone()).filter(|user| user.id == id)
-    }
 }
 
 type Parts = (Store<Host>, Component, Linker<Host>);
@@ -100,20 +41,11 @@ type Parts = (Store<Host>, Component, Linker<Host>);
 /// An example, ready to be instantiated with these settings and for this user.
 fn load(example: Example, settings: &[(&str, &str)], user: User) -> Result<Parts> {
     let engine = Engine::default();
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    imports::Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    let stderr = MemoryOutputPipe::new(64 << 10);
-    let host = Host {
-        wasi: WasiCtx::builder().stderr(stderr.clone()).build(),
-        table: ResourceTable::new(),
-        stderr,
-        settings: settings
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect(),
-        user,
-    };
+    let settings = settings
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    let host = Host::new(settings.collect(), vec![user]);
+    let linker = linker(&engine)?;
     let component = Component::from_binary(&engine, example.wasm)?;
     Ok((Store::new(&engine, host), component, linker))
 }
@@ -143,7 +75,7 @@ fn identity() -> Identity {
 /// Asks a provider what Neo may do, and gives its permissions as `name=value`, or its error.
 fn ask(example: Example, settings: &[(&str, &str)], service: &str) -> Result<Vec<String>, String> {
     let (mut store, component, linker) = load(example, settings, neo()).unwrap();
-    let provider = provider::Provider::instantiate(&mut store, &component, &linker).unwrap();
+    let provider = Provider::instantiate(&mut store, &component, &linker).unwrap();
     let answer = provider
         .auth_gateway_plugin_permission_provider()
         .call_get_permissions(&mut store, service, &neo().id)
@@ -172,7 +104,7 @@ fn import_what_their_grants_allow() {
             .filter_map(|(name, _)| {
                 Some(
                     name.strip_prefix("auth-gateway:plugin/")?
-                        .strip_suffix("@0.1.0")?
+                        .strip_suffix("@1.0.0")?
                         .to_owned(),
                 )
             })
@@ -251,7 +183,7 @@ fn sign_in(settings: &[(&str, &str)], user: User) -> (Result<Verdict>, String) {
             .unwrap();
         assert_eq!(&login, new);
     }
-    let stderr = String::from_utf8(store.data().stderr.contents().into()).unwrap();
+    let stderr = String::from_utf8(store.data().stderr()).unwrap();
     (new, stderr)
 }
 

@@ -98,6 +98,18 @@ async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_i
             "auth-gateway:plugin/logging",
             "logging",
         ),
+        (
+            "wants-secrets",
+            test_guests::IMPORTS_SECRETS,
+            "auth-gateway:plugin/secrets",
+            "secrets",
+        ),
+        (
+            "wants-key-value",
+            test_guests::WASI_KEYVALUE,
+            "wasi:keyvalue/store",
+            "key-value",
+        ),
     ] {
         let setup = Setup::dev().plugin(name, component).service("example", name);
         let gateway = setup.start().await;

@@ -13,9 +13,9 @@ wit_bindgen::generate!({
     inline: r#"
         package example:email-domains;
         world plugin {
-            import auth-gateway:plugin/config@0.1.0;
-            export auth-gateway:plugin/on-new-user@0.1.0;
-            export auth-gateway:plugin/on-user-login@0.1.0;
+            import auth-gateway:plugin/config@1.0.0;
+            export auth-gateway:plugin/on-new-user@1.0.0;
+            export auth-gateway:plugin/on-user-login@1.0.0;
         }
     "#,
     path: "../../wit",

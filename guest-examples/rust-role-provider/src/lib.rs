@@ -16,9 +16,9 @@ wit_bindgen::generate!({
     inline: r#"
         package example:roles;
         world plugin {
-            include auth-gateway:plugin/provider@0.1.0;
-            import auth-gateway:plugin/config@0.1.0;
-            import auth-gateway:plugin/users@0.1.0;
+            include auth-gateway:plugin/provider@1.0.0;
+            import auth-gateway:plugin/config@1.0.0;
+            import auth-gateway:plugin/users@1.0.0;
         }
     "#,
     path: "../../wit",

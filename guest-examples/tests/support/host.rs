@@ -1,0 +1,104 @@
+//! The gateway's side of the interface, for tests that run components in a bare runtime: settings and
+//! users that the test hands over, and an empty WASI context.
+
+#![allow(dead_code, reason = "not every test that includes this file uses all of it")]
+#![allow(unreachable_pub, reason = "it is a module of each test that includes it")]
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{Engine, Result, StoreLimits};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+pub mod imports {
+    wasmtime::component::bindgen!({
+        inline: r#"
+            package test:examples;
+            world imports {
+                import auth-gateway:plugin/config@1.0.0;
+                import auth-gateway:plugin/users@1.0.0;
+            }
+        "#,
+        path: "../wit",
+    });
+}
+
+pub mod provider {
+    wasmtime::component::bindgen!({
+        world: "provider",
+        path: "../wit",
+        with: { "auth-gateway:plugin/types": crate::host::imports::auth_gateway::plugin::types },
+    });
+}
+
+use imports::auth_gateway::plugin::{config, users};
+
+pub use imports::auth_gateway::plugin::types;
+
+/// What a guest's imports come from.
+pub struct Host {
+    /// How much memory the guest may have; no limit unless set.
+    pub limits: StoreLimits,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    stderr: MemoryOutputPipe,
+    settings: Vec<(String, String)>,
+    users: Vec<types::User>,
+}
+
+impl Host {
+    /// A host with these settings, sorted by name as the interface promises, and these users.
+    pub fn new(settings: Vec<(String, String)>, users: Vec<types::User>) -> Self {
+        let stderr = MemoryOutputPipe::new(64 << 10);
+        Self {
+            limits: StoreLimits::default(),
+            wasi: WasiCtx::builder().stderr(stderr.clone()).build(),
+            table: ResourceTable::new(),
+            stderr,
+            settings,
+            users,
+        }
+    }
+
+    /// What the guest wrote to its standard error.
+    pub fn stderr(&self) -> Vec<u8> {
+        self.stderr.contents().into()
+    }
+}
+
+/// Everything that an example may import, given by a [`Host`].
+pub fn linker(engine: &Engine) -> Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    imports::Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    Ok(linker)
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl config::Host for Host {
+    fn get(&mut self, key: String) -> Option<String> {
+        self.settings
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value.clone())
+    }
+
+    fn all(&mut self) -> Vec<(String, String)> {
+        self.settings.clone()
+    }
+}
+
+impl types::Host for Host {}
+
+impl users::Host for Host {
+    fn get(&mut self, id: String) -> Option<types::User> {
+        self.users.iter().find(|user| user.id == id).cloned()
+    }
+}

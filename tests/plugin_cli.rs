@@ -1,0 +1,521 @@
+//! `gateway plugin check|call|bench` as an author uses them: what is printed where, exit codes, and one clear
+//! sentence for whatever is wrong.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::cli::{self, Ran};
+use tempfile::TempDir;
+use test_guests::{
+    BEHAVE, CORE_MODULE, IMPORTS_CONFIG, IMPORTS_HTTP, IMPORTS_KEY_VALUE, IMPORTS_LOGGING, IMPORTS_SECRETS,
+    IMPORTS_USERS, LOGIN_ONLY, NO_EXPORTS, PLAIN, REJECT, UNKNOWN_IMPORT, V1, VERSIONS,
+};
+
+/// An author's directory, in which the commands run.
+struct Desk(TempDir);
+
+const ANN: &str = r#"{"id": "ann", "name": "Ann", "email": "ann@example.org", "email_trusted": true,
+    "identities": [{"provider": "google", "issuer": "https://accounts.google.com", "subject": "1"},
+                   {"provider": "github", "issuer": "https://github.com", "subject": "2"}]}"#;
+
+impl Desk {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        for (name, bytes) in files {
+            fs::write(desk.path().join(name), bytes).unwrap();
+        }
+        desk
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// `gateway plugin` with these words, parted by spaces, and a deadline for debug builds.
+    async fn plugin(&self, words: &str) -> Ran {
+        let mut command = cli::command();
+        command
+            .current_dir(self.path())
+            .env("HOME", self.path())
+            .arg("plugin")
+            .args(words.split_whitespace())
+            .args(["--deadline", "20s"]);
+        cli::finish(command).await
+    }
+
+    /// The JSON that a command prints which succeeds.
+    async fn json(&self, words: &str) -> Value {
+        let printed = self.plugin(words).await.succeeded();
+        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+    }
+
+    /// What a command says that fails in order, nothing on stdout.
+    async fn fails(&self, words: &str) -> String {
+        let ran = self.plugin(words).await;
+        assert_eq!(ran.stdout, "", "{words}");
+        let said = ran.failed();
+        assert!(
+            said.contains("gateway: ") && !said.contains("panicked at gateway"),
+            "{words}: {said}"
+        );
+        said
+    }
+}
+
+#[tokio::test]
+async fn check_says_all_there_is_to_say() {
+    let desk = Desk::new(&[
+        ("v1.wasm", V1),
+        ("versions.wasm", VERSIONS),
+        ("core.wasm", CORE_MODULE),
+    ]);
+    let text = desk.plugin("check v1.wasm").await.succeeded();
+    for says in [
+        "plugin      v1\n",
+        "auth-gateway:plugin/permission-provider@1.0.0: get-permissions is called",
+        "WASI, linked to nothing",
+        "names       yes",
+        "admissible  yes",
+    ] {
+        assert!(text.contains(says), "{text} does not say {says:?}");
+    }
+    let report = desk.json("check v1.wasm --json").await;
+    assert_eq!(report["is_admissible"], json!(true));
+    assert_eq!(report["size"], json!(V1.len()));
+    assert_eq!(report["compiled"]["was_cached"], json!(true), "the second time");
+    assert!(report["memory_bytes"].as_u64().unwrap() >= 1 << 16);
+
+    let ran = desk.plugin("check versions.wasm --grant users").await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stdout.contains("admissible  NO") && ran.stdout.contains("NOT GRANTED, needs config"),
+        "{ran:?}"
+    );
+    for says in [
+        "versions.wasm would not be served: it imports auth-gateway:plugin/config@0.1.0",
+        "under `[plugin.versions]` in the configuration",
+        "to grant it here, add --grant config --grant logging",
+    ] {
+        assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
+    }
+    let ran = desk
+        .plugin("check versions.wasm --grant users,config --grant logging --name mine --json")
+        .await;
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (ran.code, &report["plugin"]),
+        (Some(0), &json!("mine")),
+        "{report}"
+    );
+
+    let ran = desk.plugin("check core.wasm --json").await;
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &report["is_admissible"]), (Some(1), &json!(false)));
+    assert!(
+        report["problem"]
+            .as_str()
+            .unwrap()
+            .contains("core WebAssembly module"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn call_prints_permissions_and_says_what_they_cost() {
+    let desk = Desk::new(&[
+        ("v1.wasm", V1),
+        ("log.wasm", IMPORTS_LOGGING),
+        ("ann.json", ANN.as_bytes()),
+    ]);
+    let ran = desk
+        .plugin("call v1.wasm get-permissions --service wiki --user u")
+        .await;
+    for says in [
+        "  fuel | ",
+        " of 100,000,000\n",
+        "memory | ",
+        " of 67,108,864 bytes\n",
+        "  time | ",
+        " of 20.0 s\n",
+    ] {
+        assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
+    }
+    let answer: Value = serde_json::from_str(&ran.succeeded()).unwrap();
+    assert_eq!(
+        answer,
+        json!({"version": 1, "also": 1, "digest-hint": "v1", "service": "wiki", "user": "u"})
+    );
+    let answer = desk
+        .json("call v1.wasm get-permissions --service wiki --user ann.json")
+        .await;
+    assert_eq!(answer["user"], json!("ann"));
+
+    let ran = desk
+        .plugin("call log.wasm get-permissions --service hello --user u --grant logging")
+        .await;
+    assert!(
+        ran.stderr.contains("  warn | ") && ran.stderr.contains("hello"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.succeeded(), "{}\n");
+}
+
+#[tokio::test]
+async fn grants_are_none_and_each_can_be_given() {
+    let files: &[(&str, &[u8])] = &[
+        ("config.wasm", IMPORTS_CONFIG),
+        ("secrets.wasm", IMPORTS_SECRETS),
+        ("users.wasm", IMPORTS_USERS),
+        ("kv.wasm", IMPORTS_KEY_VALUE),
+        ("http.wasm", IMPORTS_HTTP),
+        ("users.json", &[b"[", ANN.as_bytes(), b"]"].concat()),
+    ];
+    let desk = Desk::new(files);
+    let ask = |file: &str, rest: &str| format!("call {file}.wasm get-permissions --user ann {rest}");
+    for (file, grant) in [
+        ("config", "config"),
+        ("secrets", "secrets"),
+        ("users", "users"),
+        ("kv", "key-value"),
+        ("http", "http"),
+    ] {
+        let said = desk.fails(&ask(file, "--service s")).await;
+        assert!(said.contains(&format!("add --grant {grant}\n")), "{said}");
+    }
+    let answer = desk
+        .json(&ask("config", "--service name --grant config --setting name=a=b"))
+        .await;
+    assert_eq!(answer["get:name"], json!("a=b"));
+    let ran = desk
+        .plugin(&ask(
+            "secrets",
+            "--service token --grant secrets --secret token=hunter2",
+        ))
+        .await;
+    assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    assert!(ran.succeeded().contains("hunter2"));
+    let answer = desk
+        .json(&ask("users", "--service s --grant users --users users.json"))
+        .await;
+    assert_eq!(answer["email"], json!("ann@example.org"));
+    let ran = desk.plugin(&ask("users", "--service s --grant users")).await;
+    assert!(ran.stderr.contains("nobody in --users"), "{}", ran.stderr);
+    assert!(ran.succeeded().contains("\"known\": false"));
+
+    let counted = "call kv.wasm get-permissions --service s --user count --grant key-value";
+    let printed = desk.plugin(&format!("{counted} --repeat 3")).await.succeeded();
+    let sums: Vec<Value> = serde_json::Deserializer::from_str(&printed)
+        .into_iter::<Value>()
+        .map(|answer| answer.unwrap()["sum"].clone())
+        .collect();
+    assert_eq!(sums, [json!(1), json!(2), json!(3)], "kept from call to call");
+    assert_eq!(
+        desk.json(counted).await["sum"],
+        json!(1),
+        "and not from one command to the next"
+    );
+}
+
+#[tokio::test]
+async fn requests_are_sent_where_that_is_allowed() {
+    let server = wiremock::MockServer::start().await;
+    wiremock::Mock::given(wiremock::matchers::any())
+        .respond_with(wiremock::ResponseTemplate::new(200).set_body_string("hello"))
+        .mount(&server)
+        .await;
+    let desk = Desk::new(&[("http.wasm", IMPORTS_HTTP)]);
+    let get = async |flags: &[&str]| {
+        let mut command = cli::command();
+        command
+            .current_dir(desk.path())
+            .env("HOME", desk.path())
+            .args([
+                "plugin",
+                "call",
+                "http.wasm",
+                "get-permissions",
+                "--service",
+                "s",
+                "--deadline",
+                "20s",
+            ])
+            .args(["--grant", "http", "--user", &format!("GET {}/", server.uri())])
+            .args(flags);
+        cli::finish(command).await
+    };
+    let ran = get(&[]).await;
+    assert!(
+        ran.stderr.contains("the plugin's HTTP request is refused"),
+        "{}",
+        ran.stderr
+    );
+    let answer: Value = serde_json::from_str(&ran.succeeded()).unwrap();
+    assert!(answer["error"].is_string(), "{answer}");
+    let answer: Value = serde_json::from_str(&get(&["--allow", &server.uri()]).await.succeeded()).unwrap();
+    assert_eq!(
+        (&answer["status"], &answer["text"]),
+        (&json!(200), &json!("hello")),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn failed_calls_say_what_and_where() {
+    let desk = Desk::new(&[("behave.wasm", BEHAVE)]);
+    for (service, flags, says) in [
+        (
+            "trap",
+            "",
+            "behave: get-permissions trapped: it reached `unreachable`",
+        ),
+        (
+            "trap",
+            "",
+            "assertion\n  in auth-gateway:plugin/permission-provider@1.0.0#get-permissions\n",
+        ),
+        (
+            "recurse",
+            "",
+            "call stack exhausted\n  in behave::resources::deep (",
+        ),
+        ("trap", "", "stderr | this guest was asked to trap"),
+        (
+            "spin",
+            "--fuel 10_000_000",
+            "ran out of fuel: 10,000,000 of 10,000,000\n  in auth-gateway:plugin/",
+        ),
+        (
+            "spin",
+            "--fuel 18446744073709551615 --deadline 100ms",
+            "ran past its deadline of 100ms",
+        ),
+        ("bomb-trap", "--memory 16MiB", " of 16,777,216 bytes"),
+        (
+            "huge-list",
+            "--result-items 10 --fuel 100_000_000_000 --memory 1GiB",
+            "more than 65,536 bytes or 10 items",
+        ),
+        ("nan", "", "invalid answer"),
+        ("error-failed", "", "I know no such service"),
+    ] {
+        let mut command = cli::command();
+        command
+            .current_dir(desk.path())
+            .env("HOME", desk.path())
+            .args([
+                "plugin",
+                "call",
+                "behave.wasm",
+                "get-permissions",
+                "--user",
+                "u",
+                "--service",
+                service,
+            ])
+            .args(flags.split_whitespace());
+        if !flags.contains("--deadline") {
+            command.args(["--deadline", "20s"]);
+        }
+        let ran = cli::finish(command).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
+        assert!(
+            !ran.stderr.contains("std::") && !ran.stderr.contains("_export_"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[tokio::test]
+async fn hooks_are_told_of_people_in_files() {
+    let claims = br#"{"hd": "example.org"}"#;
+    let desk = Desk::new(&[
+        ("login.wasm", LOGIN_ONLY),
+        ("reject.wasm", REJECT),
+        ("ann.json", ANN.as_bytes()),
+        ("users.json", &[b"[", ANN.as_bytes(), b"]"].concat()),
+        ("reject.json", br#"{"id": "r", "name": "reject"}"#),
+        ("claims.json", claims),
+    ]);
+    let login = "call login.wasm on-user-login --user ann.json --claims claims.json";
+    let answer = desk.json(login).await;
+    let accepted = &answer["accepted"];
+    assert_eq!(
+        accepted["login-claims"],
+        json!(r#"{"hd":"example.org"}"#),
+        "{answer}"
+    );
+    assert_eq!(accepted["login-provider"], json!("google"));
+    let answer = desk.json(&format!("{login} --provider github")).await;
+    assert_eq!(answer["accepted"]["login-subject"], json!("2"));
+    let answer = desk
+        .json("call login.wasm on-user-login --user ann --users users.json")
+        .await;
+    assert_eq!(answer["accepted"]["login-subject"], json!("1"));
+    let answer = desk.json("call reject.wasm on-new-user --user reject.json").await;
+    assert!(
+        answer["rejected"]
+            .as_str()
+            .unwrap()
+            .starts_with("Rejected by on-new-user"),
+        "{answer}"
+    );
+    let answer = desk.json("call reject.wasm on-user-logout --user ann.json").await;
+    assert_eq!(answer, json!({"heard": true}));
+
+    for (words, says) in [
+        (
+            "call login.wasm on-new-user --user ann.json",
+            "it exports no on-new-user; the gateway would call on-user-login",
+        ),
+        (
+            "call login.wasm on-user-login --user ann",
+            "nobody in --users has this id",
+        ),
+        (
+            "call login.wasm on-user-login --user ann.json --provider x",
+            "has: google, github",
+        ),
+        (
+            "call login.wasm on-user-login --user ann.json --service s",
+            "--service is for get-permissions",
+        ),
+        (
+            "call login.wasm get-permissions --user ann.json",
+            "needs --service",
+        ),
+        (
+            "call login.wasm on-user-logout --user ann.json --claims claims.json",
+            "--claims is for",
+        ),
+    ] {
+        let said = desk.fails(words).await;
+        assert!(said.contains(says), "{said} does not say {says:?}");
+    }
+}
+
+#[tokio::test]
+async fn bench_measures() {
+    let desk = Desk::new(&[("plain.wasm", PLAIN), ("behave.wasm", BEHAVE)]);
+    let bench = "bench plain.wasm get-permissions --service s --user u --calls 20 --seconds 20";
+    let text = desk.plugin(bench).await.succeeded();
+    assert!(text.starts_with("INSTANCE") && text.contains("P99"), "{text}");
+    assert!(
+        text.contains("made for the call") && text.contains("made ahead"),
+        "{text}"
+    );
+    let measured = desk.json(&format!("{bench} --json")).await;
+    for kind in ["fresh", "prepared"] {
+        assert_eq!(measured[kind]["calls"], json!(20), "{measured}");
+        let p50 = measured[kind]["p50_us"].as_f64().unwrap();
+        assert!(
+            p50 > 0.0 && p50 <= measured[kind]["max_us"].as_f64().unwrap(),
+            "{measured}"
+        );
+    }
+    let said = desk
+        .fails("bench behave.wasm get-permissions --service trap --user u")
+        .await;
+    assert!(
+        said.contains("trapped")
+            && said.contains("; in `auth-gateway:plugin/permission-provider@1.0.0#get-permissions`;"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn hostile_files_give_one_clear_sentence() {
+    let desk = Desk::new(&[
+        ("text.wasm", b"hello, world"),
+        ("wat.wasm", b"(component)"),
+        ("short.wasm", &V1[..V1.len() / 2]),
+        ("empty.wasm", b""),
+        ("core.wasm", CORE_MODULE),
+        ("code.wasm", b"\x7fELF\x02"),
+        ("nothing.wasm", NO_EXPORTS),
+        ("evil.wasm", UNKNOWN_IMPORT),
+        ("v1.wasm", V1),
+        ("nonsense.json", b"{\"id\": 1, \xff}"),
+        (
+            "unknown.json",
+            b"[\n  {\"id\": \"1\", \"name\": \"A\",\n   \"shoe-size\": 42}\n]",
+        ),
+        ("object.json", ANN.as_bytes()),
+    ]);
+    fs::create_dir(desk.path().join("dir.wasm")).unwrap();
+    for pipe in ["pipe.wasm", "pipe.json"] {
+        let (cwd, fifo) = (rustix::fs::CWD, rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(cwd, desk.path().join(pipe), fifo, 0o600.into(), 0).unwrap();
+    }
+    for (file, says) in [
+        ("text.wasm", "does not begin as WebAssembly does"),
+        ("wat.wasm", "does not begin as WebAssembly does"),
+        ("short.wasm", "not a valid component"),
+        ("empty.wasm", "is empty"),
+        ("core.wasm", "core WebAssembly module"),
+        ("code.wasm", "precompiled"),
+        ("nothing.wasm", "exports none of"),
+        (
+            "evil.wasm",
+            "evil:corp/backdoor@1.0.0, which the gateway does not provide",
+        ),
+        ("pipe.wasm", "is not a regular file"),
+        ("dir.wasm", "is not a regular file"),
+        ("missing.wasm", "there is no missing.wasm"),
+    ] {
+        let ran = desk.plugin(&format!("check {file}")).await;
+        let said = ran.failed();
+        assert!(
+            said.contains(says) && said.trim_end().lines().count() == 1,
+            "{file}: {said}"
+        );
+        let said = desk
+            .fails(&format!("call {file} get-permissions --service s --user u"))
+            .await;
+        assert!(
+            said.contains(says) && said.trim_end().lines().count() == 1,
+            "{file}: {said}"
+        );
+    }
+    for (users, says) in [
+        ("nonsense.json", "nonsense.json should be a list of users"),
+        ("unknown.json", "unknown field `shoe-size`"),
+        ("unknown.json", "line 3"),
+        ("object.json", "should be a list of users"),
+        ("pipe.json", "not a regular file"),
+        ("dir.wasm", "not a regular file"),
+        ("missing.json", "cannot read missing.json"),
+    ] {
+        let call = format!("call v1.wasm get-permissions --service s --user u --users {users}");
+        let said = desk.fails(&call).await;
+        assert!(
+            said.contains(says) && said.trim_end().lines().count() == 1,
+            "{users}: {said}"
+        );
+    }
+    // What clap finds.
+    for (flags, says) in [
+        ("--grant everything", "one of the grants users, config"),
+        ("--setting novalue", "it must be NAME=VALUE"),
+        ("--fuel lots", "a whole number above 0"),
+        ("--memory 64MB", "a size in bytes, KiB, MiB or GiB"),
+        ("--allow example.org", "an origin"),
+    ] {
+        let call = format!("call v1.wasm get-permissions --service s --user u {flags}");
+        let ran = desk.plugin(&call).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
+    }
+}
