@@ -58,8 +58,7 @@ impl Body for CappedRequest {
 
 /// What a server answers, up to a number of bytes and a time. The exchange ends with it.
 pub(super) struct TimedResponse {
-    /// `None` once it has ended or failed.
-    body: Option<Incoming>,
+    body: Rest,
     exchange: Exchange,
     left: usize,
     max: usize,
@@ -67,6 +66,16 @@ pub(super) struct TimedResponse {
     between: Option<Duration>,
     deadline: Instant,
     sleep: Pin<Box<Sleep>>,
+}
+
+/// What is still to come.
+enum Rest {
+    /// What the server sends.
+    Body(Incoming),
+    /// That it was more than it may be: what fits has been given, however the server had cut it into frames.
+    TooLarge,
+    /// Nothing.
+    Over,
 }
 
 impl TimedResponse {
@@ -79,7 +88,7 @@ impl TimedResponse {
         deadline: Instant,
     ) -> Self {
         let mut response = Self {
-            body: Some(body),
+            body: Rest::Body(body),
             exchange,
             left: max,
             max,
@@ -103,6 +112,20 @@ impl TimedResponse {
     fn is_over_time(&self) -> bool {
         Instant::now() >= self.deadline
     }
+
+    /// What of `frame` may still come, if it is anything.
+    fn admit(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if let Some(left) = self.left.checked_sub(length) {
+            self.left = left;
+            self.wait_anew();
+            return Some(frame);
+        }
+        self.body = Rest::TooLarge;
+        let fits = std::mem::take(&mut self.left);
+        let data = frame.into_data().ok()?;
+        (fits > 0).then(|| Frame::data(data.slice(..fits)))
+    }
 }
 
 impl Body for TimedResponse {
@@ -114,46 +137,48 @@ impl Body for TimedResponse {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
         let this = self.get_mut();
-        let Some(body) = &mut this.body else {
-            return Poll::Ready(None);
-        };
-        let error = match Pin::new(body).poll_frame(context) {
-            // A server that always has a little more must not outrun the clock.
-            Poll::Ready(Some(_)) if this.is_over_time() => RequestError::Timeout(Phase::Body),
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(left) = this.left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    this.left = left;
-                    this.wait_anew();
-                    return Poll::Ready(Some(Ok(frame)));
+        let error = match &mut this.body {
+            Rest::Over => return Poll::Ready(None),
+            Rest::TooLarge => RequestError::ResponseTooLarge(this.max),
+            Rest::Body(body) => match Pin::new(body).poll_frame(context) {
+                // A server that always has a little more must not outrun the clock.
+                Poll::Ready(Some(_)) if this.is_over_time() => RequestError::Timeout(Phase::Body),
+                Poll::Ready(Some(Ok(frame))) => match this.admit(frame) {
+                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                    None => RequestError::ResponseTooLarge(this.max),
+                },
+                Poll::Ready(Some(Err(error))) => RequestError::from_hyper(&error, false, this.max),
+                Poll::Ready(None) => {
+                    this.body = Rest::Over;
+                    return Poll::Ready(None);
                 }
-                RequestError::ResponseTooLarge(this.max)
-            }
-            Poll::Ready(Some(Err(error))) => RequestError::from_hyper(&error, false, this.max),
-            Poll::Ready(None) => {
-                this.body = None;
-                return Poll::Ready(None);
-            }
-            Poll::Pending => {
-                ready!(this.sleep.as_mut().poll(context));
-                let phase = if this.is_over_time() {
-                    Phase::Body
-                } else {
-                    Phase::Silence
-                };
-                RequestError::Timeout(phase)
-            }
+                Poll::Pending => {
+                    ready!(this.sleep.as_mut().poll(context));
+                    let phase = if this.is_over_time() {
+                        Phase::Body
+                    } else {
+                        Phase::Silence
+                    };
+                    RequestError::Timeout(phase)
+                }
+            },
         };
-        this.body = None;
+        this.body = Rest::Over;
         Poll::Ready(Some(Err(this.exchange.fail(&error))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        match &self.body {
+            Rest::Body(body) => body.is_end_stream(),
+            Rest::TooLarge => false,
+            Rest::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.body {
+            Rest::Body(body) => body.size_hint(),
+            Rest::TooLarge | Rest::Over => SizeHint::with_exact(0),
+        }
     }
 }
