@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use gateway_model::UserId;
 use gateway_plugin::{CallError, Network, PluginSet};
+use tokio::io::AsyncWriteExt as _;
 
 use super::server::Server;
 use super::{Names, Plugin, config, set_of};
@@ -92,5 +93,27 @@ async fn a_caller_who_goes_takes_the_connection_along() {
         }
     });
     waited.await.unwrap();
+    server.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_read_from_ends_too() {
+    // The response is there, and the server reads nothing more of the request: what it says beside tells
+    // it when the other end is gone.
+    let server = Server::new(|mut stream, _| async move {
+        let mut bytes = &b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"[..];
+        while stream.write_all(bytes).await.is_ok() {
+            bytes = b"x";
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut set = set_with("http-unread", &server);
+    set.plugins.get_mut("http-unread").unwrap().http.max_body = 64 << 20;
+    let network = Network::new(Names::new(&[]), Vec::new());
+    let plugin = Plugin::with("http-unread", set, network).await;
+    let command = format!("POST {}/ body:60000000", server.origin());
+    let error = plugin.fixture.ask_for("s", &command).await.unwrap_err();
+    assert!(matches!(error, CallError::DeadlineExceeded { .. }), "{error}");
     server.wait_for_open(0).await;
 }
