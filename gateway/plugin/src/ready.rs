@@ -4,7 +4,6 @@
 //! its old ones. They are made on guest threads, on a budget of their own, and hold no place among the calls.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -18,29 +17,33 @@ use crate::registry::Generation;
 
 /// The instances of one generation that wait for their calls.
 #[derive(Default)]
-pub(crate) struct Ready {
-    waiting: Mutex<Waiting>,
-    /// Somebody makes more.
-    filling: AtomicBool,
-}
+pub(crate) struct Ready(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     instances: Vec<(Prepared, OwnedSemaphorePermit)>,
     /// The generation serves.
     open: bool,
+    /// Somebody makes more.
+    filling: bool,
+}
+
+impl Waiting {
+    const fn wants(&self, target: usize) -> bool {
+        self.open && self.instances.len() < target
+    }
 }
 
 impl Ready {
     /// From now on there may be some.
     pub(crate) fn open(&self) {
-        self.waiting.lock().open = true;
+        self.0.lock().open = true;
     }
 
     /// Discards those that there are; there will be no more.
     pub(crate) fn close(&self) {
         let discarded = {
-            let mut waiting = self.waiting.lock();
+            let mut waiting = self.0.lock();
             waiting.open = false;
             std::mem::take(&mut waiting.instances)
         };
@@ -50,36 +53,47 @@ impl Ready {
 
     /// One of them, if there is one.
     pub(crate) fn take(&self) -> Option<Prepared> {
-        self.waiting.lock().instances.pop().map(|(prepared, _)| prepared)
+        self.0.lock().instances.pop().map(|(prepared, _)| prepared)
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.waiting.lock().instances.len()
+        self.0.lock().instances.len()
     }
 
-    /// Whether there should be more than there are.
-    fn wants(&self, target: usize) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.open && waiting.instances.len() < target
+    /// Whether there should be more than there are, and nobody makes them yet: then the caller does.
+    fn begin_filling(&self, target: usize) -> bool {
+        let mut waiting = self.0.lock();
+        let begin = !waiting.filling && waiting.wants(target);
+        waiting.filling |= begin;
+        begin
     }
 
-    fn put(&self, prepared: Prepared, place: OwnedSemaphorePermit) {
-        let mut waiting = self.waiting.lock();
+    /// Puts one there. Gives whether there should be another; where not, filling has ended. Both are one
+    /// step, so that whoever takes one in between either is seen here or begins to fill anew.
+    fn put(&self, prepared: Prepared, place: OwnedSemaphorePermit, target: usize) -> bool {
+        let mut waiting = self.0.lock();
         if waiting.open {
             waiting.instances.push((prepared, place));
         }
+        waiting.filling = waiting.wants(target);
+        waiting.filling
+    }
+
+    /// Filling has ended before there were as many as there should be.
+    fn give_up_filling(&self) {
+        self.0.lock().filling = false;
     }
 }
 
 /// Where instances are made ahead.
-pub(crate) struct Kitchen {
+pub(crate) struct Preparer {
     guests: Handle,
     /// Bounds those that wait, over all plugins.
     places: Arc<Semaphore>,
 }
 
-impl Kitchen {
+impl Preparer {
     /// They are made on `guests`.
     pub(crate) fn new(guests: Handle) -> Self {
         Self {
@@ -91,31 +105,33 @@ impl Kitchen {
     /// Makes as many as the generation is configured to have, in the background, where nobody does so
     /// already. One that cannot be made is left to the call that needs it, which will say why.
     pub(crate) fn fill(&self, generation: &Arc<Generation>, sources: &Sources) {
-        let ready = &generation.ready;
-        let target = generation.config.prepared;
-        if !ready.wants(target) || ready.filling.swap(true, Ordering::AcqRel) {
+        if !generation.ready.begin_filling(generation.config.prepared) {
             return;
         }
         let (generation, sources) = (Arc::clone(generation), sources.clone());
         let places = Arc::clone(&self.places);
         self.guests.spawn(async move {
             let ready = &generation.ready;
-            while ready.wants(target)
-                && let Ok(place) = Arc::clone(&places).try_acquire_owned()
-            {
+            loop {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    return ready.give_up_filling();
+                };
                 let deadline = Instant::now() + generation.config.limits.deadline;
                 match call::prepare(&generation, sources.clone(), deadline).await {
-                    Ok(prepared) => ready.put(prepared, place),
+                    Ok(prepared) => {
+                        if !ready.put(prepared, place, generation.config.prepared) {
+                            return;
+                        }
+                    }
                     Err(error) => {
                         tracing::debug!(
                             plugin = &*generation.plugin,
                             "an instance cannot be made ahead: {error:#}"
                         );
-                        break;
+                        return ready.give_up_filling();
                     }
                 }
             }
-            ready.filling.store(false, Ordering::Release);
         });
     }
 

@@ -14,7 +14,7 @@ use crate::error::CallError;
 use crate::exports::Function;
 use crate::guest::Sources;
 use crate::metrics::Outcome;
-use crate::ready::Kitchen;
+use crate::ready::Preparer;
 use crate::registry::{Generation, Plugin, Snapshot};
 
 /// Most calls that are running or waiting for a guest thread, over all plugins. One more is refused at
@@ -29,14 +29,14 @@ pub(crate) struct Lanes {
     guests: Handle,
     queue: Arc<Semaphore>,
     slots: Arc<Semaphore>,
-    kitchen: Arc<Kitchen>,
+    preparer: Arc<Preparer>,
 }
 
 impl Lanes {
     /// Calls run on `guests`.
     pub(crate) fn new(guests: Handle) -> Self {
         Self {
-            kitchen: Arc::new(Kitchen::new(guests.clone())),
+            preparer: Arc::new(Preparer::new(guests.clone())),
             guests,
             queue: Arc::new(Semaphore::new(MAX_CALLS)),
             slots: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
@@ -51,7 +51,7 @@ impl Lanes {
     /// Takes no new calls and waits for those in flight, which end by their deadlines.
     pub(crate) async fn drain(&self) {
         self.queue.close();
-        self.kitchen.close();
+        self.preparer.close();
         // Every slot is free when all can be had at once; trial calls count too.
         let _ = self.slots.acquire_many(MAX_INSTANCES).await;
         self.slots.close();
@@ -60,7 +60,7 @@ impl Lanes {
     /// Makes instances ahead for what serves.
     pub(crate) fn prepare(&self, snapshot: &Snapshot, sources: &Sources) {
         for generation in snapshot.generations() {
-            self.kitchen.fill(generation, sources);
+            self.preparer.fill(generation, sources);
         }
     }
 
@@ -107,7 +107,7 @@ impl Lanes {
         };
 
         let name = plugin.name.to_string();
-        let kitchen = Arc::clone(&self.kitchen);
+        let preparer = Arc::clone(&self.preparer);
         let task = self.guests.spawn(async move {
             let _held = (queued, slots);
             let mut ended = Ended {
@@ -116,7 +116,7 @@ impl Lanes {
                 outcome: Outcome::Cancelled,
             };
             let prepared = generation.ready.take();
-            kitchen.fill(&generation, &sources);
+            preparer.fill(&generation, &sources);
             generation.meters.count_instance(prepared.is_some());
             let (result, usage) = call::run(&generation, function, sources, deadline, prepared, invoke).await;
             let checked = match result {
