@@ -184,6 +184,7 @@ impl Compiler {
             .env_clear()
             // Each arena reserves address space, which is what is limited.
             .env("MALLOC_ARENA_MAX", "2")
+            .env("MIMALLOC_ARENA_RESERVE", "65536")
             .current_dir("/")
             // A signal from the terminal is the gateway's to handle.
             .process_group(0)
