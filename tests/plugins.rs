@@ -11,6 +11,8 @@
 mod configuration;
 #[path = "plugins/files.rs"]
 mod files;
+#[path = "plugins/generations.rs"]
+mod generations;
 #[path = "plugins/grants.rs"]
 mod grants;
 mod support;

@@ -9,6 +9,7 @@
 //! | `GET /ready` | 200 while it can serve, else 503 with the reason |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /plugins` | how each plugin stands, JSON |
+//! | `POST /plugins/NAME/reload`, `/rollback` | the same of one plugin, once it is in force |
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::server;
 
 pub use self::token::token;
 
+mod plugins;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -42,7 +44,8 @@ mod token;
 const LIMITS: ServerLimits = ServerLimits {
     connections: 64,
     header_timeout: Duration::from_secs(5),
-    request_timeout: Duration::from_secs(10),
+    // A plugin may have to be compiled, or wait for others that are.
+    request_timeout: Duration::from_secs(600),
     max_body: 0,
     drain: Duration::from_secs(1),
 };
@@ -177,7 +180,10 @@ impl Guard {
 }
 
 async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
-    if !matches!(path, "/health" | "/ready" | "/metrics" | "/plugins") {
+    if let Some(answer) = plugins::handle(&state.plugins, path, method).await {
+        return answer;
+    }
+    if !matches!(path, "/health" | "/ready" | "/metrics") {
         return response::not_found();
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -186,11 +192,10 @@ async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
     match path {
         "/health" => response::json(StatusCode::OK, &json!({ "status": "ok" })),
         "/ready" => ready(state).await,
-        "/metrics" => {
+        _ => {
             let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response::body(StatusCode::OK, content_type, state.metrics.render())
         }
-        _ => response::json(StatusCode::OK, &json!({ "plugins": state.plugins.status() })),
     }
 }
 

@@ -14,7 +14,8 @@
 //! | `output` | tables, JSON, and text that is safe to show on a terminal |
 //!
 //! All commands work while the gateway serves. Results go to stdout, everything else to stderr. The exit
-//! code is 0 when the command did what it was told, 2 when it was not understood, and 1 otherwise.
+//! code is 0 when the command did what it was told, 2 when it was not understood, 3 when it is for a running
+//! gateway and none answers, and 1 otherwise.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ mod storage;
 mod user;
 
 pub(crate) use compile_plugin::compiler;
+
+/// The exit code where no gateway answers.
+const UNREACHABLE: u8 = 3;
 
 /// An auth gateway whose policy is WebAssembly components.
 #[derive(Debug, Parser)]
@@ -142,13 +146,16 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Session(command) => session::run(shared, command).await,
         Command::Keys(command) => keys::run(shared, &command),
         Command::CompilePlugin(_) => Ok(()),
-        Command::Plugin(command) => plugin::run(*command).await,
+        Command::Plugin(command) => plugin::run(shared, *command).await,
     }
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Nobody is left to be told where stderr is closed.
     let _ = writeln!(io::stderr(), "gateway: {error:#}");
+    if error.is::<plugin::running::Unreachable>() {
+        return ExitCode::from(UNREACHABLE);
+    }
     ExitCode::FAILURE
 }
 

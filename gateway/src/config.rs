@@ -190,10 +190,30 @@ pub fn load_storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
     resolve::storage(sources)
 }
 
+/// Reads where the admin listener is and what it asks for, and nothing else.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
+    resolve::admin(sources)
+}
+
 /// Reads the address of a listener, for flags.
 ///
 /// # Errors
 /// What would be right.
 pub fn read_address(text: &str) -> Result<SocketAddr, String> {
     value::Value::read(text).map_err(|right: String| format!("must be {right}"))
+}
+
+/// Reads a plugin's name, for flags.
+///
+/// # Errors
+/// What would be right.
+pub fn read_name(text: &str) -> Result<String, String> {
+    if value::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be {}", value::NAME))
+    }
 }

@@ -137,6 +137,22 @@ impl PluginHost {
             })
     }
 
+    /// Looks at a plugin's file again, as when it changes, and gives how the plugin stands once that is in
+    /// force; `None` where it is not configured. A plugin that was rolled back stays so while its file is
+    /// the same.
+    pub async fn reload(&self, plugin: &str) -> Option<PluginStatus> {
+        let inner = Arc::clone(&self.0);
+        let name: Arc<str> = plugin.into();
+        let task = self.0.lanes.guests().spawn(async move {
+            inner.withdraw_if_missing(&name);
+            inner.reload(&name).await;
+        });
+        if let Err(error) = task.await {
+            tracing::error!(plugin, %error, "the plugin's file could not be looked at");
+        }
+        self.plugin_status(plugin)
+    }
+
     /// How one plugin stands; `None` where it is not configured.
     #[must_use]
     pub fn plugin_status(&self, plugin: &str) -> Option<PluginStatus> {

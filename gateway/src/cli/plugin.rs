@@ -6,6 +6,7 @@
 //! | `check` | `gateway plugin check` |
 //! | `call` | `gateway plugin call` |
 //! | `bench` | `gateway plugin bench` |
+//! | `running` | `gateway plugin list`, `reload`, `rollback` |
 //! | `sign` | `gateway plugin sign` |
 //! | `sandbox` | what the last three say of a component and what it may do |
 //! | `question` | what a component is asked |
@@ -13,12 +14,15 @@
 
 use clap::Subcommand;
 
+use super::Shared;
+
 mod bench;
 mod call;
 mod check;
 mod new;
 mod people;
 mod question;
+pub(super) mod running;
 mod sandbox;
 mod sign;
 
@@ -34,14 +38,23 @@ pub(super) enum Command {
     Bench(bench::Bench),
     /// Sign a component
     Sign(sign::Sign),
+    /// List the plugins of the running gateway
+    List(running::List),
+    /// Have the running gateway look at a plugin's file again, or at all of them
+    Reload(running::Reload),
+    /// Have the generation before the serving one serve again, until the plugin's file changes
+    Rollback(running::Rollback),
 }
 
-pub(super) async fn run(command: Command) -> anyhow::Result<()> {
+pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
         Command::New(new) => new::run(&new),
         Command::Check(check) => check::run(check).await,
         Command::Call(call) => call::run(call).await,
         Command::Bench(bench) => bench::run(bench).await,
         Command::Sign(sign) => sign::run(&sign),
+        Command::List(list) => running::list(shared, list).await,
+        Command::Reload(reload) => running::reload(shared, reload).await,
+        Command::Rollback(rollback) => running::rollback(shared, rollback).await,
     }
 }

@@ -13,7 +13,7 @@ use super::parse::{self, Source};
 use super::report::{Entry, Report, Shown};
 use super::sources::{Origin, Sources};
 use super::value::Value;
-use super::{Config, Loaded, StorageConfig};
+use super::{AdminConfig, Config, Loaded, StorageConfig};
 
 mod keys;
 mod plugins;
@@ -92,6 +92,21 @@ pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> 
         .retain(|mistake| mistake.key == "data_dir" || mistake.key.starts_with("database"));
     if layers.mistakes.is_empty() {
         Ok(storage)
+    } else {
+        Err(layers.errors())
+    }
+}
+
+/// See [`super::load_admin`].
+pub(super) fn admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
+    let (mut layers, file) = Layers::read(sources)?;
+    let storage = server::storage(&mut layers, file.data_dir, file.database);
+    let admin = server::admin(&mut layers, file.admin, &storage.data_dir);
+    layers
+        .mistakes
+        .retain(|mistake| mistake.key == "data_dir" || mistake.key.starts_with("admin"));
+    if layers.mistakes.is_empty() {
+        Ok(admin)
     } else {
         Err(layers.errors())
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `name` | which names there are, and what becomes of one where a language has other rules |
+//! | `name` | what becomes of the plugin's name where a language has other rules |
 //! | `template` | the files of a project, by language and kind |
 
 use std::fs::{self, OpenOptions};
@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
 use crate::cli::output::printable;
+use crate::config;
 
 mod name;
 mod template;
@@ -29,7 +30,7 @@ pub(in crate::cli) struct New {
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
     /// The plugin's name in the gateway's configuration; the component will be NAME.wasm
-    #[arg(value_parser = name::read)]
+    #[arg(value_parser = config::read_name)]
     name: String,
 }
 

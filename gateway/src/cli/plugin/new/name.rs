@@ -1,25 +1,4 @@
-//! The plugin's name: which there are, and what becomes of one where a language has other rules.
-
-/// Reads a name: what the configuration takes for a plugin, 1 to 64 of `A-Z a-z 0-9 _ . -`, beginning with a
-/// letter, a digit or `_`.
-///
-/// # Errors
-/// The rule.
-pub(super) fn read(text: &str) -> Result<String, String> {
-    let is_name = !text.starts_with(['.', '-'])
-        && (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    if is_name {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "a name has 1 to 64 letters, digits, `_`, `-` and `.`, and does not begin with `-` or `.`"
-                .to_owned(),
-        )
-    }
-}
+//! What becomes of a plugin's name where a language has other rules.
 
 /// The name of a cargo or npm package: words in small letters with `-` between them, and `plugin-` before
 /// one that begins with a digit, which cargo refuses, or that is `taken` by a package the project depends on.
@@ -51,7 +30,8 @@ pub(super) fn key(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{key, package, read};
+    use super::{key, package};
+    use crate::config::read_name as read;
 
     #[test]
     fn refuses_what_is_no_name() {

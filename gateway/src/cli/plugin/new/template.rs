@@ -147,7 +147,7 @@ const fn parts(kind: Kind) -> [&'static str; 3] {
     }
 }
 
-/// The files of a new project: a path in it and the text, each. `name` is one that [`name::read`] gave.
+/// The files of a new project: a path in it and the text, each. `name` is one that [`config::read_name`](crate::config::read_name) gave.
 pub(super) fn render(language: Language, kind: Kind, name: &str) -> Vec<(&'static str, String)> {
     let [about, uses, rule] = parts(kind);
     let package = name::package(name, |package| is_dependency(language, package));

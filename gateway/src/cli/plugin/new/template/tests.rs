@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum as _;
 
 use super::{WIT_DIR, render};
-use crate::cli::plugin::new::{Kind, Language, name};
+use crate::cli::plugin::new::{Kind, Language};
 
 /// Names that have something in them which one language or another does not like.
 const NAMES: &[&str] = &[
@@ -221,7 +221,7 @@ fn a_lock_file_is_as_cargo_would_write_it() {
 #[test]
 fn the_component_has_the_plugins_name_in_every_language() {
     for plugin_name in NAMES {
-        assert!(name::read(plugin_name).is_ok(), "{plugin_name}");
+        assert!(crate::config::read_name(plugin_name).is_ok(), "{plugin_name}");
         for (language, path) in [
             (Language::Rust, "README.md"),
             (Language::Js, "package.json"),

@@ -1,0 +1,263 @@
+//! `gateway plugin list`, `reload`, `rollback`: the plugins of the gateway that runs, by way of its admin
+//! listener.
+
+use std::io::{self, BufWriter, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+use crate::cli::output::{self, printable};
+use crate::cli::{Shared, mistakes};
+use crate::config;
+
+/// Longest answer.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Nobody answers at the address.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no gateway answers at {address}: {reason}; is it running, and is that its admin listener (--admin)?"
+)]
+pub(in crate::cli) struct Unreachable {
+    address: SocketAddr,
+    reason: String,
+}
+
+/// Which gateway, and how to print.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Target {
+    /// Where its admin listener is [default: admin.listen of the configuration]
+    #[arg(long, value_name = "ADDRESS", value_parser = config::read_address)]
+    admin: Option<SocketAddr>,
+    /// The file that holds the admin token [default: admin.token_file of the configuration]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Reload {
+    /// Which plugin [default: all of them]
+    #[arg(value_parser = config::read_name)]
+    name: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Rollback {
+    /// Which plugin
+    #[arg(value_parser = config::read_name)]
+    name: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn list(shared: &Shared, list: List) -> anyhow::Result<()> {
+    let client = Client::new(shared, &list.target)?;
+    let plugins = client.list().await?;
+    print(&plugins, list.target.json)
+}
+
+pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()> {
+    let client = Client::new(shared, &reload.target)?;
+    let names = match reload.name {
+        Some(name) => vec![name],
+        None => {
+            let plugins = client.list().await?;
+            let names = plugins.iter().filter_map(|plugin| plugin.get("name")?.as_str());
+            names.map(str::to_owned).collect()
+        }
+    };
+    let (mut plugins, mut refused) = (Vec::new(), Vec::new());
+    for name in names {
+        match client.act(&name, "reload").await? {
+            Ok(plugin) => plugins.push(plugin),
+            Err(Refusal { reason, stands }) => {
+                plugins.extend(stands);
+                refused.push(format!("{}: {}", printable(&name), printable(&reason)));
+            }
+        }
+    }
+    if !plugins.is_empty() {
+        print(&plugins, reload.target.json)?;
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    bail!("not everything that is there serves\n{}", refused.join("\n"))
+}
+
+pub(super) async fn rollback(shared: &Shared, rollback: Rollback) -> anyhow::Result<()> {
+    let client = Client::new(shared, &rollback.target)?;
+    match client.act(&rollback.name, "rollback").await? {
+        Ok(plugin) => print(&[plugin], rollback.target.json),
+        Err(refusal) => bail!("{}", printable(&refusal.reason)),
+    }
+}
+
+/// A table, or a JSON array.
+fn print(plugins: &[Value], json: bool) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if json {
+        output::json(&mut out, &plugins)?;
+    } else {
+        let rows: Vec<[String; 6]> = plugins.iter().map(row).collect();
+        let head = ["NAME", "GENERATION", "DIGEST", "KEPT", "STATE", "PROBLEM"];
+        output::table(&mut out, head, &rows)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn row(plugin: &Value) -> [String; 6] {
+    let text = |pointer: &str| {
+        let text = plugin.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let number = plugin.pointer("/generation/0").and_then(Value::as_u64);
+    let kept = plugin.get("kept").and_then(Value::as_array);
+    let kept: Vec<String> = kept
+        .into_iter()
+        .flatten()
+        .filter_map(|kept| Some(kept.get("number")?.as_u64()?.to_string()))
+        .collect();
+    let rolled_back = plugin.get("rolled_back").and_then(Value::as_bool) == Some(true);
+    let state = match number {
+        None => "does not serve",
+        Some(_) if rolled_back => "rolled back",
+        Some(_) => "serves",
+    };
+    [
+        text("/name"),
+        number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
+        text("/generation/1").chars().take(12).collect(),
+        kept.join(","),
+        state.to_owned(),
+        text("/problem"),
+    ]
+}
+
+/// Why the gateway did not do it, and how the plugin stands where that is said.
+struct Refusal {
+    reason: String,
+    stands: Option<Value>,
+}
+
+/// The admin listener of a gateway.
+struct Client {
+    address: SocketAddr,
+    token: String,
+}
+
+impl Client {
+    fn new(shared: &Shared, target: &Target) -> anyhow::Result<Self> {
+        let (address, token_file) = match (target.admin, target.token_file.clone()) {
+            (Some(address), Some(file)) => (address, file),
+            (address, file) => {
+                let admin = config::load_admin(&shared.sources()).map_err(|errors| mistakes(&errors))?;
+                let Some(address) = address.or(admin.listen) else {
+                    bail!("the admin listener is off in the configuration: set admin.listen, or give --admin")
+                };
+                (address, file.unwrap_or(admin.token_file))
+            }
+        };
+        let token = std::fs::read_to_string(&token_file).with_context(|| {
+            let file = token_file.display();
+            format!("cannot read the admin token in {file}: give --token-file")
+        })?;
+        // Everywhere is nowhere to connect to.
+        let address = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+            _ => address,
+        };
+        Ok(Self {
+            address,
+            token: token.trim().to_owned(),
+        })
+    }
+
+    async fn list(&self) -> anyhow::Result<Vec<Value>> {
+        let (status, mut answer) = self.ask(Method::GET, "/plugins").await?;
+        if status != StatusCode::OK {
+            bail!("the gateway answers {status}: {}", printable(&reason(&answer)));
+        }
+        match answer.get_mut("plugins").map(Value::take) {
+            Some(Value::Array(plugins)) => Ok(plugins),
+            _ => bail!("what answers at {} is no gateway", self.address),
+        }
+    }
+
+    /// How the plugin stands then, or why not.
+    async fn act(&self, plugin: &str, action: &str) -> anyhow::Result<Result<Value, Refusal>> {
+        let path = format!("/plugins/{plugin}/{action}");
+        let (status, mut answer) = self.ask(Method::POST, &path).await?;
+        if status == StatusCode::OK {
+            return Ok(Ok(answer));
+        }
+        let said = reason(&answer);
+        Ok(Err(Refusal {
+            reason: match status {
+                StatusCode::CONFLICT | StatusCode::NOT_FOUND => said,
+                _ => format!("the gateway answers {status}: {said}"),
+            },
+            stands: answer.get_mut("plugin").map(Value::take),
+        }))
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+        let unreachable = |reason: String| Unreachable {
+            address: self.address,
+            reason,
+        };
+        let socket = tokio::net::TcpStream::connect(self.address)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.address.to_string())
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Empty::<Bytes>::new())
+            .context("the admin token cannot be sent")?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        Ok((
+            status,
+            serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
+        ))
+    }
+}
+
+fn reason(answer: &Value) -> String {
+    let said = answer.get("error").and_then(Value::as_str);
+    said.unwrap_or("it does not say why").to_owned()
+}
