@@ -1,4 +1,5 @@
-//! A permission provider is replaced two hundred times under load: nobody notices but by the answer.
+//! A permission provider's file is replaced a thousand times under load, by good ones and broken ones in
+//! turn: nobody notices but by the answer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,11 +17,12 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use support::{Setup, eventually};
 
-const SWAPS: u64 = 200;
+/// Half of them to a good file.
+const SWAPS: u64 = 1_000;
 const CALLERS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_swaps_under_load_fail_no_request_and_mix_no_answer() {
+async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
     let gateway = Setup::dev()
         .env(
             "PRIVATE_KEY",
@@ -66,37 +68,44 @@ async fn two_hundred_swaps_under_load_fail_no_request_and_mix_no_answer() {
         });
     }
 
-    let generation = async || {
-        let plugins = admin.plugins().await;
-        let plugins = plugins
-            .as_array()
-            .or_else(|| plugins["plugins"].as_array())
-            .cloned()
-            .unwrap_or_default();
-        let ours = plugins.into_iter().find(|plugin| plugin["name"] == "swapped")?;
-        Some((
-            ours["generation"][0].as_u64()?,
-            ours["generation"][1].as_str()?.to_owned(),
-        ))
+    let status = async || {
+        let answer = admin.plugins().await;
+        let plugins = answer["plugins"].as_array().expect("a list");
+        let ours = plugins.iter().find(|plugin| plugin["name"] == "swapped");
+        ours.expect("it is configured").clone()
     };
-    let (first, _) = generation().await.expect("it serves");
-    for swap in 0..SWAPS {
-        let next = usize::from(swap % 2 == 0);
-        gateway
-            .dir
-            .place("swapped", [test_guests::V1, test_guests::V2][next]);
-        eventually("the new version serves", async || {
-            assert!(!callers.is_empty());
-            generation().await.filter(|(_, digest)| *digest == digests[next])
-        })
-        .await;
+    let number = |status: &Value| status["generation"][0].as_u64().expect("it serves");
+    let first = number(&status().await);
+    let truncated = &test_guests::V2[..test_guests::V2.len() * 2 / 3];
+    let broken = [
+        b"this is no component",
+        truncated,
+        test_guests::NO_EXPORTS,
+        test_guests::WRONG_TYPE,
+        test_guests::UNKNOWN_IMPORT,
+    ];
+    let good = [test_guests::V2, test_guests::V1].into_iter().zip([1, 0]);
+    let swaps = good.cycle().zip(broken.into_iter().cycle());
+    for ((component, version), broken) in swaps.take(SWAPS as usize / 2) {
+        for (file, is_good) in [(component, true), (broken, false)] {
+            gateway.dir.place("swapped", file);
+            let status = eventually("the file is looked at", async || {
+                assert!(!callers.is_empty());
+                let status = status().await;
+                let serves = status["generation"][1] == digests[version].as_str();
+                (status["problem"].is_null() == is_good && (serves || !is_good)).then_some(status)
+            })
+            .await;
+            // A broken one leaves the one before it.
+            assert_eq!(status["generation"][1], digests[version].as_str(), "{status}");
+        }
     }
-    let (last, _) = generation().await.expect("it serves");
+    let last = number(&status().await);
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = callers.join_next().await {
         ended.expect("no request failed and no answer was mixed");
     }
-    assert!(last - first >= SWAPS, "{first} to {last}");
+    assert_eq!(last - first, SWAPS / 2, "a broken file is no generation");
     let [v1, v2] = [0, 1].map(|n| answers[n].load(Ordering::Relaxed));
     assert!(
         v1 >= SWAPS && v2 >= SWAPS,
