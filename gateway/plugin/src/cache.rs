@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use gateway_model::Random;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
@@ -19,6 +20,7 @@ use wasmtime::component::Component;
 
 use crate::compile::Code;
 use crate::error::HostError;
+use crate::sealed::Memory;
 
 /// Bytes of an HMAC-SHA-256 tag.
 const TAG: usize = 32;
@@ -26,6 +28,16 @@ const TAG: usize = 32;
 const MAX_COMPILED: u64 = 1 << 30;
 /// Largest entry that is read back.
 const MAX_ENTRY: u64 = 512 << 20;
+
+/// Bytes of an entry that are read at once.
+const CHUNK: usize = 256 << 10;
+
+/// Whether an entry is there, and what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Ours,
+    Nothing,
+}
 
 /// Whether an entry must outlast a power failure from the moment it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,19 +91,20 @@ impl Cache {
     /// The compiled code of the component with this digest, if it is here and ours.
     pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let name = self.compiled_name(digest);
-        let bytes = self.read(&name)?;
-        // Its HMAC has just been verified, in memory: it is what was stored.
-        match deserialize(engine, &bytes) {
-            Ok(component) => Some(component),
-            Err(error) => {
-                tracing::warn!(
-                    entry = name,
-                    error = format!("{error:#}"),
-                    "cannot load compiled code"
-                );
-                None
-            }
-        }
+        let component = Memory::new()
+            .map_err(wasmtime::Error::from)
+            .and_then(|mut memory| match self.copy(&name, &mut memory)? {
+                Found::Ours => deserialize(engine, memory).map(Some),
+                Found::Nothing => Ok(None),
+            });
+        component.unwrap_or_else(|error| {
+            tracing::warn!(
+                entry = name,
+                error = format!("{error:#}"),
+                "cannot load compiled code"
+            );
+            None
+        })
     }
 
     /// Keeps the compiled code of the component with this digest. A failure is logged: the cache saves
@@ -110,16 +123,48 @@ impl Cache {
 
     /// The payload of an entry; `None` where it is missing, or not what we wrote under this name.
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let file = open_plainly(&self.dir.join(name)).ok()?;
-        let mut bytes = Vec::new();
-        (&file).take(MAX_ENTRY).read_to_end(&mut bytes).ok()?;
-        let payload = bytes.split_off(bytes.len().min(TAG));
-        if hmac::verify(&self.key, &message(name, &payload), &bytes).is_err() {
+        let mut payload = Vec::new();
+        match self.copy(name, &mut payload).ok()? {
+            Found::Ours => Some(payload),
+            Found::Nothing => None,
+        }
+    }
+
+    /// Whether there is an entry of this name that is what we wrote under it.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        matches!(self.copy(name, &mut io::sink()), Ok(Found::Ours))
+    }
+
+    /// Copies an entry's payload, and says whether what was copied is what we wrote under this name: only then
+    /// is it of any use.
+    ///
+    /// # Errors
+    /// When it cannot be read to its end or written.
+    fn copy(&self, name: &str, into: &mut impl Write) -> io::Result<Found> {
+        let file = match open_plainly(&self.dir.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) => return Err(error),
+        };
+        let mut entry = (&file).take(MAX_ENTRY);
+        let mut tag = Vec::with_capacity(TAG);
+        entry.by_ref().take(TAG as u64).read_to_end(&mut tag)?;
+        let mut authenticated = self.begin_tag(name);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = entry.read(&mut chunk)?;
+            let Some(read @ [_, ..]) = chunk.get(..read) else {
+                break;
+            };
+            authenticated.update(read);
+            into.write_all(read)?;
+        }
+        if verify_slices_are_equal(authenticated.sign().as_ref(), &tag).is_err() {
             tracing::warn!(
                 entry = name,
                 "a cache entry is not what the gateway wrote: it is not used"
             );
-            return None;
+            return Ok(Found::Nothing);
         }
         let now = Timespec {
             tv_sec: 0,
@@ -136,7 +181,15 @@ impl Cache {
                 last_modification: now,
             },
         );
-        Some(payload)
+        Ok(Found::Ours)
+    }
+
+    /// What is authenticated: an entry's name and its payload, which comes next.
+    fn begin_tag(&self, name: &str) -> hmac::Context {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(name.as_bytes());
+        context.update(&[0]);
+        context
     }
 
     /// Writes an entry: beside it, then renamed over it, so that no reader finds half of one.
@@ -144,9 +197,10 @@ impl Cache {
     /// # Errors
     /// What the operating system says. Then the entry is as it was.
     pub(crate) fn write(&self, name: &str, payload: &[u8], durable: Durable) -> io::Result<()> {
-        let tag = hmac::sign(&self.key, &message(name, payload));
+        let mut tag = self.begin_tag(name);
+        tag.update(payload);
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
-        file.write_all(tag.as_ref())?;
+        file.write_all(tag.sign().as_ref())?;
         file.write_all(payload)?;
         if durable == Durable::Yes {
             file.as_file().sync_all()?;
@@ -213,31 +267,24 @@ impl Cache {
 /// # Errors
 /// When it is none, or another engine's.
 pub(crate) fn accept(engine: &Engine, code: &Code) -> wasmtime::Result<Component> {
-    deserialize(engine, code.bytes())
+    let mut memory = Memory::new()?;
+    memory.write_all(code.bytes())?;
+    deserialize(engine, memory)
 }
 
 /// Makes a component of compiled code, which must be of our own making: either just come from the compiler
 /// ([`Code`]), or the payload of an entry whose HMAC has been verified.
-fn deserialize(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+fn deserialize(engine: &Engine, code: Memory) -> wasmtime::Result<Component> {
     #[expect(
         unsafe_code,
         reason = "the bytes are what this gateway's own compiler wrote: they came from it through a pipe that \
-                  nobody else has, or their HMAC has been verified, in memory, under a key that only the \
-                  gateway can read; and wasmtime checks that version and configuration fit"
+                  nobody else has, or their HMAC has been verified, as they were copied into memory, under a \
+                  key that only the gateway can read; and wasmtime checks that version and configuration fit"
     )]
     // SAFETY: as above.
     unsafe {
-        Component::deserialize(engine, bytes)
+        code.into_component(engine)
     }
-}
-
-/// What is authenticated: an entry's name and its payload.
-fn message(name: &str, payload: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(name.len() + 1 + payload.len());
-    message.extend_from_slice(name.as_bytes());
-    message.push(0);
-    message.extend_from_slice(payload);
-    message
 }
 
 /// The key, made at first use.

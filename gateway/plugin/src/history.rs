@@ -175,16 +175,20 @@ impl History {
         signature: Option<Arc<str>>,
         now: Timestamp,
     ) -> Record {
+        let component = component_name(&file.digest);
+        // Read, not only looked for: one that was damaged is mended while its file is at hand. Before the lock,
+        // as it takes its time; what a record names is not swept.
+        let was_kept = self.cache.holds(&component);
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);
         let before = record.clone();
         record.take(&file.digest, signature, now);
-        let (component, record) = (component_name(&file.digest), record.clone());
-        // Read, not only looked for: one that was damaged is mended while its file is at hand.
-        let is_kept = self.cache.read(&component).is_some();
-        if record == before && is_kept {
+        let record = record.clone();
+        if record == before && was_kept {
             return record;
         }
+        // Now nothing is swept.
+        let is_kept = was_kept && self.cache.holds(&component);
         let written = if is_kept {
             Ok(())
         } else {

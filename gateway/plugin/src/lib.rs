@@ -59,6 +59,7 @@ mod permission_provider;
 mod ready;
 mod registry;
 mod scratch;
+mod sealed;
 mod secret;
 mod serve;
 mod status;

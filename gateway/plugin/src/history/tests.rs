@@ -49,7 +49,7 @@ fn the_last_ones_are_kept_and_numbers_never_begin_anew() {
     let history = open(dir.path());
     let record = history.record(&plugin);
     assert_eq!(numbers(&record), [4, 5, 6]);
-    assert_eq!(history.component(&record.generations[1]).unwrap().bytes, b"c");
+    assert_eq!(*history.component(&record.generations[1]).unwrap().bytes, *b"c");
 
     let record = history.withdraw(&plugin);
     assert!(record.in_force().is_none());

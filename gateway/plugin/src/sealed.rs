@@ -1,0 +1,89 @@
+//! Compiled code on its way from a file to a component: memory that nobody else has, written once, and mapped
+//! into place rather than copied. Wasmtime takes the first pages of each instance's memory from it as well.
+
+use std::io::{self, Write};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// What has been written so far.
+#[derive(Debug)]
+pub(crate) struct Memory(Inner);
+
+#[cfg(target_os = "linux")]
+type Inner = std::fs::File;
+#[cfg(not(target_os = "linux"))]
+type Inner = Vec<u8>;
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Memory {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn new() -> io::Result<Self> {
+        use rustix::fs::MemfdFlags;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        Ok(Self(
+            rustix::fs::memfd_create("compiled-component", flags)?.into(),
+        ))
+    }
+
+    /// Makes a component of what was written, which cannot be changed from now on.
+    ///
+    /// # Errors
+    /// When it is none, or another engine's.
+    ///
+    /// # Safety
+    /// As for [`Component::deserialize`]: what was written must be of our own making.
+    #[expect(
+        unsafe_code,
+        reason = "the caller vouches for the bytes, the seals keep them as they are"
+    )]
+    pub(crate) unsafe fn into_component(self, engine: &Engine) -> wasmtime::Result<Component> {
+        use std::os::fd::AsRawFd as _;
+
+        use rustix::fs::SealFlags;
+        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&self.0, seals)?;
+        // The only name it has.
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        // SAFETY: the caller's, and sealed memory stays as it is.
+        unsafe { Component::deserialize_file(engine, path) }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Memory {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// None here.
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Vec::new()))
+    }
+
+    /// Makes a component of what was written.
+    ///
+    /// # Errors
+    /// When it is none, or another engine's.
+    ///
+    /// # Safety
+    /// As for [`Component::deserialize`]: what was written must be of our own making.
+    #[expect(unsafe_code, reason = "the caller vouches for the bytes")]
+    pub(crate) unsafe fn into_component(self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY: the caller's.
+        unsafe { Component::deserialize(engine, self.0) }
+    }
+}
