@@ -26,9 +26,7 @@ fn rust() {
     // The name of a keyword, and one that no package can have.
     for project in projects("rust", "match", "2nd.Domain_check") {
         let lock = project.read("Cargo.lock");
-        project.build(&[("CARGO_TARGET_DIR", target.clone())], |command| {
-            command.replace("cp target/", &format!("cp '{target}'/"))
-        });
+        project.build(&[("CARGO_TARGET_DIR", target.clone())]);
         // Cargo rewrites a lock file that is not right.
         assert_eq!(project.read("Cargo.lock"), lock);
         project.ask();
@@ -39,7 +37,7 @@ fn rust() {
 fn javascript() {
     for project in projects("js", "import", "componentize-qjs") {
         // What is pinned does not change.
-        project.build(&[("npm_config_prefer_offline", "true".into())], str::to_owned);
+        project.build(&[("npm_config_prefer_offline", "true".into())]);
         project.ask();
     }
 }
@@ -48,7 +46,7 @@ fn javascript() {
 fn python() {
     let tool = format!("COMPONENTIZE_PY={}", tool("venv/bin/componentize-py"));
     for project in projects("python", "class", "a.b-2") {
-        project.build(&[("MAKEFLAGS", tool.clone())], str::to_owned);
+        project.build(&[("MAKEFLAGS", tool.clone())]);
         project.ask();
     }
 }
@@ -62,7 +60,7 @@ fn c() {
         tool("bin/wasm-tools")
     );
     for project in projects("c", "int", "Test_1.x") {
-        project.build(&[("MAKEFLAGS", tools.clone())], str::to_owned);
+        project.build(&[("MAKEFLAGS", tools.clone())]);
         project.ask();
     }
 }
@@ -142,16 +140,16 @@ impl Project {
         std::fs::read_to_string(self.place.path().join(path)).unwrap()
     }
 
-    /// Runs the commands by which the README tests and builds, each as `change` gives it.
-    fn build(&self, environment: &[(&str, String)], change: impl Fn(&str) -> String) {
+    /// Runs the commands by which the README tests and builds.
+    fn build(&self, environment: &[(&str, String)]) {
         let readme = self.read("README.md");
         let (_, after) = readme.split_once("```console\n").expect("commands");
         let (commands, _) = after.split_once("```").expect("their end");
         for command in commands.lines() {
-            let command = change(command.strip_prefix("$ ").expect("a command"));
+            let command = command.strip_prefix("$ ").expect("a command");
             self.run(
                 Command::new("bash")
-                    .args(["-c", &command])
+                    .args(["-c", command])
                     .envs(environment.iter().cloned()),
             );
         }

@@ -37,7 +37,7 @@ pub(in crate::cli) struct New {
 /// The languages that there are templates for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Language {
-    /// Needs Rust
+    /// Needs Rust and make
     Rust,
     /// Needs Node
     Js,
@@ -61,9 +61,8 @@ impl Language {
     /// The commands that test a new project and build it, run in its directory.
     const fn next(self) -> [&'static str; 2] {
         match self {
-            Self::Rust => ["cargo test", "cargo build --release --target wasm32-wasip2"],
             Self::Js => ["npm ci && npm test", "npm run build"],
-            Self::Python | Self::C => ["make test", "make"],
+            Self::Rust | Self::Python | Self::C => ["make test", "make"],
         }
     }
 }

@@ -50,6 +50,7 @@ const fn of_language(language: Language) -> &'static [File] {
         Language::Rust => &[
             ("README.md", template!("rust/README.md")),
             (".gitignore", template!("rust/gitignore")),
+            ("Makefile", template!("rust/Makefile")),
             ("Cargo.toml", template!("rust/Cargo.toml")),
             ("Cargo.lock", template!("rust/Cargo.lock")),
         ],
