@@ -154,6 +154,25 @@ async fn dev_starts_from_nothing_with_its_examples() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dev_adds_no_example_that_is_missing_to_plugins_of_ones_own() {
+    let gateway = Setup::dev()
+        .plugin("mine", test_guests::V1)
+        .service("mine", "mine")
+        .start()
+        .await;
+    let token = gateway.sign_in("alice").await;
+    let browser = gateway.browser();
+    assert_eq!(browser.authorize(&token, "mine").await.0, StatusCode::OK);
+    let answer = browser.authorize(&token, "example").await;
+    assert_eq!(
+        answer,
+        (StatusCode::OK, json!({"permissions": {}})),
+        "no such service"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_old_environment_alone_is_enough() {
     let setup = Setup::serve();
     setup.dir.place("sample", test_guests::V1);

@@ -51,7 +51,8 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
             first.plugin_dir.display()
         )
     })?;
-    examples(&mut sources, &first.plugin_dir, dev.plugins.is_some());
+    let has_own = !first.reloadable.plugins.plugins.is_empty();
+    examples(&mut sources, &first.plugin_dir, has_own, dev.plugins.is_some());
 
     let listener = TcpListener::bind(first.listen).with_context(|| {
         format!(
@@ -128,14 +129,17 @@ fn seed(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Configures the examples that are there, with settings to play with. `example` always is a service: whoever
-/// writes a provider starts by putting a file of this name into the directory.
-fn examples(sources: &mut Sources, plugin_dir: &Path, own_plugins: bool) {
+/// Configures the examples that are there, with settings to play with. Where no plugin is configured (`has_own`
+/// is false), `example` is a service all the same: whoever writes a provider may start by putting a file of this
+/// name into the directory.
+fn examples(sources: &mut Sources, plugin_dir: &Path, has_own: bool, own_directory: bool) {
     let is_there = |example: &Example| plugin_dir.join(format!("{}.wasm", example.name)).exists();
     let presets = &mut sources.presets;
-    presets
-        .services
-        .insert(EXAMPLE.name.to_owned(), EXAMPLE.name.to_owned());
+    if !has_own || is_there(&EXAMPLE) {
+        presets
+            .services
+            .insert(EXAMPLE.name.to_owned(), EXAMPLE.name.to_owned());
+    }
     presets
         .plugins
         .insert(EXAMPLE.name.to_owned(), configured(&EXAMPLE, &[]));
@@ -161,7 +165,7 @@ fn examples(sources: &mut Sources, plugin_dir: &Path, own_plugins: bool) {
         EMAIL_DOMAINS.name.to_owned(),
         configured(&EMAIL_DOMAINS, &domains),
     );
-    if is_there(&EMAIL_DOMAINS) && !own_plugins {
+    if is_there(&EMAIL_DOMAINS) && !own_directory {
         presets.extensions.push(EMAIL_DOMAINS.name.to_owned());
     }
 }
