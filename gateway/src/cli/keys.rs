@@ -1,4 +1,4 @@
-//! `gateway keys`: makes keys for permission tokens.
+//! `gateway keys`: makes keys, for permission tokens and for signing plugins.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -12,8 +12,12 @@ use crate::{config, keys};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a private key, in a file that its owner alone can read
+    ///
+    /// It signs permission tokens, where it is among the gateway's keys; those in `keys` of the data directory are,
+    /// unless the configuration says otherwise. A key that signs plugins (`gateway plugin sign`) is one of
+    /// `--algorithm eddsa`; make it with `--out`, in a place that the gateway does not read.
     Generate {
-        /// How tokens are signed with it
+        /// How it signs
         #[arg(long, value_enum, default_value_t = Algorithm::Rs256)]
         algorithm: Algorithm,
         /// The directory, made where it is missing [default: keys in the data directory]
@@ -31,7 +35,7 @@ pub(super) enum Algorithm {
     Rs256,
     /// ECDSA on P-256
     Es256,
-    /// Ed25519
+    /// Ed25519: for permission tokens, and for plugins
     Eddsa,
 }
 
@@ -55,10 +59,12 @@ pub(super) fn run(shared: &Shared, command: &Command) -> anyhow::Result<()> {
         }
     };
     let made = keys::generate(&directory, (*algorithm).into(), &SystemClock, *add)?;
-    let does = if made.signs {
-        "It signs from the next start."
-    } else {
-        "It is published from the next start; another one's name is last, and that one signs."
+    let does = match (made.signs, out) {
+        (true, None) => "It signs from the next start.",
+        (true, Some(_)) => {
+            "It signs permission tokens where the gateway's keys are read from this directory."
+        }
+        (false, _) => "It is published from the next start; another one's name is last, and that one signs.",
     };
     writeln!(
         io::stdout(),
