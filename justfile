@@ -41,6 +41,10 @@ deny:
 bench *ARGS:
     cargo bench -p gateway --bench endpoints -- {{ARGS}}
 
+# Swaps, rollbacks, starts and calls of plugins in four languages.
+bench-plugins *ARGS: guests
+    cargo bench -p gateway --bench plugins -- {{ARGS}}
+
 # The command's production build: no example plugins, no development sign-in.
 build-production:
     cargo build --release -p gateway --no-default-features

@@ -16,9 +16,9 @@
 
 #[path = "endpoints/bare.rs"]
 mod bare;
-#[path = "endpoints/load.rs"]
+#[path = "support/load.rs"]
 mod load;
-#[path = "endpoints/setup.rs"]
+#[path = "support/setup.rs"]
 mod setup;
 
 use std::sync::Arc;
@@ -68,7 +68,10 @@ fn main() -> Result<()> {
 async fn measure(args: &Args) -> Result<()> {
     let duration = Duration::from_secs(args.seconds);
     let setup = setup::Setup::new(args.users).await?;
-    let gateway = setup.gateway().await?;
+    setup.place("plugins", "example", guest_examples::EXAMPLE.wasm)?;
+    let gateway = setup
+        .gateway("plugins", "[service.example]\nprovider = \"example\"\n")
+        .await?;
     let check = setup::get("/auth/check", &setup.tokens[0]);
     let bare = setup::bare(&load::body_of(gateway.address, &check).await?).await?;
     let each: Arc<[String]> = setup

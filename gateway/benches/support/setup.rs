@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,15 @@ const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Sign-ins at once: as many as fit into one commit.
 const AT_ONCE: usize = 256;
 
+/// The gateway that is measured.
+pub(crate) const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
+
 /// What both sides of a comparison need.
 pub(crate) struct Setup {
     directory: TempDir,
     private_key: SecretString,
+    /// Where the admin listener is.
+    pub(crate) admin: SocketAddr,
     /// What the gateway signs with.
     pub(crate) keys: SigningKeys,
     /// A session token for each user.
@@ -32,7 +38,7 @@ pub(crate) struct Setup {
 
 /// A server in a process of its own, ended when this is dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
 }
@@ -73,35 +79,54 @@ impl Setup {
         Ok(Self {
             directory,
             private_key,
+            // Free now; nobody else is about to take one.
+            admin: std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?,
             keys,
             tokens,
         })
     }
 
-    /// Starts the gateway as shipped: request log and metrics on. The log goes to a file.
-    pub(crate) async fn gateway(&self) -> Result<Server> {
-        let plugins = self.directory.path().join("plugins");
-        std::fs::create_dir_all(&plugins)?;
-        std::fs::write(plugins.join("example.wasm"), guest_examples::EXAMPLE.wasm)?;
-        let log = std::fs::File::create(self.directory.path().join("log"))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    /// Starts the gateway as shipped: request log and metrics on. The log goes to a file. Its plugins are the
+    /// files in a directory of that name, and what `configuration` says of them.
+    pub(crate) async fn gateway(&self, plugins: &str, configuration: &str) -> Result<Server> {
+        let directory = self.directory.path();
+        std::fs::create_dir_all(self.path(plugins))?;
+        let file = directory.join("gateway.toml");
+        std::fs::write(&file, configuration)?;
+        let log = std::fs::File::create(directory.join("log"))?;
+        let mut command = Command::new(GATEWAY);
         command
-            .arg("serve")
+            .args(["serve", "--config"])
+            .arg(file)
             .env("PRIVATE_KEY", self.private_key.expose_secret())
             .env("GATEWAY_SESSION_SECRET", SECRET)
             .env("EXTERNAL_ADDRESS", EXTERNAL)
             .env("GATEWAY_LISTEN", "127.0.0.1:0")
-            .env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("GATEWAY_DATA_DIR", self.directory.path().join("data"))
-            .env("GATEWAY_PLUGIN_DIR", &plugins)
+            .env("GATEWAY_ADMIN_LISTEN", self.admin.to_string())
+            .env("GATEWAY_DATA_DIR", directory.join("data"))
+            .env("GATEWAY_PLUGIN_DIR", self.path(plugins))
             .env(
                 "DATABASE_URL",
-                format!("sqlite:///{}", self.directory.path().join("gateway.db").display()),
+                format!("sqlite:///{}", directory.join("gateway.db").display()),
             )
-            .env("ALLOWED_SERVICES", "example")
-            .current_dir(self.directory.path())
+            .current_dir(directory)
             .stderr(log);
         Server::start(command)
+    }
+
+    /// A file or directory of that name.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Places a plugin there, in one step.
+    pub(crate) fn place(&self, plugins: &str, name: &str, component: &[u8]) -> Result<()> {
+        let directory = self.path(plugins);
+        std::fs::create_dir_all(&directory)?;
+        let written = directory.join("being-written");
+        std::fs::write(&written, component)?;
+        std::fs::rename(written, directory.join(format!("{name}.wasm")))?;
+        Ok(())
     }
 
     /// Claims as the gateway signs them, other ones for each `number`.
