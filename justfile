@@ -4,6 +4,8 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 other_guests := "out/js-role-provider.wasm:out/python-role-provider.wasm:out/c-role-provider.wasm"
 
+canaries := "out/js-canary.wasm:out/python-canary.wasm:out/c-canary.wasm"
+
 # Lists the recipes.
 default:
     @just --list
@@ -19,9 +21,14 @@ test:
 # All tests: also those with a real OpenID provider (Node), a real browser (Chromium), and plugins in
 # JavaScript, Python and C.
 test-all: node-modules guests
-    GUEST_COMPONENTS={{other_guests}} cargo test --workspace --features gateway/test-all
+    GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
 
-# The example plugins that are not in Rust, built with their own languages' tools, and their own tests.
+# So many calls in which guests in every language look for what an earlier call left behind: docs/isolation.md.
+canary CALLS="1000000": guests
+    GUEST_CANARIES={{canaries}} cargo test -p test-guests --test bare -- canary
+    GUEST_CANARIES={{canaries}} CANARY_CALLS={{CALLS}} cargo test -p gateway-plugin --test all -- canary --nocapture
+
+# The guests that are not in Rust, built with their own languages' tools, and the examples' own tests.
 guests:
     guest-examples/build test
 

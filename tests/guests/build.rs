@@ -12,6 +12,7 @@ const RUST: Workspace<'_> = Workspace {
     directory: "rust",
     guests: &[
         "behave",
+        "canary",
         "count",
         "imports_config",
         "imports_http",

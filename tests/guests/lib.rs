@@ -4,6 +4,9 @@
 //! The sources in `rust` are crates, for behaviours that a compiler's output has; those in `wat` are
 //! WebAssembly by hand, for shapes that no compiler gives. None of them needs a grant but where said.
 
+use std::path::Path;
+use std::{env, fs, io};
+
 mod built {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
     include!(concat!(env!("OUT_DIR"), "/wat.rs"));
@@ -34,6 +37,12 @@ mod built {
 ///
 /// Any other service is the error `failed`.
 pub const BEHAVE: &[u8] = built::BEHAVE;
+
+/// A permission provider that looks wherever a Rust guest can keep something for what an earlier call left
+/// there, then leaves the user's id, `CANARY-` and 16 hex digits, in every such place. Answers `user` (the
+/// id), `looked` (the places, by spaces) and `found` (those where another's id was): none in a fresh
+/// instance, all of them in a used one. [`canaries`] has the same in other languages.
+pub const CANARY: &[u8] = built::CANARY;
 
 /// A provider that answers `{"version": 1, "digest-hint": "v1", "service": …, "user": …, "also": 1}`.
 pub const V1: &[u8] = built::V1;
@@ -147,6 +156,10 @@ pub const BULK_FILL: &[u8] = built::BULK_FILL;
 /// how many it found: `{"found": 0}` in a fresh instance, 5 in a used one.
 pub const PLANT: &[u8] = built::PLANT;
 
+/// [`CANARY`] by hand, with what only WebAssembly itself has: globals, tables, handles, a second memory.
+/// Service `segments` traps where an earlier call has dropped the module's segments.
+pub const CANARY_WAT: &[u8] = built::CANARY_WAT;
+
 /// A provider that grows four tables until there is no more; answers `{"elements": n}`.
 pub const TABLE_BOMB: &[u8] = built::TABLE_BOMB;
 
@@ -197,3 +210,38 @@ pub const NO_EXPORTS: &[u8] = built::NO_EXPORTS;
 
 /// A core module: WebAssembly, but no component.
 pub const CORE_MODULE: &[u8] = built::CORE_MODULE;
+
+/// A provider like [`CANARY`].
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// What it is written in, in lower case.
+    pub language: String,
+    /// The component.
+    pub wasm: Vec<u8>,
+}
+
+/// [`CANARY`], [`CANARY_WAT`], and those that other languages' tools make of `canary`: the variable
+/// `GUEST_CANARIES` has their files, `<language>-canary.wasm`, separated by `:` and relative to this package.
+///
+/// # Errors
+/// When one of the files cannot be read.
+pub fn canaries() -> io::Result<Vec<Canary>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which files to test is for whoever runs the test to say"
+    )]
+    let paths = env::var("GUEST_CANARIES").unwrap_or_default();
+    let canary = |language: &str, wasm: &[u8]| Canary {
+        language: language.to_owned(),
+        wasm: wasm.to_vec(),
+    };
+    let mut canaries = vec![canary("rust", CANARY), canary("wat", CANARY_WAT)];
+    for path in paths.split(':').filter(|path| !path.is_empty()) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let wasm = fs::read(&path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        canaries.push(canary(name.strip_suffix("-canary.wasm").unwrap_or(&name), &wasm));
+    }
+    Ok(canaries)
+}

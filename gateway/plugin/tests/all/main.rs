@@ -11,6 +11,7 @@
 
 mod admission;
 mod calls;
+mod canary;
 mod compile;
 mod generations;
 mod hooks;

@@ -4,22 +4,7 @@ use gateway_plugin::CallError;
 use serde_json::json;
 use test_guests::{BEHAVE, PLANT, V1, V2};
 
-use crate::support::{Fixture, metrics, set};
-
-/// How many calls of a plugin had an instance made ahead, or made fresh.
-fn instances(plugin: &str, made: &str) -> u64 {
-    let line = format!("gateway_plugin_instances_total{{plugin=\"{plugin}\",made=\"{made}\"}} ");
-    let text = metrics().render();
-    let count = text.lines().find_map(|text| text.strip_prefix(&line));
-    count.map_or(0, |count| count.parse().unwrap())
-}
-
-/// Waits until so many are ready.
-async fn ready(fixture: &Fixture, plugin: &str, count: usize) {
-    while fixture.status(plugin).prepared != count {
-        tokio::task::yield_now().await;
-    }
-}
+use crate::support::{Fixture, instances, set};
 
 #[tokio::test]
 async fn as_many_as_configured_are_made_and_each_is_used_once() {
@@ -31,8 +16,8 @@ async fn as_many_as_configured_are_made_and_each_is_used_once() {
     let files = [("ready-behave", BEHAVE), ("ready-plant", PLANT)];
     let fixture = Fixture::new(&files, set).await;
     for call in 0..50 {
-        ready(&fixture, "ready-behave", 3).await;
-        ready(&fixture, "ready-plant", 3).await;
+        fixture.ready("ready-behave", 3).await;
+        fixture.ready("ready-plant", 3).await;
         let found = fixture.ask_for("plant", &format!("secret-{call}")).await.unwrap();
         assert_eq!(
             found,
@@ -79,7 +64,7 @@ async fn none_is_made_where_none_is_wanted() {
 async fn a_swap_a_new_configuration_and_a_removal_discard_them() {
     let set = set(&[("s", "ready-swap")], &[]);
     let fixture = Fixture::new(&[("ready-swap", V1)], set.clone()).await;
-    ready(&fixture, "ready-swap", 2).await;
+    fixture.ready("ready-swap", 2).await;
     fixture.put("ready-swap", V2);
     fixture
         .wait("ready-swap", |status| {
@@ -88,7 +73,7 @@ async fn a_swap_a_new_configuration_and_a_removal_discard_them() {
         .await;
     for _ in 0..5 {
         assert_eq!(fixture.ask("s").await.unwrap()["version"], 2);
-        ready(&fixture, "ready-swap", 2).await;
+        fixture.ready("ready-swap", 2).await;
     }
 
     // The old ones had the old budget.
@@ -108,7 +93,7 @@ async fn they_are_limited_as_others_are() {
     let services = [("spin", "ready-limits")];
     let fixture = Fixture::new(&[("ready-limits", BEHAVE)], set(&services, &[])).await;
     for _ in 0..3 {
-        ready(&fixture, "ready-limits", 2).await;
+        fixture.ready("ready-limits", 2).await;
         let error = fixture.ask("spin").await.unwrap_err();
         assert!(matches!(error, CallError::OutOfFuel { .. }), "{error}");
     }

@@ -238,6 +238,13 @@ impl Fixture {
             .unwrap_or_else(|_| panic!("{name} stays at {:?}", self.status(name)))
     }
 
+    /// Waits until so many instances are made ahead.
+    pub(crate) async fn ready(&self, plugin: &str, count: usize) {
+        while self.status(plugin).prepared != count {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(crate) async fn ask(&self, service: &str) -> Result<Value, CallError> {
         self.ask_for(service, "somebody").await
     }
@@ -281,4 +288,12 @@ pub(crate) fn log() -> String {
 pub(crate) fn metrics() -> &'static PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
     METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap())
+}
+
+/// How many calls of a plugin had an instance made ahead (`ahead`), or made for them (`fresh`).
+pub(crate) fn instances(plugin: &str, made: &str) -> u64 {
+    let line = format!("gateway_plugin_instances_total{{plugin=\"{plugin}\",made=\"{made}\"}} ");
+    let text = metrics().render();
+    let count = text.lines().find_map(|text| text.strip_prefix(&line));
+    count.map_or(0, |count| count.parse().unwrap())
 }

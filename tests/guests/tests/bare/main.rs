@@ -12,12 +12,13 @@
     reason = "the generated bindings have none for what the WIT does not describe"
 )]
 
+mod canary;
 mod extensions;
 mod hostile;
 mod providers;
 
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Result, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Config, Engine, OptLevel, Result, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 wasmtime::component::bindgen!({
@@ -91,8 +92,12 @@ struct Guest {
 
 impl Guest {
     fn load(wasm: &[u8]) -> Result<Self> {
+        Self::compile(wasm, OptLevel::Speed)
+    }
+
+    fn compile(wasm: &[u8], level: OptLevel) -> Result<Self> {
         let mut config = Config::new();
-        config.consume_fuel(true);
+        config.consume_fuel(true).cranelift_opt_level(level);
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;

@@ -30,11 +30,19 @@ impl Guest {
 
     /// Asks one instance twice, and gives the second answer.
     fn ask_a_used_instance(&self, service: &str) -> Result<Answer> {
+        let mut answers = self.ask_one_instance(service, &["somebody-else", "a-user"]);
+        answers.pop().expect("there are two")
+    }
+
+    /// Asks one instance about each user in turn.
+    pub(super) fn ask_one_instance(&self, service: &str, users: &[&str]) -> Vec<Result<Answer>> {
         let mut store = self.store();
-        let instance = Provider::instantiate(&mut store, &self.component, &self.linker)?;
+        let instance = Provider::instantiate(&mut store, &self.component, &self.linker).expect("it starts");
         let provider = instance.auth_gateway_plugin_permission_provider();
-        let _ = provider.call_get_permissions(&mut store, service, "somebody-else")?;
-        provider.call_get_permissions(&mut store, service, "a-user")
+        users
+            .iter()
+            .map(|user| provider.call_get_permissions(&mut store, service, user))
+            .collect()
     }
 }
 
