@@ -121,7 +121,8 @@ static void name_permission(auth_gateway_plugin_types_permission_t *permission, 
 }
 
 // Answers a list of places.
-static void list(auth_gateway_plugin_types_permission_t *permission, const char *name, const bool in[PLACES]) {
+static void list(auth_gateway_plugin_types_permission_t *permission, const char *name,
+                 const bool in[PLACES]) {
     char text[128] = "";
     for (enum place place = 0; place < PLACES; place++) {
         if (in[place]) {
@@ -133,7 +134,8 @@ static void list(auth_gateway_plugin_types_permission_t *permission, const char 
     provider_string_dup(&permission->value.val.text, text);
 }
 
-bool exports_auth_gateway_plugin_permission_provider_get_permissions(provider_string_t *service, provider_string_t *user_id,
+bool exports_auth_gateway_plugin_permission_provider_get_permissions(provider_string_t *service,
+                                                                     provider_string_t *user_id,
                                                                      answer *given, error *why_not) {
     (void)why_not;
     bool all[PLACES], found[PLACES] = {false};

@@ -1,5 +1,5 @@
-// Plants the user's id wherever a JavaScript guest can keep something, after it has looked there for another's.
-// An id is `CANARY-` and 16 hex digits.
+// Plants the user's id wherever a JavaScript guest can keep something, after it has looked there for
+// another's. An id is `CANARY-` and 16 hex digits.
 
 const IDS = /CANARY-[0-9a-f]{16}/g;
 
@@ -115,7 +115,8 @@ function reachableId(own) {
             if (isForeign(value)) return true;
             continue;
         }
-        if (value === null || (typeof value !== "object" && typeof value !== "function") || seen.has(value)) continue;
+        const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
+        if (!isObject || seen.has(value)) continue;
         seen.add(value);
         waiting.push(Object.getPrototypeOf(value));
         for (const key of Reflect.ownKeys(value)) {
