@@ -15,8 +15,20 @@ fn main() -> ExitCode {
             guests: &["example"],
         },
         Workspace {
+            directory: "rust-http-policy",
+            guests: &["policy"],
+        },
+        Workspace {
+            directory: "rust-key-value-roles",
+            guests: &["stored_roles"],
+        },
+        Workspace {
             directory: "rust-role-provider",
             guests: &["roles"],
+        },
+        Workspace {
+            directory: "rust-webhook",
+            guests: &["webhook"],
         },
     ];
     guest_build::guests(&workspaces, &["../wit"])

@@ -1,5 +1,5 @@
-//! The example plugins as compiled components. `gateway dev` serves them; each one's directory has its
-//! source and a README that teaches how it is made.
+//! The example plugins as compiled components. `gateway dev` serves those that need nothing set up; each
+//! one's directory has its source and a README that teaches how it is made.
 
 mod built {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
@@ -43,5 +43,34 @@ pub const EMAIL_DOMAINS: Example = Example {
     wasm: built::EMAIL_DOMAINS,
 };
 
-/// All of them, by name.
+/// A permission provider that asks an HTTP policy service and caches its answers.
+pub const POLICY: Example = Example {
+    name: "policy",
+    description: "a permission provider that asks an HTTP policy service and caches its answers",
+    grants: &["config", "http", "key-value", "logging", "secrets", "users"],
+    wasm: built::POLICY,
+};
+
+/// A permission provider with roles from the groups that people had at their upstream provider when they
+/// signed in: an extension keeps them.
+pub const STORED_ROLES: Example = Example {
+    name: "stored-roles",
+    description: "roles from the upstream provider's groups, kept from sign-in to sign-in",
+    grants: &["config", "key-value"],
+    wasm: built::STORED_ROLES,
+};
+
+/// An extension that posts new users to a webhook, signed.
+pub const WEBHOOK: Example = Example {
+    name: "webhook",
+    description: "an extension that tells a webhook of new users",
+    grants: &["config", "http", "logging", "secrets"],
+    wasm: built::WEBHOOK,
+};
+
+/// Those that `gateway dev` serves, by name: they work without anything around them.
 pub const ALL: &[Example] = &[EMAIL_DOMAINS, EXAMPLE, ROLES];
+
+/// Those that have something to do with the world outside: an upstream provider's groups, a policy service,
+/// a webhook.
+pub const CONNECTED: &[Example] = &[POLICY, STORED_ROLES, WEBHOOK];

@@ -4,6 +4,9 @@
 #![allow(dead_code, reason = "not every test that includes this file uses all of it")]
 #![allow(unreachable_pub, reason = "it is a module of each test that includes it")]
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Result, StoreLimits};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -15,6 +18,7 @@ pub mod imports {
             package test:examples;
             world imports {
                 import auth-gateway:plugin/config@1.0.0;
+                import auth-gateway:plugin/key-value@1.0.0;
                 import auth-gateway:plugin/users@1.0.0;
             }
         "#,
@@ -30,7 +34,7 @@ pub mod provider {
     });
 }
 
-use imports::auth_gateway::plugin::{config, users};
+use imports::auth_gateway::plugin::{config, key_value, users};
 
 pub use imports::auth_gateway::plugin::types;
 
@@ -43,7 +47,12 @@ pub struct Host {
     stderr: MemoryOutputPipe,
     settings: Vec<(String, String)>,
     users: Vec<types::User>,
+    values: Values,
 }
+
+/// What a guest keeps, with the lifetimes that it gave. Clones are the same store, so that the next call
+/// finds what one has left.
+pub type Values = Arc<Mutex<BTreeMap<String, (Vec<u8>, Option<u64>)>>>;
 
 impl Host {
     /// A host with these settings, sorted by name as the interface promises, and these users.
@@ -56,7 +65,14 @@ impl Host {
             stderr,
             settings,
             users,
+            values: Values::default(),
         }
+    }
+
+    /// The same, with the values of calls before.
+    pub fn keeping(self, values: &Values) -> Self {
+        let values = Arc::clone(values);
+        Self { values, ..self }
     }
 
     /// What the guest wrote to its standard error.
@@ -100,5 +116,46 @@ impl types::Host for Host {}
 impl users::Host for Host {
     fn get(&mut self, id: String) -> Option<types::User> {
         self.users.iter().find(|user| user.id == id).cloned()
+    }
+}
+
+impl key_value::Host for Host {
+    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, key_value::Error> {
+        let values = self.values.lock().unwrap();
+        Ok(values.get(&key).map(|(value, _)| value.clone()))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, lifetime: Option<u64>) -> Result<(), key_value::Error> {
+        self.values.lock().unwrap().insert(key, (value, lifetime));
+        Ok(())
+    }
+
+    fn delete(&mut self, key: String) -> Result<bool, key_value::Error> {
+        Ok(self.values.lock().unwrap().remove(&key).is_some())
+    }
+
+    fn increment(&mut self, _: String, _: i64) -> Result<i64, key_value::Error> {
+        Err(key_value::Error::Unavailable)
+    }
+
+    fn compare_and_set(
+        &mut self,
+        _: String,
+        _: Option<Vec<u8>>,
+        _: Option<Vec<u8>>,
+    ) -> Result<bool, key_value::Error> {
+        Err(key_value::Error::Unavailable)
+    }
+
+    fn list_keys(
+        &mut self,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<String>, key_value::Error> {
+        let values = self.values.lock().unwrap();
+        let keys = values.keys().filter(|key| key.starts_with(&prefix));
+        let after = |key: &&String| after.as_ref().is_none_or(|after| *key > after);
+        Ok(keys.filter(after).take(limit as usize).cloned().collect())
     }
 }

@@ -1,0 +1,113 @@
+//! What the policy service is asked, in the manner of Open Policy Agent's data API
+//! (<https://www.openpolicyagent.org/docs/rest-api>, "Get a Document (with Input)"). Knows nothing of the
+//! gateway, so that it can be tested by itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// A question: the body of a request.
+#[derive(Debug, Serialize)]
+pub struct Question<'a> {
+    /// What the policy sees as `input`.
+    pub input: Input<'a>,
+}
+
+/// What a policy decides by.
+#[derive(Debug, Serialize)]
+pub struct Input<'a> {
+    /// The service's name in the gateway's configuration.
+    pub service: &'a str,
+    /// Who is asked about.
+    pub user: Person<'a>,
+}
+
+/// What a policy is told of a user.
+#[derive(Debug, Serialize)]
+pub struct Person<'a> {
+    /// The gateway's id.
+    pub id: &'a str,
+    /// What the user chose to be called, or null.
+    pub username: Option<&'a str>,
+    /// The display name.
+    pub name: &'a str,
+    /// A verified address, or null.
+    pub email: Option<&'a str>,
+    /// Whether it was verified by a provider whose word on addresses the operator trusts.
+    pub email_trusted: bool,
+    /// What hooks have set.
+    pub attributes: BTreeMap<&'a str, &'a str>,
+}
+
+impl Question<'_> {
+    /// # Errors
+    /// None that can happen: this is plain JSON.
+    pub fn body(&self) -> Result<String, String> {
+        serde_json::to_string(self).map_err(|error| error.to_string())
+    }
+}
+
+/// Where the answer to a question is kept. All that the answer may depend on is in the key: a user who has
+/// another address or attribute, or another policy's URL, is another question.
+pub fn key(url: &str, body: &str) -> String {
+    // A line feed is in no URL, so no two pairs make the same text.
+    let digest = Sha256::digest(format!("{url}\n{body}"));
+    let mut key = "answer/".to_owned();
+    for byte in digest {
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Input, Person, Question, key};
+
+    fn question<'a>(service: &'a str, attributes: &[(&'a str, &'a str)]) -> String {
+        let user = Person {
+            id: "17",
+            username: None,
+            name: "Ann \"A\"",
+            email: Some("ann@example.org"),
+            email_trusted: true,
+            attributes: attributes.iter().copied().collect(),
+        };
+        Question {
+            input: Input { service, user },
+        }
+        .body()
+        .unwrap()
+    }
+
+    #[test]
+    fn reads_as_the_readme_shows_it() {
+        assert_eq!(
+            question("wiki", &[("team", "blue")]),
+            r#"{"input":{"service":"wiki","user":{"id":"17","username":null,"name":"Ann \"A\"","#.to_owned()
+                + r#""email":"ann@example.org","email_trusted":true,"attributes":{"team":"blue"}}}}"#
+        );
+    }
+
+    #[test]
+    fn whatever_an_answer_depends_on_makes_another_key() {
+        let (first, second) = ("https://policy.example.org/a", "https://policy.example.org/b");
+        let keys = [
+            key(first, &question("wiki", &[])),
+            key(second, &question("wiki", &[])),
+            key(first, &question("shop", &[])),
+            key(first, &question("wiki", &[("team", "blue")])),
+            key(first, &question("wiki", &[("team", "red")])),
+        ];
+        for (at, one) in keys.iter().enumerate() {
+            assert_eq!(one.len(), "answer/".len() + 64);
+            assert!(!keys[..at].contains(one), "{at}");
+        }
+        // The order in which attributes were set is none of it.
+        assert_eq!(
+            question("wiki", &[("a", "1"), ("b", "2")]),
+            question("wiki", &[("b", "2"), ("a", "1")])
+        );
+    }
+}
