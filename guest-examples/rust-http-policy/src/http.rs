@@ -38,7 +38,7 @@ pub fn post(
         Ok::<_, Error>(Response { status, body })
     };
     // The one timeout is over everything: connecting, the head, and a body that trickles.
-    match block_on(exchange.timeout(wstd::time::Duration::from(timeout))) {
+    match block_on(async { exchange.timeout(wstd::time::Duration::from(timeout)).await }) {
         Ok(response) => response.map_err(|error| format!("{error:#}")),
         Err(_) => Err(format!("no answer within {timeout:?}")),
     }

@@ -25,7 +25,7 @@ pub fn post(url: &str, headers: &[(&str, String)], json: String, timeout: Durati
         Ok::<_, Error>(response.status().as_u16())
     };
     // The one timeout is over everything. What stands in the body of the answer is nothing to the hook.
-    match block_on(exchange.timeout(wstd::time::Duration::from(timeout))) {
+    match block_on(async { exchange.timeout(wstd::time::Duration::from(timeout)).await }) {
         Ok(status) => status.map_err(|error| format!("{error:#}")),
         Err(_) => Err(format!("no answer within {timeout:?}")),
     }
