@@ -9,7 +9,7 @@ use super::support::browser::{encode, token_in};
 use super::support::fake_oidc::FakeOidc;
 use super::support::{Gateway, Setup};
 
-fn ann(groups: Value) -> Value {
+fn ann(groups: &Value) -> Value {
     json!({"sub": "1", "name": "Ann", "groups": groups})
 }
 
@@ -43,7 +43,7 @@ async fn permissions(gateway: &Gateway, token: &str, service: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permissions_follow_the_groups_of_the_last_sign_in() {
-    let company = FakeOidc::start(ann(json!(["staff", "/wiki/editors", "unknown"]))).await;
+    let company = FakeOidc::start(ann(&json!(["staff", "/wiki/editors", "unknown"]))).await;
     // Sessions are of one address, whatever port a gateway listens on.
     let setup = with_groups("company")
         .oidc("company", &company)
@@ -60,7 +60,7 @@ async fn permissions_follow_the_groups_of_the_last_sign_in() {
     );
 
     // Out of a group at the provider: with the next sign-in, for sessions of before too.
-    company.set_person(ann(json!("staff")));
+    company.set_person(ann(&json!("staff")));
     assert_eq!(permissions(&gateway, &token, "shop").await["publish"], true);
     let again = sign_in(&gateway, "company", &company).await;
     for token in [&token, &again] {
@@ -71,7 +71,7 @@ async fn permissions_follow_the_groups_of_the_last_sign_in() {
     // What is kept outlives the gateway.
     let gateway = setup.start().await;
     assert_eq!(permissions(&gateway, &again, "wiki").await, json!({"read": true}));
-    company.set_person(ann(Value::Null));
+    company.set_person(ann(&Value::Null));
     sign_in(&gateway, "company", &company).await;
     assert_eq!(permissions(&gateway, &again, "wiki").await, json!({}));
     gateway.stop().await;
@@ -79,7 +79,7 @@ async fn permissions_follow_the_groups_of_the_last_sign_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_groups_of_named_providers_count() {
-    let company = FakeOidc::start(ann(json!(["staff"]))).await;
+    let company = FakeOidc::start(ann(&json!(["staff"]))).await;
     let anybody =
         FakeOidc::start(json!({"sub": "2", "name": "Eve", "groups": ["staff", "/wiki/editors"]})).await;
     let providers = |names| {
@@ -108,14 +108,14 @@ async fn only_the_groups_of_named_providers_count() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_that_make_no_sense_refuse_the_sign_in() {
-    let company = FakeOidc::start(ann(json!({"staff": true}))).await;
+    let company = FakeOidc::start(ann(&json!({"staff": true}))).await;
     let gateway = with_groups("company").oidc("company", &company).start().await;
     let login = format!("/auth/login/company?next={}", encode(gateway.external.as_str()));
     let refused = company.sign_in(&gateway.browser(), &login).await;
     assert_ne!(refused.status(), StatusCode::FOUND);
     let why = "the claim `groups` is neither a text nor a list of texts";
     gateway.log.wait_for(why, |line| line.contains(why)).await;
-    company.set_person(ann(json!(["staff"])));
+    company.set_person(ann(&json!(["staff"])));
     let token = sign_in(&gateway, "company", &company).await;
     assert_eq!(permissions(&gateway, &token, "wiki").await, json!({"read": true}));
     gateway.stop().await;
