@@ -222,6 +222,119 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
     }
 }
 
+/// Signs in, expects the page that asks to try again, and gives it.
+async fn refused_for_now(gateway: &Gateway, person: &str) -> String {
+    let response = gateway.browser().sign_in_dev(person).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{person}");
+    assert_eq!(response.headers().get("location"), None);
+    let page = response.text().await.unwrap();
+    assert!(page.contains("Please try again in a moment."), "{page}");
+    page
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_without_a_verdict_refuses_the_sign_in_and_hears_the_event_again() {
+    let setup = counted()
+        .plugin("reject", test_guests::REJECT)
+        .extension("reject");
+    let gateway = setup.start().await;
+    for _ in 0..2 {
+        let page = refused_for_now(&gateway, "unavailable").await;
+        assert!(!page.contains("service") && !page.contains("reject"), "{page}");
+    }
+    let events = seen(&gateway, "on-new-user").await;
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0], events[1], "without a verdict it is the same event");
+    assert!(seen(&gateway, "on-user-login").await.is_empty());
+    assert_eq!(user(&gateway, "unavailable").await.unwrap()["status"], "pending");
+    gateway
+        .log
+        .wait_for("what the hook said", |line| {
+            line.contains("a hook failed")
+                && line.contains("reject: on-new-user: unavailable: on-new-user has no  [31mservice")
+        })
+        .await;
+
+    // Another component, which has a verdict: the next sign-in is the same event once more, and the last time.
+    gateway.dir.place("reject", test_guests::LOGIN_ONLY);
+    eventually("they are let in", async || {
+        let response = gateway.browser().sign_in_dev("unavailable").await;
+        (response.status() == StatusCode::FOUND).then_some(())
+    })
+    .await;
+    let events = seen(&gateway, "on-new-user").await;
+    assert!(events.iter().all(|event| *event == events[0]), "{events:?}");
+    gateway.sign_in("unavailable").await;
+    assert_eq!(seen(&gateway, "on-new-user").await, events);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_without_a_verdict_leaves_the_user_and_is_over() {
+    let setup = counted()
+        .plugin("reject", test_guests::REJECT)
+        .extension("reject");
+    let gateway = setup.start().await;
+    for _ in 0..2 {
+        refused_for_now(&gateway, "later-login").await;
+    }
+    assert_eq!(seen(&gateway, "on-new-user").await.len(), 1);
+    assert_eq!(user(&gateway, "later-login").await.unwrap()["status"], "active");
+    let logins = seen(&gateway, "on-user-login").await;
+    assert_eq!(logins.len(), 2);
+    assert_ne!(logins[0], logins[1], "the next sign-in is another event");
+    let sessions = gateway.cli(&["session", "list", "--json"]).await.succeeded();
+    assert_eq!(sessions.trim(), "[]");
+
+    // Nothing is left to deliver. A sign-out comes after what is left over, and so is the mark to wait for.
+    gateway.stop().await;
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    gateway.browser().post_as(&alice, "/auth/logout").await;
+    eventually("the sign-out is told", async || {
+        (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
+    })
+    .await;
+    let told = seen(&gateway, "on-user-login").await;
+    assert!(told.iter().all(|event| !logins.contains(event)), "{told:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_out_that_was_not_dealt_with_is_told_again() {
+    let setup = counted()
+        .plugin("reject", test_guests::REJECT)
+        .extension("reject");
+    let gateway = setup.start().await;
+    let token = gateway.sign_in("later-logout").await;
+    assert_eq!(
+        gateway.browser().post_as(&token, "/auth/logout").await,
+        json!({"success": true})
+    );
+    assert!(!gateway.browser().is_signed_in(&token).await);
+    let told = eventually("the sign-out is told again", async || {
+        let told = seen(&gateway, "on-user-logout").await;
+        (told.len() > 1).then_some(told)
+    })
+    .await;
+    assert!(told.iter().all(|event| *event == told[0]), "{told:?}");
+
+    // At the next start it is told once more, and nobody objects: then it is over, and others have their turn.
+    gateway.stop().await;
+    setup.dir.place("reject", test_guests::LOGIN_ONLY);
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    gateway.browser().post_as(&alice, "/auth/logout").await;
+    let heard = eventually("both sign-outs are told", async || {
+        let heard = seen(&gateway, "on-user-logout").await;
+        (heard.len() > 1).then_some(heard)
+    })
+    .await;
+    assert_eq!(heard[0], told[0]);
+    assert_ne!(heard[1], told[0]);
+    gateway.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_hook_refuses_sign_ins_unless_it_may_be_passed_over() {
     let setup = counted()

@@ -347,6 +347,7 @@ async fn hooks_are_told_of_people_in_files() {
         ("ann.json", ANN.as_bytes()),
         ("users.json", &[b"[", ANN.as_bytes(), b"]"].concat()),
         ("reject.json", br#"{"id": "r", "name": "reject"}"#),
+        ("later.json", br#"{"id": "l", "name": "unavailable"}"#),
         ("claims.json", claims),
     ]);
     let login = "call login.wasm on-user-login --user ann.json --claims claims.json";
@@ -374,6 +375,18 @@ async fn hooks_are_told_of_people_in_files() {
     );
     let answer = desk.json("call reject.wasm on-user-logout --user ann.json").await;
     assert_eq!(answer, json!({"heard": true}));
+    for hook in ["on-new-user", "on-user-login", "on-user-logout"] {
+        let answer = desk
+            .json(&format!("call reject.wasm {hook} --user later.json"))
+            .await;
+        let said = answer["unavailable"].as_str().unwrap();
+        assert!(said.starts_with(&format!("{hook} has no ")), "{answer}");
+    }
+    // What is measured has to be an answer.
+    let said = desk
+        .fails("bench reject.wasm on-new-user --user later.json --calls 1")
+        .await;
+    assert!(said.contains("reject: on-new-user: unavailable: "), "{said}");
 
     for (words, says) in [
         (

@@ -187,7 +187,11 @@ impl Project {
             let elsewhere = call.replace("domain=example.org", "domain=example.com");
             assert!(answer(&elsewhere)["rejected"].is_string(), "{hook}");
             let nobody = call.replace("--setting domain=example.org", "");
-            assert!(answer(&nobody)["rejected"].is_string(), "{hook}");
+            assert_eq!(
+                answer(&nobody),
+                json!({ "unavailable": "the setting `domain` is missing" }),
+                "{hook}"
+            );
         }
     }
 

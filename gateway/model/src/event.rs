@@ -63,8 +63,8 @@ pub enum Verdict {
         /// What the person is shown.
         reason: String,
     },
-    /// A hook trapped, ran out of fuel or time, or is missing: no verdict, so the sign-in is refused
-    /// and a new user stays pending.
+    /// A hook trapped, ran out of fuel or time, is missing, or had no verdict itself: the sign-in is
+    /// refused and a new user stays pending.
     Failed {
         /// Which hook.
         hook: String,

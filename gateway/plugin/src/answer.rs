@@ -19,6 +19,8 @@ const MAX_ATTRIBUTE_VALUE: usize = 1024;
 const MAX_DEPTH: usize = 32;
 /// Longest reason for a rejection that a person is shown, in bytes.
 const MAX_REASON: usize = 500;
+/// Longest reason for no answer that is logged, in bytes.
+const MAX_MESSAGE: usize = 500;
 
 /// The permissions of a provider's answer as members of a JSON object.
 ///
@@ -158,6 +160,11 @@ pub(crate) fn attributes(
         }
     }
     Ok(answer.into_iter().collect())
+}
+
+/// What the log is told of why a plugin has no answer for now, or at all.
+pub(crate) fn message(text: &str) -> String {
+    sentence(text, MAX_MESSAGE)
 }
 
 /// What a person is shown when a hook rejects them.

@@ -139,6 +139,17 @@ pub enum CallError {
         /// The provider's own words, made printable.
         message: String,
     },
+    /// A hook answered that it has no verdict, or could not deal with a sign-out: something it needs is
+    /// out of reach.
+    #[error("{plugin}: {function}: unavailable: {message}")]
+    HookUnavailable {
+        /// Which plugin.
+        plugin: String,
+        /// Which hook.
+        function: &'static str,
+        /// The hook's own words, made printable.
+        message: String,
+    },
     /// The provider answered that it cannot answer.
     #[error("{plugin}: failed: {message}")]
     Failed {

@@ -4,8 +4,9 @@
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
+use crate::bindings::types::{self, HookError};
 use crate::bindings::v1::permission_provider::ProviderError;
-use crate::bindings::{types, v0_1, v1};
+use crate::bindings::{v0_1, v1};
 use crate::error::AdmissionError;
 use crate::guest::GuestState;
 use crate::interface::{PACKAGE, Version, fits, split};
@@ -50,8 +51,8 @@ impl Function {
 /// What a provider answers, unchecked.
 pub(crate) type Answer = Result<Vec<types::Permission>, ProviderError>;
 
-/// What a hook says, unchecked: attributes to set, or a reason to reject.
-pub(crate) type Word = Result<Vec<(String, String)>, String>;
+/// What a hook says, unchecked: attributes to set, or why there are none.
+pub(crate) type Word = Result<Vec<(String, String)>, HookError>;
 
 /// One interface's function, as a component has it: a type named `$interface` over the generated module
 /// `$module` of each version.
@@ -206,7 +207,8 @@ impl Exports {
             }
             NewUser::V0_1(indices) => {
                 let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_new_user(store, event).await
+                let word = guest.call_on_new_user(store, event).await?;
+                Ok(word.map_err(HookError::Rejected))
             }
         }
     }
@@ -228,12 +230,13 @@ impl Exports {
             }
             Login::V0_1(indices) => {
                 let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_user_login(store, event).await
+                let word = guest.call_on_user_login(store, event).await?;
+                Ok(word.map_err(HookError::Rejected))
             }
         }
     }
 
-    /// Calls `on-user-logout`.
+    /// Calls `on-user-logout`. What it gives is why the event could not be dealt with, unchecked.
     ///
     /// # Errors
     /// When it traps, is stopped, or is not there.
@@ -242,7 +245,7 @@ impl Exports {
         store: &mut Store<GuestState>,
         instance: &Instance,
         event: &types::SignOut,
-    ) -> wasmtime::Result<()> {
+    ) -> wasmtime::Result<Result<(), String>> {
         match self.on_user_logout.as_ref().ok_or_else(missing)? {
             Logout::V1(indices) => {
                 let guest = indices.load(&mut *store, instance)?;
@@ -250,7 +253,7 @@ impl Exports {
             }
             Logout::V0_1(indices) => {
                 let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_user_logout(store, event).await
+                guest.call_on_user_logout(store, event).await.map(Ok)
             }
         }
     }

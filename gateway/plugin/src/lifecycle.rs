@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gateway_model::{Event, EventKind, User, Verdict};
 
-use crate::bindings::types;
+use crate::bindings::types::{self, HookError};
 use crate::call::Invoke;
 use crate::convert;
 use crate::error::CallError;
@@ -146,8 +146,8 @@ fn on_user_login(event: types::SignIn) -> Invoke<Word> {
 fn on_user_logout(event: types::SignOut) -> Invoke<Word> {
     Box::new(move |store, instance, exports| {
         Box::pin(async move {
-            exports.logout(store, instance, &event).await?;
-            Ok(Ok(Vec::new()))
+            let heard = exports.logout(store, instance, &event).await?;
+            Ok(heard.map(|()| Vec::new()).map_err(HookError::Unavailable))
         })
     })
 }
@@ -155,20 +155,26 @@ fn on_user_logout(event: types::SignOut) -> Invoke<Word> {
 /// What a hook says, checked.
 ///
 /// # Errors
-/// When it breaks a rule.
+/// When it breaks a rule, or is no verdict.
 pub(crate) fn check(
     word: Word,
     function: Function,
     generation: &Generation,
 ) -> Result<(Said, Outcome), CallError> {
+    let plugin = || generation.plugin.to_string();
     match word {
         Ok(set) => answer::attributes(set, &generation.config.limits)
             .map(|set| (Said::Accepted(set), Outcome::Ok))
             .map_err(|reason| CallError::InvalidAnswer {
-                plugin: generation.plugin.to_string(),
+                plugin: plugin(),
                 function: function.name(),
                 reason,
             }),
-        Err(reason) => Ok((Said::Rejected(answer::reason(&reason)), Outcome::Rejected)),
+        Err(HookError::Rejected(reason)) => Ok((Said::Rejected(answer::reason(&reason)), Outcome::Rejected)),
+        Err(HookError::Unavailable(message)) => Err(CallError::HookUnavailable {
+            plugin: plugin(),
+            function: function.name(),
+            message: answer::message(&message),
+        }),
     }
 }

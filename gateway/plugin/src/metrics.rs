@@ -29,6 +29,7 @@ pub(crate) enum Outcome {
     Ok,
     Rejected,
     ProviderError,
+    Unavailable,
     OutOfFuel,
     Deadline,
     OutOfMemory,
@@ -39,10 +40,11 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ok,
         Self::Rejected,
         Self::ProviderError,
+        Self::Unavailable,
         Self::OutOfFuel,
         Self::Deadline,
         Self::OutOfMemory,
@@ -57,6 +59,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Rejected => "rejected",
             Self::ProviderError => "provider_error",
+            Self::Unavailable => "unavailable",
             Self::OutOfFuel => "out_of_fuel",
             Self::Deadline => "deadline",
             Self::OutOfMemory => "out_of_memory",
@@ -77,6 +80,7 @@ impl From<&CallError> for Outcome {
             CallError::Trap { .. } => Self::Trap,
             CallError::InvalidAnswer { .. } => Self::InvalidAnswer,
             CallError::Unavailable { .. } | CallError::Failed { .. } => Self::ProviderError,
+            CallError::HookUnavailable { .. } => Self::Unavailable,
             CallError::Overloaded { .. } | CallError::NotConfigured { .. } | CallError::NotLoaded { .. } => {
                 Self::Overloaded
             }

@@ -14,10 +14,6 @@ use crate::guest::Sources;
 use crate::metrics::Outcome;
 use crate::registry::{Generation, Snapshot};
 use crate::serve::Lanes;
-use crate::text::sentence;
-
-/// Longest message of a provider's error that is kept, in bytes.
-const MAX_MESSAGE: usize = 500;
 
 /// Asks the service's provider.
 ///
@@ -85,11 +81,11 @@ pub(crate) fn check(answer: Answer, generation: &Generation) -> Result<(Permissi
             }),
         Err(ProviderError::Unavailable(message)) => Err(CallError::Unavailable {
             plugin,
-            message: sentence(&message, MAX_MESSAGE),
+            message: answer::message(&message),
         }),
         Err(ProviderError::Failed(message)) => Err(CallError::Failed {
             plugin,
-            message: sentence(&message, MAX_MESSAGE),
+            message: answer::message(&message),
         }),
     }
 }

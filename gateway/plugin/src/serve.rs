@@ -172,7 +172,7 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// An answer that is none, or the provider's own error: callers are not told which, so that this is the
+/// An answer that is none, or the plugin's own error: callers are not told which, so that this is the
 /// only place where an operator finds out.
 fn log_answer(generation: &Generation, function: Function, error: &CallError) {
     tracing::warn!(

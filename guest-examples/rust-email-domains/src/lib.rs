@@ -23,7 +23,7 @@ wit_bindgen::generate!({
 });
 
 use auth_gateway::plugin::config;
-use auth_gateway::plugin::types::SignIn;
+use auth_gateway::plugin::types::{HookError, SignIn};
 use domains::Rules;
 use exports::auth_gateway::plugin::{on_new_user, on_user_login};
 
@@ -32,23 +32,25 @@ struct EmailDomains;
 export!(EmailDomains);
 
 impl on_new_user::Guest for EmailDomains {
-    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, String> {
+    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
         judge(&event)
     }
 }
 
 // Asked at every sign-in: somebody whose domain was taken off the list comes in no more.
 impl on_user_login::Guest for EmailDomains {
-    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, String> {
+    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
         judge(&event)
     }
 }
 
-/// Gives the attribute to set, or the sentence that the person reads in place of being let in.
-fn judge(event: &SignIn) -> Result<Vec<(String, String)>, String> {
-    // A panic is a trap: the sign-in is refused and counts as undecided, and the operator finds the
-    // message in the gateway's log. The person cannot help a mistake in the settings.
-    let rules = Rules::read(config::all()).unwrap_or_else(|mistake| panic!("{mistake}"));
-    let domain = rules.judge(event.user.email.as_deref(), &event.identity.provider)?;
+/// Gives the attribute to set, or why the person is not let in.
+fn judge(event: &SignIn) -> Result<Vec<(String, String)>, HookError> {
+    // The person cannot help a mistake in the settings: they are told to try later, and the operator
+    // finds the sentence in the gateway's log.
+    let rules = Rules::read(config::all()).map_err(HookError::Unavailable)?;
+    let domain = rules
+        .judge(event.user.email.as_deref(), &event.identity.provider)
+        .map_err(HookError::Rejected)?;
     Ok(vec![(rules.attribute, domain)])
 }

@@ -23,6 +23,7 @@ pub mod imports {
             }
         "#,
         path: "../wit",
+        additional_derives: [PartialEq],
     });
 }
 

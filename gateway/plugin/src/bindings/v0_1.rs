@@ -1,5 +1,5 @@
-//! Version 0.1, from the frozen `wit/0.1.0`. Its `types` have not changed since, so that they are
-//! version 1.0's in Rust.
+//! Version 0.1, from the frozen `wit/0.1.0`. Its `types` are all in version 1.0 as well, so that
+//! they are the same in Rust.
 
 wasmtime::component::bindgen!({
     path: "../../wit/0.1.0",

@@ -108,7 +108,7 @@ async fn a_failed_hook_is_no_verdict_unless_it_may_be_passed_over() {
     let mut set = set(&[], &["reject", "count"]);
     set.plugins.get_mut("reject").unwrap().limits.fuel = 5_000_000;
     let fixture = Fixture::new(&[("reject", REJECT), ("count", COUNT)], set.clone()).await;
-    for name in ["trap", "spin", "bad-attributes"] {
+    for name in ["trap", "spin", "bad-attributes", "unavailable"] {
         let verdict = fixture
             .host
             .run_hooks(&event(EventKind::NewUser, "e"), &user("u", name))
@@ -130,6 +130,49 @@ async fn a_failed_hook_is_no_verdict_unless_it_may_be_passed_over() {
         accepted(&[("seen-on-new-user", "e9")]),
         "the next hook ran"
     );
+}
+
+#[tokio::test]
+async fn a_hook_can_say_that_it_has_no_verdict() {
+    let mut set = set(&[], &["reject", "count"]);
+    let fixture = Fixture::new(&[("reject", REJECT), ("count", COUNT)], set.clone()).await;
+    for (kind, name) in [
+        (EventKind::NewUser, "unavailable"),
+        (EventKind::Login, "unavailable"),
+        (EventKind::Login, "later-login"),
+        (EventKind::Logout, "unavailable"),
+        (EventKind::Logout, "later-logout"),
+    ] {
+        let id = format!("hooks-{name}-{}", kind.hook());
+        let verdict = fixture.host.run_hooks(&event(kind, &id), &user("u", name)).await;
+        let Verdict::Failed { hook, error } = verdict else {
+            panic!("{name}: {verdict:?}")
+        };
+        assert_eq!(hook, format!("reject/{}", kind.hook()));
+        // The hook's words come from the guest: one line of them, and not all of the 10,000 letters.
+        let begins = format!("reject: {0}: unavailable: {0} has no  [31mservice x", kind.hook());
+        assert!(error.starts_with(&begins), "{error}");
+        assert!(!error.contains(char::is_control) && error.len() < 600, "{error}");
+        // A sign-out is told to those after it all the same, a sign-in is not.
+        let told = log().contains(&format!("event={id}"));
+        assert_eq!(told, kind == EventKind::Logout, "{name}");
+    }
+    // Each has no verdict in its own hook alone.
+    for (kind, name) in [
+        (EventKind::NewUser, "later-login"),
+        (EventKind::Login, "later-logout"),
+    ] {
+        let verdict = fixture.host.run_hooks(&event(kind, "e"), &user("u", name)).await;
+        assert!(matches!(verdict, Verdict::Accepted(_)), "{name}: {verdict:?}");
+    }
+
+    set.plugins.get_mut("reject").unwrap().on_failure = OnFailure::Pass;
+    fixture.host.reconfigure(set).await;
+    let verdict = fixture
+        .host
+        .run_hooks(&event(EventKind::NewUser, "e9"), &user("u", "unavailable"))
+        .await;
+    assert_eq!(verdict, accepted(&[("seen-on-new-user", "e9")]));
 }
 
 #[tokio::test]

@@ -45,10 +45,15 @@ pub(super) async fn run(call: Call) -> anyhow::Result<()> {
     for number in 1..=repeat {
         let called = bench.ask(prepared.question(number)?).await?;
         write_cost(&mut io::stderr().lock(), &called, &limits)?;
-        let answer = called
-            .answer
-            .map_err(|failure| in_lines(&failure, bench.report()))?;
-        output::json(&mut io::stdout().lock(), &as_json(answer))?;
+        let answer = match called.answer {
+            Ok(answer) => as_json(answer),
+            Err(failure) => match failure.error() {
+                // To a gateway this is a failure; to whoever tries the hook it is what it said.
+                CallError::HookUnavailable { message, .. } => json!({ "unavailable": message }),
+                _ => return Err(in_lines(&failure, bench.report())),
+            },
+        };
+        output::json(&mut io::stdout().lock(), &answer)?;
     }
     Ok(())
 }

@@ -11,9 +11,12 @@ wasmtime::component::bindgen!({
     with: { "auth-gateway:plugin/types": crate::auth_gateway::plugin::types },
 });
 
-use crate::auth_gateway::plugin::types::{SignIn, SignOut};
+use crate::auth_gateway::plugin::types::{HookError, SignIn, SignOut};
 
-type Verdict = Result<Vec<(String, String)>, String>;
+type Verdict = Result<Vec<(String, String)>, HookError>;
+
+/// What each of the hooks says, and the log.
+type Said = (Verdict, Verdict, Result<(), String>, Vec<String>);
 
 fn sign_in(user: User) -> SignIn {
     SignIn {
@@ -26,8 +29,8 @@ fn sign_in(user: User) -> SignIn {
 }
 
 impl Guest {
-    /// All three hooks, each in the same instance: the verdicts, and the log.
-    fn all_hooks(&self, user: &User) -> Result<(Verdict, Verdict, Vec<String>)> {
+    /// All three hooks, each in the same instance.
+    fn all_hooks(&self, user: &User) -> Result<Said> {
         let mut store = self.store();
         let hooks = Extension::instantiate(&mut store, &self.component, &self.linker)?;
         let event = sign_in(user.clone());
@@ -42,10 +45,10 @@ impl Guest {
             at: 9,
             user: user.clone(),
         };
-        hooks
+        let logout = hooks
             .auth_gateway_plugin_on_user_logout()
             .call_on_user_logout(&mut store, &event)?;
-        Ok((new, login, store.into_data().log))
+        Ok((new, login, logout, store.into_data().log))
     }
 }
 
@@ -57,12 +60,13 @@ fn attributes<const N: usize>(list: [(&str, &str); N]) -> Verdict {
 
 #[test]
 fn counts() {
-    let (new, login, log) = Guest::load(test_guests::COUNT)
+    let (new, login, logout, log) = Guest::load(test_guests::COUNT)
         .unwrap()
         .all_hooks(&user("Neo", "neo@example.org"))
         .unwrap();
     assert_eq!(new, attributes([("seen-on-new-user", "e1")]));
     assert_eq!(login, attributes([("seen-on-user-login", "e1")]));
+    assert_eq!(logout, Ok(()));
     assert_eq!(
         log,
         [
@@ -77,14 +81,28 @@ fn counts() {
 fn rejects() {
     let guest = Guest::load(test_guests::REJECT).unwrap();
     let judged = |name: &str| guest.all_hooks(&user(name, "neo@example.org"));
-    let (new, login, _) = judged("Neo").unwrap();
+    let (new, login, logout, _) = judged("Neo").unwrap();
     assert_eq!(new, attributes([("reject-saw", "on-new-user")]));
     assert_eq!(login, attributes([("reject-saw", "on-user-login")]));
-    let (new, login, _) = judged("reject me").unwrap();
-    assert_eq!(new, Err("Rejected by on-new-user: reject me".to_owned()));
-    assert_eq!(login, Err("Rejected by on-user-login: reject me".to_owned()));
-    let (new, login, _) = judged("refuse-login").unwrap();
-    assert!(new.is_ok() && login.is_err());
+    assert_eq!(logout, Ok(()));
+    let rejected = |sentence: &str| Err(HookError::Rejected(sentence.to_owned()));
+    let (new, login, logout, _) = judged("reject me").unwrap();
+    assert_eq!(new, rejected("Rejected by on-new-user: reject me"));
+    assert_eq!(login, rejected("Rejected by on-user-login: reject me"));
+    assert_eq!(logout, Ok(()));
+    let (new, login, _, _) = judged("refuse-login").unwrap();
+    assert!(new.is_ok());
+    assert_eq!(login, rejected("Rejected by on-user-login: refuse-login"));
+    let (new, login, logout, _) = judged("unavailable").unwrap();
+    assert!(matches!(
+        (new, login),
+        (Err(HookError::Unavailable(_)), Err(HookError::Unavailable(_)))
+    ));
+    assert!(logout.is_err());
+    let (new, login, logout, _) = judged("later-login").unwrap();
+    assert!(new.is_ok() && matches!(login, Err(HookError::Unavailable(_))) && logout.is_ok());
+    let (new, login, logout, _) = judged("later-logout").unwrap();
+    assert!(new.is_ok() && login.is_ok() && logout.is_err());
     let cause = |name| judged(name).unwrap_err().root_cause().to_string();
     assert_eq!(
         cause("trap"),

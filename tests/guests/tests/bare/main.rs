@@ -31,6 +31,7 @@ wasmtime::component::bindgen!({
         }
     "#,
     path: "../../wit",
+    additional_derives: [PartialEq],
 });
 
 use auth_gateway::plugin::types::User;

@@ -10,6 +10,7 @@
 
 typedef auth_gateway_plugin_types_sign_in_t sign_in;
 typedef plugin_list_tuple2_string_string_t attributes;
+typedef auth_gateway_plugin_types_hook_error_t hook_error;
 
 static text of(plugin_string_t string) {
     return (text){(const char *)string.ptr, string.len};
@@ -21,13 +22,21 @@ static text setting(const char *name) {
     return auth_gateway_plugin_config_get(&key, &value) ? of(value) : (text){"", 0};
 }
 
-// Gives true and attributes to set on the user, or false and the sentence that they read in place of being let in.
-static bool judge(const sign_in *event, attributes *given, plugin_string_t *refusal) {
+// Gives true and attributes to set on the user, or false and why they are not let in.
+static bool judge(const sign_in *event, attributes *given, hook_error *why_not) {
     text domain = setting("domain");
+    if (domain.length == 0) {
+        // No verdict: the person is told to try later, and the gateway's log has the sentence.
+        why_not->tag = AUTH_GATEWAY_PLUGIN_TYPES_HOOK_ERROR_UNAVAILABLE;
+        plugin_string_dup(&why_not->val.unavailable, "the setting `domain` is missing");
+        return false;
+    }
     // An address counts only where the operator trusts whoever has verified it.
     bool has_email = event->user.email_trusted && event->user.email.is_some;
     if (!lets_in(domain, has_email ? of(event->user.email.val) : (text){"", 0})) {
-        plugin_string_dup(refusal, "People with your email address cannot sign in here.");
+        // What the person reads in place of being let in.
+        why_not->tag = AUTH_GATEWAY_PLUGIN_TYPES_HOOK_ERROR_REJECTED;
+        plugin_string_dup(&why_not->val.rejected, "People with your email address cannot sign in here.");
         return false;
     }
     plugin_tuple2_string_string_t *attribute = calloc(1, sizeof(*attribute));
@@ -40,11 +49,10 @@ static bool judge(const sign_in *event, attributes *given, plugin_string_t *refu
     return true;
 }
 
-bool exports_auth_gateway_plugin_on_new_user_on_new_user(sign_in *event, attributes *given, plugin_string_t *refusal) {
-    return judge(event, given, refusal);
+bool exports_auth_gateway_plugin_on_new_user_on_new_user(sign_in *event, attributes *given, hook_error *why_not) {
+    return judge(event, given, why_not);
 }
 
-bool exports_auth_gateway_plugin_on_user_login_on_user_login(sign_in *event, attributes *given,
-                                                             plugin_string_t *refusal) {
-    return judge(event, given, refusal);
+bool exports_auth_gateway_plugin_on_user_login_on_user_login(sign_in *event, attributes *given, hook_error *why_not) {
+    return judge(event, given, why_not);
 }

@@ -3,7 +3,7 @@
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.imports import config
-from wit_world.imports.types import SignIn
+from wit_world.imports.types import HookError_Rejected, HookError_Unavailable, SignIn
 
 from rule import lets_in
 
@@ -19,10 +19,14 @@ class OnUserLogin(exports.OnUserLogin):
 
 
 def judge(event: SignIn) -> list[tuple[str, str]]:
-    """Gives attributes to set on the user, or raises the sentence that they read in place of being let in."""
+    """Gives attributes to set on the user, or raises why they are not let in."""
     domain = config.get("domain") or ""
+    if not domain:
+        # No verdict: the person is told to try later, and the gateway's log has the sentence.
+        raise Err(HookError_Unavailable("the setting `domain` is missing"))
     # An address counts only where the operator trusts whoever has verified it.
     email = event.user.email if event.user.email_trusted else None
     if not lets_in(domain, email or ""):
-        raise Err("People with your email address cannot sign in here.")
+        # What the person reads in place of being let in.
+        raise Err(HookError_Rejected("People with your email address cannot sign in here."))
     return [("email-domain", domain)]

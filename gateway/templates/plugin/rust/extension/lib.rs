@@ -15,7 +15,7 @@ wit_bindgen::generate!({
 });
 
 use auth_gateway::plugin::config;
-use auth_gateway::plugin::types::SignIn;
+use auth_gateway::plugin::types::{HookError, SignIn};
 use exports::auth_gateway::plugin::{on_new_user, on_user_login};
 
 struct Plugin;
@@ -23,26 +23,32 @@ struct Plugin;
 export!(Plugin);
 
 impl on_new_user::Guest for Plugin {
-    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, String> {
+    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
         judge(event)
     }
 }
 
 impl on_user_login::Guest for Plugin {
-    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, String> {
+    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
         judge(event)
     }
 }
 
-/// Gives attributes to set on the user, or the sentence that they read in place of being let in.
-fn judge(event: SignIn) -> Result<Vec<(String, String)>, String> {
+/// Gives attributes to set on the user, or why they are not let in.
+fn judge(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
     let domain = config::get("domain").unwrap_or_default();
+    if domain.is_empty() {
+        // No verdict: the person is told to try later, and the gateway's log has the sentence.
+        return Err(HookError::Unavailable("the setting `domain` is missing".to_owned()));
+    }
     // An address counts only where the operator trusts whoever has verified it.
     let email = event.user.email.filter(|_| event.user.email_trusted);
     if lets_in(&domain, &email.unwrap_or_default()) {
         Ok(vec![("email-domain".to_owned(), domain)])
     } else {
-        Err("People with your email address cannot sign in here.".to_owned())
+        // What the person reads in place of being let in.
+        let sentence = "People with your email address cannot sign in here.";
+        Err(HookError::Rejected(sentence.to_owned()))
     }
 }
 

@@ -14,7 +14,7 @@ wit_bindgen::generate!({
 });
 
 use auth_gateway::plugin::logging::{Level, log};
-use auth_gateway::plugin::types::{SignIn, SignOut};
+use auth_gateway::plugin::types::{HookError, SignIn, SignOut};
 use exports::auth_gateway::plugin::{on_new_user, on_user_login, on_user_logout};
 
 struct Extension;
@@ -23,20 +23,21 @@ export!(Extension);
 type Attributes = Vec<(String, String)>;
 
 impl on_new_user::Guest for Extension {
-    fn on_new_user(event: SignIn) -> Result<Attributes, String> {
+    fn on_new_user(event: SignIn) -> Result<Attributes, HookError> {
         Ok(seen("on-new-user", &event.event_id))
     }
 }
 
 impl on_user_login::Guest for Extension {
-    fn on_user_login(event: SignIn) -> Result<Attributes, String> {
+    fn on_user_login(event: SignIn) -> Result<Attributes, HookError> {
         Ok(seen("on-user-login", &event.event_id))
     }
 }
 
 impl on_user_logout::Guest for Extension {
-    fn on_user_logout(event: SignOut) {
+    fn on_user_logout(event: SignOut) -> Result<(), String> {
         seen("on-user-logout", &event.event_id);
+        Ok(())
     }
 }
 

@@ -13,14 +13,14 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use auth_gateway::plugin::types::SignIn;
+use auth_gateway::plugin::types::{HookError, SignIn};
 use exports::auth_gateway::plugin::on_user_login::Guest;
 
 struct Extension;
 export!(Extension);
 
 impl Guest for Extension {
-    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, String> {
+    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
         let names: Vec<_> = event
             .user
             .attributes

@@ -1,9 +1,13 @@
-//! An extension that turns people away, traps or never ends where their name or address says so.
+//! An extension that turns people away, has no verdict, traps or never ends where their name or address
+//! says so.
 //!
 //! | the name or the address contains | what happens |
 //! |---|---|
 //! | `reject` | `Rejected by on-new-user: <name>`, or `… by on-user-login: …` |
 //! | `refuse-login` | accepted as a new user, rejected by `on-user-login` |
+//! | `unavailable` | no verdict: a line break, a terminal sequence and 10,000 letters; at sign-out as well |
+//! | `later-login` | accepted as a new user, no verdict by `on-user-login` |
+//! | `later-logout` | accepted, and the sign-out could not be dealt with |
 //! | `trap` | a panic, at sign-out as well |
 //! | `spin` | an endless loop, at sign-out as well |
 //! | `bad-attributes` | an answer that the host has to refuse |
@@ -11,13 +15,13 @@
 
 wit_bindgen::generate!({ world: "extension", path: "../../../../wit" });
 
-use auth_gateway::plugin::types::{SignIn, SignOut, User};
+use auth_gateway::plugin::types::{HookError, SignIn, SignOut, User};
 use exports::auth_gateway::plugin::{on_new_user, on_user_login, on_user_logout};
 
 struct Extension;
 export!(Extension);
 
-type Verdict = Result<Vec<(String, String)>, String>;
+type Verdict = Result<Vec<(String, String)>, HookError>;
 
 impl on_new_user::Guest for Extension {
     fn on_new_user(event: SignIn) -> Verdict {
@@ -28,15 +32,24 @@ impl on_new_user::Guest for Extension {
 impl on_user_login::Guest for Extension {
     fn on_user_login(event: SignIn) -> Verdict {
         if says(&event.user, "refuse-login") {
-            return Err(format!("Rejected by on-user-login: {}", event.user.name));
+            return rejected("on-user-login", &event.user);
+        }
+        if says(&event.user, "later-login") {
+            return Err(HookError::Unavailable(excuse("on-user-login")));
         }
         judge("on-user-login", &event.user)
     }
 }
 
 impl on_user_logout::Guest for Extension {
-    fn on_user_logout(event: SignOut) {
-        let _ = judge("on-user-logout", &event.user);
+    fn on_user_logout(event: SignOut) -> Result<(), String> {
+        if says(&event.user, "later-logout") {
+            return Err(excuse("on-user-logout"));
+        }
+        match judge("on-user-logout", &event.user) {
+            Err(HookError::Unavailable(excuse)) => Err(excuse),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -48,12 +61,23 @@ fn judge(hook: &str, user: &User) -> Verdict {
         std::hint::black_box(user);
     }
     if says(user, "reject") {
-        return Err(format!("Rejected by {hook}: {}", user.name));
+        return rejected(hook, user);
+    }
+    if says(user, "unavailable") {
+        return Err(HookError::Unavailable(excuse(hook)));
     }
     if says(user, "bad-attributes") {
         return Ok(vec![("line\nbreak".into(), "\u{1b}[31m".into())]);
     }
     Ok(vec![("reject-saw".into(), hook.into())])
+}
+
+fn rejected(hook: &str, user: &User) -> Verdict {
+    Err(HookError::Rejected(format!("Rejected by {hook}: {}", user.name)))
+}
+
+fn excuse(hook: &str) -> String {
+    format!("{hook} has\nno \u{1b}[31mservice {}", "x".repeat(10_000))
 }
 
 fn says(user: &User, word: &str) -> bool {
