@@ -57,7 +57,8 @@ pub const COUNT: &[u8] = built::COUNT;
 /// An extension with all three hooks that looks into the user's name and email: `reject` is turned away
 /// by either hook (`Rejected by <hook>: <name>`), `refuse-login` by `on-user-login` alone; for `unavailable`
 /// every hook has no verdict, for `later-login` and `later-logout` that one; `trap` panics, `spin` loops,
-/// `bad-attributes` answers an attribute with control characters. Anybody else is accepted with the attribute `reject-saw`, whose value is the hook's name.
+/// `bad-attributes` answers an attribute with control characters, `reserved` one of the gateway's own. Anybody
+/// else is accepted with the attribute `reject-saw`, whose value is the hook's name.
 pub const REJECT: &[u8] = built::REJECT;
 
 /// An extension that exports `on-user-login` alone and gives back what it was told as the attributes

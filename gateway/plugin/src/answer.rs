@@ -17,6 +17,8 @@ const MAX_ATTRIBUTE_NAME: usize = 64;
 const MAX_ATTRIBUTE_VALUE: usize = 1024;
 /// How deep a JSON value may nest.
 const MAX_DEPTH: usize = 32;
+/// Attributes whose names begin so are the gateway's own.
+const RESERVED: &str = "gateway.";
 /// Longest reason for a rejection that a person is shown, in bytes.
 const MAX_REASON: usize = 500;
 /// Longest reason for no answer that is logged, in bytes.
@@ -149,6 +151,11 @@ pub(crate) fn attributes(
                 sentence(name, MAX_ATTRIBUTE_NAME)
             ));
         }
+        if name.starts_with(RESERVED) {
+            return Err(format!(
+                "the attribute's name {name:?} begins with \"{RESERVED}\", which is the gateway's own"
+            ));
+        }
         if value.len() > MAX_ATTRIBUTE_VALUE {
             return Err(format!(
                 "the value of {name:?} has {} bytes, {MAX_ATTRIBUTE_VALUE} are allowed",
@@ -260,11 +267,16 @@ mod tests {
             (&"n".repeat(65), "x"),
             ("n", &"x".repeat(1025)),
             ("n", "a\nb"),
+            ("gateway.role", "x"),
+            ("gateway.role", ""),
         ] {
             assert!(
                 attributes(vec![(name.to_owned(), value.to_owned())], &limits).is_err(),
                 "{name:?} {value:?}"
             );
+        }
+        for name in ["gateway", "gatewayx", "my.gateway.role"] {
+            assert!(attributes(vec![(name.to_owned(), "x".to_owned())], &limits).is_ok());
         }
         let twice = vec![("n".to_owned(), "1".to_owned()), ("n".to_owned(), String::new())];
         assert_eq!(

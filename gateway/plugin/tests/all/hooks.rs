@@ -108,7 +108,7 @@ async fn a_failed_hook_is_no_verdict_unless_it_may_be_passed_over() {
     let mut set = set(&[], &["reject", "count"]);
     set.plugins.get_mut("reject").unwrap().limits.fuel = 5_000_000;
     let fixture = Fixture::new(&[("reject", REJECT), ("count", COUNT)], set.clone()).await;
-    for name in ["trap", "spin", "bad-attributes", "unavailable"] {
+    for name in ["trap", "spin", "bad-attributes", "unavailable", "reserved"] {
         let verdict = fixture
             .host
             .run_hooks(&event(EventKind::NewUser, "e"), &user("u", name))
@@ -173,6 +173,22 @@ async fn a_hook_can_say_that_it_has_no_verdict() {
         .run_hooks(&event(EventKind::NewUser, "e9"), &user("u", "unavailable"))
         .await;
     assert_eq!(verdict, accepted(&[("seen-on-new-user", "e9")]));
+}
+
+#[tokio::test]
+async fn a_hook_cannot_set_what_is_the_gateways_own() {
+    let fixture = Fixture::new(&[("reject", REJECT)], set(&[], &["reject"])).await;
+    for kind in [EventKind::NewUser, EventKind::Login] {
+        let verdict = fixture
+            .host
+            .run_hooks(&event(kind, "e"), &user("u", "reserved"))
+            .await;
+        let Verdict::Failed { error, .. } = verdict else {
+            panic!("{verdict:?}")
+        };
+        let says = "gave an invalid answer: the attribute's name \"gateway.role\" begins with \"gateway.\"";
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //! | `trap` | a panic, at sign-out as well |
 //! | `spin` | an endless loop, at sign-out as well |
 //! | `bad-attributes` | an answer that the host has to refuse |
+//! | `reserved` | an attribute of the gateway's own, which the host has to refuse |
 //! | anything else | accepted, and the attribute `reject-saw` is the name of the hook |
 
 wit_bindgen::generate!({ world: "extension", path: "../../../../wit" });
@@ -65,6 +66,9 @@ fn judge(hook: &str, user: &User) -> Verdict {
     }
     if says(user, "unavailable") {
         return Err(HookError::Unavailable(excuse(hook)));
+    }
+    if says(user, "reserved") {
+        return Ok(vec![("gateway.role".into(), "admin".into())]);
     }
     if says(user, "bad-attributes") {
         return Ok(vec![("line\nbreak".into(), "\u{1b}[31m".into())]);
