@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use guest_examples::STORED_ROLES;
-use host::types::{Identity, Permission, SignIn, User};
+use host::types::{HookError, Identity, Permission, SignIn, User};
 use host::{Host, Values, linker};
 use plugin::exports::auth_gateway::plugin::permission_provider::ProviderError;
 use wasmtime::component::Component;
@@ -74,7 +74,7 @@ impl Plugin {
         (store, instance)
     }
 
-    /// Neo signs in with these groups; gives what the guest wrote to its standard error where it trapped.
+    /// Neo signs in with these groups; gives why there was no verdict.
     fn sign_in(&self, at: u64, provider: &str, groups: &str) -> Result<(), String> {
         let (mut store, instance) = self.instance();
         let identity = Identity {
@@ -100,13 +100,13 @@ impl Plugin {
             claims: format!(r#"{{"sub": "1", "groups": {groups}}}"#),
         };
         let hook = instance.auth_gateway_plugin_on_user_login();
-        match hook.call_on_user_login(&mut store, &event) {
-            Ok(verdict) => {
-                assert_eq!(verdict, Ok(Vec::new()));
-                Ok(())
-            }
-            Err(_trap) => Err(String::from_utf8(store.data().stderr()).unwrap()),
-        }
+        let attributes = hook.call_on_user_login(&mut store, &event).unwrap();
+        attributes
+            .map(|attributes| assert_eq!(attributes, Vec::new()))
+            .map_err(|error| match error {
+                HookError::Unavailable(why) => why,
+                HookError::Rejected(_) => "a verdict on somebody who has done nothing wrong".to_owned(),
+            })
     }
 
     /// What Neo may do in `wiki`.

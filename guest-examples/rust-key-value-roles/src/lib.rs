@@ -28,7 +28,7 @@ wit_bindgen::generate!({
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth_gateway::plugin::types::{Permission, SignIn, Value};
+use auth_gateway::plugin::types::{HookError, Permission, SignIn, Value};
 use auth_gateway::plugin::{config, key_value};
 use exports::auth_gateway::plugin::on_user_login;
 use exports::auth_gateway::plugin::permission_provider::{self, ProviderError};
@@ -63,10 +63,10 @@ impl permission_provider::Guest for StoredRoles {
 }
 
 impl on_user_login::Guest for StoredRoles {
-    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, String> {
-        // A panic is a trap: the sign-in is refused, nothing counts as decided, and the operator finds the
-        // sentence in the gateway's log. `Err` would be a verdict on the person, who has done nothing wrong.
-        keep(&event).unwrap_or_else(|mistake| panic!("{mistake}"));
+    fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
+        // Refuses the sign-in, and the operator finds the sentence in the gateway's log. `Rejected` would show
+        // it to the person, who has done nothing wrong.
+        keep(&event).map_err(HookError::Unavailable)?;
         Ok(Vec::new())
     }
 }

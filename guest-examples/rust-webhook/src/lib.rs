@@ -32,7 +32,7 @@ wit_bindgen::generate!({
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use auth_gateway::plugin::logging::{Level, log};
-use auth_gateway::plugin::types::SignIn;
+use auth_gateway::plugin::types::{HookError, SignIn};
 use auth_gateway::plugin::{config, secrets};
 use exports::auth_gateway::plugin::on_new_user::Guest;
 use message::{Data, Identity, Message, Person};
@@ -43,12 +43,12 @@ struct NewUsers;
 export!(NewUsers);
 
 impl Guest for NewUsers {
-    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, String> {
-        // A panic is a trap: the sign-in is refused and counts as undecided, so that the same event, with
-        // the same id, comes again at the person's next sign-in. `Err` would be a verdict on the person,
-        // and their next sign-in another event.
-        let settings = Settings::read(config::all()).unwrap_or_else(|mistake| panic!("{mistake}"));
-        let (body, headers) = prepare(&event).unwrap_or_else(|mistake| panic!("{mistake}"));
+    fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
+        // A receiver that is down says nothing about the person. `Unavailable` refuses the sign-in without a
+        // verdict, so that the same event, with the same id, comes again; `Rejected` would be a verdict, and
+        // their next sign-in another event.
+        let settings = Settings::read(config::all()).map_err(HookError::Unavailable)?;
+        let (body, headers) = prepare(&event).map_err(HookError::Unavailable)?;
         match deliver(&settings, body, &headers) {
             Ok(()) => {}
             Err(reason) if settings.pass => {
@@ -58,7 +58,10 @@ impl Guest for NewUsers {
                     &format!("the webhook was not told of event {id}: {reason}"),
                 );
             }
-            Err(reason) => panic!("the webhook was not told: {reason}"),
+            Err(reason) => {
+                let reason = format!("the webhook was not told: {reason}");
+                return Err(HookError::Unavailable(reason));
+            }
         }
         Ok(Vec::new())
     }

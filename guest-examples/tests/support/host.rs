@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Result, StoreLimits};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 pub mod imports {
@@ -45,7 +44,6 @@ pub struct Host {
     pub limits: StoreLimits,
     wasi: WasiCtx,
     table: ResourceTable,
-    stderr: MemoryOutputPipe,
     settings: Vec<(String, String)>,
     users: Vec<types::User>,
     values: Values,
@@ -58,12 +56,10 @@ pub type Values = Arc<Mutex<BTreeMap<String, (Vec<u8>, Option<u64>)>>>;
 impl Host {
     /// A host with these settings, sorted by name as the interface promises, and these users.
     pub fn new(settings: Vec<(String, String)>, users: Vec<types::User>) -> Self {
-        let stderr = MemoryOutputPipe::new(64 << 10);
         Self {
             limits: StoreLimits::default(),
-            wasi: WasiCtx::builder().stderr(stderr.clone()).build(),
+            wasi: WasiCtx::builder().build(),
             table: ResourceTable::new(),
-            stderr,
             settings,
             users,
             values: Values::default(),
@@ -74,11 +70,6 @@ impl Host {
     pub fn keeping(self, values: &Values) -> Self {
         let values = Arc::clone(values);
         Self { values, ..self }
-    }
-
-    /// What the guest wrote to its standard error.
-    pub fn stderr(&self) -> Vec<u8> {
-        self.stderr.contents().into()
     }
 }
 
