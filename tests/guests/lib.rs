@@ -113,6 +113,20 @@ pub const PUBLISHED_PROVIDER_0_1: &[u8] = include_bytes!("published/0.1.0/provid
 /// of the setting `domains`, with the attribute `email-domain`. Needs the grant `config`.
 pub const PUBLISHED_EXTENSION_0_1: &[u8] = include_bytes!("published/0.1.0/extension.wasm");
 
+/// Built and published for version 1.0.0: as [`PUBLISHED_PROVIDER_0_1`]. See `published/1.0.0/README.md`.
+pub const PUBLISHED_PROVIDER_1_0: &[u8] = include_bytes!("published/1.0.0/provider.wasm");
+
+/// Built and published for version 1.0.0: as [`PUBLISHED_EXTENSION_0_1`], with `unavailable` where the setting
+/// is missing.
+pub const PUBLISHED_EXTENSION_1_0: &[u8] = include_bytes!("published/1.0.0/extension.wasm");
+
+/// Built and published for version 1.0.0: keeps the groups of a sign-in and answers what they may do, as
+/// `guest-examples/rust-key-value-roles` says. Needs the grants `config` and `key-value`.
+pub const PUBLISHED_PROVIDER_AND_HOOK_1_0: &[u8] = include_bytes!("published/1.0.0/provider-and-hook.wasm");
+
+/// Built and published for version 1.0.0: as [`COUNT`].
+pub const PUBLISHED_HOOKS_1_0: &[u8] = include_bytes!("published/1.0.0/hooks.wasm");
+
 /// By hand: a provider that answers no permissions, imports nothing but `types` and is a kilobyte small.
 pub const PLAIN: &[u8] = built::PLAIN;
 

@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(
             digest("../../wit"),
             "3f17e90634dfd1f6d4e85230b85a3249a9c99dff300cf10d592af1471b0326fd",
-            "once version 1.0.0 is published, a change is a new version; until then, put the new digest here"
+            "version 1.0.0 is published, and components are compiled against it: a change is a new version"
         );
     }
 }

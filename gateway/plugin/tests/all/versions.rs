@@ -1,9 +1,12 @@
-//! Version 0.1 of the interface beside 1.0: components that were published for it serve on.
+//! Versions 0.1 and 1.0 of the interface, side by side: components that were published for one serve on.
 
-use gateway_model::{Event, EventKind, Identity, Timestamp, Verdict};
+use gateway_model::{Clock as _, Event, EventKind, Identity, SystemClock, Timestamp, Verdict};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use test_guests::{NEWER_VERSION, PUBLISHED_EXTENSION_0_1, PUBLISHED_PROVIDER_0_1, VERSIONS};
+use test_guests::{
+    NEWER_VERSION, PUBLISHED_EXTENSION_0_1, PUBLISHED_EXTENSION_1_0, PUBLISHED_HOOKS_1_0,
+    PUBLISHED_PROVIDER_0_1, PUBLISHED_PROVIDER_1_0, PUBLISHED_PROVIDER_AND_HOOK_1_0, VERSIONS,
+};
 
 use crate::support::{Fixture, log, set, user};
 
@@ -33,26 +36,51 @@ fn published_components_are_kept_as_they_were() {
             PUBLISHED_EXTENSION_0_1,
             "b84221e47e3d139f494debc81e0e3ceecba0d810bd2b972e9651ca6d9d846de8",
         ),
+        (
+            PUBLISHED_PROVIDER_1_0,
+            "ddd65f2ee0e035ecaa2d6189cd9ebfcfc0843f1ab8284534834e826d01eb0e58",
+        ),
+        (
+            PUBLISHED_EXTENSION_1_0,
+            "8188a66e23e4dd5e935cb5bc9a461155bf24e6041b096007f12f4c4dbc957d1f",
+        ),
+        (
+            PUBLISHED_PROVIDER_AND_HOOK_1_0,
+            "3a438939d53ef869bca63b294e83ebf39fffc13daf13540beb3a46cfb5e6bf76",
+        ),
+        (
+            PUBLISHED_HOOKS_1_0,
+            "714779404da59050e9418894a475e843268046fc698d8e89c111e5f742a4714e",
+        ),
     ] {
         assert_eq!(hex::encode(Sha256::digest(component)), digest);
     }
 }
 
 #[tokio::test]
-async fn a_published_provider_answers() {
-    let fixture = Fixture::new(&[("old", PUBLISHED_PROVIDER_0_1)], set(&[("s", "old")], &[])).await;
-    assert_eq!(fixture.status("old").problem, None);
-    assert_eq!(
-        fixture.ask("s").await.unwrap(),
-        json!({"provider-token": "s-somebody"})
-    );
+async fn published_providers_answer() {
+    let files = [("old", PUBLISHED_PROVIDER_0_1), ("new", PUBLISHED_PROVIDER_1_0)];
+    let fixture = Fixture::new(&files, set(&[("0.1", "old"), ("1.0", "new")], &[])).await;
+    for (service, plugin) in [("0.1", "old"), ("1.0", "new")] {
+        assert_eq!(fixture.status(plugin).problem, None);
+        assert_eq!(
+            fixture.ask(service).await.unwrap(),
+            json!({"provider-token": format!("{service}-somebody")})
+        );
+    }
 }
 
 #[tokio::test]
-async fn a_published_extension_judges() {
+async fn published_extensions_judge() {
+    for extension in [PUBLISHED_EXTENSION_0_1, PUBLISHED_EXTENSION_1_0] {
+        judges(extension).await;
+    }
+}
+
+async fn judges(extension: &[u8]) {
     let mut set = set(&[], &["old"]);
     set.plugins.get_mut("old").unwrap().settings = [("domains".to_owned(), "example.org".to_owned())].into();
-    let fixture = Fixture::new(&[("old", PUBLISHED_EXTENSION_0_1)], set).await;
+    let fixture = Fixture::new(&[("old", extension)], set).await;
     let status = fixture.status("old");
     assert_eq!(
         (status.problem, status.exports.join(" ")),
@@ -75,6 +103,46 @@ async fn a_published_extension_judges() {
         .run_hooks(&event(EventKind::Logout, "old-3"), &friend)
         .await;
     assert_eq!(verdict, Verdict::Accepted([].into()));
+}
+
+#[tokio::test]
+async fn a_published_provider_finds_what_its_hook_has_kept() {
+    let mut set = set(&[("wiki", "groups")], &["groups"]);
+    let settings = [
+        ("providers", "google"),
+        ("group.staff", "reader"),
+        ("role.reader", "read"),
+    ];
+    set.plugins.get_mut("groups").unwrap().settings = settings
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let fixture = Fixture::new(&[("groups", PUBLISHED_PROVIDER_AND_HOOK_1_0)], set).await;
+    assert_eq!(fixture.status("groups").problem, None);
+    assert_eq!(fixture.ask_for("wiki", "u").await.unwrap(), json!({}));
+    let mut login = event(EventKind::Login, "kept-1");
+    // What it keeps has its end.
+    login.at = SystemClock.now();
+    login.claims = serde_json::from_value(json!({"groups": ["staff"]})).unwrap();
+    let verdict = fixture.host.run_hooks(&login, &user("u", "Alice")).await;
+    assert_eq!(verdict, Verdict::Accepted([].into()));
+    assert_eq!(fixture.ask_for("wiki", "u").await.unwrap(), json!({"read": true}));
+}
+
+#[tokio::test]
+async fn published_hooks_are_called() {
+    let fixture = Fixture::new(&[("hooks", PUBLISHED_HOOKS_1_0)], set(&[], &["hooks"])).await;
+    for (kind, id) in [
+        (EventKind::NewUser, "published-1"),
+        (EventKind::Login, "published-2"),
+        (EventKind::Logout, "published-3"),
+    ] {
+        let verdict = fixture
+            .host
+            .run_hooks(&event(kind, id), &user("u", "Alice"))
+            .await;
+        assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+        assert!(log().contains(&format!("event={id}")), "{id}");
+    }
 }
 
 #[tokio::test]
