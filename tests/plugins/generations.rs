@@ -239,6 +239,22 @@ async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compiler_gets_so_much_memory() {
+    let gateway = setup()
+        .table("plugins", "compile_memory = \"192MiB\"")
+        .start()
+        .await;
+    assert_eq!(
+        serving(&gateway).await,
+        Some((1, digest(V1))),
+        "it is enough for most"
+    );
+    gateway.dir.place("example", COMPILE_BOMB);
+    wait_for_problem(&gateway, "takes more than 201326592 bytes").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compiler_ends_with_its_gateway() {
     let mut gateway = setup().start().await;
     gateway.dir.place("example", COMPILE_BOMB);

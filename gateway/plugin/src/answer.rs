@@ -286,6 +286,24 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_counted_and_measured() {
+        let limits = Limits {
+            result_bytes: 10,
+            result_items: 3,
+            ..Limits::default()
+        };
+        let of = |names: &[&str], value: &str| {
+            let answer = names.iter().map(|name| ((*name).to_owned(), value.to_owned()));
+            attributes(answer.collect(), &limits)
+        };
+        assert!(of(&["a", "b", "c"], "xx").is_ok());
+        let error = of(&["a", "b", "c", "d"], "x").unwrap_err();
+        assert!(error.contains("4 attributes"), "{error}");
+        let error = of(&["a", "b"], "xxxxx").unwrap_err();
+        assert!(error.contains("12 bytes"), "{error}");
+    }
+
+    #[test]
     fn a_reason_is_one_short_line() {
         assert_eq!(reason("\u{1b}[2J No\nway "), "[2J No way");
         assert_eq!(reason(" \n"), "You may not sign in here.");

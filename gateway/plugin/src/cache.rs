@@ -332,7 +332,8 @@ fn open_plainly(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::Path;
 
     use gateway_model::SystemRandom;
     use wasmtime::component::Component;
@@ -398,6 +399,42 @@ mod tests {
 
         fs::set_permissions(dir.path().join("key"), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Cache::open(dir.path(), &engine, &SystemRandom).is_err());
+    }
+
+    #[test]
+    fn anothers_directory_is_not_used() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Who is not root cannot give one away, but finds one that is root's.
+        let theirs = if rustix::process::geteuid().is_root() {
+            chown(dir.path(), Some(65_534), None).unwrap();
+            dir.path()
+        } else {
+            Path::new("/")
+        };
+        let error = Cache::open(theirs, &engine, &SystemRandom).unwrap_err();
+        assert!(
+            error.to_string().contains("it belongs to another user"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_link_is_no_entry() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), &engine);
+        cache.write("entry", b"bytes", Durable::No).unwrap();
+        assert!(cache.read("entry").is_some());
+        for name in ["entry", "key"] {
+            let (at, elsewhere) = (dir.path().join(name), dir.path().join("elsewhere"));
+            fs::rename(&at, &elsewhere).unwrap();
+            symlink(&elsewhere, &at).unwrap();
+            assert!(cache.read("entry").is_none() || name == "key");
+            assert!(Cache::open(dir.path(), &engine, &SystemRandom).is_err() || name == "entry");
+            fs::rename(&elsewhere, &at).unwrap();
+        }
+        assert!(cache.read("entry").is_some());
     }
 
     #[test]

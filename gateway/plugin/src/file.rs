@@ -164,10 +164,13 @@ pub(crate) fn read_within(path: &Path, max: u64) -> Result<PluginFile, Admission
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, OpenOptions};
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
-    use super::{path, read};
+    use super::{PluginFile, path, read};
     use crate::error::AdmissionError;
 
     #[test]
@@ -208,6 +211,56 @@ mod tests {
         assert!(matches!(read(&at("pipe")), Err(AdmissionError::NotAFile { .. })));
         assert!(matches!(read(&at("empty")), Err(AdmissionError::Empty { .. })));
         assert!(matches!(read(&at("huge")), Err(AdmissionError::TooLarge { .. })));
+    }
+
+    /// What `look` gives while somebody does `work` again and again.
+    fn beside<T>(work: impl FnMut() + Send, look: impl FnOnce() -> T) -> T {
+        let (stop, mut work) = (AtomicBool::new(false), work);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    work();
+                }
+            });
+            let seen = look();
+            stop.store(true, Ordering::Relaxed);
+            seen
+        })
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_read_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("p");
+        fs::write(&at, vec![0; 4 << 20]).unwrap();
+        let mut writer = OpenOptions::new().append(true).open(&at).unwrap();
+        let refused = beside(
+            || writer.write_all(b"x").unwrap(),
+            || (0..1000).any(|_| matches!(read(&at), Err(AdmissionError::Changing { .. }))),
+        );
+        assert!(refused);
+    }
+
+    #[test]
+    fn a_digest_is_of_the_bytes_that_were_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, new) = (dir.path().join("p"), dir.path().join("new"));
+        fs::write(&at, b"first").unwrap();
+        let swap = || {
+            for bytes in ["second", "first"] {
+                fs::write(&new, bytes).unwrap();
+                fs::rename(&new, &at).unwrap();
+            }
+        };
+        let (read, mixed) = beside(swap, || {
+            let files = (0..5000).filter_map(|_| read(&at).ok());
+            files.fold((0, 0), |(read, mixed), file| {
+                let is_mixed = file.digest != PluginFile::of(file.bytes).digest;
+                (read + 1, mixed + usize::from(is_mixed))
+            })
+        });
+        assert!(read > 0);
+        assert_eq!(mixed, 0, "of {read}");
     }
 
     #[test]

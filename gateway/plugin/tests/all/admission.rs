@@ -71,6 +71,25 @@ async fn files_that_are_no_plugin_say_why() {
 }
 
 #[tokio::test]
+async fn a_component_may_have_so_many_memories_tables_and_instances() {
+    for (item, most, says) in [
+        ("(memory 1)", 16, "memories"),
+        ("(table 1 funcref)", 16, "tables"),
+        ("(global i32 (i32.const 0))", 64, "core module instances"),
+    ] {
+        let component = |count: usize| {
+            let instances = "(core instance (instantiate $module))".repeat(count);
+            wat::parse_str(format!("(component (core module $module {item}) {instances})")).unwrap()
+        };
+        // As many are no problem: it is the next check that refuses it.
+        let problem = refusal(&component(most)).await;
+        assert!(problem.contains("exports none of"), "{problem}");
+        let problem = refusal(&component(most + 1)).await;
+        assert!(problem.contains(says), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_granted_names_the_line_that_would_grant_it() {
     for (bytes, import, grant) in [
         (IMPORTS_USERS, "auth-gateway:plugin/users@1.0.0", "users"),

@@ -110,6 +110,15 @@ async fn the_grant_users_finds_users() {
         json!(true)
     );
 
+    for (length, known) in [(256, true), (257, false)] {
+        let id = format!("known{}", "x".repeat(length - 5));
+        assert_eq!(
+            fixture.ask_for("s", &id).await.unwrap()["known"],
+            json!(known),
+            "{length}"
+        );
+    }
+
     let error = fixture.ask_for("s", "broken").await.unwrap_err();
     assert!(error.to_string().contains("the disk is on fire"), "{error}");
 }

@@ -154,26 +154,31 @@ async fn long_compiling_shows_in_the_log_and_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn what_is_compiled_waits_for_no_compiler() {
-    // Compiled in this process; then nothing can be compiled any more.
-    let fixture = Fixture::new(&[("p", V1)], one()).await;
+    let set = set(&[("s", "p"), ("x", "busy-1"), ("y", "busy-2")], &[]);
+    // Compiled in this process; then the compilers have enough to do.
+    let mut fixture = Fixture::new(&[("p", V1)], set.clone()).await;
     fixture.put("p", V2);
     fixture
         .wait("p", |status| matches!(status.generation, Some((2, _))))
         .await;
-    let mut fixture = fixture;
+    let dir = tempfile::tempdir().unwrap();
     fixture.compile = CompileOptions {
-        time: Duration::from_secs(60),
-        ..script("exec sleep 60")
+        time: Duration::from_secs(20),
+        ..script(&format!("touch {}/$$; exec sleep 60", dir.path().display()))
     };
-    let fixture = fixture.restart(one()).await;
-    for n in 0..3_u8 {
-        fixture.put("p", &[V1, &[0, 3, 1, n, 0]].concat());
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let fixture = fixture.restart(set).await;
+    for (n, name) in (0..).zip(["busy-1", "busy-2"]) {
+        fixture.put(name, &[V1, &[0, 3, 1, n, 0]].concat());
     }
-    let started = Instant::now();
+    while std::fs::read_dir(dir.path()).unwrap().count() < 2 {
+        tokio::task::yield_now().await;
+    }
     fixture.host.rollback("p").await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(fixture.ask("s").await.unwrap()["version"], 1);
+    for compiler in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        let pid = compiler.file_name().into_string().unwrap();
+        assert!(is_running(&pid), "{pid} was waited for");
+    }
 }
 
 #[tokio::test]

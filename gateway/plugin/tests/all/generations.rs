@@ -1,8 +1,9 @@
 //! Good generations are kept, numbered and gone back to.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use gateway_plugin::{Grant, RollbackError};
+use gateway_plugin::{CompileOptions, Grant, RollbackError};
 use sha2::Digest as _;
 use test_guests::{IMPORTS_LOGGING, LOGIN_ONLY, V1, V2};
 
@@ -260,6 +261,53 @@ async fn a_kept_generation_that_was_touched_is_not_used() {
     assert_eq!(fixture.status("p").kept.len(), 1);
 }
 
+/// A compiler that gives the code that `from` had in its cache of a component, once there is the file
+/// `go`; there is the file `asked` as soon as it is asked.
+fn compiler_of(from: &Fixture, component: &[u8], dir: &std::path::Path) -> CompileOptions {
+    let cache = from.dir.path().join("cache");
+    // Before the code stands the tag that the cache gave it, 32 bytes.
+    let script = format!(
+        "cat >/dev/null; touch {dir}/asked; while [ ! -e {dir}/go ]; do sleep 0.02; done; \
+         exec tail -c +33 {cache}/{digest}-*.cwasm",
+        dir = dir.display(),
+        cache = cache.display(),
+        digest = digest(component)
+    );
+    CompileOptions {
+        command: Some(["/bin/sh", "-c", &script].map(OsString::from).to_vec()),
+        time: Duration::from_secs(60),
+        ..CompileOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_being_looked_at_does_not_undo_a_rollback() {
+    let third = variant(V1, b'3');
+    let elsewhere = Fixture::new(&[("p", &third)], one()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::new(&[("p", V1)], one()).await;
+    fixture.deploy(V2, 2).await;
+    fixture.compile = compiler_of(&elsewhere, &third, dir.path());
+    let fixture = fixture.restart(one()).await;
+
+    fixture.put("p", &third);
+    let looking = fixture.host.reload("p");
+    let going_back = async {
+        while !dir.path().join("asked").exists() {
+            tokio::task::yield_now().await;
+        }
+        fixture.host.rollback("p").await.unwrap();
+        std::fs::write(dir.path().join("go"), "").unwrap();
+    };
+    let (status, ()) = tokio::join!(looking, going_back);
+    let status = status.unwrap();
+    assert_eq!(status.generation, Some((1, digest(V1))), "{status:?}");
+    assert!(status.rolled_back);
+    assert_eq!(fixture.version().await, 1);
+    // It held back that one look, not the plugin.
+    fixture.deploy(V2, 3).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rollbacks_and_new_files_at_once_agree_with_what_is_on_record() {
     let fixture = Fixture::new(&[("p", V1)], one()).await;
@@ -268,8 +316,8 @@ async fn rollbacks_and_new_files_at_once_agree_with_what_is_on_record() {
         tokio::time::sleep(Duration::from_millis(u64::from(round) * 12)).await;
         let _ = fixture.host.rollback("p").await;
     }
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    let before = fixture.status("p");
+    // What the watch still has to look at is this file too, and changes nothing more.
+    let before = fixture.host.reload("p").await.unwrap();
     let fixture = fixture.restart(one()).await;
     let after = fixture.status("p");
     assert_eq!(after.generation, before.generation);

@@ -143,6 +143,8 @@ async fn memory_is_capped_over_all_memories_and_tables() {
         config.limits.memory = 16 << 20;
         config.limits.fuel = u64::MAX;
     }
+    // Less than its tables could have otherwise.
+    set.plugins.get_mut("table").unwrap().limits.memory = 4 << 20;
     let files: [(&str, &[u8]); 4] = [
         ("behave", BEHAVE),
         ("many", MANY_MEMORIES),
@@ -171,7 +173,7 @@ async fn memory_is_capped_over_all_memories_and_tables() {
         "two memories of one module had {used} bytes"
     );
     let elements = fixture.ask("table").await.unwrap()["elements"].as_u64().unwrap();
-    assert!(elements * 16 <= 16 << 20, "{elements} elements");
+    assert!(elements * 16 <= 4 << 20, "{elements} elements");
     assert!(matches!(
         fixture.ask("bomb-trap").await,
         Err(CallError::OutOfMemory {
@@ -266,6 +268,16 @@ async fn lies_to_the_host_end_in_the_trial() {
 }
 
 #[tokio::test]
+async fn a_start_function_has_a_deadline() {
+    let mut set = set(&[("s", "start-loop")], &[]);
+    let limits = &mut set.plugins.get_mut("start-loop").unwrap().limits;
+    (limits.fuel, limits.deadline) = (u64::MAX, Duration::from_millis(300));
+    let fixture = Fixture::new(&[("start-loop", START_LOOP)], set).await;
+    let problem = fixture.problem("start-loop");
+    assert!(problem.contains("deadline"), "{problem}");
+}
+
+#[tokio::test]
 async fn loops_after_the_answer_and_in_one_instruction_end_too() {
     let guests: [(&str, &[u8]); 3] = [("post", POST_RETURN_LOOP), ("bulk", BULK_FILL), ("plain", PLAIN)];
     let services: Vec<_> = guests.iter().map(|(name, _)| (*name, *name)).collect();
@@ -327,6 +339,23 @@ async fn a_full_queue_refuses_at_once() {
         "{first:?}"
     );
     fixture.ask("good").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plugin_whose_calls_all_wait_leaves_slots_to_the_others() {
+    let limits = Limits {
+        deadline: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let set = behave(&["sleep"], limits);
+    let fixture = Fixture::new(&[("behave", BEHAVE), ("v1", V1)], set).await;
+    // More than there are slots over all plugins. They are polled first, and take what they can get.
+    let asleep = futures_util::future::join_all((0..100).map(|_| fixture.ask("sleep")));
+    tokio::select! {
+        biased;
+        woken = asleep => panic!("{woken:?}"),
+        answer = fixture.ask("good") => assert_eq!(answer.unwrap()["version"], 1),
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use gateway_plugin::CallError;
 use serde_json::json;
-use test_guests::{BEHAVE, PLANT, V1, V2};
+use test_guests::{BEHAVE, IMPORTS_CONFIG, PLANT, V1, V2};
 
 use crate::support::{Fixture, instances, set};
 
@@ -86,6 +86,18 @@ async fn a_swap_a_new_configuration_and_a_removal_discard_them() {
         .await;
     assert_eq!(fixture.status("ready-swap").prepared, 0);
     assert!(matches!(fixture.ask("s").await, Err(CallError::NotLoaded { .. })));
+}
+
+#[tokio::test]
+async fn those_of_an_old_configuration_answer_no_call() {
+    let mut set = set(&[("name", "ready-config")], &[]);
+    let fixture = Fixture::new(&[("ready-config", IMPORTS_CONFIG)], set.clone()).await;
+    for value in ["first", "second"] {
+        ready(&fixture, "ready-config", 2).await;
+        set.plugins.get_mut("ready-config").unwrap().settings = [("name".into(), value.into())].into();
+        fixture.host.reconfigure(set.clone()).await;
+        assert_eq!(fixture.ask("name").await.unwrap()["name"], value);
+    }
 }
 
 #[tokio::test]

@@ -195,7 +195,8 @@ impl Fixture {
             network: Arc::clone(network),
             compile: compile.clone(),
         };
-        PluginHost::start(options, set).await.unwrap()
+        let started = tokio::time::timeout(2 * PATIENCE, PluginHost::start(options, set)).await;
+        started.expect("every trial call ends").unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
