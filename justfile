@@ -39,6 +39,15 @@ lint:
     cargo clippy --workspace --no-default-features -- -D warnings
     for guest in guest-examples/rust-*/ tests/guests/rust/; do (cd "$guest" && cargo fmt --all --check); done
 
+# Takes each defence of the plugin host out of a copy of the sources and demands that its tests fail: an hour
+# or two. With TEXT only those that have it in their name or threat. See docs/defences.md.
+defences *TEXT:
+    tests/defences/replay {{TEXT}}
+
+# Whether every removal fits the sources, has its tests, and is on record. Takes no time.
+defences-check:
+    tests/defences/replay --check
+
 # Licences, sources, banned crates and known vulnerabilities. ADVISORY_DB: a folder with a copy of the
 # RustSec database; without it cargo-deny fetches the live one.
 deny:
