@@ -93,7 +93,7 @@ async fn those_of_an_old_configuration_answer_no_call() {
     let mut set = set(&[("name", "ready-config")], &[]);
     let fixture = Fixture::new(&[("ready-config", IMPORTS_CONFIG)], set.clone()).await;
     for value in ["first", "second"] {
-        ready(&fixture, "ready-config", 2).await;
+        fixture.ready("ready-config", 2).await;
         set.plugins.get_mut("ready-config").unwrap().settings = [("name".into(), value.into())].into();
         fixture.host.reconfigure(set.clone()).await;
         assert_eq!(fixture.ask("name").await.unwrap()["name"], value);
