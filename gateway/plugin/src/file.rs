@@ -167,8 +167,8 @@ mod tests {
     use std::fs::{self, OpenOptions};
     use std::io::Write as _;
     use std::os::unix::fs::symlink;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::{iter, thread};
 
     use super::{PluginFile, path, read};
     use crate::error::AdmissionError;
@@ -246,14 +246,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (at, new) = (dir.path().join("p"), dir.path().join("new"));
         fs::write(&at, b"first").unwrap();
+        let swaps = AtomicUsize::new(0);
         let swap = || {
             for bytes in ["second", "first"] {
                 fs::write(&new, bytes).unwrap();
                 fs::rename(&new, &at).unwrap();
             }
+            swaps.fetch_add(1, Ordering::Relaxed);
         };
         let (read, mixed) = beside(swap, || {
-            let files = (0..5000).filter_map(|_| read(&at).ok());
+            let files = iter::repeat_with(|| read(&at))
+                .take_while(|_| swaps.load(Ordering::Relaxed) < 5000)
+                .filter_map(Result::ok);
             files.fold((0, 0), |(read, mixed), file| {
                 let is_mixed = file.digest != PluginFile::of(file.bytes).digest;
                 (read + 1, mixed + usize::from(is_mixed))
