@@ -1,6 +1,7 @@
 //! Good generations are kept, numbered and gone back to.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_plugin::{CompileOptions, Grant, RollbackError};
@@ -322,4 +323,29 @@ async fn rollbacks_and_new_files_at_once_agree_with_what_is_on_record() {
     let after = fixture.status("p");
     assert_eq!(after.generation, before.generation);
     assert_eq!((after.kept, after.rolled_back), (before.kept, before.rolled_back));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_look_at_an_old_file_never_comes_into_force_after_a_quick_one() {
+    let fixture = Arc::new(Fixture::new(&[("turns", V1)], set(&[("s", "turns")], &[])).await);
+    for round in 0..15_u8 {
+        // New, so it is compiled; what was there before is at hand.
+        let mut slow = V2.to_vec();
+        slow.extend([0, 2, 1, round]);
+        fixture.put("turns", &slow);
+        let looks: Vec<_> = (0..3)
+            .map(|_| {
+                let fixture = Arc::clone(&fixture);
+                tokio::spawn(async move { fixture.host.reload("turns").await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        fixture.put("turns", V1);
+        fixture.host.reload("turns").await;
+        for look in looks {
+            look.await.unwrap();
+        }
+        let version = fixture.ask("s").await.unwrap()["version"].clone();
+        assert_eq!(version, 1, "round {round}");
+    }
 }
