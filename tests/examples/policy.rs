@@ -229,8 +229,16 @@ async fn an_old_answer_serves_where_the_settings_say_so() {
     gateway.log.wait_for(why, |line| line.contains(why)).await;
     // Who was not asked about before has no old answer, and a refusal is none that an old one could stand for.
     assert_refused(&gateway, &bob, "has no old answer").await;
-    opa.answers(ResponseTemplate::new(403));
-    assert_refused(&gateway, &alice, "an answer, not an outage").await;
+    // However long it is.
+    let endless = "x".repeat(2 << 20);
+    for refusal in [
+        ResponseTemplate::new(403),
+        ResponseTemplate::new(403).set_body_string(endless.clone()),
+        ResponseTemplate::new(200).set_body_string(endless),
+    ] {
+        opa.answers(refusal);
+        assert_refused(&gateway, &alice, "an answer, not an outage").await;
+    }
 
     // What was kept under the old settings is not used by the new ones.
     opa.answers(ResponseTemplate::new(503));

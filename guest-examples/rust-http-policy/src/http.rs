@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use wstd::future::FutureExt as _;
-use wstd::http::{Body, Client, Error, Request};
+use wstd::http::{Body, Client, Error, ErrorCode, Request};
 use wstd::runtime::block_on;
+
+use crate::answer::Failure;
 
 /// What came back.
 pub struct Response {
@@ -12,7 +14,8 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Posts JSON to `url` and gives the whole response. Nothing follows redirects.
+/// Posts JSON to `url` and gives the response: its body only where the status is 200, as any other status says
+/// all there is to say. Nothing follows redirects.
 ///
 /// # Errors
 /// What went wrong, without anything that a header or a body holds.
@@ -21,7 +24,7 @@ pub fn post(
     headers: &[(&str, String)],
     json: String,
     timeout: Duration,
-) -> Result<Response, String> {
+) -> Result<Response, Failure> {
     let mut request = Request::post(url)
         .header("content-type", "application/json")
         .header("content-length", json.len());
@@ -30,16 +33,43 @@ pub fn post(
     }
     let request = request
         .body(Body::from(json))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Failure::Failed(error.to_string()))?;
     let exchange = async {
         let response = Client::new().send(request).await?;
         let status = response.status().as_u16();
-        let body = response.into_body().contents().await?.to_vec();
+        let body = match status {
+            200 => response.into_body().contents().await?.to_vec(),
+            _ => Vec::new(),
+        };
         Ok::<_, Error>(Response { status, body })
     };
     // The one timeout is over everything: connecting, the head, and a body that trickles.
     match block_on(async { exchange.timeout(wstd::time::Duration::from(timeout)).await }) {
-        Ok(response) => response.map_err(|error| format!("{error:#}")),
-        Err(_) => Err(format!("no answer within {timeout:?}")),
+        Ok(response) => response.map_err(|error| failure(&error)),
+        Err(_) => Err(Failure::Unavailable(format!(
+            "the policy service did not answer: no answer within {timeout:?}"
+        ))),
+    }
+}
+
+/// Whether the service is out of reach, or something else is wrong: an answer that is too large, a certificate
+/// that is not its own, a request that the gateway does not allow.
+fn failure(error: &Error) -> Failure {
+    let sentence = format!("the policy service did not answer: {error:#}");
+    match error.downcast_ref::<ErrorCode>() {
+        Some(
+            ErrorCode::DnsTimeout
+            | ErrorCode::DnsError(_)
+            | ErrorCode::DestinationUnavailable
+            | ErrorCode::DestinationIpUnroutable
+            | ErrorCode::ConnectionRefused
+            | ErrorCode::ConnectionTerminated
+            | ErrorCode::ConnectionTimeout
+            | ErrorCode::ConnectionReadTimeout
+            | ErrorCode::ConnectionWriteTimeout
+            | ErrorCode::HttpResponseIncomplete
+            | ErrorCode::HttpResponseTimeout,
+        ) => Failure::Unavailable(sentence),
+        _ => Failure::Failed(sentence),
     }
 }

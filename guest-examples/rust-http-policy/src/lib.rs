@@ -106,8 +106,7 @@ fn decide(settings: &Settings, service: &str, user: &User) -> Result<(Permission
 
 fn ask(settings: &Settings, body: String) -> Result<Permissions, Failure> {
     let token = secrets::get("token").map(|token| ("authorization", format!("Bearer {token}")));
-    let response = http::post(&settings.url, token.as_slice(), body, settings.timeout)
-        .map_err(|reason| Failure::Unavailable(format!("the policy service did not answer: {reason}")))?;
+    let response = http::post(&settings.url, token.as_slice(), body, settings.timeout)?;
     answer::permissions(response.status, &response.body)
 }
 

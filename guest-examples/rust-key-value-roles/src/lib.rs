@@ -95,8 +95,9 @@ fn keep(event: &SignIn) -> Result<(), String> {
         return Ok(());
     };
     // Hooks run at the same time, and an event may come again after a crash, when the person has signed in
-    // anew. So nothing is overwritten: each sign-in has a key of its own, and the latest one counts in
-    // whatever order they are written. The lifetime makes the plugin forget who never comes back.
+    // anew. So each sign-in has a key of its own (but for those within one second, which is as fine as the
+    // event's time is), and the latest one counts in whatever order they are written. The lifetime makes the
+    // plugin forget who never comes back.
     let prefix = groups::prefix(&event.user.id, provider);
     let written = key_value::set(
         &groups::key(&prefix, event.at),
