@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -29,6 +30,10 @@ const MAX_COMPILED: u64 = 1 << 30;
 /// Largest entry that is read back.
 const MAX_ENTRY: u64 = 512 << 20;
 
+/// What the names of files begin with that are being written.
+const NEW: &str = ".new-";
+/// Nobody writes for so long.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
 /// Bytes of an entry that are read at once.
 const CHUNK: usize = 256 << 10;
 
@@ -76,6 +81,7 @@ impl Cache {
         if metadata.mode() & 0o077 != 0 {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(fail(dir))?;
         }
+        remove_leftovers(dir);
         let path = dir.join("key");
         let secret = read_key(&path, random).map_err(fail(&path))?;
         let mut hasher = DefaultHasher::new();
@@ -199,7 +205,7 @@ impl Cache {
     pub(crate) fn write(&self, name: &str, payload: &[u8], durable: Durable) -> io::Result<()> {
         let mut tag = self.begin_tag(name);
         tag.update(payload);
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
+        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(&self.dir)?;
         file.write_all(tag.sign().as_ref())?;
         file.write_all(payload)?;
         if durable == Durable::Yes {
@@ -262,6 +268,18 @@ impl Cache {
     }
 }
 
+/// Removes what a gateway that was killed was writing. Another one may be writing now.
+fn remove_leftovers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_new = entry.file_name().to_string_lossy().starts_with(NEW);
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_OVER));
+        if is_new && is_old {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Makes a component of code that has just been compiled.
 ///
 /// # Errors
@@ -302,7 +320,7 @@ fn read_key(path: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             random.fill(&mut key).map_err(io::Error::other)?;
             let directory = path.parent().unwrap_or(Path::new("."));
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+            let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory)?;
             file.write_all(&key)?;
             file.as_file().sync_all()?;
             match file.persist_noclobber(path) {
@@ -385,6 +403,23 @@ mod tests {
         }
         fs::write(&path, good).unwrap();
         assert!(cache.load(&engine, "aa").is_some());
+    }
+
+    #[test]
+    fn what_was_being_written_when_the_gateway_was_killed_is_removed() {
+        let engine = crate::engine::start().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in [".new-old", ".new-now", "old"] {
+            fs::write(at(name), b"half").unwrap();
+        }
+        for name in [".new-old", "old"] {
+            let file = fs::File::options().write(true).open(at(name)).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }
+        open(dir.path(), &engine);
+        let there = [".new-old", ".new-now", "old"].map(|name| at(name).exists());
+        assert_eq!(there, [false, true, true]);
     }
 
     #[test]

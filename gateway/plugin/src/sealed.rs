@@ -33,10 +33,15 @@ impl Memory {
     /// What the operating system says.
     pub(crate) fn new() -> io::Result<Self> {
         use rustix::fs::MemfdFlags;
+        use rustix::io::Errno;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        Ok(Self(
-            rustix::fs::memfd_create("compiled-component", flags)?.into(),
-        ))
+        let create = |flags| rustix::fs::memfd_create("compiled-component", flags);
+        // Hardened systems want to hear that nobody will start it as a program; old ones don't know the word.
+        let memory = match create(flags | MemfdFlags::NOEXEC_SEAL) {
+            Err(Errno::INVAL) => create(flags)?,
+            memory => memory?,
+        };
+        Ok(Self(memory.into()))
     }
 
     /// Makes a component of what was written, which cannot be changed from now on.
@@ -51,6 +56,7 @@ impl Memory {
         reason = "the caller vouches for the bytes, the seals keep them as they are"
     )]
     pub(crate) unsafe fn into_component(self, engine: &Engine) -> wasmtime::Result<Component> {
+        use std::io::{Read as _, Seek as _};
         use std::os::fd::AsRawFd as _;
 
         use rustix::fs::SealFlags;
@@ -58,8 +64,17 @@ impl Memory {
         rustix::fs::fcntl_add_seals(&self.0, seals)?;
         // The only name it has.
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        // SAFETY: the caller's, and sealed memory stays as it is.
-        unsafe { Component::deserialize_file(engine, path) }
+        if std::path::Path::new(&path).exists() {
+            // SAFETY: the caller's, and sealed memory stays as it is.
+            return unsafe { Component::deserialize_file(engine, path) };
+        }
+        // No /proc, as in a bare chroot: then it has to be copied.
+        let mut bytes = Vec::new();
+        let mut memory = self.0;
+        memory.rewind()?;
+        memory.read_to_end(&mut bytes)?;
+        // SAFETY: the caller's.
+        unsafe { Component::deserialize(engine, bytes) }
     }
 }
 
