@@ -90,7 +90,7 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
         for (file, is_good) in [(component, true), (broken, false)] {
             gateway.dir.place("swapped", file);
             let status = eventually("the file is looked at", async || {
-                assert!(!callers.is_empty());
+                assert!(callers.try_join_next().is_none(), "a caller has ended");
                 let status = status().await;
                 let serves = status["generation"][1] == digests[version].as_str();
                 (status["problem"].is_null() == is_good && (serves || !is_good)).then_some(status)

@@ -241,9 +241,14 @@ impl Fixture {
 
     /// Waits until so many instances are made ahead.
     pub(crate) async fn ready(&self, plugin: &str, count: usize) {
-        while self.status(plugin).prepared != count {
-            tokio::task::yield_now().await;
-        }
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while self.status(plugin).prepared != count {
+                tokio::task::yield_now().await;
+            }
+        });
+        waited
+            .await
+            .unwrap_or_else(|_| panic!("{plugin} stays at {:?}", self.status(plugin)));
     }
 
     pub(crate) async fn ask(&self, service: &str) -> Result<Value, CallError> {

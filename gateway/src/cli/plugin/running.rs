@@ -4,6 +4,7 @@
 use std::io::{self, BufWriter, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::cli::output::{self, printable};
 use crate::cli::{Shared, mistakes};
@@ -20,6 +22,10 @@ use crate::config;
 
 /// Longest answer.
 const MAX_ANSWER: usize = 16 << 20;
+/// How long a gateway may take to take a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A little longer than the gateway itself takes at most.
+const PATIENCE: Duration = Duration::from_secs(620);
 
 /// Nobody answers at the address.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +101,7 @@ pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()
             }
         }
     }
-    if !plugins.is_empty() {
+    if !plugins.is_empty() || reload.target.json {
         print(&plugins, reload.target.json)?;
     }
     if refused.is_empty() {
@@ -227,8 +233,9 @@ impl Client {
             address: self.address,
             reason,
         };
-        let socket = tokio::net::TcpStream::connect(self.address)
+        let socket = timeout(CONNECT, tokio::net::TcpStream::connect(self.address))
             .await
+            .map_err(|_| unreachable(format!("no connection within {CONNECT:?}")))?
             .map_err(|error| unreachable(error.to_string()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
             .await
@@ -241,9 +248,9 @@ impl Client {
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Empty::<Bytes>::new())
             .context("the admin token cannot be sent")?;
-        let answer = sender
-            .send_request(request)
+        let answer = timeout(PATIENCE, sender.send_request(request))
             .await
+            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
             .map_err(|error| unreachable(error.to_string()))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER)
