@@ -56,10 +56,12 @@ impl UpstreamError {
     /// Only the code of the refusal (RFC 6749 section 5.2), and only where it looks like one: a
     /// description, or what stands in the code's place, may repeat what was sent.
     pub(crate) fn refused(code: &str) -> Self {
-        let is_code = (1..=64).contains(&code.len())
+        // Registered codes are small letters, and shorter; a code verifier has 43 characters (RFC 7636, 4.1), and
+        // may have no digit by which it could be told.
+        let is_code = (1..=40).contains(&code.len())
             && code
                 .bytes()
-                .all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.'));
+                .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.'));
         Self::TokenRefused(
             if is_code {
                 code
@@ -132,7 +134,8 @@ mod tests {
             UpstreamError::refused("bad_verification_code").to_string(),
             "the token endpoint refuses: bad_verification_code"
         );
-        for odd in ["", "4/0AX4XfWh", "a b", "a\nb", &"a".repeat(65)] {
+        let verifier = "QZJ_drqyqxBLYgzIEoRI_ItIwgtWsUer-spmINggWDc";
+        for odd in ["", "4/0AX4XfWh", "a b", "a\nb", verifier, "Code", &"a".repeat(41)] {
             let error = UpstreamError::refused(odd);
             assert_eq!(
                 error,
