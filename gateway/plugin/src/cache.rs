@@ -141,6 +141,11 @@ impl Cache {
         matches!(self.copy(name, &mut io::sink()), Ok(Found::Ours))
     }
 
+    /// Whether there is an entry of this name, whatever is in it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.dir.join(name).exists()
+    }
+
     /// Copies an entry's payload, and says whether what was copied is what we wrote under this name: only then
     /// is it of any use.
     ///

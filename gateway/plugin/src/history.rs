@@ -187,8 +187,8 @@ impl History {
         if record == before && was_kept {
             return record;
         }
-        // Now nothing is swept.
-        let is_kept = was_kept && self.cache.holds(&component);
+        // Swept since, if at all; from now on nothing is.
+        let is_kept = was_kept && self.cache.has(&component);
         let written = if is_kept {
             Ok(())
         } else {

@@ -1,6 +1,6 @@
 //! The host put together: threads for guests, the registry, the watch, and what callers do with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +42,6 @@ pub(crate) struct Inner {
     reloading: RwLock<()>,
     /// Held while a file's change or a rollback is put on record and in force: the two never differ.
     settling: tokio::sync::Mutex<()>,
-    /// Held while a plugin's file is looked at. Taken after `reloading`, before `settling`.
-    turns: Mutex<BTreeMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
     shut_down: AtomicBool,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -95,7 +93,6 @@ impl PluginHost {
             },
             reloading: RwLock::new(()),
             settling: tokio::sync::Mutex::default(),
-            turns: Mutex::default(),
             shut_down: AtomicBool::new(false),
             runtime: Mutex::new(Some(runtime)),
         });
@@ -280,10 +277,12 @@ impl Inner {
     /// Looks at one plugin's file and puts in force what it gives.
     pub(crate) async fn reload(&self, name: &Arc<str>) {
         let _shared = self.reloading.read().await;
-        // One after the other: a slow look at what the file was must not come into force after a quick one at
-        // what it is.
-        let turn = Arc::clone(self.turns.lock().entry(Arc::clone(name)).or_default());
+        let turn = match self.registry.snapshot().plugins.get(name) {
+            Some(plugin) => Arc::clone(&plugin.turn),
+            None => return,
+        };
         let _turn = turn.lock().await;
+        // As it is now, after whoever had the turn before.
         let snapshot = self.registry.snapshot();
         let Some(plugin) = snapshot.plugins.get(name) else {
             return;

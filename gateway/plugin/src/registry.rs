@@ -58,6 +58,9 @@ pub(crate) struct Plugin {
     pub(crate) record: Arc<Record>,
     /// Bounds the calls inside this plugin.
     pub(crate) slots: Arc<Semaphore>,
+    /// Held while its file is looked at, one after the other: a slow look at what the file was must not come
+    /// into force after a quick one at what it is.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Every plugin, and who asks it.
@@ -287,9 +290,12 @@ fn successor(
         generation.as_ref().map_or(0, |generation| generation.number),
         problem.is_some(),
     );
-    let slots = before.map_or_else(
-        || Arc::new(Semaphore::new(MAX_INSTANCES_OF_ONE as usize)),
-        |plugin| Arc::clone(&plugin.slots),
+    let (slots, turn) = before.map_or_else(
+        || {
+            let slots = Semaphore::new(MAX_INSTANCES_OF_ONE as usize);
+            (Arc::new(slots), Arc::default())
+        },
+        |plugin| (Arc::clone(&plugin.slots), Arc::clone(&plugin.turn)),
     );
     Plugin {
         name: Arc::clone(name),
@@ -299,5 +305,6 @@ fn successor(
         problem,
         record,
         slots,
+        turn,
     }
 }

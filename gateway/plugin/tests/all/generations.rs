@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_plugin::{CompileOptions, Grant, RollbackError};
 use sha2::Digest as _;
@@ -70,19 +70,13 @@ async fn numbers_go_on_across_restarts_and_configurations() {
 }
 
 #[tokio::test]
-async fn rolling_back_is_at_once_goes_on_to_the_oldest_and_holds() {
+async fn rolling_back_goes_on_to_the_oldest_and_holds() {
     let fixture = Fixture::new(&[("p", V1)], one()).await;
     fixture.deploy(V2, 2).await;
     let third = variant(V1, b'3');
     fixture.deploy(&third, 3).await;
 
-    let started = Instant::now();
     let status = fixture.host.rollback("p").await.unwrap();
-    let took = started.elapsed();
-    assert!(
-        took < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 }),
-        "{took:?}"
-    );
     assert_eq!(status.generation, Some((2, digest(V2))));
     assert!(status.rolled_back && status.problem.is_none());
     assert_eq!(fixture.version().await, 2);
@@ -95,7 +89,7 @@ async fn rolling_back_is_at_once_goes_on_to_the_oldest_and_holds() {
     );
     // Another inode and time, the same bytes.
     fixture.put("p", &third);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    fixture.look_again().await;
     assert_eq!(fixture.number(), 2);
     let fixture = fixture.restart(one()).await;
     assert_eq!(fixture.version().await, 2, "nor does a restart");

@@ -248,15 +248,21 @@ impl Client {
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Empty::<Bytes>::new())
             .context("the admin token cannot be sent")?;
-        let answer = timeout(PATIENCE, sender.send_request(request))
+        let exchange = async {
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|error| unreachable(error.to_string()))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(|error| unreachable(error.to_string()))?;
+            Ok::<_, Unreachable>((status, body))
+        };
+        let (status, body) = timeout(PATIENCE, exchange)
             .await
-            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
-            .map_err(|error| unreachable(error.to_string()))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))??;
         Ok((
             status,
             serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
