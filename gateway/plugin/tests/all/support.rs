@@ -15,8 +15,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What hangs for longer is a failed test. An interpreter takes its minutes to compile beside all other tests.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// What hangs for longer is a failed test.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same of a start: an interpreter takes its minutes to compile beside all other tests.
+const START: Duration = Duration::from_secs(300);
 
 /// A host and its directories.
 pub(crate) struct Fixture {
@@ -195,7 +197,7 @@ impl Fixture {
             network: Arc::clone(network),
             compile: compile.clone(),
         };
-        let started = tokio::time::timeout(PATIENCE, PluginHost::start(options, set)).await;
+        let started = tokio::time::timeout(START, PluginHost::start(options, set)).await;
         started.expect("every trial call ends").unwrap()
     }
 
