@@ -15,6 +15,8 @@ mod files;
 mod generations;
 #[path = "plugins/grants.rs"]
 mod grants;
+#[path = "plugins/reuse.rs"]
+mod reuse;
 mod support;
 
 use std::fs;

@@ -15,6 +15,7 @@ use url::Origin;
 
 use crate::config::Reloadable;
 use crate::events::Courier;
+use crate::issued::Issued;
 use crate::metrics::HttpMetrics;
 
 /// What all requests share.
@@ -29,6 +30,8 @@ pub struct App {
     pub plugins: PluginHost,
     /// What signs permission tokens.
     pub keys: SigningKeys,
+    /// Permission tokens that may be given again.
+    pub issued: Issued,
     /// What session tokens and sealed state are keyed by.
     pub session_key: SessionKey,
     /// Upstream providers, in the order people are offered them.

@@ -81,6 +81,9 @@ pub struct Config {
     pub session_lifetime: Duration,
     /// How long a permission token is good for: 15 minutes unless set.
     pub token_lifetime: Duration,
+    /// How long after its signature a permission token is given again where its claims are unchanged: half of
+    /// its lifetime at most, and unless set; zero where it is not.
+    pub token_reuse: Duration,
     /// What a caller may cost.
     pub server_limits: ServerLimits,
     /// How the log is written.

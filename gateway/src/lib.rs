@@ -18,6 +18,7 @@
 //! | [`session`] | whose request it is |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
 //! | [`next`], [`cookie`], [`cors`], [`jsonp`] | where people may be sent, the state's cookie, other origins |
+//! | [`issued`] | permission tokens that are given again |
 //! | [`plugin_data`] | what plugins reach of the database |
 //! | [`pages`] | HTML |
 //! | [`admin`], [`metrics`], [`telemetry`] | the admin listener, figures, the log |
@@ -31,6 +32,7 @@ pub mod cookie;
 pub mod cors;
 pub mod events;
 pub mod handlers;
+pub mod issued;
 pub mod jsonp;
 pub mod keys;
 pub mod metrics;

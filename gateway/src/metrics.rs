@@ -86,6 +86,11 @@ fn describe() {
         Unit::Count,
         "Sign-ins, by provider and how they ended"
     );
+    metrics::describe_counter!(
+        "gateway_permission_tokens_total",
+        Unit::Count,
+        "Permission tokens that were given, by whether they were signed for it or signed before and given again"
+    );
     metrics::describe_gauge!("gateway_build_info", "1, with the version as a label");
     metrics::describe_gauge!(
         "gateway_uptime_seconds",

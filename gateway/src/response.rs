@@ -33,11 +33,17 @@ pub fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes
     response
 }
 
+/// What is JSON already.
+#[must_use]
+pub fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    body(status, JSON, text)
+}
+
 /// A JSON value, in one line.
 #[must_use]
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(text) => body(status, JSON, text),
+        Ok(text) => json_text(status, text),
         Err(error) => {
             tracing::error!(%error, "an answer is no JSON");
             body(

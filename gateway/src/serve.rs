@@ -24,6 +24,7 @@ use crate::app::{Address, App};
 use crate::config::reload::Reload;
 use crate::config::{AdminConfig, Config};
 use crate::events::{self, Courier};
+use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::plugin_data::PluginData;
 use crate::{router, server};
@@ -164,6 +165,7 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
         store,
         plugins,
         keys,
+        issued: Issued::new(config.token_reuse),
         session_key,
         providers,
         dev,

@@ -10,7 +10,6 @@ use gateway_model::{Event, SystemRandom, User, UserId, Verdict};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{RwLock, watch};
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
@@ -181,9 +180,24 @@ impl PluginHost {
     /// # Errors
     /// Every way to get no answer. Nothing may be signed then.
     pub async fn get_permissions(&self, service: &str, user: &UserId) -> Result<Permissions, CallError> {
-        let snapshot = self.0.registry.snapshot();
-        permission_provider::get_permissions(&self.0.lanes, &snapshot, self.0.sources.clone(), service, user)
+        self.get_permissions_then(service, user, |permissions| permissions)
             .await
+    }
+
+    /// The same, and makes something of the answer: signs it, say. That is done on the guest thread as well,
+    /// since it computes, and since a hand-over between threads costs about as much as a call.
+    ///
+    /// # Errors
+    /// As for [`PluginHost::get_permissions`]; `then` has not been called.
+    pub async fn get_permissions_then<T: Send + 'static>(
+        &self,
+        service: &str,
+        user: &UserId,
+        then: impl FnOnce(Permissions) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let snapshot = self.0.registry.snapshot();
+        let sources = self.0.sources.clone();
+        permission_provider::get_permissions(&self.0.lanes, &snapshot, sources, service, user, then).await
     }
 
     /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of
@@ -192,21 +206,6 @@ impl PluginHost {
     pub async fn run_hooks(&self, event: &Event, user: &User) -> Verdict {
         let snapshot = self.0.registry.snapshot();
         lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.sources, event, user).await
-    }
-
-    /// Runs work that computes (a plugin's call and the signing of its answer, say) beside the guests, off
-    /// the I/O threads. Calls of plugins in it stay on the thread they are made on where that is free. A
-    /// panic in it is the caller's. Dropping the future ends the work where it next waits.
-    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        // A guest yields at each tick, so this waits no longer than a few of them.
-        match AbortOnDropHandle::new(self.0.lanes.guests().spawn(work)).await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is gone: the process ends, and whoever waits here ends with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
     }
 
     /// How every configured plugin stands, sorted by name.

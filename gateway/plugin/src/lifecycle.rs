@@ -107,7 +107,8 @@ async fn run_hook(
             function,
             sources.clone(),
             invoke,
-            Box::new(check),
+            check,
+            |said| said,
         )
         .await
         .map(Some)

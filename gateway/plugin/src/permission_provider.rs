@@ -15,17 +15,18 @@ use crate::metrics::Outcome;
 use crate::registry::{Generation, Snapshot};
 use crate::serve::Lanes;
 
-/// Asks the service's provider.
+/// Asks the service's provider, and makes something of its answer where it ran.
 ///
 /// # Errors
 /// Every way to get no answer.
-pub(crate) async fn get_permissions(
+pub(crate) async fn get_permissions<T: Send + 'static>(
     lanes: &Lanes,
     snapshot: &Snapshot,
     sources: Sources,
     service: &str,
     user: &UserId,
-) -> Result<Permissions, CallError> {
+    then: impl FnOnce(Permissions) -> T + Send + 'static,
+) -> Result<T, CallError> {
     let Some(provider) = snapshot.set.services.get(service) else {
         return Err(CallError::NotConfigured {
             service: service.to_owned(),
@@ -50,7 +51,8 @@ pub(crate) async fn get_permissions(
             Function::GetPermissions,
             sources,
             invoke,
-            Box::new(check),
+            check,
+            then,
         )
         .await
 }

@@ -21,9 +21,6 @@ use crate::registry::{Generation, Plugin, Snapshot};
 /// once: a queue that grows only makes everybody wait.
 const MAX_CALLS: usize = 1024;
 
-/// Turns a guest's word into an answer that has been checked, and says how the call ended.
-pub(crate) type Check<T, R> = Box<dyn FnOnce(T, &Generation) -> Result<(R, Outcome), CallError> + Send>;
-
 /// Where calls queue and run.
 pub(crate) struct Lanes {
     guests: Handle,
@@ -69,23 +66,27 @@ impl Lanes {
         Arc::clone(&self.slots).acquire_owned().await.ok()
     }
 
-    /// Calls a function of the generation in a fresh instance on a guest thread. The deadline counts from
-    /// now, waiting for a thread included. Dropping the future ends the call.
+    /// Calls a function of the generation in a fresh instance on a guest thread. `check` turns the guest's word
+    /// into an answer that can be relied on, and says how the call ended; `then` is made of it there and then.
+    /// The deadline counts from now, waiting for a thread included. Dropping the future ends the call.
     ///
     /// # Errors
     /// Every way a call can fail, but for those that are found before there is a generation.
-    pub(crate) async fn call<T, R>(
+    #[expect(clippy::too_many_arguments, reason = "what it takes to call a function, once")]
+    pub(crate) async fn call<T, R, A>(
         &self,
         plugin: &Plugin,
         generation: Arc<Generation>,
         function: Function,
         sources: Sources,
         invoke: Invoke<T>,
-        check: Check<T, R>,
-    ) -> Result<R, CallError>
+        check: impl FnOnce(T, &Generation) -> Result<(R, Outcome), CallError> + Send + 'static,
+        then: impl FnOnce(R) -> A + Send + 'static,
+    ) -> Result<A, CallError>
     where
         T: Send + 'static,
         R: Send + 'static,
+        A: Send + 'static,
     {
         let deadline = Instant::now() + generation.config.limits.deadline;
         let overloaded = || {
@@ -116,9 +117,9 @@ impl Lanes {
                 outcome: Outcome::Cancelled,
             };
             let prepared = generation.ready.take();
-            preparer.fill(&generation, &sources);
             generation.meters.count_instance(prepared.is_some());
-            let (result, usage) = call::run(&generation, function, sources, deadline, prepared, invoke).await;
+            let (result, usage) =
+                call::run(&generation, function, sources.clone(), deadline, prepared, invoke).await;
             let checked = match result {
                 Ok(word) => {
                     check(word, &generation).inspect_err(|error| log_answer(&generation, function, error))
@@ -141,7 +142,10 @@ impl Lanes {
                     "the plugin logged more than its share in one call"
                 );
             }
-            checked.map(|(answer, _)| answer)
+            let answer = checked.map(|(answer, _)| then(answer));
+            // When the answer is there: whoever asked next does not wait for it either.
+            preparer.fill(&generation, &sources);
+            answer
         });
         match AbortOnDropHandle::new(task).await {
             Ok(result) => result,

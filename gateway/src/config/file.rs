@@ -161,6 +161,9 @@ pub struct Tokens {
     pub session_lifetime: Setting,
     /// `tokens.permission_lifetime`, `GATEWAY_PERMISSION_LIFETIME`: `15m` unless set.
     pub permission_lifetime: Setting,
+    /// `tokens.permission_reuse`, `GATEWAY_PERMISSION_REUSE`: how long after its signature a permission token is
+    /// given again while its claims are unchanged, or `off`; half of its lifetime at most, and unless set.
+    pub permission_reuse: Setting,
 }
 
 /// `[upstream]`: what an upstream provider may cost.

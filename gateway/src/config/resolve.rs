@@ -35,7 +35,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let admin = server::admin(&mut layers, file.admin, &data_dir);
     let log = server::log(&mut layers, file.log);
     let keys = keys::keys(&mut layers, file.keys, &data_dir);
-    let (session_lifetime, token_lifetime) = server::tokens(&mut layers, file.tokens);
+    let tokens = server::tokens(&mut layers, file.tokens);
     let upstream_limits = server::upstream(&mut layers, file.upstream);
     let providers = providers::providers(&mut layers, file.providers);
     let (origins, default_next) =
@@ -68,8 +68,9 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         signing_keys: keys.signing,
         public_keys: keys.public,
         session_secret: keys.session_secret,
-        session_lifetime,
-        token_lifetime,
+        session_lifetime: tokens.session_lifetime,
+        token_lifetime: tokens.permission_lifetime,
+        token_reuse: tokens.permission_reuse,
         server_limits: server.limits,
         log,
         reloadable: super::Reloadable {

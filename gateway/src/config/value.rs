@@ -119,6 +119,25 @@ impl Value for Duration {
     }
 }
 
+/// A duration, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DurationOrOff(pub(super) Option<Duration>);
+
+impl Value for DurationOrOff {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let duration = Duration::read(text).map_err(|right| format!("{right}, or off"))?;
+        Ok(Self(Some(duration)))
+    }
+
+    fn show(&self) -> String {
+        self.0
+            .map_or_else(|| "off".to_owned(), |duration| duration.show())
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes(pub(super) usize);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gateway_model::UserId;
 use gateway_plugin::{CallError, Permissions};
 use gateway_token::{KeyError, PermissionClaims};
@@ -26,6 +27,9 @@ pub enum Error {
     /// Signing failed.
     #[error(transparent)]
     Signing(#[from] KeyError),
+    /// The answer is no JSON.
+    #[error(transparent)]
+    Json(serde_json::Error),
 }
 
 impl From<Error> for Response {
@@ -36,7 +40,7 @@ impl From<Error> for Response {
             Error::Provider(CallError::Overloaded { .. }) => "The permission provider is busy",
             Error::Provider(CallError::NotLoaded { .. }) => "The permission provider is not available",
             Error::Provider(_) => "The permission provider failed",
-            Error::Signing(error) => {
+            Error::Signing(_) | Error::Json(_) => {
                 tracing::error!(%error, "a permission token cannot be signed");
                 "The token cannot be signed"
             }
@@ -76,26 +80,25 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         return Ok(nothing());
     };
 
-    // The provider's call and the signature are one piece of work: a hand-over between threads costs about
-    // as much as the call.
-    let work = {
-        let (app, service, user) = (Arc::clone(app), service.to_owned(), signed_in.1.id.clone());
-        async move { answer(&app, service, &user, audience).await }
+    let user = &signed_in.1.id;
+    let sign = {
+        let (app, service, user) = (Arc::clone(app), service.to_owned(), user.clone());
+        move |permissions| answer(&app, service, &user, audience, permissions)
     };
-    app.plugins.run(work).await
+    match app.plugins.get_permissions_then(service, user, sign).await {
+        // The plugins' configuration is put in force a moment before or after the rest.
+        Err(CallError::NotConfigured { .. }) => Ok(nothing()),
+        answered => answered?,
+    }
 }
 
-async fn answer(
+fn answer(
     app: &App,
     service: String,
     user: &UserId,
     audience: Option<String>,
+    Permissions { permissions, digest }: Permissions,
 ) -> Result<Response, Error> {
-    let Permissions { permissions, digest } = match app.plugins.get_permissions(&service, user).await {
-        // The plugins' configuration is put in force a moment before or after the rest.
-        Err(CallError::NotConfigured { .. }) => return Ok(nothing()),
-        answer => answer?,
-    };
     let now = app.clock.now();
     let claims = PermissionClaims {
         iss: app.address.text.clone(),
@@ -108,13 +111,16 @@ async fn answer(
         iat: now.0,
         exp: now.after(app.token_lifetime).0,
     };
-    let answer = Answer {
-        token: &app.keys.sign(&claims)?,
-        userid: &claims.userid,
-        permissions: &claims.permissions,
-        service: &claims.service,
-    };
-    Ok(response::json(StatusCode::OK, &answer))
+    let answer = app.issued.answer(claims, |claims| {
+        let answer = Answer {
+            token: &app.keys.sign(claims)?,
+            userid: &claims.userid,
+            permissions: &claims.permissions,
+            service: &claims.service,
+        };
+        serde_json::to_vec(&answer).map(Bytes::from).map_err(Error::Json)
+    })?;
+    Ok(response::json_text(StatusCode::OK, answer))
 }
 
 /// No token: nobody is signed in, or nobody is asked for the service.

@@ -253,10 +253,17 @@ async fn calls_are_counted() {
 }
 
 #[tokio::test]
-async fn work_beside_the_guests_is_done_and_its_panics_come_back() {
-    let fixture = Fixture::new(&[], set(&[], &[])).await;
-    assert_eq!(fixture.host.run(async { 6 * 7 }).await, 42);
-    let host = fixture.host.clone();
-    let panicked = tokio::spawn(async move { host.run(async { panic!("on purpose") }).await });
-    assert!(panicked.await.unwrap_err().is_panic());
+async fn what_is_made_of_an_answer_is_made_on_a_guest_thread_and_a_panic_there_is_a_lost_call() {
+    let fixture = Fixture::new(&[("p", V1)], set(&[("s", "p")], &[])).await;
+    let user = "u".into();
+    let there = |_| std::thread::current().name().map(str::to_owned);
+    let name = fixture
+        .host
+        .get_permissions_then("s", &user, there)
+        .await
+        .unwrap();
+    assert_eq!(name.as_deref(), Some("guest"));
+    let panics = |_| panic!("on purpose");
+    let lost = fixture.host.get_permissions_then("s", &user, panics).await;
+    assert!(matches!(lost, Err::<(), _>(CallError::Trap { reason, .. }) if reason.contains("lost")));
 }

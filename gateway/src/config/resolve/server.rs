@@ -11,7 +11,8 @@ use url::Url;
 use super::{Layers, Origin, loopback_url};
 use crate::config::file::{self, List, Setting};
 use crate::config::value::{
-    AddressOrOff, Bytes, Count, External, Filter, IsJson, PageUrl, Value as _, WebOrigin, is_exposed,
+    AddressOrOff, Bytes, Count, DurationOrOff, External, Filter, IsJson, PageUrl, Value as _, WebOrigin,
+    is_exposed,
 };
 use crate::config::{AdminConfig, LogConfig, ServerLimits, StorageConfig};
 
@@ -183,8 +184,15 @@ pub(super) fn storage(layers: &mut Layers<'_>, data_dir: Setting, file: file::Da
     }
 }
 
-/// The lifetimes of session tokens and permission tokens.
-pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> (Duration, Duration) {
+/// How long tokens last.
+pub(super) struct Tokens {
+    pub(super) session_lifetime: Duration,
+    pub(super) permission_lifetime: Duration,
+    /// How long after its signature a permission token may be given again; zero where it may not.
+    pub(super) permission_reuse: Duration,
+}
+
+pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> Tokens {
     let session = layers.value(
         "tokens.session_lifetime",
         "GATEWAY_SESSION_LIFETIME",
@@ -206,7 +214,25 @@ pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> (Duration, 
             layers.mistake(None, key, "must be a second at least");
         }
     }
-    (session, permission)
+    let reuse = layers.value(
+        "tokens.permission_reuse",
+        "GATEWAY_PERMISSION_REUSE",
+        file.permission_reuse,
+        DurationOrOff(Some(permission / 2)),
+    );
+    let reuse = reuse.0.unwrap_or_default();
+    if reuse > permission / 2 {
+        layers.mistake(
+            None,
+            "tokens.permission_reuse",
+            "must be half of tokens.permission_lifetime at most: a token that is given again has that much left",
+        );
+    }
+    Tokens {
+        session_lifetime: session,
+        permission_lifetime: permission,
+        permission_reuse: reuse,
+    }
 }
 
 pub(super) fn upstream(layers: &mut Layers<'_>, file: file::Upstream) -> HttpLimits {

@@ -22,6 +22,7 @@ fn nothing_but_a_key_is_enough_on_loopback() {
     assert_eq!(config.admin.token_file, PathBuf::from("data/admin-token"));
     assert_eq!(config.session_lifetime, Duration::from_secs(14 * 24 * 60 * 60));
     assert_eq!(config.token_lifetime, Duration::from_secs(15 * 60));
+    assert_eq!(config.token_reuse, Duration::from_secs(15 * 30));
     assert!(config.providers.is_empty() && config.reloadable.services.is_empty());
     assert_eq!(config.reloadable.default_next.as_str(), "http://127.0.0.1:8080/");
     assert!(!config.reloadable.jsonp && !config.reloadable.user_lookup);

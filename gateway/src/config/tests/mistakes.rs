@@ -146,6 +146,23 @@ fn what_is_missing_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_token_that_is_given_again_has_half_of_its_life_left() {
+    let reuse = |text: &str| {
+        let toml = format!("[tokens]\npermission_lifetime = \"10m\"\npermission_reuse = \"{text}\"\n");
+        Setup::with_key(&toml, &[])
+    };
+    insta::assert_snapshot!(reuse("301s").mistakes().join("\n"), @"tokens.permission_reuse: must be half of tokens.permission_lifetime at most: a token that is given again has that much left");
+    for (text, seconds) in [("5m", 300), ("off", 0)] {
+        assert_eq!(reuse(text).load().config.token_reuse.as_secs(), seconds, "{text}");
+    }
+    let mistakes = reuse("0").mistakes().join("\n");
+    assert!(
+        mistakes.ends_with("as in 500ms, 15m or 14d, or off"),
+        "{mistakes}"
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_or_not_there_is_one_thing_to_mend() {
     let setup = Setup::with_key("[server]\nlisten = \n[keys]\nsession_secret = canary\n", &[]);
     let mistakes = setup.mistakes();
