@@ -44,6 +44,17 @@ fn setup(services: &[&str]) -> Setup {
         })
 }
 
+/// [`test_guests::V1`] answers for `example`.
+fn versions() -> Setup {
+    Setup::dev()
+        .env(
+            "PRIVATE_KEY",
+            &support::setup::private_key(gateway_token::Algorithm::ES256),
+        )
+        .plugin("example", test_guests::V1)
+        .service("example", "example")
+}
+
 /// 503, an error, no permission and no token.
 fn assert_refused(what: &str, (status, answer): (StatusCode, Value)) {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {answer}");

@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use reqwest::StatusCode;
 
-use super::assert_refused;
 use super::support::browser::Browser;
-use super::support::{Setup, eventually};
+use super::support::eventually;
+use super::{assert_refused, versions};
 
 /// Answers by [`test_guests::V1`] and [`test_guests::V2`], or 0 for 503.
 async fn version(browser: &Browser, token: &str) -> u64 {
@@ -18,16 +18,6 @@ async fn version(browser: &Browser, token: &str) -> u64 {
             0
         }
     }
-}
-
-fn versions() -> Setup {
-    Setup::dev()
-        .env(
-            "PRIVATE_KEY",
-            &super::support::setup::private_key(gateway_token::Algorithm::ES256),
-        )
-        .plugin("example", test_guests::V1)
-        .service("example", "example")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,18 +4,8 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::assert_refused;
-use super::support::{Gateway, Setup, eventually};
-
-fn versions() -> Setup {
-    Setup::dev()
-        .env(
-            "PRIVATE_KEY",
-            &super::support::setup::private_key(gateway_token::Algorithm::ES256),
-        )
-        .plugin("example", test_guests::V1)
-        .service("example", "example")
-}
+use super::support::{Gateway, eventually};
+use super::{assert_refused, versions};
 
 /// The token and the version that it speaks of.
 async fn ask(gateway: &Gateway, session: &str) -> (String, u64) {
