@@ -53,13 +53,10 @@ defences-check:
 deny:
     .ci/deny
 
-# Ratios against a bare hyper server and against signing alone, measured in one run.
+# Measures the gateway end to end and writes docs/benchmarks, in a quarter of an hour; see `just bench --help`. After
+# `just guests` there are plugins in four languages among those that are measured.
 bench *ARGS:
-    cargo bench -p gateway --bench endpoints -- {{ARGS}}
-
-# Swaps, rollbacks, starts and calls of plugins in four languages.
-bench-plugins *ARGS: guests
-    cargo bench -p gateway --bench plugins -- {{ARGS}}
+    cargo bench -p gateway --bench suite -- {{ARGS}}
 
 # The command's production build: no example plugins, no development sign-in.
 build-production:

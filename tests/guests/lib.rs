@@ -19,6 +19,7 @@ mod built {
 /// | `ok` | answers `{"service": …, "user": …}` |
 /// | `error-unavailable`, `error-failed` | an error answer of that kind |
 /// | `spin` | an endless loop |
+/// | `burn-<turns>` | so many turns of that loop, for example `burn-1000000`; answers `{"turns": n}` |
 /// | `sleep` | waits a minute in the host (`wasi:clocks`, `wasi:io/poll`) |
 /// | `trap` | a panic, which ends in `unreachable` |
 /// | `recurse` | calls itself without end |

@@ -21,8 +21,20 @@ pub(crate) fn consume(service: &str) -> Option<Answer> {
             vec![text("slept", "a minute")]
         }
         "log-flood" => log_flood(),
-        _ => return None,
+        _ => {
+            let turns = service.strip_prefix("burn-")?.parse().ok()?;
+            burn(turns)
+        }
     }))
+}
+
+/// The loop of [`spin`], which ends after so many turns.
+fn burn(turns: i64) -> Vec<Permission> {
+    let mut turned = 0_i64;
+    while turned < turns {
+        turned = black_box(turned.wrapping_add(1));
+    }
+    vec![integer("turns", turned)]
 }
 
 fn spin() -> Vec<Permission> {
