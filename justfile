@@ -58,6 +58,18 @@ deny:
 bench *ARGS:
     cargo bench -p gateway --bench suite -- {{ARGS}}
 
+# What signing, the database and a plugin's call in four languages cost without HTTP: three minutes after building.
+# Medians are in <target dir>/criterion/<group>/<function>/new/estimates.json, in nanoseconds.
+bench-in-process *ARGS: guests
+    cargo bench -p gateway-token --bench tokens -- {{ARGS}}
+    cargo bench -p gateway-store --bench store -- {{ARGS}}
+    cargo bench -p gateway-plugin --bench calls -- {{ARGS}}
+
+# Instructions of the hot paths, by valgrind: the same on a busy machine and a quiet one. A number for each name is in
+# <target dir>/instructions.json.
+bench-instructions *ARGS:
+    cargo bench -p gateway --bench instructions -- {{ARGS}}
+
 # The command's production build: no example plugins, no development sign-in.
 build-production:
     cargo build --release -p gateway --no-default-features

@@ -62,7 +62,19 @@ const MAX_MEMORY: usize = 1 << 32;
 /// # Errors
 /// When the configuration does not fit this machine, or no thread can be started.
 pub(crate) fn start() -> Result<Engine, HostError> {
-    let engine = Engine::new(&config()).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+    ticking(&config())
+}
+
+/// The same without slots: each instance maps memory of its own. It needs little address space.
+///
+/// # Errors
+/// As for [`start`].
+pub(crate) fn start_without_pool() -> Result<Engine, HostError> {
+    ticking(config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+}
+
+fn ticking(config: &Config) -> Result<Engine, HostError> {
+    let engine = Engine::new(config).map_err(|error| HostError::Engine(format!("{error:#}")))?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("guest-ticks".to_owned())

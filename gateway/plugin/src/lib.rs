@@ -90,7 +90,7 @@ pub use status::PluginStatus;
 pub use text::grouped;
 pub use trust::{KeyError, PluginSigner, TrustedKey};
 pub use workbench::{
-    Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Measured,
+    Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Made, Measured,
     Question, Report, Workbench, WorkbenchError, WorkbenchOptions,
 };
 

@@ -25,7 +25,7 @@ use gateway_model::{Event, SystemRandom, User, UserId};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub use self::bench::{Bench, BenchLimits, Measured};
+pub use self::bench::{Bench, BenchLimits, Made, Measured};
 pub use self::call::{Answer, Call, CallFailure, Question};
 pub use self::report::{Compiled, Export, Import, ImportStatus, Report};
 use crate::admission::{Admission, Candidate, Identified, blocking};
@@ -57,6 +57,9 @@ pub struct WorkbenchOptions {
     /// A private directory (0700, made where it is missing) for compiled code, so that the next time takes
     /// milliseconds; it is compiled anew each time where `None`.
     pub cache_dir: Option<PathBuf>,
+    /// Maps memory for each instance, where the gateway takes it from a pool. The pool reserves terabytes of
+    /// address space, which valgrind, for one, does not have. How long calls take says little then.
+    pub without_pool: bool,
 }
 
 /// Why there was nothing to call, or nothing to measure.
@@ -139,7 +142,11 @@ impl Workbench {
             .map_err(HostError::Thread)?;
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
         let threads = Threads(Some(runtime));
-        let engine = engine::start()?;
+        let engine = if options.without_pool {
+            engine::start_without_pool()?
+        } else {
+            engine::start()?
+        };
         let (cache_dir, scratch) = match options.cache_dir {
             Some(dir) => (dir, None),
             None => {
@@ -245,6 +252,25 @@ impl Workbench {
         let generation = self.callable(question.function())?;
         let sources = self.sources(None);
         self.on_guest_thread(bench::run(generation, sources, question, limits))
+            .await?
+            .map_err(WorkbenchError::Failed)
+    }
+
+    /// Asks the same again and again, as [`Workbench::bench`] does, with instances of one kind alone. No
+    /// calls are measured where instances cannot be made ahead.
+    ///
+    /// # Errors
+    /// As for [`Workbench::bench`].
+    pub async fn measure(
+        &self,
+        question: Question,
+        made: Made,
+        limits: BenchLimits,
+    ) -> Result<Measured, WorkbenchError> {
+        let generation = self.callable(question.function())?;
+        let sources = self.sources(None);
+        let measured = async move { bench::measure(&generation, &sources, &question, made, limits).await };
+        self.on_guest_thread(measured)
             .await?
             .map_err(WorkbenchError::Failed)
     }

@@ -20,13 +20,21 @@ pub struct BenchLimits {
     pub time: Duration,
 }
 
+/// How the instances of calls come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Each call makes its instance first.
+    Fresh,
+    /// Each call takes an instance that was made ahead of it, which is not counted.
+    Ahead,
+}
+
 /// What calls cost, by how their instances come to be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bench {
-    /// Each call makes its instance first.
+    /// Those of [`Made::Fresh`].
     pub fresh: Measured,
-    /// Each call takes an instance that was made ahead of it, which is not counted. `None` where it could
-    /// not be made.
+    /// Those of [`Made::Ahead`]; `None` where instances could not be made ahead.
     pub prepared: Option<Measured>,
 }
 
@@ -45,6 +53,9 @@ pub struct Measured {
     pub p99_us: f64,
     /// Microseconds of the longest.
     pub max_us: f64,
+    /// Microseconds that half of the calls held their thread for. The answer is there earlier: what comes
+    /// after it is giving the instance's memory back.
+    pub held_p50_us: f64,
     /// Units of fuel of the call that used least.
     pub fuel_min: u64,
     /// Units of fuel of the call that used most.
@@ -64,23 +75,49 @@ pub(super) async fn run(
     question: Question,
     limits: BenchLimits,
 ) -> Result<Bench, CallFailure> {
-    let mut fresh = Measuring::begin(limits);
-    while fresh.goes_on() {
-        fresh.add(&call::run(&generation, sources.clone(), None, &question).await)?;
-    }
-    let mut prepared = Measuring::begin(limits);
-    while prepared.goes_on() {
-        let deadline = Instant::now() + generation.config.limits.deadline;
-        // What makes no instance has failed above already.
-        let Ok(instance) = prepare(&generation, sources.clone(), deadline).await else {
-            break;
-        };
-        prepared.add(&call::run(&generation, sources.clone(), Some(instance), &question).await)?;
-    }
+    let half = BenchLimits {
+        time: limits.time / 2,
+        ..limits
+    };
+    let fresh = measure(&generation, &sources, &question, Made::Fresh, half).await?;
+    let prepared = measure(&generation, &sources, &question, Made::Ahead, half).await?;
     Ok(Bench {
-        fresh: fresh.end(),
-        prepared: (!prepared.times.is_empty()).then(|| prepared.end()),
+        fresh,
+        prepared: (prepared.calls > 0).then_some(prepared),
     })
+}
+
+/// Measures calls of one kind; none where their instances cannot be made ahead. Must be polled on a guest
+/// thread.
+///
+/// # Errors
+/// The first call that fails.
+pub(super) async fn measure(
+    generation: &Generation,
+    sources: &Sources,
+    question: &Question,
+    made: Made,
+    limits: BenchLimits,
+) -> Result<Measured, CallFailure> {
+    let mut measuring = Measuring::begin(limits);
+    while measuring.goes_on() {
+        let instance = match made {
+            Made::Fresh => None,
+            Made::Ahead => {
+                let deadline = Instant::now() + generation.config.limits.deadline;
+                // What makes no instance fails, and says why, where it is made for the call.
+                let Ok(instance) = prepare(generation, sources.clone(), deadline).await else {
+                    break;
+                };
+                Some(instance)
+            }
+        };
+        let sources = sources.clone();
+        let begun = Instant::now();
+        let call = call::run(generation, sources, instance, question).await;
+        measuring.add(&call, begun.elapsed())?;
+    }
+    Ok(measuring.end())
 }
 
 /// Calls that are being measured.
@@ -88,6 +125,7 @@ struct Measuring {
     limits: BenchLimits,
     began: Instant,
     times: Vec<Duration>,
+    held: Vec<Duration>,
     fuel: (u64, u64),
     memory: usize,
 }
@@ -98,6 +136,7 @@ impl Measuring {
             limits,
             began: Instant::now(),
             times: Vec::new(),
+            held: Vec::new(),
             fuel: (u64::MAX, 0),
             memory: 0,
         }
@@ -106,14 +145,15 @@ impl Measuring {
     /// Whether there is to be one more call.
     fn goes_on(&self) -> bool {
         self.times.is_empty()
-            || (self.times.len() < self.limits.calls && self.began.elapsed() < self.limits.time / 2)
+            || (self.times.len() < self.limits.calls && self.began.elapsed() < self.limits.time)
     }
 
-    fn add(&mut self, call: &call::Call) -> Result<(), CallFailure> {
+    fn add(&mut self, call: &call::Call, held: Duration) -> Result<(), CallFailure> {
         if let Err(failure) = &call.answer {
             return Err(failure.clone());
         }
         self.times.push(call.time);
+        self.held.push(held);
         self.fuel = (self.fuel.0.min(call.fuel), self.fuel.1.max(call.fuel));
         self.memory = self.memory.max(call.memory);
         Ok(())
@@ -123,6 +163,7 @@ impl Measuring {
     fn end(mut self) -> Measured {
         let elapsed = self.began.elapsed();
         self.times.sort_unstable();
+        self.held.sort_unstable();
         let times = &self.times;
         let us = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e6);
         Measured {
@@ -132,7 +173,9 @@ impl Measuring {
             p90_us: us(percentile(times, 90)),
             p99_us: us(percentile(times, 99)),
             max_us: us(times.last()),
-            fuel_min: self.fuel.0,
+            held_p50_us: us(percentile(&self.held, 50)),
+            // Of no calls at all it is 0, as everything else is.
+            fuel_min: self.fuel.0.min(self.fuel.1),
             fuel_max: self.fuel.1,
             memory_max: self.memory,
         }

@@ -451,6 +451,7 @@ async fn calls_are_measured_on_one_thread() {
             kind.p50_us > 0.0 && kind.p50_us <= kind.p90_us && kind.p99_us <= kind.max_us,
             "{kind:?}"
         );
+        assert!(kind.held_p50_us >= kind.p50_us, "{kind:?}");
         assert!(
             kind.per_second > 1.0 && kind.fuel_min <= kind.fuel_max && kind.memory_max > 0,
             "{kind:?}"

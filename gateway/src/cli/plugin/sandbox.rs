@@ -143,6 +143,7 @@ impl Sandbox {
             users,
             network: Some(Arc::new(Network::system())),
             cache_dir: self.cache_dir(),
+            without_pool: false,
         };
         let open = Workbench::open(&self.file, self.config(), options);
         tokio::pin!(open);
