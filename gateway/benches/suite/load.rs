@@ -22,8 +22,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::figure::Times;
-use crate::http::{Connection, Expected};
+use crate::http::{Answer, Connection, Expected};
 use crate::machine;
+
+/// Connections that are made before the server is known to have accepted them.
+const BACKLOG: usize = 64;
 
 /// What to send: whole HTTP/1.1 requests.
 pub(crate) struct Requests {
@@ -147,13 +150,7 @@ impl Load<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
-        let streams = runtime.block_on(async {
-            let mut streams = Vec::with_capacity(connections);
-            for _ in 0..connections {
-                streams.push(connect(self.to).await?);
-            }
-            Ok::<_, anyhow::Error>(streams)
-        });
+        let streams = runtime.block_on(self.connect_all(connections));
         // Also where it failed: the others wait.
         together.wait();
         let times = RefCell::new(Times::new()?);
@@ -176,6 +173,37 @@ impl Load<'_> {
         })
     }
 
+    async fn connect_all(&self, connections: usize) -> Result<Vec<TcpStream>> {
+        let mut streams = Vec::with_capacity(connections);
+        let mut buffer = Vec::new();
+        for number in 1..=connections {
+            let mut stream = connect(self.to).await?;
+            // A server that has answered this one has accepted those before it. Without that its backlog runs
+            // over, and the kernel tries again seconds later.
+            if number % BACKLOG == 0
+                && let Some(request) = self.requests.next()
+            {
+                self.exchange(&mut stream, &mut buffer, request).await?;
+            }
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
+    async fn exchange(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &[u8]) -> Result<Answer> {
+        stream.write_all(request).await?;
+        buffer.clear();
+        loop {
+            ensure!(
+                stream.read_buf(buffer).await? > 0,
+                "the server closed the connection"
+            );
+            if let Some(answer) = self.expected.answer(buffer)? {
+                return Ok(answer);
+            }
+        }
+    }
+
     async fn connection(
         &self,
         mut stream: TcpStream,
@@ -188,17 +216,7 @@ impl Load<'_> {
             let Some(request) = self.requests.next() else {
                 break;
             };
-            stream.write_all(request).await?;
-            buffer.clear();
-            let answer = loop {
-                ensure!(
-                    stream.read_buf(&mut buffer).await? > 0,
-                    "the server closed the connection"
-                );
-                if let Some(answer) = self.expected.answer(&buffer)? {
-                    break answer;
-                }
-            };
+            let answer = self.exchange(&mut stream, &mut buffer, request).await?;
             let now = Instant::now();
             times.borrow_mut().record(now - begun);
             begun = now;

@@ -17,6 +17,7 @@ use crate::{Plan, Topic, in_process, rates, scale, sign_ins, start, swaps, tails
 /// # Errors
 /// When a file cannot be read, or the report cannot be written.
 pub(crate) fn write(plan: &Plan) -> Result<()> {
+    fs::create_dir_all(&plan.docs)?;
     let mut section = Section::new(&plan.docs);
     let mut report = Report {
         plan,

@@ -23,6 +23,8 @@ const ACTIVE: usize = 1_000;
 /// People who are asked for in turn where it is everybody: more than can be asked for in the second that the
 /// gateway may remember them for.
 const EVERYBODY: usize = 200_000;
+/// Calls of plugins that the gateway takes at once.
+const CALLS: usize = 1_024;
 /// Files that the load generator needs beside its connections.
 const FILES: usize = 256;
 
@@ -244,13 +246,14 @@ fn connections(
         site.configure(&format!(
             "{}[server]\nconnections = {}\n",
             crate::rates::SERVICE,
-            most + 1
+            // Those of the run before may not have ended yet.
+            2 * most
         ))?;
         let asked = |target| Requests::cycle(tokens.iter().map(|token| get(target, token)));
-        let load = vec![
-            ("check", asked("/auth/check"), PROFILE),
-            ("authorize", asked(AUTHORIZE), TOKEN),
-        ];
+        let mut load = vec![("check", asked("/auth/check"), PROFILE)];
+        if count <= CALLS {
+            load.push(("authorize", asked(AUTHORIZE), TOKEN));
+        }
         subjects.push(Subject::new(site, count, count, load)?);
     }
     Ok((Of::Connections, subjects, note))
@@ -284,7 +287,10 @@ impl Of {
             Self::Services => {
                 "Services in the configuration, asked for in turn by 1,000 people, one provider."
             }
-            Self::Connections => "Connections, all of them busy; 1,000 people in turn.",
+            Self::Connections => {
+                "Connections, all of them busy; 1,000 people in turn. `authorize` is not asked for where there are more \
+                 than the 1,024 that the gateway lets wait for plugins: it answers the others that it is busy."
+            }
             Self::Plugins => {
                 "Plugins, each a component of its own and the provider of a service, asked for in turn by \
                  1,000 people."
@@ -364,7 +370,7 @@ fn plot(path: &std::path::Path, name: &str, steps: &[Step]) -> Result<()> {
         name: first.runs[run].what.clone(),
         points: steps
             .iter()
-            .map(|step| (step.count as f64, step.runs[run].rate.median()))
+            .filter_map(|step| Some((step.count as f64, step.runs.get(run)?.rate.median())))
             .collect(),
     });
     let memory = plot::Line {
