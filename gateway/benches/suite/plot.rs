@@ -52,14 +52,13 @@ fn chart<B: DrawingBackend>(
     let points = || lines.iter().flat_map(|line| &line.points);
     let least = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
     let most = points().map(|point| point.0).fold(0.0, f64::max);
-    let steps: Vec<_> = lines
-        .iter()
-        .flat_map(|line| &line.points)
-        .map(|point| point.0)
-        .collect();
+    let mut steps: Vec<_> = points().map(|point| point.0).collect();
+    steps.sort_by(f64::total_cmp);
+    steps.dedup();
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(36)
         .y_label_area_size(72)
         .build_cartesian_2d(

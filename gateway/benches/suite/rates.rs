@@ -265,7 +265,11 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     );
     table.row("bare hyper, the bytes of `authorize`", bare_authorize, rate);
     for (people, samples) in [(CONNECTIONS, authorize_few), (ACTIVE, authorize_active)] {
-        table.row(&format!("`authorize`, {people} people in turn"), samples, rate);
+        table.row(
+            &format!("`authorize`, {} people in turn", grouped(people as f64)),
+            samples,
+            rate,
+        );
         let ratio = samples.ratio_to(bare_authorize);
         table.compare("… of bare hyper", &ratio, Some(Target::Least(0.35)));
     }
@@ -308,7 +312,10 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
             );
             table.row("dgp-oauth2, `authorize`", old_authorize, rate);
             for (people, samples) in [(CONNECTIONS, authorize_few), (ACTIVE, authorize_active)] {
-                let what = format!("the gateway's, {people} people in turn, times that");
+                let what = format!(
+                    "the gateway's, {} people in turn, times that",
+                    grouped(people as f64)
+                );
                 table.compare(
                     &what,
                     &samples.ratio_to(old_authorize),

@@ -281,8 +281,8 @@ impl Of {
         match self {
             Self::Users => {
                 "People in the database, each signed in. *1,000 people in turn* are spread over all of it: who \
-                 is active. *Everybody in turn* comes back so late that the gateway has forgotten them: each answer \
-                 reads the database."
+                 is active. *Everybody in turn* comes back, but in the smallest database, so late that the gateway has \
+                 forgotten them: each answer reads the database."
             }
             Self::Services => {
                 "Services in the configuration, asked for in turn by 1,000 people, one provider."

@@ -12,7 +12,7 @@ use test_guests::BEHAVE;
 use crate::figure::{Latencies, Samples, Target};
 use crate::http::{Expected, get};
 use crate::load::{Background, Load, Requests};
-use crate::report::{Section, Table, ms, rate};
+use crate::report::{Section, Table, grouped, ms, rate};
 use crate::site::{GATEWAY, Site};
 use crate::{Plan, machine};
 
@@ -133,11 +133,12 @@ fn turns(site: &Site) -> Result<u64> {
 /// What the report says of it.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
-        "`check` is asked for {RATE} times a second, evenly, over {CONNECTIONS} connections: far from what the \
+        "`check` is asked for {} times a second, evenly, over {CONNECTIONS} connections: far from what the \
          gateway is capable of, so that this is latency and not a queue. A request's time counts from when it was \
          due. Meanwhile callers ask, each again as soon as it is answered, for a plugin that loops until its fuel \
          is gone and the gateway ends it, or for a harmless one that burns {:.0} % of as much in the same loop and \
          then answers.",
+        grouped(RATE),
         USED * 100.0
     ));
     let Results { idle, beside } = results;
