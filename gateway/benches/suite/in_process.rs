@@ -139,16 +139,11 @@ impl Measured {
         ]
     }
 
-    /// The same call with wasmtime alone, that does as little as it can: made as this one is, by sync calls where
-    /// there are both.
+    /// The same call with wasmtime alone, by its sync calls: as little as it can be.
     fn minimal<'a>(&self, all: &'a [Self]) -> Option<&'a Self> {
-        let kind = self.function.strip_prefix("gateway-")?;
-        [format!("minimal-sync-{kind}"), format!("minimal-{kind}")]
-            .iter()
-            .find_map(|name| {
-                all.iter()
-                    .find(|other| other.group == self.group && other.function == *name)
-            })
+        let name = format!("minimal-sync-{}", self.function.strip_prefix("gateway-")?);
+        all.iter()
+            .find(|other| other.group == self.group && other.function == name)
     }
 }
 
