@@ -14,12 +14,12 @@ use std::sync::Arc;
 use gateway_model::{Clock, SystemClock};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::PluginConfig;
 use crate::cache::Cache;
 use crate::compile::{CompileOptions, Compiler};
+use crate::engine::Engines;
 use crate::error::AdmissionError;
 use crate::file::{self, PluginFile, Stamp};
 use crate::history::{History, KeptGeneration, Record};
@@ -41,7 +41,6 @@ pub(crate) struct Admission {
     history: Arc<History>,
     directory: PathBuf,
     lanes: Arc<Lanes>,
-    engine: Engine,
     compiler: Compiler,
     /// The code of what is kept, by digest: going back takes no longer than a trial. Linked anew each
     /// time, for the grants as they are then.
@@ -85,7 +84,7 @@ impl Candidate {
 impl Admission {
     /// Takes files from `directory`.
     pub(crate) fn new(
-        engine: Engine,
+        engines: Arc<Engines>,
         cache: Cache,
         directory: PathBuf,
         lanes: Arc<Lanes>,
@@ -95,8 +94,7 @@ impl Admission {
         Self {
             history: Arc::new(History::new(Arc::clone(&cache))),
             directory,
-            compiler: Compiler::new(engine.clone(), cache, lanes.guests().clone(), compile),
-            engine,
+            compiler: Compiler::new(engines, cache, lanes.guests().clone(), compile),
             lanes,
             code: Mutex::default(),
         }

@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_was_compiled_is_found_again_and_nothing_else() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
         assert!(cache.load(&engine, "aa").is_none());
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_anywhere_is_no_entry() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
         cache.store(
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn what_was_being_written_when_the_gateway_was_killed_is_removed() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in [".new-old", ".new-now", "old"] {
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn it_is_private() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
         open(dir.path(), &engine);
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn anothers_directory_is_not_used() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         // Who is not root cannot give one away, but finds one that is root's.
         let theirs = if rustix::process::geteuid().is_root() {
@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_link_is_no_entry() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
         cache.write("entry", b"bytes", Durable::No).unwrap();
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn it_stays_within_its_size() {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
         let component = Code::of(&Component::new(&engine, "(component)").unwrap());

@@ -312,7 +312,7 @@ mod tests {
 
     /// What becomes of a component whose start function is `code`, in which `$make` makes a resource.
     async fn start(code: &str) -> Result<(), CallError> {
-        let engine = crate::engine::start().unwrap();
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let text = format!(
             r#"(component
                 (type $thing (resource (rep i32)))

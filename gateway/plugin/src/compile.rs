@@ -16,12 +16,12 @@ use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, timeout};
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 pub use self::child::{ChildLimits, compile_in_child};
 use crate::admission::blocking;
 use crate::cache::{self, Cache};
+use crate::engine::Engines;
 use crate::error::AdmissionError;
 use crate::file::{MAX_FILE, PluginFile};
 use crate::text::printable;
@@ -79,7 +79,7 @@ impl Code {
 
 /// Compiles, and keeps what it compiled in the cache.
 pub(crate) struct Compiler {
-    engine: Engine,
+    engines: Arc<Engines>,
     cache: Arc<Cache>,
     guests: Handle,
     options: CompileOptions,
@@ -88,9 +88,14 @@ pub(crate) struct Compiler {
 
 impl Compiler {
     /// Takes from `cache` what is there already.
-    pub(crate) fn new(engine: Engine, cache: Arc<Cache>, guests: Handle, options: CompileOptions) -> Self {
+    pub(crate) fn new(
+        engines: Arc<Engines>,
+        cache: Arc<Cache>,
+        guests: Handle,
+        options: CompileOptions,
+    ) -> Self {
         Self {
-            engine,
+            engines,
             cache,
             guests,
             options,
@@ -140,10 +145,10 @@ impl Compiler {
                 ),
             }
         };
-        let (engine, cache) = (self.engine.clone(), Arc::clone(&self.cache));
+        let (engines, cache) = (Arc::clone(&self.engines), Arc::clone(&self.cache));
         let file = Arc::clone(&file);
         let keep = move || {
-            let component = cache::accept(&engine, &code);
+            let component = cache::accept(&engines.of(&file.bytes), &code);
             if component.is_ok() {
                 cache.store(&file.digest, &code);
             }
@@ -155,13 +160,15 @@ impl Compiler {
     }
 
     async fn cached(&self, file: &Arc<PluginFile>) -> Result<Option<Component>, AdmissionError> {
-        let (engine, cache, file) = (self.engine.clone(), Arc::clone(&self.cache), Arc::clone(file));
-        blocking(&self.guests, move || cache.load(&engine, &file.digest)).await
+        let (engines, cache) = (Arc::clone(&self.engines), Arc::clone(&self.cache));
+        let file = Arc::clone(file);
+        let load = move || cache.load(&engines.of(&file.bytes), &file.digest);
+        blocking(&self.guests, load).await
     }
 
     async fn compile_here(&self, file: &Arc<PluginFile>) -> Result<Code, AdmissionError> {
-        let (engine, file) = (self.engine.clone(), Arc::clone(file));
-        let compile = move || engine.precompile_component(&file.bytes);
+        let (engines, file) = (Arc::clone(&self.engines), Arc::clone(file));
+        let compile = move || engines.usual().precompile_component(&file.bytes);
         match blocking(&self.guests, compile).await? {
             Ok(code) => Ok(Code(code)),
             Err(error) => Err(invalid(&format!("{error:#}"))),

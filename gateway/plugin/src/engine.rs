@@ -1,10 +1,13 @@
 //! The wasmtime engine: what code may do, how much there may be of it at once, and the ticks that
 //! interrupt it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::MAX_PREPARED;
@@ -52,29 +55,99 @@ pub(crate) const MAX_MEMORIES: u32 = 16;
 pub(crate) const MAX_TABLES: u32 = 16;
 /// Most elements in one table. Interpreters compiled to wasm need tens of thousands.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
-/// Bytes at the start of each memory that are wiped in place after a call.
-const KEEP_RESIDENT: usize = 192 << 10;
+/// Bytes at the start of each memory that are wiped in place after a call, for guests with as much data at most: those
+/// that are compiled, JavaScript's and Python's interpreters. Where the stack is small, all of a compiled guest fits.
+const KEEP_RESIDENT: [usize; 3] = [192 << 10, 8 << 20, 32 << 20];
 /// The largest memory that any plugin may be given, whatever its limits say: 4 GiB, a 32-bit guest's own.
 const MAX_MEMORY: usize = 1 << 32;
 
-/// Builds the engine and starts the thread that ticks for as long as the engine lives.
-///
-/// # Errors
-/// When the configuration does not fit this machine, or no thread can be started.
-pub(crate) fn start() -> Result<Engine, HostError> {
-    ticking(&config())
+/// The engines that guests run in, the same but for how much of a memory is wiped in place after a call. That is set
+/// for an engine, and what is best for a guest depends on how much data it begins with: an interpreter writes to most
+/// of its own, and a page that was given back is faulted in and copied again at the next call.
+pub(crate) struct Engines {
+    pooled: bool,
+    /// By [`KEEP_RESIDENT`]. Those of larger guests are started when one comes.
+    started: Mutex<BTreeMap<usize, Engine>>,
+    usual: Engine,
 }
 
-/// The same without slots: each instance maps memory of its own. It needs little address space.
-///
-/// # Errors
-/// As for [`start`].
-pub(crate) fn start_without_pool() -> Result<Engine, HostError> {
-    ticking(config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+impl Engines {
+    /// Starts the one that most guests run in.
+    ///
+    /// # Errors
+    /// When the configuration does not fit this machine, or no thread can be started.
+    pub(crate) fn start() -> Result<Self, HostError> {
+        Self::starting(true)
+    }
+
+    /// The same without slots: each instance maps memory of its own. It needs little address space.
+    ///
+    /// # Errors
+    /// As for [`Engines::start`].
+    pub(crate) fn start_without_pool() -> Result<Self, HostError> {
+        Self::starting(false)
+    }
+
+    fn starting(pooled: bool) -> Result<Self, HostError> {
+        let [usual, ..] = KEEP_RESIDENT;
+        Ok(Self {
+            pooled,
+            started: Mutex::default(),
+            usual: start(pooled, usual)?,
+        })
+    }
+
+    /// One of them: what is compiled for one is compiled for all.
+    pub(crate) const fn usual(&self) -> &Engine {
+        &self.usual
+    }
+
+    /// The one for a component.
+    pub(crate) fn of(&self, component: &[u8]) -> Engine {
+        let data = data_size(component);
+        let [usual, .., largest] = KEEP_RESIDENT;
+        let size = KEEP_RESIDENT
+            .into_iter()
+            .find(|size| data <= *size)
+            .unwrap_or(largest);
+        if size == usual || !self.pooled {
+            return self.usual.clone();
+        }
+        let mut started = self.started.lock();
+        if let Some(engine) = started.get(&size) {
+            return engine.clone();
+        }
+        match start(self.pooled, size) {
+            Ok(engine) => started.entry(size).or_insert(engine).clone(),
+            Err(error) => {
+                tracing::warn!(%error, "a large plugin runs in the engine of small ones, slower than it could");
+                self.usual.clone()
+            }
+        }
+    }
 }
 
-fn ticking(config: &Config) -> Result<Engine, HostError> {
-    let engine = Engine::new(config).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+/// Bytes of data that a component's memories begin with. One that cannot be read to its end is not admitted anyway.
+fn data_size(component: &[u8]) -> usize {
+    Parser::new(0)
+        .parse_all(component)
+        .map_while(Result::ok)
+        .map(|payload| match payload {
+            Payload::DataSection(data) => data.range().len(),
+            _ => 0,
+        })
+        .sum()
+}
+
+/// Builds an engine and starts the thread that ticks for as long as the engine lives.
+fn start(pooled: bool, keep_resident: usize) -> Result<Engine, HostError> {
+    let allocation = if pooled {
+        InstanceAllocationStrategy::Pooling(pool(keep_resident))
+    } else {
+        InstanceAllocationStrategy::OnDemand
+    };
+    let engine = Engine::new(config().allocation_strategy(allocation))
+        .map_err(|error| HostError::Engine(format!("{error:#}")))?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("guest-ticks".to_owned())
@@ -90,7 +163,7 @@ fn ticking(config: &Config) -> Result<Engine, HostError> {
     Ok(engine)
 }
 
-/// An engine that compiles for the one that [`start`] gives, and runs nothing: it reserves no address space,
+/// An engine that compiles for those of [`Engines`], and runs nothing: it reserves no address space,
 /// of which its process has little.
 ///
 /// # Errors
@@ -122,15 +195,14 @@ fn config() -> Config {
         .wasm_relaxed_simd(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
-        .wasm_stack_switching(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        .wasm_stack_switching(false);
     config
 }
 
 /// The slots that instances are made in: enough that `POOL` components of the largest shape
 /// fit at once, so that the pool never refuses what the semaphores let in. Slots are address space,
 /// not memory, until a guest writes to them.
-fn pool() -> PoolingAllocationConfig {
+fn pool(keep_resident: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(POOL)
         .total_stacks(POOL)
@@ -146,8 +218,8 @@ fn pool() -> PoolingAllocationConfig {
         .total_tables(POOL * MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS)
         // Wiping this much by hand is cheaper than giving the pages back and faulting them in again, which
-        // also interrupts every other thread. A small compiled guest with a small stack fits.
-        .linear_memory_keep_resident(KEEP_RESIDENT)
+        // also interrupts every other thread.
+        .linear_memory_keep_resident(keep_resident)
         .table_keep_resident(16 << 10)
         .max_unused_warm_slots(POOL)
         // Has had isolation bugs, as have protection keys, which are not compiled in.
@@ -157,23 +229,52 @@ fn pool() -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::Engine;
     use wasmtime::component::Component;
+
+    use super::{Engines, KEEP_RESIDENT};
 
     #[test]
     fn what_compiles_and_what_runs_fit() {
-        let (runs, compiles) = (super::start().unwrap(), super::compiler().unwrap());
+        let (engines, compiles) = (Engines::start().unwrap(), super::compiler().unwrap());
         let hash = |engine: &wasmtime::Engine| {
             use std::hash::{DefaultHasher, Hash, Hasher};
             let mut hasher = DefaultHasher::new();
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        assert_eq!(hash(&runs), hash(&compiles));
+        let most_data = vec![b'x'; KEEP_RESIDENT[2]];
+        for engine in [engines.usual().clone(), engines.of(&with_data(&most_data))] {
+            assert_eq!(hash(&engine), hash(&compiles));
+        }
+    }
+
+    fn with_data(data: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8(data.to_vec()).unwrap();
+        let module = format!("(module (memory 1024) (data (i32.const 0) {text:?}))");
+        wat::parse_str(module.replacen("(module", "(component (core module", 1) + ")").unwrap()
+    }
+
+    #[test]
+    fn guests_with_as_much_data_share_an_engine() {
+        let engines = Engines::start().unwrap();
+        let of = |bytes: usize| engines.of(&with_data(&vec![b'x'; bytes]));
+        assert!(Engine::same(&of(0), engines.usual()) && Engine::same(&of(100 << 10), engines.usual()));
+        assert!(!Engine::same(&of(1 << 20), engines.usual()));
+        assert!(Engine::same(&of(1 << 20), &of(2 << 20)));
+        assert!(!Engine::same(&of(1 << 20), &of(9 << 20)));
+        assert!(Engine::same(&of(9 << 20), &of(33 << 20)));
+        assert!(Engine::same(&engines.of(b"no component"), engines.usual()));
+        let engines = Engines::start_without_pool().unwrap();
+        assert!(Engine::same(
+            &engines.of(&with_data(&[b'x'; 1 << 20])),
+            engines.usual()
+        ));
     }
 
     #[test]
     fn proposals_that_no_plugin_needs_are_refused() {
-        let engine = super::start().unwrap();
+        let engine = Engines::start().unwrap().usual().clone();
         for (proposal, module) in [
             ("threads", "(module (memory 1 1 shared))"),
             ("gc", "(module (type (struct (field i32))))"),

@@ -13,6 +13,7 @@ use tokio::sync::{RwLock, watch};
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
+use crate::engine::Engines;
 use crate::error::{AdmissionError, CallError, HostError, RollbackError};
 use crate::file::{Stamp, signature_path};
 use crate::guest::Sources;
@@ -20,8 +21,7 @@ use crate::registry::{Plugin, Registry, Settled, Snapshot};
 use crate::serve::Lanes;
 use crate::watcher::Watcher;
 use crate::{
-    HostOptions, Permissions, PluginSet, PluginStatus, engine, lifecycle, metrics, permission_provider,
-    status,
+    HostOptions, Permissions, PluginSet, PluginStatus, lifecycle, metrics, permission_provider, status,
 };
 
 /// Most threads that read files and compile.
@@ -70,8 +70,8 @@ impl PluginHost {
                 path: plugin_dir,
                 error,
             })?;
-        let engine = engine::start()?;
-        let cache = Cache::open(&cache_dir, &engine, &SystemRandom)?;
+        let engines = Arc::new(Engines::start()?);
+        let cache = Cache::open(&cache_dir, engines.usual(), &SystemRandom)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(guest_threads.max(1))
             .max_blocking_threads(MAX_BLOCKING)
@@ -82,7 +82,7 @@ impl PluginHost {
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
         let inner = Arc::new(Inner {
             registry: Registry::new(),
-            admission: Admission::new(engine, cache, plugin_dir.clone(), Arc::clone(&lanes), compile),
+            admission: Admission::new(engines, cache, plugin_dir.clone(), Arc::clone(&lanes), compile),
             lanes,
             sources: Sources {
                 users,

@@ -31,7 +31,7 @@ pub use self::report::{Compiled, Export, Import, ImportStatus, Report};
 use crate::admission::{Admission, Candidate, Identified, blocking};
 use crate::cache::Cache;
 use crate::compile::{CompileOptions, Compiler};
-use crate::engine;
+use crate::engine::Engines;
 use crate::error::{AdmissionError, HostError};
 use crate::exports::Function;
 use crate::file;
@@ -142,11 +142,11 @@ impl Workbench {
             .map_err(HostError::Thread)?;
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
         let threads = Threads(Some(runtime));
-        let engine = if options.without_pool {
-            engine::start_without_pool()?
+        let engines = Arc::new(if options.without_pool {
+            Engines::start_without_pool()?
         } else {
-            engine::start()?
-        };
+            Engines::start()?
+        });
         let (cache_dir, scratch) = match options.cache_dir {
             Some(dir) => (dir, None),
             None => {
@@ -157,11 +157,11 @@ impl Workbench {
                 (scratch.path().to_owned(), Some(scratch))
             }
         };
-        let open = || Cache::open(&cache_dir, &engine, &SystemRandom);
+        let open = || Cache::open(&cache_dir, engines.usual(), &SystemRandom);
         let (cache, guests) = (Arc::new(open()?), lanes.guests().clone());
         let kept = Kept {
             compiler: Compiler::new(
-                engine.clone(),
+                Arc::clone(&engines),
                 Arc::clone(&cache),
                 guests.clone(),
                 CompileOptions::default(),
@@ -169,13 +169,13 @@ impl Workbench {
             guests,
             cache,
             admission: Admission::new(
-                engine.clone(),
+                Arc::clone(&engines),
                 open()?,
                 PathBuf::new(),
                 lanes,
                 CompileOptions::default(),
             ),
-            engine,
+            engines,
         };
         let name = options.name.unwrap_or_else(|| name_of(path));
         let mut report = Report::new(&name);
@@ -327,7 +327,7 @@ impl fmt::Debug for Workbench {
 /// What it takes to admit a file.
 struct Kept {
     guests: Handle,
-    engine: wasmtime::Engine,
+    engines: Arc<Engines>,
     cache: Arc<Cache>,
     compiler: Compiler,
     admission: Admission,
@@ -360,8 +360,10 @@ impl Kept {
             signature: None,
         };
         let started = Instant::now();
-        let (cache, engine, digest) = (Arc::clone(&self.cache), self.engine.clone(), file.digest.clone());
-        let cached = blocking(&self.guests, move || cache.load(&engine, &digest)).await?;
+        let (cache, engines) = (Arc::clone(&self.cache), Arc::clone(&self.engines));
+        let looked_up = Arc::clone(&file);
+        let load = move || cache.load(&engines.of(&looked_up.bytes), &looked_up.digest);
+        let cached = blocking(&self.guests, load).await?;
         let was_cached = cached.is_some();
         let component = match cached {
             Some(component) => component,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use gateway_model::{Identity, Timestamp, User, UserId, UserStatus};
 use tokio::time::Instant;
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::{Admission, Candidate};
@@ -60,8 +59,8 @@ impl Admission {
     ) -> Result<Box<Generation>, AdmissionError> {
         let Candidate { name, config, .. } = candidate;
         let identity = identity.into();
-        check_imports(&self.engine, &component, name, config)?;
-        let pre = grants::linker(&self.engine, &config.grants)
+        check_imports(&component, name, config)?;
+        let pre = grants::linker(component.engine(), &config.grants)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|error| AdmissionError::WrongImport(format!("{error:#}")))?;
         let exports = Exports::find(&pre)?;
@@ -146,13 +145,8 @@ pub(super) fn check_roles(roles: &Roles, exports: &Exports) -> Result<(), Admiss
 }
 
 /// Whether a component imports only what there is and what it has been granted.
-fn check_imports(
-    engine: &Engine,
-    component: &Component,
-    plugin: &str,
-    config: &PluginConfig,
-) -> Result<(), AdmissionError> {
-    for (name, _) in component.component_type().imports(engine) {
+fn check_imports(component: &Component, plugin: &str, config: &PluginConfig) -> Result<(), AdmissionError> {
+    for (name, _) in component.component_type().imports(component.engine()) {
         let import = crate::text::printable(name, 200);
         let plugin = plugin.to_owned();
         match grants::import(name) {

@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::file::PluginFile;
 
 fn open(dir: &std::path::Path) -> History {
-    let engine = crate::engine::start().unwrap();
+    let engine = crate::engine::Engines::start().unwrap().usual().clone();
     History::new(Arc::new(Cache::open(dir, &engine, &SystemRandom).unwrap()))
 }
 
