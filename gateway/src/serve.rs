@@ -13,7 +13,7 @@ use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
 use gateway_upstream::Provider;
 use secrecy::ExposeSecret as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,10 @@ use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::plugin_data::PluginData;
 use crate::{router, server};
+
+/// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
+/// that come at once are not answered, and try again a second later.
+const BACKLOG: u32 = 4096;
 
 /// What differs between `gateway serve` and `gateway dev`.
 pub struct Mode {
@@ -60,7 +64,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     let server_limits = config.server_limits.clone();
     let public = match mode.listener {
         Some(listener) => TcpListener::from_std(listener)?,
-        None => bind(config.listen, "set server.listen (GATEWAY_LISTEN)").await?,
+        None => bind(config.listen, "set server.listen (GATEWAY_LISTEN)")?,
     };
     let metrics = metrics::install()?;
     let (app, left_over) = build(&config, mode.dev).await?;
@@ -71,7 +75,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         store: app.store.clone(),
         ready: Arc::clone(&ready),
     };
-    serve_admin(&config.admin, &app, state, &shutdown).await?;
+    serve_admin(&config.admin, &app, state, &shutdown)?;
     app.background
         .spawn(events::deliver(Arc::clone(&app), left_over, shutdown.clone()));
     app.background
@@ -182,7 +186,7 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
     Ok((Arc::new(app), left_over))
 }
 
-async fn serve_admin(
+fn serve_admin(
     config: &AdminConfig,
     app: &App,
     state: AdminState,
@@ -197,7 +201,7 @@ async fn serve_admin(
             config.token_file.display()
         )
     })?;
-    let listener = bind(address, "set admin.listen (GATEWAY_ADMIN_LISTEN)").await?;
+    let listener = bind(address, "set admin.listen (GATEWAY_ADMIN_LISTEN)")?;
     let address = listener.local_addr()?;
     tracing::info!(%address, token_file = %config.token_file.display(), "admin listener");
     app.background
@@ -205,10 +209,19 @@ async fn serve_admin(
     Ok(())
 }
 
-async fn bind(address: SocketAddr, what_to_do: &str) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: {what_to_do}"))
+fn bind(address: SocketAddr, what_to_do: &str) -> Result<TcpListener> {
+    listen(address).with_context(|| format!("cannot listen on {address}: {what_to_do}"))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // The port may be in use by connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The one line on stdout, for whoever started the process and waits.

@@ -59,17 +59,20 @@ pub(crate) fn section(section: &mut Section) -> Result<()> {
     find(&target.join("criterion"), &mut measured)?;
     measured.sort_by(|one, other| (&one.group, &one.function).cmp(&(&other.group, &other.function)));
     if measured.is_empty() {
-        section.say("Not measured yet: criterion has left nothing.");
+        section.say("Not measured yet: `just bench-in-process`.");
     } else {
-        section.say("Medians by criterion, with the interval that it has 95 % confidence in; on one core.");
+        section.say("`just bench-in-process`: medians by criterion, with the interval that it has 95 % confidence in; on one core.");
         let rows: Vec<_> = measured.iter().map(|one| one.row(&measured)).collect();
-        section.rows(["", "median", "from – to", "of minimal", "target", "met"], &rows);
+        section.rows(
+            ["", "median", "from – to", "of minimal-async", "target", "met"],
+            &rows,
+        );
     }
 
     let instructions = target.join("instructions.json");
     if instructions.exists() {
         let counts: BTreeMap<String, u64> = serde_json::from_slice(&fs::read(instructions)?)?;
-        section.say("Instructions, counted by callgrind: they do not depend on how busy the machine is.");
+        section.say("`just bench-instructions`: instructions, counted by callgrind. They do not depend on how busy the machine is.");
         let rows: Vec<_> = counts
             .into_iter()
             .map(|(name, count)| [name, grouped(count as f64)])
@@ -117,9 +120,13 @@ impl Measured {
         let language = self.group.strip_prefix("call/");
         let minimal = self.minimal(all).map(|minimal| self.median / minimal.median);
         let judged = match (language, self.function.as_str()) {
-            (Some("rust"), "gateway-fresh") => {
-                minimal.map(|ratio| (Target::Most(MINIMAL), ratio, format!("≤ {MINIMAL} of minimal")))
-            }
+            (Some("rust"), "gateway-fresh") => minimal.map(|ratio| {
+                (
+                    Target::Most(MINIMAL),
+                    ratio,
+                    format!("≤ {MINIMAL} of minimal-async"),
+                )
+            }),
             (Some(language), "gateway-prepared") => PREPARED
                 .iter()
                 .find(|(name, _)| *name == language)
@@ -139,9 +146,10 @@ impl Measured {
         ]
     }
 
-    /// The same call with wasmtime alone, by its sync calls: as little as it can be.
+    /// The same call with wasmtime alone, on a stack of its own as the gateway's are: without one a guest could not be
+    /// interrupted and gone on with later.
     fn minimal<'a>(&self, all: &'a [Self]) -> Option<&'a Self> {
-        let name = format!("minimal-sync-{}", self.function.strip_prefix("gateway-")?);
+        let name = format!("minimal-async-{}", self.function.strip_prefix("gateway-")?);
         all.iter()
             .find(|other| other.group == self.group && other.function == name)
     }

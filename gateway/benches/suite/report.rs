@@ -83,7 +83,8 @@ impl Report<'_> {
 
 fn head(plan: &Plan, machines: &[(Topic, Machine)]) -> Result<String> {
     let mut text = String::from(
-        "# Benchmarks\n\nMade by `just bench`, which measures all of this in a quarter of an hour. Do not edit.\n\n",
+        "# Benchmarks\n\nMade by `just bench`, which measures all of this in a quarter of an hour. Do not edit. \
+         What is not met, and why: [limits.md](limits.md).\n\n",
     );
     if plan.results != plan.cache {
         text.push_str("**A quick run: the figures mean little.**\n\n");

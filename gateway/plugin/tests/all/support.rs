@@ -145,7 +145,10 @@ impl Fixture {
         metrics();
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("plugins")).unwrap();
-        let host = Self::host(&dir, files, set, &values, &network, &compile).await;
+        let started = Self::host(&dir, files, set, &values, &network, &compile);
+        let host = tokio::time::timeout(PATIENCE, started)
+            .await
+            .expect("a start that ends, whatever the plugins are");
         Self {
             host,
             dir,
