@@ -15,7 +15,7 @@ use crate::error::HostError;
 
 /// How often guests are interrupted, so that they share the guest threads fairly, leave the processor to whoever is
 /// waiting for it, and their deadline is looked at.
-const BUSY_TICK: Duration = Duration::from_millis(1);
+const BUSY_TICK: Duration = Duration::from_micros(500);
 /// The same while there are none: the first tick of one that comes then may be that late.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
