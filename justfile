@@ -53,7 +53,7 @@ defences-check:
 deny:
     .ci/deny
 
-# Measures the gateway end to end and writes docs/benchmarks, in a quarter of an hour; see `just bench --help`. After
+# Measures the gateway end to end and writes docs/benchmarks, in ten minutes; see `just bench --help`. After
 # `just guests` there are plugins in four languages among those that are measured.
 bench *ARGS:
     cargo bench -p gateway --bench suite -- {{ARGS}}

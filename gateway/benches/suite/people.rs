@@ -2,8 +2,8 @@
 //!
 //! The first thousand go through the store, as the gateway's sign-ins do. A larger database is a copy of that
 //! one, and has the rows of one of them once more for each further person, with other ids. That needs SQL, which
-//! nobody else but the store has: a million sign-ins through the store write hundreds of gigabytes, because every
-//! commit is on the disk, and take a quarter of an hour; this takes half a minute. The rows, the indices and the
+//! nobody else but the store has: a million sign-ins through the store, each of whose commits is on the disk, were not
+//! done after ten minutes; this takes half a minute. The rows, the indices and the
 //! events are the same; only, the people in the copy have signed in at the same second.
 
 use std::path::{Path, PathBuf};

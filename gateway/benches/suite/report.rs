@@ -83,7 +83,7 @@ impl Report<'_> {
 
 fn head(plan: &Plan, machines: &[(Topic, Machine)]) -> Result<String> {
     let mut text = String::from(
-        "# Benchmarks\n\nMade by `just bench`, which measures all of this in a quarter of an hour. Do not edit. \
+        "# Benchmarks\n\nMade by `just bench` in ten minutes, with what `just bench-in-process` and `just bench-instructions` have left. Do not edit. \
          What is not met, and why: [limits.md](limits.md).\n\n",
     );
     if plan.results != plan.cache {

@@ -118,7 +118,10 @@ impl Engines {
             return engine.clone();
         }
         match start(self.pooled, size) {
-            Ok(engine) => started.entry(size).or_insert(engine).clone(),
+            Ok(engine) => {
+                started.insert(size, engine.clone());
+                engine
+            }
             Err(error) => {
                 tracing::warn!(%error, "a large plugin runs in the engine of small ones, slower than it could");
                 self.usual.clone()
