@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServerLimits;
 use crate::metrics::Metrics;
 use crate::response::{self, Response};
-use crate::server;
+use crate::server::{self, Peer};
 
 pub use self::token::token;
 
@@ -74,9 +74,10 @@ pub async fn run(listener: TcpListener, token: SecretString, state: AdminState, 
     };
     let guard = Guard::new(own, &token);
     let shared = Arc::new((state, guard));
-    let handler = move |request: Request<Incoming>| {
+    let handler = move |request: Request<Incoming>, peer: Peer| {
         let shared = Arc::clone(&shared);
         async move {
+            peer.is_served();
             let (state, guard) = &*shared;
             let mut answer = match guard.admit(request.uri(), request.headers()) {
                 Ok(()) => handle(state, request.uri().path(), request.method()).await,

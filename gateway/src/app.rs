@@ -17,6 +17,7 @@ use crate::config::Reloadable;
 use crate::events::Courier;
 use crate::issued::Issued;
 use crate::metrics::HttpMetrics;
+use crate::rate_limit::RateLimits;
 
 /// What all requests share.
 pub struct App {
@@ -50,6 +51,8 @@ pub struct App {
     pub body_timeout: Duration,
     /// What SIGHUP replaces.
     pub live: ArcSwap<Reloadable>,
+    /// How often one address may ask; replaced with [`App::live`].
+    pub rate_limits: ArcSwap<RateLimits>,
     /// Tells hooks of sign-outs.
     pub courier: Courier,
     /// Work that goes on when its caller has gone, and that a shutdown waits for.

@@ -26,6 +26,8 @@ use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::rate_limit::RateLimitConfig;
+
 pub mod file;
 pub(crate) mod flags;
 pub mod mistake;
@@ -108,6 +110,8 @@ pub struct Reloadable {
     pub jsonp: bool,
     /// Whether `/auth/resolve` and `/auth/get_profile` answer.
     pub user_lookup: bool,
+    /// How often one client's address may ask, and who says what it is.
+    pub rate_limits: RateLimitConfig,
 }
 
 /// One service that `authorize` answers for.

@@ -18,6 +18,7 @@
 //! | [`session`] | whose request it is |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
 //! | [`next`], [`cookie`], [`cors`], [`jsonp`] | where people may be sent, the state's cookie, other origins |
+//! | [`client_address`], [`rate_limit`] | who asks, by address; how often one may |
 //! | [`issued`] | permission tokens that are given again |
 //! | [`plugin_data`] | what plugins reach of the database |
 //! | [`pages`] | HTML |
@@ -27,6 +28,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod client_address;
 pub mod config;
 pub mod cookie;
 pub mod cors;
@@ -39,6 +41,7 @@ pub mod metrics;
 pub mod next;
 pub mod pages;
 pub mod plugin_data;
+pub mod rate_limit;
 pub mod request;
 pub mod response;
 pub mod router;

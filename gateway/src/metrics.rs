@@ -91,6 +91,16 @@ fn describe() {
         Unit::Count,
         "Permission tokens that were given, by whether they were signed for it or signed before and given again"
     );
+    metrics::describe_counter!(
+        "gateway_rate_limited_total",
+        Unit::Count,
+        "Requests that were refused because their address had asked too often, by limit"
+    );
+    metrics::describe_counter!(
+        "gateway_connections_closed_for_room_total",
+        Unit::Count,
+        "Connections that were idle or slow and made room for others"
+    );
     metrics::describe_gauge!("gateway_build_info", "1, with the version as a label");
     metrics::describe_gauge!(
         "gateway_uptime_seconds",

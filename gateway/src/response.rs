@@ -107,14 +107,16 @@ pub fn page(status: StatusCode, policy: &'static str, html: String) -> Response 
     response
 }
 
-/// A page that says what went wrong.
+/// A page that says what went wrong; with 503, that asking again in a second may help.
 #[must_use]
 pub fn error_page(status: StatusCode, title: &str, message: &str, retry: Option<&str>) -> Response {
-    page(
-        status,
-        pages::CSP,
-        pages::error(status.as_u16(), title, message, retry),
-    )
+    let html = pages::error(status.as_u16(), title, message, retry);
+    let page = page(status, pages::CSP, html);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        retry_later(page)
+    } else {
+        page
+    }
 }
 
 /// 302 to an absolute URL. A text that is no header value is a mistake of ours: 500.

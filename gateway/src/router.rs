@@ -21,12 +21,14 @@ use std::time::Instant;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, ORIGIN};
+use hyper::header::{HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 
 use crate::app::{App, DEV_PROVIDER};
+use crate::rate_limit::{Limit, TooMany};
 use crate::request::Request;
 use crate::response::{self, Response};
+use crate::server::Peer;
 use crate::{cors, handlers, jsonp};
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -118,6 +120,25 @@ impl<'a> Route<'a> {
         matches!(self, Self::Login(_) | Self::Callback(_) | Self::Home)
     }
 
+    /// The limit on how often one address may ask.
+    const fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Login(_) | Self::Callback(_) => Some(Limit::SignIn),
+            Self::Update => Some(Limit::Update),
+            _ => None,
+        }
+    }
+
+    /// What an address is answered that has asked too often.
+    fn too_many(self, too_many: TooMany) -> Response {
+        let answer = if self.is_for_people() {
+            handlers::landing::too_many(too_many)
+        } else {
+            handlers::update::too_many(too_many)
+        };
+        response::with(answer, RETRY_AFTER, too_many.retry_after.into())
+    }
+
     /// Whether it answers JSON that JSONP may wrap.
     const fn is_json(self) -> bool {
         matches!(
@@ -128,7 +149,7 @@ impl<'a> Route<'a> {
 }
 
 /// Answers a request, counts it, and logs it.
-pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Response {
+pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>, peer: Peer) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
     let line = Line {
@@ -146,8 +167,12 @@ pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Respons
         options(&app, route, origin.as_ref())
     } else if !allows(route.allow(), &method) {
         response::method_not_allowed(route.allow())
+    } else if let Err(too_many) = admit(&app, route, &peer, request.headers()) {
+        route.too_many(too_many)
     } else {
-        match Request::read(request, app.max_body, app.body_timeout).await {
+        let read = Request::read(request, app.max_body, app.body_timeout).await;
+        peer.is_served();
+        match read {
             Ok(request) => dispatch(&app, route, &request).await,
             Err(bad) if route.is_for_people() => handlers::landing::unreadable(bad),
             Err(bad) => bad.into(),
@@ -158,6 +183,14 @@ pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>) -> Respons
     response::finish(&mut response);
     line.end(response.status().as_u16());
     response
+}
+
+/// Counts a request to what is limited.
+fn admit(app: &App, route: Route<'_>, peer: &Peer, headers: &HeaderMap) -> Result<(), TooMany> {
+    match route.limit() {
+        Some(limit) => app.rate_limits.load().admit(limit, peer.address, headers),
+        None => Ok(()),
+    }
 }
 
 /// What the log and the metrics say of a request that never was answered: the caller went away, or it

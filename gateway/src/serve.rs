@@ -27,6 +27,7 @@ use crate::events::{self, Courier};
 use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::plugin_data::PluginData;
+use crate::rate_limit::RateLimits;
 use crate::{router, server};
 
 /// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
@@ -84,7 +85,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     let address = public.local_addr()?;
     let serving = {
         let app = Arc::clone(&app);
-        let handler = move |request| router::handle(Arc::clone(&app), request);
+        let handler = move |request, peer| router::handle(Arc::clone(&app), request, peer);
         let shutdown = shutdown.clone();
         tokio::spawn(async move { server::run(public, &server_limits, handler, shutdown).await })
     };
@@ -179,6 +180,7 @@ async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User
         max_body: config.server_limits.max_body,
         body_timeout: config.server_limits.header_timeout,
         live: ArcSwap::from_pointee(config.reloadable.clone()),
+        rate_limits: ArcSwap::from_pointee(RateLimits::new(&config.reloadable.rate_limits)),
         courier: Courier::default(),
         background: TaskTracker::new(),
         http_metrics: HttpMetrics::new(),
@@ -285,6 +287,11 @@ async fn take_up(app: &App, reload: &Reload) {
     match read.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(reloadable) => {
             app.plugins.reconfigure(reloadable.plugins.clone()).await;
+            // Only where they are others: who has been told to wait is not let off by a change of something else.
+            if app.live.load().rate_limits != reloadable.rate_limits {
+                app.rate_limits
+                    .store(Arc::new(RateLimits::new(&reloadable.rate_limits)));
+            }
             app.live.store(Arc::new(reloadable));
             tracing::info!("the configuration was read again and is in force");
         }

@@ -7,9 +7,10 @@
 //! | sends a body slowly, or asks for what takes long | [`ServerLimits::request_timeout`]: 503 |
 //! | does not read the answers | `stream`: the same time, then the connection is cut |
 //! | sends a head without end | `MAX_HEAD`, and hyper's 100 headers: 431 |
-//! | opens many connections | [`ServerLimits::connections`]: more wait for a place |
+//! | opens many connections | [`ServerLimits::connections`]: over it, one that has kept us waiting makes room (`places`) |
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +25,18 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ServerLimits;
 use crate::response;
 
+use self::places::{Place, Places};
 use self::stream::Impatient;
 
+pub use self::places::Peer;
+
+mod places;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -46,26 +50,30 @@ const BREATH: Duration = Duration::from_millis(50);
 /// not when [`ServerLimits::drain`] is over are dropped. Returns when no connection is left.
 pub async fn run<H, F>(listener: TcpListener, limits: &ServerLimits, handler: H, shutdown: CancellationToken)
 where
-    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Places::new(limits.connections));
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
     let mut failing = false;
-    // Over the cap, connections wait in the listener's backlog.
-    while let Some(Ok(place)) = shutdown
-        .run_until_cancelled(Arc::clone(&places).acquire_owned())
-        .await
-    {
+    // While there is no place, connections wait in the listener's backlog.
+    while let Some(place) = shutdown.run_until_cancelled(places.take()).await {
         let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
             break;
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 failing = false;
-                let served = connection(stream, place, limits.clone(), handler.clone(), shutdown.clone());
-                connections.spawn(cut.clone().run_until_cancelled_owned(served));
+                let cut = place.cut();
+                let served = connection(
+                    stream,
+                    address,
+                    place,
+                    limits.clone(),
+                    handler.clone(),
+                    shutdown.clone(),
+                );
+                connections.spawn(cut.run_until_cancelled_owned(served));
             }
             Err(error) if is_the_callers(&error) => {}
             Err(error) => {
@@ -89,7 +97,7 @@ where
             "gave up waiting for requests in flight"
         );
         // What they use is closed next.
-        cut.cancel();
+        places.cut_all();
         connections.wait().await;
     }
 }
@@ -102,22 +110,29 @@ fn is_the_callers(error: &io::Error) -> bool {
 
 async fn connection<H, F>(
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    address: SocketAddr,
+    place: Place,
     limits: ServerLimits,
     handler: H,
     shutdown: CancellationToken,
 ) where
-    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     // Answers are written whole; waiting to fill a packet only delays them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let peer = Peer::new(address.ip(), &place);
     let service = service_fn(move |request| {
+        let peer = peer.clone();
         // Boxed, because hyper moves it about, and it is kilobytes large.
-        let answer = guarded(Box::pin(handler(request)), limits.request_timeout);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        let answer = guarded(Box::pin(handler(request, peer.clone())), limits.request_timeout);
+        async move {
+            let answer = answer.await;
+            peer.is_waited_for();
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | `config` | what the operator decides: grants, limits, services, extensions |
 //! | `host` | [`PluginHost`]: the whole put together |
-//! | `serve` | bounded queues, guest threads, metrics round a call |
+//! | `serve` | the way to a guest thread and back, metrics round a call |
+//! | `queue` | who waits for a plugin, and for how long |
 //! | `ready` | instances made ahead of need |
 //! | `call` | one call in a fresh instance; every way it fails, in words |
 //! | `permission_provider`, `lifecycle` | what is called: a provider, the three hooks |
@@ -56,6 +57,7 @@ mod limiter;
 mod log;
 mod metrics;
 mod permission_provider;
+mod queue;
 mod ready;
 mod registry;
 mod scratch;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use wasmtime::component::InstancePre;
 
 use crate::engine::MAX_INSTANCES_OF_ONE;
@@ -15,6 +15,7 @@ use crate::exports::Exports;
 use crate::guest::GuestState;
 use crate::history::Record;
 use crate::metrics::{Meters, Swap, count_swap, show_state};
+use crate::queue::Queue;
 use crate::ready::Ready;
 use crate::trust::{self, TrustedKey};
 use crate::{PluginConfig, PluginSet};
@@ -57,7 +58,7 @@ pub(crate) struct Plugin {
     /// What is kept of it from before.
     pub(crate) record: Arc<Record>,
     /// Bounds the calls inside this plugin.
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) queue: Arc<Queue>,
     /// Held while its file is looked at, one after the other: a slow look at what the file was must not come
     /// into force after a quick one at what it is.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
@@ -290,12 +291,9 @@ fn successor(
         generation.as_ref().map_or(0, |generation| generation.number),
         problem.is_some(),
     );
-    let (slots, turn) = before.map_or_else(
-        || {
-            let slots = Semaphore::new(MAX_INSTANCES_OF_ONE as usize);
-            (Arc::new(slots), Arc::default())
-        },
-        |plugin| (Arc::clone(&plugin.slots), Arc::clone(&plugin.turn)),
+    let (queue, turn) = before.map_or_else(
+        || (Arc::new(Queue::new(MAX_INSTANCES_OF_ONE)), Arc::default()),
+        |plugin| (Arc::clone(&plugin.queue), Arc::clone(&plugin.turn)),
     );
     Plugin {
         name: Arc::clone(name),
@@ -304,7 +302,7 @@ fn successor(
         generation,
         problem,
         record,
-        slots,
+        queue,
         turn,
     }
 }

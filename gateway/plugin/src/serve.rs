@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{self, Invoke};
@@ -98,14 +98,11 @@ impl Lanes {
         let queued = Arc::clone(&self.queue)
             .try_acquire_owned()
             .map_err(|_| overloaded())?;
-        let slots = async {
-            // The plugin's own first: who waits for a busy plugin takes no slot from the others.
-            let own = Arc::clone(&plugin.slots).acquire_owned().await.ok()?;
-            Some((own, Arc::clone(&self.slots).acquire_owned().await.ok()?))
-        };
-        let Ok(Some(slots)) = timeout_at(deadline, slots).await else {
-            return Err(overloaded());
-        };
+        let passed = plugin
+            .queue
+            .pass(&self.slots, generation.config.limits.deadline)
+            .await;
+        let slots = passed.ok_or_else(overloaded)?;
 
         let name = plugin.name.to_string();
         let preparer = Arc::clone(&self.preparer);

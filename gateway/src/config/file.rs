@@ -53,6 +53,8 @@ pub struct File {
     pub tokens: Tokens,
     /// `[upstream]`
     pub upstream: Upstream,
+    /// `[rate_limits]`
+    pub rate_limits: RateLimits,
     /// `[log]`
     pub log: Log,
     /// `[providers.NAME]`: the upstream providers that people sign in with, offered in the order of the
@@ -93,6 +95,9 @@ pub struct Server {
     /// `server.external_address`, `EXTERNAL_ADDRESS`: where browsers reach the gateway; no scheme means
     /// https. Must be set, unless the gateway listens on loopback.
     pub external_address: Setting,
+    /// `server.trusted_proxies`, `GATEWAY_TRUSTED_PROXIES` (`;`-delimited): addresses or networks (CIDR) of proxies that
+    /// are believed when `X-Forwarded-For` says who the client is; none unless set.
+    pub trusted_proxies: List,
     /// `server.guest_threads`, `GATEWAY_GUEST_THREADS`: threads that run plugins and sign; as many as there
     /// are processors unless set.
     pub guest_threads: Setting,
@@ -174,6 +179,18 @@ pub struct Upstream {
     pub timeout: Setting,
     /// `upstream.max_body`, `GATEWAY_UPSTREAM_MAX_BODY`: largest answer; `1MiB` unless set.
     pub max_body: Setting,
+}
+
+/// `[rate_limits]`: how often one client's address may ask. Without `server.trusted_proxies` addresses of this machine and
+/// of private networks are not limited, since they may be a proxy's.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimits {
+    /// `rate_limits.sign_in`, `GATEWAY_RATE_LIMIT_SIGN_IN`: beginnings and ends of sign-ins together, a number in a second,
+    /// minute or hour, or `off`; `300/m` unless set.
+    pub sign_in: Setting,
+    /// `rate_limits.update`, `GATEWAY_RATE_LIMIT_UPDATE`: calls of `POST /auth/update`; `60/m` unless set.
+    pub update: Setting,
 }
 
 /// `[log]`.

@@ -32,7 +32,7 @@ pub enum Shown {
 }
 
 /// Sections and keys that SIGHUP re-reads.
-const RELOADABLE: [&str; 7] = [
+const RELOADABLE: [&str; 9] = [
     "plugin.",
     "service.",
     "extensions",
@@ -40,6 +40,8 @@ const RELOADABLE: [&str; 7] = [
     "default_next",
     "jsonp",
     "user_lookup",
+    "server.trusted_proxies",
+    "rate_limits",
 ];
 
 impl Report {

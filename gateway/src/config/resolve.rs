@@ -31,7 +31,9 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         file.plugin_dir,
         PathBuf::from("plugins"),
     );
+    let trusted_proxies = file.server.trusted_proxies.clone();
     let server = server::server(&mut layers, file.server);
+    let rate_limits = server::rate_limits(&mut layers, trusted_proxies, file.rate_limits, &server.external);
     let admin = server::admin(&mut layers, file.admin, &data_dir);
     let log = server::log(&mut layers, file.log);
     let keys = keys::keys(&mut layers, file.keys, &data_dir);
@@ -80,6 +82,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
             default_next,
             jsonp,
             user_lookup,
+            rate_limits,
         },
     })
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use gateway_plugin::{Grant, HostName, HttpOrigin, OnFailure, OriginError};
 use gateway_store::{DatabaseUrl, UserIds};
 
+use crate::rate_limit::Rate;
+
 mod web;
 
-pub(super) use web::{External, Issuer, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
+pub(super) use web::{External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
 
 /// A value that can be written as text.
 pub(super) trait Value: Sized {
@@ -215,6 +217,41 @@ fn show_measure(amount: u64, units: &[(&str, u64)]) -> String {
         || amount.to_string(),
         |(unit, factor)| format!("{}{unit}", amount / factor),
     )
+}
+
+/// A rate, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateOrOff(pub(super) Option<Rate>);
+
+/// The units of rates, in seconds.
+const PERIODS: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3600)];
+
+impl Value for RateOrOff {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let read = || {
+            let (count, unit) = text.split_once('/')?;
+            let (_, seconds) = PERIODS.into_iter().find(|(name, _)| *name == unit.trim())?;
+            Some(Rate {
+                count: count.trim().parse().ok()?,
+                period: Duration::from_secs(seconds),
+            })
+        };
+        let rate =
+            read().ok_or("a number in a second, minute or hour, as in 5/s, 300/m or 1000/h, or off")?;
+        Ok(Self(Some(rate)))
+    }
+
+    fn show(&self) -> String {
+        let Some(Rate { count, period }) = self.0 else {
+            return "off".to_owned();
+        };
+        let unit = PERIODS.iter().find(|(_, seconds)| *seconds == period.as_secs());
+        let (unit, _) = unit.unwrap_or(&("s", 1));
+        format!("{count}/{unit}")
+    }
 }
 
 /// A SHA-256, 64 hex digits; kept in lower case.
@@ -432,6 +469,24 @@ mod tests {
             ("-1", None),
             ("1.0", None),
             ("many", None),
+        ]);
+    }
+
+    #[test]
+    fn rates() {
+        table::<super::RateOrOff>(&[
+            ("300/m", Some("300/m")),
+            ("5/s", Some("5/s")),
+            ("1000 / h", Some("1000/h")),
+            ("off", Some("off")),
+            ("0/m", None),
+            ("-1/m", None),
+            ("4294967296/m", None),
+            ("5", None),
+            ("5/", None),
+            ("/m", None),
+            ("5/d", None),
+            ("5/2m", None),
         ]);
     }
 

@@ -5,6 +5,7 @@ use gateway_upstream::{ErrorKind, UpstreamError};
 use hyper::StatusCode;
 
 use crate::next::Next;
+use crate::rate_limit::TooMany;
 use crate::request::BadRequest;
 use crate::response::{self, Response};
 use crate::sign_in::{self, Outcome};
@@ -46,6 +47,11 @@ pub(crate) fn unreadable(bad: BadRequest) -> Response {
     response::error_page(bad.status(), TITLE, &bad.to_string(), None)
 }
 
+/// 429: too many sign-ins come from this address.
+pub(crate) fn too_many(too_many: TooMany) -> Response {
+    response::error_page(StatusCode::TOO_MANY_REQUESTS, TITLE, &too_many.to_string(), None)
+}
+
 /// The provider is down, slow, or does not confirm who the person is. The log has the reason.
 pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError) -> Response {
     tracing::error!(provider, %error, "the upstream provider failed");
@@ -58,6 +64,10 @@ pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError) -> Response
         ErrorKind::Down => (
             StatusCode::BAD_GATEWAY,
             "The provider cannot be reached at the moment. Please try again later.",
+        ),
+        ErrorKind::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Many people are signing in at the moment. Please try again in a moment.",
         ),
         ErrorKind::Wrong => (
             StatusCode::BAD_GATEWAY,
@@ -106,6 +116,5 @@ pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error) -> Response 
 pub(crate) fn store_failed(provider: &str, error: &StoreError) -> Response {
     tracing::error!(provider, %error, "the database failed during a sign-in");
     count(provider, "failed");
-    let page = response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None);
-    response::retry_later(page)
+    response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None)
 }

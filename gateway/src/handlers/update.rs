@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::app::App;
+use crate::rate_limit::TooMany;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
@@ -43,6 +44,15 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     })
 }
 
+/// 429: too many updates come from this address.
+pub(crate) fn too_many(too_many: TooMany) -> Response {
+    refuse_with(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string())
+}
+
 fn refuse(error: &str) -> Response {
-    response::json(StatusCode::OK, &json!({ "success": false, "error": error }))
+    refuse_with(StatusCode::OK, error)
+}
+
+fn refuse_with(status: StatusCode, error: &str) -> Response {
+    response::json(status, &json!({ "success": false, "error": error }))
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::run;
+use super::{Peer, run};
 use crate::config::ServerLimits;
 
 /// Longer than any limit in these tests: what has not happened by then does not happen.
@@ -49,7 +49,7 @@ impl Server {
         let (began, hanging) = mpsc::unbounded_channel();
         let handler = {
             let release = release.clone();
-            move |request| handle(request, began.clone(), release.clone())
+            move |request, peer| handle(request, peer, began.clone(), release.clone())
         };
         let ended = {
             let shutdown = shutdown.clone();
@@ -79,11 +79,13 @@ impl Server {
 
 async fn handle(
     request: Request<Incoming>,
+    peer: Peer,
     began: mpsc::UnboundedSender<()>,
     release: CancellationToken,
 ) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/hang" => {
+            peer.is_served();
             began.send(()).unwrap();
             release.cancelled().await;
         }
@@ -248,7 +250,6 @@ async fn over_the_cap_callers_wait_for_a_place() {
 async fn who_does_not_read_is_cut() {
     let short = Duration::from_millis(50);
     let limits = ServerLimits {
-        connections: 1,
         request_timeout: short,
         ..limits()
     };
@@ -261,11 +262,45 @@ async fn who_does_not_read_is_cut() {
         let _ = deaf.write_all(&requests).await;
         deaf
     });
-    // The only place is free again once the connection is cut.
-    let mut next = server.connect().await;
-    send(&mut next, GET).await;
-    answer(&mut next).await;
-    asking.abort();
+    let _deaf = asking.await.unwrap();
+    server.shutdown.cancel();
+    // That waits for the last connection.
+    timeout(NEVER, server.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_keeps_us_waiting_makes_room() {
+    let mut server = Server::start(ServerLimits {
+        connections: 5,
+        ..limits()
+    })
+    .await;
+    let mut busy = server.hang().await;
+    let silent = server.connect().await;
+    let mut idle = server.connect().await;
+    send(&mut idle, GET).await;
+    answer(&mut idle).await;
+    let mut slow_head = server.connect().await;
+    send(&mut slow_head, b"GET / HTTP/1.1\r\nhost:").await;
+    let mut slow_body = server.connect().await;
+    send(
+        &mut slow_body,
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\na",
+    )
+    .await;
+    let mut kept = Vec::new();
+    for _ in 0..12 {
+        let mut next = server.connect().await;
+        send(&mut next, GET).await;
+        answer(&mut next).await;
+        kept.push(next);
+    }
+    for cut in [silent, idle, slow_head, slow_body] {
+        assert_eq!(rest(cut).await, "");
+    }
+    // Who is being served is not.
+    server.release.cancel();
+    answer(&mut busy).await;
 }
 
 #[tokio::test]

@@ -80,6 +80,9 @@ pub enum StoreError {
     /// Another process held the database locked for longer than we wait. Trying again may help.
     #[error("the database is locked by another process")]
     Busy,
+    /// More is to be written than the disk takes. Trying again may help.
+    #[error("too many writes wait for the database")]
+    Overloaded,
     /// The disk is full. Works again as soon as there is room.
     #[error("the database's disk is full")]
     Full,

@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::error::{OpenError, StoreError, WriteError};
 use crate::open;
 use crate::versions::{Touches, Versions};
 
-/// Most writes that wait for the thread; callers beyond that wait for a place.
+/// Most writes that wait for the thread; callers beyond that wait for a place, for [`PATIENCE`].
 const QUEUE: usize = 1024;
+/// So many are done in a fraction of it by a disk that works.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Most writes in one transaction, so that the first of them is not kept waiting for long.
 const BATCH: usize = 256;
 
@@ -78,10 +81,11 @@ impl Writer {
             result: None,
             reply,
         });
-        self.0
-            .send(Message::Write(job))
-            .await
-            .map_err(|_| E::from(StoreError::Closed))?;
+        match timeout(PATIENCE, self.0.reserve()).await {
+            Ok(Ok(place)) => place.send(Message::Write(job)),
+            Ok(Err(_)) => return Err(StoreError::Closed.into()),
+            Err(_) => return Err(StoreError::Overloaded.into()),
+        }
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 

@@ -34,6 +34,9 @@ pub enum UpstreamError {
     /// The ID token is not valid (OpenID Connect Core 1.0 section 3.1.3.7).
     #[error("the ID token is not valid: {0}")]
     BadIdToken(String),
+    /// So many sign-ins wait for the provider that one more is not begun.
+    #[error("too many sign-ins wait for the provider")]
+    Overloaded,
     /// The callback's `iss` is another one's, or is missing (RFC 9207 section 2.4).
     #[error("the callback comes from another issuer")]
     IssuerMismatch,
@@ -46,6 +49,8 @@ pub enum ErrorKind {
     TimedOut,
     /// The provider cannot be reached, or has an error of its own.
     Down,
+    /// Too many wait for the provider; it has not been asked.
+    Busy,
     /// The provider's answers make no sense.
     Wrong,
     /// The provider does not confirm this sign-in; beginning again may help.
@@ -94,6 +99,7 @@ impl UpstreamError {
                 | "redirect_uri_mismatch" => ErrorKind::Wrong,
                 _ => ErrorKind::Refused,
             },
+            Self::Overloaded => ErrorKind::Busy,
             Self::IssuerMismatch | Self::BadIdToken(_) => ErrorKind::Refused,
             Self::Http { .. } | Self::Config(_) | Self::BadDiscovery(_) | Self::BadResponse { .. } => {
                 ErrorKind::Wrong
@@ -123,6 +129,7 @@ mod tests {
             (UpstreamError::refused("server_error"), ErrorKind::Down),
             (UpstreamError::refused("invalid_client"), ErrorKind::Wrong),
             (UpstreamError::IssuerMismatch, ErrorKind::Refused),
+            (UpstreamError::Overloaded, ErrorKind::Busy),
         ] {
             assert_eq!(error.kind(), kind, "{error}");
         }

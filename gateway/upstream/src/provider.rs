@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gateway_model::{Clock, UpstreamUser};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::config::{HttpLimits, ProviderConfig, ProviderKind};
@@ -61,11 +62,16 @@ impl fmt::Debug for Callback<'_> {
     }
 }
 
+/// Sign-ins that wait for one provider at once. One that has stopped answering must not take all of the gateway's
+/// connections with it.
+const MAX_WAITING: usize = 256;
+
 /// One upstream provider, ready to sign people in.
 #[derive(Debug)]
 pub struct Provider {
     name: String,
     protocol: Protocol,
+    places: Semaphore,
 }
 
 #[derive(Debug)]
@@ -95,7 +101,11 @@ impl Provider {
                 Protocol::GitHub(Box::new(GitHub::new(config, &web, &api, redirect_uri, limits)?))
             }
         };
-        Ok(Self { name, protocol })
+        Ok(Self {
+            name,
+            protocol,
+            places: Semaphore::new(MAX_WAITING),
+        })
     }
 
     /// Its name in the configuration.
@@ -119,6 +129,7 @@ impl Provider {
     /// # Errors
     /// When the provider has to be asked where to send people, and does not say.
     pub async fn begin(&self) -> Result<Authorization, UpstreamError> {
+        let _place = self.place()?;
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.begin().await,
             Protocol::GitHub(github) => Ok(github.begin()),
@@ -130,9 +141,14 @@ impl Provider {
     /// # Errors
     /// Whatever keeps the provider from confirming it.
     pub async fn finish(&self, flow: &Flow, callback: Callback<'_>) -> Result<UpstreamUser, UpstreamError> {
+        let _place = self.place()?;
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.finish(flow, callback).await,
             Protocol::GitHub(github) => github.finish(flow, callback).await,
         }
+    }
+
+    fn place(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {
+        self.places.try_acquire().map_err(|_| UpstreamError::Overloaded)
     }
 }

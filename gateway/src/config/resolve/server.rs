@@ -1,6 +1,7 @@
 //! The sections with one struct each: server, admin, log, database, tokens, upstream, origins.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use url::Url;
 use super::{Layers, Origin, loopback_url};
 use crate::config::file::{self, List, Setting};
 use crate::config::value::{
-    AddressOrOff, Bytes, Count, DurationOrOff, External, Filter, IsJson, PageUrl, Value as _, WebOrigin,
-    is_exposed,
+    AddressOrOff, Bytes, Count, DurationOrOff, External, Filter, IsJson, Network, PageUrl, RateOrOff,
+    Value as _, WebOrigin, is_exposed,
 };
 use crate::config::{AdminConfig, LogConfig, ServerLimits, StorageConfig};
+use crate::rate_limit::{Rate, RateLimitConfig};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -23,6 +25,10 @@ const fn seconds(seconds: u64) -> Duration {
 const fn days(days: u64) -> Duration {
     seconds(days * 24 * 60 * 60)
 }
+
+/// In a minute, of one address: an office that signs in in the morning, not a script.
+const SIGN_INS: NonZeroU32 = NonZeroU32::new(300).unwrap();
+const UPDATES: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
 /// What `[server]` says.
 pub(super) struct Server {
@@ -87,6 +93,55 @@ pub(super) fn server(layers: &mut Layers<'_>, file: file::Server) -> Server {
         guest_threads,
         limits,
     }
+}
+
+/// `server.trusted_proxies` and `[rate_limits]`.
+pub(super) fn rate_limits(
+    layers: &mut Layers<'_>,
+    trusted_proxies: List,
+    file: file::RateLimits,
+    external: &Url,
+) -> RateLimitConfig {
+    const KEY: &str = "server.trusted_proxies";
+    let proxies: Vec<(Network, Origin)> = layers
+        .values(KEY, "GATEWAY_TRUSTED_PROXIES", trusted_proxies)
+        .unwrap_or_default();
+    let shown: Vec<String> = proxies.iter().map(|(proxy, _)| proxy.show()).collect();
+    let from = proxies
+        .first()
+        .map_or(Origin::Default, |(_, origin)| origin.clone());
+    layers.show_list(KEY, &shown, from);
+    let mut rate = |key: &str, variable: &str, in_file: Setting, count: NonZeroU32| {
+        let default = Rate {
+            count,
+            period: seconds(60),
+        };
+        layers.value(key, variable, in_file, RateOrOff(Some(default))).0
+    };
+    let limits = RateLimitConfig {
+        trusted_proxies: proxies.into_iter().map(|(Network(network), _)| network).collect(),
+        sign_in: rate(
+            "rate_limits.sign_in",
+            "GATEWAY_RATE_LIMIT_SIGN_IN",
+            file.sign_in,
+            SIGN_INS,
+        ),
+        update: rate(
+            "rate_limits.update",
+            "GATEWAY_RATE_LIMIT_UPDATE",
+            file.update,
+            UPDATES,
+        ),
+    };
+    let are_there = limits.sign_in.is_some() || limits.update.is_some();
+    // TLS is ended by a proxy.
+    if are_there && limits.trusted_proxies.is_empty() && external.scheme() == "https" {
+        layers.warn(format!(
+            "{KEY} is not set: the gateway cannot tell the clients of the proxy in front of it apart, and limits how often \
+             an address may ask for none of them, or for all of them together where the proxy's address is a public one"
+        ));
+    }
+    limits
 }
 
 fn external(layers: &mut Layers<'_>, in_file: Setting, listen: SocketAddr) -> Url {

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{Setup, key};
 use crate::config::{Sources, load, load_storage};
+use crate::rate_limit::Rate;
 
 #[test]
 fn nothing_but_a_key_is_enough_on_loopback() {
@@ -100,7 +101,13 @@ fn the_old_environment_alone_is_enough() {
         config.session_secret.expose_secret().len() >= 32,
         "derived from the key"
     );
-    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let [warning] = &loaded.warnings[..] else {
+        panic!("{:?}", loaded.warnings)
+    };
+    assert!(
+        warning.starts_with("server.trusted_proxies is not set"),
+        "{warning}"
+    );
 }
 
 #[test]
@@ -143,6 +150,7 @@ jsonp = true
 user_lookup = true
 
 [server]
+trusted_proxies = ["127.0.0.1", "10.1.2.3/16"]
 listen = "0.0.0.0:80"
 external_address = "https://auth.example.org"
 connections = 100
@@ -200,6 +208,10 @@ memory = "128MiB"
 result_bytes = 1024
 store_bytes = "1MiB"
 value_bytes = 512
+
+[rate_limits]
+sign_in = "1000/h"
+update = "off"
 "#;
     let loaded = Setup::with_key(toml, &[]).load();
     let config = loaded.config;
@@ -252,6 +264,14 @@ value_bytes = 512
         reloadable.services["domains"].provider, "domains",
         "by its own name"
     );
+    let limits = &reloadable.rate_limits;
+    let proxies: Vec<_> = limits.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["127.0.0.1/32", "10.1.0.0/16"]);
+    let hourly = Rate {
+        count: 1000.try_into().unwrap(),
+        period: Duration::from_secs(3600),
+    };
+    assert_eq!((limits.sign_in, limits.update), (Some(hourly), None));
     let roles = PluginConfig {
         grants: [Grant::Config, Grant::Users].into(),
         limits: Limits {

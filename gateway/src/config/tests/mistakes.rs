@@ -54,6 +54,8 @@ both = { file = "a", env = "B" }
 neither = {}
 unread = { file = "/nonexistent/secret" }
 unset = { env = "TOKEN_OF_X" }
+[rate_limits]
+sign_in = "5"
 "#;
     let setup = Setup::with_key(toml, &[]);
     let mistakes = setup.mistakes();
@@ -63,7 +65,7 @@ unset = { env = "TOKEN_OF_X" }
     gateway.toml:4: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:5: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:6: default_next: must be on one of the origins, or on the gateway's own
-    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, keys, tokens, upstream, log, providers, service, plugin, plugins
+    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, keys, tokens, upstream, rate_limits, log, providers, service, plugin, plugins
     gateway.toml:10: server.lisen: there is no such key; did you mean `listen`?
     gateway.toml:11: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
     gateway.toml:12: server.drain: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
@@ -91,6 +93,7 @@ unset = { env = "TOKEN_OF_X" }
     gateway.toml:45: plugin.x.secrets.neither: must say where the secret is, { file = "/path" } or { env = "VARIABLE" }
     gateway.toml:46: plugin.x.secrets.unread.file: cannot read /nonexistent/secret: No such file or directory (os error 2)
     gateway.toml:47: plugin.x.secrets.unset.env: the variable TOKEN_OF_X is not set
+    gateway.toml:49: rate_limits.sign_in: must be a number in a second, minute or hour, as in 5/s, 300/m or 1000/h, or off
     "#);
     assert!(!mistakes.concat().contains("canary"));
 }
@@ -107,6 +110,7 @@ fn every_mistake_of_the_environment_names_its_variable() {
         ("GITHUB_SECRET", "canary"),
         ("GATEWAY_PROVIDERS", "work"),
         ("GATEWAY_PROVIDER_WORK_CLIENT_ID", "id"),
+        ("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8;0.0.0.0/0;proxy.internal"),
         ("GATEWAY_LISTEN", "8080"),
         ("GATEWAY_SESSION_SECRET", "canary"),
         ("GATEWAY_PLUGIN_B_FUEL", "lots"),
@@ -122,6 +126,8 @@ fn every_mistake_of_the_environment_names_its_variable() {
     DATABASE_URL: database.url: must be another one: a database URL begins with sqlite:// (other databases are not supported)
     GATEWAY_LISTEN: server.listen: must be an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080
     EXTERNAL_ADDRESS: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
+    GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be narrower: with the whole internet trusted anybody could give any address as theirs
+    GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be an address or a network, as in 127.0.0.1, 10.0.0.0/8 or fd00::/8
     PRIVATE_KEY: keys.signing: private key 1: not PEM: it should begin with a line like -----BEGIN PRIVATE KEY-----, and end with one
     GATEWAY_SESSION_SECRET: keys.session_secret: must be 32 bytes at least, as from `openssl rand -hex 32`
     ALLOWED_ORIGINS: origins: must be an origin, scheme://host[:port], as in https://app.example.org

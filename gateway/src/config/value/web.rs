@@ -1,5 +1,8 @@
 //! Values that are web addresses: origins, pages, upstream providers.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::Value;
@@ -38,6 +41,34 @@ impl Value for WebOrigin {
 
     fn show(&self) -> String {
         self.0.origin().ascii_serialization()
+    }
+}
+
+/// The address of a proxy, or a network of them.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct Network(pub(in crate::config) IpNet);
+
+impl Value for Network {
+    fn read(text: &str) -> Result<Self, String> {
+        let network = text
+            .parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .map_err(|_| "an address or a network, as in 127.0.0.1, 10.0.0.0/8 or fd00::/8")?;
+        if network.prefix_len() == 0 {
+            return Err(
+                "narrower: with the whole internet trusted anybody could give any address as theirs".into(),
+            );
+        }
+        Ok(Self(network.trunc()))
+    }
+
+    fn show(&self) -> String {
+        let is_one = self.0.prefix_len() == self.0.max_prefix_len();
+        if is_one {
+            self.0.addr().to_string()
+        } else {
+            self.0.to_string()
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gateway_model::SystemRandom;
 use rusqlite::Connection;
 
-use super::Writer;
+use super::{QUEUE, Writer};
 use crate::error::{SignInError, StoreError};
 use crate::open;
 use crate::versions::{Touches, Versions};
@@ -160,6 +160,26 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_by_itself() {
 
     writer.write(Touches::Nobody, limit(1_000_000)).await.unwrap();
     assert_eq!(writer.write(Touches::Nobody, fill).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_not_waited_for_by_more_and_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = start(directory.path());
+    let (held, gate) = hold(&writer).await;
+    let mut queued = Vec::new();
+    for value in 0..QUEUE as i64 {
+        queued.push(hand_in(&writer, move |c| insert(c, value)).await);
+    }
+    let one_more = writer.write(Touches::Nobody, |c| insert(c, -1));
+    assert_eq!(one_more.await, Err(StoreError::Overloaded));
+    drop(gate);
+    held.await.unwrap();
+    for answer in queued {
+        assert_eq!(answer.await, Ok(()));
+    }
+    assert_eq!(values(directory.path()), (0..QUEUE as i64).collect::<Vec<_>>());
+    assert_eq!(writer.write(Touches::Nobody, |c| insert(c, -2)).await, Ok(()));
 }
 
 #[tokio::test]

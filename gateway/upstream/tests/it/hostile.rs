@@ -9,6 +9,7 @@ use gateway_upstream::{
     Callback, ErrorKind, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
 };
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -220,6 +221,29 @@ async fn many_people_at_once_ask_once() {
         assert!(person.await.unwrap());
     }
     assert_eq!((fake.seen(DISCOVERY), fake.seen("/keys")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_is_waited_for_by_so_many_and_no_more() {
+    let fake = Fake::start().await;
+    let hangs = ResponseTemplate::new(200).set_delay(PATIENT * 10);
+    answer(&fake, DISCOVERY, hangs).await;
+    let provider = Arc::new(provider(&fake, &fake.server.uri(), PATIENT * 5));
+    let mut people = JoinSet::new();
+    for _ in 0..300 {
+        let provider = Arc::clone(&provider);
+        people.spawn(async move { provider.begin().await.err() });
+    }
+    // The others wait for minutes.
+    for refused in 256..300 {
+        let error = people.join_next().await.unwrap().unwrap();
+        assert_eq!(error, Some(UpstreamError::Overloaded), "{refused}");
+    }
+    // When they have gone, others may.
+    people.shutdown().await;
+    fake.server.reset().await;
+    let answer = provider.begin().await;
+    assert_ne!(answer.err(), Some(UpstreamError::Overloaded));
 }
 
 #[tokio::test]
