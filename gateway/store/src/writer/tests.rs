@@ -172,7 +172,8 @@ async fn a_disk_that_takes_nothing_is_not_waited_for_by_more_and_more() {
         queued.push(hand_in(&writer, move |c| insert(c, value)).await);
     }
     let one_more = writer.write(Touches::Nobody, |c| insert(c, -1));
-    assert_eq!(one_more.await, Err(StoreError::Overloaded));
+    let answer = tokio::time::timeout(Duration::from_secs(60), one_more).await;
+    assert_eq!(answer.expect("it waits"), Err(StoreError::Overloaded));
     drop(gate);
     held.await.unwrap();
     for answer in queued {

@@ -1,0 +1,117 @@
+//! Heads and bodies without end, from many at once: refused, and paid for with bounded memory.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::good::GoodClient;
+
+const CALLERS: usize = 500;
+/// What each of them sends, if it may: far more than any limit.
+const AMOUNT: usize = 8 << 20;
+/// What all of them together may make the gateway hold at most: a head and a body each, twice, as buffers grow, and
+/// something to spare.
+const MEMORY: u64 = CALLERS as u64 * 2 * (128 << 10) + (64 << 20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
+    crate::allow_many_sockets();
+    let gateway = crate::setup().start().await;
+    let good = GoodClient::begin(&gateway).await;
+    let before = peak_memory(gateway.pid());
+    let mut floods = 0;
+    let mut sent = 0;
+    for (begin, more, refusals) in [
+        (
+            "GET /auth/check HTTP/1.1\r\nhost: x\r\nx: ",
+            "a".repeat(8192),
+            &["431", "400"][..],
+        ),
+        (
+            "GET /auth/check HTTP/1.1\r\nhost: x\r\n",
+            "x: a\r\n".repeat(1000),
+            &["431", "400"],
+        ),
+        ("GET /", "a".repeat(8192), &["414", "431", "400"]),
+        (
+            "POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 9999999999\r\n\r\n",
+            "a".repeat(8192),
+            &["413"],
+        ),
+        (
+            "POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n",
+            format!("2000\r\n{}\r\n", "a".repeat(8192)),
+            &["413"],
+        ),
+        (
+            "POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n",
+            "1\r\na\r\n".repeat(1000),
+            // Reading that many takes its time, which is limited too.
+            &["413", "408"],
+        ),
+    ] {
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            callers.spawn(flood(gateway.address, begin, more.clone()));
+        }
+        for (written, answer) in callers.join_all().await {
+            floods += 1;
+            sent += written;
+            // The answer may be lost where the connection is cut with bytes on the way.
+            let refused = answer.is_empty()
+                || refusals
+                    .iter()
+                    .any(|status| answer.starts_with(&format!("HTTP/1.1 {status}")));
+            assert!(refused, "{begin:.40?}: {answer}");
+            assert!(written < AMOUNT, "{begin:.40?}: all of it was read");
+        }
+    }
+    let answered = good.end().await;
+    let grown = peak_memory(gateway.pid()) - before;
+    println!(
+        "{floods} floods, {} MiB sent, none accepted; peak memory grew by {} MiB; a good client: {answered} of {answered} requests answered",
+        sent >> 20,
+        grown >> 20
+    );
+    assert!(grown < MEMORY, "{grown} bytes");
+    gateway.stop().await;
+}
+
+/// Sends until it is not read any more. Gives how much that was, and the answer.
+async fn flood(address: SocketAddr, begin: &str, more: String) -> (usize, String) {
+    let socket = TcpStream::connect(address).await.expect("the gateway listens");
+    let (mut read, mut write) = socket.into_split();
+    let mut written = 0;
+    let writing = async {
+        if write.write_all(begin.as_bytes()).await.is_err() {
+            return;
+        }
+        while written < AMOUNT && write.write_all(more.as_bytes()).await.is_ok() {
+            written += more.len();
+        }
+    };
+    let mut answer = Vec::new();
+    let reading = async {
+        // A reset is an end as well.
+        let _ = read.read_to_end(&mut answer).await;
+    };
+    // Whoever is answered stops.
+    tokio::select! {
+        () = writing => {}
+        () = reading => {}
+    }
+    (written, String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The most memory that a process has had in RAM, in bytes (proc(5), `VmHWM`).
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("Linux says");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes << 10
+}

@@ -1,0 +1,88 @@
+//! Ten thousand connections that ask nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::good::GoodClient;
+
+const CONNECTIONS: usize = 10_000;
+/// They are opened so many at a time: the listen backlog is not what is tested.
+const AT_ONCE: usize = 200;
+
+async fn open(address: SocketAddr) -> Vec<TcpStream> {
+    let mut open = Vec::with_capacity(CONNECTIONS);
+    while open.len() < CONNECTIONS {
+        let mut opening = JoinSet::new();
+        for _ in 0..AT_ONCE {
+            opening.spawn(TcpStream::connect(address));
+        }
+        for connection in opening.join_all().await {
+            open.push(connection.expect("the gateway listens"));
+        }
+    }
+    open
+}
+
+/// How many the other side has not closed.
+fn still_open(connections: &[TcpStream]) -> usize {
+    let mut byte = [0];
+    let is_open = |connection: &&TcpStream| matches!(connection.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+    connections.iter().filter(is_open).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
+    crate::allow_many_sockets();
+    let room = crate::setup().table("server", "connections = 11000\nheader_timeout = \"5m\"");
+    let gateway = room.start().await;
+    let good = GoodClient::begin(&gateway).await;
+    let mut idle = open(gateway.address).await;
+    // Long enough for the gateway to have closed what it wants to.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (kept, answered) = (still_open(&idle), good.end().await);
+    println!(
+        "{CONNECTIONS} idle connections, {kept} kept; a good client: {answered} of {answered} requests answered"
+    );
+    assert_eq!(kept, CONNECTIONS);
+    // Any of them may still ask.
+    for connection in idle.iter_mut().step_by(1000) {
+        tokio::io::AsyncWriteExt::write_all(connection, b"GET /auth/check HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .expect("it is open");
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    drop(idle);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
+    crate::allow_many_sockets();
+    let gateway = crate::setup()
+        .table("server", "header_timeout = \"5m\"")
+        .start()
+        .await;
+    let good = GoodClient::begin(&gateway).await;
+    let idle = open(gateway.address).await;
+    // Each has waited long enough to have to make room.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (kept, answered) = (still_open(&idle), good.end().await);
+    println!(
+        "{CONNECTIONS} idle connections at a limit of 4096, {kept} kept; a good client: {answered} of {answered} requests answered"
+    );
+    assert!(kept < CONNECTIONS);
+    let admin = gateway.admin().await;
+    let closed = admin
+        .metric("gateway_connections_closed_for_room_total", &[])
+        .await;
+    // Others may wait in the backlog, which the system accepts for us.
+    assert!(closed >= (CONNECTIONS - kept) as f64, "{closed}");
+    drop(idle);
+    gateway.stop().await;
+}

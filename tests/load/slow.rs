@@ -1,0 +1,130 @@
+//! Slow clients, in each of the ways there are.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::good::GoodClient;
+use crate::support::eventually;
+use crate::support::raw::exchange;
+
+const CLIENTS: usize = 2_000;
+/// Longer than the gateway waits for a head or a body, so that each is cut and comes again.
+const TIME: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    /// A byte of a head now and then.
+    Head,
+    /// A byte of a body now and then.
+    Body,
+    /// Asks for much, and reads nothing.
+    Deaf,
+}
+
+/// Held by the gateway now, and cut so far.
+#[derive(Default)]
+struct Counts {
+    held: AtomicUsize,
+    cut: AtomicUsize,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_slow_clients_do_not_keep_a_good_one_out() {
+    crate::allow_many_sockets();
+    let gateway = crate::setup().start().await;
+    let counts: Arc<Counts> = Arc::default();
+    let mut slow = JoinSet::new();
+    for number in 0..CLIENTS {
+        let manner = [Manner::Head, Manner::Body, Manner::Deaf][number % 3];
+        slow.spawn(be_slow(gateway.address, manner, Arc::clone(&counts)));
+    }
+    eventually("all of them are connected", async || {
+        (counts.held.load(Ordering::Relaxed) == CLIENTS).then_some(())
+    })
+    .await;
+    let good = GoodClient::begin(&gateway).await;
+    let mut least = CLIENTS;
+    let end = tokio::time::Instant::now() + TIME;
+    while tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        least = least.min(counts.held.load(Ordering::Relaxed));
+    }
+    let answered = good.end().await;
+    let cut = counts.cut.load(Ordering::Relaxed);
+    slow.shutdown().await;
+    println!(
+        "{CLIENTS} slow clients, at least {least} connected at any time, {cut} cut and connected again; a good client: {answered} of {answered} requests answered"
+    );
+    assert!(cut > 0, "none was ever cut: they were not slow");
+    assert!(least * 2 > CLIENTS, "only {least} were connected at a time");
+    // And then all is as before.
+    gateway.sign_in("after").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let setup = crate::setup().table("server", "header_timeout = \"300ms\"");
+    let gateway = setup.start().await;
+    let head = b"POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\na";
+    let answer = exchange(gateway.address, head).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    gateway.stop().await;
+}
+
+/// Connects, is slow until it is cut, and connects again.
+async fn be_slow(address: SocketAddr, manner: Manner, counts: Arc<Counts>) {
+    loop {
+        let Some(socket) = connect(address, manner).await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        counts.held.fetch_add(1, Ordering::Relaxed);
+        until_cut(socket, manner).await;
+        counts.held.fetch_sub(1, Ordering::Relaxed);
+        counts.cut.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn connect(address: SocketAddr, manner: Manner) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    if matches!(manner, Manner::Deaf) {
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+    }
+    socket.connect(address).await.ok()
+}
+
+async fn until_cut(mut socket: TcpStream, manner: Manner) {
+    let begin: &[u8] = match manner {
+        Manner::Head => b"GET /auth/check HTTP/1.1\r\nhost: x\r\nx: ",
+        Manner::Body => b"POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 60000\r\n\r\n",
+        Manner::Deaf => b"GET /assets/gateway.js HTTP/1.1\r\nhost: x\r\n\r\n",
+    };
+    if socket.write_all(begin).await.is_err() {
+        return;
+    }
+    loop {
+        match manner {
+            Manner::Deaf => {
+                if socket.write_all(begin).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Manner::Head | Manner::Body => {
+                // Whatever comes back is its end: a 408 or nothing at all.
+                let mut answer = [0; 512];
+                let told = tokio::time::timeout(Duration::from_secs(1), socket.read(&mut answer)).await;
+                if told.is_ok() || socket.write_all(b"a").await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
