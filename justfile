@@ -39,8 +39,8 @@ lint:
     cargo clippy --workspace --no-default-features -- -D warnings
     for guest in guest-examples/rust-*/ tests/guests/rust/; do (cd "$guest" && cargo fmt --all --check); done
 
-# Takes each defence of the plugin host out of a copy of the sources and demands that its tests fail: an hour
-# or two. With TEXT only those that have it in their name or threat. See docs/defences.md.
+# Takes each defence out of a copy of the sources and demands that its tests fail: some hours. With TEXT only those
+# that have it in their name or threat. See docs/defences.md.
 defences *TEXT:
     tests/defences/replay {{TEXT}}
 

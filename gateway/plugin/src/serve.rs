@@ -107,7 +107,7 @@ impl Lanes {
         let name = plugin.name.to_string();
         let preparer = Arc::clone(&self.preparer);
         let task = self.guests.spawn(async move {
-            let _held = (queued, slots);
+            let _queued = queued;
             let mut ended = Ended {
                 generation: &generation,
                 function,
@@ -126,6 +126,7 @@ impl Lanes {
                     Err(failure.error)
                 }
             };
+            slots.ended(!matches!(checked, Err(CallError::DeadlineExceeded { .. })));
             ended.outcome = match &checked {
                 Ok((_, outcome)) => *outcome,
                 Err(error) => Outcome::from(error),
