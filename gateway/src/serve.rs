@@ -34,6 +34,9 @@ use crate::{router, server};
 /// that come at once are not answered, and try again a second later.
 const BACKLOG: u32 = 4096;
 
+/// Files that are no connections of the public listener: the database, the admin listener, what plugins and sign-ins ask.
+const OTHER_FILES: usize = 256;
+
 /// What differs between `gateway serve` and `gateway dev`.
 pub struct Mode {
     /// Reads the configuration again, on SIGHUP.
@@ -58,11 +61,11 @@ impl fmt::Debug for Mode {
 /// # Errors
 /// Whatever keeps it from serving, with what to do about it.
 pub async fn serve(config: Config, mode: Mode) -> Result<()> {
-    allow_many_sockets();
+    let mut server_limits = config.server_limits.clone();
+    server_limits.connections = room_for_sockets(server_limits.connections);
     // Before anything takes long, so that no signal ends the process in the middle of it.
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
-    let server_limits = config.server_limits.clone();
     let public = match mode.listener {
         Some(listener) => TcpListener::from_std(listener)?,
         None => bind(config.listen, "set server.listen (GATEWAY_LISTEN)")?,
@@ -106,17 +109,32 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
 }
 
 /// Raises the soft limit on open files, which is 1024 in many places for programs that use `select`, to the
-/// hard one: a connection is a file.
-fn allow_many_sockets() {
+/// hard one: a connection is a file. Gives how many of the `wanted` connections fit: with more places than files, those
+/// that are idle would not be made to give theirs up.
+fn room_for_sockets(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit on open files cannot be raised");
+    let most = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files cannot be raised");
+            limit.current
+        }
+    };
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let room = most.saturating_sub(OTHER_FILES).max(1);
+    if room < wanted {
+        tracing::warn!(
+            most,
+            connections = room,
+            "there may be fewer connections than server.connections says, for the limit on open files (ulimit -n)"
+        );
     }
+    room.min(wanted)
 }
 
 /// Opens and starts everything a request may need; and gives the events that an earlier run has left.

@@ -1,21 +1,24 @@
 //! Ten thousand connections that ask nothing.
 
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::good::GoodClient;
+use crate::support::Gateway;
 
 const CONNECTIONS: usize = 10_000;
 /// They are opened so many at a time: the listen backlog is not what is tested.
 const AT_ONCE: usize = 200;
 
-async fn open(address: SocketAddr) -> Vec<TcpStream> {
-    let mut open = Vec::with_capacity(CONNECTIONS);
-    while open.len() < CONNECTIONS {
+async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut open = Vec::with_capacity(count);
+    while open.len() < count {
         let mut opening = JoinSet::new();
         for _ in 0..AT_ONCE {
             opening.spawn(TcpStream::connect(address));
@@ -40,7 +43,7 @@ async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
     let room = crate::setup().table("server", "connections = 11000\nheader_timeout = \"5m\"");
     let gateway = room.start().await;
     let good = GoodClient::begin(&gateway).await;
-    let mut idle = open(gateway.address).await;
+    let mut idle = open(gateway.address, CONNECTIONS).await;
     // Long enough for the gateway to have closed what it wants to.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (kept, answered) = (still_open(&idle), good.end().await);
@@ -69,7 +72,7 @@ async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
         .start()
         .await;
     let good = GoodClient::begin(&gateway).await;
-    let idle = open(gateway.address).await;
+    let idle = open(gateway.address, CONNECTIONS).await;
     // Each has waited long enough to have to make room.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (kept, answered) = (still_open(&idle), good.end().await);
@@ -85,4 +88,30 @@ async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
     assert!(closed >= (CONNECTIONS - kept) as f64, "{closed}");
     drop(idle);
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_may_have_few_files_has_fewer_places() {
+    let setup = crate::setup().table("server", "header_timeout = \"5m\"");
+    setup.write();
+    let command = setup.command();
+    let command = command.as_std();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 400; exec \"$@\"", "sh"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
+        .envs(setup.dir.environment())
+        .current_dir(setup.dir.path());
+    limited.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let gateway = Gateway::start(limited, &setup).await;
+    let idle = open(gateway.address, 1_000).await;
+    let good = GoodClient::begin(&gateway).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    good.end().await;
+    drop(idle);
+    let log = gateway.stop().await.text();
+    assert!(
+        log.contains("fewer connections") && !log.contains("cannot be accepted"),
+        "{log}"
+    );
 }
