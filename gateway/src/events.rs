@@ -1,11 +1,10 @@
 //! Delivering events that nobody waits for: those that a crash left pending, once, at start, and
 //! sign-outs, until their hooks have answered.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_model::{Event, EventId, EventKind, User, Verdict};
+use gateway_model::{Event, User, Verdict};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -47,57 +46,124 @@ async fn run(app: &App, left_over: Vec<(Event, User)>) {
     for (event, user) in left_over {
         redeliver(app, &event, user).await;
     }
-    let mut backlog = Backlog::new(FIRST_RETRY);
+    let last = app.store.last_event().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "pending events cannot be read");
+        0
+    });
+    let mut backlog = Backlog::new(FIRST_RETRY, last);
     loop {
-        deliver_logouts(app, &mut backlog).await;
+        deliver_sign_outs(app, &mut backlog).await;
         backlog.wait(&app.courier).await;
     }
 }
 
-/// Delivers the pending sign-outs that have not been put off, and puts off those that fail.
-async fn deliver_logouts(app: &App, backlog: &mut Backlog) {
-    let pending = match app.store.pending_events().await {
-        Ok(pending) => pending,
-        Err(error) => {
-            tracing::error!(%error, "pending events cannot be read");
-            backlog.unread = true;
-            return;
+/// Delivers the sign-outs that have not been tried, then, where it is their turn, some of those that have failed.
+async fn deliver_sign_outs(app: &App, backlog: &mut Backlog) {
+    while let Some(Page { last, failed, whole }) = deliver_page(app, backlog.tried).await {
+        backlog.tried = last;
+        backlog.failed |= failed > 0;
+        if !whole {
+            break;
         }
-    };
-    for (event, user) in pending {
-        if event.kind == EventKind::Logout
-            && !backlog.put_off.contains(&event.id)
-            && !redeliver(app, &event, user).await
-        {
-            backlog.put_off.insert(event.id);
-        }
+    }
+    while let Some(place) = backlog.again {
+        let page = deliver_page(app, place).await;
+        backlog.tried_again(page);
     }
 }
 
-/// Sign-outs whose hooks have failed. They have their next turn together, later each time; those that
-/// come meanwhile do not wait for it.
+/// What came of a page of sign-outs.
+struct Page {
+    /// The place of the last of them.
+    last: i64,
+    /// How many are still pending.
+    failed: usize,
+    /// Whether there may be more behind it.
+    whole: bool,
+}
+
+/// Delivers the page of pending sign-outs after a place; `None` where there is none, or it cannot be read.
+async fn deliver_page(app: &App, after: i64) -> Option<Page> {
+    let pending = match app.store.pending_sign_outs(after).await {
+        Ok(pending) => pending,
+        Err(error) => {
+            tracing::error!(%error, "pending events cannot be read");
+            // So that they are looked for again.
+            return Some(Page {
+                last: after,
+                failed: 1,
+                whole: false,
+            });
+        }
+    };
+    let (last, _, _) = pending.last()?;
+    let mut page = Page {
+        last: *last,
+        failed: 0,
+        whole: pending.len() == gateway_store::PAGE as usize,
+    };
+    for (_, event, user) in pending {
+        page.failed += usize::from(!redeliver(app, &event, user).await);
+    }
+    Some(page)
+}
+
+/// Sign-outs whose hooks have failed stay in the database. They have their turn after a pause, longer each time, a page of
+/// them at a time while they go on failing, so that many cost no more than a few; those that are new do not wait for it.
 struct Backlog {
-    put_off: HashSet<EventId>,
-    /// Whether there may be some that could not be read.
-    unread: bool,
+    /// The place of the last sign-out that has been tried once.
+    tried: i64,
+    /// Whether there may be some that failed.
+    failed: bool,
+    /// Where those that failed are to be tried again from, while it is their turn.
+    again: Option<i64>,
+    /// Where their next turn begins.
+    next: i64,
+    /// Whether some have failed since the turns began at the first.
+    still: bool,
     pause: Duration,
     turn: Option<Instant>,
 }
 
 impl Backlog {
-    fn new(pause: Duration) -> Self {
+    /// What there was up to the place `last`, an earlier run has tried.
+    fn new(pause: Duration, last: i64) -> Self {
         Self {
-            put_off: HashSet::new(),
-            unread: false,
+            tried: last,
+            failed: false,
+            again: Some(0),
+            next: 0,
+            still: false,
             pause,
             turn: None,
         }
     }
 
-    /// Returns when there is something to deliver: a new sign-out, or what was put off has its turn.
+    /// Takes up what came of a page of those that had failed before.
+    fn tried_again(&mut self, page: Option<Page>) {
+        let Some(Page { last, failed, whole }) = page else {
+            // The end: all over again, if need be.
+            self.failed = std::mem::take(&mut self.still);
+            (self.again, self.next) = (None, 0);
+            return;
+        };
+        self.still |= failed > 0;
+        self.next = last;
+        if failed > 0 && whole {
+            // The hook still fails: the rest waits for the next turn.
+            self.again = None;
+        } else {
+            self.again = Some(last);
+            if !whole {
+                self.tried_again(None);
+            }
+        }
+    }
+
+    /// Returns when there is something to deliver: a new sign-out, or what has failed has its turn.
     async fn wait(&mut self, courier: &Courier) {
         let new = courier.0.notified();
-        if self.put_off.is_empty() && !self.unread {
+        if !self.failed {
             (self.pause, self.turn) = (FIRST_RETRY, None);
             new.await;
             return;
@@ -106,12 +172,11 @@ impl Backlog {
         tokio::select! {
             () = new => {}
             () = sleep_until(turn) => {
-                self.put_off.clear();
+                self.again = Some(self.next);
                 self.turn = None;
                 self.pause = (self.pause * 2).min(LAST_RETRY);
             }
         }
-        self.unread = false;
     }
 }
 
@@ -137,8 +202,13 @@ async fn redeliver(app: &App, event: &Event, listed: User) -> bool {
 pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
     let mut hours = tokio::time::interval(PRUNE);
     while shutdown.run_until_cancelled(hours.tick()).await.is_some() {
-        if let Err(error) = app.store.prune().await {
-            tracing::error!(%error, "expired sessions cannot be dropped");
+        match app.store.prune().await {
+            Ok(0) => {}
+            Ok(given_up) => tracing::warn!(
+                given_up,
+                "sign-outs that no hook has dealt with are older than events are kept, and were given up"
+            ),
+            Err(error) => tracing::error!(%error, "expired sessions cannot be dropped"),
         }
     }
 }
@@ -149,12 +219,17 @@ mod tests {
 
     use futures_util::FutureExt as _;
 
-    use super::{Backlog, Courier, FIRST_RETRY, LAST_RETRY};
+    use super::{Backlog, Courier, FIRST_RETRY, LAST_RETRY, Page};
 
     fn failed(pause: Duration) -> Backlog {
-        let mut backlog = Backlog::new(pause);
-        backlog.put_off.insert("failed".into());
+        let mut backlog = Backlog::new(pause, 0);
+        backlog.again = None;
+        backlog.failed = true;
         backlog
+    }
+
+    const fn page(last: i64, failed: usize, whole: bool) -> Option<Page> {
+        Some(Page { last, failed, whole })
     }
 
     #[tokio::test]
@@ -166,7 +241,7 @@ mod tests {
         courier.wake();
         assert_eq!(backlog.wait(&courier).now_or_never(), Some(()));
         // Those that failed are not asked again for that, nor is their turn moved.
-        assert!(backlog.put_off.contains(&"failed".into()));
+        assert_eq!(backlog.again, None);
         assert_eq!((backlog.turn, backlog.pause), (turn, LAST_RETRY));
     }
 
@@ -176,19 +251,32 @@ mod tests {
         let pause = Duration::from_millis(1);
         let mut backlog = failed(pause);
         backlog.wait(&courier).await;
-        assert!(backlog.put_off.is_empty());
+        assert_eq!(backlog.again, Some(0));
         assert_eq!((backlog.turn, backlog.pause), (None, pause * 2));
         // Once none fails, the next that does begins anew.
+        backlog.tried_again(page(9, 0, false));
+        assert!(!backlog.failed && backlog.again.is_none());
         assert_eq!(backlog.wait(&courier).now_or_never(), None);
         assert_eq!(backlog.pause, FIRST_RETRY);
     }
 
     #[tokio::test]
-    async fn what_could_not_be_read_is_tried_again_unasked() {
+    async fn a_turn_ends_at_a_page_that_fails_and_the_next_goes_on_behind_it() {
         let courier = Courier::default();
-        let mut backlog = Backlog::new(Duration::from_millis(1));
-        backlog.unread = true;
+        let mut backlog = failed(Duration::from_millis(1));
         backlog.wait(&courier).await;
-        assert!(!backlog.unread);
+        backlog.tried_again(page(64, 0, true));
+        assert_eq!(backlog.again, Some(64));
+        backlog.tried_again(page(128, 3, true));
+        assert_eq!(backlog.again, None);
+        backlog.wait(&courier).await;
+        assert_eq!(backlog.again, Some(128));
+        // The end, where none failed; but some did before it.
+        backlog.tried_again(page(130, 0, false));
+        assert!(backlog.failed && backlog.again.is_none());
+        backlog.wait(&courier).await;
+        assert_eq!(backlog.again, Some(0));
+        backlog.tried_again(None);
+        assert!(!backlog.failed);
     }
 }

@@ -5,7 +5,7 @@
 //! stays pending, and for a sign-in, whose person is long gone, it is closed.
 
 use gateway_model::{Event, EventId, EventKind, Identity, Timestamp, User, UserId, UserStatus, Verdict};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde_json::Map;
 
 use crate::Store;
@@ -14,9 +14,14 @@ use crate::rows::{self, select_users};
 use crate::users;
 use crate::versions::Touches;
 
+/// Sign-outs in a page.
+pub const PAGE: u32 = 64;
+/// How many columns an event has in a query.
+const EVENT_COLUMNS: usize = 8;
+
 impl Store {
-    /// Events without a verdict, the oldest first, each with its user as they are now. Those of
-    /// disabled users wait until the user is enabled again, except for sign-outs.
+    /// Events of sign-ins without a verdict, the oldest first, each with its user as they are now. Those of
+    /// disabled users wait until the user is enabled again.
     ///
     /// A new user's first sign-in is listed after the event that tells of the new user, and its user
     /// is pending as long as that has not been settled.
@@ -25,6 +30,26 @@ impl Store {
     /// When the database cannot be read.
     pub async fn pending_events(&self) -> Result<Vec<(Event, User)>, StoreError> {
         self.read_much(pending).await
+    }
+
+    /// Sign-outs without a verdict, the oldest first, each with its user as they are now, disabled or not: a page of
+    /// [`PAGE`] that begins after the place `after` (0 for the first), and the place of each.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn pending_sign_outs(&self, after: i64) -> Result<Vec<(i64, Event, User)>, StoreError> {
+        self.read_much(move |connection| pending_sign_outs(connection, after))
+            .await
+    }
+
+    /// The place of the newest event, 0 where there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn last_event(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT coalesce(max(sequence), 0) FROM events";
+        self.read_much(move |connection| connection.query_row(sql, [], |row| row.get(0)))
+            .await
     }
 
     /// Records the verdict of an event that was delivered again, or of a sign-out, and does what
@@ -228,20 +253,40 @@ fn pending(connection: &Connection) -> rusqlite::Result<Vec<(Event, User)>> {
     // The index on pending events leads, so that a long history costs nothing.
     let sql = select_users!(
         "events e CROSS JOIN users u ON u.id = e.user_id",
-        "WHERE e.verdict IS NULL AND (e.kind = 'logout' OR u.status <> 'disabled') ORDER BY e.sequence, i.id",
-        ", e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims"
+        "WHERE e.verdict IS NULL AND e.kind <> 'logout' AND u.status <> 'disabled' ORDER BY e.sequence, i.id",
+        ", e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence"
     );
+    let found = with_users(connection, sql, [])?;
+    Ok(found.into_iter().map(|(_, event, user)| (event, user)).collect())
+}
+
+fn pending_sign_outs(connection: &Connection, after: i64) -> rusqlite::Result<Vec<(i64, Event, User)>> {
+    let sql = select_users!(
+        "(SELECT * FROM events WHERE verdict IS NULL AND kind = 'logout' AND sequence > ?1 ORDER BY sequence LIMIT ?2) e
+            CROSS JOIN users u ON u.id = e.user_id",
+        "ORDER BY e.sequence, i.id",
+        ", e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence"
+    );
+    with_users(connection, sql, params![after, PAGE])
+}
+
+/// Events, each with its user and its place. A user of several identities comes in as many rows.
+fn with_users(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> rusqlite::Result<Vec<(i64, Event, User)>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let mut found = statement.query([])?;
-    let mut pending: Vec<(Event, User)> = Vec::new();
-    while let Some(row) = found.next()? {
-        let id = row.get_ref(rows::USER_COLUMNS)?.as_str()?;
-        match pending.last_mut() {
-            Some((event, user)) if event.id.as_str() == id => user.identities.push(rows::identity(row)?),
-            _ => pending.push((event_from(row, rows::USER_COLUMNS)?, rows::user(row)?)),
+    let mut rows = statement.query(params)?;
+    let mut found: Vec<(i64, Event, User)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let place = row.get(rows::USER_COLUMNS + EVENT_COLUMNS)?;
+        match found.last_mut() {
+            Some((last, _, user)) if *last == place => user.identities.push(rows::identity(row)?),
+            _ => found.push((place, event_from(row, rows::USER_COLUMNS)?, rows::user(row)?)),
         }
     }
-    Ok(pending)
+    Ok(found)
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {

@@ -63,6 +63,7 @@ mod versions;
 mod writer;
 
 pub use error::{OpenError, SignInError, StoreError, ValueError};
+pub use events::PAGE;
 pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;

@@ -17,12 +17,13 @@ pub(crate) const PLUGIN_VALUES: &str = "DELETE FROM plugin_values WHERE (plugin,
     WHERE v.expires <= ?1 LIMIT ?2)";
 
 impl Store {
-    /// Drops expired sessions, states and plugins' values, and settled events past retention, a
-    /// thousand rows a transaction. Called hourly. Pending events stay, however old.
+    /// Drops expired sessions, states and plugins' values, settled events past retention, and sign-outs that no hook
+    /// has dealt with for as long, a thousand rows a transaction. Called hourly. Pending events of sign-ins stay, however
+    /// old. Gives how many sign-outs were given up.
     ///
     /// # Errors
     /// When the database cannot be written; some may be gone already then.
-    pub async fn prune(&self) -> Result<(), StoreError> {
+    pub async fn prune(&self) -> Result<usize, StoreError> {
         let now = self.now();
         let settled = rows::seconds(now.before(self.event_retention()));
         let now = rows::seconds(now);
@@ -46,6 +47,13 @@ impl Store {
                 (SELECT sequence FROM events WHERE settled_at <= ?1 LIMIT ?2)",
             settled,
         )
+        .await?;
+        self.prune_table(
+            Touches::Nobody,
+            "DELETE FROM events WHERE sequence IN
+                (SELECT sequence FROM events WHERE verdict IS NULL AND kind = 'logout' AND at <= ?1 LIMIT ?2)",
+            settled,
+        )
         .await
     }
 
@@ -54,13 +62,16 @@ impl Store {
         touches: Touches<usize>,
         sql: &'static str,
         until: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
+        let mut dropped = 0;
         loop {
             let gone = self.write(touches.clone(), move |connection| {
                 rows::run(connection, sql, params![until, AT_ONCE]).map_err(StoreError::from)
             });
-            if gone.await? < AT_ONCE as usize {
-                return Ok(());
+            let gone = gone.await?;
+            dropped += gone;
+            if gone < AT_ONCE as usize {
+                return Ok(dropped);
             }
         }
     }

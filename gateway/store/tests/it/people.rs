@@ -205,7 +205,7 @@ async fn disabling_ends_every_session_and_enabling_brings_none_back() {
             .is_some()
     );
     assert!(
-        f.store.pending_events().await.unwrap().is_empty(),
+        f.store.pending_sign_outs(0).await.unwrap().is_empty(),
         "no logout hooks for an operator's doing"
     );
     let nobody = UserId::from("nobody");

@@ -82,14 +82,40 @@ async fn signing_out_ends_the_session_and_commits_the_event() {
     // Delivered at least once: a failure keeps it, even a disabled user's.
     f.store.settle_event(&event.id, &failed()).await.unwrap();
     f.store.set_status(&user.id, UserStatus::Disabled).await.unwrap();
-    let waiting = f.store.pending_events().await.unwrap();
+    let waiting = f.store.pending_sign_outs(0).await.unwrap();
     assert_eq!(waiting.len(), 1);
-    assert_eq!(waiting[0].0, event);
+    assert_eq!(waiting[0].1, event);
+    assert_eq!(f.store.last_event().await.unwrap(), waiting[0].0);
+    assert!(f.store.pending_sign_outs(waiting[0].0).await.unwrap().is_empty());
+    assert!(f.store.pending_events().await.unwrap().is_empty());
     f.store
         .settle_event(&event.id, &rejected("a sign-out cannot be refused"))
         .await
         .unwrap();
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.store.pending_sign_outs(0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn sign_outs_come_in_pages_and_are_given_up_in_the_end() {
+    const PAGE: usize = gateway_store::PAGE as usize;
+    let f = Fixture::new().await;
+    let mut events = Vec::new();
+    for _ in 0..PAGE + 6 {
+        let (_, session) = f.sign_in(&person("google", "1", None)).await;
+        events.push(f.store.log_out(&session.id).await.unwrap().unwrap().0);
+    }
+    let (mut after, mut seen) = (0, Vec::new());
+    for size in [PAGE, 6, 0] {
+        let page = f.store.pending_sign_outs(after).await.unwrap();
+        assert_eq!(page.len(), size);
+        after = page.last().map_or(after, |(place, _, _)| *place);
+        seen.extend(page.into_iter().map(|(_, event, _)| event));
+    }
+    assert_eq!(seen, events);
+    assert_eq!(f.store.prune().await.unwrap(), 0);
+    f.clock.advance(RETENTION + Duration::from_secs(1));
+    assert_eq!(f.store.prune().await.unwrap(), PAGE + 6);
+    assert!(f.store.pending_sign_outs(0).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -116,7 +142,7 @@ async fn an_operator_ends_one_session_or_all() {
     assert!(!f.store.end_session(&SessionId::from("none")).await.unwrap());
     assert_eq!(f.store.end_sessions_of(&user).await.unwrap(), 2);
     assert_eq!(f.store.list_sessions(None).await.unwrap(), [other]);
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.store.pending_sign_outs(0).await.unwrap().is_empty());
 }
 
 #[tokio::test]

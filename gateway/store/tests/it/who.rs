@@ -297,7 +297,10 @@ fn no_sequence_of_sign_ins_mixes_people_up() {
             Just(Some("b@example.org"))
         ],
     );
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     let mut runner = TestRunner::new(Config {
         cases: 24,
         ..Config::default()

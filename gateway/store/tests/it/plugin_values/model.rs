@@ -135,7 +135,10 @@ async fn compare(f: &Fixture, model: &Model) {
 
 #[test]
 fn contents_and_usage_are_those_of_a_model() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     let mut runner = TestRunner::new(Config {
         cases: 48,
         ..Config::default()
@@ -197,7 +200,7 @@ async fn take(f: &mut Fixture, model: &mut Model, at: (&'static str, &'static st
             f.clock.advance(Duration::from_secs(seconds));
             model.wait(seconds);
         }
-        Step::Prune => f.store.prune().await.unwrap(),
+        Step::Prune => f.store.prune().await.map(drop).unwrap(),
         Step::Forget => {
             let gone = f.store.forget_values_of(plugin).await.unwrap();
             assert!(
