@@ -6,6 +6,9 @@ other_guests := "out/js-role-provider.wasm:out/python-role-provider.wasm:out/c-r
 
 canaries := "out/js-canary.wasm:out/python-canary.wasm:out/c-canary.wasm"
 
+# Where `api-tools` installs to.
+api_tools := env("API_TOOLS", justfile_directory() / "tests/api/out")
+
 # Lists the recipes.
 default:
     @just --list
@@ -18,10 +21,15 @@ dev *ARGS:
 test:
     cargo test --workspace
 
-# All tests: also those with a real OpenID provider (Node), a real browser (Chromium), and plugins in
-# JavaScript, Python and C.
-test-all: node-modules guests
-    GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
+# All tests: also those with a real OpenID provider (Node), a real browser (Chromium), plugins in JavaScript, Python
+# and C, and requests made from the API's description (Python).
+test-all: node-modules api-tools guests
+    PATH="{{api_tools}}/bin:$PATH" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
+
+# Makes requests, good and bad, from what gateway/openapi.json says, so many for each operation, and holds the answers
+# against it.
+api-fuzz EXAMPLES="300": api-tools
+    PATH="{{api_tools}}/bin:$PATH" API_EXAMPLES={{EXAMPLES}} cargo test -p gateway --features test-all --test api -- --nocapture
 
 # So many calls in which guests in every language look for what an earlier call left behind: docs/isolation.md.
 canary CALLS="1000000": guests
@@ -78,3 +86,10 @@ build-production:
 node-modules:
     npm ci --no-audit --no-fund --prefix tests/upstream/oidc-provider
     npm ci --no-audit --no-fund --prefix tests/browser
+
+# What `api-fuzz` needs from PyPI.
+api-tools:
+    cmp -s tests/api/requirements.txt "{{api_tools}}/installed.txt" || { \
+        python3 -m venv "{{api_tools}}" && \
+        "{{api_tools}}/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r tests/api/requirements.txt && \
+        cp tests/api/requirements.txt "{{api_tools}}/installed.txt"; }

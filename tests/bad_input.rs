@@ -37,6 +37,7 @@ const PATHS: &[&str] = &[
     "/auth/resolve",
     "/auth/get_profile",
     "/.well-known/jwks.json",
+    "/openapi.json",
     "/health",
     "/ready",
     "/metrics",

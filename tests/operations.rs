@@ -233,6 +233,7 @@ async fn headers_and_cors_are_on_every_answer() {
         ("/auth/oauth_callback/dev", "no-store"),
         ("/auth/public-key", "max-age=300"),
         ("/.well-known/jwks.json", "max-age=300"),
+        ("/openapi.json", "max-age=300"),
     ] {
         for (origin, allowed) in [
             ("https://app.example.org", true),

@@ -9,6 +9,7 @@ pub mod home;
 pub(crate) mod landing;
 pub mod login;
 pub mod logout;
+pub mod openapi;
 pub mod public_key;
 pub mod resolve;
 pub mod update;

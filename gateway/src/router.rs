@@ -11,9 +11,11 @@
 //! | `/auth/login/<provider>` | GET |
 //! | `/auth/oauth_callback/<provider>` | GET |
 //! | `/.well-known/jwks.json` | GET |
+//! | `/openapi.json` | GET |
 //! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
 //!
-//! HEAD is answered wherever GET is, OPTIONS everywhere. What every answer has is added here, once, and
+//! The document at `/openapi.json` says the same, and a test holds it against the routes. HEAD is answered
+//! wherever GET is, OPTIONS everywhere. What every answer has is added here, once, and
 //! each request leaves one line in the log.
 
 use std::sync::Arc;
@@ -48,6 +50,7 @@ enum Route<'a> {
     GetProfile,
     Login(&'a str),
     Callback(&'a str),
+    OpenApi,
     Home,
     Style,
     Script,
@@ -65,6 +68,7 @@ impl<'a> Route<'a> {
             "/.well-known/jwks.json" => Self::Jwks,
             "/auth/resolve" => Self::Resolve,
             "/auth/get_profile" => Self::GetProfile,
+            "/openapi.json" => Self::OpenApi,
             "/" => Self::Home,
             "/assets/gateway.css" => Self::Style,
             "/assets/gateway.js" => Self::Script,
@@ -90,6 +94,7 @@ impl<'a> Route<'a> {
             Self::GetProfile => "/auth/get_profile",
             Self::Login(_) => "/auth/login/{provider}",
             Self::Callback(_) => "/auth/oauth_callback/{provider}",
+            Self::OpenApi => "/openapi.json",
             Self::Home => "/",
             Self::Style => "/assets/gateway.css",
             Self::Script => "/assets/gateway.js",
@@ -239,6 +244,7 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
             Some(provider) => Box::pin(handlers::callback::handle(app, request, provider)).await,
             None => response::not_found(),
         }),
+        Route::OpenApi => Ok(handlers::openapi::document()),
         Route::Home => Ok(handlers::home::page(app)),
         Route::Style => Ok(handlers::home::style()),
         Route::Script => Ok(handlers::home::script()),
@@ -311,5 +317,68 @@ fn known(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::PATCH => "PATCH",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::{READ, Route, WRITE};
+    use crate::handlers::openapi;
+
+    /// The route that stands after another in the list of all. A new one does not compile before it has its place.
+    fn after(route: Route<'_>) -> Option<Route<'_>> {
+        Some(match route {
+            Route::Check => Route::Authorize,
+            Route::Authorize => Route::Update,
+            Route::Update => Route::Logout,
+            Route::Logout => Route::PublicKey,
+            Route::PublicKey => Route::Jwks,
+            Route::Jwks => Route::Resolve,
+            Route::Resolve => Route::GetProfile,
+            Route::GetProfile => Route::Login("{provider}"),
+            Route::Login(name) => Route::Callback(name),
+            Route::Callback(_) => Route::OpenApi,
+            Route::OpenApi => Route::Home,
+            Route::Home => Route::Style,
+            Route::Style => Route::Script,
+            Route::Script => Route::Unknown,
+            Route::Unknown => return None,
+        })
+    }
+
+    #[test]
+    fn the_document_has_each_route_with_its_methods_and_no_other() {
+        let document: Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+        let described: BTreeMap<&str, Vec<&str>> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(path, item)| {
+                let methods = item.as_object().unwrap().keys().map(String::as_str);
+                (
+                    path.as_str(),
+                    methods.filter(|key| *key != "parameters").collect(),
+                )
+            })
+            .collect();
+        let routes: BTreeMap<&str, Vec<&str>> =
+            std::iter::successors(Some(Route::Check), |route| after(*route))
+                .filter(|route| *route != Route::Unknown)
+                .map(|route| {
+                    assert_eq!(Route::of(route.pattern()), route);
+                    let method = match route.allow() {
+                        READ => "get",
+                        WRITE => "post",
+                        other => panic!("{other} is not described"),
+                    };
+                    (route.pattern(), vec![method])
+                })
+                .collect();
+        assert_eq!(described, routes);
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 }
