@@ -56,10 +56,15 @@ defences *TEXT:
 defences-check:
     tests/defences/replay --check
 
-# Licences, sources, banned crates and known vulnerabilities. ADVISORY_DB: a folder with a copy of the
-# RustSec database; without it cargo-deny fetches the live one.
+# Licences, sources, banned crates, known vulnerabilities of everything that has a lock file, dependencies that nobody
+# uses. ADVISORY_DB: a folder with a copy of the RustSec database, for where the live one cannot be fetched.
 deny:
     .ci/deny
+    cargo shear
+
+# A CycloneDX SBOM of the production build, with cargo-cyclonedx.
+sbom OUT="sbom.cdx.json":
+    .ci/sbom {{OUT}}
 
 # Measures the gateway end to end and writes docs/benchmarks, in ten minutes; see `just bench --help`. After
 # `just guests` there are plugins in four languages among those that are measured.

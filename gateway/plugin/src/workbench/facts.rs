@@ -115,9 +115,9 @@ mod tests {
 
     fn facts(text: &str) -> super::Facts {
         let engine = wasmtime::Engine::default();
-        // Through the engine, so that the text is seen to be a component.
-        wasmtime::component::Component::new(&engine, text).unwrap();
         let bytes = wat::parse_str(text).unwrap();
+        // Through the engine, so that the text is seen to be a component.
+        wasmtime::component::Component::new(&engine, &bytes).unwrap();
         let (facts, end) = read(&bytes);
         end.unwrap();
         facts
