@@ -7,6 +7,7 @@
 //! | sends a body slowly, or asks for what takes long | [`ServerLimits::request_timeout`]: 503 |
 //! | does not read the answers | `stream`: the same time, then the connection is cut |
 //! | sends a head without end | `MAX_HEAD`, and hyper's 100 headers: 431 |
+//! | sends what is no request | hyper: 400, made whole by `heads` |
 //! | opens many connections | [`ServerLimits::connections`]: over it, one that has kept us waiting makes room (`places`) |
 
 use std::io;
@@ -31,11 +32,13 @@ use tokio_util::task::TaskTracker;
 use crate::config::ServerLimits;
 use crate::response;
 
+use self::heads::Complete;
 use self::places::{Place, Places};
 use self::stream::Impatient;
 
 pub use self::places::Peer;
 
+mod heads;
 mod places;
 mod stream;
 #[cfg(test)]
@@ -141,7 +144,7 @@ async fn connection<H, F>(
         .max_header_size(MAX_HEAD)
         .half_close(false)
         .serve_connection(
-            TokioIo::new(Impatient::new(stream, limits.request_timeout)),
+            TokioIo::new(Complete::new(Impatient::new(stream, limits.request_timeout))),
             service,
         );
     let mut connection = std::pin::pin!(connection);

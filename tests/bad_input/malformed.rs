@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::raw::{exchange, statuses};
+use super::support::raw::{exchange, heads, statuses};
 use super::{assert_well, setup};
 
 /// Requests that are none, or two at once: each on a connection of its own.
@@ -260,9 +260,19 @@ async fn no_malformed_request_is_answered_with_5xx_or_read_as_two() {
         let address = gateway.address;
         tasks.spawn(async move { (what, exchange(address, &bytes).await) });
     }
-    let mut tried = 0;
+    let (mut tried, mut answered) = (0, 0);
     for (what, answers) in tasks.join_all().await {
         tried += 1;
+        for head in heads(&answers) {
+            answered += 1;
+            for header in [
+                "x-content-type-options: nosniff",
+                "referrer-policy: no-referrer",
+                "cache-control: no-store",
+            ] {
+                assert_eq!(head.matches(header).count(), 1, "{header} of {what}: {answers}");
+            }
+        }
         let statuses = statuses(&answers);
         assert!(statuses.iter().all(|status| *status < 500), "{what}: {answers}");
         assert!(
@@ -274,7 +284,8 @@ async fn no_malformed_request_is_answered_with_5xx_or_read_as_two() {
             assert!(final_answers <= 1, "{what} was read as two: {answers}");
         }
     }
-    println!("{tried} malformed requests");
+    println!("{tried} malformed requests, {answered} answers with every header");
+    assert!(answered > tried / 2, "{answered}");
     assert_well(gateway).await;
 }
 

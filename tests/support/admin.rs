@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
+
+use super::browser::assert_safe;
 
 /// A client of the admin listener that knows the token.
 #[derive(Clone, Debug)]
@@ -32,13 +34,23 @@ impl Admin {
 
     /// A request with the token.
     pub(crate) async fn get(&self, path: &str) -> Response {
-        let url = format!("http://{}{path}", self.address);
-        self.client
-            .get(url)
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .expect("the admin listener answers")
+        self.send(Method::GET, path, &self.token).await
+    }
+
+    /// `POST path` with the token.
+    pub(crate) async fn post(&self, path: &str) -> Response {
+        self.send(Method::POST, path, &self.token).await
+    }
+
+    /// A request with some other token.
+    pub(crate) async fn send(&self, method: Method, path: &str, token: &str) -> Response {
+        let request = self
+            .client
+            .request(method, format!("http://{}{path}", self.address));
+        let response = request.bearer_auth(token).send().await;
+        let response = response.expect("the admin listener answers");
+        assert_safe(&response);
+        response
     }
 
     /// The plugins' status.

@@ -74,9 +74,13 @@ impl Browser {
     }
 
     /// Sends a request and keeps the cookies that the gateway sets.
+    ///
+    /// # Panics
+    /// When an answer of the gateway lacks what every answer has.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Response {
         let response = request.send().await.expect("an answer");
         if response.url().origin() == self.base.origin() {
+            assert_safe(&response);
             let mut jar = self.jar.lock().unwrap();
             for header in response.headers().get_all(SET_COOKIE) {
                 let cookie = Cookie::parse(header.to_str().expect("ASCII").to_owned()).expect("a cookie");
@@ -169,6 +173,27 @@ impl Browser {
         ))
         .await
     }
+}
+
+/// What every answer of the gateway has, errors too: it is taken for nothing but what it is, its address goes to
+/// nobody, and nobody keeps it but where it says so.
+///
+/// # Panics
+/// When it does not.
+pub(crate) fn assert_safe(response: &Response) {
+    let (url, status, headers) = (response.url(), response.status(), response.headers());
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        let found: Vec<_> = headers.get_all(name).iter().collect();
+        assert_eq!(found, [value], "{name} of {url}: {status}");
+    }
+    let cache: Vec<_> = headers.get_all("cache-control").iter().collect();
+    assert!(
+        cache == ["no-store"] || (status.is_success() && cache == ["public, max-age=300"]),
+        "{cache:?} of {url}: {status}"
+    );
 }
 
 /// Where a redirect leads.

@@ -34,3 +34,13 @@ pub(crate) fn statuses(answers: &str) -> Vec<u16> {
         .filter_map(|answer| answer.get(..3)?.parse().ok())
         .collect()
 }
+
+/// The heads of the answers in what [`exchange`] gave, one HTTP/1.1 answer after the other; interim ones are left
+/// out.
+pub(crate) fn heads(answers: &str) -> Vec<&str> {
+    answers
+        .split_inclusive("\r\n\r\n")
+        .filter_map(|part| part.find("HTTP/1.1 ").map(|begin| &part[begin..]))
+        .filter(|head| head.ends_with("\r\n\r\n") && !head.starts_with("HTTP/1.1 1"))
+        .collect()
+}
