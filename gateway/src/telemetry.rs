@@ -15,6 +15,7 @@ use self::json::Json;
 use self::writer::{Ending, Lines};
 
 mod json;
+mod text;
 mod writer;
 
 /// Keeps the log going.
@@ -70,7 +71,8 @@ where
     Ok(if log.json {
         lines.event_format(Json).finish().into()
     } else {
-        lines.compact().with_ansi(colours).finish().into()
+        let lines = lines.compact().with_ansi(colours);
+        lines.fmt_fields(text::fields()).finish().into()
     })
 }
 
@@ -158,11 +160,29 @@ mod tests {
     }
 
     #[test]
-    fn text_has_no_escape_sequences() {
+    fn text_is_a_line_an_event_and_has_no_escape_sequences() {
+        let hostile = "a\r\nb\u{1b}[31m\u{9b}\u{7f}\u{85}";
         let text = written(false, "info", || {
-            tracing::info!(field = "\u{1b}[31m", "\u{1b}[2J{}", "said")
+            tracing::info!(field = hostile, shown = %hostile, r#type = ?hostile, "{hostile}");
+            let mut record = log::Record::builder();
+            record.level(log::Level::Error).target("elsewhere");
+            tracing_log::format_trace(&record.args(format_args!("{hostile}")).build()).unwrap();
         });
-        assert!(text.contains("said") && !text.contains('\u{1b}'), "{text:?}");
+        let lines: Vec<&str> = text.lines().collect();
+        let [first, second] = &lines[..] else {
+            panic!("{text:?}")
+        };
+        let written_out = "a\\r\\nb\\u{1b}[31m\\u{9b}\\u{7f}\\u{85}";
+        assert!(first.contains(&format!(" {written_out} ")), "{first:?}");
+        for name in ["field", "type"] {
+            assert!(first.contains(&format!(" {name}=\"{written_out}\"")), "{first:?}");
+        }
+        assert!(first.contains(&format!(" shown={written_out}")), "{first:?}");
+        assert!(
+            second.contains(&format!(" elsewhere: {written_out}")),
+            "{second:?}"
+        );
+        assert!(!lines.concat().contains(char::is_control), "{text:?}");
     }
 
     #[test]
