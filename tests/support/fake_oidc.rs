@@ -25,6 +25,9 @@ use super::browser::{self, Browser, parameter};
 /// The client's id at this provider.
 pub(crate) const CLIENT_ID: &str = "gateway-client";
 
+/// The access token that it gives; a canary.
+pub(crate) const ACCESS_TOKEN: &str = "canary-access-token";
+
 /// How the provider behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -58,6 +61,7 @@ struct State {
     codes: HashMap<String, Grant>,
     issued: u32,
     token_calls: u32,
+    id_tokens: Vec<String>,
 }
 
 /// A running provider.
@@ -79,6 +83,7 @@ impl FakeOidc {
             codes: HashMap::new(),
             issued: 0,
             token_calls: 0,
+            id_tokens: Vec::new(),
         }));
         let provider = Answers {
             issuer: server.uri(),
@@ -121,6 +126,16 @@ impl FakeOidc {
     /// Every authorization code that it has given out so far.
     pub(crate) fn codes(&self) -> Vec<String> {
         (1..=self.state.lock().unwrap().issued).map(code).collect()
+    }
+
+    /// Every ID token that it has signed so far.
+    pub(crate) fn id_tokens(&self) -> Vec<String> {
+        self.state.lock().unwrap().id_tokens.clone()
+    }
+
+    /// All that the gateway and browsers have asked of it so far, heads and bodies.
+    pub(crate) async fn requests(&self) -> Vec<Request> {
+        self.server.received_requests().await.expect("it remembers")
     }
 
     /// Goes from the gateway's login URL through the provider, to the callback URL that the provider
@@ -241,11 +256,13 @@ impl Answers {
         if mood == Mood::Rubbish {
             return ResponseTemplate::new(200).set_body_raw("<html>so sorry</html>", "text/html");
         }
+        let id_token = self.id_token(grant, mood);
+        kept.id_tokens.push(id_token.clone());
         ResponseTemplate::new(200).set_body_json(json!({
-            "access_token": "canary-access-token",
+            "access_token": ACCESS_TOKEN,
             "token_type": "Bearer",
             "expires_in": 3600,
-            "id_token": self.id_token(grant, mood),
+            "id_token": id_token,
         }))
     }
 

@@ -1,0 +1,230 @@
+//! Accounts are not taken over by an address.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::support::browser::{encode, token_in};
+use super::support::fake_oidc::FakeOidc;
+use super::support::setup::EXTERNAL;
+use super::support::{Gateway, Setup};
+
+/// Two providers that are trusted for addresses, and one that is not.
+const PROVIDERS: [(&str, bool); 3] = [("google", true), ("company", true), ("forum", false)];
+
+struct World {
+    gateway: Gateway,
+    providers: Vec<(&'static str, FakeOidc)>,
+}
+
+/// Who somebody turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    id: String,
+    email: Value,
+}
+
+impl World {
+    async fn start() -> Self {
+        let mut setup = Setup::serve();
+        let mut providers = Vec::new();
+        for (name, is_trusted) in PROVIDERS {
+            let provider = FakeOidc::start(json!({"sub": "nobody"})).await;
+            setup = setup.oidc(name, &provider).table(
+                &format!("providers.{name}"),
+                &format!("trusted_email = {is_trusted}"),
+            );
+            providers.push((name, provider));
+        }
+        Self {
+            gateway: setup.start().await,
+            providers,
+        }
+    }
+
+    async fn sign_in(&self, provider: &str, person: Value) -> Known {
+        let (_, fake) = self.providers.iter().find(|(name, _)| *name == provider).unwrap();
+        fake.set_person(person);
+        let browser = self.gateway.browser();
+        let response = fake
+            .sign_in(
+                &browser,
+                &format!("/auth/login/{provider}?next={}", encode(EXTERNAL)),
+            )
+            .await;
+        assert_eq!(
+            response.status(),
+            StatusCode::FOUND,
+            "{}",
+            self.gateway.log.text()
+        );
+        let profile = browser.check(&token_in(&response)).await["profile"].take();
+        Known {
+            id: profile["id"].as_str().unwrap().to_owned(),
+            email: profile["email"].clone(),
+        }
+    }
+}
+
+/// What a provider may say of an address. Only the first is a proof.
+fn verified() -> Vec<Option<Value>> {
+    vec![Some(json!(true)), Some(json!("true")), Some(json!(false)), None]
+}
+
+fn person(subject: &str, email: &str, verified: Option<&Value>) -> Value {
+    let mut person = json!({"sub": subject, "name": "Somebody", "email": email});
+    if let Some(verified) = verified {
+        person["email_verified"] = verified.clone();
+    }
+    person
+}
+
+/// Each provider and each way to vouch, then each again for another person with the same address: whoever comes
+/// first may be the owner or the one who planted it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_address_is_the_same_person_where_both_are_trusted_and_verify_it() {
+    let world = World::start().await;
+    let (mut cells, mut linked) = (0, 0);
+    for (first, first_trusted) in PROVIDERS {
+        for (second, second_trusted) in PROVIDERS {
+            for says_first in &verified() {
+                for says_second in &verified() {
+                    cells += 1;
+                    let address = format!("person{cells}@example.org");
+                    let one = person(&format!("one-{cells}"), &address, says_first.as_ref());
+                    let two = person(&format!("two-{cells}"), &address, says_second.as_ref());
+                    let known = world.sign_in(first, one.clone()).await;
+                    let other = world.sign_in(second, two).await;
+                    let is_proof = |says: &Option<Value>| *says == Some(json!(true));
+                    let both = is_proof(says_first) && is_proof(says_second);
+                    let cell = format!("{first} {says_first:?}, then {second} {says_second:?}");
+                    assert_eq!(
+                        known.id == other.id,
+                        both && first_trusted && second_trusted,
+                        "{cell}"
+                    );
+                    linked += u32::from(known.id == other.id);
+                    let shown = |proof| if proof { json!(address) } else { Value::Null };
+                    assert_eq!(known.email, shown(is_proof(says_first)), "{cell}");
+                    assert_eq!(
+                        other.email,
+                        shown(is_proof(says_second) || known.id == other.id),
+                        "{cell}"
+                    );
+                    assert_eq!(
+                        world.sign_in(first, one).await,
+                        known,
+                        "{cell}: the first is who they were"
+                    );
+                }
+            }
+        }
+    }
+    println!(
+        "takeover: {cells} pairs of sign-ins with one address, {linked} linked, each of them by two trusted proofs"
+    );
+    assert_eq!(linked, 4);
+    world.gateway.stop().await;
+}
+
+/// A sign-in: provider, subject, address, and who it has to be.
+type Step = (&'static str, &'static str, &'static str, &'static str);
+
+/// Stories in which an address changes hands. Every address is verified.
+const STORIES: &[(&str, &[Step])] = &[
+    (
+        "planted through the untrusted one, then its owner comes",
+        &[
+            ("forum", "m", "alice", "mallory"),
+            ("google", "a", "alice", "alice"),
+            ("company", "a", "alice", "alice"),
+            ("forum", "m", "alice", "mallory"),
+            ("forum", "m2", "alice", "mallory's second"),
+        ],
+    ),
+    (
+        "its owner is there before the untrusted one",
+        &[
+            ("google", "a", "alice", "alice"),
+            ("forum", "m", "alice", "mallory"),
+            ("company", "a", "alice", "alice"),
+        ],
+    ),
+    (
+        "changed at a trusted one to the address of somebody",
+        &[
+            ("google", "a", "alice", "alice"),
+            ("company", "m", "mallory", "mallory"),
+            ("company", "m", "alice", "mallory"),
+            ("company", "a", "alice", "alice"),
+            ("google", "a", "alice", "alice"),
+        ],
+    ),
+    (
+        "changed before its owner comes, and back",
+        &[
+            ("company", "m", "mallory", "mallory"),
+            ("company", "m", "alice", "mallory"),
+            ("company", "m", "mallory", "mallory"),
+            ("google", "a", "alice", "alice"),
+            ("google", "m", "mallory", "mallory"),
+        ],
+    ),
+    (
+        "given up, and given to somebody else",
+        &[
+            ("google", "a", "alice", "alice"),
+            ("google", "a", "alice-new", "alice"),
+            ("company", "b", "alice", "bob"),
+            ("company", "a", "alice-new", "alice"),
+            ("google", "a", "alice", "alice"),
+            ("company", "b", "alice", "bob"),
+        ],
+    ),
+    (
+        "the same to people, another to a machine",
+        &[
+            ("google", "a", "alice", "alice"),
+            ("company", "m1", "Alice", "one"),
+            ("company", "m2", "аlice", "two"),
+            ("company", "m3", "alice\u{200b}", "three"),
+            ("company", "m4", "ａlice", "four"),
+            ("company", "a", "alice", "alice"),
+        ],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_changes_hands_takes_nobody_along() {
+    let world = World::start().await;
+    let mut sign_ins = 0;
+    for (number, (story, steps)) in STORIES.iter().enumerate() {
+        // Name to id: one name has one id, and two names have two.
+        let mut known: Vec<(&str, String)> = Vec::new();
+        for (step, (provider, subject, address, who)) in steps.iter().enumerate() {
+            let address = format!("{address}@{number}.example.org");
+            let came = world
+                .sign_in(
+                    provider,
+                    person(&format!("{subject}-{number}"), &address, Some(&json!(true))),
+                )
+                .await;
+            sign_ins += 1;
+            let is_here = |(name, id): &(&str, String)| name == who || *id == came.id;
+            match known.iter().find(|pair| is_here(pair)) {
+                Some((name, id)) => {
+                    assert_eq!(
+                        (*name, id),
+                        (*who, &came.id),
+                        "{story}, step {step}: {provider} {subject}"
+                    );
+                }
+                None => known.push((who, came.id)),
+            }
+        }
+    }
+    println!(
+        "takeover: {sign_ins} sign-ins in {} stories, nobody was anybody else",
+        STORIES.len()
+    );
+    world.gateway.stop().await;
+}
