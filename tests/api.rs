@@ -63,8 +63,8 @@ async fn fuzz(gateway: &Gateway, token: Option<&str>) {
             "HYPOTHESIS_STORAGE_DIRECTORY",
             gateway.dir.path().join("hypothesis"),
         );
-    if let Ok(examples) = std::env::var("API_EXAMPLES") {
-        command.args(["--max-examples", &examples]);
+    if let Some(examples) = std::env::var_os("API_EXAMPLES") {
+        command.arg("--max-examples").arg(examples);
     }
     if let Some(token) = token {
         command

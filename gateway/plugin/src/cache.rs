@@ -368,13 +368,18 @@ mod tests {
         Cache::open(dir, engine, &SystemRandom).unwrap()
     }
 
+    fn compiled(engine: &wasmtime::Engine, text: &str) -> Code {
+        let component = wat::parse_str(text).unwrap();
+        Code::of(&Component::new(engine, component).unwrap())
+    }
+
     #[test]
     fn what_was_compiled_is_found_again_and_nothing_else() {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
         assert!(cache.load(&engine, "aa").is_none());
-        cache.store("aa", &Code::of(&Component::new(&engine, "(component)").unwrap()));
+        cache.store("aa", &compiled(&engine, "(component)"));
 
         let cache = open(dir.path(), &engine);
         assert!(cache.load(&engine, "aa").is_some(), "with the key read back");
@@ -390,10 +395,7 @@ mod tests {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
-        cache.store(
-            "aa",
-            &Code::of(&Component::new(&engine, "(component (core module (func)))").unwrap()),
-        );
+        cache.store("aa", &compiled(&engine, "(component (core module (func)))"));
         let path = dir.path().join(cache.compiled_name("aa"));
         let good = fs::read(&path).unwrap();
         for at in (0..good.len()).step_by(good.len() / 60) {
@@ -482,7 +484,7 @@ mod tests {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let cache = open(dir.path(), &engine);
-        let component = Code::of(&Component::new(&engine, "(component)").unwrap());
+        let component = compiled(&engine, "(component)");
         for digest in ["aa", "bb", "cc"] {
             cache.store(digest, &component);
         }

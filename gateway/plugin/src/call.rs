@@ -323,7 +323,7 @@ mod tests {
                     (start $start))
                 (core instance (instantiate $module (with "host" (instance (export "make" (func $make)))))))"#
         );
-        let component = Component::new(&engine, text).unwrap();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
         let pre = grants::linker(&engine, &[].into())
             .unwrap()
             .instantiate_pre(&component)
