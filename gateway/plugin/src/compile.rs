@@ -268,7 +268,7 @@ fn check_kind(bytes: &[u8]) -> Result<(), AdmissionError> {
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
         return Err(AdmissionError::CoreModule);
     }
-    // Text would do for wasmtime; a plugin is one binary that a digest stands for.
+    // Text would do for a wasmtime that is built to read it; a plugin is one binary that a digest stands for.
     if !bytes.starts_with(b"\0asm") {
         return Err(AdmissionError::Invalid(
             "it does not begin as WebAssembly does".to_owned(),
