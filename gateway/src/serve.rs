@@ -114,17 +114,17 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
 fn room_for_sockets(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let most = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(error) => {
+    let mut most = limit.maximum;
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!(%error, "the limit on open files cannot be raised");
-            limit.current
+            most = limit.current;
         }
-    };
+    }
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let room = most.saturating_sub(OTHER_FILES).max(1);
     if room < wanted {
