@@ -45,7 +45,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --features gateway/test-all -- -D warnings
     cargo clippy --workspace --no-default-features -- -D warnings
-    for guest in guest-examples/rust-*/ tests/guests/rust/; do (cd "$guest" && cargo fmt --all --check); done
+    for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
 
 # Takes each defence out of a copy of the sources and demands that its tests fail: some hours. With TEXT only those
 # that have it in their name or threat. See docs/defences.md.
@@ -58,6 +58,13 @@ defences-check:
 
 # Licences, sources, banned crates, known vulnerabilities of everything that has a lock file, dependencies that nobody
 # uses. ADVISORY_DB: a folder with a copy of the RustSec database, for where the live one cannot be fetched.
+# Throws what nobody would write at what reads it: all targets or TARGET, SECONDS each. Needs cargo-fuzz. See
+# docs/fuzzing.md.
+fuzz TARGET="all" SECONDS="60":
+    fuzz/run fuzz {{TARGET}} {{SECONDS}}
+
+# Licences, sources, banned crates and known vulnerabilities. ADVISORY_DB: a folder with a copy of the
+# RustSec database; without it cargo-deny fetches the live one.
 deny:
     .ci/deny
     cargo shear

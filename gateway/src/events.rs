@@ -73,6 +73,7 @@ async fn deliver_sign_outs(app: &App, backlog: &mut Backlog) {
 }
 
 /// What came of a page of sign-outs.
+#[derive(Clone, Copy)]
 struct Page {
     /// The place of the last of them.
     last: i64,

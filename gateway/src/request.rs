@@ -2,10 +2,13 @@
 //! they may be.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::pin::pin;
 use std::time::Duration;
 
+use bytes::BufMut as _;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
@@ -84,11 +87,14 @@ impl Request {
     ///
     /// # Errors
     /// What is wrong with either.
-    pub async fn read(
-        request: hyper::Request<Incoming>,
+    pub async fn read<B>(
+        request: hyper::Request<B>,
         max_body: usize,
         body_timeout: Duration,
-    ) -> Result<Self, BadRequest> {
+    ) -> Result<Self, BadRequest>
+    where
+        B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
         let (head, body) = request.into_parts();
         let target = head
             .uri
@@ -135,8 +141,11 @@ fn only<'a>(parameters: &'a Parameters, name: &'static str) -> Result<Option<&'a
     }
 }
 
-async fn form(headers: &HeaderMap, body: Incoming, max_body: usize) -> Result<Parameters, BadRequest> {
-    let mut body = Limited::new(body, max_body);
+async fn form<B>(headers: &HeaderMap, body: B, max_body: usize) -> Result<Parameters, BadRequest>
+where
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    let mut body = pin!(Limited::new(body, max_body));
     // Copied as it comes: a body of tiny chunks (RFC 9112 section 7.1) would cost many times its size if each was kept.
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -147,8 +156,8 @@ async fn form(headers: &HeaderMap, body: Incoming, max_body: usize) -> Result<Pa
                 BadRequest::Body
             }
         })?;
-        if let Some(data) = frame.data_ref() {
-            bytes.extend_from_slice(data);
+        if let Ok(data) = frame.into_data() {
+            bytes.put(data);
         }
     }
     if bytes.is_empty() {

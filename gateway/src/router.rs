@@ -18,11 +18,12 @@
 //! wherever GET is, OPTIONS everywhere. What every answer has is added here, once, and
 //! each request leaves one line in the log.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 
@@ -154,7 +155,10 @@ impl<'a> Route<'a> {
 }
 
 /// Answers a request, counts it, and logs it.
-pub async fn handle(app: Arc<App>, request: hyper::Request<Incoming>, peer: Peer) -> Response {
+pub async fn handle<B>(app: Arc<App>, request: hyper::Request<B>, peer: Peer) -> Response
+where
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
     let line = Line {

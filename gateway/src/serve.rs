@@ -138,7 +138,10 @@ fn room_for_sockets(wanted: usize) -> usize {
 }
 
 /// Opens and starts everything a request may need; and gives the events that an earlier run has left.
-async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User)>)> {
+///
+/// # Errors
+/// Whatever keeps it from starting, with what to do about it.
+pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User)>)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)

@@ -33,6 +33,7 @@
 //! | `status`, `metrics` | how it all stands |
 //! | `workbench` | [`Workbench`]: a component on its author's machine, without a gateway |
 //! | `error` | every way to fail |
+//! | `fuzzing` | what the fuzzer reaches of all this |
 
 mod admission;
 mod answer;
@@ -46,6 +47,8 @@ mod engine;
 mod error;
 mod exports;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grants;
 mod guest;
 mod history;

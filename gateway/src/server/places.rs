@@ -86,6 +86,20 @@ impl Peer {
         }
     }
 
+    /// One whose connection is not this server's to end.
+    #[must_use]
+    pub fn elsewhere(address: IpAddr) -> Self {
+        let seat = Seat {
+            waiting_since: AtomicU64::new(AT_WORK),
+            began: Instant::now(),
+            cut: CancellationToken::new(),
+        };
+        Self {
+            address,
+            seat: Arc::new(seat),
+        }
+    }
+
     /// Its request has been read, body included: from now on it is the gateway that takes time.
     pub fn is_served(&self) {
         self.seat.waiting_since.store(AT_WORK, Ordering::Relaxed);

@@ -18,6 +18,7 @@ mod hooks;
 mod hostile;
 mod http;
 mod key_value;
+mod random_components;
 mod ready;
 mod signatures;
 mod support;
