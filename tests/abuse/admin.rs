@@ -8,8 +8,8 @@ use std::process::Stdio;
 use reqwest::StatusCode;
 use tokio::process::Command;
 
-use super::support::Setup;
 use super::support::raw::{exchange, statuses};
+use super::support::{Setup, cli};
 
 /// What the admin listener answers at, written so that somebody might read it as that.
 fn targets(authority: &str) -> Vec<String> {
@@ -205,4 +205,21 @@ async fn another_user_of_the_machine_has_no_token() {
         }
     }
     gateway.stop().await;
+}
+
+/// Whoever made the file knows what is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_another_user_planted_is_not_taken() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: no file of another user's can be made");
+        return;
+    }
+    let setup = Setup::dev();
+    setup.write();
+    let file = setup.admin_token();
+    fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&file, Some(65534), Some(65534)).unwrap();
+    let said = cli::finish(setup.command()).await.failed();
+    assert!(said.contains("belongs to another user"), "{said}");
 }

@@ -20,6 +20,8 @@ struct Force {
 }
 
 const SERVICES: [&str; 2] = ["wiki", "shop"];
+/// Of a plugin that answers everybody the same.
+const SAME: [&str; 2] = ["plain", "other"];
 
 impl Force {
     const ALL: [Self; 4] = [
@@ -83,6 +85,9 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
         .plugin("versions", test_guests::V1)
         .service("wiki", "versions")
         .service("shop", "versions")
+        .plugin("same", test_guests::PLAIN)
+        .service("plain", "same")
+        .service("other", "same")
         .plugin("settings", test_guests::IMPORTS_CONFIG)
         .service("settings", "settings");
     let gateway = Force::ALL[0].setup(&base).start().await;
@@ -127,6 +132,17 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
                     answers += 1;
                 }
                 assert_eq!(tokens[0], tokens[1], "it is warm");
+            }
+            for service in SAME.into_iter().chain(SAME) {
+                let (_, answer) = browser.authorize(session, service).await;
+                let claims = claims(answer["token"].as_str().unwrap());
+                assert_eq!(answer["permissions"], json!({}));
+                assert_eq!((&answer["userid"], &claims["sub"]), (&json!(id), &json!(id)));
+                assert_eq!(
+                    (&answer["service"], &claims["service"]),
+                    (&json!(service), &json!(service))
+                );
+                answers += 1;
             }
             let (_, answer) = browser.authorize(session, "settings").await;
             assert_eq!(answer["permissions"]["colour"], force.colour(), "{force:?}");

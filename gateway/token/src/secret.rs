@@ -61,7 +61,10 @@ pub(crate) mod tests {
 
     use gateway_model::SystemRandom;
 
-    use super::{KeyError, SessionKey};
+    use super::{
+        AES_256_GCM, HKDF_SHA256, KeyError, LessSafeKey, MAC_LABEL, SALT, SEAL_LABEL, Salt, SessionKey,
+        UnboundKey,
+    };
 
     /// A key whose secret is `byte`, 32 times.
     pub(crate) fn key_of(byte: u8, issuer: &str) -> SessionKey {
@@ -72,6 +75,22 @@ pub(crate) mod tests {
     fn refuses_a_short_secret() {
         let derived = SessionKey::derive(&[7; 31], "https://auth.example", Arc::new(SystemRandom));
         assert!(matches!(derived, Err(KeyError::SecretTooShort)));
+    }
+
+    #[test]
+    fn each_use_has_a_key_of_its_own() {
+        let sealed = key_of(7, "https://auth.example").seal("name", b"text").unwrap();
+        let opened_with = |label| {
+            let root = Salt::new(HKDF_SHA256, SALT).extract(&[7; 32]);
+            let aead = UnboundKey::from(root.expand(&[label], &AES_256_GCM).unwrap());
+            let key = SessionKey {
+                aead: LessSafeKey::new(aead),
+                ..key_of(7, "https://auth.example")
+            };
+            key.open("name", &sealed)
+        };
+        assert_eq!(opened_with(SEAL_LABEL).as_deref(), Some(b"text".as_slice()));
+        assert_eq!(opened_with(MAC_LABEL), None);
     }
 
     #[test]
