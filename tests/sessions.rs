@@ -7,6 +7,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "sessions/forged.rs"]
+mod forged;
 mod support;
 
 use std::collections::BTreeSet;

@@ -9,8 +9,14 @@
 
 #[path = "sign_in/github.rs"]
 mod github;
+#[path = "sign_in/matrix.rs"]
+mod matrix;
 #[path = "sign_in/next.rs"]
 mod next;
+#[path = "sign_in/oracle.rs"]
+mod oracle;
+#[path = "sign_in/payloads.rs"]
+mod payloads;
 #[path = "sign_in/state.rs"]
 mod state;
 mod support;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use gateway_token::SessionKey;
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -93,16 +92,10 @@ async fn every_bad_state_is_refused_with_and_without_the_cookie() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_expires_after_ten_minutes() {
     let (gateway, google, _other) = start().await;
-    let key = session_key();
     for (seconds_ago, good) in [(0, true), (500, true), (601, false), (86_400, false)] {
         let browser = gateway.browser();
         let callback = google.go(&browser, &login("google", APP)).await;
-        let cookies = browser.cookies();
-        let (name, sealed) = cookies.first_key_value().unwrap();
-        let mut flow = open(&key, name, sealed);
-        let issued = flow["issued"].as_u64().unwrap();
-        flow["issued"] = (issued - seconds_ago).into();
-        browser.set_cookies(BTreeMap::from([(name.clone(), seal(&key, name, &flow))]));
+        browser.set_cookies(aged(&browser.cookies(), seconds_ago));
         let response = browser.get(callback.as_str()).await;
         if good {
             token_in(&response);
@@ -114,15 +107,19 @@ async fn a_sign_in_expires_after_ten_minutes() {
     gateway.stop().await;
 }
 
-fn open(key: &SessionKey, context: &str, sealed: &str) -> Value {
-    let plain = key
-        .open(context, sealed)
-        .expect("the cookie opens with the secret that the test configured");
-    serde_json::from_slice(&plain).expect("JSON")
-}
-
-fn seal(key: &SessionKey, context: &str, flow: &Value) -> String {
-    key.seal(context, flow.to_string().as_bytes()).expect("sealed")
+/// The cookies of sign-ins that began so many seconds earlier: sealed with the secret that the test configured.
+pub(crate) fn aged(cookies: &BTreeMap<String, String>, seconds: u64) -> BTreeMap<String, String> {
+    let key = session_key();
+    let aged = |name: &String, sealed: &String| {
+        let plain = key.open(name, sealed).expect("it opens");
+        let mut flow: Value = serde_json::from_slice(&plain).expect("JSON");
+        flow["issued"] = (flow["issued"].as_u64().expect("a time") - seconds).into();
+        key.seal(name, flow.to_string().as_bytes()).expect("sealed")
+    };
+    cookies
+        .iter()
+        .map(|(name, sealed)| (name.clone(), aged(name, sealed)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,48 @@
 //! What is taken from claims (OpenID Connect Core 1.0 section 5.1), and what is not believed.
 
+use std::fmt;
+
 use gateway_model::Email;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
 
 /// The longest display name and address that are kept, in bytes.
 const MAX_TEXT: usize = 256;
 const MAX_URL: usize = 2048;
+
+/// Reads claims: an object in which each name comes once (RFC 7519 section 4). Of two, readers differ on which counts.
+///
+/// # Errors
+/// When it is something else.
+pub fn read(json: &[u8]) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_slice(json).map(|Unique(claims)| claims)
+}
+
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self(Map::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
+        while let Some((name, value)) = entries.next_entry()? {
+            if self.0.insert(name, value).is_some() {
+                return Err(A::Error::custom("a claim comes twice"));
+            }
+        }
+        Ok(self)
+    }
+}
 
 /// The address, only where `email_verified` is a JSON `true`: to some providers the text "true" is what
 /// the person typed.
@@ -98,10 +134,30 @@ pub fn picture(text: Option<&str>) -> Option<String> {
 mod tests {
     use serde_json::{Map, Value, json};
 
-    use super::{email, merge, name, picture, plain};
+    use super::{email, merge, name, picture, plain, read};
 
     fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn reads_objects_in_which_a_name_comes_once() {
+        let text = br#"{"sub": "1", "groups": [{"a": 1}]}"#;
+        assert_eq!(
+            Value::Object(read(text).unwrap()),
+            json!({"sub": "1", "groups": [{"a": 1}]})
+        );
+        for odd in [
+            r#"{"a": 1, "a": 1}"#,
+            r#"{"a": 1, "\u0061": 2}"#,
+            "[]",
+            "null",
+            "1",
+            "",
+            "{} {}",
+        ] {
+            assert!(read(odd.as_bytes()).is_err(), "{odd}");
+        }
     }
 
     #[test]

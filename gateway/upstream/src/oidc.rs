@@ -259,7 +259,7 @@ impl Oidc {
                 return Err(id_token("it belongs to another access token").into());
             }
         }
-        Ok(payload(token).ok_or_else(|| id_token("its payload is no JSON object"))?)
+        Ok(payload(token).ok_or_else(|| id_token("its payload is no JSON object, or has a claim twice"))?)
     }
 
     /// What the userinfo endpoint adds, if it speaks of the same person (Core 1.0 section 5.3.2).
@@ -286,8 +286,7 @@ impl Oidc {
         if answer.status() != StatusCode::OK {
             return Err(failed(HttpError::Status(answer.status().as_u16())));
         }
-        let claims: Map<String, Value> =
-            serde_json::from_slice(answer.body()).map_err(|_| bad("the answer is no JSON object"))?;
+        let claims = claims::read(answer.body()).map_err(|_| bad("the answer is no object of claims"))?;
         if claims.get("sub").and_then(Value::as_str) != Some(subject) {
             return Err(bad("it speaks of somebody else"));
         }
@@ -343,7 +342,7 @@ fn id_token(problem: &str) -> UpstreamError {
 fn payload(token: &CoreIdToken) -> Option<Map<String, Value>> {
     let token = token.to_string();
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    serde_json::from_slice(&payload).ok()
+    claims::read(&payload).ok()
 }
 
 fn token_error(

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use gateway_model::Timestamp;
 use jsonwebtoken::{DecodingKey, Validation, decode};
-use proptest::prelude::{any, proptest};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::{collection, sample};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -365,7 +366,81 @@ fn a_permission_token_is_no_session_token_and_the_other_way_round() {
     }
 }
 
+const CLAIMS: [&str; 6] = ["iss", "aud", "sub", "sid", "iat", "exp"];
+
+/// Any JSON value, numbers included that no integer type holds.
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just(json!(ISSUER).to_string()),
+        any::<bool>().prop_map(|value| value.to_string()),
+        any::<u64>().prop_map(|value| value.to_string()),
+        (NOW.0 - 100..NOW.0 + 100).prop_map(|value| value.to_string()),
+        any::<i64>().prop_map(|value| value.to_string()),
+        any::<u128>().prop_map(|value| value.to_string()),
+        any::<f64>().prop_map(|value| json!(value).to_string()),
+        "-?[1-9][0-9]{0,30}(\\.[0-9]{1,9})?([eE][-+]?[0-9]{1,3})?",
+        any::<String>().prop_map(|value| json!(value).to_string()),
+    ];
+    leaf.prop_recursive(8, 64, 4, |inner| {
+        prop_oneof![
+            collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(","))),
+            (any::<String>(), inner).prop_map(|(name, value)| format!("{{{}:{value}}}", json!(name))),
+        ]
+    })
+}
+
+/// The claims of a good token, but for the text of one.
+fn with_text(name: &str, text: &str) -> String {
+    let mut claims = payload();
+    claims[name] = "CLAIM".into();
+    claims.to_string().replace("\"CLAIM\"", text)
+}
+
 proptest! {
+    #[test]
+    fn each_claim_has_one_type(name in sample::select(&CLAIMS), text in any_json()) {
+        // None where serde_json itself has no such number.
+        let value: Option<Value> = serde_json::from_str(&text).ok();
+        let good = value.is_some_and(|value| match name {
+            "iss" | "aud" => value == ISSUER,
+            "sub" | "sid" => value.is_string(),
+            "iat" => value.is_u64(),
+            _ => value.as_u64().is_some_and(|exp| exp > NOW.0),
+        });
+        let token = signed(OUR_HEADER, &with_text(name, &text));
+        if token.len() <= MAX_TOKEN {
+            assert_eq!(key().verify(&token, NOW).is_ok(), good, "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn no_claim_comes_twice(name in sample::select(&CLAIMS), text in any_json(), first in any::<bool>()) {
+        let (good, claim) = (payload().to_string(), format!("\"{name}\":{text}"));
+        let twice = if first {
+            good.replacen('{', &format!("{{{claim},"), 1)
+        } else {
+            format!("{},{claim}}}", &good[..good.len() - 1])
+        };
+        let error = refused(&signed(OUR_HEADER, &twice));
+        assert!(matches!(error, SessionTokenError::Claims | SessionTokenError::TooLong), "{twice}: {error}");
+    }
+
+    #[test]
+    fn depth_and_length_are_refused(
+        name in sample::select(&CLAIMS),
+        depth in prop_oneof![1..200_usize, 1..MAX_TOKEN, 1..1_usize << 20],
+        open in sample::select(&["[", "{\"a\":", "\"", " "]),
+        closed in any::<bool>(),
+    ) {
+        let close = match open {
+            "[" if closed => "]".repeat(depth),
+            "{\"a\":" if closed => format!("1{}", "}".repeat(depth)),
+            _ => String::new(),
+        };
+        refused(&signed(OUR_HEADER, &with_text(name, &format!("{}{close}", open.repeat(depth)))));
+    }
+
     #[test]
     fn verifying_anything_is_safe(text in any::<String>(), bytes in any::<Vec<u8>>(), now in any::<u64>()) {
         let key = key();

@@ -89,6 +89,112 @@ async fn tokens_that_are_none() {
     }
 }
 
+/// Payloads of which a claim has a type that it must not have, comes twice, or has no end.
+fn strange_payloads(good: &Value) -> Vec<String> {
+    let text = good.to_string();
+    let with = |name: &str, value: &str| {
+        let mut claims = good.clone();
+        claims[name] = json!("CLAIM");
+        claims.to_string().replace("\"CLAIM\"", value)
+    };
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let mut payloads = Vec::new();
+    for name in ["iss", "aud", "sub", "nonce", "exp", "iat", "azp", "at_hash"] {
+        let is_time = matches!(name, "exp" | "iat");
+        for value in [
+            "true",
+            "{}",
+            "[]",
+            "[1]",
+            "{\"a\":1}",
+            "1e400",
+            "NaN",
+            &deep(100),
+            &deep(10_000),
+        ] {
+            payloads.push(with(name, value));
+        }
+        // A time is a number (RFC 7519 section 2, NumericDate); of other claims none is one.
+        let numbers = ["1", "-1", "0.5", "18446744073709551616", "1e300", "-1e300"];
+        for value in numbers.iter().filter(|_| !is_time) {
+            payloads.push(with(name, value));
+        }
+        // Absent and null are the same: these three need not be there.
+        if !matches!(name, "azp" | "at_hash") {
+            payloads.push(with(name, "null"));
+        }
+    }
+    for value in [
+        "-1",
+        "0",
+        "1e300",
+        "-1e300",
+        "18446744073709551616",
+        "9223372036854775808",
+        "\"9999999999\"",
+        "\"\"",
+    ] {
+        payloads.push(with("exp", value));
+    }
+    for value in [
+        "1e300",
+        "18446744073709551616",
+        "9223372036854775808",
+        "\"tomorrow\"",
+    ] {
+        payloads.push(with("iat", value));
+    }
+    // Twice: readers differ on which of the two counts.
+    for (name, other) in [
+        ("iss", "\"https://other.example.org\""),
+        ("aud", "\"somebody-else\""),
+        ("sub", "\"5678\""),
+        ("nonce", "\"another\""),
+        ("exp", "9999999999"),
+        ("iat", "1"),
+        ("email", "\"other@example.org\""),
+        ("email_verified", "false"),
+        ("name", "\"Mallory\""),
+        ("groups", "[\"admin\"]"),
+    ] {
+        for value in [other.to_owned(), good[name].to_string()] {
+            let claim = format!("\"{name}\":{value}");
+            payloads.push(text.replacen('{', &format!("{{{claim},"), 1));
+            payloads.push(format!("{},{claim}}}", &text[..text.len() - 1]));
+        }
+    }
+    payloads.push(with("groups", &deep(10_000)));
+    payloads.push(with("groups", &format!("\"{}\"", "x".repeat(1 << 20))));
+    payloads.extend(["", "null", "[]", "0", "{}", "\u{feff}{}"].map(str::to_owned));
+    payloads.push(format!("{text}{text}"));
+    payloads
+}
+
+#[tokio::test]
+async fn claims_of_the_wrong_type_twice_or_without_end() {
+    let fake = Fake::start().await;
+    let header = json!(fake.key.header()).to_string();
+    let count = strange_payloads(&claims(&fake.server.uri(), &json!("n"))).len();
+    let mut accepted = Vec::new();
+    for number in 0..count {
+        let (key, header) = (std::sync::Arc::clone(&fake.key), header.clone());
+        fake.tokens(move |claims| key.sign_text(&header, &strange_payloads(claims)[number]));
+        if let Ok(user) = fake.sign_in().await {
+            let payload = strange_payloads(&claims(&fake.server.uri(), &json!("n"))).swap_remove(number);
+            accepted.push(format!("{payload:.400} as {user:?}"));
+        }
+    }
+    println!(
+        "{count} ID tokens with strange claims, {} accepted",
+        accepted.len()
+    );
+    assert_eq!(accepted, [] as [String; 0]);
+    // Nothing else was wrong with them.
+    let key = std::sync::Arc::clone(&fake.key);
+    fake.tokens(move |claims| key.sign_text(&header, &claims.to_string()));
+    fake.sign_in().await.unwrap();
+}
+
 #[tokio::test]
 async fn claims_that_are_right() {
     let fake = Fake::start().await;

@@ -1,7 +1,8 @@
 //! Who an ID token is signed by: the provider, with an algorithm that it advertises, and nobody else.
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm::{ES256, EdDSA, HS256, PS256, RS256};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, Header};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use wiremock::MockServer;
 
 use crate::id_tokens::refused;
-use crate::support::{CLIENT_SECRET, Fake, Key};
+use crate::support::{CLIENT_ID, CLIENT_SECRET, Fake, Key, parts};
 
 fn encode(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
@@ -164,4 +165,160 @@ async fn the_keys_may_be_in_strange_company() {
     let fake = Fake::start().await;
     fake.set(|answers| answers.keys[0]["use"] = json!("enc"));
     refused(&fake, "a key for encrypting").await;
+}
+
+/// Headers that a token's own key is in, or is to be fetched by, or that ask for more than there is.
+fn tempting(canary: &str, jwk: &Value) -> Vec<Value> {
+    let mut extras: Vec<Value> = [
+        "",
+        "../../../../dev/null",
+        "file:///dev/null",
+        "' OR 1=1 --",
+        "a\0b",
+        "a\r\nb",
+        canary,
+        &"k".repeat(10_000),
+    ]
+    .map(|kid| json!({ "kid": kid }))
+    .into();
+    extras.extend([
+        json!({ "kid": 1 }),
+        json!({ "kid": null }),
+        json!({ "jku": canary }),
+        json!({ "jwk": jwk }),
+        json!({ "jwk": { "kty": "oct", "k": "" } }),
+        json!({ "x5u": canary }),
+        json!({ "x5c": ["AA=="] }),
+        json!({ "x5t": "AA" }),
+    ]);
+    extras
+}
+
+/// Header extensions that must be understood (RFC 7515 section 4.1.11): none is.
+fn critical() -> [Value; 4] {
+    [
+        json!({ "crit": ["exp"] }),
+        json!({ "crit": ["made-up"], "made-up": true }),
+        json!({ "crit": ["b64"], "b64": false }),
+        json!({ "crit": [] }),
+    ]
+}
+
+fn extended(header: &Value, extra: &Value) -> String {
+    let mut header = header.clone();
+    for (name, value) in extra.as_object().unwrap() {
+        header[name] = value.clone();
+    }
+    header.to_string()
+}
+
+fn with_mac(hash: hmac::Algorithm, secret: &[u8], header: &str, payload: &str) -> String {
+    let text = parts(header, payload);
+    let mac = hmac::sign(&hmac::Key::new(hash, secret), text.as_bytes());
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac))
+}
+
+/// Tokens that the provider has not signed, or that nobody may accept though it has.
+fn forged(own: &Key, attacker: &Key, canary: &str, payload: &str) -> Vec<(String, String)> {
+    let mut tokens = Vec::new();
+    let good = own.sign_text(&json!(own.header()).to_string(), payload);
+    let signature = good.rsplit_once('.').unwrap().1;
+    let kids = [json!({}), json!({ "kid": own.kid }), json!({ "kid": "unknown" })];
+    for kid in &kids {
+        for alg in ["none", "None", "NONE", "nOnE", "", "ES384", "RS256", "HS256"] {
+            let header = extended(&json!({ "alg": alg }), kid);
+            for signature in ["", "AA", signature] {
+                let token = format!("{}.{signature}", parts(&header, payload));
+                tokens.push((format!("{header} signed {signature:?}"), token));
+            }
+        }
+        let base64: String = own.pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let part = |name: &str| own.jwk[name].as_str().unwrap().to_owned();
+        let secrets: Vec<Vec<u8>> = vec![
+            Vec::new(),
+            vec![0],
+            CLIENT_SECRET.into(),
+            CLIENT_ID.into(),
+            own.pem.clone().into(),
+            own.pem.trim().into(),
+            STANDARD.decode(&base64).unwrap(),
+            base64.into(),
+            own.jwk.to_string().into(),
+            json!({ "keys": [own.jwk] }).to_string().into(),
+            part("x").into(),
+            URL_SAFE_NO_PAD.decode(part("x")).unwrap(),
+            own.kid.clone().into(),
+        ];
+        for (alg, hash) in [
+            ("HS256", hmac::HMAC_SHA256),
+            ("HS384", hmac::HMAC_SHA384),
+            ("HS512", hmac::HMAC_SHA512),
+        ] {
+            for secret in &secrets {
+                let header = extended(&json!({ "alg": alg, "typ": "JWT" }), kid);
+                let token = with_mac(hash, secret, &header, payload);
+                tokens.push((
+                    format!("{header} keyed with {}", String::from_utf8_lossy(secret)),
+                    token,
+                ));
+            }
+        }
+        let header = extended(&json!({ "alg": "ES256" }), kid);
+        tokens.push((header.clone(), attacker.sign_text(&header, payload)));
+    }
+    for extra in tempting(canary, &attacker.jwk) {
+        for header in [
+            json!({ "alg": "ES256" }),
+            json!(attacker.header()),
+            json!(own.header()),
+        ] {
+            let header = extended(&header, &extra);
+            tokens.push((header.clone(), attacker.sign_text(&header, payload)));
+        }
+    }
+    for extra in critical() {
+        let header = extended(&json!(own.header()), &extra);
+        tokens.push((header.clone(), own.sign_text(&header, payload)));
+    }
+    for twice in [
+        r#"{"alg":"none","alg":"ES256"}"#,
+        r#"{"alg":"ES256","alg":"none"}"#,
+        "{}",
+        "",
+    ] {
+        tokens.push((twice.to_owned(), own.sign_text(twice, payload)));
+    }
+    tokens
+}
+
+#[tokio::test]
+async fn no_forged_id_token_is_accepted() {
+    let fake = Fake::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let canary = format!("http://{}/keys", listener.local_addr().unwrap());
+    let attacker = std::sync::Arc::new(Key::new());
+    let count = forged(&fake.key, &attacker, &canary, "{}").len();
+    let mut accepted = Vec::new();
+    for number in 0..count {
+        let (own, stranger, canary) = (fake.key.clone(), attacker.clone(), canary.clone());
+        fake.tokens(move |claims| {
+            let mut tokens = forged(&own, &stranger, &canary, &claims.to_string());
+            tokens.swap_remove(number).1
+        });
+        if fake.sign_in().await.is_ok() {
+            accepted.push(forged(&fake.key, &attacker, "", "{}").swap_remove(number).0);
+        }
+    }
+    println!("{count} forged ID tokens, {} accepted", accepted.len());
+    assert_eq!(accepted, [] as [String; 0]);
+    assert!(
+        listener.accept().is_err(),
+        "a token made the gateway call somebody"
+    );
+
+    // Nothing else was wrong with them.
+    let own = fake.key.clone();
+    fake.tokens(move |claims| own.sign_text(&json!(own.header()).to_string(), &claims.to_string()));
+    fake.sign_in().await.unwrap();
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_model::clock::ManualClock;
 use gateway_token::{Algorithm, SigningKeys};
 use gateway_upstream::{Callback, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError};
@@ -24,6 +26,8 @@ pub(crate) const NOW: u64 = 1_795_500_000;
 pub(crate) struct Key {
     pub(crate) kid: String,
     pub(crate) jwk: Value,
+    /// Its public half, PEM.
+    pub(crate) pem: String,
     algorithm: jsonwebtoken::Algorithm,
     private: EncodingKey,
 }
@@ -40,7 +44,7 @@ impl Key {
             jsonwebtoken::Algorithm::EdDSA => Algorithm::EdDSA,
             _ => Algorithm::RS256,
         };
-        let (private, _) = gateway_token::generate_key(family).unwrap();
+        let (private, public) = gateway_token::generate_key(family).unwrap();
         let keys = SigningKeys::from_pems(std::slice::from_ref(&private), &[]).unwrap();
         let mut jwks: Value = serde_json::from_str(keys.jwks()).unwrap();
         let mut jwk = jwks["keys"][0].take();
@@ -49,6 +53,7 @@ impl Key {
         Self {
             kid: keys.kid().to_owned(),
             jwk,
+            pem: public,
             algorithm,
             private: match family {
                 Algorithm::ES256 => EncodingKey::from_ec_pem(pem),
@@ -71,10 +76,26 @@ impl Key {
         self.sign_under(&self.header(), claims)
     }
 
+    /// Signs a header and a payload as they are written, whether or not they make sense.
+    pub(crate) fn sign_text(&self, header: &str, payload: &str) -> String {
+        let text = parts(header, payload);
+        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &self.private, self.algorithm);
+        format!("{text}.{}", signature.unwrap())
+    }
+
     /// Signs claims under another header.
     pub(crate) fn sign_under(&self, header: &Header, claims: &Value) -> String {
         jsonwebtoken::encode(header, claims, &self.private).unwrap()
     }
+}
+
+/// Header and payload of a token, without a signature.
+pub(crate) fn parts(header: &str, payload: &str) -> String {
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(payload)
+    )
 }
 
 /// What the provider answers; a test changes what it is about.

@@ -1,0 +1,82 @@
+//! Where a `Location` leads, said by others than the parser that the gateway has: by plain text comparison and, with
+//! `test-all`, by Node, whose parser follows the URL standard too but shares no code with ours.
+
+/// What came of a sign-in that was let through.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Visit {
+    pub(crate) next: String,
+    pub(crate) location: String,
+    pub(crate) token: String,
+}
+
+/// Those that lead anywhere but to `origins`, or say something else than `next` did and the token at the end.
+pub(crate) fn escapes(visits: &[Visit], origins: &[&str]) -> Vec<String> {
+    let mut escapes: Vec<String> = visits
+        .iter()
+        .filter(|visit| !stays(visit, origins))
+        .map(|visit| format!("{visit:?}"))
+        .collect();
+    #[cfg(feature = "test-all")]
+    escapes.extend(node_says(visits, origins));
+    escapes.sort();
+    escapes
+}
+
+/// By text alone: behind `https://host/` nothing can change where it leads.
+fn stays(visit: &Visit, origins: &[&str]) -> bool {
+    let location = visit.location.as_str();
+    let rest = origins
+        .iter()
+        .find_map(|origin| location.strip_prefix(origin)?.strip_prefix('/'));
+    let Some(rest) = rest else { return false };
+    let until_fragment = rest.split('#').next().unwrap_or_default();
+    let (path, query) = until_fragment.split_once('?').unwrap_or((until_fragment, ""));
+    let names = || url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "jwt");
+    location.bytes().all(|byte| byte.is_ascii_graphic())
+        && !path.contains('\\')
+        && query.split('&').next_back() == Some(&format!("jwt={}", visit.token))
+        && names().count() == 1
+}
+
+/// What Node has to say against them, a line each.
+#[cfg(feature = "test-all")]
+fn node_says(visits: &[Visit], origins: &[&str]) -> Vec<String> {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    let script = r#"
+        const [visits, origins] = JSON.parse(require("fs").readFileSync(0));
+        const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+        for (const visit of visits) {
+            let good = false;
+            try {
+                const from = new URL(visit.next), to = new URL(visit.location);
+                const others = [...from.searchParams].filter(([name]) => name !== "jwt");
+                good = origins.includes(to.origin) && /^https?:$/.test(to.protocol) && to.href === visit.location
+                    && to.username + to.password === "" && to.pathname === from.pathname && to.hash === from.hash
+                    && same([...to.searchParams], [...others, ["jwt", visit.token]]);
+            } catch {}
+            if (!good) console.log("node: " + JSON.stringify(visit));
+        }
+        console.log("read " + visits.length);
+    "#;
+    let mut node = Command::new("node")
+        .args(["-e", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let asked = serde_json::to_vec(&(visits, origins)).expect("JSON");
+    let mut stdin = node.stdin.take().expect("stdin");
+    stdin.write_all(&asked).expect("node reads");
+    drop(stdin);
+    let output = node.wait_with_output().expect("node ends");
+    let mut lines: Vec<String> = String::from_utf8(output.stdout)
+        .expect("text")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let last = lines.pop();
+    assert_eq!(last, Some(format!("read {}", visits.len())));
+    lines
+}
