@@ -15,15 +15,15 @@ mod files;
 mod generations;
 #[path = "plugins/grants.rs"]
 mod grants;
+#[path = "plugins/hostile.rs"]
+mod hostile;
 #[path = "plugins/reuse.rs"]
 mod reuse;
 mod support;
 
-use std::fs;
-
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{Gateway, Setup, eventually};
+use support::{Setup, eventually};
 
 /// `behave` answers for every one of `services`, within 300 ms, 32 MiB and little fuel.
 fn setup(services: &[&str]) -> Setup {
@@ -143,7 +143,7 @@ async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
     assert_eq!(browser.authorize(&token, "ok").await.0, StatusCode::OK);
-    let before = peak_memory(&gateway);
+    let before = gateway.peak_memory();
     for _ in 0..5 {
         for service in ["bomb", "bomb-trap", "huge-list", "huge-text"] {
             let mut together = tokio::task::JoinSet::new();
@@ -164,7 +164,7 @@ async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
             }
         }
     }
-    let grown = peak_memory(&gateway) - before;
+    let grown = gateway.peak_memory() - before;
     // Two at a time, and what the process needs besides.
     assert!(
         grown < 2 * (32 << 20) + (64 << 20),
@@ -173,13 +173,6 @@ async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
     );
     assert_eq!(browser.authorize(&token, "ok").await.0, StatusCode::OK);
     gateway.stop().await;
-}
-
-/// The most memory that the process ever had resident, in bytes.
-fn peak_memory(gateway: &Gateway) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

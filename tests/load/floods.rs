@@ -20,7 +20,7 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
     crate::allow_many_sockets();
     let gateway = crate::setup().start().await;
     let good = GoodClient::begin(&gateway).await;
-    let before = peak_memory(gateway.pid());
+    let before = gateway.peak_memory();
     let mut floods = 0;
     let mut sent = 0;
     for (begin, more, refusals) in [
@@ -69,7 +69,7 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
         }
     }
     let answered = good.end().await;
-    let grown = peak_memory(gateway.pid()) - before;
+    let grown = gateway.peak_memory() - before;
     println!(
         "{floods} floods, {} MiB sent, none accepted; peak memory grew by {} MiB; a good client: {answered} of {answered} requests answered",
         sent >> 20,
@@ -103,15 +103,4 @@ async fn flood(address: SocketAddr, begin: &str, more: String) -> (usize, String
         () = reading => {}
     }
     (written, String::from_utf8_lossy(&answer).into_owned())
-}
-
-/// The most memory that a process has had in RAM, in bytes (proc(5), `VmHWM`).
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("Linux says");
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kibibytes << 10
 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 use sha2::Digest as _;
 use test_guests::{COMPILE_BOMB, V1, V2};
 
+use super::support;
 use super::support::cli::{self, Ran};
 use super::support::{Gateway, Setup, eventually};
-use super::{peak_memory, support};
 
 fn setup() -> Setup {
     Setup::dev()
@@ -66,7 +66,7 @@ async fn wait_for_problem(gateway: &Gateway, part: &str) {
 }
 
 /// `gateway plugin …` against the running gateway.
-async fn plugin(gateway: &Gateway, arguments: &[&str]) -> Ran {
+pub(super) async fn plugin(gateway: &Gateway, arguments: &[&str]) -> Ran {
     let admin = gateway.admin().await.address.to_string();
     let mut all = vec!["plugin"];
     all.extend(arguments);
@@ -207,7 +207,7 @@ async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
     assert_eq!(browser.authorize(&token, "example").await.0, StatusCode::OK);
-    let before = peak_memory(&gateway);
+    let before = gateway.peak_memory();
     gateway.dir.place("example", COMPILE_BOMB);
     let started = Instant::now();
     let (mut answers, mut slowest) = (0, Duration::ZERO);
@@ -224,7 +224,7 @@ async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
     let took = started.elapsed();
     let problem = status(&gateway).await["problem"].to_string();
     assert!(problem.contains("compiling it takes"), "{problem}");
-    let grown = peak_memory(&gateway) - before;
+    let grown = gateway.peak_memory() - before;
     println!(
         "{answers} answers in {took:?}, the slowest {slowest:?}; grown by {} KiB; {problem}",
         grown >> 10

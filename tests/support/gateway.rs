@@ -92,6 +92,17 @@ impl Gateway {
         self.child.id().expect("it runs")
     }
 
+    /// The most memory that it has had in RAM, in bytes (proc(5), `VmHWM`).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("Linux says");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes << 10
+    }
+
     /// A new browser, without a cookie.
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(

@@ -1,0 +1,138 @@
+//! Every hostile guest there is, in the real binary: none of them ends it, holds others up, or takes more memory than its
+//! limits say. How many there are, and what the worst moment took, is printed.
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use test_guests::{
+    BAD_ANSWER_POINTER, BAD_LENGTH, BAD_POINTER, BAD_REALLOC, BAD_UTF8, BAD_VARIANT, BOTH_VERSIONS,
+    BULK_FILL, COMPILE_BOMB, CORE_MODULE, EMPTY_INTERFACE, HTTP_IMPORT, MANY_INSTANCES, MANY_MEMORIES,
+    MULTI_MEMORY, NO_EXPORTS, POST_RETURN_LOOP, REALLOC_LOOP, SAME_BYTES, SHARED_MEMORY, START_LOOP,
+    START_TRAP, TABLE_BOMB, UNKNOWN_IMPORT, WRONG_EXPORT_VERSION, WRONG_TYPE, WRONG_VERSION,
+};
+
+use super::generations::plugin;
+use super::{assert_refused, setup};
+
+/// What [`test_guests::BEHAVE`] does by the service's name, and must not get away with.
+const SERVICES: [&str; 22] = [
+    "spin",
+    "sleep",
+    "trap",
+    "recurse",
+    "bomb-trap",
+    "huge-list",
+    "huge-text",
+    "huge-name",
+    "nan",
+    "infinity",
+    "bad-json",
+    "two-jsons",
+    "deep-json",
+    "control-name",
+    "escape-name",
+    "bidi-name",
+    "empty-name",
+    "duplicate",
+    "error-unavailable",
+    "error-failed",
+    "no-such-service",
+    "burn-1000000000000",
+];
+/// Files in the place of a good one.
+const FILES: [&[u8]; 27] = [
+    BAD_ANSWER_POINTER,
+    BAD_LENGTH,
+    BAD_POINTER,
+    BAD_REALLOC,
+    BAD_UTF8,
+    BAD_VARIANT,
+    BOTH_VERSIONS,
+    BULK_FILL,
+    COMPILE_BOMB,
+    CORE_MODULE,
+    EMPTY_INTERFACE,
+    HTTP_IMPORT,
+    MANY_INSTANCES,
+    MANY_MEMORIES,
+    MULTI_MEMORY,
+    NO_EXPORTS,
+    POST_RETURN_LOOP,
+    REALLOC_LOOP,
+    SAME_BYTES,
+    SHARED_MEMORY,
+    START_LOOP,
+    START_TRAP,
+    TABLE_BOMB,
+    UNKNOWN_IMPORT,
+    WRONG_EXPORT_VERSION,
+    WRONG_TYPE,
+    WRONG_VERSION,
+];
+/// Calls of each service at once.
+const AT_ONCE: usize = 4;
+/// What all that run at once may take: their memory (32 MiB each, as [`setup`] has it), what the host copies out of it, and
+/// something for the host itself.
+const CAP: u64 = (AT_ONCE as u64 + 1) * (32 << 20) + (64 << 20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_hostile_guest_ends_the_process_or_takes_more_than_it_may() {
+    let gateway = setup(&SERVICES)
+        .plugin("example", test_guests::V1)
+        .service("example", "example")
+        .table("plugins", "compile_time = \"8s\"")
+        .start()
+        .await;
+    let token = gateway.sign_in("alice").await;
+    let (browser, pid) = (gateway.browser(), gateway.pid());
+    for service in ["ok", "example"] {
+        let (status, answer) = browser.authorize(&token, service).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    let before = gateway.peak_memory();
+    let mut calls = 0;
+    for service in SERVICES {
+        for answer in join_all([(); AT_ONCE].map(|()| browser.authorize(&token, service))).await {
+            assert_refused(service, answer);
+            calls += 1;
+        }
+        let (status, answer) = browser.authorize(&token, "ok").await;
+        assert_eq!(status, StatusCode::OK, "after {service}: {answer}");
+    }
+    let mut refused = 0;
+    for (number, file) in FILES.into_iter().enumerate() {
+        gateway.dir.place("example", file);
+        refused += i32::from(plugin(&gateway, &["reload", "example"]).await.code == Some(1));
+        // The old one, or a new one that answers nothing good.
+        match browser.authorize(&token, "example").await {
+            (StatusCode::OK, answer) => {
+                let permissions = &answer["permissions"];
+                assert!(
+                    permissions["version"] == 1 || permissions == &serde_json::json!({}),
+                    "{number}: {answer}"
+                );
+            }
+            other => assert_refused("a file", other),
+        }
+        gateway.dir.place("example", test_guests::V1);
+        plugin(&gateway, &["reload", "example"]).await.succeeded();
+        let (status, answer) = browser.authorize(&token, "example").await;
+        assert_eq!(
+            (status, &answer["permissions"]["version"]),
+            (StatusCode::OK, &1.into()),
+            "after {number}"
+        );
+    }
+    let grown = gateway.peak_memory() - before;
+    println!(
+        "{} hostile guests ({} by what they do in {calls} calls, {} by what they are: {refused} refused), 0 crashes; peak \
+         memory grew by {} MiB of {} that they may have",
+        SERVICES.len() + FILES.len(),
+        SERVICES.len(),
+        FILES.len(),
+        grown >> 20,
+        CAP >> 20
+    );
+    assert!(grown < CAP, "{grown}");
+    assert_eq!(gateway.pid(), pid);
+    gateway.stop().await;
+}
