@@ -74,7 +74,7 @@ async fn a_page_gets_nothing_from_the_admin_listener_though_it_knows_the_token()
     let admin = gateway.admin().await;
     gateway.dir.place("example", test_guests::V2);
     assert_eq!(admin.post("/plugins/example/reload").await.status(), 200);
-    let before = admin.plugins().await;
+    let before = admin.serving().await;
     let pages = MockServer::start().await;
     let page = ResponseTemplate::new(200).set_body_raw("<iframe name=sink></iframe>", "text/html");
     Mock::given(any()).respond_with(page).mount(&pages).await;
@@ -82,7 +82,7 @@ async fn a_page_gets_nothing_from_the_admin_listener_though_it_knows_the_token()
     let address = admin.address.to_string();
     run("admin-page.mjs", &[&address, &admin.token, &pages.uri()]).await;
 
-    assert_eq!(admin.plugins().await, before, "nothing was done");
+    assert_eq!(admin.serving().await, before, "nothing was done");
     let refused = |reason: &str| {
         gateway
             .log

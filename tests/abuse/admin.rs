@@ -79,7 +79,7 @@ async fn nothing_of_it_is_to_be_had_on_the_public_port() {
     assert!(admin.address.ip().is_loopback());
     assert_ne!(admin.address, gateway.address);
     let authority = admin.address.to_string();
-    let generation = admin.plugins().await["plugins"][0].clone();
+    let serving = admin.serving().await;
     // What each answer of the admin listener has, and no other.
     let marks = [
         "\"status\":",
@@ -112,8 +112,8 @@ async fn nothing_of_it_is_to_be_had_on_the_public_port() {
         check(answered, &marks);
     }
     assert_eq!(
-        admin.plugins().await["plugins"][0],
-        generation,
+        admin.serving().await,
+        serving,
         "nothing was reloaded or rolled back"
     );
     println!(

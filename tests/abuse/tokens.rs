@@ -95,6 +95,7 @@ fn is_verified(token: &str, service: &str, audience: Option<&str>, jwks: &JwkSet
     validation.set_required_spec_claims(&["iss", "sub", "exp"]);
     if let Some(audience) = audience {
         validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["iss", "sub", "exp", "aud"]);
     }
     let key = DecodingKey::from_jwk(&key).expect("a key");
     jsonwebtoken::decode::<Value>(token, &key, &validation)

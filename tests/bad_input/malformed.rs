@@ -242,6 +242,56 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
             [get(""), get(""), get("Connection: close\r\n")].concat(),
         ),
     ];
+    // Framing that one reader takes one way and another the other: a second request hides in each body.
+    for (what, headers) in [
+        (
+            "an encoding after a vertical tab",
+            "Transfer-Encoding: \x0bchunked\r\nContent-Length: 5\r\n",
+        ),
+        (
+            "an encoding in quotes",
+            "Transfer-Encoding: \"chunked\"\r\nContent-Length: 5\r\n",
+        ),
+        (
+            "an encoding with a parameter",
+            "Transfer-Encoding: chunked;a=b\r\nContent-Length: 5\r\n",
+        ),
+        (
+            "an encoding in capitals, and a length",
+            "TRANSFER-ENCODING: CHUNKED\r\nContent-Length: 5\r\n",
+        ),
+        ("an empty encoding", "Transfer-Encoding:\r\nContent-Length: 5\r\n"),
+        (
+            "a folded encoding",
+            "Transfer-Encoding:\r\n chunked\r\nContent-Length: 5\r\n",
+        ),
+        (
+            "a space after the encoding's name",
+            "Transfer-Encoding : chunked\r\nContent-Length: 5\r\n",
+        ),
+        ("a space after the length's name", "Content-Length : 5\r\n"),
+        ("a length of nothing", "Content-Length:\r\n"),
+        ("a length with an underscore", "Content-Length: 1_0\r\n"),
+    ] {
+        cases.push((what, post(headers, &format!("0\r\n\r\n{smuggled}"))));
+    }
+    for (what, chunks) in [
+        ("chunks ended by bare line feeds", "3\na=b\n0\n\n"),
+        ("a chunk ended by a bare carriage return", "3\ra=b\r\n0\r\n\r\n"),
+        ("a chunk that is longer than it says", "3\r\na=bc\r\n0\r\n\r\n"),
+        (
+            "a chunk extension with a bare line feed",
+            "3;\nx\r\na=b\r\n0\r\n\r\n",
+        ),
+        ("a chunk size with a sign", "+3\r\na=b\r\n0\r\n\r\n"),
+        ("a chunk size after a space", " 3\r\na=b\r\n0\r\n\r\n"),
+        ("a chunk size in hexadecimal twice", "0x3\r\na=b\r\n0\r\n\r\n"),
+    ] {
+        cases.push((
+            what,
+            post("Transfer-Encoding: chunked\r\n", &format!("{chunks}{smuggled}")),
+        ));
+    }
     let whole = post("Content-Length: 12\r\nConnection: close\r\n", "username=neo");
     for cut in (1..whole.len()).step_by(7) {
         cases.push(("cut short", whole[..cut].to_vec()));

@@ -58,6 +58,12 @@ impl Admin {
         self.get("/plugins").await.json().await.expect("JSON")
     }
 
+    /// What serves of the first plugin and what is kept of it: all that a reload or a rollback may change.
+    pub(crate) async fn serving(&self) -> [Value; 3] {
+        let plugin = &self.plugins().await["plugins"][0];
+        ["generation", "kept", "rolled_back"].map(|name| plugin[name].clone())
+    }
+
     /// The metrics as they are.
     pub(crate) async fn metrics(&self) -> String {
         let response = self.get("/metrics").await;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use gateway_model::Timestamp;
 use jsonwebtoken::{DecodingKey, Validation, decode};
-use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 use proptest::{collection, sample};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -382,12 +382,13 @@ fn any_json() -> impl Strategy<Value = String> {
         "-?[1-9][0-9]{0,30}(\\.[0-9]{1,9})?([eE][-+]?[0-9]{1,3})?",
         any::<String>().prop_map(|value| json!(value).to_string()),
     ];
-    leaf.prop_recursive(8, 64, 4, |inner| {
+    let nested = leaf.clone().prop_recursive(8, 64, 4, |inner| {
         prop_oneof![
             collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(","))),
             (any::<String>(), inner).prop_map(|(name, value)| format!("{{{}:{value}}}", json!(name))),
         ]
-    })
+    });
+    prop_oneof![3 => leaf, 1 => nested]
 }
 
 /// The claims of a good token, but for the text of one.
@@ -398,6 +399,8 @@ fn with_text(name: &str, text: &str) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
     #[test]
     fn each_claim_has_one_type(name in sample::select(&CLAIMS), text in any_json()) {
         // None where serde_json itself has no such number.
@@ -426,6 +429,9 @@ proptest! {
         assert!(matches!(error, SessionTokenError::Claims | SessionTokenError::TooLong), "{twice}: {error}");
     }
 
+}
+
+proptest! {
     #[test]
     fn depth_and_length_are_refused(
         name in sample::select(&CLAIMS),
