@@ -1,20 +1,53 @@
 //! Opens the database beside a running gateway, and finds the user that an operator means.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use gateway_model::{SystemClock, SystemRandom, User};
-use gateway_store::{DatabaseUrl, Store, StoreOptions};
+use gateway_store::{DatabaseUrl, OpenError, Salvage, Store, StoreError, StoreOptions};
 
 use super::output::printable;
 use super::{Shared, mistakes};
-use crate::config;
+use crate::config::{self, StorageConfig};
 
 /// Opens the configured database, which must be there.
 ///
 /// # Errors
 /// Says what to do where there is none.
 pub(super) async fn open(shared: &Shared) -> anyhow::Result<Store> {
+    let (path, storage) = configured(shared)?;
+    let options = StoreOptions {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        user_ids: storage.user_ids,
+        event_retention: storage.event_retention,
+    };
+    Store::open(&DatabaseUrl::File(path), options)
+        .await
+        .context("cannot open the database")
+}
+
+/// Opens the configured database, which is damaged, to save what is left.
+///
+/// # Errors
+/// When nothing can be read of it.
+pub(super) fn salvage(shared: &Shared) -> anyhow::Result<Salvage> {
+    let (path, _) = configured(shared)?;
+    Salvage::open(&path).context("nothing of the database can be read")
+}
+
+/// Whether it is the database's file that is at fault.
+pub(super) fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(OpenError::Corrupt { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(StoreError::Corrupt(_) | StoreError::Io(_))
+        )
+}
+
+/// Where the configured database is, and what else is said of it.
+fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     let storage = config::load_storage(&shared.sources()).map_err(|errors| mistakes(&errors))?;
     match &storage.database {
         DatabaseUrl::Temporary => {
@@ -28,17 +61,8 @@ pub(super) async fn open(shared: &Shared) -> anyhow::Result<Store> {
              gateway runs (for `gateway dev`: --database sqlite:///.gateway-dev/gateway.db)",
             path.display()
         ),
-        DatabaseUrl::File(_) => {}
+        DatabaseUrl::File(path) => Ok((path.clone(), storage)),
     }
-    let options = StoreOptions {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
-        user_ids: storage.user_ids,
-        event_retention: storage.event_retention,
-    };
-    Store::open(&storage.database, options)
-        .await
-        .context("cannot open the database")
 }
 
 /// The one user that a text stands for: an id, a username, an email address or `provider:subject`.

@@ -12,11 +12,22 @@ use super::storage::{describe, find_user};
 use super::{Shared, storage};
 use crate::time::rfc3339;
 
+mod export;
+
 /// How many users are read at once.
 const PAGE: u32 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    #[command(flatten)]
+    Sound(OnSound),
+    /// Print all users with all there is about them, a JSON object a line; of a damaged database what can be read
+    Export,
+}
+
+/// What needs a database that is sound.
+#[derive(Debug, Subcommand)]
+pub(super) enum OnSound {
     /// List all users
     List {
         /// Print a JSON array
@@ -49,20 +60,21 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Print all users with all there is about them, a JSON object a line
-    Export,
 }
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
-    let store = storage::open(shared).await?;
     let mut out = BufWriter::new(io::stdout().lock());
+    let command = match command {
+        Command::Export => return export::run(shared, &mut out).await,
+        Command::Sound(command) => command,
+    };
+    let store = storage::open(shared).await?;
     match command {
-        Command::List { json } => list(&store, json, &mut out).await?,
-        Command::Show { who, json } => show(&store, &who, json, &mut out).await?,
-        Command::Disable { who } => disable(&store, &who, &mut out).await?,
-        Command::Enable { who } => enable(&store, &who, &mut out).await?,
-        Command::Delete { who, yes } => delete(&store, &who, yes, &mut out).await?,
-        Command::Export => export(&store, &mut out).await?,
+        OnSound::List { json } => list(&store, json, &mut out).await?,
+        OnSound::Show { who, json } => show(&store, &who, json, &mut out).await?,
+        OnSound::Disable { who } => disable(&store, &who, &mut out).await?,
+        OnSound::Enable { who } => enable(&store, &who, &mut out).await?,
+        OnSound::Delete { who, yes } => delete(&store, &who, yes, &mut out).await?,
     }
     out.flush()?;
     store.close().await?;
@@ -110,14 +122,6 @@ async fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result
         &rows,
     )?;
     Ok(())
-}
-
-async fn export(store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
-    for_all(store, |user| {
-        serde_json::to_writer(&mut *out, &user).map_err(io::Error::from)?;
-        writeln!(out)
-    })
-    .await
 }
 
 async fn show(store: &Store, who: &str, json: bool, out: &mut impl Write) -> anyhow::Result<()> {

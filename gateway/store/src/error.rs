@@ -1,7 +1,7 @@
 //! Every way the database can fail its callers, and how SQLite's codes become one of them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gateway_model::UserId;
 use gateway_model::clock::RandomError;
@@ -13,7 +13,8 @@ pub enum OpenError {
     /// It is another program's database (its `application_id` is not ours), or no SQLite database at
     /// all. Not a byte of it was changed.
     #[error(
-        "{} is not a database of this gateway and was left untouched: name another file in DATABASE_URL",
+        "{} is not a database of this gateway, or its beginning is destroyed, and was left untouched: name another file \
+         in DATABASE_URL, or restore it from a backup",
         path.display()
     )]
     NotOurs {
@@ -31,7 +32,10 @@ pub enum OpenError {
         known: i64,
     },
     /// It is damaged.
-    #[error("{} is damaged ({detail}): restore it from a backup", path.display())]
+    #[error(
+        "{} is damaged ({detail}): restore it from a backup; `gateway user export` prints what can still be read of it",
+        path.display()
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -93,7 +97,7 @@ pub enum StoreError {
     #[error("the database's file fails: {0}")]
     Io(String),
     /// The file is damaged, or holds what this gateway never wrote.
-    #[error("the database is damaged: {0}")]
+    #[error("the database is damaged ({0}): restore it from a backup")]
     Corrupt(String),
     /// The store was closed.
     #[error("the database is closed")]
@@ -107,6 +111,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The same; where it is the file that has to be seen to, it is named.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Corrupt(detail) => Self::Corrupt(format!("{}: {detail}", path.display())),
+            other => other,
+        }
+    }
+
     /// Whether the connection it came from is better opened anew: what it knows of the file may be
     /// wrong.
     pub(crate) const fn taints_connection(&self) -> bool {

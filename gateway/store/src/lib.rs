@@ -17,6 +17,7 @@
 //! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
 //! | `plugin_values` | what plugins keep, by key; how much each may |
 //! | `prune` | what is no longer needed |
+//! | [`salvage`] | what can still be read of a damaged database |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
 //! thread runs it in a transaction with whatever else is queued, commits, makes known in `versions` whom
@@ -52,6 +53,7 @@ mod plugin_values;
 mod prune;
 mod reader;
 mod rows;
+pub mod salvage;
 mod session_cache;
 mod sessions;
 mod settle;
@@ -65,6 +67,7 @@ mod writer;
 pub use error::{OpenError, SignInError, StoreError, ValueError};
 pub use events::PAGE;
 pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
+pub use salvage::Salvage;
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;
 pub use url::{DatabaseUrl, DatabaseUrlError};

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
@@ -60,8 +61,8 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<(Connection, PathB
     }
     let migrations = Migrations::from_slice(MIGRATIONS);
     let found = claim(&mut connection, &path)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
+    if found > known() {
+        let known = known();
         return Err(OpenError::TooNew { path, found, known });
     }
     configure(&connection, &path)?;
@@ -97,6 +98,42 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(READER_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Opens a file that [`open`] or a read has found to be damaged, for reading what is left: whatever the log adds is
+/// seen, nothing is copied back.
+///
+/// # Errors
+/// When it is not ours, of a newer gateway, or cannot be read at all.
+pub(crate) fn open_damaged(path: &Path) -> Result<Connection, OpenError> {
+    let opened = || -> rusqlite::Result<(Connection, i32, i64)> {
+        let connection = open_reader(path)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // A file that was cut short is read as far as it goes, and a schema likewise.
+        connection.pragma_update(None, "writable_schema", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "cell_size_check", true)?;
+        let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((connection, id, version))
+    };
+    match opened() {
+        Ok((_, _, version)) if version > known() => Err(OpenError::TooNew {
+            path: path.to_owned(),
+            found: version,
+            known: known(),
+        }),
+        Ok((connection, APPLICATION_ID, _)) => Ok(connection),
+        Ok(_) => Err(OpenError::NotOurs {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// How many migrations this gateway has.
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
 /// What holds for every connection that writes. `FULL` syncs the log at every commit: what was

@@ -4,7 +4,7 @@
 //! of any process, and no writer holds it up. Nothing is kept between reads but prepared statements.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -34,6 +34,11 @@ impl Readers {
         }
     }
 
+    /// Where the database is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Runs `work` with a connection of its own.
     ///
     /// # Errors
@@ -46,11 +51,12 @@ impl Readers {
             return Err(StoreError::Closed);
         }
         let idle = self.idle.lock().pop();
+        let failed = |error: rusqlite::Error| StoreError::from(error).in_file(&self.path);
         let connection = match idle {
             Some(connection) => connection,
-            None => open::open_reader(&self.path)?,
+            None => open::open_reader(&self.path).map_err(failed)?,
         };
-        let result = work(&connection)?;
+        let result = work(&connection).map_err(failed)?;
         let mut idle = self.idle.lock();
         // Asked under the lock, so that `close` leaves none behind.
         if idle.len() < KEPT && !self.closed.load(Ordering::Acquire) {
