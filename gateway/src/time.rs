@@ -1,4 +1,6 @@
-//! Moments as people and file names have them.
+//! Moments as people, file names and HTTP have them.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use gateway_model::Timestamp;
 use time::OffsetDateTime;
@@ -14,11 +16,30 @@ pub fn rfc3339(moment: Timestamp) -> String {
     text.unwrap_or_else(|| moment.to_string())
 }
 
+/// The last second of the year 9999, beyond which HTTP has no dates.
+const LAST: u64 = 253_402_300_799;
+
+/// A moment in HTTP's format (RFC 9110 section 5.6.7), or the last one that it has: a damaged database, or a clock that
+/// was once wrong, may give any.
+#[must_use]
+pub fn http_date(moment: Timestamp) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(moment.0.min(LAST)))
+}
+
 #[cfg(test)]
 mod tests {
     use gateway_model::Timestamp;
 
-    use super::rfc3339;
+    use super::{http_date, rfc3339};
+
+    #[test]
+    fn every_moment_has_an_http_date() {
+        assert_eq!(
+            http_date(Timestamp(1_795_510_200)),
+            "Tue, 24 Nov 2026 08:50:00 GMT"
+        );
+        assert_eq!(http_date(Timestamp(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
 
     #[test]
     fn is_utc() {

@@ -24,12 +24,6 @@ impl Timestamp {
     pub const fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(duration.as_secs()))
     }
-
-    /// The same moment as the standard library's type, for formatting.
-    #[must_use]
-    pub fn to_system_time(self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.0)
-    }
 }
 
 impl fmt::Display for Timestamp {

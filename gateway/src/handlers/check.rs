@@ -12,6 +12,7 @@ use crate::next::Next;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
+use crate::time::http_date;
 
 use super::next_of;
 
@@ -70,7 +71,7 @@ fn profile<'a>(session: &'a Session, user: &'a User) -> Profile<'a> {
         idhash: hex::encode(Md5::digest(user.id.as_str())),
         username: user.username.as_ref().map(gateway_model::Username::as_str),
         provider_id,
-        join_date: httpdate::fmt_http_date(user.joined.to_system_time()),
+        join_date: http_date(user.joined),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::CallerError;
+use crate::time::http_date;
 
 /// `{"userid": …}`, or null.
 ///
@@ -32,7 +33,7 @@ pub async fn get_profile(app: &App, request: &Request) -> Result<Response, Calle
             "name": user.name,
             "avatar_url": user.avatar_url,
             "gravatar": gravatar(user),
-            "join_date": httpdate::fmt_http_date(user.joined.to_system_time()),
+            "join_date": http_date(user.joined),
         })
     });
     Ok(response::json(
