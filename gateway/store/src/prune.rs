@@ -1,6 +1,8 @@
 //! What is no longer needed goes: expired sessions, states and plugins' values, settled events past
 //! their retention.
 
+use std::time::Duration;
+
 use rusqlite::params;
 
 use crate::Store;
@@ -11,21 +13,26 @@ use crate::versions::Touches;
 /// Most rows in one transaction, so that other writes get their turn.
 pub(crate) const AT_ONCE: u32 = 1000;
 
+/// How much longer than it is good a used state is kept: a clock that was ahead, and is set right again, must not make
+/// one good that was used.
+const STATES: Duration = Duration::from_secs(86_400);
+
 /// Plugin by plugin, for what they keep is ordered so.
 pub(crate) const PLUGIN_VALUES: &str = "DELETE FROM plugin_values WHERE (plugin, key) IN (
     SELECT v.plugin, v.key FROM plugin_value_usage u CROSS JOIN plugin_values v ON v.plugin = u.plugin
     WHERE v.expires <= ?1 LIMIT ?2)";
 
 impl Store {
-    /// Drops expired sessions, states and plugins' values, settled events past retention, and sign-outs that no hook
-    /// has dealt with for as long, a thousand rows a transaction. Called hourly. Pending events of sign-ins stay, however
-    /// old. Gives how many sign-outs were given up.
+    /// Drops expired sessions and plugins' values, states that expired a day ago, settled events past retention, and
+    /// sign-outs that no hook has dealt with for as long, a thousand rows a transaction. Called hourly. Pending events of
+    /// sign-ins stay, however old. Gives how many sign-outs were given up.
     ///
     /// # Errors
     /// When the database cannot be written; some may be gone already then.
     pub async fn prune(&self) -> Result<usize, StoreError> {
         let now = self.now();
         let settled = rows::seconds(now.before(self.event_retention()));
+        let states = rows::seconds(now.before(STATES));
         let now = rows::seconds(now);
         self.prune_table(
             Touches::Everybody,
@@ -37,7 +44,7 @@ impl Store {
             Touches::Nobody,
             "DELETE FROM used_states WHERE state IN
                 (SELECT state FROM used_states WHERE expires <= ?1 LIMIT ?2)",
-            now,
+            states,
         )
         .await?;
         self.prune_table(Touches::Nobody, PLUGIN_VALUES, now).await?;
