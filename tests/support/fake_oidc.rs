@@ -4,6 +4,7 @@
 //! is authenticated, the redirect URI has to be the same at both ends.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,6 +68,7 @@ struct State {
 /// A running provider.
 pub(crate) struct FakeOidc {
     server: MockServer,
+    issuer: String,
     state: Arc<Mutex<State>>,
     /// The client's secret at this provider; a canary.
     pub(crate) client_secret: String,
@@ -76,6 +78,16 @@ impl FakeOidc {
     /// Starts one whose person is `person` (claims; `sub` has to be among them).
     pub(crate) async fn start(person: Value) -> Self {
         let server = MockServer::start().await;
+        let issuer = server.uri();
+        Self::serve(server, issuer, person).await
+    }
+
+    /// Starts one that is reached at `issuer`: by way of something that stands before it.
+    pub(crate) async fn behind(issuer: &str, person: Value) -> Self {
+        Self::serve(MockServer::start().await, issuer.to_owned(), person).await
+    }
+
+    async fn serve(server: MockServer, issuer: String, person: Value) -> Self {
         let client_secret = "canary-oidc-client-secret".to_owned();
         let state = Arc::new(Mutex::new(State {
             mood: Mood::Well,
@@ -86,7 +98,7 @@ impl FakeOidc {
             id_tokens: Vec::new(),
         }));
         let provider = Answers {
-            issuer: server.uri(),
+            issuer: issuer.clone(),
             client_secret: client_secret.clone(),
             state: Arc::clone(&state),
             key: new_key(),
@@ -98,6 +110,7 @@ impl FakeOidc {
             .await;
         Self {
             server,
+            issuer,
             state,
             client_secret,
         }
@@ -105,7 +118,12 @@ impl FakeOidc {
 
     /// Its issuer identifier.
     pub(crate) fn issuer(&self) -> String {
-        self.server.uri()
+        self.issuer.clone()
+    }
+
+    /// Where it listens, whatever stands before it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.server.address()
     }
 
     /// Changes who signs in from now on.

@@ -1,0 +1,242 @@
+//! A clock that jumps, forwards and backwards, under the real binary: faketime's library stands between it and the
+//! machine's clock. Only the time of day jumps; time that is measured goes on as it was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::ledger::claims;
+use super::machine::skip;
+use super::support::browser::{encode, token_in};
+use super::support::fake_oidc::{FakeOidc, now};
+use super::support::{Gateway, Setup};
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const YEAR: i64 = 365 * DAY;
+
+/// Where distributions put the library.
+const LIBRARIES: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib64/faketime/libfaketimeMT.so.1",
+];
+
+/// The gateway's clock.
+struct Clock(PathBuf);
+
+impl Clock {
+    /// A clock for gateways started from here, right at first. `None`: there is no library.
+    fn new(setup: Setup) -> Option<(Self, Setup)> {
+        let Some(library) = LIBRARIES.into_iter().find(|library| Path::new(library).exists()) else {
+            skip("there is no libfaketime: install the package faketime");
+            return None;
+        };
+        let clock = Self(setup.dir.path().join("clock"));
+        clock.jump(0);
+        let setup = setup
+            .env("LD_PRELOAD", library)
+            .env("FAKETIME_TIMESTAMP_FILE", clock.0.to_str().expect("UTF-8"))
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Some((clock, setup))
+    }
+
+    /// Sets it so many seconds off.
+    fn jump(&self, seconds: i64) {
+        let written = self.0.with_extension("new");
+        fs::write(&written, format!("{seconds:+}")).expect("a file");
+        fs::rename(written, &self.0).expect("a file");
+    }
+}
+
+fn setup() -> Setup {
+    Setup::dev()
+        .plugin("v1", test_guests::V1)
+        .service("example", "v1")
+        .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9")
+}
+
+/// A permission token and its claims.
+async fn permission(gateway: &Gateway, session: &str) -> Option<(String, Value)> {
+    let (status, answer) = gateway.browser().authorize(session, "example").await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let token = answer["token"].as_str()?.to_owned();
+    let claims = claims(&token);
+    Some((token, claims))
+}
+
+fn number(claims: &Value, name: &str) -> i64 {
+    claims[name]
+        .as_i64()
+        .unwrap_or_else(|| panic!("{name} in {claims}"))
+}
+
+fn real() -> i64 {
+    i64::try_from(now()).expect("a clock that is right")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forwards_sessions_expire_and_permission_tokens_are_signed_anew() {
+    let Some((clock, setup)) = Clock::new(setup()) else {
+        return;
+    };
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    let (first, _) = permission(&gateway, &alice).await.expect("a token");
+    assert_eq!(
+        permission(&gateway, &alice).await.expect("a token").0,
+        first,
+        "it is young"
+    );
+
+    for off in [8 * MINUTE, DAY, 13 * DAY] {
+        clock.jump(off);
+        let asked = real() + off;
+        assert!(gateway.browser().is_signed_in(&alice).await, "{off} s on");
+        let (_, claims) = permission(&gateway, &alice).await.expect("a token");
+        // Given again for half its life at most.
+        assert!(
+            (asked - number(&claims, "iat")).abs() < 7 * MINUTE,
+            "{off} s on: {claims}"
+        );
+        assert!(
+            number(&claims, "exp") > asked + 7 * MINUTE,
+            "{off} s on: {claims}"
+        );
+    }
+    for off in [15 * DAY, YEAR, 200 * YEAR] {
+        clock.jump(off);
+        assert!(!gateway.browser().is_signed_in(&alice).await, "{off} s on");
+        assert!(permission(&gateway, &alice).await.is_none(), "{off} s on");
+        let again = gateway.sign_in("alice").await;
+        assert!(gateway.browser().is_signed_in(&again).await, "{off} s on");
+    }
+    measured_all_along(&gateway).await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_future() {
+    let Some((clock, setup)) = Clock::new(setup()) else {
+        return;
+    };
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    let ended = gateway.sign_in("alice").await;
+    gateway.browser().post_as(&ended, "/auth/logout").await;
+    let disabled = gateway.sign_in("mallory").await;
+    gateway.cli(&["user", "disable", "dev:mallory"]).await.succeeded();
+    permission(&gateway, &alice).await.expect("a token");
+
+    // The last is a machine that has lost its clock: 1970.
+    for off in [-MINUTE, -HOUR, -DAY, -40 * YEAR, MINUTE - real()] {
+        clock.jump(off);
+        let asked = real() + off;
+        for gone in [&ended, &disabled] {
+            assert!(!gateway.browser().is_signed_in(gone).await, "{off} s");
+        }
+        assert!(gateway.browser().is_signed_in(&alice).await, "{off} s");
+        let (_, claims) = permission(&gateway, &alice).await.expect("a token");
+        // Verifiers may refuse what is from the future, and it would live longer than it may.
+        assert!(number(&claims, "iat") <= asked + 5, "{off} s: {claims}");
+        assert!(
+            number(&claims, "exp") <= asked + 5 + 15 * MINUTE,
+            "{off} s: {claims}"
+        );
+        let session = gateway.sign_in(&format!("person{}", -off)).await;
+        assert!(gateway.browser().is_signed_in(&session).await, "{off} s");
+    }
+    clock.jump(0);
+    for gone in [&ended, &disabled] {
+        assert!(!gateway.browser().is_signed_in(gone).await);
+    }
+    measured_all_along(&gateway).await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn states_expire_and_used_ones_stay_used() {
+    let Some((clock, setup)) = Clock::new(setup()) else {
+        return;
+    };
+    let provider = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
+    let setup = setup.oidc("corporate", &provider);
+    let gateway = setup.start().await;
+    let login = format!("/auth/login/corporate?next={}", encode("http://127.0.0.1:9/"));
+    let (used, slow) = (gateway.browser(), gateway.browser());
+    let callback = provider.go(&used, &login).await;
+    let cookies = used.cookies();
+    token_in(&used.get(callback.as_str()).await);
+    let taking_long = provider.go(&slow, &login).await;
+    let replay = async |gateway: &Gateway| {
+        let browser = gateway.browser();
+        browser.set_cookies(cookies.clone());
+        let answer = browser
+            .get(&format!("{}?{}", callback.path(), callback.query().unwrap()))
+            .await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    };
+    let asked = provider.token_calls();
+    for off in [0, 11 * MINUTE, 0, -11 * MINUTE, -DAY, 0] {
+        clock.jump(off);
+        replay(&gateway).await;
+    }
+    clock.jump(11 * MINUTE);
+    let answer = slow.get(taking_long.as_str()).await;
+    assert_eq!(
+        answer.status(),
+        StatusCode::BAD_REQUEST,
+        "a person who took too long"
+    );
+    gateway.stop().await;
+    // What has expired is dropped when a gateway starts, and then the clock is set right.
+    clock.jump(HOUR);
+    let gateway = setup.start().await;
+    replay(&gateway).await;
+    clock.jump(0);
+    replay(&gateway).await;
+    assert_eq!(
+        provider.token_calls(),
+        asked,
+        "the provider was asked about a state that was used"
+    );
+    gateway.stop().await;
+}
+
+/// The provider's clock may be a little ahead of ours, for clocks are, and not by more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn id_tokens_from_the_future_count_within_a_minute() {
+    let Some((clock, setup)) = Clock::new(setup()) else {
+        return;
+    };
+    let provider = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
+    let gateway = setup.oidc("corporate", &provider).start().await;
+    let login = format!("/auth/login/corporate?next={}", encode("http://127.0.0.1:9/"));
+    for (off, expected) in [
+        (0, StatusCode::FOUND),
+        (-MINUTE / 2, StatusCode::FOUND),
+        (-2 * MINUTE, StatusCode::BAD_REQUEST),
+        (-YEAR, StatusCode::BAD_REQUEST),
+        // It was good for five minutes.
+        (4 * MINUTE, StatusCode::FOUND),
+        (6 * MINUTE, StatusCode::BAD_REQUEST),
+        (YEAR, StatusCode::BAD_REQUEST),
+        (0, StatusCode::FOUND),
+    ] {
+        clock.jump(off);
+        let answer = provider.sign_in(&gateway.browser(), &login).await;
+        assert_eq!(answer.status(), expected, "{off} s off");
+    }
+    gateway.stop().await;
+}
+
+/// Whatever the clock did, no request was counted as having taken long or less than nothing.
+async fn measured_all_along(gateway: &Gateway) {
+    let admin = gateway.admin().await;
+    let sum = admin.metric("gateway_http_request_seconds_sum", &[]).await;
+    assert!((0.0..600.0).contains(&sum), "{sum} seconds were measured");
+}

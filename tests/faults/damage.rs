@@ -1,0 +1,379 @@
+//! Damaged, cut, foreign and newer databases: an error that names the file and what to do, never a panic; and
+//! `user export` prints whatever can still be read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::{Email, Identity, SystemClock, SystemRandom, UpstreamUser, Verdict};
+use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::ledger::{Ledger, users};
+use super::machine::{Dice, assert_sound};
+use super::support::Setup;
+use super::support::cli::{self, Ran};
+use super::trials;
+
+/// Enough for users and identities to have several pages each.
+const PEOPLE: u32 = 120;
+const PAGE: usize = 4096;
+const FLIPS: u32 = trials(40, 1000);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn export_prints_everybody_who_is_not_on_the_damaged_page() {
+    let setup = Setup::dev();
+    let whole = populate(&setup).await;
+    let everybody = users(&export(&setup).await.succeeded());
+    assert_eq!(everybody.len(), PEOPLE as usize);
+    let (mut damaged, mut printed, mut lost) = (0, 0, 0);
+    for page in pages(&setup.dir.database()) {
+        let mut bytes = whole.clone();
+        bytes[(page.number - 1) * PAGE..page.number * PAGE].fill(0xFF);
+        place(&setup, &bytes);
+        let ran = export(&setup).await;
+        let (stdout, stderr) = (ran.stdout.clone(), ran.stderr.clone());
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        let said = ran.failed();
+        assert!(
+            said.contains("gateway.sqlite") && said.contains("backup"),
+            "{page:?}: {said}"
+        );
+        let saved = users_by_id(&stdout);
+        let gone = everybody.len() - saved.len();
+        // To what is below an inner page, or in a table that is not known, there is no other way.
+        let may_go = match (page.table.as_str(), page.is_leaf) {
+            ("users", true) => page.cells,
+            ("users", false) | ("sqlite_schema", _) => everybody.len(),
+            _ => 0,
+        };
+        assert!(gone <= may_go, "{page:?}: {gone} of {may_go} are lost");
+        let mut without_identity = 0;
+        for user in everybody.values() {
+            let id = user["id"].as_str().unwrap();
+            match saved.get(id) {
+                // Where the table is lost as a whole, nobody is known by id.
+                None if page.table == "sqlite_schema" => {
+                    assert!(said.contains("to the end: users"), "{said}")
+                }
+                None => assert!(said.contains(id), "{page:?}: nothing is said of {id}"),
+                Some(found) if found == user => {}
+                Some(found) => {
+                    without_identity += 1;
+                    assert_eq!(found["identities"], Value::Array(Vec::new()), "{page:?}");
+                    assert!(
+                        said.contains(id),
+                        "{page:?}: nothing is said of {id}'s identities"
+                    );
+                }
+            }
+        }
+        let may_go = match (page.table.as_str(), page.is_leaf) {
+            ("identities", true) => page.cells,
+            ("identities", false) => everybody.len(),
+            _ => 0,
+        };
+        assert!(
+            without_identity <= may_go,
+            "{page:?}: {without_identity} of {may_go} identities are lost"
+        );
+        damaged += 1;
+        printed += saved.len();
+        lost += gone;
+    }
+    println!(
+        "{damaged} pages damaged, {printed} users printed, {lost} lost, all of them on the pages or below"
+    );
+    assert!(damaged > 8 && lost > 0, "too few pages to show anything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_bytes_are_flipped_export_ends_in_order() {
+    let setup = Setup::dev();
+    let whole = populate(&setup).await;
+    let everybody = users(&export(&setup).await.succeeded());
+    let (mut complaints, mut dice) = (0, Dice::new());
+    let mut below = |limit: usize| usize::try_from(dice.below(limit as u64)).unwrap();
+    for flip in 0..FLIPS {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + below(8) {
+            let at = below(bytes.len());
+            bytes[at] ^= 1 << below(8);
+        }
+        if flip % 4 == 0 {
+            bytes.truncate(below(bytes.len()).max(1));
+        }
+        place(&setup, &bytes);
+        let ran = export(&setup).await;
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        let saved = users_by_id(&ran.stdout);
+        if ran.code == Some(0) {
+            assert_eq!(
+                saved.len(),
+                everybody.len(),
+                "some are left out and nothing is said"
+            );
+        } else {
+            complaints += 1;
+            let said = ran.failed();
+            assert!(said.contains("gateway.sqlite"), "{said}");
+        }
+    }
+    println!("{FLIPS} databases with flipped bytes or cut, {complaints} complained of, no panic");
+    assert!(complaints > 0, "no flip was noticed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_be_used_is_named_with_what_to_do() {
+    let setup = Setup::dev();
+    let whole = populate(&setup).await;
+    let newer = {
+        let mut bytes = whole.clone();
+        // `user_version`, in the header.
+        bytes[60..64].copy_from_slice(&1000u32.to_be_bytes());
+        bytes
+    };
+    let garbage = |range: std::ops::Range<usize>| {
+        let mut bytes = whole.clone();
+        bytes[range].fill(b'x');
+        bytes
+    };
+    for (what, bytes, words) in [
+        (
+            "no schema",
+            garbage(100..PAGE),
+            vec!["damaged", "backup", "gateway user export"],
+        ),
+        (
+            "no header",
+            garbage(0..100),
+            vec!["not a database of this gateway", "DATABASE_URL", "backup"],
+        ),
+        (
+            "cut short",
+            whole[..whole.len() - 3 * PAGE].to_vec(),
+            vec!["damaged", "backup", "gateway user export"],
+        ),
+        ("a newer one", newer, vec!["newer gateway", "1000"]),
+        (
+            "no SQLite at all",
+            b"users:\n  - alice\n".to_vec(),
+            vec!["not a database of this gateway", "DATABASE_URL"],
+        ),
+    ] {
+        place(&setup, &bytes);
+        let started = cli::finish(setup.command()).await;
+        let listed = setup.dir.cli(&["user", "list"]).await;
+        for ran in [started, listed] {
+            let said = ran.failed();
+            for word in words.iter().chain(&["gateway.sqlite"]) {
+                assert!(said.contains(word), "{what}: no {word:?} in {said}");
+            }
+            assert!(!said.contains("panicked"), "{what}: {said}");
+        }
+        assert!(
+            fs::read(setup.dir.database()).unwrap() == bytes,
+            "{what} was changed"
+        );
+        let ran = export(&setup).await;
+        assert!(!ran.stderr.contains("panicked"), "{what}: {}", ran.stderr);
+        if what == "cut short" {
+            let saved = users_by_id(&ran.stdout).len();
+            assert!(saved > PEOPLE as usize / 2, "{saved} were saved: {}", ran.stderr);
+        }
+        assert!(ran.failed().contains("gateway.sqlite"), "{what}");
+    }
+}
+
+/// What a running gateway cannot read it does not make up: 503, and everybody else is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_is_damaged_while_it_serves_is_an_error_that_names_the_file() {
+    let setup = Setup::dev();
+    let whole = populate(&setup).await;
+    let root = pages(&setup.dir.database())
+        .into_iter()
+        .find(|page| page.table == "users" && !page.is_leaf)
+        .expect("the users have more than a page");
+    let mut bytes = whole.clone();
+    bytes[(root.number - 1) * PAGE..root.number * PAGE].fill(0xFF);
+    place(&setup, &bytes);
+    let gateway = setup.start().await;
+    let answer = gateway.browser().sign_in_dev("person-1").await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let check = gateway.browser().get("/auth/check").await;
+    assert_eq!(check.status(), StatusCode::OK, "nobody is looked up for it");
+    let said = gateway.cli(&["user", "list"]).await.failed();
+    assert!(
+        said.contains("gateway.sqlite") && said.contains("backup"),
+        "{said}"
+    );
+    gateway
+        .log
+        .wait_for("the reason", |line| line.contains("damaged"))
+        .await;
+    gateway.log.assert_no_panic();
+}
+
+/// What was changed within a row, SQLite does not notice, and the gateway does not take for granted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_no_gateway_writes_are_errors_or_shown_as_they_can_be() {
+    let setup = Setup::dev();
+    // Where there can be no file of versions, nothing that was read is kept.
+    fs::create_dir(setup.dir.path().join("gateway.sqlite-versions")).unwrap();
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    let connection = rusqlite::Connection::open(gateway.dir.database()).unwrap();
+    connection
+        .execute_batch("PRAGMA ignore_check_constraints = ON")
+        .unwrap();
+    for (change, expected) in [
+        ("joined = 1 << 60", StatusCode::OK),
+        ("joined = -1", StatusCode::SERVICE_UNAVAILABLE),
+        ("joined = 1, attributes = '{'", StatusCode::SERVICE_UNAVAILABLE),
+        (
+            "attributes = '{}', status = 'nothing'",
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (
+            "status = 'active', name = CAST(x'ff' AS TEXT)",
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        ("name = 'Alice'", StatusCode::OK),
+    ] {
+        connection
+            .execute_batch(&format!("UPDATE users SET {change}"))
+            .unwrap();
+        let answer = gateway.browser().get_as(&alice, "/auth/check").await;
+        assert_eq!(answer.status(), expected, "{change}");
+    }
+    gateway.stop().await;
+}
+
+/// SQLite's log carries checksums: what follows a damaged frame never was. All before it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_costs_what_follows_and_the_gateway_serves() {
+    let setup = Setup::dev().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
+    let mut gateway = setup.start().await;
+    let ledger = Ledger::default();
+    let mut crowd = ledger.crowd(&gateway, "p", 1);
+    crowd.have_answers(20).await;
+    let before = ledger.snapshot();
+    let log = PathBuf::from(format!("{}-wal", setup.dir.database().display()));
+    let kept = usize::try_from(fs::metadata(&log).unwrap().len()).unwrap();
+    crowd.have_answers(60).await;
+    gateway.kill().await;
+    crowd.until_gone().await;
+    let mut bytes = fs::read(&log).unwrap();
+    let at = kept + (bytes.len() - kept) / 2;
+    bytes[at] ^= 1;
+    fs::write(&log, bytes).unwrap();
+
+    let gateway = setup.start().await;
+    before.assert_served(&gateway).await;
+    before.assert_stored(&setup.dir, &[]).await;
+    gateway.sign_in("somebody-new").await;
+    let left = users(&gateway.cli(&["user", "export"]).await.succeeded());
+    assert!(
+        left.len() - 1 < ledger.people().len(),
+        "the flip was in nobody's way"
+    );
+    gateway.stop().await;
+    assert_sound(&setup.dir.database());
+}
+
+/// Makes a database of [`PEOPLE`] people, as a gateway that was stopped has left it, and gives its bytes.
+async fn populate(setup: &Setup) -> Vec<u8> {
+    setup.write();
+    let options = StoreOptions {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        user_ids: UserIds::Random,
+        event_retention: Duration::from_secs(60),
+    };
+    let database = setup.dir.database();
+    let store = Store::open(&DatabaseUrl::File(database.clone()), options)
+        .await
+        .unwrap();
+    for number in 0..PEOPLE {
+        let subject = format!("person-{number}");
+        let person = UpstreamUser {
+            identity: Identity {
+                provider: "dev".to_owned(),
+                issuer: "https://dev.example".to_owned(),
+                subject: subject.clone(),
+            },
+            email: Some(Email {
+                address: format!("{subject}@example.org"),
+                trusted: true,
+            }),
+            name: format!("Person {number} {}", "with a long name ".repeat(20)),
+            avatar_url: None,
+            claims: serde_json::Map::new(),
+        };
+        let pending = store.begin_sign_in(&person).await.unwrap();
+        let yes = Verdict::Accepted(BTreeMap::new());
+        let lifetime = Duration::from_secs(3600);
+        store
+            .settle_sign_in(&pending, Some(&yes), Some(&yes), lifetime)
+            .await
+            .unwrap();
+    }
+    store.close().await.unwrap();
+    fs::read(database).unwrap()
+}
+
+/// Puts another database in its place.
+fn place(setup: &Setup, bytes: &[u8]) {
+    let database = setup.dir.database();
+    for beside in ["-wal", "-shm", "-versions"] {
+        let _ = fs::remove_file(format!("{}{beside}", database.display()));
+    }
+    fs::write(database, bytes).unwrap();
+}
+
+async fn export(setup: &Setup) -> Ran {
+    setup.dir.cli(&["user", "export"]).await
+}
+
+/// What `user export` printed, by id; every line has to be one whole user.
+fn users_by_id(export: &str) -> BTreeMap<String, Value> {
+    let lines = export
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let users: Vec<Value> = lines.collect();
+    let by_id: BTreeMap<_, _> = users
+        .iter()
+        .map(|user| (user["id"].as_str().expect("an id").to_owned(), user.clone()))
+        .collect();
+    assert_eq!(by_id.len(), users.len(), "somebody was printed twice");
+    by_id
+}
+
+#[derive(Debug)]
+struct Page {
+    number: usize,
+    table: String,
+    is_leaf: bool,
+    cells: usize,
+}
+
+/// All pages but the first, which has the header.
+fn pages(database: &Path) -> Vec<Page> {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    let sql = "SELECT pageno, name, pagetype = 'leaf', ncell FROM dbstat WHERE pageno > 1 ORDER BY pageno";
+    let mut statement = connection.prepare(sql).unwrap();
+    let pages = statement.query_map([], |row| {
+        let count = |column: usize| row.get::<_, u32>(column).map(|count| count as usize);
+        Ok(Page {
+            number: count(0)?,
+            table: row.get(1)?,
+            is_leaf: row.get(2)?,
+            cells: count(3)?,
+        })
+    });
+    pages.unwrap().map(Result::unwrap).collect()
+}

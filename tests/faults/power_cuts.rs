@@ -1,0 +1,86 @@
+//! Power cuts: the database is on a disk of which a copy is taken while the gateway stands still. The copy has
+//! what was synced, and nothing that the kernel would still have written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::ledger::Ledger;
+use super::machine::{Dice, Mount, assert_sound, run, skip};
+use super::support::Setup;
+use super::support::setup::SetupDir;
+use super::trials;
+
+const CUTS: u32 = trials(10, 50);
+const CALLERS: u32 = 3;
+/// Bytes of the disk. The smaller, the less there is to copy.
+const DISK: u64 = 32 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_during_sign_ins_and_updates_lose_nothing_that_was_acknowledged() {
+    let setup = Setup::dev();
+    let (image, _mounted) = match disk(&setup.dir) {
+        Ok(disk) => disk,
+        Err(why) => return skip(&why),
+    };
+    let database = setup.dir.path().join("disk/gateway.sqlite");
+    let setup = setup.env("DATABASE_URL", &url(&database));
+    let gateway = setup.start().await;
+    let ledger = Ledger::default();
+    let mut crowd = ledger.crowd(&gateway, "p", CALLERS);
+    let mut dice = Dice::new();
+    let mut checked = 0;
+    for cut in 0..CUTS {
+        let seen = crowd.numbers()[1];
+        crowd.have_answers(seen + 1).await;
+        tokio::time::sleep(Duration::from_micros(dice.below(100_000))).await;
+        gateway.signal(Signal::STOP);
+        let copy = setup.dir.path().join("copy.img");
+        fs::write(&copy, still(&image)).expect("a copy");
+        // Whatever has been read by now was sent before the cut.
+        let at_cut = ledger.snapshot();
+        gateway.signal(Signal::CONT);
+
+        let after =
+            Mount::image(&copy, setup.dir.path().join(format!("after-{cut}"))).expect("the copy mounts");
+        let database = after.path().join("gateway.sqlite");
+        at_cut
+            .assert_stored(&setup.dir, &["--database", &url(&database)])
+            .await;
+        assert_sound(&database);
+        checked += at_cut.people().len();
+    }
+    let [asked, acknowledged, refused] = crowd.stop().await;
+    assert_eq!(refused, 0, "nothing was wrong with the disk");
+    println!(
+        "{CUTS} power cuts, {asked} sign-ins and updates begun, {acknowledged} acknowledged; people looked for after \
+         the cuts: {checked}, lost: none"
+    );
+    gateway.stop().await;
+}
+
+/// A new disk, mounted as `disk`: its image, and the mount.
+fn disk(dir: &SetupDir) -> Result<(PathBuf, Mount), String> {
+    let image = dir.path().join("disk.img");
+    let file = fs::File::create(&image).expect("a file");
+    file.set_len(DISK).expect("a file system with room");
+    run("mkfs.ext4", &[&"-q", &image])?;
+    let mount = Mount::image(&image, dir.path().join("disk"))?;
+    Ok((image, mount))
+}
+
+/// What is on the disk at one moment: nothing was written while it was read.
+fn still(image: &Path) -> Vec<u8> {
+    let read = || fs::read(image).expect("the image");
+    let (mut before, mut now) = (read(), read());
+    while before != now {
+        (before, now) = (now, read());
+    }
+    now
+}
+
+fn url(database: &Path) -> String {
+    format!("sqlite:///{}", database.display())
+}
