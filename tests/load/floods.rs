@@ -1,6 +1,8 @@
 //! Heads and bodies without end, from many at once: refused, and paid for with bounded memory.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -76,6 +78,48 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
         grown >> 20
     );
     assert!(grown < MEMORY, "{grown} bytes");
+    gateway.stop().await;
+}
+
+/// A body of 60,000 chunks of one byte, on so many connections at once that what each keeps is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_tiny_chunks_cost_no_more_than_their_size() {
+    const CONNECTIONS: usize = 200;
+    const BEGIN: &str = "POST /auth/update HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: \
+                         application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n";
+    let gateway = crate::setup()
+        .table("server", "header_timeout = \"5m\"")
+        .start()
+        .await;
+    let before = gateway.peak_memory();
+    let body: Arc<str> = format!("{BEGIN}{}", "1\r\na\r\n".repeat(60_000)).into();
+    let mut writing = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (address, body) = (gateway.address, Arc::clone(&body));
+        writing.spawn(async move {
+            let mut socket = TcpStream::connect(address).await.expect("the gateway listens");
+            socket.write_all(body.as_bytes()).await.expect("it reads");
+            socket
+        });
+    }
+    let sockets = writing.join_all().await;
+    // All of them are on the way, and none has come to its end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for mut socket in sockets {
+        socket.write_all(b"0\r\n\r\n").await.expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let grown = gateway.peak_memory() - before;
+    println!(
+        "{CONNECTIONS} bodies of 60,000 chunks: peak memory grew by {} MiB",
+        grown >> 20
+    );
+    assert!(
+        grown < CONNECTIONS as u64 * (256 << 10) + (64 << 20),
+        "{grown} bytes"
+    );
     gateway.stop().await;
 }
 
