@@ -2,8 +2,10 @@
 //! wasm-smith and by mutation, and the project's own guests with bytes changed. None may be more than refused,
 //! and whatever comes, what served before serves on. The same ones each time: `fuzz/` looks for others.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fs, panic, thread};
 
 use gateway_plugin::{Limits, PluginSet};
 use serde_json::json;
@@ -39,6 +41,22 @@ impl Dice {
     }
 }
 
+/// How often a thread of the host has panicked: what comes of that is logged, and the plugin stands as it stood.
+static CRASHES: AtomicUsize = AtomicUsize::new(0);
+
+fn count_crashes() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if thread::current().name() == Some("guest") {
+                CRASHES.fetch_add(1, Ordering::Relaxed);
+            }
+            usual(info);
+        }));
+    });
+}
+
 /// What became of so many files.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
@@ -56,6 +74,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        count_crashes();
         let mut set = set(&[("s", "p")], &[]);
         for config in set.plugins.values_mut() {
             config.limits = Limits {
@@ -83,7 +102,6 @@ impl Bench {
         self.count.tried += 1;
         if let Some(problem) = &status.problem {
             self.count.refused += 1;
-            assert!(!problem.contains("panicked"), "{}: {problem}", hex::encode(bytes));
             assert_eq!(status.generation, before, "{problem}");
         } else {
             self.count.admitted += 1;
@@ -108,8 +126,9 @@ impl Bench {
             admitted,
             refused,
         } = self.count;
-        println!("{tried} {what}, {admitted} admitted, {refused} refused, 0 crashes");
-        assert_eq!(admitted + refused, tried);
+        let crashes = CRASHES.load(Ordering::Relaxed);
+        println!("{tried} {what}, {admitted} admitted, {refused} refused, {crashes} crashes");
+        assert_eq!((admitted + refused, crashes), (tried, 0));
     }
 }
 
