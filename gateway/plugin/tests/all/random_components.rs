@@ -120,6 +120,7 @@ impl Bench {
         );
     }
 
+    #[expect(clippy::print_stdout, reason = "with `--nocapture` it says what was tried")]
     fn report(&self, what: &str) {
         let Count {
             tried,
