@@ -32,6 +32,9 @@ pub enum HttpError {
     /// The status is not one the protocol has there.
     #[error("answered with status {0}")]
     Status(u16),
+    /// The answer begins as JSON and goes on as something else.
+    #[error("the answer is not JSON to its end")]
+    Json,
 }
 
 /// A client for one provider.
@@ -97,6 +100,9 @@ impl Http {
             }
             response.body_mut().extend_from_slice(&chunk);
         }
+        if response.status().is_success() && is_broken_json(response.body()) {
+            return Err(HttpError::Json);
+        }
         Ok(response)
     }
 }
@@ -108,6 +114,13 @@ impl<'c> AsyncHttpClient<'c> for Http {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.send(request))
     }
+}
+
+/// Whether it begins as JSON does and is none to its end. The protocols' libraries read a value and do not look at what
+/// stands behind it.
+fn is_broken_json(body: &[u8]) -> bool {
+    let begins = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+    begins && serde_json::from_slice::<serde_json::Value>(body).is_err()
 }
 
 fn failure(error: &reqwest::Error) -> HttpError {
@@ -149,7 +162,7 @@ mod tests {
 
     use url::Url;
 
-    use super::Http;
+    use super::{Http, is_broken_json};
     use crate::config::HttpLimits;
 
     fn http(home: &str) -> Option<Http> {
@@ -158,6 +171,23 @@ mod tests {
             max_body: 1024,
         };
         Http::new(&Url::parse(home).unwrap(), &limits).ok()
+    }
+
+    #[test]
+    fn json_is_json_to_its_end() {
+        for broken in ["{", "{} x", "{}{}", " [1]]", "{\"a\":}", "{}\u{0}"] {
+            assert!(is_broken_json(broken.as_bytes()), "{broken}");
+        }
+        for whole in [
+            "{}",
+            " {\"a\": [1]}\n",
+            "[]",
+            "",
+            "access_token=a&scope=",
+            "eyJ.e30.x",
+        ] {
+            assert!(!is_broken_json(whole.as_bytes()), "{whole}");
+        }
     }
 
     #[test]

@@ -208,6 +208,21 @@ async fn rubbish_is_an_error_and_nothing_worse() {
 }
 
 #[tokio::test]
+async fn what_goes_on_behind_its_end_is_no_answer() {
+    for (behind, good) in [("", true), (" \r\n", true), ("x", false), ("{}", false)] {
+        let fake = Fake::start().await;
+        let keys = json!({ "keys": [fake.key.jwk] }).to_string() + behind;
+        answer(
+            &fake,
+            "/keys",
+            ResponseTemplate::new(200).set_body_raw(keys, "application/json"),
+        )
+        .await;
+        assert_eq!(sign_in(&fake, PATIENT).await.is_ok(), good, "{behind:?}");
+    }
+}
+
+#[tokio::test]
 async fn many_people_at_once_ask_once() {
     let fake = Fake::start().await;
     let provider = Arc::new(provider(&fake, &fake.server.uri(), PATIENT));
