@@ -43,11 +43,13 @@ pub(crate) fn is_plain(text: &str) -> bool {
     !text.chars().any(is_unsafe)
 }
 
-/// Control characters, and those that reorder or hide what stands around them.
+/// Control characters, and those that reorder or hide what stands around them: Unicode's `Bidi_Control`, line
+/// breaks, what has no width, annotations, and the letters of tags, in which a whole text can be hidden.
 const fn is_unsafe(character: char) -> bool {
     matches!(character,
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -72,6 +74,33 @@ mod tests {
         assert_eq!(printable("a\r\nb\u{1b}[31m", 99), "a\\u{d}\\u{a}b\\u{1b}[31m");
         assert_eq!(sentence(" Go\naway\u{202e} ", 99), "Go away");
         assert!(is_plain("grüße 🙂") && !is_plain("a\0") && !is_plain("\u{202e}"));
+    }
+
+    #[test]
+    fn nothing_reorders_or_hides_what_stands_around_it() {
+        for odd in [
+            '\u{61c}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2064}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{206f}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{e0001}',
+            '\u{e0041}',
+        ] {
+            let text = format!("a{odd}b");
+            assert!(!is_plain(&text), "{}", odd.escape_unicode());
+            assert_eq!(printable(&text, 99), format!("a{}b", odd.escape_unicode()));
+            assert_eq!(sentence(&text, 99), "a b");
+        }
     }
 
     #[test]
