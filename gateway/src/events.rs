@@ -83,13 +83,13 @@ struct Page {
     whole: bool,
 }
 
-/// Delivers the page of pending sign-outs after a place; `None` where there is none, or it cannot be read.
+/// Delivers the page of pending sign-outs after a place; `None` where there is none. One that cannot be read counts as one
+/// that failed: it is looked at again.
 async fn deliver_page(app: &App, after: i64) -> Option<Page> {
     let pending = match app.store.pending_sign_outs(after).await {
         Ok(pending) => pending,
         Err(error) => {
             tracing::error!(%error, "pending events cannot be read");
-            // So that they are looked for again.
             return Some(Page {
                 last: after,
                 failed: 1,

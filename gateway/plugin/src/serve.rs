@@ -126,7 +126,7 @@ impl Lanes {
                     Err(failure.error)
                 }
             };
-            slots.ended(!matches!(checked, Err(CallError::DeadlineExceeded { .. })));
+            let in_time = !matches!(checked, Err(CallError::DeadlineExceeded { .. }));
             ended.outcome = match &checked {
                 Ok((_, outcome)) => *outcome,
                 Err(error) => Outcome::from(error),
@@ -141,6 +141,7 @@ impl Lanes {
                 );
             }
             let answer = checked.map(|(answer, _)| then(answer));
+            slots.ended(in_time);
             // When the answer is there: whoever asked next does not wait for it either.
             preparer.fill(&generation, &sources);
             answer

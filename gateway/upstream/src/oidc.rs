@@ -259,7 +259,15 @@ impl Oidc {
                 return Err(id_token("it belongs to another access token").into());
             }
         }
-        Ok(payload(token).ok_or_else(|| id_token("its payload is no JSON object, or has a claim twice"))?)
+        let claims =
+            payload(token).ok_or_else(|| id_token("its payload is no JSON object, or has a claim twice"))?;
+        // The library takes a date in words for every time, because some providers write `updated_at` so. These two are
+        // numbers (RFC 7519 sections 2 and 4.1).
+        let is_number = |time: &str| claims.get(time).is_some_and(Value::is_number);
+        if !(is_number("exp") && is_number("iat")) {
+            return Err(id_token("its times are no numbers").into());
+        }
+        Ok(claims)
     }
 
     /// What the userinfo endpoint adds, if it speaks of the same person (Core 1.0 section 5.3.2).

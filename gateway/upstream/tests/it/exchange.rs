@@ -179,6 +179,21 @@ async fn a_provider_that_checks_everything_is_content() {
 }
 
 #[tokio::test]
+async fn pkce_is_used_whatever_the_provider_says_of_it() {
+    for methods in [Value::Null, json!([]), json!(["plain"]), json!(["plain", "S256"])] {
+        let fake = Fake::start().await;
+        let said = methods.clone();
+        fake.set(|answers| answers.discovery["code_challenge_methods_supported"] = said);
+        let provider = provider(&fake, SECRET, REDIRECT, true);
+        // It checks the challenge, S256, whatever it has said.
+        let flow = begin(&fake, &provider, "client_secret_basic", |_| {}).await;
+        finish(&provider, &flow, CODE)
+            .await
+            .unwrap_or_else(|error| panic!("{methods}: {error}"));
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_belong_to_this_sign_in_is_refused() {
     let grant = || Err(UpstreamError::TokenRefused("invalid_grant".to_owned()));
     let fake = Fake::start().await;

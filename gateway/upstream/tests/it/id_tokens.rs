@@ -21,7 +21,11 @@ pub(crate) async fn refused(fake: &Fake, what: &str) {
 #[tokio::test]
 async fn claims_that_are_wrong() {
     let fake = Fake::start().await;
-    let cases: [(&str, Change); 13] = [
+    let cases: [(&str, Change); 15] = [
+        ("an end as a date", |c| c["exp"] = json!("2199-01-01T00:00:00Z")),
+        ("a beginning as a date", |c| {
+            c["iat"] = json!("2026-01-01T00:00:00Z")
+        }),
         ("another issuer", |c| {
             c["iss"] = json!("https://other.example.org")
         }),
@@ -200,6 +204,9 @@ async fn claims_that_are_right() {
     let fake = Fake::start().await;
     let cases: Vec<(&str, Change)> = vec![
         ("our own authorized party", |c| c["azp"] = json!("gateway")),
+        ("a date where providers write one", |c| {
+            c["updated_at"] = json!("2026-01-01T00:00:00Z")
+        }),
         ("a list of one audience", |c| c["aud"] = json!(["gateway"])),
         ("a clock that is a little ahead", |c| c["iat"] = json!(NOW + 60)),
         ("the last second", |c| c["exp"] = json!(NOW + 1)),
