@@ -3,11 +3,10 @@
 use std::hint::black_box;
 use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use gateway_model::clock::{Random, RandomError};
+use gateway_model::clock::CountingRandom;
 use gateway_model::{
     Identity, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserStatus, Verdict,
 };
@@ -184,26 +183,11 @@ async fn look_up(store: &Store, session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// The same ids in every database, so that its trees have the same shape.
-#[derive(Debug, Default)]
-struct Counting(AtomicU64);
-
-impl Random for Counting {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
-        for part in bytes.chunks_mut(8) {
-            let number = self.0.fetch_add(1, Ordering::Relaxed);
-            // An odd factor: spread over all ids, and none comes twice.
-            let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-            part.copy_from_slice(spread.get(..part.len()).unwrap_or_default());
-        }
-        Ok(())
-    }
-}
-
 async fn open(directory: &FilePath) -> Result<Store> {
     let options = StoreOptions {
         clock: Arc::new(SystemClock),
-        random: Arc::new(Counting::default()),
+        // The same ids in every database, so that its trees have the same shape.
+        random: Arc::new(CountingRandom::default()),
         user_ids: UserIds::Random,
         event_retention: DAY,
     };

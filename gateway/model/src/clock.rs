@@ -101,3 +101,21 @@ impl Random for SystemRandom {
         getrandom::fill(bytes).map_err(|error| RandomError(error.to_string()))
     }
 }
+
+/// Bytes that are the same in every run. For tests.
+#[derive(Debug, Default)]
+pub struct CountingRandom(AtomicU64);
+
+impl Random for CountingRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        for part in bytes.chunks_mut(8) {
+            let number = self.0.fetch_add(1, Ordering::Relaxed);
+            // An odd factor: spread over all numbers, and none comes twice.
+            let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            part.iter_mut()
+                .zip(spread)
+                .for_each(|(byte, of_it)| *byte = of_it);
+        }
+        Ok(())
+    }
+}

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gateway_model::{Identity, User, UserId};
-use rusqlite::types::{ToSqlOutput, Value};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::Store;
@@ -42,13 +42,16 @@ impl Store {
     }
 }
 
+/// Of everybody of whom there is a trace, by id, their identities by number.
+type Found = BTreeMap<String, BTreeMap<i64, Identity>>;
+
 /// A damaged database, opened to save what is left.
 #[derive(Debug)]
 pub struct Salvage {
     connection: Connection,
-    /// Of everybody of whom there is a trace, their identities by number.
-    found: BTreeMap<String, BTreeMap<i64, Identity>>,
-    gaps: Vec<String>,
+    found: Found,
+    /// By the name of a tree, what was in the way first.
+    gaps: BTreeMap<&'static str, rusqlite::Error>,
 }
 
 impl Salvage {
@@ -60,20 +63,17 @@ impl Salvage {
         let mut salvage = Self {
             connection: open::open_damaged(path)?,
             found: BTreeMap::new(),
-            gaps: Vec::new(),
+            gaps: BTreeMap::new(),
         };
         for tree in TREES {
-            if let Some(error) = salvage.walk(tree) {
-                salvage.gaps.push(format!("{}: {error}", tree.name));
-            }
+            salvage.walk(tree);
         }
         Ok(salvage)
     }
 
-    /// What could not be read to the end. Who was there may have been found elsewhere.
-    #[must_use]
-    pub fn gaps(&self) -> &[String] {
-        &self.gaps
+    /// What could not be read to the end, and why. Who was there may have been found elsewhere.
+    pub fn gaps(&self) -> impl Iterator<Item = String> {
+        self.gaps.iter().map(|(tree, error)| format!("{tree}: {error}"))
     }
 
     /// Everybody of whom there is a trace, in the order of their ids, with as many of their identities as could
@@ -104,55 +104,77 @@ impl Salvage {
         statement.query_row([id], rows::user).optional()
     }
 
-    /// Finds all that is in a tree and not on a damaged page. Gives the first error.
-    fn walk(&mut self, tree: &Tree) -> Option<rusqlite::Error> {
-        let (mut from, mut step, mut first) = (0, 1_u64, None);
+    /// Finds all that is in a tree and not on a damaged page.
+    ///
+    /// It ends whatever the pages hold: `from` only rises, and its step doubles until there is a row that is higher
+    /// than all before.
+    fn walk(&mut self, tree: &Tree) {
+        // All that is not above `known` is found; `from` is a step, or several, above it.
+        let (mut known, mut from, mut step) = (0, 0, 1_u64);
         loop {
-            let (begun, mut back) = (from, from);
-            let ended = self.scan(tree, tree.up, &mut from);
-            if begun > 0 {
-                // What was stepped over and is not damaged. The damage ends it, and is known.
-                let _ = self.scan(tree, tree.down, &mut back);
+            let (highest, ended) = self.scan(tree, "ASC", from, u64::MAX);
+            if from > known {
+                // What was stepped over and is not damaged. The damage ends it, and is noted.
+                let _ = self.scan(tree, "DESC", known, from);
             }
-            let Err(error) = ended else { return first };
-            first.get_or_insert(error);
-            if from > begun {
-                step = 1;
+            let Err(error) = ended else { return };
+            self.gaps.entry(tree.name).or_insert(error);
+            if highest > from {
+                (known, step) = (highest, 1);
             }
-            from = match from.checked_add(step) {
+            from = match highest.checked_add(step) {
                 Some(next) => next,
-                None => return first,
+                None => return,
             };
             step = step.saturating_mul(2);
         }
     }
 
-    /// Finds what a query gives before it fails; leaves in `place` how far it came.
-    fn scan(&mut self, tree: &Tree, sql: &str, place: &mut u64) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([ToSqlOutput::Owned((tree.key)(*place))])?;
-        while let Some(row) = rows.next()? {
-            *place = (tree.place)(row)?;
-            let identities = self.found.entry(row.get("user_id")?).or_default();
-            if tree.has_identities {
-                let identity = Identity {
-                    provider: row.get("provider")?,
-                    issuer: row.get("issuer")?,
-                    subject: row.get("subject")?,
-                };
-                identities.insert(row.get("id")?, identity);
+    /// Finds what is above one place and not above another, in an order, until it fails. Gives the highest place
+    /// that it came to, at least the first.
+    fn scan(&mut self, tree: &Tree, order: &str, above: u64, last: u64) -> (u64, rusqlite::Result<()>) {
+        let mut highest = above;
+        let mut scan = || -> rusqlite::Result<()> {
+            let mut statement = self
+                .connection
+                .prepare_cached(&format!("{} {order}", tree.rows))?;
+            let mut rows = statement.query([(tree.key)(above), (tree.key)(last)])?;
+            while let Some(row) = rows.next()? {
+                match find(tree, row, &mut self.found) {
+                    Ok(place) => highest = highest.max(place),
+                    // This row makes no sense; the next one may.
+                    Err(error) => {
+                        self.gaps.entry(tree.name).or_insert(error);
+                    }
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        let ended = scan();
+        (highest, ended)
     }
+}
+
+/// Notes what a row tells of. Gives its place.
+fn find(tree: &Tree, row: &Row<'_>, found: &mut Found) -> rusqlite::Result<u64> {
+    let place = (tree.place)(row)?;
+    let identities = found.entry(row.get("user_id")?).or_default();
+    if tree.has_identities {
+        let identity = Identity {
+            provider: row.get("provider")?,
+            issuer: row.get("issuer")?,
+            subject: row.get("subject")?,
+        };
+        identities.insert(row.get("id")?, identity);
+    }
+    Ok(place)
 }
 
 /// Somewhere that ids are, in an order.
 struct Tree {
     name: &'static str,
-    /// What comes after a place, and what comes before it, beginning there.
-    up: &'static str,
-    down: &'static str,
+    /// The rows above a place and not above another, by place.
+    rows: &'static str,
     has_identities: bool,
     /// Where a row is, and the key of a place.
     place: fn(&Row<'_>) -> rusqlite::Result<u64>,
@@ -162,26 +184,23 @@ struct Tree {
 const TREES: &[Tree] = &[
     Tree {
         name: "users",
-        up: "SELECT id AS user_id FROM users WHERE id > CAST(?1 AS TEXT) ORDER BY id",
-        down: "SELECT id AS user_id FROM users WHERE id <= CAST(?1 AS TEXT) ORDER BY id DESC",
+        rows: "SELECT id AS user_id FROM users
+            WHERE id > CAST(?1 AS TEXT) AND id <= CAST(?2 AS TEXT) ORDER BY id",
         has_identities: false,
         place: beginning,
         key: text,
     },
     Tree {
         name: "identities",
-        up: "SELECT * FROM identities WHERE id > ?1 ORDER BY id",
-        down: "SELECT * FROM identities WHERE id <= ?1 ORDER BY id DESC",
+        rows: "SELECT * FROM identities WHERE id > ?1 AND id <= ?2 ORDER BY id",
         has_identities: true,
         place: |row| rows::unsigned(row, 0),
         key: |place| Value::Integer(i64::try_from(place).unwrap_or(i64::MAX)),
     },
     Tree {
         name: "the index of identities",
-        up: "SELECT user_id FROM identities INDEXED BY identities_by_user
-            WHERE user_id > CAST(?1 AS TEXT) ORDER BY user_id",
-        down: "SELECT user_id FROM identities INDEXED BY identities_by_user
-            WHERE user_id <= CAST(?1 AS TEXT) ORDER BY user_id DESC",
+        rows: "SELECT user_id FROM identities INDEXED BY identities_by_user
+            WHERE user_id > CAST(?1 AS TEXT) AND user_id <= CAST(?2 AS TEXT) ORDER BY user_id",
         has_identities: false,
         place: beginning,
         key: text,

@@ -10,6 +10,7 @@
 //! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
 //! | `caching` | that a session kept in memory is as good as the one in the database |
 //! | `durability` | crashes, several processes, closing |
+//! | `salvage` | what is left of a damaged database |
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@ mod durability;
 mod ending;
 mod people;
 mod plugin_values;
+mod salvage;
 mod sessions;
 mod support;
 mod who;
