@@ -1,7 +1,7 @@
 //! Watching the plugin directory: the operating system says which files change, and a slow look at all
 //! of them catches what it does not say (network file systems, a directory that was replaced).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::file::Stamp;
@@ -60,8 +60,7 @@ impl Watcher {
     pub(crate) async fn run(mut self, host: Weak<Inner>) {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut loading: BTreeMap<Arc<str>, bool> = BTreeMap::new();
-        let mut loads: JoinSet<Arc<str>> = JoinSet::new();
+        let mut loads = Loads::default();
         loop {
             let changes = Arc::clone(&self.changes);
             tokio::select! {
@@ -75,9 +74,8 @@ impl Watcher {
                     drop(host);
                     self.wait_for_quiet().await;
                 }
-                Some(done) = loads.join_next() => {
-                    // A changed file that was being looked at already is looked at once more.
-                    if let Ok(name) = done && loading.remove(&name) == Some(true) {
+                Some(again) = loads.next() => {
+                    if let Some(name) = again {
                         self.changes.names.lock().insert(name.to_string());
                         self.changes.wake.notify_one();
                     }
@@ -90,16 +88,9 @@ impl Watcher {
             }
             for name in self.take_changes(&host) {
                 host.withdraw_if_missing(&name);
-                if let Some(again) = loading.get_mut(&name) {
-                    *again = true;
-                } else {
-                    loading.insert(Arc::clone(&name), false);
-                    let host = Arc::clone(&host);
-                    loads.spawn(async move {
-                        host.reload(&name).await;
-                        name
-                    });
-                }
+                let host = Arc::clone(&host);
+                let plugin = Arc::clone(&name);
+                loads.begin(name, async move { host.reload(&plugin).await });
             }
         }
     }
@@ -168,6 +159,41 @@ impl Watcher {
     }
 }
 
+/// The files that are being looked at, each plugin's once at a time.
+#[derive(Default)]
+struct Loads {
+    tasks: JoinSet<()>,
+    /// By task, which plugin's; and whether its file has changed since.
+    plugins: HashMap<task::Id, (Arc<str>, bool)>,
+}
+
+impl Loads {
+    /// Begins to look at a plugin's file; where that is being done, notes that it has to be done again.
+    fn begin(&mut self, plugin: Arc<str>, load: impl Future<Output = ()> + Send + 'static) {
+        if let Some((_, again)) = self.plugins.values_mut().find(|(name, _)| *name == plugin) {
+            *again = true;
+        } else {
+            let id = self.tasks.spawn(load).id();
+            self.plugins.insert(id, (plugin, false));
+        }
+    }
+
+    /// Waits for the next file that has been looked at, if there is any: gives the plugin where that has to be done
+    /// again. One that ended in a panic was looked at like any other: the next change is another try.
+    async fn next(&mut self) -> Option<Option<Arc<str>>> {
+        let done = self.tasks.join_next_with_id().await?;
+        let id = match done {
+            Ok((id, ())) => id,
+            Err(error) => {
+                tracing::error!(%error, "looking at a plugin's file failed");
+                error.id()
+            }
+        };
+        let (plugin, again) = self.plugins.remove(&id)?;
+        Some(again.then_some(plugin))
+    }
+}
+
 /// Which directory it is, should another one come in its place.
 fn directory_stamp(directory: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
@@ -197,4 +223,29 @@ fn note(changes: &Changes, event: notify::Result<notify::Event>) {
     });
     changes.names.lock().extend(names.map(ToOwned::to_owned));
     changes.wake.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Loads;
+
+    #[tokio::test]
+    async fn a_plugin_whose_look_panicked_is_looked_at_again() {
+        let mut loads = Loads::default();
+        let plugin: Arc<str> = "p".into();
+        loads.begin(Arc::clone(&plugin), async { panic!("on purpose") });
+        loads.begin(Arc::clone(&plugin), async {});
+        assert_eq!(
+            loads.next().await,
+            Some(Some(Arc::clone(&plugin))),
+            "it has changed since"
+        );
+        let (tell, told) = tokio::sync::oneshot::channel();
+        loads.begin(plugin, async { tell.send(()).unwrap() });
+        assert_eq!(loads.next().await, Some(None));
+        told.await.expect("it was looked at");
+        assert_eq!(loads.next().await, None);
+    }
 }
