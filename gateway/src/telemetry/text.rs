@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug, Write};
 
+use gateway_model::text::is_unsafe;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::FormatFields;
@@ -25,14 +26,14 @@ fn write(line: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result
     }
 }
 
-/// Writes control characters out as Rust does.
+/// Writes control characters, and those that reorder or hide text, out as Rust does.
 struct Plain<'a, 'w>(&'a mut Writer<'w>);
 
 impl Write for Plain<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
+        for part in text.split_inclusive(is_unsafe) {
             match part.char_indices().next_back() {
-                Some((at, last)) if last.is_control() => {
+                Some((at, last)) if is_unsafe(last) => {
                     self.0.write_str(part.get(..at).unwrap_or_default())?;
                     write!(self.0, "{}", last.escape_default())?;
                 }

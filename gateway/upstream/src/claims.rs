@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gateway_model::Email;
+use gateway_model::text::{is_joiner, is_unsafe};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
@@ -109,10 +110,10 @@ pub fn name(claims: &Map<String, Value>) -> String {
     plain(&name.unwrap_or_default())
 }
 
-/// A text for people, without control characters, cut where it is too long.
+/// A text for people, without characters that control a terminal, reorder or hide text, cut where it is too long.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let mut plain: String = text.chars().filter(|c| !c.is_control()).collect();
+    let mut plain: String = text.chars().filter(|&c| is_joiner(c) || !is_unsafe(c)).collect();
     if plain.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT)
             .rev()
@@ -230,6 +231,16 @@ mod tests {
         );
         assert_eq!(name(&Map::new()), "");
         assert_eq!(plain(&"é".repeat(200)).len(), 256);
+    }
+
+    #[test]
+    fn names_turn_and_hide_nothing() {
+        assert_eq!(
+            plain("Ann\u{202e}nnA\u{61c}\u{2066}\u{2028}\u{200b}\u{e0041}"),
+            "AnnnnA"
+        );
+        let persian = "علی\u{200c}رضا";
+        assert_eq!(plain(persian), persian);
     }
 
     #[test]
