@@ -1,0 +1,181 @@
+//! Databases with bytes changed, pages overwritten or the end cut off, against what saves people out of them: it ends,
+//! tells nobody twice, and where none of a user's pages was changed the user is told, whole.
+#![no_main]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use gateway_model::clock::{CountingRandom, ManualClock};
+use gateway_model::{Email, Identity, UpstreamUser, User, UserId, Verdict};
+use gateway_store::{DatabaseUrl, OpenError, Salvage, Store, StoreOptions, UserIds};
+use libfuzzer_sys::fuzz_target;
+use rusqlite::Connection;
+use serde_json::Map;
+use tempfile::TempDir;
+
+/// The smallest there is: few people make trees of several levels.
+const PAGE: usize = 512;
+const PEOPLE: usize = 60;
+
+#[derive(Arbitrary, Debug)]
+enum Change {
+    Byte { page: u8, at: u16, to: u8 },
+    Bit { page: u8, at: u16, bit: u8 },
+    Fill { page: u8, with: u8 },
+    Copy { from: u8, to: u8 },
+    Cut { page: u8, at: u16 },
+}
+
+struct Fixture {
+    whole: Vec<u8>,
+    everybody: BTreeMap<UserId, User>,
+    /// Of each page, from the first on, the table or index that it is of.
+    trees: Vec<String>,
+    file: PathBuf,
+    _directory: TempDir,
+}
+
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("gateway.db");
+    let connection = Connection::open(&file).expect("it opens");
+    connection
+        .execute_batch(&format!(
+            "PRAGMA page_size = {PAGE}; PRAGMA application_id = 0x41754757"
+        ))
+        .expect("it is ours");
+    drop(connection);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let everybody = runtime.block_on(populate(&file));
+    let connection = Connection::open(&file).expect("it opens");
+    let mut statement = connection
+        .prepare("SELECT name FROM dbstat ORDER BY pageno")
+        .expect("dbstat");
+    let trees: Vec<String> = statement
+        .query_map([], |row| row.get(0))
+        .expect("dbstat")
+        .collect::<Result<_, _>>()
+        .expect("dbstat");
+    let whole = fs::read(&file).expect("it can be read");
+    assert_eq!(whole.len(), trees.len() * PAGE, "a page is of no tree");
+    Fixture {
+        whole,
+        everybody,
+        trees,
+        file,
+        _directory: directory,
+    }
+});
+
+async fn populate(file: &PathBuf) -> BTreeMap<UserId, User> {
+    let options = StoreOptions {
+        // The same file at every run: an input means the same.
+        clock: Arc::new(ManualClock::at(1_790_000_000)),
+        random: Arc::new(CountingRandom::default()),
+        user_ids: UserIds::Random,
+        event_retention: Duration::from_secs(60),
+    };
+    let store = Store::open(&DatabaseUrl::File(file.clone()), options)
+        .await
+        .expect("a store");
+    for number in 0..PEOPLE {
+        let person = UpstreamUser {
+            identity: Identity {
+                provider: "dev".into(),
+                issuer: "https://dev.example".into(),
+                subject: format!("person-{number}"),
+            },
+            email: Some(Email {
+                address: format!("person-{number}@example.org"),
+                trusted: true,
+            }),
+            name: format!("Person {number}"),
+            avatar_url: None,
+            claims: Map::new(),
+        };
+        let pending = store.begin_sign_in(&person).await.expect("it begins");
+        let accepted = Verdict::Accepted(BTreeMap::new());
+        let lifetime = Duration::from_secs(3600);
+        store
+            .settle_sign_in(&pending, Some(&accepted), Some(&accepted), lifetime)
+            .await
+            .expect("it is settled");
+    }
+    store.close().await.expect("it closes");
+    let salvage = Salvage::open(file).expect("it opens");
+    let everybody: BTreeMap<_, _> = salvage
+        .users()
+        .map(|(id, user)| (id, user.expect("sound")))
+        .collect();
+    assert_eq!(everybody.len(), PEOPLE);
+    everybody
+}
+
+fuzz_target!(|changes: Vec<Change>| {
+    let fixture = &*FIXTURE;
+    let mut bytes = fixture.whole.clone();
+    for change in &changes {
+        change.make(&mut bytes);
+    }
+    for beside in ["-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{beside}", fixture.file.display()));
+    }
+    fs::write(&fixture.file, &bytes).expect("written");
+    let changed: BTreeSet<&str> = fixture
+        .trees
+        .iter()
+        .enumerate()
+        .filter(|(page, _)| {
+            let place = page * PAGE..(page + 1) * PAGE;
+            bytes.get(place.clone()) != fixture.whole.get(place)
+        })
+        .map(|(_, tree)| tree.as_str())
+        .collect();
+
+    let salvage = match Salvage::open(&fixture.file) {
+        Ok(salvage) => salvage,
+        Err(OpenError::TooNew { .. } | OpenError::NotOurs { .. } | OpenError::Corrupt { .. }) => {
+            assert!(
+                changed.contains("sqlite_schema"),
+                "the first page is sound, and nothing is read"
+            );
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let said: BTreeMap<UserId, _> = salvage.users().collect();
+    assert_eq!(said.len(), salvage.users().count(), "somebody is told twice");
+    if changed.contains("sqlite_schema") || changed.contains("users") {
+        return;
+    }
+    for (id, user) in &fixture.everybody {
+        let found = said[id].as_ref().expect("the users are sound");
+        if changed.contains("identities") {
+            assert_eq!((&found.name, &found.email), (&user.name, &user.email));
+        } else {
+            assert_eq!(found, user);
+        }
+    }
+});
+
+impl Change {
+    fn make(&self, bytes: &mut Vec<u8>) {
+        let pages = bytes.len() / PAGE;
+        if pages == 0 {
+            return;
+        }
+        let start = |page: u8| usize::from(page) % pages * PAGE;
+        let place = |page: u8, at: u16| start(page) + usize::from(at) % PAGE;
+        match *self {
+            Self::Byte { page, at, to } => bytes[place(page, at)] = to,
+            Self::Bit { page, at, bit } => bytes[place(page, at)] ^= 1 << (bit % 8),
+            Self::Fill { page, with } => bytes[start(page)..][..PAGE].fill(with),
+            Self::Copy { from, to } => bytes.copy_within(start(from)..start(from) + PAGE, start(to)),
+            Self::Cut { page, at } => bytes.truncate(place(page, at)),
+        }
+    }
+}
