@@ -2,9 +2,9 @@
 //!
 //! SQLite ends a query at the first page that makes no sense. So everybody is read one by one, by their id, and ids
 //! are looked for wherever there are any: among the users, among the identities, and in the index of these. Each is
-//! walked through in order; at an error the walk goes on a little further, and ever further until there is something
-//! again, and from there back to the damage. A page that is damaged costs those who were on it, or below it in the
-//! tree, and nobody else. SQLite has no checksums: a byte that was changed within a name is not noticed.
+//! read through from both ends to where that fails, and from the middle of what is left between, and from the middles
+//! of what is left of that, until nothing comes of it any more. A page that is damaged costs those who were on it, or
+//! below it in the tree, and nobody else. SQLite has no checksums: a byte that was changed within a name is not noticed.
 //!
 //! Nothing is written, not even by copying back the log.
 
@@ -66,7 +66,7 @@ impl Salvage {
             gaps: BTreeMap::new(),
         };
         for tree in TREES {
-            salvage.walk(tree);
+            salvage.search(tree);
         }
         Ok(salvage)
     }
@@ -105,43 +105,59 @@ impl Salvage {
     }
 
     /// Finds all that is in a tree and not on a damaged page.
-    ///
-    /// It ends whatever the pages hold: `from` only rises, and its step doubles until there is a row that is higher
-    /// than all before.
-    fn walk(&mut self, tree: &Tree) {
-        // All that is not above `known` is found; `from` is a step, or several, above it.
-        let (mut known, mut from, mut step) = (0, 0, 1_u64);
-        loop {
-            let (highest, ended) = self.scan(tree, "ASC", from, u64::MAX);
-            if from > known {
-                // What was stepped over and is not damaged. The damage ends it, and is noted.
-                let _ = self.scan(tree, "DESC", known, from);
+    fn search(&mut self, tree: &Tree) {
+        let (mut low, ended) = self.scan(tree, Order::Up, 0, tree.last);
+        let Err(error) = ended else { return };
+        self.gaps.entry(tree.name).or_insert(error);
+        let (high, _) = self.scan(tree, Order::Down, low, tree.last);
+        if tree.counts_up && high == tree.last {
+            // Not even the last row can be read: it is near the lower end of all that could be.
+            let mut width = 1;
+            while low + width < high {
+                self.search_between(tree, low, low + width, TRIES);
+                (low, width) = (low + width, width * 2);
             }
-            let Err(error) = ended else { return };
-            self.gaps.entry(tree.name).or_insert(error);
-            if highest > from {
-                (known, step) = (highest, 1);
-            }
-            from = match highest.checked_add(step) {
-                Some(next) => next,
-                None => return,
-            };
-            step = step.saturating_mul(2);
+        }
+        self.search_between(tree, low, high, TRIES);
+    }
+
+    /// Finds what is sound between two places. Whatever the pages hold, it ends: what is left to search gets smaller
+    /// by half.
+    fn search_between(&mut self, tree: &Tree, low: u64, high: u64, tries: u32) {
+        let middle = low.midpoint(high);
+        if tries == 0 || middle == low {
+            return;
+        }
+        let (down, below) = self.scan(tree, Order::Down, low, middle);
+        let (up, above) = self.scan(tree, Order::Up, middle, high);
+        let tries = if down < middle || up > middle {
+            TRIES
+        } else {
+            tries - 1
+        };
+        if below.is_err() {
+            self.search_between(tree, low, down, tries);
+        }
+        if above.is_err() {
+            self.search_between(tree, up, high, tries);
         }
     }
 
-    /// Finds what is above one place and not above another, in an order, until it fails. Gives the highest place
-    /// that it came to, at least the first.
-    fn scan(&mut self, tree: &Tree, order: &str, above: u64, last: u64) -> (u64, rusqlite::Result<()>) {
-        let mut highest = above;
+    /// Finds what is above one place and not above another, in an order, until it fails. Gives the place between them
+    /// that it came to.
+    fn scan(&mut self, tree: &Tree, order: Order, low: u64, high: u64) -> (u64, rusqlite::Result<()>) {
+        let (mut reached, order, further) = match order {
+            Order::Up => (low, "ASC", u64::max as fn(u64, u64) -> u64),
+            Order::Down => (high, "DESC", u64::min as fn(u64, u64) -> u64),
+        };
         let mut scan = || -> rusqlite::Result<()> {
-            let mut statement = self
-                .connection
-                .prepare_cached(&format!("{} {order}", tree.rows))?;
-            let mut rows = statement.query([(tree.key)(above), (tree.key)(last)])?;
+            let sql = format!("{} {order}", tree.rows);
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([(tree.key)(low), (tree.key)(high)])?;
             while let Some(row) = rows.next()? {
                 match find(tree, row, &mut self.found) {
-                    Ok(place) => highest = highest.max(place),
+                    // A page that is in another's place may hold anything.
+                    Ok(place) => reached = further(reached, place.clamp(low, high)),
                     // This row makes no sense; the next one may.
                     Err(error) => {
                         self.gaps.entry(tree.name).or_insert(error);
@@ -151,13 +167,22 @@ impl Salvage {
             Ok(())
         };
         let ended = scan();
-        (highest, ended)
+        (reached, ended)
     }
+}
+
+/// How often in a row what is left between two places is halved in vain: what is damaged in one stretch is tried at
+/// some sixty places.
+const TRIES: u32 = 6;
+
+#[derive(Clone, Copy)]
+enum Order {
+    Up,
+    Down,
 }
 
 /// Notes what a row tells of. Gives its place.
 fn find(tree: &Tree, row: &Row<'_>, found: &mut Found) -> rusqlite::Result<u64> {
-    let place = (tree.place)(row)?;
     let identities = found.entry(row.get("user_id")?).or_default();
     if tree.has_identities {
         let identity = Identity {
@@ -167,7 +192,7 @@ fn find(tree: &Tree, row: &Row<'_>, found: &mut Found) -> rusqlite::Result<u64> 
         };
         identities.insert(row.get("id")?, identity);
     }
-    Ok(place)
+    (tree.place)(row)
 }
 
 /// Somewhere that ids are, in an order.
@@ -176,47 +201,52 @@ struct Tree {
     /// The rows above a place and not above another, by place.
     rows: &'static str,
     has_identities: bool,
+    /// Whether places count up from 1. Otherwise they are spread over all there are.
+    counts_up: bool,
+    /// The last place there can be.
+    last: u64,
     /// Where a row is, and the key of a place.
     place: fn(&Row<'_>) -> rusqlite::Result<u64>,
     key: fn(u64) -> Value,
 }
 
+// An id that begins with a place's digits is above it, and below it and a `g`.
 const TREES: &[Tree] = &[
     Tree {
         name: "users",
-        rows: "SELECT id AS user_id FROM users
-            WHERE id > CAST(?1 AS TEXT) AND id <= CAST(?2 AS TEXT) ORDER BY id",
+        rows: "SELECT id AS user_id FROM users WHERE id > ?1 AND id < ?2 || 'g' ORDER BY id",
         has_identities: false,
-        place: beginning,
-        key: text,
+        counts_up: false,
+        last: u64::MAX,
+        place: digits,
+        key: |place| Value::Text(format!("{place:016x}")),
     },
     Tree {
         name: "identities",
         rows: "SELECT * FROM identities WHERE id > ?1 AND id <= ?2 ORDER BY id",
         has_identities: true,
+        counts_up: true,
+        // More than anybody has, and still few enough to be looked through.
+        last: 1 << 40,
         place: |row| rows::unsigned(row, 0),
         key: |place| Value::Integer(i64::try_from(place).unwrap_or(i64::MAX)),
     },
     Tree {
         name: "the index of identities",
         rows: "SELECT user_id FROM identities INDEXED BY identities_by_user
-            WHERE user_id > CAST(?1 AS TEXT) AND user_id <= CAST(?2 AS TEXT) ORDER BY user_id",
+            WHERE user_id > ?1 AND user_id < ?2 || 'g' ORDER BY user_id",
         has_identities: false,
-        place: beginning,
-        key: text,
+        counts_up: false,
+        last: u64::MAX,
+        place: digits,
+        key: |place| Value::Text(format!("{place:016x}")),
     },
 ];
 
-/// An id's first eight bytes, as a number in the same order.
-fn beginning(row: &Row<'_>) -> rusqlite::Result<u64> {
-    let id = row.get_ref(0)?.as_bytes()?;
-    let mut bytes = [0; 8];
-    for (byte, of_id) in bytes.iter_mut().zip(id) {
-        *byte = *of_id;
-    }
-    Ok(u64::from_be_bytes(bytes))
-}
-
-fn text(beginning: u64) -> Value {
-    Value::Blob(beginning.to_be_bytes().to_vec())
+/// The number that the first sixteen digits of an id are: half of it.
+fn digits(row: &Row<'_>) -> rusqlite::Result<u64> {
+    let id = row.get_ref(0)?.as_str()?;
+    id.get(..16)
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| rows::conversion(0, format!("no user's id: {id:?}")))
 }

@@ -2,6 +2,7 @@
 //! and at random.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -13,41 +14,64 @@ use super::support::Fixture;
 
 const PAGE: usize = 4096;
 
-/// Beyond a damaged page may be one whose rows are lower than where the walk has been: here a copy of the first.
-/// From there the walk would come to the damaged page again, and again.
+/// Beyond a damaged page may be one whose rows are lower than where the search has been: here a copy of the first.
+/// Who goes on from there comes to the damaged page again, and again.
 #[tokio::test]
-async fn a_walk_ends_where_pages_lead_back() {
+async fn it_ends_where_pages_lead_back() {
+    assert_lost(|bytes, leaves| {
+        bytes.copy_within(leaves[0].place(), leaves[5].place().start);
+        vec![3, 6]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sound_page_among_many_damaged_ones_is_found() {
+    assert_lost(|_, _| vec![1, 2, 3, 5, 6, 7, 8]).await;
+}
+
+#[tokio::test]
+async fn where_the_last_page_is_damaged_those_before_it_are_found() {
+    assert_lost(|_, leaves| vec![2, leaves.len() - 1]).await;
+}
+
+/// Damages pages of identities, by `change` and those that it tells: that must cost who was on a page that is not what
+/// it was their identities, and nobody else.
+async fn assert_lost(change: impl FnOnce(&mut [u8], &[Leaf]) -> Vec<usize>) {
     let fixture = Fixture::new().await;
     let path = fixture.path();
     fixture.store.close().await.unwrap();
     let leaves = populate(&path);
-    assert!(leaves.len() > 7, "{leaves:?}");
-
-    let mut bytes = fs::read(&path).unwrap();
-    let place = |number: usize| (number - 1) * PAGE..number * PAGE;
-    bytes.copy_within(place(leaves[0].number), place(leaves[5].number).start);
-    for damaged in [3, 6] {
-        bytes[place(leaves[damaged].number)].fill(0xFF);
+    assert!(leaves.len() > 10, "{leaves:?}");
+    let whole = fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    for damaged in change(&mut bytes, &leaves) {
+        bytes[leaves[damaged].place()].fill(0xFF);
     }
-    fs::write(&path, bytes).unwrap();
+    fs::write(&path, &bytes).unwrap();
 
     let (tell, told) = mpsc::channel();
     thread::spawn(move || tell.send(Salvage::open(&path).unwrap()).unwrap());
-    let salvage = told.recv_timeout(Duration::from_secs(60)).expect("the walk ends");
-    let lost: Vec<u32> = salvage
+    // A search without an end fails here.
+    let salvage = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    let without: Vec<u32> = salvage
         .users()
         .map(|(_, user)| user.unwrap())
         .filter(|user| user.identities.is_empty())
         .map(|user| user.name.parse().unwrap())
         .collect();
-    let gone = |number: &u32| [3, 5, 6].iter().any(|leaf| leaves[*leaf].holds(*number));
-    let expected: Vec<u32> = (1..=PEOPLE).filter(gone).collect();
-    assert_eq!(lost, expected, "{leaves:?}");
+    let changed = |leaf: &&Leaf| bytes[leaf.place()] != whole[leaf.place()];
+    let expected: Vec<u32> = leaves
+        .iter()
+        .filter(changed)
+        .flat_map(|leaf| leaf.first..=leaf.last)
+        .collect();
+    assert_eq!(without, expected, "{leaves:?}");
     let gaps: Vec<String> = salvage.gaps().collect();
     assert!(gaps.len() == 1 && gaps[0].starts_with("identities: "), "{gaps:?}");
 }
 
-const PEOPLE: u32 = 1000;
+const PEOPLE: u32 = 1200;
 
 /// A page of identities, and which.
 #[derive(Debug)]
@@ -58,8 +82,8 @@ struct Leaf {
 }
 
 impl Leaf {
-    fn holds(&self, identity: u32) -> bool {
-        (self.first..=self.last).contains(&identity)
+    fn place(&self) -> Range<usize> {
+        (self.number - 1) * PAGE..self.number * PAGE
     }
 }
 
