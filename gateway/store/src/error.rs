@@ -115,6 +115,8 @@ impl StoreError {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Corrupt(detail) => Self::Corrupt(format!("{}: {detail}", path.display())),
+            Self::Io(detail) => Self::Io(format!("{}: {detail}", path.display())),
+            Self::Sqlite(detail) => Self::Sqlite(format!("{}: {detail}", path.display())),
             other => other,
         }
     }
@@ -127,6 +129,16 @@ impl StoreError {
             Self::Io(_) | Self::Corrupt(_) | Self::ReadOnly | Self::Sqlite(_)
         )
     }
+}
+
+/// Whether it is the file's contents that are at fault.
+pub(crate) const fn is_damage(code: ErrorCode) -> bool {
+    // `Unknown` is `SQLITE_ERROR`, of SQL that cannot be run. All SQL is ours and fits the schema that we made, so it
+    // is the schema that has changed. And nothing that we write is `TooBig`.
+    matches!(
+        code,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown | ErrorCode::TooBig
+    )
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -142,7 +154,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::NoLargeFileSupport) => {
                 Self::Io(detail)
             }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(detail),
+            Some(code) if is_damage(code) => Self::Corrupt(detail),
             Some(_) => Self::Sqlite(detail),
             None => match error {
                 E::FromSqlConversionFailure(..)

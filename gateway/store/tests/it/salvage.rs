@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use gateway_store::Salvage;
+use gateway_store::{Salvage, StoreError};
 
 use super::support::Fixture;
 
@@ -33,6 +33,37 @@ async fn a_sound_page_among_many_damaged_ones_is_found() {
 #[tokio::test]
 async fn where_the_last_page_is_damaged_those_before_it_are_found() {
     assert_lost(|_, leaves| vec![2, leaves.len() - 1]).await;
+}
+
+/// SQL that no longer fits is damage like any other: what is in the tables can still be read.
+#[tokio::test]
+async fn a_schema_that_was_changed_is_damage() {
+    let fixture = Fixture::new().await;
+    let path = fixture.path();
+    fixture.store.close().await.unwrap();
+    populate(&path);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET sql = replace(sql, 'REFERENCES users (id)', 'REFERENCES users (if)')",
+        )
+        .unwrap();
+    drop(connection);
+
+    let store = fixture.open(path.clone()).await;
+    let error = store.check().await.unwrap_err();
+    store.close().await.unwrap();
+    let name = path.display().to_string();
+    assert!(
+        matches!(&error, StoreError::Corrupt(detail) if detail.contains(&name)),
+        "{error}"
+    );
+    let salvage = Salvage::open(&path).unwrap();
+    assert_eq!(
+        salvage.users().filter(|(_, user)| user.is_ok()).count(),
+        PEOPLE as usize
+    );
 }
 
 /// Damages pages of identities, by `change` and those that it tells: that must cost who was on a page that is not what
