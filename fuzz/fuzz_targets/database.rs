@@ -1,5 +1,6 @@
-//! Databases with bytes changed, pages overwritten or the end cut off, against what saves people out of them: it ends,
-//! tells nobody twice, and where none of a user's pages was changed the user is told, whole.
+//! Databases with bytes changed, pages overwritten or the end cut off, against what saves people out of them. It ends.
+//! Everybody is known of where one of the trees that tell of them is as it was; and who is known of, and is on a page to
+//! which the way is as it was, is told, with their identities where these are.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ struct Fixture {
     everybody: BTreeMap<UserId, User>,
     /// Of each page, from the first on, the table or index that it is of.
     trees: Vec<String>,
+    /// The users on each leaf, and its page and those that lead there, by their indices.
+    leaves: Vec<(Vec<UserId>, Vec<usize>)>,
     file: PathBuf,
     _directory: TempDir,
 }
@@ -60,16 +63,42 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         .expect("dbstat")
         .collect::<Result<_, _>>()
         .expect("dbstat");
+    let leaves = leaves(&connection, everybody.keys());
     let whole = fs::read(&file).expect("it can be read");
     assert_eq!(whole.len(), trees.len() * PAGE, "a page is of no tree");
     Fixture {
         whole,
         everybody,
         trees,
+        leaves,
         file,
         _directory: directory,
     }
 });
+
+fn leaves<'a>(
+    connection: &Connection,
+    mut ids: impl Iterator<Item = &'a UserId>,
+) -> Vec<(Vec<UserId>, Vec<usize>)> {
+    let sql =
+        "SELECT path, pageno - 1, pagetype = 'leaf', ncell FROM dbstat WHERE name = 'users' ORDER BY path";
+    let mut statement = connection.prepare(sql).expect("dbstat");
+    let pages: Vec<(String, u32, bool, u32)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .expect("dbstat")
+        .collect::<Result<_, _>>()
+        .expect("dbstat");
+    let mut leaves = Vec::new();
+    for (path, _, _, cells) in pages.iter().filter(|(_, _, is_leaf, _)| *is_leaf) {
+        let on_it = ids.by_ref().take(*cells as usize).cloned().collect();
+        // Between two leaves is a row on an inner page.
+        ids.next();
+        let way = pages.iter().filter(|(above, ..)| path.starts_with(above));
+        leaves.push((on_it, way.map(|(_, page, ..)| *page as usize).collect()));
+    }
+    assert!(ids.next().is_none() && leaves.len() > 5, "the leaves have all");
+    leaves
+}
 
 async fn populate(file: &PathBuf) -> BTreeMap<UserId, User> {
     let options = StoreOptions {
@@ -125,39 +154,47 @@ fuzz_target!(|changes: Vec<Change>| {
         let _ = fs::remove_file(format!("{}{beside}", fixture.file.display()));
     }
     fs::write(&fixture.file, &bytes).expect("written");
-    let changed: BTreeSet<&str> = fixture
-        .trees
-        .iter()
-        .enumerate()
-        .filter(|(page, _)| {
-            let place = page * PAGE..(page + 1) * PAGE;
-            bytes.get(place.clone()) != fixture.whole.get(place)
-        })
-        .map(|(_, tree)| tree.as_str())
+    let is_changed = |page: usize| {
+        let place = page * PAGE..(page + 1) * PAGE;
+        bytes.get(place.clone()) != fixture.whole.get(place)
+    };
+    let changed: BTreeSet<&str> = (0..fixture.trees.len())
+        .filter(|&page| is_changed(page))
+        .map(|page| fixture.trees[page].as_str())
         .collect();
+    let is_sound = |tree: &str| !changed.contains(tree);
 
     let salvage = match Salvage::open(&fixture.file) {
         Ok(salvage) => salvage,
         Err(OpenError::TooNew { .. } | OpenError::NotOurs { .. } | OpenError::Corrupt { .. }) => {
-            assert!(
-                changed.contains("sqlite_schema"),
-                "the first page is sound, and nothing is read"
-            );
+            assert!(is_changed(0), "the first page is sound, and nothing is read");
             return;
         }
         Err(error) => panic!("{error}"),
     };
     let said: BTreeMap<UserId, _> = salvage.users().collect();
-    assert_eq!(said.len(), salvage.users().count(), "somebody is told twice");
-    if changed.contains("sqlite_schema") || changed.contains("users") {
+    if !is_sound("sqlite_schema") {
         return;
     }
-    for (id, user) in &fixture.everybody {
-        let found = said[id].as_ref().expect("the users are sound");
-        if changed.contains("identities") {
-            assert_eq!((&found.name, &found.email), (&user.name, &user.email));
-        } else {
-            assert_eq!(found, user);
+    if is_sound("users") || is_sound("identities") || is_sound("identities_by_user") {
+        for id in fixture.everybody.keys() {
+            assert!(said.contains_key(id), "nothing is said of {id}");
+        }
+    }
+    for (ids, way) in &fixture.leaves {
+        if way.iter().any(|&page| is_changed(page)) {
+            continue;
+        }
+        for (id, found) in ids.iter().filter_map(|id| said.get_key_value(id)) {
+            let (found, user) = (found.as_ref().expect("the way is sound"), &fixture.everybody[id]);
+            if is_sound("identities") {
+                assert_eq!(found, user);
+            } else {
+                assert_eq!(
+                    (&found.id, &found.name, &found.email),
+                    (&user.id, &user.name, &user.email)
+                );
+            }
         }
     }
 });

@@ -95,8 +95,8 @@ impl Dice {
     pub(crate) fn new() -> Self {
         let seed = match std::env::var("DICE") {
             Ok(seed) => seed.parse().expect("DICE is a number that was printed"),
-            Err(_) => u64::from(std::process::id()) ^ (now() << 20) | 1,
-        };
+            Err(_) => u64::from(std::process::id()) ^ (now() << 20),
+        } | 1;
         println!("dice begin at DICE={seed}");
         Self(seed)
     }

@@ -110,7 +110,7 @@ impl Random for CountingRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         for part in bytes.chunks_mut(8) {
             let number = self.0.fetch_add(1, Ordering::Relaxed);
-            // An odd factor: spread over all numbers, and none comes twice.
+            // An odd factor: spread over all numbers, and none comes twice in eight bytes.
             let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
             part.iter_mut()
                 .zip(spread)

@@ -39,11 +39,13 @@ pub(super) fn salvage(shared: &Shared) -> anyhow::Result<Salvage> {
 
 /// Whether it is the database's file that is at fault.
 pub(super) fn is_damage(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(OpenError::Corrupt { .. }))
-        || matches!(
-            error.downcast_ref(),
-            Some(StoreError::Corrupt(_) | StoreError::Io(_))
-        )
+    matches!(
+        error.downcast_ref(),
+        Some(OpenError::Corrupt { .. } | OpenError::Schema { .. })
+    ) || matches!(
+        error.downcast_ref(),
+        Some(StoreError::Corrupt(_) | StoreError::Schema(_) | StoreError::Io(_))
+    )
 }
 
 /// Where the configured database is, and what else is said of it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gateway_model::UserId;
 use gateway_model::clock::RandomError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// The database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,18 @@ pub enum OpenError {
         path.display()
     )]
     Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// Its tables are not those that this gateway makes.
+    #[error(
+        "the schema of {} is not this gateway's ({detail}): somebody has changed it, or it is damaged: restore it from a \
+         backup; `gateway user export` prints what can still be read of it",
+        path.display()
+    )]
+    Schema {
         /// The file.
         path: PathBuf,
         /// What SQLite says.
@@ -99,6 +111,12 @@ pub enum StoreError {
     /// The file is damaged, or holds what this gateway never wrote.
     #[error("the database is damaged ({0}): restore it from a backup")]
     Corrupt(String),
+    /// Its tables are not those that this gateway made: it is damaged, or was changed while it was open, by hand or by
+    /// a newer gateway.
+    #[error(
+        "the database's schema is not this gateway's ({0}): a newer gateway, or somebody, has changed it, or it is damaged"
+    )]
+    Schema(String),
     /// The store was closed.
     #[error("the database is closed")]
     Closed,
@@ -115,6 +133,7 @@ impl StoreError {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Corrupt(detail) => Self::Corrupt(format!("{}: {detail}", path.display())),
+            Self::Schema(detail) => Self::Schema(format!("{}: {detail}", path.display())),
             Self::Io(detail) => Self::Io(format!("{}: {detail}", path.display())),
             Self::Sqlite(detail) => Self::Sqlite(format!("{}: {detail}", path.display())),
             other => other,
@@ -126,19 +145,16 @@ impl StoreError {
     pub(crate) const fn taints_connection(&self) -> bool {
         matches!(
             self,
-            Self::Io(_) | Self::Corrupt(_) | Self::ReadOnly | Self::Sqlite(_)
+            Self::Io(_) | Self::Corrupt(_) | Self::Schema(_) | Self::ReadOnly | Self::Sqlite(_)
         )
     }
 }
 
-/// Whether it is the file's contents that are at fault.
-pub(crate) const fn is_damage(code: ErrorCode) -> bool {
-    // `Unknown` is `SQLITE_ERROR`, of SQL that cannot be run. All SQL is ours and fits the schema that we made, so it
-    // is the schema that has changed. And nothing that we write is `TooBig`.
-    matches!(
-        code,
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown | ErrorCode::TooBig
-    )
+/// Whether SQLite cannot run what it was asked to. All SQL is ours and fits the schema that we made, so it is the
+/// schema that is another.
+pub(crate) fn is_of_schema(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(ffi::SQLITE_ERROR)
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -154,7 +170,8 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::NoLargeFileSupport) => {
                 Self::Io(detail)
             }
-            Some(code) if is_damage(code) => Self::Corrupt(detail),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(detail),
+            _ if is_of_schema(&error) => Self::Schema(detail),
             Some(_) => Self::Sqlite(detail),
             None => match error {
                 E::FromSqlConversionFailure(..)

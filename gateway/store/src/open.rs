@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
-use crate::error::{OpenError, is_damage};
+use crate::error::{OpenError, is_of_schema};
 
 /// "AuGW": what SQLite keeps at byte 68 of a database of ours.
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
@@ -314,7 +314,8 @@ fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
     let detail = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Busy { path },
-        Some(code) if is_damage(code) => OpenError::Corrupt { path, detail },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Corrupt { path, detail },
+        _ if is_of_schema(error) => OpenError::Schema { path, detail },
         Some(ErrorCode::DiskFull) => OpenError::Full { path },
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             let hint = format!(

@@ -2,9 +2,10 @@
 //!
 //! SQLite ends a query at the first page that makes no sense. So everybody is read one by one, by their id, and ids
 //! are looked for wherever there are any: among the users, among the identities, and in the index of these. Each is
-//! read through from both ends to where that fails, and from the middle of what is left between, and from the middles
-//! of what is left of that, until nothing comes of it any more. A page that is damaged costs those who were on it, or
-//! below it in the tree, and nobody else. SQLite has no checksums: a byte that was changed within a name is not noticed.
+//! read through from both ends to where that fails, and what is left between from its middle, and so on, until that has
+//! been in vain often enough. So a page that is damaged costs those who were on it, or below it in the tree. A sound
+//! page is missed only where it is less than a thousandth of a damaged stretch, or where other pages are out of place
+//! as well. SQLite has no checksums: a byte that was changed within a name is not noticed.
 //!
 //! Nothing is written, not even by copying back the log.
 
@@ -104,60 +105,71 @@ impl Salvage {
         statement.query_row([id], rows::user).optional()
     }
 
-    /// Finds all that is in a tree and not on a damaged page.
+    /// Finds what is in a tree and not on a damaged page.
     fn search(&mut self, tree: &Tree) {
-        let (mut low, ended) = self.scan(tree, Order::Up, 0, tree.last);
+        let (mut low, ended) = self.scan(tree, Order::Up, None, None);
         let Err(error) = ended else { return };
         self.gaps.entry(tree.name).or_insert(error);
-        let (high, _) = self.scan(tree, Order::Down, low, tree.last);
-        if tree.counts_up && high == tree.last {
+        let (high, ended) = self.scan(tree, Order::Down, None, None);
+        if let Err(rusqlite::Error::SqlInputError { .. }) = ended {
+            // There is no such tree.
+            return;
+        }
+        if low >= high {
+            // A page that is out of place led past the damage.
+            low = 0;
+        }
+        if tree.key == Key::Number && high == LAST_NUMBER {
             // Not even the last row can be read: it is near the lower end of all that could be.
             let mut width = 1;
             while low + width < high {
-                self.search_between(tree, low, low + width, TRIES);
+                self.search_between(tree, low, low + width, TRIES_FAR_OFF);
                 (low, width) = (low + width, width * 2);
             }
         }
         self.search_between(tree, low, high, TRIES);
     }
 
-    /// Finds what is sound between two places. Whatever the pages hold, it ends: what is left to search gets smaller
-    /// by half.
+    /// Finds what is sound between two places. It ends: what is left to search gets smaller by half.
     fn search_between(&mut self, tree: &Tree, low: u64, high: u64, tries: u32) {
         let middle = low.midpoint(high);
         if tries == 0 || middle == low {
             return;
         }
-        let (down, below) = self.scan(tree, Order::Down, low, middle);
-        let (up, above) = self.scan(tree, Order::Up, middle, high);
+        // That one of them came to its end says nothing: a page that is out of place ends a scan as well.
+        let (down, _) = self.scan(tree, Order::Down, Some(low), Some(middle));
+        let (up, _) = self.scan(tree, Order::Up, Some(middle), Some(high));
         let tries = if down < middle || up > middle {
             TRIES
         } else {
             tries - 1
         };
-        if below.is_err() {
-            self.search_between(tree, low, down, tries);
-        }
-        if above.is_err() {
-            self.search_between(tree, up, high, tries);
-        }
+        self.search_between(tree, low, down, tries);
+        self.search_between(tree, up, high, tries);
     }
 
     /// Finds what is above one place and not above another, in an order, until it fails. Gives the place between them
     /// that it came to.
-    fn scan(&mut self, tree: &Tree, order: Order, low: u64, high: u64) -> (u64, rusqlite::Result<()>) {
-        let (mut reached, order, further) = match order {
-            Order::Up => (low, "ASC", u64::max as fn(u64, u64) -> u64),
-            Order::Down => (high, "DESC", u64::min as fn(u64, u64) -> u64),
+    fn scan(
+        &mut self,
+        tree: &Tree,
+        order: Order,
+        low: Option<u64>,
+        high: Option<u64>,
+    ) -> (u64, rusqlite::Result<()>) {
+        let (first, last) = (low.unwrap_or(0), high.unwrap_or(tree.key.last()));
+        let (mut reached, order) = match order {
+            Order::Up => (first, "ASC"),
+            Order::Down => (last, "DESC"),
         };
         let mut scan = || -> rusqlite::Result<()> {
             let sql = format!("{} {order}", tree.rows);
             let mut statement = self.connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([(tree.key)(low), (tree.key)(high)])?;
+            let mut rows = statement.query([tree.key.above(low), tree.key.not_above(high)])?;
             while let Some(row) = rows.next()? {
                 match find(tree, row, &mut self.found) {
-                    // A page that is in another's place may hold anything.
-                    Ok(place) => reached = further(reached, place.clamp(low, high)),
+                    // The last one counts, not the furthest: there may be one that is out of place among them.
+                    Ok(place) => reached = place.clamp(first, last),
                     // This row makes no sense; the next one may.
                     Err(error) => {
                         self.gaps.entry(tree.name).or_insert(error);
@@ -171,9 +183,14 @@ impl Salvage {
     }
 }
 
-/// How often in a row what is left between two places is halved in vain: what is damaged in one stretch is tried at
-/// some sixty places.
-const TRIES: u32 = 6;
+/// How often in a row what is left between two places is halved in vain: what is damaged in one stretch is tried at a
+/// thousand places.
+const TRIES: u32 = 10;
+/// The same where perhaps nothing ever was.
+const TRIES_FAR_OFF: u32 = 6;
+
+/// More identities than anybody has, and still few enough to be looked for.
+const LAST_NUMBER: u64 = 1 << 40;
 
 #[derive(Clone, Copy)]
 enum Order {
@@ -192,61 +209,91 @@ fn find(tree: &Tree, row: &Row<'_>, found: &mut Found) -> rusqlite::Result<u64> 
         };
         identities.insert(row.get("id")?, identity);
     }
-    (tree.place)(row)
+    tree.key.place(row)
 }
 
 /// Somewhere that ids are, in an order.
 struct Tree {
     name: &'static str,
-    /// The rows above a place and not above another, by place.
+    /// The rows above a place and not above another, in the order of their key, the first column.
     rows: &'static str,
+    key: Key,
     has_identities: bool,
-    /// Whether places count up from 1. Otherwise they are spread over all there are.
-    counts_up: bool,
-    /// The last place there can be.
-    last: u64,
-    /// Where a row is, and the key of a place.
-    place: fn(&Row<'_>) -> rusqlite::Result<u64>,
-    key: fn(u64) -> Value,
 }
 
-// An id that begins with a place's digits is above it, and below it and a `g`.
 const TREES: &[Tree] = &[
     Tree {
         name: "users",
-        rows: "SELECT id AS user_id FROM users WHERE id > ?1 AND id < ?2 || 'g' ORDER BY id",
+        rows: "SELECT id AS user_id FROM users WHERE id > ?1 AND id <= ?2 ORDER BY id",
+        key: Key::UserId,
         has_identities: false,
-        counts_up: false,
-        last: u64::MAX,
-        place: digits,
-        key: |place| Value::Text(format!("{place:016x}")),
     },
     Tree {
         name: "identities",
         rows: "SELECT * FROM identities WHERE id > ?1 AND id <= ?2 ORDER BY id",
+        key: Key::Number,
         has_identities: true,
-        counts_up: true,
-        // More than anybody has, and still few enough to be looked through.
-        last: 1 << 40,
-        place: |row| rows::unsigned(row, 0),
-        key: |place| Value::Integer(i64::try_from(place).unwrap_or(i64::MAX)),
     },
     Tree {
         name: "the index of identities",
         rows: "SELECT user_id FROM identities INDEXED BY identities_by_user
-            WHERE user_id > ?1 AND user_id < ?2 || 'g' ORDER BY user_id",
+            WHERE user_id > ?1 AND user_id <= ?2 ORDER BY user_id",
+        key: Key::UserId,
         has_identities: false,
-        counts_up: false,
-        last: u64::MAX,
-        place: digits,
-        key: |place| Value::Text(format!("{place:016x}")),
     },
 ];
 
-/// The number that the first sixteen digits of an id are: half of it.
-fn digits(row: &Row<'_>) -> rusqlite::Result<u64> {
-    let id = row.get_ref(0)?.as_str()?;
-    id.get(..16)
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or_else(|| rows::conversion(0, format!("no user's id: {id:?}")))
+/// What a tree is in the order of, and how that is a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// A user's id: the number that its first sixteen digits are, half of it. They are spread over all there are.
+    UserId,
+    /// A number that counts up from 1.
+    Number,
+}
+
+impl Key {
+    const fn last(self) -> u64 {
+        match self {
+            Self::UserId => u64::MAX,
+            Self::Number => LAST_NUMBER,
+        }
+    }
+
+    fn place(self, row: &Row<'_>) -> rusqlite::Result<u64> {
+        match self {
+            Self::UserId => {
+                let id = row.get_ref(0)?.as_str()?;
+                id.get(..16)
+                    .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+                    .ok_or_else(|| rows::conversion(0, format!("no user's id: {id:?}")))
+            }
+            Self::Number => rows::unsigned(row, 0),
+        }
+    }
+
+    /// What all rows above a place are above; `None`: all rows there are.
+    fn above(self, place: Option<u64>) -> Value {
+        match (self, place) {
+            (Self::UserId, Some(place)) => Value::Text(format!("{place:016x}")),
+            (Self::UserId, None) => Value::Text(String::new()),
+            (Self::Number, Some(place)) => number(place),
+            (Self::Number, None) => Value::Integer(i64::MIN),
+        }
+    }
+
+    /// What no row of a place or below is above.
+    fn not_above(self, place: Option<u64>) -> Value {
+        match (self, place) {
+            // No digit is above `g`, and in SQLite no text above a blob.
+            (Self::UserId, Some(place)) => Value::Text(format!("{place:016x}g")),
+            (Self::UserId, None) => Value::Blob(vec![0xFF; 16]),
+            (Self::Number, Some(place)) => number(place),
+            (Self::Number, None) => Value::Integer(i64::MAX),
+        }
+    }
+}
+
+fn number(place: u64) -> Value {
+    Value::Integer(i64::try_from(place).unwrap_or(i64::MAX))
 }
