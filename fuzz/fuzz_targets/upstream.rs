@@ -368,14 +368,20 @@ fn judge_github(user: &UpstreamUser, answers: &Answers) {
     judge(user);
 }
 
+/// Control characters, and those that turn the direction of text: Unicode's `Bidi_Control`.
+fn turns(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn judge(user: &UpstreamUser) {
     assert!(
-        user.name.len() <= 256 && !user.name.contains(char::is_control),
+        user.name.len() <= 256 && !user.name.contains(turns),
         "{:?}",
         user.name
     );
     if let Some(email) = &user.email {
-        let odd = |c: char| c.is_control() || c.is_whitespace();
+        let odd = |c: char| turns(c) || c.is_whitespace();
         assert!(email.address.len() <= 256 && email.address.contains('@') && !email.address.contains(odd));
     }
     if let Some(picture) = &user.avatar_url {

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn json_is_flat_and_a_line_an_event_whatever_is_in_it() {
-        let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\u{9b}\u{7f}\"\\\t";
+        let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\u{9b}\u{7f}\u{202e}\u{e0041}\"\\\t";
         let text = written(true, "info", || {
             tracing::info!(target: "gateway::request", route = hostile, status = 200_u16, "{hostile}");
             tracing::warn!(r#type = f64::NAN, half = 0.5, minus = -1, yes = true, debug = ?hostile, "second");
@@ -156,12 +156,15 @@ mod tests {
         assert_eq!(third["message"], hostile);
         assert_eq!(third["target"], "elsewhere");
         assert_eq!(third.as_object().unwrap().len(), 4, "{third}");
-        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{7f}']));
+        assert!(
+            !text.contains(['\u{1b}', '\u{9b}', '\u{7f}', '\u{2028}', '\u{202e}', '\u{e0041}']),
+            "{text:?}"
+        );
     }
 
     #[test]
     fn text_is_a_line_an_event_and_has_no_escape_sequences() {
-        let hostile = "a\r\nb\u{1b}[31m\u{9b}\u{7f}\u{85}";
+        let hostile = "a\r\nb\u{1b}[31m\u{9b}\u{7f}\u{85}\u{202e}\u{e0041}";
         let text = written(false, "info", || {
             tracing::info!(field = hostile, shown = %hostile, r#type = ?hostile, "{hostile}");
             let mut record = log::Record::builder();
@@ -172,7 +175,7 @@ mod tests {
         let [first, second] = &lines[..] else {
             panic!("{text:?}")
         };
-        let written_out = "a\\r\\nb\\u{1b}[31m\\u{9b}\\u{7f}\\u{85}";
+        let written_out = "a\\r\\nb\\u{1b}[31m\\u{9b}\\u{7f}\\u{85}\\u{202e}\\u{e0041}";
         assert!(first.contains(&format!(" {written_out} ")), "{first:?}");
         for name in ["field", "type"] {
             assert!(first.contains(&format!(" {name}=\"{written_out}\"")), "{first:?}");
@@ -182,7 +185,8 @@ mod tests {
             second.contains(&format!(" elsewhere: {written_out}")),
             "{second:?}"
         );
-        assert!(!lines.concat().contains(char::is_control), "{text:?}");
+        let odd = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{e0041}');
+        assert!(!lines.concat().contains(odd), "{text:?}");
     }
 
     #[test]

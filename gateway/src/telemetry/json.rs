@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::fmt::{self, Debug, Write as _};
 
+use gateway_model::text::is_unsafe;
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -102,13 +103,14 @@ impl Visit for Fields<'_, '_> {
     }
 }
 
-/// The inside of a JSON string (RFC 8259 section 7). Everything that a terminal could obey is escaped too.
+/// The inside of a JSON string (RFC 8259 section 7). What terminals obey, and what reorders or hides text, is
+/// escaped too.
 struct Escaped<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(at) = rest.find(|char: char| char.is_control() || matches!(char, '"' | '\\')) {
+        while let Some(at) = rest.find(|char: char| is_unsafe(char) || matches!(char, '"' | '\\')) {
             let (plain, special) = rest.split_at(at);
             self.0.write_str(plain)?;
             let mut chars = special.chars();
@@ -117,7 +119,12 @@ impl fmt::Write for Escaped<'_, '_> {
                 Some('\r') => self.0.write_str("\\r")?,
                 Some('\t') => self.0.write_str("\\t")?,
                 Some(char @ ('"' | '\\')) => write!(self.0, "\\{char}")?,
-                Some(char) => write!(self.0, "\\u{:04x}", u32::from(char))?,
+                // Beyond the first plane it takes two.
+                Some(char) => {
+                    for unit in char.encode_utf16(&mut [0; 2]) {
+                        write!(self.0, "\\u{unit:04x}")?;
+                    }
+                }
                 None => {}
             }
             rest = chars.as_str();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use gateway_model::Email;
-use gateway_model::text::{is_joiner, is_unsafe};
+use gateway_model::text::{is_unsafe, without_unsafe};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
@@ -82,7 +82,7 @@ pub fn merge(claims: &mut Map<String, Value>, mut userinfo: Map<String, Value>) 
 pub fn is_address(text: &str) -> bool {
     text.len() <= MAX_TEXT
         && text.contains('@')
-        && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+        && !text.contains(|c: char| is_unsafe(c) || c.is_whitespace())
 }
 
 /// A claim that is a text and says something, without white space round it.
@@ -113,7 +113,7 @@ pub fn name(claims: &Map<String, Value>) -> String {
 /// A text for people, without characters that control a terminal, reorder or hide text, cut where it is too long.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let mut plain: String = text.chars().filter(|&c| is_joiner(c) || !is_unsafe(c)).collect();
+    let mut plain = without_unsafe(text);
     if plain.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT)
             .rev()
