@@ -10,7 +10,7 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::{self, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::file::Stamp;
@@ -182,14 +182,11 @@ impl Loads {
     /// again. One that ended in a panic was looked at like any other: the next change is another try.
     async fn next(&mut self) -> Option<Option<Arc<str>>> {
         let done = self.tasks.join_next_with_id().await?;
-        let id = match done {
-            Ok((id, ())) => id,
-            Err(error) => {
-                tracing::error!(%error, "looking at a plugin's file failed");
-                error.id()
-            }
-        };
+        let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
         let (plugin, again) = self.plugins.remove(&id)?;
+        if let Err(error) = done {
+            tracing::error!(%plugin, %error, "the plugin's file could not be looked at");
+        }
         Some(again.then_some(plugin))
     }
 }
