@@ -214,7 +214,9 @@ async fn a_page_that_is_damaged_while_it_serves_is_an_error_that_names_the_file(
     );
     gateway
         .log
-        .wait_for("the reason", |line| line.contains("damaged"))
+        .wait_for("the reason", |line| {
+            line.contains("damaged") && line.contains("gateway.sqlite")
+        })
         .await;
     gateway.log.assert_no_panic();
 }

@@ -235,11 +235,18 @@ pub enum ValueError {
 pub(crate) trait WriteError: From<StoreError> + Send + 'static {
     /// The database's failure, where it is one.
     fn failure(&self) -> Option<&StoreError>;
+
+    /// The same; where it is the file that has to be seen to, it is named.
+    fn in_file(self, path: &Path) -> Self;
 }
 
 impl WriteError for StoreError {
     fn failure(&self) -> Option<&StoreError> {
         Some(self)
+    }
+
+    fn in_file(self, path: &Path) -> Self {
+        Self::in_file(self, path)
     }
 }
 
@@ -248,6 +255,13 @@ impl WriteError for SignInError {
         match self {
             Self::Store(error) => Some(error),
             Self::Disabled(_) | Self::EmailInUse | Self::EmailRequired => None,
+        }
+    }
+
+    fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(error.in_file(path)),
+            refusal => refusal,
         }
     }
 }

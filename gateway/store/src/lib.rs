@@ -230,6 +230,7 @@ impl Store {
         T: Send + 'static,
         E: WriteError,
     {
-        self.0.writer.write(touches, work).await
+        let written = self.0.writer.write(touches, work).await;
+        written.map_err(|error| error.in_file(self.0.readers.path()))
     }
 }
