@@ -201,7 +201,7 @@ enum Order {
 /// Notes what a row tells of. Gives its place.
 fn find(tree: &Tree, row: &Row<'_>, found: &mut Found) -> rusqlite::Result<u64> {
     let identities = found.entry(row.get("user_id")?).or_default();
-    if tree.has_identities {
+    if tree.key == Key::Number {
         let identity = Identity {
             provider: row.get("provider")?,
             issuer: row.get("issuer")?,
@@ -218,7 +218,6 @@ struct Tree {
     /// The rows above a place and not above another, in the order of their key, the first column.
     rows: &'static str,
     key: Key,
-    has_identities: bool,
 }
 
 const TREES: &[Tree] = &[
@@ -226,20 +225,17 @@ const TREES: &[Tree] = &[
         name: "users",
         rows: "SELECT id AS user_id FROM users WHERE id > ?1 AND id <= ?2 ORDER BY id",
         key: Key::UserId,
-        has_identities: false,
     },
     Tree {
         name: "identities",
         rows: "SELECT * FROM identities WHERE id > ?1 AND id <= ?2 ORDER BY id",
         key: Key::Number,
-        has_identities: true,
     },
     Tree {
         name: "the index of identities",
         rows: "SELECT user_id FROM identities INDEXED BY identities_by_user
             WHERE user_id > ?1 AND user_id <= ?2 ORDER BY user_id",
         key: Key::UserId,
-        has_identities: false,
     },
 ];
 
@@ -248,7 +244,7 @@ const TREES: &[Tree] = &[
 enum Key {
     /// A user's id: the number that its first sixteen digits are, half of it. They are spread over all there are.
     UserId,
-    /// A number that counts up from 1.
+    /// An identity's number: they count up from 1.
     Number,
 }
 
