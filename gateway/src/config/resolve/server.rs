@@ -212,6 +212,9 @@ pub(super) fn log(layers: &mut Layers<'_>, file: file::Log) -> LogConfig {
 /// Where things are kept: the data directory and `[database]`.
 pub(super) fn storage(layers: &mut Layers<'_>, data_dir: Setting, file: file::Database) -> StorageConfig {
     let data_dir = layers.value("data_dir", "GATEWAY_DATA_DIR", data_dir, PathBuf::from("data"));
+    if let Err(error) = gateway_store::owned::directory(&data_dir) {
+        layers.mistake(None, "data_dir", error.to_string());
+    }
     let default = DatabaseUrl::File(data_dir.join("gateway.db"));
     let database = layers.value("database.url", "DATABASE_URL", file.url, default);
     if database == DatabaseUrl::Temporary {

@@ -6,13 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gateway_model::SystemRandom;
 use rusqlite::Connection;
 use rusqlite_migration::Migrations;
 
-use super::{APPLICATION_ID, MIGRATIONS, open};
+use super::{APPLICATION_ID, MIGRATIONS};
 use crate::error::OpenError;
 
 const PATIENCE: Duration = Duration::from_millis(50);
+
+fn open(path: &Path, patience: Duration) -> Result<(Connection, PathBuf), OpenError> {
+    super::open(path, patience, &SystemRandom).map(|(connection, path, _)| (connection, path))
+}
 
 /// Every file in a directory, byte for byte.
 fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

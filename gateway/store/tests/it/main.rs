@@ -10,6 +10,8 @@
 //! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
 //! | `caching` | that a session kept in memory is as good as the one in the database |
 //! | `durability` | crashes, several processes, closing |
+//! | `logs` | which log belongs to which file |
+//! | `restoring` | backups, and restoring them |
 //! | `salvage` | what is left of a damaged database |
 
 #![allow(
@@ -22,8 +24,10 @@
 mod caching;
 mod durability;
 mod ending;
+mod logs;
 mod people;
 mod plugin_values;
+mod restoring;
 mod salvage;
 mod sessions;
 mod support;

@@ -6,7 +6,7 @@ use gateway_store::{MAX_VALUE_KEYS, ValueError};
 
 use super::model::DRIFTED;
 use super::{AMPLE, MINUTE};
-use crate::support::Fixture;
+use crate::support::{Fixture, GRACE, WEEK};
 
 impl Fixture {
     async fn set_within(&self, cap: u64, key: &str, value: &[u8]) -> Result<(), ValueError> {
@@ -142,11 +142,11 @@ async fn pruning_takes_what_has_expired_of_every_plugin() {
         let set = f.store.set_value(plugin, "k", b"1", lifetime, AMPLE);
         set.await.unwrap();
     }
-    f.clock.advance(MINUTE - Duration::from_secs(1));
-    f.store.prune().await.unwrap();
+    f.clock.advance(MINUTE + GRACE - Duration::from_secs(1));
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.count("SELECT count(*) FROM plugin_values"), 2105);
     f.clock.advance(Duration::from_secs(1));
-    f.store.prune().await.unwrap();
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.count("SELECT count(*) FROM plugin_values"), 3);
     assert_eq!(f.count("SELECT count(*) FROM plugin_value_usage"), 2);
     assert_eq!(f.count(DRIFTED), 0);
