@@ -91,16 +91,12 @@ pub fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
 fn safe_directory(path: &Path) -> Result<(), KeyFileError> {
     match owned::directory(path) {
         // Kubernetes mounts secrets in a directory of root's that is sticky: whose each file is counts.
-        Err(Unsafe::Writable { .. }) if is_sticky(path) => Ok(()),
+        Err(Unsafe::Shared { .. }) => Ok(()),
         safe => safe.map_err(|error| KeyFileError::Unreadable {
             path: path.to_owned(),
             error: error.into(),
         }),
     }
-}
-
-fn is_sticky(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|directory| directory.permissions().mode() & 0o1000 != 0)
 }
 
 /// The `*.pem` files of a directory, by name from last to first.

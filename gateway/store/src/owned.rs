@@ -48,6 +48,12 @@ pub enum Unsafe {
         /// What takes the permission away.
         mode: &'static str,
     },
+    /// Everybody may add files to it, as in `/tmp`.
+    #[error("everybody may add files to {}: use a directory that belongs to the gateway alone", path.display())]
+    Shared {
+        /// Which directory.
+        path: PathBuf,
+    },
 }
 
 fn advice(path: &Path, owner: u32, group: u32, me: u32) -> String {
@@ -158,6 +164,11 @@ fn itself(path: &Path) -> Result<(), Unsafe> {
             owner(path, &entry)?;
             // Of a device or a pipe it is not the file that matters: /dev/stdin, <(command).
             if entry.mode() & (OTHERS_WRITE | GROUP_WRITES) != 0 && (entry.is_file() || entry.is_dir()) {
+                if entry.is_dir() && entry.mode() & OTHERS_WRITE != 0 && entry.mode() & STICKY != 0 {
+                    return Err(Unsafe::Shared {
+                        path: path.to_owned(),
+                    });
+                }
                 return Err(writable(path, entry.mode()));
             }
             Ok(())

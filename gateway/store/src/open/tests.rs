@@ -190,9 +190,11 @@ fn says_where_a_database_cannot_be() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
+    let subdirectory = directory.path().join("directory");
+    fs::create_dir(&subdirectory).unwrap();
     for (path, expected) in [
         (directory.path().join("no/such/directory/x.db"), "create it"),
-        (directory.path().to_owned(), "not a regular file"),
+        (subdirectory, "not a regular file"),
         (file.join("x.db"), "not a directory"),
         // Where even root may create nothing.
         (PathBuf::from("/proc/x.db"), ""),

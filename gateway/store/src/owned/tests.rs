@@ -23,7 +23,7 @@ fn a18_what_others_may_write_is_refused() {
         (0o770, Some("chmod g-w")),
         (0o775, Some("chmod g-w")),
         (0o777, Some("chmod go-w")),
-        (0o1777, Some("chmod go-w")),
+        (0o1777, Some("add files")),
         (0o702, Some("chmod go-w")),
     ] {
         mode(&data, bits);

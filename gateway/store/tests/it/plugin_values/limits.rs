@@ -150,7 +150,8 @@ async fn pruning_takes_what_has_expired_of_every_plugin() {
     assert_eq!(f.count("SELECT count(*) FROM plugin_values"), 3);
     assert_eq!(f.count("SELECT count(*) FROM plugin_value_usage"), 2);
     assert_eq!(f.count(DRIFTED), 0);
-    assert_eq!(f.keys("", None, 10).await, ["stays", "stays a while"]);
+    // It has expired, and is kept for as long as the clock may be wrong.
+    assert_eq!(f.keys("", None, 10).await, ["stays"]);
 }
 
 #[tokio::test]
