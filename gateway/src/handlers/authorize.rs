@@ -80,7 +80,7 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         return Ok(nothing());
     };
 
-    let user = &signed_in.1.id;
+    let user = &signed_in.user.id;
     let sign = {
         let (app, service, user) = (Arc::clone(app), service.to_owned(), user.clone());
         move |permissions| answer(&app, service, &user, audience, permissions)

@@ -54,7 +54,7 @@ pub enum Error {
     /// The provider does not confirm who the person is.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The database failed before the code was used.
+    /// The database failed before anybody was signed in.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The sign-in failed on our side.
@@ -84,15 +84,18 @@ async fn finish(app: &Arc<App>, request: &Request, provider: &Provider) -> Resul
     let denied = request.parameter("error")?;
     let sealed = state(app, request, provider)?;
     let next = next_again(app, &sealed.next)?;
-    let expires = Timestamp(sealed.issued).after(LIFETIME);
-    if !app.store.consume_state(&sealed.flow.state, expires).await? {
-        return Err(Error::Replayed);
-    }
+    // What cannot succeed leaves nothing behind: anybody can send it, as often as they like.
     if let Some(denied) = denied {
         return Err(Error::Denied(denied.chars().take(64).collect()));
     }
     let code = code.filter(|code| !code.is_empty()).ok_or(Error::NoCode)?;
+    let expires = Timestamp(sealed.issued).after(LIFETIME);
+    let claimed = app.store.claim_state(&sealed.flow.state, expires)?;
+    let claimed = claimed.ok_or(Error::Replayed)?;
     let person = provider.finish(&sealed.flow, Callback { code, iss }).await?;
+    if !claimed.consume().await? {
+        return Err(Error::Replayed);
+    }
     let outcome = sign_in::complete(app, person).await?;
     Ok(landing::arrive(provider.name(), outcome, &next))
 }

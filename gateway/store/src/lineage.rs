@@ -28,7 +28,7 @@ const NUMBER: usize = 16;
 /// Bytes of a stamp: [`MAGIC`], its number, the number before, the schema cookie.
 const LENGTH: usize = 44;
 /// Databases of at least this schema have a stamp.
-const SINCE: i64 = 3;
+const SINCE: i64 = 4;
 const MAGIC: &[u8; 8] = b"AuGW-log";
 /// What SQLite puts before the stamp in its row: 47 bytes of payload, row 1, a header of 3 bytes, NULL (the id is the
 /// row's number), a blob of 44 bytes.

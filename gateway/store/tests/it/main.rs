@@ -9,6 +9,8 @@
 //! | `sessions` | sessions, sign-outs, states, pruning |
 //! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
 //! | `caching` | that a session kept in memory is as good as the one in the database |
+//! | `bounds` | that one user, one provider or one caller fills neither memory nor disk |
+//! | `joining` | what an operator links, unlinks and merges |
 //! | `durability` | crashes, several processes, closing |
 //! | `logs` | which log belongs to which file |
 //! | `restoring` | backups, and restoring them |
@@ -21,9 +23,11 @@
     reason = "tests"
 )]
 
+mod bounds;
 mod caching;
 mod durability;
 mod ending;
+mod joining;
 mod logs;
 mod people;
 mod plugin_values;
