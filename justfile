@@ -36,6 +36,10 @@ canary CALLS="1000000": guests
     GUEST_CANARIES={{canaries}} cargo test -p test-guests --test bare -- canary
     GUEST_CANARIES={{canaries}} CANARY_CALLS={{CALLS}} cargo test -p gateway-plugin --test all -- canary --nocapture
 
+# Lets one user, one plugin and one provider grow whatever they can, SECONDS each, beside a release build's good client.
+growth SECONDS="600":
+    GROWTH_SECONDS={{SECONDS}} cargo test --release -p gateway --features test-all --test growth -- --nocapture --test-threads 1
+
 # The guests that are not in Rust, built with their own languages' tools, and the examples' own tests.
 guests:
     guest-examples/build test

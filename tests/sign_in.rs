@@ -9,6 +9,8 @@
 
 #[path = "sign_in/github.rs"]
 mod github;
+#[path = "sign_in/large.rs"]
+mod large;
 #[path = "sign_in/matrix.rs"]
 mod matrix;
 #[path = "sign_in/next.rs"]

@@ -44,6 +44,14 @@ impl Browser {
         }
     }
 
+    /// Another browser without a cookie, over the same connections.
+    pub(crate) fn without_cookies(&self) -> Self {
+        Self {
+            jar: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Where the gateway really is for `target`: a path, or a URL at the external address.
     pub(crate) fn resolve(&self, target: &str) -> Url {
         let url = self.external.join(target).expect("a URL");
