@@ -47,8 +47,8 @@ lint:
     cargo clippy --workspace --no-default-features -- -D warnings
     for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
 
-# Takes each defence out of a copy of the sources and demands that its tests fail: some hours. With TEXT only those
-# that have it in their name or threat. See docs/defences.md.
+# Removes each defence from a copy of the sources and checks that its tests fail: some hours. With TEXT only the entries
+# that have it in their name or threat; with --owed only those that are not on record yet. See docs/defences.md.
 defences *TEXT:
     tests/defences/replay {{TEXT}}
 
