@@ -9,6 +9,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "load/busy.rs"]
+mod busy;
 #[path = "load/floods.rs"]
 mod floods;
 #[path = "load/good.rs"]

@@ -40,7 +40,10 @@ fn setup(services: &[&str]) -> Setup {
         .plugin("behave", test_guests::BEHAVE)
         .table("plugin.behave.limits", &format!("deadline = \"2m\"\n{limits}"))
         .plugin("behave-hasty", test_guests::BEHAVE)
-        .table("plugin.behave-hasty.limits", &format!("deadline = \"1s\"\n{limits}"));
+        .table(
+            "plugin.behave-hasty.limits",
+            &format!("deadline = \"1s\"\n{limits}"),
+        );
     services
         .iter()
         .fold(setup.service("ok", "behave"), |setup, service| {
@@ -113,7 +116,10 @@ async fn an_endless_loop_ends_at_its_deadline_and_nobody_else_waits() {
     );
     let admin = gateway.admin().await;
     let deadlines = admin
-        .metric("gateway_plugin_calls_total", &["plugin=\"behave-hasty\"", "deadline"])
+        .metric(
+            "gateway_plugin_calls_total",
+            &["plugin=\"behave-hasty\"", "deadline"],
+        )
         .await;
     assert!(deadlines >= 13.0, "{deadlines}");
     gateway.stop().await;

@@ -20,7 +20,10 @@ fn asking(origin: &str, settings: &[(&str, &str)]) -> Setup {
             "plugin.policy.settings",
             &format!("url = \"{origin}/v1/data/gateway/permissions\""),
         )
-        .table("plugin.policy.http", &format!("allow = [{origin:?}]\ntimeout = \"1m\""))
+        .table(
+            "plugin.policy.http",
+            &format!("allow = [{origin:?}]\ntimeout = \"1m\""),
+        )
         .service("wiki", "policy")
         .service("shop", "policy")
         .service("policy-cache", "policy")

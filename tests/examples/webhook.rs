@@ -24,7 +24,10 @@ fn posting(origin: &str, settings: &[(&str, &str)]) -> Setup {
             "plugin.webhook.settings",
             &format!("url = \"{origin}/hooks/users\""),
         )
-        .table("plugin.webhook.http", &format!("allow = [{origin:?}]\ntimeout = \"1m\""))
+        .table(
+            "plugin.webhook.http",
+            &format!("allow = [{origin:?}]\ntimeout = \"1m\""),
+        )
         .extension("webhook")
 }
 

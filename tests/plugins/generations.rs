@@ -203,7 +203,10 @@ async fn kills_during_swaps_leave_a_whole_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[cfg_attr(not(feature = "test-all"), ignore = "answers while it compiles have to be fast: `just test-all`")]
+#[cfg_attr(
+    not(feature = "test-all"),
+    ignore = "answers while it compiles have to be fast: `just test-all`"
+)]
 async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
     let gateway = setup().table("plugins", "compile_time = \"8s\"").start().await;
     let token = gateway.sign_in("alice").await;
@@ -275,7 +278,9 @@ async fn a_compiler_ends_with_its_gateway() {
     })
     .await;
     // By noticing, not by having compiled, which takes many seconds of processor time.
-    let used = after.zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
+    let used = after
+        .zip(before)
+        .map_or(0, |(after, before)| after.saturating_sub(before));
     assert!(used < 500, "it went on for {used} hundredths of a second");
 }
 

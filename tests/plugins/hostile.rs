@@ -77,7 +77,11 @@ const CAP: u64 = (AT_ONCE as u64 + 1) * (32 << 20) + (64 << 20);
 
 /// All that is left of a compile bomb is how long compiling may take. `cargo test` goes without it: a time that is over soon
 /// may be over too soon for others where the machine is busy.
-const COMPILING: &str = if cfg!(feature = "test-all") { "compile_time = \"8s\"" } else { "" };
+const COMPILING: &str = if cfg!(feature = "test-all") {
+    "compile_time = \"8s\""
+} else {
+    ""
+};
 
 fn may_run(file: &[u8]) -> bool {
     cfg!(feature = "test-all") || file != COMPILE_BOMB

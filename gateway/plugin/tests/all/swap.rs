@@ -127,7 +127,10 @@ async fn swaps_under_load_lose_nothing_and_mix_nothing() {
             .await;
         let before = answered.load(Ordering::Relaxed);
         while answered.load(Ordering::Relaxed) == before {
-            assert!(!load.iter().any(tokio::task::JoinHandle::is_finished), "a caller has ended");
+            assert!(
+                !load.iter().any(tokio::task::JoinHandle::is_finished),
+                "a caller has ended"
+            );
             tokio::task::yield_now().await;
         }
     }
