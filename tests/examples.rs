@@ -33,7 +33,7 @@ fn setup(example: guest_examples::Example, settings: &[(&str, &str)]) -> Setup {
         // Far more than it needs, for busy machines.
         .plugin_table(
             name,
-            &format!("grants = {:?}\nlimits.deadline = \"20s\"", example.grants),
+            &format!("grants = {:?}\nlimits.deadline = \"2m\"", example.grants),
         );
     for (setting, value) in settings {
         setup = setup.table(

@@ -49,7 +49,7 @@ impl Desk {
             .env("HOME", self.path())
             .arg("plugin")
             .args(words.split_whitespace())
-            .args(["--deadline", "20s"]);
+            .args(["--deadline", "2m"]);
         cli::finish(command).await
     }
 
@@ -248,7 +248,7 @@ async fn requests_are_sent_where_that_is_allowed() {
                 "--service",
                 "s",
                 "--deadline",
-                "20s",
+                "2m",
             ])
             .args(["--grant", "http", "--user", &format!("GET {}/", server.uri())])
             .args(flags);
@@ -297,8 +297,8 @@ async fn failed_calls_say_what_and_where() {
         ),
         (
             "spin",
-            "--fuel 18446744073709551615 --deadline 100ms",
-            "ran past its deadline of 100ms",
+            "--fuel 18446744073709551615 --deadline 1s",
+            "ran past its deadline of 1s",
         ),
         ("bomb-trap", "--memory 16MiB", " of 16,777,216 bytes"),
         (
@@ -325,7 +325,7 @@ async fn failed_calls_say_what_and_where() {
             ])
             .args(flags.split_whitespace());
         if !flags.contains("--deadline") {
-            command.args(["--deadline", "20s"]);
+            command.args(["--deadline", "2m"]);
         }
         let ran = cli::finish(command).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");

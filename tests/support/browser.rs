@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use cookie::Cookie;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -11,12 +10,14 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use super::wait::PATIENCE;
+
 /// A client that follows nothing and remembers nothing.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
-        .timeout(Duration::from_secs(60))
+        .timeout(PATIENCE)
         .build()
         .expect("a client")
 }

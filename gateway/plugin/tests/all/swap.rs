@@ -125,12 +125,20 @@ async fn swaps_under_load_lose_nothing_and_mix_nothing() {
                     .is_some_and(|(number, _)| *number >= swap)
             })
             .await;
+        let before = answered.load(Ordering::Relaxed);
+        while answered.load(Ordering::Relaxed) == before {
+            assert!(
+                !load.iter().any(tokio::task::JoinHandle::is_finished),
+                "a caller has ended"
+            );
+            tokio::task::yield_now().await;
+        }
     }
     stop.store(true, Ordering::Relaxed);
     for task in load {
         task.await.unwrap();
     }
-    assert!(answered.load(Ordering::Relaxed) > 40);
+    assert!(answered.load(Ordering::Relaxed) > 0);
 }
 
 #[tokio::test]

@@ -242,7 +242,13 @@ impl Fake {
     }
 }
 
+/// Far more time than it needs, for busy machines.
 pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
+    provider_within(issuer, clock, Duration::from_secs(60))
+}
+
+/// One that waits so long for an answer.
+pub(crate) fn provider_within(issuer: &str, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
     let config = ProviderConfig {
         name: "p".to_owned(),
         kind: ProviderKind::Oidc {
@@ -254,7 +260,7 @@ pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
         scopes: vec!["groups".to_owned()],
     };
     let limits = HttpLimits {
-        timeout: Duration::from_secs(2),
+        timeout,
         max_body: 64 << 10,
     };
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()
