@@ -33,7 +33,7 @@ pub struct Rate {
 pub struct RateLimitConfig {
     /// Proxies that are believed when they say who the client is.
     pub trusted_proxies: Vec<IpNet>,
-    /// Of beginnings and ends of sign-ins together.
+    /// Of sign-ins that begin and callbacks that match one, together.
     pub sign_in: Option<Rate>,
     /// Of `POST /auth/update`.
     pub update: Option<Rate>,
@@ -42,7 +42,7 @@ pub struct RateLimitConfig {
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Beginnings and ends of sign-ins together.
+    /// Sign-ins that begin and callbacks that match one, together.
     SignIn,
     /// `POST /auth/update`.
     Update,

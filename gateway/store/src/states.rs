@@ -27,4 +27,14 @@ impl Store {
         })
         .await
     }
+
+    /// Whether a `state` has been used, as far as is still known: until it expires, and a little longer.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn state_is_used(&self, state: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM used_states WHERE state = ?1";
+        let found = self.read(|connection| rows::optional::<i64>(connection, sql, params![state]))?;
+        Ok(found.is_some())
+    }
 }
