@@ -81,9 +81,11 @@ impl From<&CallError> for Outcome {
             CallError::InvalidAnswer { .. } => Self::InvalidAnswer,
             CallError::Unavailable { .. } | CallError::Failed { .. } => Self::ProviderError,
             CallError::HookUnavailable { .. } => Self::Unavailable,
-            CallError::Overloaded { .. } | CallError::NotConfigured { .. } | CallError::NotLoaded { .. } => {
-                Self::Overloaded
-            }
+            CallError::Overloaded { .. }
+            | CallError::Crowded { .. }
+            | CallError::Replaced { .. }
+            | CallError::NotConfigured { .. }
+            | CallError::NotLoaded { .. } => Self::Overloaded,
         }
     }
 }
