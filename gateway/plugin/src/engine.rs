@@ -39,7 +39,7 @@ impl Drop for Running {
 }
 
 /// Most calls that are inside a component at once, over all plugins: as many as [`queue`](crate::queue) may have slots.
-pub(crate) const MAX_INSTANCES: u32 = 92;
+pub(crate) const MAX_INSTANCES: u32 = 96;
 /// Most trial calls at once. They take no slot from those of callers.
 pub(crate) const MAX_TRIALS: u32 = 4;
 /// Most of them that may be in one plugin, so that one that sleeps or spins leaves room for the others.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use gateway_model::UserId;
 use gateway_plugin::{HttpConfig, Network};
-use test_guests::IMPORTS_HTTP;
+use test_guests::{IMPORTS_HTTP, V1};
 
 use super::server::Server;
 use super::{Names, config};
@@ -48,4 +48,39 @@ async fn a3_callers_of_a_dead_name_leave_the_other_plugins_http_unharmed() {
         }
     }
     assert!(names.asked() <= 80 + 4, "{} look-ups", names.asked());
+}
+
+#[tokio::test]
+async fn a5_twenty_slow_plugins_leave_another_its_answers() {
+    let names: Vec<String> = (0..20).map(|number| format!("http-slow-{number}")).collect();
+    let mut services: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    services.push(("good", "v1"));
+    let mut set = set(&services, &[]);
+    for name in &names {
+        let plugin = set.plugins.get_mut(name).unwrap();
+        plugin.limits.deadline = Duration::from_secs(600);
+        plugin.http = HttpConfig {
+            timeout: Duration::from_secs(600),
+            ..config(&["http://never.test"], &[])
+        };
+    }
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), IMPORTS_HTTP)).collect();
+    files.push(("v1", V1));
+    let fixture = Fixture::with_network(&files, set, Network::new(Names::new(&[]), Vec::new())).await;
+    let user = UserId::from("GET http://never.test/");
+    let slow = names.iter().flat_map(|name| {
+        let (host, user) = (&fixture.host, &user);
+        (0..60).map(move |_| host.get_permissions(name, user))
+    });
+    let slow = join_all(slow);
+    tokio::select! {
+        biased;
+        ended = slow => panic!("{} have ended: {:?}", ended.len(), ended.first()),
+        () = async {
+            for answer in 0..100 {
+                let answered = fixture.ask("good").await;
+                assert!(answered.is_ok(), "{answer}: {answered:?}");
+            }
+        } => {}
+    }
 }
