@@ -277,7 +277,8 @@ mod tests {
     #[test]
     fn a5_a_user_of_a_thousand_services_keeps_nobody_elses_tokens_out() {
         let issued = Issued::new(Duration::from_secs(60));
-        let sign = |size: usize| move |_: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size]));
+        let sign =
+            |size: usize| move |_: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size]));
         for number in 0..1000 {
             let mut claims = claims(1000);
             claims.service = number.to_string();
@@ -289,10 +290,20 @@ mod tests {
             claims.sub = number.to_string();
             issued.answer(claims.clone(), sign(1 << 10)).unwrap();
             claims.iat += 1;
-            assert_eq!(signed_at_all(&issued, claims), None, "user {number} is answered from here");
+            assert_eq!(
+                signed_at_all(&issued, claims),
+                None,
+                "user {number} is answered from here"
+            );
         }
         issued.kept.clear();
-        assert!(issued.users.0.iter().all(|kept| kept.load(Ordering::Relaxed) == 0));
+        assert!(
+            issued
+                .users
+                .0
+                .iter()
+                .all(|kept| kept.load(Ordering::Relaxed) == 0)
+        );
     }
 
     /// Whether the claims are signed, and at which time.

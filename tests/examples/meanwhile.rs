@@ -69,7 +69,10 @@ async fn start(service: &Held) -> Gateway {
         )
         .table(
             "plugin.policy.settings",
-            &format!("url = \"{}/\"\ntimeout = \"300s\"\ncache = \"0s\"", service.origin),
+            &format!(
+                "url = \"{}/\"\ntimeout = \"300s\"\ncache = \"0s\"",
+                service.origin
+            ),
         )
         .table(
             "plugin.policy.http",
@@ -99,7 +102,10 @@ async fn a15_whoever_is_disabled_while_a_plugin_is_asked_gets_no_token() {
                 assert_eq!(answer, json!({"success": true}));
             }
             "session end" => {
-                gateway.cli(&["session", "end", "--user", &user]).await.succeeded();
+                gateway
+                    .cli(&["session", "end", "--user", &user])
+                    .await
+                    .succeeded();
             }
             command => {
                 let (noun, verb) = command.split_once(' ').expect("two words");

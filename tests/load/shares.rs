@@ -8,8 +8,8 @@ use gateway_token::Algorithm;
 use reqwest::{Method, StatusCode};
 use tokio::task::JoinSet;
 
-use crate::support::{self, Setup};
 use crate::allow_many_sockets;
+use crate::support::{self, Setup};
 
 const CALLERS: usize = 1200;
 const ANSWERS: usize = 1000;

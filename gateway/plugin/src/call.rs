@@ -217,12 +217,7 @@ pub(crate) async fn run<T>(
 }
 
 /// Which of the ways to fail an error of wasmtime is.
-fn classify(
-    generation: &Generation,
-    function: Function,
-    error: &wasmtime::Error,
-    taken: Taken,
-) -> CallError {
+fn classify(generation: &Generation, function: Function, error: &wasmtime::Error, taken: Taken) -> CallError {
     let (plugin, function) = (generation.plugin.to_string(), function.name());
     let limits = &generation.config.limits;
     let trap = error.downcast_ref::<Trap>();

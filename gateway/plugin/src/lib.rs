@@ -83,7 +83,8 @@ use serde_json::{Map, Value};
 
 pub use compile::{ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
-    DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig, PluginSet, UserLookup,
+    DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig,
+    PluginSet, UserLookup,
 };
 pub use error::{CallError, HostError, RollbackError, ValueError};
 pub use history::KeptGeneration;

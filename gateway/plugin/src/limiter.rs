@@ -58,7 +58,11 @@ impl Limiter {
 
     /// Takes `bytes` out of the budget, or refuses.
     fn take(&mut self, bytes: usize) -> bool {
-        let within = self.taken.used.checked_add(bytes).filter(|used| *used <= self.limit);
+        let within = self
+            .taken
+            .used
+            .checked_add(bytes)
+            .filter(|used| *used <= self.limit);
         let crowded = within.is_some() && self.share.as_ref().is_some_and(|share| !share.take(bytes));
         match within {
             Some(used) if !crowded => {

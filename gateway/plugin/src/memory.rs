@@ -49,11 +49,7 @@ struct State {
 impl Memory {
     /// Divides `total` bytes among the plugins, each with the memory that one of its calls may take. Half of it is
     /// guaranteed, in equal parts. A plugin that is not named has nothing guaranteed any more.
-    pub(crate) fn divide<'a>(
-        &self,
-        total: usize,
-        plugins: impl IntoIterator<Item = (&'a Arc<str>, usize)>,
-    ) {
+    pub(crate) fn divide<'a>(&self, total: usize, plugins: impl IntoIterator<Item = (&'a Arc<str>, usize)>) {
         let plugins: BTreeMap<_, _> = plugins.into_iter().collect();
         let part = total / 2 / plugins.len().max(1);
         let mut guaranteed = 0;
@@ -73,7 +69,10 @@ impl Memory {
             share.set(own, (total / PART).max(call));
         }
         // One call of any plugin fits.
-        let largest = shares.values().map(|share| share.most.load(Ordering::Relaxed)).max();
+        let largest = shares
+            .values()
+            .map(|share| share.most.load(Ordering::Relaxed))
+            .max();
         let common = total.saturating_sub(guaranteed).max(largest.unwrap_or_default());
         self.common.most.store(common, Ordering::Relaxed);
     }
@@ -96,7 +95,11 @@ impl Common {
             return true;
         };
         let most = self.most.load(Ordering::Relaxed);
-        let add = |taken: usize| taken.checked_add(more).filter(|taken| more == 0 || *taken <= most);
+        let add = |taken: usize| {
+            taken
+                .checked_add(more)
+                .filter(|taken| more == 0 || *taken <= most)
+        };
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
             .is_ok()
@@ -187,7 +190,10 @@ mod tests {
         for _ in 0..16 {
             let mut limiter = Limiter::new(100, Some(Arc::clone(&grows)));
             let grown = limiter.memory_growing(0, 100, None).unwrap();
-            assert_eq!((grown, limiter.taken().crowded), (held.len() < 2, held.len() >= 2));
+            assert_eq!(
+                (grown, limiter.taken().crowded),
+                (held.len() < 2, held.len() >= 2)
+            );
             if grown {
                 held.push(limiter);
             }

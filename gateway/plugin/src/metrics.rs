@@ -81,9 +81,10 @@ impl From<&CallError> for Outcome {
             CallError::InvalidAnswer { .. } => Self::InvalidAnswer,
             CallError::Unavailable { .. } | CallError::Failed { .. } => Self::ProviderError,
             CallError::HookUnavailable { .. } => Self::Unavailable,
+            // Another is asked in its place.
+            CallError::Replaced { .. } => Self::Cancelled,
             CallError::Overloaded { .. }
             | CallError::Crowded { .. }
-            | CallError::Replaced { .. }
             | CallError::NotConfigured { .. }
             | CallError::NotLoaded { .. } => Self::Overloaded,
         }

@@ -243,7 +243,12 @@ fn call(turns: Vec<oneshot::Sender<()>>) {
 impl Lane {
     /// Waits for a slot, for a call of `service` with this `deadline`; at most `room` calls of the lane may run at once, for
     /// the memory that they take. `None` where the lane is full, or waiting takes too long.
-    pub(crate) async fn enter(self: &Arc<Self>, service: &str, deadline: Duration, room: u32) -> Option<Slot> {
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        service: &str,
+        deadline: Duration,
+        room: u32,
+    ) -> Option<Slot> {
         let entered = self
             .queues
             .state
@@ -319,9 +324,7 @@ struct Waiter<'a> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if self.waits {
-            self.lane
-                .queues
-                .leave(self.lane.id, self.service, self.number);
+            self.lane.queues.leave(self.lane.id, self.service, self.number);
         }
     }
 }
@@ -339,9 +342,7 @@ impl LaneState {
     }
 
     fn has_place(&self, service: &Service) -> bool {
-        let left = self
-            .places
-            .saturating_sub(self.running as usize + self.waiting);
+        let left = self.places.saturating_sub(self.running as usize + self.waiting);
         left > 0 && (!self.shared || service.running as usize + service.waiting.len() < left)
     }
 
@@ -425,7 +426,9 @@ impl State {
 
     /// Another call of the service runs.
     fn run(&mut self, id: u64, service: &str) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         if let Some(of) = lane.services.get_mut(service) {
             of.running += 1;
         }
@@ -456,7 +459,9 @@ impl State {
     }
 
     fn release(&mut self, id: u64, service: &str, in_time: Option<bool>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         if let Some(of) = lane.services.get_mut(service) {
             of.running = of.running.saturating_sub(1);
         }

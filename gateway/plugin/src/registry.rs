@@ -58,7 +58,9 @@ impl Generation {
     /// How many of its instances fit into the memory that the plugin may have, made ahead or running.
     pub(crate) fn room(&self) -> usize {
         let peak = self.peak.load(Ordering::Relaxed);
-        self.memory.as_ref().map_or(usize::MAX, |memory| memory.room(peak))
+        self.memory
+            .as_ref()
+            .map_or(usize::MAX, |memory| memory.room(peak))
     }
 }
 

@@ -164,7 +164,9 @@ mod tests {
     async fn a3_forty_callers_of_a_dead_name_are_one_look_up() {
         let (names, look_ups) = look_ups();
         let (plugin, other) = ("plugin".into(), "other".into());
-        let asked: Vec<_> = (0..40).map(|_| look_ups.look_up(&plugin, "dead.test").unwrap()).collect();
+        let asked: Vec<_> = (0..40)
+            .map(|_| look_ups.look_up(&plugin, "dead.test").unwrap())
+            .collect();
         for _ in 0..40 {
             assert!(look_ups.resolve(&other, "good.test").await.is_ok());
             assert!(look_ups.resolve(&plugin, "good.test").await.is_ok());

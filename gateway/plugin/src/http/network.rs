@@ -102,7 +102,9 @@ impl Network {
     /// # Errors
     /// When it has as many as it may have.
     pub(super) fn connection(&self, plugin: &Arc<str>) -> Result<Held, RequestError> {
-        self.connections.take(plugin).ok_or(RequestError::TooManyConnections)
+        self.connections
+            .take(plugin)
+            .ok_or(RequestError::TooManyConnections)
     }
 
     /// How TLS connections are made.

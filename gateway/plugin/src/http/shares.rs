@@ -93,7 +93,10 @@ mod tests {
         assert!(shares.held.lock().all <= 64 + 50 * 2);
         drop((first, second, others));
         assert_eq!(shares.held.lock().all, 0);
-        assert!(shares.held.lock().of.is_empty(), "nothing is kept of who has none");
+        assert!(
+            shares.held.lock().of.is_empty(),
+            "nothing is kept of who has none"
+        );
     }
 
     #[test]

@@ -41,7 +41,9 @@ fn a_rush_is_waited_out_and_a_queue_that_stays_full_is_not() {
     let mut wait = |service: &mut Service, milliseconds| {
         number += 1;
         let now = begin + Duration::from_millis(milliseconds);
-        service.wait(number, oneshot::channel().0, now, DEADLINE).as_millis()
+        service
+            .wait(number, oneshot::channel().0, now, DEADLINE)
+            .as_millis()
     };
     assert_eq!(wait(&mut service, 0), 250);
     assert_eq!(wait(&mut service, 249), 250);
@@ -57,7 +59,11 @@ async fn a_call_that_waits_in_vain_leaves_the_queue() {
     let (queues, [lane]) = lanes([(1, 1)]);
     let mut held = all(&lane, "s");
     assert_eq!(held.len(), MOST_OF_ONE as usize);
-    assert!(lane.enter("s", Duration::from_millis(2), u32::MAX).await.is_none());
+    assert!(
+        lane.enter("s", Duration::from_millis(2), u32::MAX)
+            .await
+            .is_none()
+    );
     // As does one whose caller goes away.
     let gone = tokio::time::timeout(Duration::from_millis(1), lane.enter("s", LONG, u32::MAX));
     assert!(gone.await.is_err());

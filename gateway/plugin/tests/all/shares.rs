@@ -96,7 +96,10 @@ async fn a5_a_plugin_that_grows_has_its_share_of_the_memory_and_no_more() {
     };
     // What calls take is learnt by the first of them: until then some may be refused.
     for answer in grow().await {
-        assert!(matches!(answer, Ok(_) | Err(CallError::Crowded { .. })), "{answer:?}");
+        assert!(
+            matches!(answer, Ok(_) | Err(CallError::Crowded { .. })),
+            "{answer:?}"
+        );
     }
     // From now on they wait for each other, and each has what it may have.
     for answer in grow().await {
