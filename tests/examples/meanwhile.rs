@@ -109,7 +109,9 @@ async fn a15_whoever_is_disabled_while_a_plugin_is_asked_gets_no_token() {
             }
             command => {
                 let (noun, verb) = command.split_once(' ').expect("two words");
-                gateway.cli(&[noun, verb, &user]).await.succeeded();
+                let yes: &[&str] = if verb == "delete" { &["--yes"] } else { &[] };
+                let command = [&[noun, verb, &user], yes].concat();
+                gateway.cli(&command).await.succeeded();
             }
         }
         service.answers.add_permits(1);

@@ -111,8 +111,8 @@ async fn calls_that_run_out_of_time_leave_fewer_slots_and_those_that_do_not_brin
     assert_eq!(free(&queues), 63);
 }
 
-#[test]
-fn a5_a_full_lane_takes_no_place_from_another() {
+#[tokio::test]
+async fn a5_a_full_lane_takes_no_place_from_another() {
     let (_queues, [slow, other, sign_ins]) = lanes([(1, 1), (1, 1), (2, 1)]);
     let held = all(&slow, "slow");
     let mut waiting = Vec::new();
@@ -129,8 +129,8 @@ fn a5_a_full_lane_takes_no_place_from_another() {
     assert!(now(&other, "other").is_some() && now(&sign_ins, "").is_some());
 }
 
-#[test]
-fn a5_twenty_slow_plugins_leave_slots_for_one_that_comes_later() {
+#[tokio::test]
+async fn a5_twenty_slow_plugins_leave_slots_for_one_that_comes_later() {
     let mut needs = [(1, 1); 41];
     // Each with hooks as well.
     needs[..20].fill((2, 1));
@@ -142,8 +142,8 @@ fn a5_twenty_slow_plugins_leave_slots_for_one_that_comes_later() {
     assert!(state.running <= state.slots && state.slots <= super::MAX_INSTANCES);
 }
 
-#[test]
-fn a5_what_many_plugins_reserve_fits_the_pool() {
+#[tokio::test]
+async fn a5_what_many_plugins_reserve_fits_the_pool() {
     let (queues, lanes) = lanes([(2, 1); 400]);
     let held: Vec<Vec<Slot>> = lanes.iter().map(|lane| all(lane, "slow")).collect();
     let running: usize = held.iter().map(Vec::len).sum();
@@ -189,8 +189,8 @@ async fn a5_a_free_slot_goes_to_the_service_that_holds_the_fewest() {
     assert!((&mut before).now_or_never().is_none());
 }
 
-#[test]
-fn a5_as_many_calls_run_as_there_is_memory_for() {
+#[tokio::test]
+async fn a5_as_many_calls_run_as_there_is_memory_for() {
     let (_queues, [lane]) = lanes([(1, 1)]);
     let enter = |room| lane.enter("s", LONG, room).now_or_never().flatten();
     let held = [enter(3), enter(3), enter(3)];
@@ -212,8 +212,8 @@ async fn drain_waits_for_the_last_call() {
     drained.await;
 }
 
-#[test]
-fn a_lane_that_is_gone_gives_its_reserved_slots_back() {
+#[tokio::test]
+async fn a_lane_that_is_gone_gives_its_reserved_slots_back() {
     let (queues, [first, second]) = lanes([(2, 1), (2, 1)]);
     assert_eq!(free(&queues), 60);
     drop(first);
