@@ -8,6 +8,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "examples/meanwhile.rs"]
+mod meanwhile;
 #[path = "examples/peer.rs"]
 mod peer;
 #[path = "examples/policy.rs"]

@@ -21,6 +21,9 @@ mod idle;
 mod queues;
 #[path = "load/rates.rs"]
 mod rates;
+#[cfg(feature = "test-all")]
+#[path = "load/shares.rs"]
+mod shares;
 #[path = "load/slow.rs"]
 mod slow;
 mod support;

@@ -41,6 +41,7 @@ pub(crate) struct Admission {
     history: Arc<History>,
     directory: PathBuf,
     lanes: Arc<Lanes>,
+    engines: Arc<Engines>,
     compiler: Compiler,
     /// The code of what is kept, by digest: going back takes no longer than a trial. Linked anew each
     /// time, for the grants as they are then.
@@ -94,7 +95,8 @@ impl Admission {
         Self {
             history: Arc::new(History::new(Arc::clone(&cache))),
             directory,
-            compiler: Compiler::new(engines, cache, lanes.guests().clone(), compile),
+            compiler: Compiler::new(Arc::clone(&engines), cache, lanes.guests().clone(), compile),
+            engines,
             lanes,
             code: Mutex::default(),
         }

@@ -162,6 +162,19 @@ pub struct PluginSet {
     pub extensions: Vec<String>,
     /// By one of these every component must be signed. Signatures are not asked for where there are none.
     pub trusted_keys: Vec<TrustedKey>,
+    /// Bytes of the memories and tables of all plugins' instances together, of which each plugin has a quarter at most, but
+    /// at least what one of its calls may take. [`DEFAULT_TOTAL_MEMORY`] unless set.
+    pub total_memory: Option<usize>,
+}
+
+/// What plugins may have together by default: each has 128 MiB at most.
+pub const DEFAULT_TOTAL_MEMORY: usize = 512 << 20;
+
+impl PluginSet {
+    /// Bytes that all plugins may have together.
+    pub(crate) fn total_memory(&self) -> usize {
+        self.total_memory.unwrap_or(DEFAULT_TOTAL_MEMORY)
+    }
 }
 
 /// How guests find users. Implemented over the store by the caller.

@@ -74,6 +74,24 @@ pub enum CallError {
         /// Which plugin.
         plugin: String,
     },
+    /// The plugin's calls at once have all the memory that they may have together. Asking again later may help.
+    #[error(
+        "the plugin \"{plugin}\" has no memory left for another call: its calls have all of {} bytes together; raise \
+         `plugins.total_memory`, of which each plugin has a quarter",
+        bytes(*memory)
+    )]
+    Crowded {
+        /// Which plugin.
+        plugin: String,
+        /// Its share, in bytes.
+        memory: usize,
+    },
+    /// The plugin was replaced again and again while it was asked. Asking again later may help.
+    #[error("the plugin \"{plugin}\" was replaced while it was asked")]
+    Replaced {
+        /// Which plugin.
+        plugin: String,
+    },
     /// The call used up its fuel.
     #[error("{plugin}: {function} ran out of fuel: {} of {}", grouped(*fuel), grouped(*fuel))]
     OutOfFuel {

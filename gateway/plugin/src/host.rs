@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, fs};
 
+use futures_util::StreamExt as _;
 use gateway_model::{Event, SystemRandom, User, UserId, Verdict};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +34,7 @@ pub struct PluginHost(Arc<Inner>);
 
 /// What all clones share.
 pub(crate) struct Inner {
-    registry: Registry,
+    registry: Arc<Registry>,
     lanes: Arc<Lanes>,
     admission: Admission,
     sources: Sources,
@@ -81,7 +82,10 @@ impl PluginHost {
             .map_err(HostError::Thread)?;
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
         let inner = Arc::new(Inner {
-            registry: Registry::new(),
+            registry: Arc::new(Registry::new(
+                Arc::clone(lanes.queues()),
+                Arc::clone(lanes.memory()),
+            )),
             admission: Admission::new(engines, cache, plugin_dir.clone(), Arc::clone(&lanes), compile),
             lanes,
             sources: Sources {
@@ -185,7 +189,8 @@ impl PluginHost {
     }
 
     /// The same, and makes something of the answer: signs it, say. That is done on the guest thread as well,
-    /// since it computes, and since a hand-over between threads costs about as much as a call.
+    /// since it computes, and since a hand-over between threads costs about as much as a call. Where the provider was
+    /// replaced while it was asked, nothing is made of its answer, and the one in its place is asked.
     ///
     /// # Errors
     /// As for [`PluginHost::get_permissions`]; `then` has not been called.
@@ -193,11 +198,15 @@ impl PluginHost {
         &self,
         service: &str,
         user: &UserId,
-        then: impl FnOnce(Permissions) -> T + Send + 'static,
+        then: impl FnOnce(Permissions) -> T + Clone + Send + 'static,
     ) -> Result<T, CallError> {
-        let snapshot = self.0.registry.snapshot();
-        let sources = self.0.sources.clone();
-        permission_provider::get_permissions(&self.0.lanes, &snapshot, sources, service, user, then).await
+        let Inner {
+            lanes,
+            registry,
+            sources,
+            ..
+        } = &*self.0;
+        permission_provider::get_permissions(lanes, registry, sources, service, user, then).await
     }
 
     /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of
@@ -256,13 +265,16 @@ impl Inner {
                     (candidate.name, loaded)
                 }
             });
+            // So many files are in memory at once, however many plugins there are.
+            let mut loads = futures_util::stream::iter(loads).buffered(MAX_BLOCKING);
             let mut results = Vec::new();
-            for (name, looked) in futures_util::future::join_all(loads).await {
+            while let Some((name, looked)) = loads.next().await {
                 // Nothing is rolled back meanwhile: that takes the other half of the lock.
                 if let Some(settled) = inner.admission.settle(&name, looked).await {
                     results.push((name, settled));
                 }
             }
+            drop(loads);
             inner.registry.replace(set, results);
             inner.prepare();
         });

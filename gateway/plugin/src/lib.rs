@@ -12,7 +12,7 @@
 //! | `config` | what the operator decides: grants, limits, services, extensions |
 //! | `host` | [`PluginHost`]: the whole put together |
 //! | `serve` | the way to a guest thread and back, metrics round a call |
-//! | `queue` | who waits for a plugin, and for how long |
+//! | `queue` | each plugin's share of the calls that run and wait |
 //! | `ready` | instances made ahead of need |
 //! | `call` | one call in a fresh instance; every way it fails, in words |
 //! | `permission_provider`, `lifecycle` | what is called: a provider, the three hooks |
@@ -23,7 +23,7 @@
 //! | `http` | the requests that guests send: what may be reached, and how |
 //! | `values`, `scratch` | a plugin's own values, by the rules; the store of trial calls |
 //! | `secret` | a text that does not print itself |
-//! | `limiter`, `engine` | what they may use |
+//! | `limiter`, `memory`, `engine` | what they may use |
 //! | `bindings`, `interface` | the WIT package in Rust, in each version; names and versions of interfaces |
 //! | `exports` | what a component exports of it, in whichever version |
 //! | `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
@@ -58,6 +58,7 @@ mod interface;
 mod lifecycle;
 mod limiter;
 mod log;
+mod memory;
 mod metrics;
 mod permission_provider;
 mod queue;
@@ -82,7 +83,8 @@ use serde_json::{Map, Value};
 
 pub use compile::{ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
-    Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig, PluginSet, UserLookup,
+    DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig,
+    PluginSet, UserLookup,
 };
 pub use error::{CallError, HostError, RollbackError, ValueError};
 pub use history::KeptGeneration;

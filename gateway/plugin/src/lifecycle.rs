@@ -105,6 +105,7 @@ async fn run_hook(
             plugin,
             generation,
             function,
+            "",
             sources.clone(),
             invoke,
             check,

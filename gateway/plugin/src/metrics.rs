@@ -81,9 +81,12 @@ impl From<&CallError> for Outcome {
             CallError::InvalidAnswer { .. } => Self::InvalidAnswer,
             CallError::Unavailable { .. } | CallError::Failed { .. } => Self::ProviderError,
             CallError::HookUnavailable { .. } => Self::Unavailable,
-            CallError::Overloaded { .. } | CallError::NotConfigured { .. } | CallError::NotLoaded { .. } => {
-                Self::Overloaded
-            }
+            // Another is asked in its place.
+            CallError::Replaced { .. } => Self::Cancelled,
+            CallError::Overloaded { .. }
+            | CallError::Crowded { .. }
+            | CallError::NotConfigured { .. }
+            | CallError::NotLoaded { .. } => Self::Overloaded,
         }
     }
 }

@@ -84,6 +84,10 @@ pub struct Plugins {
     /// `plugins.compile_memory`, `GATEWAY_PLUGIN_COMPILE_MEMORY`: the address space that compiling one may
     /// take; `2GiB` unless set.
     pub compile_memory: Setting,
+    /// `plugins.total_memory`, `GATEWAY_PLUGINS_TOTAL_MEMORY`: the memory that the calls of all plugins have
+    /// together, of which each plugin has a quarter at most; `256MiB` for each guest thread, and at least `512MiB`,
+    /// unless set.
+    pub total_memory: Setting,
 }
 
 /// `[server]`: the public listener and what a caller may cost.

@@ -45,14 +45,16 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
     let user_lookup = layers.value("user_lookup", "GATEWAY_USER_LOOKUP", file.user_lookup, false);
     let compile = plugins::files::compile(&mut layers, &file.plugins);
+    let total_memory = plugins::total_memory(&mut layers, &file.plugins, server.guest_threads);
     let trusted_keys = plugins::files::trusted_keys(&mut layers, file.plugins.trusted_keys);
-    let (plugins, services) = plugins::plugins(
+    let (mut plugins, services) = plugins::plugins(
         &mut layers,
         file.service,
         file.extensions,
         file.plugin,
         trusted_keys,
     );
+    plugins.total_memory = Some(total_memory);
     plugins::warn_of_long_deadlines(&mut layers, &plugins, server.limits.request_timeout);
     layers.finish(Config {
         listen: server.listen,

@@ -4,6 +4,8 @@
 mod allowed;
 mod lifetime;
 mod limits;
+mod meanwhile;
+mod names;
 mod reach;
 mod server;
 mod tls;

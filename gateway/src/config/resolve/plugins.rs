@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gateway_plugin::{Grant, Limits, PluginConfig, PluginSet, Secret, TrustedKey};
+use gateway_plugin::{DEFAULT_TOTAL_MEMORY, Grant, Limits, PluginConfig, PluginSet, Secret, TrustedKey};
 use secrecy::SecretString;
 
 use super::{Layers, Origin, in_order, in_variable};
@@ -14,6 +14,20 @@ use crate::config::value::{Bytes, Count, NAME, Sha256Hex, UpTo, Value as _, is_n
 
 pub(super) mod files;
 mod http;
+
+/// What all plugins may have together: more where there are more threads to run them, since an interpreter takes tens of
+/// megabytes for each call.
+pub(super) fn total_memory(layers: &mut Layers<'_>, file: &file::Plugins, guest_threads: usize) -> usize {
+    let scaled = guest_threads.saturating_mul(DEFAULT_TOTAL_MEMORY / 2);
+    layers
+        .value(
+            "plugins.total_memory",
+            "GATEWAY_PLUGINS_TOTAL_MEMORY",
+            file.total_memory.clone(),
+            Bytes(scaled.max(DEFAULT_TOTAL_MEMORY)),
+        )
+        .0
+}
 
 pub(super) fn plugins(
     layers: &mut Layers<'_>,
@@ -61,6 +75,7 @@ pub(super) fn plugins(
             services: of_services,
             extensions,
             trusted_keys,
+            total_memory: None,
         },
         services,
     )
