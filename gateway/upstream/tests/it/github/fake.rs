@@ -114,6 +114,7 @@ pub(crate) fn provider(web: &str, api: &str, trusted_email: bool) -> Result<Prov
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email,
+        allow_private_addresses: false,
         scopes: vec!["read:org".to_owned()],
     };
     let limits = HttpLimits {
