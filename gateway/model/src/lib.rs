@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`address`] | which addresses are public, private, or nobody's |
 //! | [`clock`] | time and randomness, passed in so that tests can set them |
 //! | [`id`] | opaque random identifiers |
 //! | [`user`] | a user, their identities and username |
@@ -10,6 +11,7 @@
 //! | [`claims`] | what an upstream provider said of a person |
 //! | [`text`] | characters that act on the text around them |
 
+pub mod address;
 pub mod claims;
 pub mod clock;
 pub mod event;

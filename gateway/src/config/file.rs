@@ -232,6 +232,9 @@ pub struct Provider {
     /// `trusted_email`, `GATEWAY_PROVIDER_NAME_TRUSTED_EMAIL`: whether its verified addresses may find an
     /// existing user; `true` for Google and GitHub themselves, else `false`.
     pub trusted_email: Setting,
+    /// `allow_private_addresses`, `GATEWAY_PROVIDER_NAME_ALLOW_PRIVATE_ADDRESSES`: whether its names may lead to
+    /// private addresses; `false`.
+    pub allow_private_addresses: Setting,
     /// `scopes`, `GATEWAY_PROVIDER_NAME_SCOPES` (`;`-delimited): beyond what the protocol needs.
     pub scopes: List,
 }

@@ -43,6 +43,7 @@ fn config(fake: &Fake, secret: &str, trusted_email: bool) -> ProviderConfig {
         client_id: ID.to_owned(),
         client_secret: secret.to_owned().into(),
         trusted_email,
+        allow_private_addresses: false,
         scopes: Vec::new(),
     }
 }

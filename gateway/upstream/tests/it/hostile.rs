@@ -38,6 +38,7 @@ fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email: true,
+        allow_private_addresses: false,
         scopes: Vec::new(),
     };
     let limits = HttpLimits {

@@ -257,6 +257,7 @@ pub(crate) fn provider_within(issuer: &str, clock: Arc<ManualClock>, timeout: Du
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email: true,
+        allow_private_addresses: false,
         scopes: vec!["groups".to_owned()],
     };
     let limits = HttpLimits {

@@ -124,6 +124,7 @@ pub(crate) fn provider_within(
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email,
+        allow_private_addresses: false,
         scopes: vec!["read:org".to_owned()],
     };
     let limits = HttpLimits {
