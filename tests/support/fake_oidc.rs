@@ -191,6 +191,10 @@ impl Answers {
     fn answer(&self, request: &Request) -> ResponseTemplate {
         let mood = self.state.lock().unwrap().mood;
         let answer = match request.url.path() {
+            // A person who takes their time.
+            "/authorize" if stays(request) => {
+                return ResponseTemplate::new(200).set_body_raw("<title>provider</title>", "text/html");
+            }
             "/authorize" => return self.authorize(&request.url),
             _ if mood == Mood::Down => ResponseTemplate::new(503).set_body_string("down for maintenance"),
             "/.well-known/openid-configuration" => ResponseTemplate::new(200).set_body_json(self.discovery()),
@@ -361,4 +365,12 @@ pub(crate) fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
         .as_secs()
+}
+
+/// Whether the person stays at the provider: their browser has the cookie `stay=1`.
+fn stays(request: &Request) -> bool {
+    let cookies = request.headers.get_all("cookie").iter();
+    cookies
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .any(|cookie| cookie.trim_ascii() == b"stay=1")
 }
