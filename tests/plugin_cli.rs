@@ -146,7 +146,7 @@ async fn call_prints_permissions_and_says_what_they_cost() {
         "memory | ",
         " of 67,108,864 bytes\n",
         "  time | ",
-        " of 20.0 s\n",
+        " of 120.0 s\n",
     ] {
         assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
     }

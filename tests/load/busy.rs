@@ -59,6 +59,11 @@ const ALLOWED: &[(&str, usize, &str)] = &[
         1,
         "a minute for what takes a second",
     ),
+    (
+        "gateway/store/tests/it/salvage.rs",
+        1,
+        "a minute for what takes a second",
+    ),
     ("tests/bad_input/malformed.rs", 1, "a client that trickles"),
     ("tests/faults/kills.rs", 3, "another moment for each trial"),
     ("tests/faults/power_cuts.rs", 1, "another moment for each trial"),

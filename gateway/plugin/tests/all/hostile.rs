@@ -271,7 +271,7 @@ async fn lies_to_the_host_end_in_the_trial() {
 async fn a_start_function_has_a_deadline() {
     let mut set = set(&[("s", "start-loop")], &[]);
     let limits = &mut set.plugins.get_mut("start-loop").unwrap().limits;
-    (limits.fuel, limits.deadline) = (u64::MAX, Duration::from_secs(1));
+    (limits.fuel, limits.deadline) = (u64::MAX, Duration::from_millis(300));
     let fixture = Fixture::new(&[("start-loop", START_LOOP)], set).await;
     let problem = fixture.problem("start-loop");
     assert!(problem.contains("deadline"), "{problem}");

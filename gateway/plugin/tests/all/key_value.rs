@@ -240,7 +240,7 @@ async fn a_trial_call_sees_nothing_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_told_as_unavailable() {
-    let set = one(|limits| limits.deadline = Duration::from_secs(60));
+    let set = one(|limits| limits.deadline = Duration::from_secs(5));
     let fixture = Fixture::with_values(&[("kv", IMPORTS_KEY_VALUE)], set, Arc::new(Broken)).await;
     assert_eq!(fixture.status("kv").problem, None, "the trial does not need it");
     for command in [
