@@ -110,7 +110,7 @@ async fn a15_whoever_is_disabled_while_a_plugin_is_asked_gets_no_token() {
             command => {
                 let (noun, verb) = command.split_once(' ').expect("two words");
                 let yes: &[&str] = if verb == "delete" { &["--yes"] } else { &[] };
-                let command = [&[noun, verb, &user], yes].concat();
+                let command = [&[noun, verb, user.as_str()], yes].concat();
                 gateway.cli(&command).await.succeeded();
             }
         }
