@@ -9,6 +9,9 @@
     reason = "in tests a panic is the report"
 )]
 
+#[cfg(feature = "test-all")]
+#[path = "load/connections.rs"]
+mod connections;
 #[path = "load/floods.rs"]
 mod floods;
 #[path = "load/good.rs"]
