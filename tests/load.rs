@@ -11,6 +11,9 @@
 
 #[path = "load/busy.rs"]
 mod busy;
+#[cfg(feature = "test-all")]
+#[path = "load/connections.rs"]
+mod connections;
 #[path = "load/floods.rs"]
 mod floods;
 #[path = "load/good.rs"]

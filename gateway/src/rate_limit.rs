@@ -85,6 +85,13 @@ impl RateLimits {
         }
     }
 
+    /// Whose share of scarce things a connection from `peer` counts against: its address or IPv6 network. `None` where a
+    /// proxy may be behind it, whose connections belong to many people.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr) -> Option<IpAddr> {
+        client_address::of_client(peer, &HeaderMap::new(), &self.trusted_proxies).map(network)
+    }
+
     /// Counts a request. One whose client's address is not known is let through.
     ///
     /// # Errors

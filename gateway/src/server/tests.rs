@@ -53,7 +53,7 @@ impl Server {
         };
         let ended = {
             let shutdown = shutdown.clone();
-            tokio::spawn(async move { run(listener, &limits, handler, shutdown).await })
+            tokio::spawn(async move { run(listener, &limits, |_| None, handler, shutdown).await })
         };
         Self {
             address,
@@ -341,4 +341,21 @@ async fn what_does_not_end_is_dropped() {
     // Not only left alone: its handler is gone, and so is the connection.
     assert_eq!(timeout(NEVER, server.hanging.recv()).await.unwrap(), None);
     assert_eq!(rest(busy).await, "");
+}
+
+#[tokio::test]
+async fn a9_pipelined_requests_are_answered_one_after_another() {
+    let mut server = Server::start(limits()).await;
+    let mut caller = server.connect().await;
+    send(&mut caller, &b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50)).await;
+    timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();
+    // Another connection has been answered since, so that a second one of the first would have begun.
+    let mut other = server.connect().await;
+    send(&mut other, GET).await;
+    answer(&mut other).await;
+    assert!(server.hanging.try_recv().is_err(), "two at once");
+    server.release.cancel();
+    for _ in 1..50 {
+        timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();
+    }
 }
