@@ -16,6 +16,8 @@ mod answers;
 mod caches;
 #[path = "abuse/forwarded.rs"]
 mod forwarded;
+#[path = "abuse/growth.rs"]
+mod growth;
 #[path = "abuse/leaks.rs"]
 mod leaks;
 #[path = "abuse/lines.rs"]

@@ -121,6 +121,7 @@ async fn each_recorded_exchange_matches_or_is_a_deviation_with_a_reason() {
     .await;
     let gateway = Setup::serve()
         .oidc("google", &google)
+        .table("providers.google", "trusted_email = true")
         .env("GITHUB_KEY", "key")
         .env("GITHUB_SECRET", "secret")
         .origin(APP)

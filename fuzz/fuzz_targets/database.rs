@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use gateway_model::clock::{CountingRandom, ManualClock};
-use gateway_model::{Email, Identity, UpstreamUser, User, UserId, Verdict};
+use gateway_model::{Email, Identity, UpstreamUser, User, UserId, Verdict, UserLimits};
 use gateway_store::{DatabaseUrl, OpenError, Salvage, Store, StoreOptions, UserIds};
 use libfuzzer_sys::fuzz_target;
 use rusqlite::Connection;
@@ -107,6 +107,7 @@ async fn populate(file: &PathBuf) -> BTreeMap<UserId, User> {
         random: Arc::new(CountingRandom::default()),
         user_ids: UserIds::Random,
         event_retention: Duration::from_secs(60),
+        limits: UserLimits::default(),
     };
     let store = Store::open(&DatabaseUrl::File(file.clone()), options)
         .await

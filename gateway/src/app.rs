@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gateway_model::{Clock, Random};
+use gateway_model::{Clock, Random, UserLimits};
 use gateway_plugin::PluginHost;
 use gateway_store::Store;
 use gateway_token::{SessionKey, SigningKeys};
@@ -43,6 +43,8 @@ pub struct App {
     pub address: Address,
     /// How long a session lasts.
     pub session_lifetime: Duration,
+    /// What one user may take up.
+    pub user_limits: UserLimits,
     /// How long a permission token is good for.
     pub token_lifetime: Duration,
     /// Largest request body, in bytes.

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gateway_model::UserLimits;
 use gateway_plugin::{CompileOptions, PluginSet};
 use gateway_store::{DatabaseUrl, UserIds};
 use gateway_upstream::{HttpLimits, ProviderConfig};
@@ -59,8 +60,10 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// How ids of new users are made.
     pub user_ids: UserIds,
-    /// How long settled events are kept: 30 days unless set.
+    /// How long events are kept: 30 days unless set.
     pub event_retention: Duration,
+    /// What one user may take up.
+    pub user_limits: UserLimits,
     /// A private directory (0700) for compiled plugins, the admin token and the like.
     pub data_dir: PathBuf,
     /// Where `<name>.wasm` files are.
@@ -176,8 +179,10 @@ pub struct StorageConfig {
     pub database: DatabaseUrl,
     /// How ids of new users are made.
     pub user_ids: UserIds,
-    /// How long settled events are kept.
+    /// How long events are kept.
     pub event_retention: Duration,
+    /// What one user may take up.
+    pub user_limits: UserLimits,
 }
 
 /// Reads and resolves the configuration.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::{Event, User, Verdict};
+use gateway_store::Pruned;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,22 +31,14 @@ impl Courier {
 
 /// Delivers what a crash has left pending, then sign-outs as they come, until `shutdown`.
 ///
-/// `left_over` is what was pending before the first request was taken: what comes later belongs to
+/// `left_over` is the place of the last event before the first request was accepted: later ones belong to
 /// sign-ins in flight.
-pub async fn deliver(app: Arc<App>, left_over: Vec<(Event, User)>, shutdown: CancellationToken) {
+pub async fn deliver(app: Arc<App>, left_over: i64, shutdown: CancellationToken) {
     shutdown.run_until_cancelled(run(&app, left_over)).await;
 }
 
-async fn run(app: &App, left_over: Vec<(Event, User)>) {
-    if !left_over.is_empty() {
-        tracing::info!(
-            events = left_over.len(),
-            "delivering events that an earlier run left pending"
-        );
-    }
-    for (event, user) in left_over {
-        redeliver(app, &event, user).await;
-    }
+async fn run(app: &App, left_over: i64) {
+    deliver_left_over(app, left_over).await;
     let last = app.store.last_event().await.unwrap_or_else(|error| {
         tracing::error!(%error, "pending events cannot be read");
         0
@@ -54,6 +47,33 @@ async fn run(app: &App, left_over: Vec<(Event, User)>) {
     loop {
         deliver_sign_outs(app, &mut backlog).await;
         backlog.wait(&app.courier).await;
+    }
+}
+
+/// Delivers what sign-ins of an earlier run have left pending, up to the place `last`. One event is in memory at a time:
+/// each may have large claims, and there may be thousands.
+async fn deliver_left_over(app: &App, last: i64) {
+    let (mut place, mut events) = (0, 0_u64);
+    loop {
+        let (event, user) = match app.store.next_pending_sign_in(place, last).await {
+            Ok(Some((found, event, user))) => {
+                place = found;
+                (event, user)
+            }
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(%error, "pending events cannot be read");
+                break;
+            }
+        };
+        if events == 0 {
+            tracing::info!("delivering events that an earlier run left pending");
+        }
+        events += 1;
+        redeliver(app, &event, user).await;
+    }
+    if events > 0 {
+        tracing::info!(events, "delivered the events that an earlier run left pending");
     }
 }
 
@@ -204,11 +224,20 @@ pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
     let mut hours = tokio::time::interval(PRUNE);
     while shutdown.run_until_cancelled(hours.tick()).await.is_some() {
         match app.store.prune().await {
-            Ok(0) => {}
-            Ok(given_up) => tracing::warn!(
-                given_up,
-                "sign-outs that no hook has dealt with are older than events are kept, and were given up"
-            ),
+            Ok(Pruned { sign_outs, new_users }) => {
+                if sign_outs > 0 {
+                    tracing::warn!(
+                        given_up = sign_outs,
+                        "sign-outs that no hook has dealt with are older than events are kept, and were given up"
+                    );
+                }
+                if new_users > 0 {
+                    tracing::warn!(
+                        deleted = new_users,
+                        "new users whom no hook has accepted or rejected for as long as events are kept were deleted"
+                    );
+                }
+            }
             Err(error) => tracing::error!(%error, "expired sessions cannot be dropped"),
         }
     }

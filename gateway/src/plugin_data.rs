@@ -96,8 +96,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use gateway_model::SystemRandom;
     use gateway_model::clock::ManualClock;
+    use gateway_model::{SystemRandom, UserLimits};
     use gateway_plugin::{KeyValueStore, ScratchValues, ValueError};
     use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 
@@ -109,6 +109,7 @@ mod tests {
             random: Arc::new(SystemRandom),
             user_ids: UserIds::Random,
             event_retention: Duration::from_secs(1),
+            limits: UserLimits::default(),
         };
         Store::open(&DatabaseUrl::Temporary, options).await.unwrap()
     }

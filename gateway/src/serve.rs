@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use gateway_model::{Event, SystemClock, SystemRandom, User};
+use gateway_model::{SystemClock, SystemRandom};
 use gateway_plugin::{CompileOptions, HostOptions, Network, PluginHost};
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
@@ -145,11 +145,11 @@ fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     room.min(wanted)
 }
 
-/// Opens and starts everything a request may need; and gives the events that an earlier run has left.
+/// Opens and starts everything a request may need; and gives the place of the last event that an earlier run has left.
 ///
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
-pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, User)>)> {
+pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
@@ -162,14 +162,12 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, 
         random: random.clone(),
         user_ids: config.user_ids,
         event_retention: config.event_retention,
+        limits: config.user_limits,
     };
     let store = Store::open(&config.database, options)
         .await
         .context("the database cannot be used")?;
-    let left_over = store
-        .pending_events()
-        .await
-        .context("the database cannot be read")?;
+    let left_over = store.last_event().await.context("the database cannot be read")?;
     let data = PluginData::new(store.clone());
     let host = HostOptions {
         plugin_dir: config.plugin_dir.clone(),
@@ -205,6 +203,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, Vec<(Event, 
         dev,
         address,
         session_lifetime: config.session_lifetime,
+        user_limits: config.user_limits,
         token_lifetime: config.token_lifetime,
         max_body: config.server_limits.max_body,
         body_timeout: config.server_limits.header_timeout,

@@ -1,10 +1,8 @@
 //! Whose request it is.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use gateway_model::{Session, User};
-use gateway_store::StoreError;
+use gateway_store::{SignedIn, StoreError};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use crate::app::App;
@@ -20,7 +18,7 @@ pub enum Caller {
     /// The token is good, but its user is gone.
     UnknownUser,
     /// Somebody is signed in.
-    SignedIn(Arc<(Session, User)>),
+    SignedIn(SignedIn),
 }
 
 /// Why it cannot be told whose request it is.

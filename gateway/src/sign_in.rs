@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Event, UpstreamUser, User, Verdict};
+use gateway_model::{Event, UpstreamUser, User, Verdict, limits};
 use gateway_store::{Settled, SignInError, StoreError};
 use gateway_token::SessionClaims;
 
@@ -61,9 +61,7 @@ async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
         Some(Verdict::Rejected { .. } | Verdict::Failed { .. }) => None,
         Some(Verdict::Accepted(attributes)) => {
             // What the login hooks see is the user as they will be.
-            for (name, value) in attributes {
-                set_attribute(&mut user, name, value);
-            }
+            limits::change(&mut user.attributes, attributes);
             Some(ask(app, &pending.login, &user).await)
         }
         None => Some(ask(app, &pending.login, &user).await),
@@ -88,7 +86,7 @@ async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
 
 /// Asks the hooks, and logs a verdict that keeps somebody out.
 pub(crate) async fn ask(app: &App, event: &Event, user: &User) -> Verdict {
-    let verdict = app.plugins.run_hooks(event, user).await;
+    let verdict = app.plugins.run_hooks_within(event, user, &app.user_limits).await;
     match &verdict {
         Verdict::Accepted(_) => {}
         Verdict::Rejected { hook, reason } => {
@@ -99,12 +97,4 @@ pub(crate) async fn ask(app: &App, event: &Event, user: &User) -> Verdict {
         }
     }
     verdict
-}
-
-fn set_attribute(user: &mut User, name: &str, value: &str) {
-    if value.is_empty() {
-        user.attributes.remove(name);
-    } else {
-        user.attributes.insert(name.to_owned(), value.to_owned());
-    }
 }

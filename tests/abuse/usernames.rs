@@ -7,6 +7,32 @@ use serde_json::{Value, json};
 use super::support::browser::encode;
 use super::support::{Gateway, Setup};
 
+/// A username that is somebody's id would name them in commands and applications that take either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a6_nobody_is_called_like_an_id() {
+    let gateway = Setup::dev().start().await;
+    let (alice, mallory) = (gateway.sign_in("alice").await, gateway.sign_in("mallory").await);
+    let browser = gateway.browser();
+    let id = browser.check(&alice).await["profile"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for name in [
+        id.clone(),
+        id.to_uppercase(),
+        "0".repeat(32),
+        "dev:alice".into(),
+        format!("id:{id}"),
+    ] {
+        let answer = browser
+            .post_as(&mallory, &format!("/auth/update?username={}", encode(&name)))
+            .await;
+        assert_eq!(answer["success"], false, "{name}: {answer}");
+    }
+    // Whatever an older gateway has let in: the id is its user's.
+    gateway.stop().await;
+}
+
 /// Characters that look like one of ASCII, or fold to it (Unicode's confusables, TR 39, and case folding).
 const LOOK_ALIKES: &[(char, &str)] = &[
     ('a', "аɑαａ𝐚𝒶𝔞𝖆𝗮áàâäãåāăąǎạⓐᵃªᴀА\u{0391}"),

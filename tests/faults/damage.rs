@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::{CountingRandom, ManualClock};
-use gateway_model::{Email, Identity, UpstreamUser, Verdict};
+use gateway_model::{Email, Identity, UpstreamUser, UserLimits, Verdict};
 use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -297,6 +297,7 @@ async fn populate(setup: &Setup) -> Vec<u8> {
         random: Arc::new(CountingRandom::default()),
         user_ids: UserIds::Random,
         event_retention: Duration::from_secs(60),
+        limits: UserLimits::default(),
     };
     let database = setup.dir.database();
     let store = Store::open(&DatabaseUrl::File(database.clone()), options)

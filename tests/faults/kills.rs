@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway_model::{SystemClock, SystemRandom};
+use gateway_model::{SystemClock, SystemRandom, UserLimits};
 use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 use reqwest::StatusCode;
 use sha2::{Digest, Sha256};
@@ -191,11 +191,20 @@ async fn pending(dir: &SetupDir) -> Vec<String> {
         random: Arc::new(SystemRandom),
         user_ids: UserIds::Random,
         event_retention: Duration::from_secs(86_400),
+        limits: UserLimits::default(),
     };
     let store = Store::open(&DatabaseUrl::File(dir.database()), options)
         .await
         .expect("the database opens");
-    let events = store.pending_events().await.expect("it can be read");
+    let (mut place, mut events) = (0, Vec::new());
+    while let Some((found, event, user)) = store
+        .next_pending_sign_in(place, i64::MAX)
+        .await
+        .expect("it can be read")
+    {
+        place = found;
+        events.push((event, user));
+    }
     store.close().await.expect("it closes");
     events
         .into_iter()

@@ -74,6 +74,145 @@ async fn commands_work_while_the_gateway_serves() {
     gateway.stop().await;
 }
 
+/// A user whom an older gateway let be called like somebody's id, and one whose address reads like an identity.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a6_every_command_reaches_the_user_of_an_id() {
+    let gateway = dev().start().await;
+    let (alice, mallory) = (gateway.sign_in("alice").await, gateway.sign_in("mallory").await);
+    let id = async |token: &str| {
+        gateway.browser().check(token).await["profile"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (alices, mallorys) = (id(&alice).await, id(&mallory).await);
+    let database = rusqlite::Connection::open(gateway.dir.database()).unwrap();
+    let sql = "UPDATE users SET username = ?2, username_folded = ?2, email = 'dev:alice' WHERE id = ?1";
+    database.execute(sql, [&mallorys, &alices]).unwrap();
+    drop(database);
+    let run = async |arguments: &[&str]| gateway.cli(arguments).await.succeeded();
+
+    let shown: Value = serde_json::from_str(&run(&["user", "show", &alices, "--json"]).await).unwrap();
+    assert_eq!(shown["id"], alices.as_str());
+    let by_name = format!("username:{alices}");
+    let shown: Value = serde_json::from_str(&run(&["user", "show", &by_name, "--json"]).await).unwrap();
+    assert_eq!(shown["id"], mallorys.as_str());
+    let ambiguous = gateway.cli(&["user", "disable", "dev:alice"]).await.failed();
+    for exactly in [format!("id:{alices}"), format!("id:{mallorys}")] {
+        assert!(ambiguous.contains(&exactly), "{ambiguous}");
+        run(&["user", "show", &exactly]).await;
+    }
+    assert!(run(&["session", "end", "--user", &alices]).await.contains(": 1"));
+    assert!(!gateway.browser().is_signed_in(&alice).await);
+    assert!(gateway.browser().is_signed_in(&mallory).await);
+    assert!(
+        run(&["user", "disable", &alices])
+            .await
+            .contains(&format!("disabled {alices}"))
+    );
+    assert!(
+        run(&["user", "enable", &alices])
+            .await
+            .contains(&format!("enabled {alices}"))
+    );
+    assert!(
+        run(&["user", "delete", &alices, "--yes"])
+            .await
+            .contains(&format!("deleted {alices}"))
+    );
+    assert!(gateway.browser().is_signed_in(&mallory).await);
+    // Now nobody has that id, and the text is the username again.
+    assert!(
+        run(&["user", "disable", &alices])
+            .await
+            .contains(&format!("disabled {mallorys}"))
+    );
+    assert!(!gateway.browser().is_signed_in(&mallory).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
+    let gateway = dev().start().await;
+    let tokens = [gateway.sign_in("alice").await, gateway.sign_in("bob").await];
+    let run = async |arguments: &[&str]| gateway.cli(arguments).await.succeeded();
+    let id = async |token: &str| {
+        gateway.browser().check(token).await["profile"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (alice, bob) = (id(&tokens[0]).await, id(&tokens[1]).await);
+
+    // An identity that nobody has: the next sign-in with it is Alice's.
+    let said = run(&["user", "link", "dev:alice", "dev", "carol"]).await;
+    assert!(
+        said.starts_with("linked dev:carol") && said.contains(&alice),
+        "{said}"
+    );
+    let again = run(&["user", "link", "dev:alice", "dev", "carol"]).await;
+    assert!(again.contains("already"), "{again}");
+    let carol = gateway.sign_in("carol").await;
+    assert_eq!(id(&carol).await, alice);
+    let taken = gateway
+        .cli(&["user", "link", &alice, "dev", "bob"])
+        .await
+        .failed();
+    assert!(taken.contains(&bob) && taken.contains("merge"), "{taken}");
+    let unknown = gateway
+        .cli(&["user", "link", &alice, "nowhere", "1"])
+        .await
+        .failed();
+    assert!(unknown.contains("--issuer"), "{unknown}");
+    let linked = run(&[
+        "user",
+        "link",
+        &alice,
+        "nowhere",
+        "1",
+        "--issuer",
+        "https://nowhere.example",
+        "--json",
+    ])
+    .await;
+    let linked: Value = serde_json::from_str(&linked).unwrap();
+    assert_eq!(linked["identities"].as_array().unwrap().len(), 3);
+
+    let said = run(&["user", "unlink", &alice, "dev", "carol"]).await;
+    assert!(said.contains("sessions ended: 1"), "{said}");
+    assert!(!gateway.browser().is_signed_in(&carol).await, "at once");
+    assert!(gateway.browser().is_signed_in(&tokens[0]).await);
+    assert_ne!(
+        id(&gateway.sign_in("carol").await).await,
+        alice,
+        "a user of their own"
+    );
+
+    let unconfirmed = gateway
+        .cli(&["user", "merge", "dev:bob", "--into", "dev:alice"])
+        .await
+        .failed();
+    assert!(unconfirmed.contains("--yes"), "{unconfirmed}");
+    assert!(gateway.browser().is_signed_in(&tokens[1]).await);
+    let said = run(&["user", "merge", "dev:bob", "--into", "dev:alice", "--yes"]).await;
+    for part in [
+        &alice,
+        &bob,
+        "sessions ended: 1",
+        "dropped email: bob@example.org",
+        "plugins",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!gateway.browser().is_signed_in(&tokens[1]).await, "at once");
+    assert_eq!(id(&gateway.sign_in("bob").await).await, alice);
+    let merged = run(&["user", "merge", "dev:carol", "--into", &alice, "--yes", "--json"]).await;
+    let merged: Value = serde_json::from_str(&merged).unwrap();
+    assert_eq!(merged["user"]["id"], alice.as_str());
+    assert_eq!(merged["dropped"]["email"], "carol@example.org");
+    gateway.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn config_check_explains_or_names_every_mistake() {
     let setup = Setup::serve()

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use gateway_model::clock::CountingRandom;
 use gateway_model::{
-    Identity, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserStatus, Verdict,
+    Identity, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserLimits,
+    UserStatus, Verdict,
 };
 use gateway_plugin::{BenchLimits, Grant, Limits, Made, PluginConfig, Question, Workbench, WorkbenchOptions};
 use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
@@ -190,6 +191,7 @@ async fn open(directory: &FilePath) -> Result<Store> {
         random: Arc::new(CountingRandom::default()),
         user_ids: UserIds::Random,
         event_retention: DAY,
+        limits: UserLimits::default(),
     };
     Ok(Store::open(&DatabaseUrl::File(directory.join("gateway.db")), options).await?)
 }

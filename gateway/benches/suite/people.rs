@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use gateway_model::{
-    Clock, Identity, Session, SessionId, SystemClock, SystemRandom, Timestamp, UpstreamUser, UserId, Verdict,
+    Clock, Identity, Session, SessionId, SystemClock, SystemRandom, Timestamp, UpstreamUser, UserId,
+    UserLimits, Verdict,
 };
 use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
 use gateway_token::{SessionClaims, SessionKey};
@@ -138,6 +139,7 @@ pub(crate) async fn store(database: &Path) -> Result<Store> {
         random: Arc::new(SystemRandom),
         user_ids: UserIds::Random,
         event_retention: LIFETIME,
+        limits: UserLimits::default(),
     };
     Ok(Store::open(&DatabaseUrl::File(database.to_owned()), options).await?)
 }

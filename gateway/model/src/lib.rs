@@ -7,6 +7,7 @@
 //! | [`id`] | opaque random identifiers |
 //! | [`user`] | a user, their identities and username |
 //! | [`session`] | who is signed in |
+//! | [`limits`] | what one user may take up |
 //! | [`event`] | sign-ins and sign-outs, and what hooks said of them |
 //! | [`claims`] | what an upstream provider said of a person |
 //! | [`text`] | characters that act on the text around them |
@@ -16,6 +17,7 @@ pub mod claims;
 pub mod clock;
 pub mod event;
 pub mod id;
+pub mod limits;
 pub mod session;
 pub mod text;
 pub mod user;
@@ -24,5 +26,6 @@ pub use claims::UpstreamUser;
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 pub use event::{Event, EventKind, Verdict};
 pub use id::{EventId, SessionId, UserId};
+pub use limits::{TooManyAttributes, UserLimits};
 pub use session::Session;
 pub use user::{Email, Identity, User, UserStatus, Username, UsernameError};

@@ -145,6 +145,9 @@ pub enum UsernameError {
     /// Could be taken for the gateway or its operators.
     #[error("This username is reserved")]
     Reserved,
+    /// 32 hexadecimal digits: could be taken for a user's id.
+    #[error("A username must not look like an id")]
+    LooksLikeId,
 }
 
 impl Username {
@@ -165,6 +168,9 @@ impl Username {
         if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
             return Err(UsernameError::Reserved);
         }
+        if looks_like_id(text) {
+            return Err(UsernameError::LooksLikeId);
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -179,6 +185,12 @@ impl Username {
     pub fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
     }
+}
+
+/// Whether a text has the form of a [`UserId`], in whatever case: commands and applications that take
+/// either must never meet a username that is another user's id.
+fn looks_like_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl TryFrom<String> for Username {
@@ -209,6 +221,18 @@ mod tests {
     fn keeps_ordinary_names() {
         for name in ["neo", "Alice_L", "a-1", "x".repeat(32).as_str()] {
             assert_eq!(Username::parse(name).map(|u| u.to_string()), Ok(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a6_a_username_never_looks_like_an_id_or_an_identity() {
+        let id = "2c2db9578d01ea65795ee8212989d562";
+        for text in [id, &id.to_uppercase(), &"0".repeat(32)] {
+            assert_eq!(Username::parse(text), Err(UsernameError::LooksLikeId), "{text}");
+        }
+        assert_eq!(Username::parse("google:1234"), Err(UsernameError::Character));
+        for text in [&id[1..], "2c2db9578d01ea65795ee8212989d56z"] {
+            assert!(Username::parse(text).is_ok(), "{text}");
         }
     }
 

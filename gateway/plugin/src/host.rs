@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, fs};
 
 use futures_util::StreamExt as _;
-use gateway_model::{Event, SystemRandom, User, UserId, Verdict};
+use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{RwLock, watch};
@@ -209,12 +209,18 @@ impl PluginHost {
         permission_provider::get_permissions(lanes, registry, sources, service, user, then).await
     }
 
-    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of
-    /// all of them. `user` is who the event is about, as they are now. In the verdict a hook is called
-    /// `<plugin>/<function>`, for example `email-domains/on-new-user`.
+    /// [`Self::run_hooks_within`] the bounds that hold for a user unless an operator sets others.
     pub async fn run_hooks(&self, event: &Event, user: &User) -> Verdict {
+        self.run_hooks_within(event, user, &UserLimits::default()).await
+    }
+
+    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of
+    /// all of them. `user` is who the event is about, as they are now, and `limits` what they may take up: a hook whose
+    /// attributes would exceed them has failed. In the verdict a hook is called
+    /// `<plugin>/<function>`, for example `email-domains/on-new-user`.
+    pub async fn run_hooks_within(&self, event: &Event, user: &User, limits: &UserLimits) -> Verdict {
         let snapshot = self.0.registry.snapshot();
-        lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.sources, event, user).await
+        lifecycle::run_hooks(&self.0.lanes, &snapshot, &self.0.sources, event, user, limits).await
     }
 
     /// How every configured plugin stands, sorted by name.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gateway_model::{Event, EventKind, User, Verdict};
+use gateway_model::{Event, EventKind, User, UserLimits, Verdict, limits};
 
 use crate::bindings::types::{self, HookError};
 use crate::call::Invoke;
@@ -25,13 +25,14 @@ pub(crate) enum Said {
 
 /// Runs the event's hook of every extension, all of one snapshot. A sign-in ends at the first that does
 /// not accept; a sign-out is told to all, whatever one of them does. Each hook sees the user with the
-/// attributes that those before it have set.
+/// attributes that those before it have set. An answer with which the user would exceed `limits` counts as failed.
 pub(crate) async fn run_hooks(
     lanes: &Lanes,
     snapshot: &Snapshot,
     sources: &Sources,
     event: &Event,
     user: &User,
+    limits: &UserLimits,
 ) -> Verdict {
     let function = function_of(event.kind);
     let mut user = user.clone();
@@ -40,18 +41,10 @@ pub(crate) async fn run_hooks(
     for name in &snapshot.set.extensions {
         let hook = || format!("{name}/{}", function.name());
         let plugin = snapshot.plugins.get(name.as_str());
-        match run_hook(lanes, plugin, name, function, sources, event, &user).await {
+        let said = run_hook(lanes, plugin, name, function, sources, event, &user).await;
+        match said.and_then(|said| within_limits(said, name, function, &mut user, limits)) {
             Ok(None) => {}
-            Ok(Some(Said::Accepted(set))) => {
-                for (name, value) in &set {
-                    if value.is_empty() {
-                        user.attributes.remove(name);
-                    } else {
-                        user.attributes.insert(name.clone(), value.clone());
-                    }
-                }
-                attributes.extend(set);
-            }
+            Ok(Some(Said::Accepted(set))) => attributes.extend(set),
             Ok(Some(Said::Rejected(reason))) => return Verdict::Rejected { hook: hook(), reason },
             Err(error) => {
                 let passes = plugin.is_some_and(|plugin| plugin.config.on_failure == OnFailure::Pass);
@@ -73,6 +66,27 @@ pub(crate) async fn run_hooks(
         }
     }
     failed.unwrap_or(Verdict::Accepted(attributes))
+}
+
+/// Sets what a hook has answered on the user, for the next hook to see. An answer with which the user would have more
+/// than one may have is not an answer.
+fn within_limits(
+    said: Option<Said>,
+    name: &str,
+    function: Function,
+    user: &mut User,
+    limits: &UserLimits,
+) -> Result<Option<Said>, CallError> {
+    if let Some(Said::Accepted(set)) = &said {
+        limits::set_attributes(&mut user.attributes, set, limits).map_err(|bound| {
+            CallError::InvalidAnswer {
+                plugin: name.to_owned(),
+                function: function.name(),
+                reason: bound.to_string(),
+            }
+        })?;
+    }
+    Ok(said)
 }
 
 /// Runs one extension's hook; `None` where it has none for this event.

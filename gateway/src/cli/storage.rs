@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use gateway_model::{SystemClock, SystemRandom, User};
-use gateway_store::{DatabaseUrl, OpenError, Salvage, Store, StoreError, StoreOptions};
+use gateway_store::{DatabaseUrl, Found, FoundBy, OpenError, Salvage, Store, StoreError, StoreOptions};
 
 use super::output::printable;
 use super::{Shared, mistakes};
@@ -22,6 +22,7 @@ pub(super) async fn open(shared: &Shared) -> anyhow::Result<Store> {
         random: Arc::new(SystemRandom),
         user_ids: storage.user_ids,
         event_retention: storage.event_retention,
+        limits: storage.user_limits,
     };
     Store::open(&DatabaseUrl::File(path), options)
         .await
@@ -67,14 +68,14 @@ fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     }
 }
 
-/// The one user that a text stands for: an id, a username, an email address or `provider:subject`.
+/// The one user that a text names: an id, which always wins, or a username, an email address or `provider:subject`.
 ///
 /// # Errors
-/// When it is nobody, or several; says who they are.
+/// When it is nobody, or several; lists them, each with a text that names nobody else.
 pub(super) async fn find_user(store: &Store, who: &str) -> anyhow::Result<User> {
     let mut found = store.find_users(who).await?;
     match (found.pop(), found.is_empty()) {
-        (Some(user), true) => Ok(user),
+        (Some(found), true) => Ok(found.user),
         (None, _) => bail!(
             "there is no user {:?}: give an id, a username, an email address or provider:subject (see `gateway user \
              list`)",
@@ -82,9 +83,19 @@ pub(super) async fn find_user(store: &Store, who: &str) -> anyhow::Result<User> 
         ),
         (Some(last), false) => {
             found.push(last);
-            let list: Vec<String> = found.iter().map(|user| format!("  {}", describe(user))).collect();
+            let candidate = |Found { user, by }: &Found| {
+                let what = match by {
+                    FoundBy::Id => "id",
+                    FoundBy::Username => "username",
+                    FoundBy::Email => "email address",
+                    FoundBy::Identity => "identity",
+                };
+                format!("  id:{}  as the {what} of {}", user.id, describe(user))
+            };
+            let list: Vec<String> = found.iter().map(candidate).collect();
             bail!(
-                "{:?} stands for several users; give one of their ids:\n{}",
+                "{:?} names several users; name one of them exactly, by their id, or say what it is (username:…, email:…, \
+                 identity:…):\n{}",
                 printable(who),
                 list.join("\n")
             )
@@ -116,7 +127,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use gateway_model::{Email, Identity, SystemClock, SystemRandom, UpstreamUser};
+    use gateway_model::{Email, Identity, SystemClock, SystemRandom, UpstreamUser, UserLimits};
     use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 
     use super::find_user;
@@ -146,6 +157,7 @@ mod tests {
             random: Arc::new(SystemRandom),
             user_ids: UserIds::Random,
             event_retention: Duration::from_secs(60),
+            limits: UserLimits::default(),
         };
         let store = Store::open(&DatabaseUrl::Temporary, options).await.unwrap();
         let (one, two) = (add(&store, "a", "1").await, add(&store, "b", "2").await);

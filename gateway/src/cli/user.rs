@@ -1,4 +1,4 @@
-//! `gateway user`: look at users, shut them out, let them in again, delete and export them.
+//! `gateway user`: look at users, shut them out, let them in again, join, separate, delete and export them.
 
 use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, Write};
 
@@ -13,6 +13,8 @@ use super::{Shared, storage};
 use crate::time::rfc3339;
 
 mod export;
+mod link;
+mod merge;
 
 /// How many users are read at once.
 const PAGE: u32 = 500;
@@ -52,6 +54,21 @@ pub(super) enum OnSound {
         /// An id, a username, an email address or provider:subject
         who: String,
     },
+    /// Make an identity that nobody has one of a user's, so that it signs in as them
+    Link {
+        #[command(flatten)]
+        identity: link::Arguments,
+    },
+    /// Take an identity from a user: ends the sessions it began; its next sign-in is a new user
+    Unlink {
+        #[command(flatten)]
+        identity: link::Arguments,
+    },
+    /// Make two users one; the one after --into keeps their id, the other is gone
+    Merge {
+        #[command(flatten)]
+        merge: merge::Arguments,
+    },
     /// Delete a user with all there is about them; the next sign-in is a new user
     Delete {
         /// An id, a username, an email address or provider:subject
@@ -74,6 +91,9 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
         OnSound::Show { who, json } => show(&store, &who, json, &mut out).await?,
         OnSound::Disable { who } => disable(&store, &who, &mut out).await?,
         OnSound::Enable { who } => enable(&store, &who, &mut out).await?,
+        OnSound::Link { identity } => link::link(shared, &store, &identity, &mut out).await?,
+        OnSound::Unlink { identity } => link::unlink(shared, &store, &identity, &mut out).await?,
+        OnSound::Merge { merge } => merge::run(&store, &merge, &mut out).await?,
         OnSound::Delete { who, yes } => delete(&store, &who, yes, &mut out).await?,
     }
     out.flush()?;
@@ -196,7 +216,7 @@ async fn enable(store: &Store, who: &str, out: &mut impl Write) -> anyhow::Resul
 async fn delete(store: &Store, who: &str, yes: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let user = find_user(store, who).await?;
     let described = describe(&user);
-    if !yes && !confirmed(&described)? {
+    if !yes && !confirmed(&format!("Delete {described} with all there is about them?"))? {
         bail!("{described} was not deleted");
     }
     if !store.delete_user(&user.id).await? {
@@ -207,14 +227,17 @@ async fn delete(store: &Store, who: &str, yes: bool, out: &mut impl Write) -> an
 }
 
 /// Asks on the terminal.
-fn confirmed(user: &str) -> anyhow::Result<bool> {
+///
+/// # Errors
+/// When there is none.
+fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         bail!(
-            "{user} was not deleted: there is no terminal to ask on; say --yes to delete without being asked"
+            "there is no terminal to ask on, so nothing was changed; give --yes to go on without being asked"
         );
     }
-    write!(io::stderr(), "Delete {user} with all there is about them? [y/N] ")?;
+    write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -47,6 +47,8 @@ pub struct File {
     pub admin: Admin,
     /// `[database]`
     pub database: Database,
+    /// `[users]`
+    pub users: Users,
     /// `[keys]`
     pub keys: Keys,
     /// `[tokens]`
@@ -139,9 +141,25 @@ pub struct Database {
     /// `database.user_ids`, `GATEWAY_USER_IDS`: `random`, or `email-md5` for permission data that is keyed
     /// that way; `random` unless set.
     pub user_ids: Setting,
-    /// `database.event_retention`, `GATEWAY_EVENT_RETENTION`: how long settled events are kept; `30d` unless
-    /// set.
+    /// `database.event_retention`, `GATEWAY_EVENT_RETENTION`: how long events are kept, those that no hook has answered
+    /// as well; `30d` unless set.
     pub event_retention: Setting,
+}
+
+/// `[users]`: what one user may take up.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Users {
+    /// `users.sessions`, `GATEWAY_USER_SESSIONS`: most sessions of one user at once; a further sign-in ends the oldest;
+    /// `100` unless set.
+    pub sessions: Setting,
+    /// `users.attributes`, `GATEWAY_USER_ATTRIBUTES`: most attributes that hooks may set on one user; `1000` unless set.
+    pub attributes: Setting,
+    /// `users.attribute_bytes`, `GATEWAY_USER_ATTRIBUTE_BYTES`: most bytes in their names and values together; `128KiB`
+    /// unless set.
+    pub attribute_bytes: Setting,
+    /// `users.identities`, `GATEWAY_USER_IDENTITIES`: most identities of one user; `20` unless set.
+    pub identities: Setting,
 }
 
 /// `[keys]`: what signs tokens.

@@ -23,7 +23,7 @@ mod server;
 /// See [`super::load`].
 pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources)?;
-    let storage = server::storage(&mut layers, file.data_dir, file.database);
+    let storage = server::storage(&mut layers, file.data_dir, file.database, file.users);
     let data_dir = storage.data_dir;
     let plugin_dir = layers.value(
         "plugin_dir",
@@ -40,6 +40,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let tokens = server::tokens(&mut layers, file.tokens);
     let upstream_limits = server::upstream(&mut layers, file.upstream);
     let providers = providers::providers(&mut layers, file.providers);
+    providers::warn_of_untrusted_addresses(&mut layers, &providers, storage.user_ids);
     let (origins, default_next) =
         server::origins(&mut layers, file.origins, file.default_next, &server.external);
     let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
@@ -63,6 +64,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         database: storage.database,
         user_ids: storage.user_ids,
         event_retention: storage.event_retention,
+        user_limits: storage.user_limits,
         data_dir,
         plugin_dir,
         compile,
@@ -92,10 +94,10 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 /// See [`super::load_storage`].
 pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources)?;
-    let storage = server::storage(&mut layers, file.data_dir, file.database);
-    layers
-        .mistakes
-        .retain(|mistake| mistake.key == "data_dir" || mistake.key.starts_with("database"));
+    let storage = server::storage(&mut layers, file.data_dir, file.database, file.users);
+    layers.mistakes.retain(|mistake| {
+        mistake.key == "data_dir" || mistake.key.starts_with("database") || mistake.key.starts_with("users")
+    });
     if layers.mistakes.is_empty() {
         Ok(storage)
     } else {
@@ -106,7 +108,7 @@ pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> 
 /// See [`super::load_admin`].
 pub(super) fn admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources)?;
-    let storage = server::storage(&mut layers, file.data_dir, file.database);
+    let storage = server::storage(&mut layers, file.data_dir, file.database, file.users);
     let admin = server::admin(&mut layers, file.admin, &storage.data_dir);
     layers
         .mistakes

@@ -76,7 +76,7 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         return Ok(nothing());
     }
 
-    let (session, user) = (&signed_in.0.id, &signed_in.1.id);
+    let (session, user) = (&signed_in.session.id, &signed_in.user.id);
     let sign = {
         let (app, service, user) = (Arc::clone(app), service.to_owned(), user.clone());
         move |permissions| answer(&app, service, &user, permissions)

@@ -62,7 +62,7 @@ pub enum Error {
     /// The provider does not confirm who the person is.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The database failed before the code was used.
+    /// The database failed before anybody was signed in.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The sign-in failed on our side.
@@ -157,10 +157,22 @@ async fn finish(
         return Err(Error::Denied(denied.chars().take(64).collect()));
     }
     let code = code.filter(|code| !code.is_empty()).ok_or(Error::NoCode)?;
-    if !app.store.consume_state(&begun.flow.state, expires).await? {
+    let claimed = app.store.claim_state(&begun.flow.state, expires)?;
+    let claimed = claimed.ok_or(Error::Replayed)?;
+    let person = match provider.finish(&begun.flow, Callback { code, iss }).await {
+        Ok(person) => person,
+        Err(error) => {
+            // Nobody has been asked yet: the page can be loaded again.
+            if error.kind() == ErrorKind::Busy {
+                claimed.release();
+            }
+            return Err(error.into());
+        }
+    };
+    // The provider takes its code once, so this sign-in ends here even where the database fails.
+    if !claimed.consume().await.map_err(sign_in::Error::from)? {
         return Err(Error::Replayed);
     }
-    let person = provider.finish(&begun.flow, Callback { code, iss }).await?;
     let outcome = sign_in::complete(app, person).await?;
     Ok(landing::arrive(app, provider.name(), outcome, &next, again))
 }

@@ -42,10 +42,9 @@ struct SignedIn<'a> {
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     match session::caller(app, request).await? {
         Caller::SignedIn(signed_in) => {
-            let (session, user) = &*signed_in;
             let answer = SignedIn {
                 authenticated: true,
-                profile: profile(session, user),
+                profile: profile(&signed_in.session, &signed_in.user),
             };
             Ok(response::json(StatusCode::OK, &answer))
         }

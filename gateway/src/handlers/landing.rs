@@ -110,16 +110,18 @@ pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error, again: &str)
             tracing::warn!(provider, %user, "a disabled user tried to sign in");
             "Your account has been disabled."
         }
-        sign_in::Error::Begin(SignInError::EmailInUse) => {
+        sign_in::Error::Begin(error @ SignInError::EmailInUse) => {
             tracing::warn!(
-                provider,
-                "an identity may not be linked to the user with its address"
+                provider, %error,
+                "a sign-in was refused; if both are one person, join them with `gateway user link`"
             );
-            "Your email address belongs to another account. Please sign in the way you did before."
+            "Your email address belongs to another account. Please sign in the way you did before, or ask whoever runs \
+             this site to link the two."
         }
-        sign_in::Error::Begin(SignInError::EmailRequired) => {
-            tracing::warn!(provider, "an identity has no verified address");
-            "You need a verified email address to sign in here."
+        sign_in::Error::Begin(error @ SignInError::TooManyNewUsers(_)) => {
+            tracing::error!(provider, %error, "a new user is turned away");
+            count(provider, "failed");
+            return response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None);
         }
         sign_in::Error::Begin(SignInError::Store(error)) | sign_in::Error::Settle(error) => {
             return store_failed(provider, error, again);

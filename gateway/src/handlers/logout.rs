@@ -22,7 +22,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
         }
         Caller::NotSignedIn | Caller::UnknownUser => {}
         Caller::SignedIn(signed_in) => {
-            if app.store.log_out(&signed_in.0.id).await?.is_some() {
+            if app.store.log_out(&signed_in.session.id).await?.is_some() {
                 app.courier.wake();
             }
         }

@@ -24,7 +24,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
         Caller::UnknownUser => return Ok(refuse("Unknown User")),
         Caller::SignedIn(signed_in) => signed_in,
     };
-    let user = &signed_in.1;
+    let user = &signed_in.user;
     let success = || response::json(StatusCode::OK, &json!({ "success": true }));
     // Other fields may not be changed, and clients of the old service are not told so.
     let Some(username) = username else {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use gateway_model::{Identity, Session, SystemClock, SystemRandom, UpstreamUser, User, Verdict};
+use gateway_model::{Identity, Session, SystemClock, SystemRandom, UpstreamUser, User, UserLimits, Verdict};
 use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -72,6 +72,7 @@ async fn open(path: PathBuf) -> Store {
         random: Arc::new(SystemRandom),
         user_ids: UserIds::Random,
         event_retention: LIFETIME,
+        limits: UserLimits::default(),
     };
     Store::open(&DatabaseUrl::File(path), options).await.unwrap()
 }

@@ -196,13 +196,15 @@ pub enum SignInError {
     /// The user was disabled by an operator.
     #[error("the user is disabled")]
     Disabled(UserId),
-    /// Under [`crate::UserIds::EmailMd5`]: the id that the email gives is another user's, and the
+    /// Under [`crate::UserIds::EmailMd5`]: the address, or the id that it gives, is another user's, and the
     /// identity may not be linked to them.
-    #[error("the address belongs to another user")]
+    #[error(
+        "user_ids = \"email-md5\": the address belongs to another user, to whom this identity may not be linked"
+    )]
     EmailInUse,
-    /// Under [`crate::UserIds::EmailMd5`]: without a verified email there is no id.
-    #[error("the installation needs a verified email")]
-    EmailRequired,
+    /// So many new people of this provider wait for the hooks that no more are added.
+    #[error("{0} new users of this provider wait for the on-new-user hooks already")]
+    TooManyNewUsers(u64),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -254,7 +256,7 @@ impl WriteError for SignInError {
     fn failure(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Disabled(_) | Self::EmailInUse | Self::EmailRequired => None,
+            Self::Disabled(_) | Self::EmailInUse | Self::TooManyNewUsers(_) => None,
         }
     }
 

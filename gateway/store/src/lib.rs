@@ -15,6 +15,7 @@
 //! | `settle` | how a sign-in ends: verdicts, activation, session |
 //! | `events` | what hooks have still to be told |
 //! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
+//! | `join` | what an operator joins or separates by hand: identities and users |
 //! | `plugin_values` | what plugins keep, by key; how much each may |
 //! | `prune` | what is no longer needed |
 //! | [`salvage`] | what can still be read of a damaged database |
@@ -35,7 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_model::{Clock, Random, Timestamp};
+use gateway_model::{Clock, Random, Timestamp, UserLimits};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -43,11 +44,13 @@ use tempfile::TempDir;
 use crate::error::WriteError;
 use crate::reader::Readers;
 use crate::session_cache::SessionCache;
+use crate::states::SpentStates;
 use crate::versions::{Touches, Versions};
 use crate::writer::Writer;
 
 pub mod error;
 mod events;
+mod join;
 mod open;
 mod plugin_values;
 mod prune;
@@ -65,13 +68,17 @@ mod versions;
 mod writer;
 
 pub use error::{OpenError, SignInError, StoreError, ValueError};
-pub use events::PAGE;
+pub use events::{MAX_KEPT_CLAIMS, PAGE};
+pub use join::{JoinError, Linked, Merged};
 pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
+pub use prune::Pruned;
 pub use salvage::Salvage;
+pub use sessions::SignedIn;
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;
+pub use states::ClaimedState;
 pub use url::{DatabaseUrl, DatabaseUrlError};
-pub use users::SetUsername;
+pub use users::{Found, FoundBy, SetUsername};
 
 /// How the ids of new users are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,9 +86,9 @@ pub enum UserIds {
     /// 128 random bits.
     #[default]
     Random,
-    /// The hex MD5 of the email's exact bytes, for permission data that is keyed that way. Whoever
-    /// first brings a verified address gets the id that stands for it, so every configured provider,
-    /// whether or not it is trusted for email, can give out the permissions of any address.
+    /// The hex MD5 of the email's exact bytes, for permission data that is keyed that way. Only an address
+    /// that counts makes such an id: one that is verified, from a provider that is trusted for email. Every
+    /// other new user gets a random id.
     EmailMd5,
 }
 
@@ -94,8 +101,10 @@ pub struct StoreOptions {
     pub random: Arc<dyn Random>,
     /// How the ids of new users are made.
     pub user_ids: UserIds,
-    /// How long settled events are kept.
+    /// How long settled events are kept, and pending ones at most.
     pub event_retention: Duration,
+    /// What one user may take up.
+    pub limits: UserLimits,
 }
 
 /// The users, sessions, events and plugins' values. Cheap to clone: all clones are one store.
@@ -107,6 +116,7 @@ struct Inner {
     options: StoreOptions,
     readers: Arc<Readers>,
     sessions: SessionCache,
+    states: SpentStates,
     writer: Writer,
     /// Where a temporary database lives; removed when the store is closed or dropped.
     temporary: Mutex<Option<TempDir>>,
@@ -153,6 +163,7 @@ impl Store {
             options,
             readers: Arc::new(Readers::new(path)),
             sessions: SessionCache::new(versions),
+            states: SpentStates::default(),
             writer,
             temporary: Mutex::new(temporary),
         })))
@@ -196,6 +207,10 @@ impl Store {
 
     fn user_ids(&self) -> UserIds {
         self.0.options.user_ids
+    }
+
+    fn limits(&self) -> UserLimits {
+        self.0.options.limits
     }
 
     fn event_retention(&self) -> Duration {

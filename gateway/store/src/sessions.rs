@@ -13,6 +13,15 @@ use crate::events;
 use crate::rows::{self, USER_COLUMNS, select_users};
 use crate::versions::Touches;
 
+/// A session and its user. All sessions of a user share one copy of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Whose it is.
+    pub user: Arc<User>,
+}
+
 impl Store {
     /// A session of `user`, with them, where it has not ended or expired and they are active. The hot
     /// path of `check`: kept from a moment ago, or one query by two keys that gives a row for each of
@@ -24,7 +33,7 @@ impl Store {
         &self,
         id: &SessionId,
         user: &UserId,
-    ) -> Result<Option<Arc<(Session, User)>>, StoreError> {
+    ) -> Result<Option<SignedIn>, StoreError> {
         self.lookup_session_at(id, user, Instant::now())
     }
 
@@ -34,7 +43,7 @@ impl Store {
         id: &SessionId,
         user: &UserId,
         at: Instant,
-    ) -> Result<Option<Arc<(Session, User)>>, StoreError> {
+    ) -> Result<Option<SignedIn>, StoreError> {
         let now = self.now();
         self.0.sessions.lookup(id, user, now, at, || {
             self.read(|connection| lookup(connection, id, rows::seconds(now)))
@@ -115,7 +124,7 @@ impl Store {
 }
 
 /// Opens a session for a user who has just signed in with one of their identities; `None` where the
-/// identity is not theirs.
+/// identity is not theirs. Where they would have more than `most`, the oldest end.
 pub(crate) fn add(
     connection: &Connection,
     id: SessionId,
@@ -123,6 +132,7 @@ pub(crate) fn add(
     identity: &Identity,
     now: Timestamp,
     lifetime: Duration,
+    most: usize,
 ) -> rusqlite::Result<Option<Session>> {
     let expires = rows::end_of(now, lifetime);
     let sql = "INSERT INTO sessions (id, user_id, identity_id, created, expires)
@@ -139,6 +149,9 @@ pub(crate) fn add(
             rows::seconds(expires)
         ],
     )?;
+    if added > 0 {
+        end_oldest(connection, &id, user, now, most)?;
+    }
     let provider = identity.provider.clone();
     Ok((added > 0).then(|| Session {
         id,
@@ -147,6 +160,28 @@ pub(crate) fn add(
         created: now,
         expires,
     }))
+}
+
+/// Ends a user's expired sessions, and the oldest of the others where there are more than `most` with the new one.
+fn end_oldest(
+    connection: &Connection,
+    new: &SessionId,
+    user: &UserId,
+    now: Timestamp,
+    most: usize,
+) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = ?1 AND id <> ?2
+        ORDER BY expires > ?3 DESC, created DESC, id LIMIT -1 OFFSET ?4)";
+    let others = i64::try_from(most.saturating_sub(1)).unwrap_or(i64::MAX);
+    let ended = rows::run(
+        connection,
+        sql,
+        params![user.as_str(), new.as_str(), rows::seconds(now), others],
+    )?;
+    if ended > 0 {
+        tracing::info!(%user, ended, "a user has more sessions than users.sessions allows: the oldest ended");
+    }
+    Ok(())
 }
 
 const LOOKUP: &str = select_users!(
@@ -224,7 +259,8 @@ fn sign_out(
         identity,
         claims: Map::new(),
     };
-    events::add(connection, &event)?;
+    events::make_room_for_sign_out(connection, &user.id, &event.identity.provider, now)?;
+    events::add(connection, &event, "{}")?;
     Ok(Some((event, user)))
 }
 

@@ -7,7 +7,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use gateway_model::{Session, SessionId, Timestamp, User, UserStatus, Verdict};
+use gateway_model::{
+    EventId, Identity, Session, SessionId, Timestamp, User, UserId, UserLimits, UserStatus, Verdict,
+};
 use rusqlite::Connection;
 
 use crate::Store;
@@ -61,26 +63,35 @@ impl Store {
     ) -> Result<Settled, StoreError> {
         let session = SessionId::random(self.random())?;
         let sign_in = SignIn {
-            pending: pending.clone(),
+            user: pending.user.id.clone(),
+            identity: pending.login.identity.clone(),
+            new_user_event: pending.new_user.as_ref().map(|event| event.id.clone()),
+            login_event: pending.login.id.clone(),
             new_user: new_user.cloned(),
             login: login.cloned(),
             session,
             now: self.now(),
             lifetime: session_lifetime,
+            limits: self.limits(),
         };
-        let touches = Touches::User(sign_in.pending.user.id.clone());
+        let touches = Touches::User(sign_in.user.clone());
         self.write(touches, move |connection| Ok(sign_in.settle(connection)?))
             .await
     }
 }
 
+/// What the transaction needs of a [`PendingSignIn`]: not the claims, which may be large.
 struct SignIn {
-    pending: PendingSignIn,
+    user: UserId,
+    identity: Identity,
+    new_user_event: Option<EventId>,
+    login_event: EventId,
     new_user: Option<Verdict>,
     login: Option<Verdict>,
     session: SessionId,
     now: Timestamp,
     lifetime: Duration,
+    limits: UserLimits,
 }
 
 impl SignIn {
@@ -93,17 +104,17 @@ impl SignIn {
             ControlFlow::Break(settled) => settled,
         };
         // Whatever ended it: nobody will be told of this sign-in any more.
-        events::drop_pending(connection, &self.pending.login.id, self.now)?;
+        events::drop_pending(connection, &self.login_event, self.now)?;
         Ok(ends)
     }
 
     /// `Break`: the sign-in ends here.
     fn settle_new_user(&self, connection: &Connection) -> rusqlite::Result<ControlFlow<Settled>> {
-        let user = &self.pending.user.id;
-        let Some(event) = &self.pending.new_user else {
+        let user = &self.user;
+        let Some(event) = &self.new_user_event else {
             return Ok(ControlFlow::Continue(()));
         };
-        match events::recorded(connection, &event.id)? {
+        match events::recorded(connection, event)? {
             Recorded::Accepted => return Ok(ControlFlow::Continue(())),
             Recorded::Rejected(reason) => return Ok(ControlFlow::Break(Settled::Rejected { reason })),
             Recorded::Gone | Recorded::Dropped | Recorded::Failed => {
@@ -112,15 +123,19 @@ impl SignIn {
             Recorded::Pending => {}
         }
         let status = rows::user_by_id(connection, user)?.map(|user| user.status);
-        match (&self.new_user, status) {
+        let verdict = match &self.new_user {
+            Some(verdict) => Some(users::within_limits(connection, user, verdict, &self.limits)?),
+            None => None,
+        };
+        match (verdict.as_deref(), status) {
             // Disabled meanwhile: even a rejection waits, for deleting the user would let the person
             // come back as somebody new whom no operator has disabled.
             (Some(verdict @ Verdict::Accepted(_)), Some(UserStatus::Pending)) => {
-                events::accept_new_user(connection, &event.id, user, verdict, self.now)?;
+                events::accept_new_user(connection, event, user, verdict, self.now)?;
                 Ok(ControlFlow::Continue(()))
             }
             (Some(verdict @ Verdict::Rejected { reason, .. }), Some(UserStatus::Pending)) => {
-                events::reject_new_user(connection, &event.id, user, verdict, self.now)?;
+                events::reject_new_user(connection, event, user, verdict, self.now)?;
                 Ok(ControlFlow::Break(Settled::Rejected {
                     reason: reason.clone(),
                 }))
@@ -133,8 +148,8 @@ impl SignIn {
     /// `Break`: the sign-in ends here.
     fn settle_login(&self, connection: &Connection) -> rusqlite::Result<ControlFlow<Settled>> {
         let refused = Ok(ControlFlow::Break(Settled::Refused));
-        let user = &self.pending.user.id;
-        let event = &self.pending.login.id;
+        let user = &self.user;
+        let event = &self.login_event;
         let known = rows::user_by_id(connection, user)?;
         if known.is_none_or(|user| user.status != UserStatus::Active) {
             return refused;
@@ -150,6 +165,8 @@ impl SignIn {
         let Some(verdict) = &self.login else {
             return refused;
         };
+        let verdict = users::within_limits(connection, user, verdict, &self.limits)?;
+        let verdict = verdict.as_ref();
         events::record(connection, event, verdict, self.now)?;
         match verdict {
             Verdict::Accepted(attributes) => {
@@ -164,9 +181,16 @@ impl SignIn {
     }
 
     fn open_session(self, connection: &Connection) -> rusqlite::Result<Settled> {
-        let user = &self.pending.user.id;
-        let identity = &self.pending.login.identity;
-        let session = sessions::add(connection, self.session, user, identity, self.now, self.lifetime)?;
+        let user = &self.user;
+        let session = sessions::add(
+            connection,
+            self.session,
+            user,
+            &self.identity,
+            self.now,
+            self.lifetime,
+            self.limits.sessions,
+        )?;
         Ok(match (session, rows::user_by_id(connection, user)?) {
             (Some(session), Some(user)) => Settled::SignedIn { user, session },
             _ => Settled::Refused,

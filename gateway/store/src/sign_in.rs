@@ -3,7 +3,13 @@
 //! A person is who (issuer, subject) says they are, and nobody else. The one exception: an identity
 //! that was never seen before becomes a further identity of an existing user where a provider that is
 //! trusted for email vouches for an address, and a trusted provider vouched for the same address, byte
-//! for byte, when that user got it.
+//! for byte, when that user got it. Even then it is a user of its own
+//!
+//! * where that user has an identity of the same issuer: two subjects of one issuer are two people;
+//! * where any issuer gives the address to two subjects: it was given to somebody else, or is shared, so it
+//!   says of nobody who they are;
+//! * where an operator has separated the two by hand;
+//! * where the user has as many identities as one may have.
 //!
 //! The address on a user is what one of their identities, the *source*, last said:
 //!
@@ -16,12 +22,19 @@
 //!   the user who had it first, and one address never finds two users.
 //!
 //! So an untrusted provider can put any address on a user of its own, and it finds nobody and is found
-//! by nobody. An address planted there before its owner comes is no trap: the owner gets a user of
-//! their own (or, where ids are made of addresses, is refused).
+//! by nobody. An address planted there before its owner comes is not a trap: the owner gets a user of
+//! their own.
+//!
+//! Where ids are made of addresses, only an address that counts (verified, from a provider trusted for
+//! email) makes one, and the person is refused where the address or the id is another user's already.
+//! Everybody else gets a random id.
 
-use gateway_model::{Email, Event, EventId, EventKind, Timestamp, UpstreamUser, User, UserId, UserStatus};
+use gateway_model::{
+    Email, Event, EventId, EventKind, Identity, Timestamp, UpstreamUser, User, UserId, UserStatus,
+};
 use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Map;
 
 use crate::error::{SignInError, StoreError};
 use crate::events;
@@ -54,13 +67,52 @@ impl Store {
             new_user: EventId::random(random).map_err(StoreError::from)?,
             login: EventId::random(random).map_err(StoreError::from)?,
         };
-        let (person, user_ids, now) = (person.clone(), self.user_ids(), self.now());
-        let touches: Touches<PendingSignIn> = Touches::Found(|pending| Some(&pending.user.id));
-        self.write(touches, move |connection| {
-            begin(connection, &person, user_ids, fresh, now)
-        })
-        .await
+        let rules = Rules {
+            user_ids: self.user_ids(),
+            identities: self.limits().identities,
+            now: self.now(),
+        };
+        // The claims are as large as the provider likes. What the writer's queue holds of them is bounded.
+        let claims = events::kept_claims(&person.claims).map_err(StoreError::from)?;
+        let described = UpstreamUser {
+            identity: person.identity.clone(),
+            email: person.email.clone(),
+            name: person.name.clone(),
+            avatar_url: person.avatar_url.clone(),
+            claims: Map::new(),
+        };
+        let touches: Touches<Begun> = Touches::Found(|begun| Some(&begun.pending.user.id));
+        let begun = self.write(touches, move |connection| {
+            begin(connection, &described, &claims, &rules, fresh)
+        });
+        let Begun {
+            mut pending,
+            needs_claims,
+        } = begun.await?;
+        pending.login.claims.clone_from(&person.claims);
+        if let Some(event) = &mut pending.new_user
+            && needs_claims
+        {
+            event.identity.clone_from(&person.identity);
+            event.claims.clone_from(&person.claims);
+        }
+        Ok(pending)
     }
+}
+
+/// A sign-in as the transaction leaves it: its events have no claims yet.
+struct Begun {
+    pending: PendingSignIn,
+    /// The event that tells of the new user is this sign-in's, or was kept without its claims.
+    needs_claims: bool,
+}
+
+/// What a sign-in goes by, beside what the provider said.
+struct Rules {
+    user_ids: UserIds,
+    /// Most identities of one user.
+    identities: usize,
+    now: Timestamp,
 }
 
 /// Ids that may be needed: there is no randomness inside the transaction.
@@ -73,18 +125,22 @@ struct Fresh {
 fn begin(
     connection: &Connection,
     person: &UpstreamUser,
-    user_ids: UserIds,
+    claims: &str,
+    rules: &Rules,
     fresh: Fresh,
-    now: Timestamp,
-) -> Result<PendingSignIn, SignInError> {
+) -> Result<Begun, SignInError> {
+    let now = rules.now;
     let found = match find_by_identity(connection, person)? {
-        Some(found) => found,
-        None => match find_by_email(connection, person)? {
+        Some(found) => {
+            warn_of_claimed_id(&found.user, person, rules.user_ids);
+            found
+        }
+        None => match find_by_email(connection, person, rules)? {
             Some(user) => Found {
-                identity: add_identity(connection, &user, person)?,
+                identity: add_identity(connection, &user, &person.identity)?,
                 user,
             },
-            None => add_user(connection, person, user_ids, fresh.user, now)?,
+            None => add_user(connection, person, rules, fresh.user)?,
         },
     };
     refresh(connection, &found, person)?;
@@ -92,24 +148,29 @@ fn begin(
     let user = rows::user_by_id(connection, &found.user)?
         .ok_or_else(|| StoreError::Corrupt("an identity without its user".into()))?;
 
-    let new_user = match user.status {
+    let (new_user, needs_claims) = match user.status {
         UserStatus::Disabled => return Err(SignInError::Disabled(user.id)),
-        UserStatus::Active => None,
-        UserStatus::Pending => Some(match events::pending_new_user(connection, &user.id)? {
-            Some(event) => event,
+        UserStatus::Active => (None, false),
+        UserStatus::Pending => match events::pending_new_user(connection, &user.id)? {
+            Some((event, has_claims)) => (Some(event), !has_claims),
             None => {
                 let event = event(fresh.new_user, EventKind::NewUser, &user, person, now);
-                events::add(connection, &event)?;
-                event
+                events::make_room_for_new_user(connection, &person.identity.provider)?;
+                events::add(connection, &event, claims)?;
+                (Some(event), true)
             }
-        }),
+        },
     };
     let login = event(fresh.login, EventKind::Login, &user, person, now);
-    events::add(connection, &login)?;
-    Ok(PendingSignIn {
-        user,
-        new_user,
-        login,
+    events::make_room_for_login(connection, &user.id, now)?;
+    events::add(connection, &login, claims)?;
+    Ok(Begun {
+        pending: PendingSignIn {
+            user,
+            new_user,
+            login,
+        },
+        needs_claims,
     })
 }
 
@@ -132,14 +193,64 @@ fn find_by_identity(connection: &Connection, person: &UpstreamUser) -> rusqlite:
         .optional()
 }
 
-fn find_by_email(connection: &Connection, person: &UpstreamUser) -> rusqlite::Result<Option<UserId>> {
+/// Earlier versions let any provider claim the id that stands for an address. Such a user is not locked out, for the id may
+/// be rightly theirs; an operator has to decide.
+fn warn_of_claimed_id(user: &UserId, person: &UpstreamUser, user_ids: UserIds) {
+    if let (
+        UserIds::EmailMd5,
+        Some(Email {
+            address,
+            trusted: false,
+        }),
+    ) = (user_ids, &person.email)
+        && id_of(address) == *user
+    {
+        tracing::warn!(
+            %user, provider = person.identity.provider,
+            "a user has the id that stands for an address, by the word of a provider that is not trusted for addresses: \
+             delete the user if the address is not theirs, or set trusted_email if the provider verifies addresses"
+        );
+    }
+}
+
+/// The id that stands for an address, by its exact bytes.
+fn id_of(address: &str) -> UserId {
+    UserId::from(hex::encode(Md5::digest(address.as_bytes())))
+}
+
+/// The address that counts: verified, from a provider that is trusted for email.
+fn address_that_counts(person: &UpstreamUser) -> Option<&str> {
     match &person.email {
         Some(Email {
             address,
             trusted: true,
-        }) => trusted_owner(connection, address),
-        Some(Email { trusted: false, .. }) | None => Ok(None),
+        }) => Some(address),
+        Some(Email { trusted: false, .. }) | None => None,
     }
+}
+
+fn find_by_email(
+    connection: &Connection,
+    person: &UpstreamUser,
+    rules: &Rules,
+) -> rusqlite::Result<Option<UserId>> {
+    let Some(address) = address_that_counts(person) else {
+        return Ok(None);
+    };
+    let Some(owner) = trusted_owner(connection, address)? else {
+        return Ok(None);
+    };
+    let links = !is_contested(connection, address)?
+        && may_be_linked(connection, &owner, &person.identity)?
+        && identities_of(connection, &owner)? < rules.identities;
+    if !links {
+        tracing::info!(
+            provider = person.identity.provider, user = %owner,
+            "an identity brings a user's address and may not be linked to them: they have one of this issuer already, \
+             or as many as a user may have, or the address is two people's, or an operator has separated them"
+        );
+    }
+    Ok(links.then_some(owner))
 }
 
 /// The one user whose own address this is, as a trusted provider says.
@@ -149,38 +260,68 @@ fn trusted_owner(connection: &Connection, address: &str) -> rusqlite::Result<Opt
     Ok(id.map(UserId::from))
 }
 
+/// Whether an issuer gives this address to more than one subject, as they last said: then it was given to
+/// somebody else meanwhile, or is shared.
+fn is_contested(connection: &Connection, address: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM identities WHERE email = ?1 GROUP BY issuer HAVING count(*) > 1 LIMIT 1";
+    let contested: Option<i64> = rows::optional(connection, sql, [address])?;
+    Ok(contested.is_some())
+}
+
+/// Whether an address may make this identity one of the user's.
+fn may_be_linked(connection: &Connection, user: &UserId, identity: &Identity) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM identities WHERE user_id = ?1 AND issuer = ?2)
+        OR EXISTS (SELECT 1 FROM separated_identities WHERE subject = ?3 AND issuer = ?2 AND user_id = ?1)";
+    let parted: Option<i64> = rows::optional(
+        connection,
+        sql,
+        [user.as_str(), identity.issuer.as_str(), identity.subject.as_str()],
+    )?;
+    Ok(parted.is_none())
+}
+
+/// How many identities a user has.
+pub(crate) fn identities_of(connection: &Connection, user: &UserId) -> rusqlite::Result<usize> {
+    let sql = "SELECT count(*) FROM identities WHERE user_id = ?1";
+    let count: i64 = connection
+        .prepare_cached(sql)?
+        .query_row([user.as_str()], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 fn add_user(
     connection: &Connection,
     person: &UpstreamUser,
-    user_ids: UserIds,
+    rules: &Rules,
     random: UserId,
-    now: Timestamp,
 ) -> Result<Found, SignInError> {
-    let user = match user_ids {
-        UserIds::Random => random,
-        UserIds::EmailMd5 => {
-            let email = person.email.as_ref().ok_or(SignInError::EmailRequired)?;
-            let id = UserId::from(hex::encode(Md5::digest(email.address.as_bytes())));
-            // The user who has this id could not be found by this identity or this address.
-            if rows::user_by_id(connection, &id)?.is_some() {
+    let user = match (rules.user_ids, address_that_counts(person)) {
+        (UserIds::EmailMd5, Some(address)) => {
+            let id = id_of(address);
+            // Whose the address or the id is could not be found by this identity, and it may not be linked.
+            if rows::user_by_id(connection, &id)?.is_some()
+                || trusted_owner(connection, address)?.is_some()
+                || is_contested(connection, address)?
+            {
                 return Err(SignInError::EmailInUse);
             }
             id
         }
+        (UserIds::EmailMd5, None) | (UserIds::Random, _) => random,
     };
     let sql = "INSERT INTO users (id, name, joined, status) VALUES (?1, ?2, ?3, 'pending')";
     rows::run(
         connection,
         sql,
-        params![user.as_str(), person.name, rows::seconds(now)],
+        params![user.as_str(), person.name, rows::seconds(rules.now)],
     )?;
-    let identity = add_identity(connection, &user, person)?;
+    let identity = add_identity(connection, &user, &person.identity)?;
     Ok(Found { user, identity })
 }
 
-fn add_identity(connection: &Connection, user: &UserId, person: &UpstreamUser) -> rusqlite::Result<i64> {
+/// Adds an identity that nobody has; gives its `identities.id`.
+pub(crate) fn add_identity(connection: &Connection, user: &UserId, who: &Identity) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO identities (user_id, provider, issuer, subject) VALUES (?1, ?2, ?3, ?4)";
-    let who = &person.identity;
     rows::run(
         connection,
         sql,
@@ -194,8 +335,13 @@ fn add_identity(connection: &Connection, user: &UserId, person: &UpstreamUser) -
 fn refresh(connection: &Connection, found: &Found, person: &UpstreamUser) -> rusqlite::Result<()> {
     let Found { user, identity } = found;
     // The operator may have renamed the provider.
-    let sql = "UPDATE identities SET provider = ?2 WHERE id = ?1 AND provider <> ?2";
-    rows::run(connection, sql, params![identity, person.identity.provider])?;
+    let sql = "UPDATE identities SET provider = ?2, email = ?3
+        WHERE id = ?1 AND (provider <> ?2 OR email IS NOT ?3)";
+    rows::run(
+        connection,
+        sql,
+        params![identity, person.identity.provider, address_that_counts(person)],
+    )?;
 
     let sql = "UPDATE users SET name = CASE WHEN ?2 = '' THEN name ELSE ?2 END,
         avatar_url = coalesce(?3, avatar_url) WHERE id = ?1";
@@ -239,6 +385,6 @@ fn event(id: EventId, kind: EventKind, user: &User, person: &UpstreamUser, now: 
         user_id: user.id.clone(),
         at: now,
         identity: person.identity.clone(),
-        claims: person.claims.clone(),
+        claims: Map::new(),
     }
 }

@@ -1,8 +1,9 @@
 //! Users as operators, handlers and plugins see them: look up, list, name, disable, delete.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use gateway_model::{User, UserId, UserStatus, Username};
+use gateway_model::{User, UserId, UserLimits, UserStatus, Username, Verdict, limits};
 use rusqlite::{Connection, params};
 
 use crate::Store;
@@ -21,6 +22,43 @@ pub enum SetUsername {
     Taken,
     /// There is no such user.
     UnknownUser,
+}
+
+/// A user whom a text names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The user.
+    pub user: User,
+    /// How it names them.
+    pub by: FoundBy,
+}
+
+/// How a text names a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FoundBy {
+    /// It is their id.
+    Id,
+    /// It is their username, in whatever case.
+    Username,
+    /// It is their email address.
+    Email,
+    /// It is one of their identities, `provider:subject`.
+    Identity,
+}
+
+impl FoundBy {
+    const ALL: [Self; 4] = [Self::Id, Self::Username, Self::Email, Self::Identity];
+
+    /// What stands before a text that is this and nothing else.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Id => "id:",
+            Self::Username => "username:",
+            Self::Email => "email:",
+            Self::Identity => "identity:",
+        }
+    }
 }
 
 impl Store {
@@ -47,31 +85,18 @@ impl Store {
         })
     }
 
-    /// By whatever an operator types: id, username (without regard to case), email (byte for byte), or
-    /// `provider:subject`. All that match, in the order of their ids.
+    /// By whatever an operator types, each user with how the text names them, in the order of their ids.
+    ///
+    /// An id names its user and nobody else, whatever somebody else is called. Otherwise the text is a username (without
+    /// regard to case), an email address (byte for byte), or `provider:subject`: all whom it names in any of these ways.
+    /// After `id:`, `username:`, `email:` or `identity:` it is only that. A username is found as the database has it, even
+    /// where it is not shown because it has become illegal since.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn find_users(&self, text: &str) -> Result<Vec<User>, StoreError> {
+    pub async fn find_users(&self, text: &str) -> Result<Vec<Found>, StoreError> {
         let text = text.to_owned();
-        self.read_much(move |connection| {
-            let (provider, subject) = text.split_once(':').unzip();
-            let sql = select_users!(
-                "users u",
-                "WHERE u.id IN (
-                    SELECT id FROM users WHERE id = ?1
-                    UNION SELECT id FROM users WHERE username_folded = ?2
-                    UNION SELECT id FROM users WHERE email = ?1
-                    UNION SELECT user_id FROM identities WHERE subject = ?4 AND provider = ?3
-                ) ORDER BY u.id, i.id"
-            );
-            rows::users(
-                connection,
-                sql,
-                params![text, text.to_ascii_lowercase(), provider, subject],
-            )
-        })
-        .await
+        self.read_much(move |connection| find(connection, &text)).await
     }
 
     /// Users in the order of their ids, those after `after`, `limit` at most. Whoever asks for the
@@ -156,12 +181,93 @@ impl Store {
     }
 }
 
+fn find(connection: &Connection, text: &str) -> rusqlite::Result<Vec<Found>> {
+    let exact = find_by(connection, FoundBy::Id, text)?;
+    if !exact.is_empty() {
+        return Ok(exact);
+    }
+    for by in FoundBy::ALL {
+        if let Some(rest) = text.strip_prefix(by.prefix()) {
+            return find_by(connection, by, rest);
+        }
+    }
+    let mut found: Vec<Found> = Vec::new();
+    for by in FoundBy::ALL {
+        found.extend(find_by(connection, by, text)?);
+    }
+    found.sort_by(|one, other| (&one.user.id, one.by).cmp(&(&other.user.id, other.by)));
+    found.dedup_by(|later, first| later.user.id == first.user.id);
+    Ok(found)
+}
+
+fn find_by(connection: &Connection, by: FoundBy, text: &str) -> rusqlite::Result<Vec<Found>> {
+    let users = match by {
+        FoundBy::Id => rows::users(
+            connection,
+            select_users!("users u", "WHERE u.id = ?1 ORDER BY u.id, i.id"),
+            [text],
+        )?,
+        FoundBy::Username => rows::users(
+            connection,
+            select_users!("users u", "WHERE u.username_folded = ?1 ORDER BY u.id, i.id"),
+            [text.to_ascii_lowercase()],
+        )?,
+        FoundBy::Email => rows::users(
+            connection,
+            select_users!("users u", "WHERE u.email = ?1 ORDER BY u.id, i.id"),
+            [text],
+        )?,
+        FoundBy::Identity => {
+            let Some((provider, subject)) = text.split_once(':') else {
+                return Ok(Vec::new());
+            };
+            rows::users(
+                connection,
+                select_users!(
+                    "users u",
+                    "WHERE u.id IN (SELECT user_id FROM identities WHERE subject = ?2 AND provider = ?1)
+                    ORDER BY u.id, i.id"
+                ),
+                [provider, subject],
+            )?
+        }
+    };
+    Ok(users.into_iter().map(|user| Found { user, by }).collect())
+}
+
 /// Deletes a user with their identities and sessions; their events stay.
 pub(crate) fn delete(connection: &Connection, user: &UserId) -> rusqlite::Result<bool> {
     Ok(rows::run(connection, "DELETE FROM users WHERE id = ?1", [user.as_str()])? > 0)
 }
 
-/// Sets what a hook has answered on a user; an empty value removes.
+/// The verdict as it counts: an acceptance whose attributes would exceed a bound of the user is a failed answer.
+pub(crate) fn within_limits<'a>(
+    connection: &Connection,
+    user: &UserId,
+    verdict: &'a Verdict,
+    limits: &UserLimits,
+) -> rusqlite::Result<Cow<'a, Verdict>> {
+    let Verdict::Accepted(changes) = verdict else {
+        return Ok(Cow::Borrowed(verdict));
+    };
+    if changes.is_empty() {
+        return Ok(Cow::Borrowed(verdict));
+    }
+    let Some(mut known) = rows::user_by_id(connection, user)? else {
+        return Ok(Cow::Borrowed(verdict));
+    };
+    let Err(bound) = limits::set_attributes(&mut known.attributes, changes, limits) else {
+        return Ok(Cow::Borrowed(verdict));
+    };
+    // Each hook's answer has been held against the bounds already: another sign-in was faster.
+    tracing::error!(%user, error = %bound, "the hooks' attributes are not applied");
+    Ok(Cow::Owned(Verdict::Failed {
+        hook: "the hooks together".to_owned(),
+        error: bound.to_string(),
+    }))
+}
+
+/// Sets what hooks have answered on a user, which [`within_limits`] has held against the bounds.
 pub(crate) fn set_attributes(
     connection: &Connection,
     user: &UserId,
@@ -170,21 +276,28 @@ pub(crate) fn set_attributes(
     if changes.is_empty() {
         return Ok(());
     }
-    let Some(mut user) = rows::user_by_id(connection, user)? else {
+    let Some(mut known) = rows::user_by_id(connection, user)? else {
         return Ok(());
     };
-    for (name, value) in changes {
-        if value.is_empty() {
-            user.attributes.remove(name);
-        } else {
-            user.attributes.insert(name.clone(), value.clone());
-        }
+    let before = known.attributes.clone();
+    limits::change(&mut known.attributes, changes);
+    if known.attributes != before {
+        write_attributes(connection, user, &known.attributes)?;
     }
-    let text = rows::json_text(&user.attributes)?;
+    Ok(())
+}
+
+/// Replaces a user's attributes.
+pub(crate) fn write_attributes(
+    connection: &Connection,
+    user: &UserId,
+    attributes: &BTreeMap<String, String>,
+) -> rusqlite::Result<()> {
+    let text = rows::json_text(attributes)?;
     rows::run(
         connection,
         "UPDATE users SET attributes = ?2 WHERE id = ?1",
-        params![user.id.as_str(), text],
+        params![user.as_str(), text],
     )?;
     Ok(())
 }

@@ -42,6 +42,18 @@ pub enum ProviderKind {
     },
 }
 
+impl ProviderKind {
+    /// The issuer of the identities that come by it: an OpenID Connect issuer's identifier, or the origin of GitHub's web
+    /// address.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        match self {
+            Self::Oidc { issuer } => issuer.clone(),
+            Self::GitHub { web, .. } => web.origin().ascii_serialization(),
+        }
+    }
+}
+
 /// Limits on what an upstream may make us wait for or read.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {

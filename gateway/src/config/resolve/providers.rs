@@ -1,5 +1,6 @@
 //! `[providers.NAME]`: whom people sign in with.
 
+use gateway_store::UserIds;
 use gateway_upstream::{ProviderConfig, ProviderKind};
 use url::Url;
 
@@ -48,6 +49,26 @@ pub(super) fn providers(layers: &mut Layers<'_>, in_file: file::Named<Provider>)
         .into_iter()
         .filter_map(|(name, origin, inside)| provider(layers, &name, origin, inside))
         .collect()
+}
+
+/// Where ids are made of addresses, says what becomes of the users of a provider whose addresses do not count.
+pub(super) fn warn_of_untrusted_addresses(
+    layers: &mut Layers<'_>,
+    providers: &[ProviderConfig],
+    user_ids: UserIds,
+) {
+    if user_ids != UserIds::EmailMd5 {
+        return;
+    }
+    for provider in providers.iter().filter(|provider| !provider.trusted_email) {
+        let name = &provider.name;
+        layers.warn(format!(
+            "providers.{name} is not trusted for email addresses, so its new users get random ids although \
+             database.user_ids is email-md5: permission data that is keyed by md5(address) does not apply to them. Earlier \
+             gateways gave them md5(address), whoever owned the address: look for such users with `gateway user list`. Set \
+             providers.{name}.trusted_email = true only if the provider verifies that its people own their addresses"
+        ));
+    }
 }
 
 /// The variables of the client's id and secret.

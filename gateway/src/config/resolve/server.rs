@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gateway_model::UserLimits;
 use gateway_store::{DatabaseUrl, UserIds};
 use gateway_upstream::HttpLimits;
 use url::Url;
@@ -209,8 +210,13 @@ pub(super) fn log(layers: &mut Layers<'_>, file: file::Log) -> LogConfig {
     LogConfig { json, filter }
 }
 
-/// Where things are kept: the data directory and `[database]`.
-pub(super) fn storage(layers: &mut Layers<'_>, data_dir: Setting, file: file::Database) -> StorageConfig {
+/// Where things are kept, and how much of one user: the data directory, `[database]` and `[users]`.
+pub(super) fn storage(
+    layers: &mut Layers<'_>,
+    data_dir: Setting,
+    file: file::Database,
+    users: file::Users,
+) -> StorageConfig {
     let data_dir = layers.value("data_dir", "GATEWAY_DATA_DIR", data_dir, PathBuf::from("data"));
     let default = DatabaseUrl::File(data_dir.join("gateway.db"));
     let database = layers.value("database.url", "DATABASE_URL", file.url, default);
@@ -236,6 +242,45 @@ pub(super) fn storage(layers: &mut Layers<'_>, data_dir: Setting, file: file::Da
         database,
         user_ids,
         event_retention,
+        user_limits: user_limits(layers, users),
+    }
+}
+
+fn user_limits(layers: &mut Layers<'_>, file: file::Users) -> UserLimits {
+    let default = UserLimits::default();
+    let mut count = |key: &str, variable: &str, in_file: Setting, default: usize| {
+        let default = Count(u64::try_from(default).unwrap_or(u64::MAX));
+        layers.value(key, variable, in_file, default).as_usize()
+    };
+    let sessions = count(
+        "users.sessions",
+        "GATEWAY_USER_SESSIONS",
+        file.sessions,
+        default.sessions,
+    );
+    let attributes = count(
+        "users.attributes",
+        "GATEWAY_USER_ATTRIBUTES",
+        file.attributes,
+        default.attributes,
+    );
+    let identities = count(
+        "users.identities",
+        "GATEWAY_USER_IDENTITIES",
+        file.identities,
+        default.identities,
+    );
+    let Bytes(attribute_bytes) = layers.value(
+        "users.attribute_bytes",
+        "GATEWAY_USER_ATTRIBUTE_BYTES",
+        file.attribute_bytes,
+        Bytes(default.attribute_bytes),
+    );
+    UserLimits {
+        attributes,
+        attribute_bytes,
+        identities,
+        sessions,
     }
 }
 

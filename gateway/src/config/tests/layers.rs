@@ -164,6 +164,12 @@ listen = "off"
 url = "sqlite:///users.db"
 user_ids = "email-md5"
 
+[users]
+sessions = 5
+attributes = 2_000
+attribute_bytes = "1MiB"
+identities = 3
+
 [keys]
 session_secret = "0123456789abcdef0123456789abcdef"
 
@@ -221,6 +227,9 @@ update = "off"
     assert_eq!(config.listen.to_string(), "0.0.0.0:80");
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.user_ids, UserIds::EmailMd5);
+    let limits = config.user_limits;
+    assert_eq!((limits.sessions, limits.identities), (5, 3));
+    assert_eq!((limits.attributes, limits.attribute_bytes), (2000, 1 << 20));
     assert_eq!(
         (config.server_limits.connections, config.server_limits.max_body),
         (100, 1 << 20)
@@ -303,7 +312,14 @@ update = "off"
     };
     assert_eq!(reloadable.plugins.plugins["roles"], roles);
     assert_eq!(reloadable.plugins.plugins["domains"], PluginConfig::default());
-    assert_eq!(loaded.warnings, Vec::<String>::new());
+    // S2: `work` is trusted for addresses, `enterprise` is not.
+    let [warning] = &loaded.warnings[..] else {
+        panic!("{:?}", loaded.warnings)
+    };
+    assert!(
+        warning.starts_with("providers.enterprise ") && warning.contains("random ids"),
+        "{warning}"
+    );
 }
 
 #[test]

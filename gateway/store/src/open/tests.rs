@@ -89,6 +89,54 @@ fn brings_an_older_schema_up_to_date() {
     }
 }
 
+/// What is pending is counted, and who vouches for which address is known, from the first moment on.
+#[test]
+fn a4_an_older_database_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("older.db");
+    let mut connection = Connection::open(&path).unwrap();
+    connection
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .unwrap();
+    Migrations::from_slice(&MIGRATIONS[..2])
+        .to_latest(&mut connection)
+        .unwrap();
+    let old = "INSERT INTO users (id, name, email, email_trusted, email_identity, joined, status)
+            VALUES ('u', 'Ann', 'ann@example.org', 1, 1, 1, 'active');
+        INSERT INTO identities VALUES (1, 'u', 'google', 'https://google.example', '1'),
+            (2, 'u', 'github', 'https://github.example', '1');
+        INSERT INTO events (id, kind, user_id, at, provider, issuer, subject, claims, verdict, settled_at)
+            VALUES ('a', 'login', 'u', 1, 'google', 'i', '1', '{\"a\":1}', NULL, NULL),
+            ('b', 'login', 'u', 1, 'google', 'i', '1', '{\"ü\":2}', NULL, NULL),
+            ('c', 'login', 'u', 1, 'google', 'i', '1', '{}', 'accepted', 1);";
+    connection.execute_batch(old).unwrap();
+    drop(connection);
+    let (connection, _) = open(&path, PATIENCE).unwrap();
+    let usage = |expected: Option<(i64, i64)>| {
+        let sql = "SELECT count, bytes FROM pending_event_usage WHERE provider = 'google' AND kind = 'login'";
+        let found = connection
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .ok();
+        assert_eq!(found, expected);
+    };
+    usage(Some((2, 15)));
+    let settle = "UPDATE events SET verdict = 'accepted', settled_at = 1, claims = '{}' WHERE id = 'a'";
+    connection.execute_batch(settle).unwrap();
+    usage(Some((1, 8)));
+    connection
+        .execute_batch("DELETE FROM events WHERE id IN ('b', 'c')")
+        .unwrap();
+    usage(None);
+    let vouches: String = connection
+        .query_row(
+            "SELECT group_concat(id) FROM identities WHERE email = 'ann@example.org'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(vouches, "1");
+}
+
 #[test]
 fn takes_an_empty_file() {
     let directory = tempfile::tempdir().unwrap();

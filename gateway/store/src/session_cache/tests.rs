@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use gateway_model::clock::ManualClock;
 use gateway_model::{
-    Identity, Session, SessionId, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserStatus, Verdict,
+    Identity, Session, SessionId, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserLimits,
+    UserStatus, Verdict,
 };
 use tempfile::TempDir;
 
-use super::{CAPACITY, SessionCache};
+use super::{SESSION_BYTES, SessionCache, USER_BYTES, weight_of_user};
 use crate::error::StoreError;
 use crate::versions::{MAX_AGE, Versions, slot};
-use crate::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
+use crate::{DatabaseUrl, Settled, SignedIn, Store, StoreOptions, UserIds};
 
 const EXPIRES: Timestamp = Timestamp(2000);
 
@@ -49,7 +50,7 @@ impl Fixture {
         }
     }
 
-    fn lookup_as(&self, user: &UserId) -> Option<Arc<(Session, User)>> {
+    fn lookup_as(&self, user: &UserId) -> Option<SignedIn> {
         let found = self.cache.lookup(&self.session, user, self.now, self.at, || {
             self.reads.set(self.reads.get() + 1);
             Ok(self.stored.clone())
@@ -57,7 +58,7 @@ impl Fixture {
         found.unwrap()
     }
 
-    fn lookup(&self) -> Option<Arc<(Session, User)>> {
+    fn lookup(&self) -> Option<SignedIn> {
         self.lookup_as(&self.user)
     }
 
@@ -98,9 +99,11 @@ fn signed_in(session: &SessionId, user: &UserId) -> (Session, User) {
 fn the_database_is_read_once_for_any_number_of_lookups() {
     let f = Fixture::new();
     let first = f.lookup().unwrap();
-    assert_eq!(Some(&*first), f.stored.as_ref());
+    let stored = f.stored.as_ref().unwrap();
+    assert_eq!((&*first.session, &*first.user), (&stored.0, &stored.1));
     for _ in 0..100 {
-        assert!(Arc::ptr_eq(&first, &f.lookup().unwrap()));
+        let again = f.lookup().unwrap();
+        assert!(Arc::ptr_eq(&first.session, &again.session) && Arc::ptr_eq(&first.user, &again.user));
     }
     assert_eq!(f.reads.get(), 1);
     f.bump(&UserId::from("bob"));
@@ -115,7 +118,7 @@ fn what_has_changed_is_read_again() {
     let mut renamed = f.stored.clone().unwrap();
     renamed.1.name = "Alicia".into();
     f.commit(Some(renamed));
-    assert_eq!(f.lookup().unwrap().1.name, "Alicia");
+    assert_eq!(f.lookup().unwrap().user.name, "Alicia");
     f.lookup();
     assert_eq!(f.reads.get(), 2, "and kept again");
     f.commit(None);
@@ -179,7 +182,7 @@ fn that_nobody_is_signed_in_is_never_kept() {
     assert!(f.lookup().is_some());
     f.commit(None);
     f.lookup();
-    assert_eq!(f.cache.kept.len(), 0, "whoever has signed out is forgotten");
+    assert_eq!(f.cache.sessions.len(), 0, "whoever has signed out is forgotten");
 }
 
 #[test]
@@ -202,17 +205,78 @@ fn a_closed_cache_gives_nothing() {
 }
 
 #[test]
-fn there_is_an_end_to_what_is_kept() {
+fn there_is_an_end_to_the_sessions_that_are_kept() {
     let mut f = Fixture::new();
-    for n in 0..4 * CAPACITY {
+    let many = 4 * SESSION_BYTES / 512;
+    for n in 0..many {
         f.session = SessionId::from(n.to_string());
         f.stored = Some(signed_in(&f.session, &f.user));
         f.lookup();
     }
-    let kept = f.cache.kept.len();
-    assert!((CAPACITY / 2..=CAPACITY).contains(&kept), "{kept}");
+    assert!(f.cache.sessions.weight() <= SESSION_BYTES);
+    assert!(f.cache.sessions.len() > 8192, "{}", f.cache.sessions.len());
+    assert_eq!(f.cache.users.len(), 1, "one user");
     f.lookup();
-    assert_eq!(f.reads.get() as usize, 4 * CAPACITY, "the latest is kept");
+    assert_eq!(u64::from(f.reads.get()), many, "the latest is kept");
+}
+
+/// As large as hooks may make a user.
+fn large(user: &mut User, version: usize) {
+    let limits = UserLimits::default();
+    let value = format!("{version:0width$}", width = limits.attribute_bytes / 128 - 4);
+    user.attributes = (0..128).map(|n| (format!("{n:04}"), value.clone())).collect();
+}
+
+#[test]
+fn a1_the_sessions_of_a_user_share_one_copy_of_them() {
+    let mut f = Fixture::new();
+    let mut of_large = 0;
+    for n in 0..400 {
+        f.session = SessionId::from(n.to_string());
+        let mut stored = signed_in(&f.session, &f.user);
+        large(&mut stored.1, n);
+        of_large = weight_of_user(&stored.1);
+        // Each sign-in has changed the user.
+        f.commit(Some(stored));
+        let first = f.lookup().unwrap();
+        let again = f.lookup().unwrap();
+        assert!(Arc::ptr_eq(&first.user, &again.user));
+    }
+    assert_eq!((f.cache.users.len(), f.cache.sessions.len()), (1, 400));
+    assert!(of_large > 128 << 10, "{of_large}");
+    assert_eq!(f.cache.users.weight(), of_large, "older copies are not kept");
+}
+
+#[test]
+fn a1_a_user_who_has_not_changed_is_not_held_twice() {
+    let mut f = Fixture::new();
+    let one = f.lookup().unwrap();
+    f.session = SessionId::from("another");
+    f.stored = Some(signed_in(&f.session, &f.user));
+    let other = f.lookup().unwrap();
+    assert_eq!(f.reads.get(), 2);
+    assert!(Arc::ptr_eq(&one.user, &other.user));
+}
+
+#[test]
+fn a1_users_are_kept_by_their_bytes_and_not_by_their_number() {
+    let mut f = Fixture::new();
+    for n in 0..1000 {
+        f.session = SessionId::from(n.to_string());
+        f.user = UserId::from(format!("user {n}"));
+        let mut stored = signed_in(&f.session, &f.user);
+        large(&mut stored.1, n);
+        f.stored = Some(stored);
+        f.lookup();
+        assert!(f.cache.users.weight() <= USER_BYTES);
+    }
+    let kept = f.cache.users.len();
+    assert!(
+        (50..250).contains(&kept),
+        "{kept} of 1,000 users of 128 KiB fit into 32 MiB"
+    );
+    f.lookup();
+    assert_eq!(f.reads.get(), 1000, "the largest user is kept as well");
 }
 
 /// A store whose hits are proved by what they miss: a deletion by hand.
@@ -225,6 +289,7 @@ async fn a_write_that_bypasses_the_store_is_seen_after_a_second() {
         random: Arc::new(SystemRandom),
         user_ids: UserIds::Random,
         event_retention: Duration::ZERO,
+        limits: UserLimits::default(),
     };
     let store = Store::open(&DatabaseUrl::File(path.clone()), options)
         .await

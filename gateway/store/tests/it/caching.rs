@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
-use gateway_model::{Session, Timestamp, User, UserStatus, Username};
-use gateway_store::{DatabaseUrl, PendingSignIn, Settled, Store, UserIds};
+use gateway_model::{Session, Timestamp, UserStatus, Username};
+use gateway_store::{DatabaseUrl, PendingSignIn, Settled, SignedIn, Store, UserIds};
 
 use crate::support::{Fixture, LIFETIME, NOW, accepted, options, person};
 
@@ -18,7 +18,7 @@ async fn warm(store: &Store, session: &Session) {
     let mut last = lookup(store, session).await.unwrap();
     for _ in 0..100 {
         let next = lookup(store, session).await.unwrap();
-        if Arc::ptr_eq(&last, &next) {
+        if Arc::ptr_eq(&last.session, &next.session) {
             return;
         }
         last = next;
@@ -26,7 +26,7 @@ async fn warm(store: &Store, session: &Session) {
     panic!("nothing is kept");
 }
 
-async fn lookup(store: &Store, session: &Session) -> Option<Arc<(Session, User)>> {
+async fn lookup(store: &Store, session: &Session) -> Option<SignedIn> {
     store.lookup_session(&session.id, &session.user_id).await.unwrap()
 }
 
@@ -129,7 +129,7 @@ async fn every_change_is_seen_at_once_whoever_makes_it() {
                 } else {
                     let now = f.user(&before.id).await.unwrap();
                     assert_ne!(now, before, "{context}");
-                    assert_eq!(seen.unwrap().1, now, "{context}");
+                    assert_eq!(*seen.unwrap().user, now, "{context}");
                 }
             }
         }
@@ -171,7 +171,7 @@ async fn what_touches_nobody_leaves_what_is_kept() {
             .consume_state(&n.to_string(), Timestamp(NOW + 60))
             .await
             .unwrap();
-        if Arc::ptr_eq(&kept, &lookup(&f.store, &session).await.unwrap()) {
+        if Arc::ptr_eq(&kept.session, &lookup(&f.store, &session).await.unwrap().session) {
             return;
         }
     }

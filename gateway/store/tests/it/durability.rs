@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use gateway_model::clock::ManualClock;
-use gateway_model::{SystemRandom, UserId, UserStatus};
-use gateway_store::{DatabaseUrl, OpenError, Store, StoreError, StoreOptions, UserIds};
+use gateway_model::{SystemRandom, UserId, UserLimits, UserStatus};
+use gateway_store::{DatabaseUrl, OpenError, SignedIn, Store, StoreError, StoreOptions, UserIds};
 
-use crate::support::{Fixture, NOW, RETENTION, person};
+use crate::support::{Fixture, NOW, RETENTION, pending_events, person};
 
 fn options() -> StoreOptions {
     StoreOptions {
@@ -18,6 +18,7 @@ fn options() -> StoreOptions {
         random: Arc::new(SystemRandom),
         user_ids: UserIds::Random,
         event_retention: RETENTION,
+        limits: UserLimits::default(),
     }
 }
 
@@ -42,10 +43,13 @@ async fn what_was_acknowledged_survives_a_kill() {
         for (user, session) in &known {
             assert_eq!(
                 after.lookup_session(&session.id, &session.user_id).await.unwrap(),
-                Some(Arc::new((session.clone(), user.clone())))
+                Some(SignedIn {
+                    session: Arc::new(session.clone()),
+                    user: Arc::new(user.clone()),
+                })
             );
         }
-        let waiting = after.pending_events().await.unwrap();
+        let waiting = pending_events(&after).await;
         assert!(waiting.iter().any(|(event, _)| event.id == pending.login.id));
         let raw = rusqlite::Connection::open(crashed.path().join("gateway.db")).unwrap();
         let sound: String = raw
@@ -148,7 +152,7 @@ async fn a_process_that_is_killed_loses_nobody_it_has_acknowledged() {
             assert!(store.lookup_user(id).await.unwrap().is_some(), "{id} is lost");
         }
         assert_eq!(
-            store.pending_events().await.unwrap().len() % 2,
+            pending_events(&store).await.len() % 2,
             0,
             "no sign-in is half there"
         );
@@ -176,7 +180,13 @@ async fn a_store_that_was_dropped_without_closing_is_opened_again() {
             .await
             .unwrap();
         let found = again.lookup_session(&session.id, &session.user_id).await.unwrap();
-        assert_eq!(found, Some(Arc::new((session.clone(), user.clone()))));
+        assert_eq!(
+            found,
+            Some(SignedIn {
+                session: Arc::new(session.clone()),
+                user: Arc::new(user.clone()),
+            })
+        );
     }
 }
 
@@ -255,7 +265,10 @@ async fn reads_do_not_wait_for_a_writer() {
         .unwrap();
     assert_eq!(
         seen,
-        Some(Arc::new((session, user))),
+        Some(SignedIn {
+            session: Arc::new(session),
+            user: Arc::new(user),
+        }),
         "the latest commit, not what is under way"
     );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gateway_model::{EventKind, UserStatus};
-use gateway_store::{Settled, UserIds};
+use gateway_store::{Settled, SignedIn, UserIds};
 
 use crate::support::{Fixture, NOW, accepted, failed, no, person, rejected};
 
@@ -20,7 +20,7 @@ async fn a_new_user_is_pending_until_the_hooks_accept_them() {
     assert_eq!((new_user.at.0, pending.user.joined.0), (NOW, NOW));
     assert_eq!(new_user.claims["sub"], "1");
     assert_eq!(new_user.identity, pending.user.identities[0]);
-    let waiting = f.store.pending_events().await.unwrap();
+    let waiting = f.pending_events().await;
     let ids: Vec<_> = waiting.iter().map(|(event, _)| event.clone()).collect();
     assert_eq!(
         ids,
@@ -50,9 +50,12 @@ async fn a_new_user_is_pending_until_the_hooks_accept_them() {
             .lookup_session(&session.id, &session.user_id)
             .await
             .unwrap(),
-        Some(Arc::new((session, user)))
+        Some(SignedIn {
+            session: Arc::new(session),
+            user: Arc::new(user),
+        })
     );
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.pending_events().await.is_empty());
     assert_eq!(
         f.count("SELECT count(*) FROM events WHERE claims <> '{}'"),
         0,
@@ -82,7 +85,7 @@ async fn a_rejected_new_user_is_gone_and_their_event_keeps_the_verdict() {
     let settled = f.settle(&pending, Some(&rejected("Members only")), None).await;
     assert_eq!(settled, no("Members only"));
     assert!(f.user(&pending.user.id).await.is_none());
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.pending_events().await.is_empty());
     let kept = "SELECT count(*) FROM events WHERE verdict = 'rejected' AND hook = 'domains'
         AND detail = 'Members only'";
     assert_eq!(f.count(kept), 1);
@@ -98,7 +101,7 @@ async fn a_hook_that_fails_keeps_a_new_user_pending_under_the_same_event() {
     let someone = person("google", "1", Some("a@example.org"));
     let first = f.begin(&someone).await;
     assert_eq!(f.settle(&first, Some(&failed()), None).await, Settled::Refused);
-    let waiting = f.store.pending_events().await.unwrap();
+    let waiting = f.pending_events().await;
     assert_eq!(waiting.len(), 1, "the sign-in itself is closed");
     assert_eq!(waiting[0].0, first.new_user.clone().unwrap());
 
@@ -133,7 +136,7 @@ async fn the_login_hooks_decide_on_the_session_only() {
         );
         assert_eq!(user.attributes["team"], "blue");
         assert!(f.store.list_sessions(None).await.unwrap().is_empty());
-        assert!(f.store.pending_events().await.unwrap().is_empty());
+        assert!(f.pending_events().await.is_empty());
     }
 }
 
@@ -179,7 +182,7 @@ async fn of_two_deliveries_the_first_verdict_stands() {
     let settled = f.settle(&two, Some(&accepted(&[])), Some(&accepted(&[]))).await;
     assert_eq!(settled, no("No"));
     assert!(f.user(&two.user.id).await.is_none());
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.pending_events().await.is_empty());
 }
 
 #[tokio::test]
@@ -226,7 +229,7 @@ async fn a_user_who_was_disabled_meanwhile_is_refused() {
         );
         assert_eq!(f.count("SELECT count(*) FROM sessions"), 0);
         assert!(
-            f.store.pending_events().await.unwrap().is_empty(),
+            f.pending_events().await.is_empty(),
             "waits until the user is enabled"
         );
         f.store
@@ -296,7 +299,7 @@ async fn what_was_pending_at_a_crash_is_settled_without_a_session() {
         .await
         .unwrap();
     f.store.settle_event(&new_user.id, &failed()).await.unwrap();
-    assert_eq!(f.store.pending_events().await.unwrap().len(), 2);
+    assert_eq!(f.pending_events().await.len(), 2);
 
     f.store
         .settle_event(&new_user.id, &accepted(&[("team", "blue")]))
@@ -310,7 +313,7 @@ async fn what_was_pending_at_a_crash_is_settled_without_a_session() {
     assert_eq!(user.status, UserStatus::Active);
     assert_eq!(user.attributes.len(), 2);
     assert!(f.store.list_sessions(None).await.unwrap().is_empty());
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.pending_events().await.is_empty());
     // The first verdict stands.
     f.store.settle_event(&new_user.id, &rejected("No")).await.unwrap();
     assert!(f.user(&pending.user.id).await.is_some());
@@ -325,7 +328,7 @@ async fn a_new_user_rejected_at_start_up_is_deleted() {
         .await
         .unwrap();
     assert!(f.user(&pending.user.id).await.is_none());
-    assert!(f.store.pending_events().await.unwrap().is_empty());
+    assert!(f.pending_events().await.is_empty());
     assert_eq!(
         f.settle(&pending, Some(&accepted(&[])), Some(&accepted(&[])))
             .await,

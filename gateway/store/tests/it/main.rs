@@ -9,6 +9,8 @@
 //! | `sessions` | sessions, sign-outs, states, pruning |
 //! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
 //! | `caching` | that a session kept in memory is as good as the one in the database |
+//! | `bounds` | that one user, one provider or one caller fills neither memory nor disk |
+//! | `joining` | what an operator links, unlinks and merges |
 //! | `durability` | crashes, several processes, closing |
 //! | `salvage` | what is left of a damaged database |
 
@@ -19,9 +21,11 @@
     reason = "tests"
 )]
 
+mod bounds;
 mod caching;
 mod durability;
 mod ending;
+mod joining;
 mod people;
 mod plugin_values;
 mod salvage;

@@ -1,7 +1,7 @@
 //! Looking up, listing, naming, disabling, deleting.
 
 use gateway_model::{UserId, UserStatus, Username};
-use gateway_store::SetUsername;
+use gateway_store::{FoundBy, SetUsername};
 
 use crate::support::{Fixture, accepted, person};
 
@@ -128,7 +128,7 @@ async fn an_operator_finds_users_by_whatever_they_type() {
         let found = f.store.find_users(text).await.unwrap();
         found
             .into_iter()
-            .map(|user| user.id.to_string())
+            .map(|found| found.user.id.to_string())
             .collect::<Vec<_>>()
     };
     assert_eq!(find(&alice).await, [alice.as_str()]);
@@ -141,6 +141,67 @@ async fn an_operator_finds_users_by_whatever_they_type() {
     for nothing in ["", "7", "google:", "%", "alice@example.or_", "' OR 1=1 --"] {
         assert!(find(nothing).await.is_empty(), "{nothing:?}");
     }
+}
+
+#[tokio::test]
+async fn a6_an_id_names_its_user_whatever_others_are_called() {
+    let f = Fixture::new().await;
+    let (victim, _) = f
+        .sign_in(&person("google", "7", Some("victim@example.org")))
+        .await;
+    let (mallory, _) = f.sign_in(&person("forum", "8", Some("google:7"))).await;
+    let (third, _) = f.sign_in(&person("id", "9", Some("bobby"))).await;
+    f.store.set_username(&third.id, &name("unlucky")).await.unwrap();
+    // As an older gateway let them.
+    let raw = rusqlite::Connection::open(f.path()).unwrap();
+    let sql = "UPDATE users SET username = ?2, username_folded = ?2 WHERE id = ?1";
+    raw.execute(sql, [mallory.id.as_str(), victim.id.as_str()])
+        .unwrap();
+
+    let find = async |text: String| {
+        let found = f.store.find_users(&text).await.unwrap();
+        found
+            .into_iter()
+            .map(|found| (found.user.id, found.by))
+            .collect::<Vec<_>>()
+    };
+    for id in [&victim.id, &mallory.id, &third.id] {
+        for text in [id.to_string(), format!("id:{id}")] {
+            assert_eq!(find(text.clone()).await, [(id.clone(), FoundBy::Id)], "{text}");
+        }
+    }
+    // The one with the odd name is reached by it as well, if it is said to be one.
+    let by_name = find(format!("username:{}", victim.id)).await;
+    assert_eq!(by_name, [(mallory.id.clone(), FoundBy::Username)]);
+    assert!(
+        f.user(&mallory.id).await.unwrap().username.is_none(),
+        "and is not shown"
+    );
+    // An address that looks like an identity: both, and each by what it is.
+    let mut both = [
+        (victim.id.clone(), FoundBy::Identity),
+        (mallory.id.clone(), FoundBy::Email),
+    ];
+    both.sort();
+    assert_eq!(find("google:7".into()).await, both);
+    assert_eq!(
+        find("identity:google:7".into()).await,
+        [(victim.id.clone(), FoundBy::Identity)]
+    );
+    assert_eq!(
+        find("email:google:7".into()).await,
+        [(mallory.id.clone(), FoundBy::Email)]
+    );
+    // A provider that is called like a prefix.
+    assert!(find("id:9".into()).await.is_empty());
+    assert_eq!(
+        find("identity:id:9".into()).await,
+        [(third.id.clone(), FoundBy::Identity)]
+    );
+    assert_eq!(
+        find("username:UNLUCKY".into()).await,
+        [(third.id.clone(), FoundBy::Username)]
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
-use gateway_model::{Email, Identity, Session, SystemRandom, UpstreamUser, User, UserId, Verdict};
+use gateway_model::{
+    Email, Event, Identity, Session, SystemRandom, UpstreamUser, User, UserId, UserLimits, Verdict,
+};
 use gateway_store::{DatabaseUrl, PendingSignIn, Settled, Store, StoreOptions, UserIds};
 use serde_json::{Map, json};
 use tempfile::TempDir;
@@ -87,6 +89,11 @@ impl Fixture {
         }
     }
 
+    /// Every sign-in's event without a verdict, the oldest first.
+    pub(crate) async fn pending_events(&self) -> Vec<(Event, User)> {
+        pending_events(&self.store).await
+    }
+
     pub(crate) async fn user(&self, id: &UserId) -> Option<User> {
         self.store.lookup_user(id).await.unwrap()
     }
@@ -98,7 +105,18 @@ pub(crate) fn options(clock: &Arc<ManualClock>, user_ids: UserIds) -> StoreOptio
         random: Arc::new(SystemRandom),
         user_ids,
         event_retention: RETENTION,
+        limits: UserLimits::default(),
     }
+}
+
+/// Every sign-in's event without a verdict, the oldest first.
+pub(crate) async fn pending_events(store: &Store) -> Vec<(Event, User)> {
+    let (mut place, mut events) = (0, Vec::new());
+    while let Some((found, event, user)) = store.next_pending_sign_in(place, i64::MAX).await.unwrap() {
+        place = found;
+        events.push((event, user));
+    }
+    events
 }
 
 /// `google` and `github` are trusted for email, `forum` is not.

@@ -1,13 +1,13 @@
 //! Whose sign-in it is: identities, addresses, ids; takeover by email (the matrix, both orders).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gateway_model::{Email, UserStatus};
-use gateway_store::{SignInError, UserIds};
+use gateway_store::{DatabaseUrl, SignInError, Store, UserIds};
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{Fixture, person, trusted};
+use crate::support::{Fixture, options, person, trusted};
 
 fn email(address: &str, trusted: bool) -> Option<Email> {
     Some(Email {
@@ -234,25 +234,95 @@ async fn a_disabled_user_does_not_sign_in_by_any_identity() {
 }
 
 #[tokio::test]
+async fn s1_two_subjects_of_one_issuer_are_two_users() {
+    let f = Fixture::new().await;
+    let ann = Some("ann@example.org");
+    let (a, _) = f.sign_in(&person("google", "A", ann)).await;
+    let (b, _) = f.sign_in(&person("google", "B", ann)).await;
+    assert_ne!(a.id, b.id);
+    assert_eq!(
+        (a.email, b.email),
+        (email("ann@example.org", true), email("ann@example.org", false))
+    );
+    // Both stay who they are, whoever comes next.
+    for (subject, id) in [("A", &a.id), ("B", &b.id), ("A", &a.id)] {
+        let (again, _) = f.sign_in(&person("google", subject, ann)).await;
+        assert_eq!(again.id, *id);
+    }
+}
+
+#[tokio::test]
+async fn s1_a_further_identity_of_an_issuer_is_not_linked_however_the_first_one_came() {
+    // A has an identity at both, and was first seen at either.
+    for (first, second) in [("google", "github"), ("github", "google")] {
+        let f = Fixture::new().await;
+        let ann = Some("ann@example.org");
+        let (a, _) = f.sign_in(&person(first, "A", ann)).await;
+        let (linked, _) = f.sign_in(&person(second, "A2", ann)).await;
+        assert_eq!(a.id, linked.id);
+        for (provider, subject) in [(second, "B"), (first, "B2")] {
+            let (b, _) = f.sign_in(&person(provider, subject, ann)).await;
+            assert_ne!(a.id, b.id, "{provider} {subject}");
+        }
+        // Not even when A's identity there has another address by now.
+        f.sign_in(&person(second, "A2", Some("a2@example.org"))).await;
+        let (c, _) = f.sign_in(&person(second, "C", ann)).await;
+        assert_ne!(a.id, c.id);
+        assert_eq!(f.user(&a.id).await.unwrap().identities.len(), 2);
+    }
+}
+
+/// An address that was given to somebody else: the issuer's word that there are two people counts everywhere.
+#[tokio::test]
+async fn s1_an_address_that_one_issuer_gives_to_two_people_finds_neither() {
+    let f = Fixture::new().await;
+    let ann = Some("ann@example.org");
+    let (old, _) = f.sign_in(&person("google", "old", ann)).await;
+    let (new, _) = f.sign_in(&person("google", "new", ann)).await;
+    let (at_github, _) = f.sign_in(&person("github", "new", ann)).await;
+    assert_ne!(at_github.id, old.id, "the address is not theirs any more");
+    assert_ne!(at_github.id, new.id, "nor is it known to be the other one's");
+    // Once the first has another address, it is the second one's.
+    f.sign_in(&person("google", "old", Some("old@example.org"))).await;
+    let (new, _) = f.sign_in(&person("google", "new", ann)).await;
+    assert_eq!(new.email, email("ann@example.org", true));
+    let (at_gitlab, _) = f.sign_in(&person("gitlab", "new", ann)).await;
+    assert_eq!(at_gitlab.id, new.id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn s1_people_of_one_issuer_who_come_at_once_are_as_many_users() {
+    let f = Fixture::new().await;
+    let other = f.open(f.path()).await;
+    let mut attempts = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let store = if n % 2 == 0 {
+            f.store.clone()
+        } else {
+            other.clone()
+        };
+        let provider = if n % 4 < 2 { "google" } else { "github" };
+        let someone = person(provider, &n.to_string(), Some("ann@example.org"));
+        attempts.spawn(async move { store.begin_sign_in(&someone).await.unwrap() });
+    }
+    attempts.join_all().await;
+    for user in f.store.list_users(None, 100).await.unwrap() {
+        let mut issuers: Vec<_> = user.identities.iter().map(|i| i.issuer.clone()).collect();
+        issuers.dedup();
+        assert_eq!(issuers.len(), user.identities.len(), "{user:?}");
+    }
+    assert!(f.count("SELECT count(*) FROM users") >= 39);
+    assert_eq!(f.count("SELECT count(*) FROM users WHERE email_trusted = 1"), 1);
+}
+
+#[tokio::test]
 async fn ids_made_of_addresses() {
     let f = Fixture::with_ids(UserIds::EmailMd5).await;
-    let none = f
-        .store
-        .begin_sign_in(&person("google", "1", None))
-        .await
-        .unwrap_err();
-    assert_eq!(none, SignInError::EmailRequired);
     let (user, _) = f.sign_in(&person("google", "1", Some("Alice@example.org"))).await;
     // md5("Alice@example.org"), by another program.
-    assert_eq!(user.id.as_str(), "2c2db9578d01ea65795ee8212989d562");
+    assert_eq!(user.id.as_str(), ALICE);
     let (linked, _) = f.sign_in(&person("github", "1", Some("Alice@example.org"))).await;
     assert_eq!(linked.id, user.id);
-    let other = f
-        .store
-        .begin_sign_in(&person("forum", "1", Some("Alice@example.org")))
-        .await
-        .unwrap_err();
-    assert_eq!(other, SignInError::EmailInUse);
     // The id stays when the address changes, and is not given away.
     let (moved, _) = f.sign_in(&person("google", "1", Some("new@example.org"))).await;
     assert_eq!(moved.id, user.id);
@@ -267,21 +337,61 @@ async fn ids_made_of_addresses() {
     assert_eq!(still.id, user.id);
 }
 
+/// md5("Alice@example.org")
+const ALICE: &str = "2c2db9578d01ea65795ee8212989d562";
+
 #[tokio::test]
-async fn ids_made_of_addresses_planted_through_an_untrusted_issuer() {
+async fn s2_only_an_address_that_counts_makes_an_id() {
     let f = Fixture::with_ids(UserIds::EmailMd5).await;
-    f.sign_in(&person("forum", "mallory", Some("alice@example.org")))
+    let alice = Some("Alice@example.org");
+    // Planted through an untrusted provider, before and after its owner comes, and no address at all.
+    let (mallory, _) = f.sign_in(&person("forum", "mallory", alice)).await;
+    let (none, _) = f.sign_in(&person("google", "none", None)).await;
+    let (owner, _) = f.sign_in(&person("google", "alice", alice)).await;
+    let (second, _) = f.sign_in(&person("forum", "mallory2", alice)).await;
+    assert_eq!(owner.id.as_str(), ALICE, "the owner is not kept out");
+    for other in [&mallory, &none, &second] {
+        assert_ne!(other.id.as_str(), ALICE);
+        assert_eq!(other.id.as_str().len(), 32);
+    }
+    assert_eq!(mallory.email, email("Alice@example.org", false));
+    // An address that comes later changes no id.
+    let (late, _) = f
+        .sign_in(&person("google", "none", Some("late@example.org")))
         .await;
-    let alice = f
-        .store
-        .begin_sign_in(&person("google", "alice", Some("alice@example.org")))
+    assert_eq!(late.id, none.id);
+}
+
+#[tokio::test]
+async fn s2_a_second_person_with_an_address_that_counts_is_refused() {
+    let f = Fixture::with_ids(UserIds::EmailMd5).await;
+    let alice = Some("Alice@example.org");
+    let (owner, _) = f.sign_in(&person("google", "alice", alice)).await;
+    let refused = f.store.begin_sign_in(&person("google", "other", alice)).await;
+    assert_eq!(refused.unwrap_err(), SignInError::EmailInUse);
+    assert_eq!(f.user(&owner.id).await.unwrap().identities.len(), 1);
+    assert_eq!(f.count("SELECT count(*) FROM users"), 1);
+}
+
+/// Where ids were random before, whoever has the address keeps it too.
+#[tokio::test]
+async fn s2_an_address_of_a_user_with_a_random_id_makes_no_other_user_an_id() {
+    let random = Fixture::new().await;
+    let alice = Some("Alice@example.org");
+    let (owner, _) = random.sign_in(&person("google", "alice", alice)).await;
+    let store = Store::open(
+        &DatabaseUrl::File(random.path()),
+        options(&random.clock, UserIds::EmailMd5),
+    )
+    .await
+    .unwrap();
+    let refused = store.begin_sign_in(&person("google", "other", alice)).await;
+    assert_eq!(refused.unwrap_err(), SignInError::EmailInUse);
+    let linked = store
+        .begin_sign_in(&person("github", "alice", alice))
         .await
-        .unwrap_err();
-    assert_eq!(
-        alice,
-        SignInError::EmailInUse,
-        "refused, and not let into Mallory's user"
-    );
+        .unwrap();
+    assert_eq!(linked.user.id, owner.id);
 }
 
 /// Whatever happens in whatever order: an identity stays with its user, an untrusted identity is alone
@@ -321,6 +431,8 @@ fn no_sequence_of_sign_ins_mixes_people_up() {
             for user in users {
                 let untrusted = user.identities.iter().any(|i| !trusted(&i.provider));
                 assert!(!untrusted || user.identities.len() == 1, "{user:?}");
+                let issuers: HashSet<_> = user.identities.iter().map(|i| &i.issuer).collect();
+                assert_eq!(issuers.len(), user.identities.len(), "{user:?}");
                 addresses.extend(user.email.filter(|e| e.trusted).map(|e| e.address));
             }
             let all = addresses.len();

@@ -1,0 +1,157 @@
+//! What one user may take up: everything about a user that hooks, providers or sign-ins can make grow.
+
+use std::collections::BTreeMap;
+
+/// The bounds for one user, each in sum and not for one answer or one sign-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserLimits {
+    /// Most attributes.
+    pub attributes: usize,
+    /// Most bytes in the names and values of all attributes.
+    pub attribute_bytes: usize,
+    /// Most identities.
+    pub identities: usize,
+    /// Most live sessions; a further sign-in ends the oldest.
+    pub sessions: usize,
+}
+
+impl Default for UserLimits {
+    fn default() -> Self {
+        Self {
+            attributes: 1000,
+            attribute_bytes: 128 << 10,
+            identities: 20,
+            sessions: 100,
+        }
+    }
+}
+
+/// A change of attributes that would exceed a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooManyAttributes {
+    /// Too many of them.
+    #[error("the user would have {would} attributes; users.attributes allows {limit}")]
+    Count {
+        /// How many there would be.
+        would: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Too large together.
+    #[error("the user's attributes would take {would} bytes; users.attribute_bytes allows {limit}")]
+    Bytes {
+        /// How many bytes there would be.
+        would: usize,
+        /// How many bytes there may be.
+        limit: usize,
+    },
+}
+
+/// Sets what hooks have answered; an empty value removes an attribute.
+///
+/// A user who already exceeds a bound (an operator has lowered it) may change attributes as long as they
+/// do not grow.
+///
+/// # Errors
+/// When the attributes would exceed a bound; none has been changed then.
+pub fn set_attributes(
+    attributes: &mut BTreeMap<String, String>,
+    changes: &BTreeMap<String, String>,
+    limits: &UserLimits,
+) -> Result<(), TooManyAttributes> {
+    let size = |(name, value): (&String, &String)| name.len() + value.len();
+    let (count, bytes) = (attributes.len(), attributes.iter().map(size).sum::<usize>());
+    let (mut would_count, mut would_bytes) = (count, bytes);
+    for (name, value) in changes {
+        if let Some(old) = attributes.get(name) {
+            would_count -= 1;
+            would_bytes -= size((name, old));
+        }
+        if !value.is_empty() {
+            would_count += 1;
+            would_bytes += size((name, value));
+        }
+    }
+    if would_count > limits.attributes.max(count) {
+        return Err(TooManyAttributes::Count {
+            would: would_count,
+            limit: limits.attributes,
+        });
+    }
+    if would_bytes > limits.attribute_bytes.max(bytes) {
+        return Err(TooManyAttributes::Bytes {
+            would: would_bytes,
+            limit: limits.attribute_bytes,
+        });
+    }
+    change(attributes, changes);
+    Ok(())
+}
+
+/// Sets attributes without regard to bounds; an empty value removes one.
+pub fn change(attributes: &mut BTreeMap<String, String>, changes: &BTreeMap<String, String>) {
+    for (name, value) in changes {
+        if value.is_empty() {
+            attributes.remove(name);
+        } else {
+            attributes.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{TooManyAttributes, UserLimits, set_attributes};
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = entries.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        owned.collect()
+    }
+
+    #[test]
+    fn a1_attributes_are_bounded_in_sum() {
+        let limits = UserLimits {
+            attributes: 2,
+            attribute_bytes: 8,
+            ..UserLimits::default()
+        };
+        let mut attributes = map(&[("a", "1")]);
+        for (changes, expected) in [
+            (map(&[("b", "2")]), Ok(())),
+            (
+                map(&[("c", "3")]),
+                Err(TooManyAttributes::Count { would: 3, limit: 2 }),
+            ),
+            // One goes, one comes.
+            (map(&[("a", ""), ("c", "3")]), Ok(())),
+            (
+                map(&[("b", "12345678")]),
+                Err(TooManyAttributes::Bytes { would: 11, limit: 8 }),
+            ),
+            (map(&[("b", "12345")]), Ok(())),
+        ] {
+            let before = attributes.clone();
+            assert_eq!(set_attributes(&mut attributes, &changes, &limits), expected);
+            if expected.is_err() {
+                assert_eq!(attributes, before, "nothing is half applied");
+            }
+        }
+        assert_eq!(attributes, map(&[("b", "12345"), ("c", "3")]));
+    }
+
+    #[test]
+    fn a1_a_user_above_a_lowered_bound_may_shrink() {
+        let limits = UserLimits {
+            attributes: 1,
+            ..UserLimits::default()
+        };
+        let mut attributes = map(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(
+            set_attributes(&mut attributes, &map(&[("a", "x"), ("b", "")]), &limits),
+            Ok(())
+        );
+        assert!(set_attributes(&mut attributes, &map(&[("d", "4")]), &limits).is_err());
+    }
+}

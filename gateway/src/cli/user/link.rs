@@ -1,0 +1,132 @@
+//! `gateway user link` and `unlink`: which identities sign in as a user, by an operator's word.
+
+use std::io::Write;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use gateway_model::Identity;
+use gateway_store::Store;
+
+use super::super::output::{self, printable};
+use super::super::storage::{describe, find_user};
+use crate::cli::Shared;
+use crate::config;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The user: an id, a username, an email address or provider:subject
+    who: String,
+    /// The upstream provider's name in the configuration
+    provider: String,
+    /// The provider's own id of the person
+    subject: String,
+    /// The provider's issuer identifier; not needed for a configured provider, or one by which people have signed in
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// Print the user as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn link(
+    shared: &Shared,
+    store: &Store,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let user = find_user(store, &arguments.who).await?;
+    let identity = identity(shared, store, arguments).await?;
+    let named = named(&identity);
+    let linked = store
+        .link_identity(&user.id, &identity)
+        .await
+        .with_context(|| format!("{named} was not linked to {}", describe(&user)))?;
+    if arguments.json {
+        output::json(out, &linked.user)?;
+    } else if linked.changed {
+        writeln!(out, "linked {named} to {}", describe(&linked.user))?;
+    } else {
+        writeln!(out, "{named} is linked to {} already", describe(&linked.user))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn unlink(
+    shared: &Shared,
+    store: &Store,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let user = find_user(store, &arguments.who).await?;
+    // What the user has is the best guide to what is meant: the provider may not be configured any more.
+    let mut theirs = user.identities.iter().filter(|identity| {
+        identity.provider == arguments.provider
+            && identity.subject == arguments.subject
+            && arguments
+                .issuer
+                .as_ref()
+                .is_none_or(|issuer| *issuer == identity.issuer)
+    });
+    let identity = match (theirs.next(), theirs.next()) {
+        (Some(only), None) => only.clone(),
+        (Some(_), Some(_)) => bail!("the user has two such identities: give the --issuer"),
+        (None, _) => identity(shared, store, arguments).await?,
+    };
+    let named = named(&identity);
+    let unlinked = store
+        .unlink_identity(&user.id, &identity)
+        .await
+        .with_context(|| format!("{named} was not unlinked from {}", describe(&user)))?;
+    if arguments.json {
+        output::json(out, &unlinked.user)?;
+    } else {
+        writeln!(
+            out,
+            "unlinked {named} from {}; sessions ended: {}",
+            describe(&unlinked.user),
+            unlinked.sessions_ended
+        )?;
+    }
+    Ok(())
+}
+
+fn named(identity: &Identity) -> String {
+    printable(&format!(
+        "{}:{} ({})",
+        identity.provider, identity.subject, identity.issuer
+    ))
+}
+
+/// The identity that is meant. Its issuer is the one that is given, else the configured provider's, else the one under which
+/// people have come by a provider of this name.
+async fn identity(shared: &Shared, store: &Store, arguments: &Arguments) -> anyhow::Result<Identity> {
+    if arguments.subject.is_empty() {
+        bail!("the subject is empty: give the provider's own id of the person");
+    }
+    let configured = || {
+        let loaded = config::load(&shared.sources()).ok()?;
+        let mut providers = loaded.config.providers.into_iter();
+        let provider = providers.find(|provider| provider.name == arguments.provider)?;
+        Some(provider.kind.issuer())
+    };
+    let issuer = match arguments.issuer.clone().or_else(configured) {
+        Some(issuer) => issuer,
+        None => match store.issuers_of(&arguments.provider).await?.as_slice() {
+            [issuer] => issuer.clone(),
+            [] => bail!(
+                "the provider {:?} is not configured here and nobody has signed in by it: check its name, or give the --issuer",
+                printable(&arguments.provider)
+            ),
+            issuers => bail!(
+                "people have come by {:?} under several issuers ({}): give the --issuer",
+                printable(&arguments.provider),
+                printable(&issuers.join(", "))
+            ),
+        },
+    };
+    Ok(Identity {
+        provider: arguments.provider.clone(),
+        issuer,
+        subject: arguments.subject.clone(),
+    })
+}
