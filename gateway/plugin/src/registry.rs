@@ -14,10 +14,11 @@ use crate::error::AdmissionError;
 use crate::exports::Exports;
 use crate::guest::GuestState;
 use crate::history::Record;
+use crate::log::LogRate;
 use crate::metrics::{Meters, Swap, count_swap, show_state};
 use crate::queue::Queue;
 use crate::ready::Ready;
-use crate::trust::{self, TrustedKey};
+use crate::trust::{self, Trust};
 use crate::{PluginConfig, PluginSet};
 
 /// One admitted component, ready to be instantiated, with the configuration it was admitted under.
@@ -33,6 +34,8 @@ pub(crate) struct Generation {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) exports: Exports,
     pub(crate) meters: Meters,
+    /// What all calls of the plugin may log, those of other generations included.
+    pub(crate) log_rate: Arc<LogRate>,
     /// Instances made ahead.
     pub(crate) ready: Ready,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Plugin {
     pub(crate) generation: Option<Arc<Generation>>,
     /// Why the file that is there does not serve.
     pub(crate) problem: Option<Arc<str>>,
+    /// Whether that is because the directory cannot be read, which is said once and not for each plugin.
+    pub(crate) is_away: bool,
     /// What is kept of it from before.
     pub(crate) record: Arc<Record>,
     /// Bounds the calls inside this plugin.
@@ -169,12 +174,13 @@ impl Registry {
         let _changing = self.changing.lock();
         let old = self.snapshot();
         let mut roles = Snapshot::roles(&set);
+        let trust = Trust::of(&set);
         let mut plugins = BTreeMap::new();
         for (name, settled) in results {
             let config = set.plugins.get(&*name).cloned().unwrap_or_default();
             let before = old.plugins.get(&name);
             let roles = roles.remove(&name).unwrap_or_default();
-            let plugin = successor(&name, Arc::new(config), roles, &set.trusted_keys, before, settled);
+            let plugin = successor(&name, Arc::new(config), roles, &trust, before, settled);
             plugins.insert(name, Arc::new(plugin));
         }
         for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
@@ -191,8 +197,8 @@ impl Registry {
             return;
         };
         let (config, roles) = (Arc::clone(&before.config), before.roles.clone());
-        let keys = &old.set.trusted_keys;
-        let plugin = successor(name, config, roles, keys, Some(before), settled);
+        let trust = Trust::of(&old.set);
+        let plugin = successor(name, config, roles, &trust, Some(before), settled);
         let mut plugins = old.plugins.clone();
         plugins.insert(Arc::clone(name), Arc::new(plugin));
         self.store(Snapshot {
@@ -207,7 +213,7 @@ fn successor(
     name: &Arc<str>,
     config: Arc<PluginConfig>,
     roles: Roles,
-    trusted_keys: &[TrustedKey],
+    trust: &Trust,
     before: Option<&Arc<Plugin>>,
     settled: Settled,
 ) -> Plugin {
@@ -219,19 +225,17 @@ fn successor(
         .filter(|serving| {
             serving.config.grants.is_subset(&config.grants)
                 && serving.config.http.is_within(&config.http)
-                && trust::check(
-                    trusted_keys,
-                    name,
-                    &config,
-                    &serving.digest,
-                    serving.signature.as_ref(),
-                )
-                .is_ok()
+                && trust::check(trust, name, &config, &serving.digest, serving.signature.as_ref()).is_ok()
         });
     let known = before.and_then(|plugin| plugin.problem.clone());
+    let was_away = before.is_some_and(|plugin| plugin.is_away);
+    let is_away = match &result {
+        Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.is_away(),
+        Ok(_) => false,
+    };
     let (generation, problem) = match result {
         Ok(Loaded::Unchanged) => {
-            if known.is_some() && record.rolled_back.is_none() {
+            if known.is_some() && !was_away && record.rolled_back.is_none() {
                 tracing::info!(plugin = &**name, "the plugin's file is the one that serves again");
             }
             (serving, None)
@@ -263,7 +267,8 @@ fn successor(
         Err(error) => {
             let text: Arc<str> = error.to_string().into();
             let missing = error.is_missing();
-            if known.as_ref() != Some(&text) || (missing && serving.is_some()) {
+            let is_told = is_away && serving.is_some();
+            if !is_told && (known.as_ref() != Some(&text) || (missing && serving.is_some())) {
                 match (&serving, missing) {
                     (Some(_), true) => tracing::warn!(plugin = &**name, "the plugin is withdrawn: {text}"),
                     (None, _) => tracing::warn!(plugin = &**name, "the plugin does not serve: {text}"),
@@ -301,6 +306,7 @@ fn successor(
         roles,
         generation,
         problem,
+        is_away,
         record,
         queue,
         turn,

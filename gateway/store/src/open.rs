@@ -20,6 +20,7 @@ pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
     M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
+    M::up(include_str!("../../../migrations/0003_plugin_value_storage.sql")),
 ];
 
 /// How long the writer waits for another process (the command line, a backup) to commit.

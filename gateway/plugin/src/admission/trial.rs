@@ -72,6 +72,7 @@ impl Admission {
             signature: identity.signature,
             config: Arc::clone(config),
             meters: Meters::new(name, &exports),
+            log_rate: self.log_rate(name, config.limits.log_bytes_per_minute),
             ready: Ready::default(),
             pre,
             exports,
