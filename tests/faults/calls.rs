@@ -121,13 +121,15 @@ async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_b
     assert!(injected > ANSWERS);
 }
 
+/// What a directory may answer that is there, or was.
+const ERRORS: [&str; 6] = ["EIO", "ESTALE", "EACCES", "EMFILE", "ELOOP", "ENOTDIR"];
+
 /// Whatever is wrong with the plugin directory, the plugins serve on; the log says so once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn u3_a_plugin_directory_that_fails_withdraws_nothing() {
     if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
         return skip(&why);
     }
-    const ERRORS: [&str; 6] = ["EIO", "ESTALE", "EACCES", "EMFILE", "ELOOP", "ENOTDIR"];
     let gateway = Setup::dev().start().await;
     let directory = gateway.dir.plugin_dir().canonicalize().expect("a directory");
     let generations = async || {

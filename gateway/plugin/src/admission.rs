@@ -288,7 +288,10 @@ impl Admission {
         self.blocking(move || {
             file::read_within(&path, max).map_err(|error| match (&error, directory.check()) {
                 (AdmissionError::Missing { .. }, _) => directory.missing(&plugin, &path),
-                (AdmissionError::Unreadable { .. }, Err(_)) => directory.missing(&plugin, &path),
+                // A directory that is a link to itself makes every file in it one.
+                (AdmissionError::Unreadable { .. } | AdmissionError::Symlink { .. }, Err(_)) => {
+                    directory.missing(&plugin, &path)
+                }
                 _ => error,
             })
         })

@@ -143,7 +143,8 @@ async fn a_plugin_may_keep_so_much_and_no_more() {
     let mut set = set(&[("s", "kv"), ("o", "other")], &[]);
     // As much for either: one name is three bytes longer.
     for name in ["kv", "other"] {
-        set.plugins.get_mut(name).unwrap().limits.store_bytes = 1000;
+        set.plugins.get_mut(name).unwrap().limits.store_bytes =
+            usize::try_from(stored_bytes(5, 1, 800, false)).unwrap();
     }
     let files: [(&str, &[u8]); 2] = [("kv", IMPORTS_KEY_VALUE), ("other", IMPORTS_KEY_VALUE)];
     let fixture = Fixture::new(&files, set.clone()).await;
