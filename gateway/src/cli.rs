@@ -151,6 +151,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    // The process that did the work has said why.
+    if let Some(ended) = error.downcast_ref::<plugin::apart::Ended>() {
+        return ended.code();
+    }
     // Nobody is left to be told where stderr is closed.
     let _ = writeln!(io::stderr(), "gateway: {error:#}");
     if error.is::<plugin::running::Unreachable>() {

@@ -206,7 +206,7 @@ mod tests {
             sub: "alice".to_owned(),
             userid: "alice".to_owned(),
             service: "wiki".to_owned(),
-            permissions: [("read".to_owned(), json!(true))].into_iter().collect(),
+            permissions: [("read".to_owned(), json!(true).into())].into_iter().collect(),
             aud: None,
             plugin: "0".repeat(64),
             iat: now,
@@ -247,7 +247,9 @@ mod tests {
             |claims| claims.service = "shop".to_owned(),
             |claims| claims.aud = Some("wiki".to_owned()),
             |claims| claims.plugin = "1".repeat(64),
-            |claims| claims.permissions["read"] = json!(1),
+            |claims| {
+                claims.permissions.insert("read".to_owned(), json!(1).into());
+            },
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let issued = Issued::new(Duration::from_secs(LIFETIME / 2));

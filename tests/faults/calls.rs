@@ -121,6 +121,53 @@ async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_b
     );
 }
 
+/// What a directory may answer that is there, or was.
+const ERRORS: [&str; 6] = ["EIO", "ESTALE", "EACCES", "EMFILE", "ELOOP", "ENOTDIR"];
+
+/// Whatever is wrong with the plugin directory, the plugins serve on; the log says so once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn u3_a_plugin_directory_that_fails_withdraws_nothing() {
+    if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
+        return skip(&why);
+    }
+    let gateway = Setup::dev().start().await;
+    let directory = gateway.dir.plugin_dir().canonicalize().expect("a directory");
+    let generations = async || {
+        let plugins = gateway.admin().await.plugins().await;
+        let plugins = plugins["plugins"].as_array().expect("a list").clone();
+        let numbers = plugins.iter().map(|plugin| plugin["generation"][0].as_u64());
+        numbers.collect::<Option<Vec<_>>>()
+    };
+    let before = generations().await.expect("all of them serve");
+    assert!(!before.is_empty());
+    let said = |text: &str| {
+        gateway
+            .log
+            .lines()
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    };
+    for (number, error) in (1..).zip(ERRORS) {
+        let fault = fault("openat", error, "1+", &[""]);
+        let strace = Strace::attach(&gateway, &directory, &fault).await;
+        eventually("the log says so", async || {
+            (said("cannot read the plugin directory") >= number).then_some(())
+        })
+        .await;
+        assert_eq!(generations().await, Some(before.clone()), "{error}");
+        assert!(strace.detach().await > 0, "{error}");
+        eventually("the directory can be read again", async || {
+            (said("the plugin directory can be read again") >= number).then_some(())
+        })
+        .await;
+        assert_eq!(generations().await, Some(before.clone()), "{error}");
+    }
+    assert_eq!(said("cannot read the plugin directory"), ERRORS.len());
+    gateway.log.assert_no_panic();
+    gateway.stop().await;
+}
+
 /// strace, attached to a gateway.
 struct Strace {
     child: Child,

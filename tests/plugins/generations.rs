@@ -356,7 +356,7 @@ async fn only_signed_plugins_serve_where_keys_are_trusted() {
     assert_eq!(serving(&gateway).await, None, "there is no signature");
     wait_for_problem(&gateway, "gateway plugin sign").await;
     sign(&other.0, &file).await;
-    wait_for_problem(&gateway, "is no signature of").await;
+    wait_for_problem(&gateway, "is not a signature of").await;
     sign(&one.0, &file).await;
     wait_for(&gateway, V1).await;
 

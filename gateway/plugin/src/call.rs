@@ -107,6 +107,7 @@ fn store(generation: &Generation, sources: Sources) -> Store<GuestState> {
         Arc::clone(&generation.plugin),
         START_UP,
         limits.log_bytes,
+        Arc::clone(&generation.log_rate),
         sources.transcript.clone(),
     );
     let mut store = Store::new(generation.pre.engine(), GuestState::new(generation, log, sources));
@@ -347,6 +348,7 @@ mod tests {
             signature: None,
             config: Arc::new(PluginConfig::default()),
             meters: Meters::new(&"plugin".into(), &exports),
+            log_rate: Arc::new(crate::log::LogRate::new(usize::MAX)),
             ready: Ready::default(),
             memory: None,
             peak: AtomicUsize::new(0),

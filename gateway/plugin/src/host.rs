@@ -14,12 +14,13 @@ use tokio::sync::{RwLock, watch};
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
+use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
 use crate::error::{AdmissionError, CallError, HostError, RollbackError};
-use crate::file::{Stamp, signature_path};
 use crate::guest::Sources;
 use crate::registry::{Plugin, Registry, Settled, Snapshot};
 use crate::serve::Lanes;
+use crate::trust::Trust;
 use crate::watcher::Watcher;
 use crate::{
     HostOptions, Permissions, PluginSet, PluginStatus, lifecycle, metrics, permission_provider, status,
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     registry: Arc<Registry>,
     lanes: Arc<Lanes>,
     admission: Admission,
+    directory: Arc<PluginDirectory>,
     sources: Sources,
     /// A file's change is put in force under the read half, a configuration's under the write half.
     reloading: RwLock<()>,
@@ -81,12 +83,20 @@ impl PluginHost {
             .build()
             .map_err(HostError::Thread)?;
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
+        let directory = Arc::new(PluginDirectory::new(plugin_dir));
         let inner = Arc::new(Inner {
             registry: Arc::new(Registry::new(
                 Arc::clone(lanes.queues()),
                 Arc::clone(lanes.memory()),
             )),
-            admission: Admission::new(engines, cache, plugin_dir.clone(), Arc::clone(&lanes), compile),
+            admission: Admission::new(
+                engines,
+                cache,
+                Arc::clone(&directory),
+                Arc::clone(&lanes),
+                compile,
+            ),
+            directory: Arc::clone(&directory),
             lanes,
             sources: Sources {
                 users,
@@ -100,7 +110,7 @@ impl PluginHost {
             runtime: Mutex::new(Some(runtime)),
         });
         // Before the files are read, so that no change is missed in between.
-        let watcher = Watcher::new(&plugin_dir);
+        let watcher = Watcher::new(directory);
         inner.apply(set, true).await;
         inner.lanes.guests().spawn(watcher.run(Arc::downgrade(&inner)));
         Ok(Self(inner))
@@ -252,7 +262,7 @@ impl Inner {
             let _exclusive = inner.reloading.write().await;
             let before = inner.registry.snapshot();
             let set = Arc::new(set);
-            let trusted_keys: Arc<[_]> = set.trusted_keys.clone().into();
+            let trust = Arc::new(Trust::of(&set));
             let candidates = Snapshot::roles(&set).into_iter().map(|(name, roles)| Candidate {
                 config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
                 serving: before
@@ -261,7 +271,7 @@ impl Inner {
                     .and_then(|plugin| plugin.generation.clone()),
                 name,
                 roles,
-                trusted_keys: Arc::clone(&trusted_keys),
+                trust: Arc::clone(&trust),
                 starting,
             });
             let loads = candidates.map(|candidate| {
@@ -336,7 +346,7 @@ impl Inner {
     /// Withdraws a plugin whose file is gone, at once: not after whatever else is being compiled.
     pub(crate) fn withdraw_if_missing(&self, name: &Arc<str>) {
         if let Ok(path) = self.admission.path(name)
-            && Stamp::at(&path).is_none()
+            && self.directory.look(name) == Presence::Absent
         {
             let snapshot = self.registry.snapshot();
             let Some(plugin) = snapshot.plugins.get(name) else {
@@ -347,14 +357,6 @@ impl Inner {
                 record: Arc::clone(&plugin.record),
             };
             self.registry.publish(name, settled);
-        }
-    }
-
-    /// How a plugin's file and its signature are now.
-    pub(crate) fn stamp(&self, name: &str) -> [Option<Stamp>; 2] {
-        match self.admission.path(name) {
-            Ok(path) => [Stamp::at(&path), Stamp::at(&signature_path(&path))],
-            Err(_) => [None; 2],
         }
     }
 
@@ -375,7 +377,7 @@ fn candidate(snapshot: &Snapshot, plugin: &Plugin) -> Candidate {
         name: Arc::clone(&plugin.name),
         config: Arc::clone(&plugin.config),
         roles: plugin.roles.clone(),
-        trusted_keys: snapshot.set.trusted_keys.clone().into(),
+        trust: Arc::new(Trust::of(&snapshot.set)),
         serving: plugin.generation.clone(),
         starting: false,
     }

@@ -26,7 +26,7 @@
 //! | `limiter`, `memory`, `engine` | what they may use |
 //! | `bindings`, `interface` | the WIT package in Rust, in each version; names and versions of interfaces |
 //! | `exports` | what a component exports of it, in whichever version |
-//! | `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
+//! | `directory`, `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
 //! | `trust` | pins and signatures |
 //! | `history` | the generations that are kept, and going back to one |
 //! | `registry` | what serves now, and since which generation |
@@ -43,6 +43,7 @@ mod call;
 mod compile;
 mod config;
 mod convert;
+mod directory;
 mod engine;
 mod error;
 mod exports;
@@ -79,9 +80,9 @@ mod workbench;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use gateway_model::PermissionMap;
 
-pub use compile::{ChildLimits, CompileOptions, compile_in_child};
+pub use compile::{BenchProcess, ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
     DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig,
     PluginSet, UserLookup,
@@ -95,7 +96,7 @@ pub use scratch::ScratchValues;
 pub use secret::Secret;
 pub use status::PluginStatus;
 pub use text::grouped;
-pub use trust::{KeyError, PluginSigner, TrustedKey};
+pub use trust::{KeyError, PluginSigner, SignError, TrustedKey, signed_as};
 pub use workbench::{
     Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Made, Measured,
     Question, Report, Workbench, WorkbenchError, WorkbenchOptions,
@@ -105,7 +106,7 @@ pub use workbench::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Permissions {
     /// Name to JSON value.
-    pub permissions: Map<String, Value>,
+    pub permissions: PermissionMap,
     /// Hex SHA-256 of the component that answered.
     pub digest: Arc<str>,
 }

@@ -14,11 +14,12 @@ use crate::error::AdmissionError;
 use crate::exports::Exports;
 use crate::guest::GuestState;
 use crate::history::Record;
+use crate::log::LogRate;
 use crate::memory::{Memory, MemoryShare};
 use crate::metrics::{Meters, Swap, count_swap, show_state};
 use crate::queue::{Lane, Need, Queues};
 use crate::ready::Ready;
-use crate::trust::{self, TrustedKey};
+use crate::trust::{self, Trust};
 use crate::{PluginConfig, PluginSet};
 
 /// Slots that are reserved for the permission requests of each plugin that a service asks.
@@ -39,6 +40,8 @@ pub(crate) struct Generation {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) exports: Exports,
     pub(crate) meters: Meters,
+    /// What all calls of the plugin may log, those of other generations included.
+    pub(crate) log_rate: Arc<LogRate>,
     /// Instances made ahead.
     pub(crate) ready: Ready,
     /// What all instances of the plugin may have together. `None` in a trial.
@@ -82,6 +85,8 @@ pub(crate) struct Plugin {
     pub(crate) generation: Option<Arc<Generation>>,
     /// Why the file that is there does not serve.
     pub(crate) problem: Option<Arc<str>>,
+    /// Whether that is because the directory cannot be read, which is said once and not for each plugin.
+    pub(crate) is_away: bool,
     /// What is kept of it from before.
     pub(crate) record: Arc<Record>,
     /// The way in for permission requests.
@@ -237,12 +242,13 @@ impl Registry {
         let _changing = self.changing.lock();
         let old = self.snapshot();
         let mut roles = Snapshot::roles(&set);
+        let trust = Trust::of(&set);
         let mut plugins = BTreeMap::new();
         for (name, settled) in results {
             let config = set.plugins.get(&*name).cloned().unwrap_or_default();
             let before = old.plugins.get(&name);
             let roles = roles.remove(&name).unwrap_or_default();
-            let plugin = self.successor(&name, Arc::new(config), roles, &set.trusted_keys, before, settled);
+            let plugin = self.successor(&name, Arc::new(config), roles, &trust, before, settled);
             plugins.insert(name, Arc::new(plugin));
         }
         for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
@@ -259,8 +265,8 @@ impl Registry {
             return;
         };
         let (config, roles) = (Arc::clone(&before.config), before.roles.clone());
-        let keys = &old.set.trusted_keys;
-        let plugin = self.successor(name, config, roles, keys, Some(before), settled);
+        let trust = Trust::of(&old.set);
+        let plugin = self.successor(name, config, roles, &trust, Some(before), settled);
         let mut plugins = old.plugins.clone();
         plugins.insert(Arc::clone(name), Arc::new(plugin));
         self.store(Snapshot {
@@ -275,12 +281,12 @@ impl Registry {
         name: &Arc<str>,
         config: Arc<PluginConfig>,
         roles: Roles,
-        trusted_keys: &[TrustedKey],
+        trust: &Trust,
         before: Option<&Arc<Plugin>>,
         settled: Settled,
     ) -> Plugin {
         let Settled { result, record } = settled;
-        let (generation, problem) = succeed(name, &config, trusted_keys, before, result, &record);
+        let (generation, problem, is_away) = succeed(name, &config, trust, before, result, &record);
         let lane = |of: fn(&Plugin) -> &Arc<Lane>| {
             before.map_or_else(|| self.queues.lane(), |plugin| Arc::clone(of(plugin)))
         };
@@ -290,6 +296,7 @@ impl Registry {
             roles,
             generation,
             problem,
+            is_away,
             record,
             requests: lane(|plugin| &plugin.requests),
             hooks: lane(|plugin| &plugin.hooks),
@@ -298,15 +305,16 @@ impl Registry {
     }
 }
 
-/// What serves of a plugin after its file was looked at, and what is wrong with the file; says so in the log and in metrics.
+/// What serves of a plugin after its file was looked at, what is wrong with the file, and whether that is because the
+/// directory cannot be read; says so in the log and in metrics.
 fn succeed(
     name: &Arc<str>,
     config: &PluginConfig,
-    trusted_keys: &[TrustedKey],
+    trust: &Trust,
     before: Option<&Arc<Plugin>>,
     result: Result<Loaded, AdmissionError>,
     record: &Record,
-) -> (Option<Arc<Generation>>, Option<Arc<str>>) {
+) -> (Option<Arc<Generation>>, Option<Arc<str>>, bool) {
     // A grant that was taken away is gone at once, and so is trust: what was built with it does not serve
     // on, even where nothing else can serve in its place.
     let serving = before
@@ -314,19 +322,17 @@ fn succeed(
         .filter(|serving| {
             serving.config.grants.is_subset(&config.grants)
                 && serving.config.http.is_within(&config.http)
-                && trust::check(
-                    trusted_keys,
-                    name,
-                    config,
-                    &serving.digest,
-                    serving.signature.as_ref(),
-                )
-                .is_ok()
+                && trust::check(trust, name, config, &serving.digest, serving.signature.as_ref()).is_ok()
         });
     let known = before.and_then(|plugin| plugin.problem.clone());
+    let was_away = before.is_some_and(|plugin| plugin.is_away);
+    let is_away = match &result {
+        Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.is_away(),
+        Ok(_) => false,
+    };
     let (generation, problem) = match result {
         Ok(Loaded::Unchanged) => {
-            if known.is_some() && record.rolled_back.is_none() {
+            if known.is_some() && !was_away && record.rolled_back.is_none() {
                 tracing::info!(plugin = &**name, "the plugin's file is the one that serves again");
             }
             (serving, None)
@@ -358,7 +364,8 @@ fn succeed(
         Err(error) => {
             let text: Arc<str> = error.to_string().into();
             let missing = error.is_missing();
-            if known.as_ref() != Some(&text) || (missing && serving.is_some()) {
+            let is_told = is_away && serving.is_some();
+            if !is_told && (known.as_ref() != Some(&text) || (missing && serving.is_some())) {
                 match (&serving, missing) {
                     (Some(_), true) => tracing::warn!(plugin = &**name, "the plugin is withdrawn: {text}"),
                     (None, _) => tracing::warn!(plugin = &**name, "the plugin does not serve: {text}"),
@@ -386,5 +393,5 @@ fn succeed(
         generation.as_ref().map_or(0, |generation| generation.number),
         problem.is_some(),
     );
-    (generation, problem)
+    (generation, problem, is_away)
 }

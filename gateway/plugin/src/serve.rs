@@ -13,6 +13,7 @@ use crate::engine::MAX_TRIALS;
 use crate::error::CallError;
 use crate::exports::Function;
 use crate::guest::Sources;
+use crate::log;
 use crate::memory::Memory;
 use crate::metrics::Outcome;
 use crate::queue::Queues;
@@ -144,12 +145,13 @@ impl Lanes {
                 Err(error) => Outcome::from(error),
             };
             generation.meters.record(function, usage);
-            if usage.log_dropped > 0 {
+            if usage.log_dropped > 0 && generation.log_rate.may_complain(Instant::now()) {
                 tracing::warn!(
                     plugin = &*generation.plugin,
                     function = function.name(),
                     dropped = usage.log_dropped,
-                    "the plugin logged more than its share in one call"
+                    "the plugin logs more than its share (`log_bytes`, `log_bytes_per_minute`); this is said once a \
+                     minute, gateway_plugin_log_dropped_total counts what is dropped"
                 );
             }
             let answer = checked.map(|(answer, _)| then(answer));
@@ -190,8 +192,9 @@ impl Drop for Ended<'_> {
 /// An answer that is none, or the plugin's own error: callers are not told which, so that this is the
 /// only place where an operator finds out.
 fn log_answer(generation: &Generation, function: Function, error: &CallError) {
-    if matches!(error, CallError::Replaced { .. }) {
-        // The one that replaced it is asked.
+    let text = error.to_string();
+    // Where a plugin was replaced, the one in its place is asked.
+    if matches!(error, CallError::Replaced { .. }) || !may_log(generation, log::written(&text)) {
         return;
     }
     tracing::warn!(
@@ -199,17 +202,35 @@ fn log_answer(generation: &Generation, function: Function, error: &CallError) {
         function = function.name(),
         generation = generation.number,
         digest = &*generation.digest,
-        "{error}"
+        "{text}"
     );
 }
 
+/// Whether the plugin's failure may be logged: a plugin that fails at every call writes to the log as surely as one
+/// that logs, so that counts against the same share.
+fn may_log(generation: &Generation, length: usize) -> bool {
+    let may = generation.log_rate.admit(length, Instant::now());
+    if !may {
+        generation.meters.count_dropped();
+    }
+    may
+}
+
 fn log_failure(generation: &Generation, function: Function, failure: &call::Failure) {
+    let text = failure.to_string();
+    let stack = failure.stack.as_deref().unwrap_or_default();
+    if !may_log(
+        generation,
+        log::written(&text).saturating_add(log::written(stack)),
+    ) {
+        return;
+    }
     tracing::warn!(
         plugin = &*generation.plugin,
         function = function.name(),
         generation = generation.number,
         digest = &*generation.digest,
         stack = failure.stack.as_deref(),
-        "{failure}"
+        "{text}"
     );
 }

@@ -48,6 +48,12 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let compile = plugins::files::compile(&mut layers, &file.plugins);
     let total_memory = plugins::total_memory(&mut layers, &file.plugins, server.guest_threads);
     let trusted_keys = plugins::files::trusted_keys(&mut layers, file.plugins.trusted_keys);
+    let allow_v1_signatures = layers.value(
+        "plugins.allow_v1_signatures",
+        "GATEWAY_ALLOW_V1_SIGNATURES",
+        file.plugins.allow_v1_signatures,
+        false,
+    );
     let (mut plugins, services) = plugins::plugins(
         &mut layers,
         file.service,
@@ -56,6 +62,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         trusted_keys,
     );
     plugins.total_memory = Some(total_memory);
+    plugins.allow_v1_signatures = allow_v1_signatures;
     plugins::warn_of_long_deadlines(&mut layers, &plugins, server.limits.request_timeout);
     layers.finish(Config {
         listen: server.listen,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gateway_model::UserId;
+use gateway_model::{PermissionMap, UserId};
 use gateway_plugin::{CallError, Permissions};
 use gateway_token::{KeyError, PermissionClaims};
 use hyper::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::app::App;
 use crate::request::Request;
@@ -56,7 +56,7 @@ impl From<Error> for Response {
 struct Answer<'a> {
     token: &'a str,
     userid: &'a str,
-    permissions: &'a Map<String, Value>,
+    permissions: &'a PermissionMap,
     service: &'a str,
 }
 

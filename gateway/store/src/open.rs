@@ -23,6 +23,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!(
         "../../../migrations/0003_bounds_and_separations.sql"
     )),
+    M::up(include_str!("../../../migrations/0005_plugin_value_storage.sql")),
 ];
 
 /// How long the writer waits for another process (the command line, a backup) to commit.

@@ -73,6 +73,7 @@ impl Admission {
             signature: identity.signature,
             config: Arc::clone(config),
             meters: Meters::new(name, &exports),
+            log_rate: self.log_rate(name, config.limits.log_bytes_per_minute),
             ready: Ready::default(),
             memory: None,
             peak: AtomicUsize::new(self.engines.kept(pre.engine())),

@@ -196,7 +196,7 @@ async fn ask(fixture: &Fixture, service: &str) {
     let user = format!("CANARY-{user:016x}");
     // Not by the fixture: a busy machine is no leak.
     let asked = fixture.host.get_permissions(service, &UserId::from(&*user)).await;
-    let answer = asked.unwrap().permissions;
+    let answer = json!(asked.unwrap().permissions);
     assert_eq!(
         (&answer["user"], &answer["found"]),
         (&json!(user), &json!("")),

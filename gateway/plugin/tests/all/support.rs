@@ -264,7 +264,7 @@ impl Fixture {
         let user = UserId::from(user);
         let asked = tokio::time::timeout(PATIENCE, self.host.get_permissions(service, &user));
         let answer = asked.await.expect("no call outlives its deadline");
-        answer.map(|Permissions { permissions, .. }| Value::Object(permissions))
+        answer.map(|Permissions { permissions, .. }| serde_json::json!(permissions))
     }
 }
 

@@ -58,7 +58,7 @@ async fn ask(bench: &Workbench, service: &str, user: &str) -> Call {
 
 fn permissions(call: Call) -> Value {
     match call.answer {
-        Ok(Answer::Permissions(permissions)) => Value::Object(permissions),
+        Ok(Answer::Permissions(permissions)) => json!(permissions),
         other => panic!("{other:?}"),
     }
 }

@@ -76,6 +76,7 @@ pub(super) fn plugins(
             extensions,
             trusted_keys,
             total_memory: None,
+            allow_v1_signatures: false,
         },
         services,
     )
@@ -339,6 +340,11 @@ fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits
     let memory = bytes("memory", file.memory, base.memory);
     let result_bytes = bytes("result_bytes", file.result_bytes, base.result_bytes);
     let log_bytes = bytes("log_bytes", file.log_bytes, base.log_bytes);
+    let log_bytes_per_minute = bytes(
+        "log_bytes_per_minute",
+        file.log_bytes_per_minute,
+        base.log_bytes_per_minute,
+    );
     let store_bytes = bytes("store_bytes", file.store_bytes, base.store_bytes);
     let value_bytes = bytes("value_bytes", file.value_bytes, base.value_bytes);
     let items = Count(u64::try_from(base.result_items).unwrap_or(u64::MAX));
@@ -371,6 +377,7 @@ fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits
             )
             .as_usize(),
         log_bytes,
+        log_bytes_per_minute,
         store_bytes,
         value_bytes,
     }
