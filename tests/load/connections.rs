@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpSocket;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::support::Gateway;
@@ -16,6 +17,9 @@ const A_SECOND: usize = 5_000;
 const SECONDS: usize = 10;
 /// They are opened in so many portions a second.
 const PORTIONS: usize = 200;
+
+/// The tests here take turns: each of them is all that the machine can do.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Opens a connection and keeps it until the gateway ends it.
 async fn keep(from: Ipv4Addr, to: SocketAddr, opened: &AtomicUsize) -> std::io::Result<()> {
@@ -67,6 +71,7 @@ async fn ask(gateway: &Gateway, token: &str, stop: &AtomicUsize) -> Vec<Duration
 }
 
 async fn good_clients_are_served(name: &str, proxies: &str, from: &[Ipv4Addr]) {
+    let _turn = TURN.lock().await;
     crate::allow_many_sockets();
     let gateway = crate::setup()
         .table("server", &format!("trusted_proxies = [{proxies}]"))
