@@ -21,8 +21,13 @@ dev *ARGS:
 test:
     cargo test --workspace
 
-# All tests: also those with a real OpenID provider (Node), a real browser (Chromium), plugins in JavaScript, Python
-# and C, and requests made from the API's description (Python).
+# The same while twice as many busy loops run as there are processors: the tests must pass on a slow machine as well.
+test-busy *ARGS:
+    cargo test --workspace --no-run
+    trap 'kill $(jobs -p)' EXIT; for _ in $(seq $((2 * $(nproc)))); do (while :; do :; done) & done; \
+        timeout 1h cargo test --workspace {{ARGS}}
+
+# All tests: also thousands of connections, kills and swaps, and what needs Node, Chromium, Python, C and JavaScript.
 test-all: node-modules api-tools guests
     PATH="{{api_tools}}/bin:$PATH" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
 
@@ -36,6 +41,10 @@ canary CALLS="1000000": guests
     GUEST_CANARIES={{canaries}} cargo test -p test-guests --test bare -- canary
     GUEST_CANARIES={{canaries}} CANARY_CALLS={{CALLS}} cargo test -p gateway-plugin --test all -- canary --nocapture
 
+# Lets one user, one plugin and one provider grow whatever they can, SECONDS each, beside a release build's good client.
+growth SECONDS="600":
+    GROWTH_SECONDS={{SECONDS}} cargo test --release -p gateway --features test-all --test growth -- --nocapture --test-threads 1
+
 # The guests that are not in Rust, built with their own languages' tools, and the examples' own tests.
 guests:
     guest-examples/build test
@@ -47,8 +56,8 @@ lint:
     cargo clippy --workspace --no-default-features -- -D warnings
     for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
 
-# Takes each defence out of a copy of the sources and demands that its tests fail: some hours. With TEXT only those
-# that have it in their name or threat. See docs/defences.md.
+# Removes each defence from a copy of the sources and checks that its tests fail: some hours. With TEXT only the entries
+# that have it in their name or threat; with --owed only those that are not on record yet. See docs/defences.md.
 defences *TEXT:
     tests/defences/replay {{TEXT}}
 

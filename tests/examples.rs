@@ -8,6 +8,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "examples/meanwhile.rs"]
+mod meanwhile;
 #[path = "examples/peer.rs"]
 mod peer;
 #[path = "examples/policy.rs"]
@@ -33,7 +35,7 @@ fn setup(example: guest_examples::Example, settings: &[(&str, &str)]) -> Setup {
         // Far more than it needs, for busy machines.
         .plugin_table(
             name,
-            &format!("grants = {:?}\nlimits.deadline = \"20s\"", example.grants),
+            &format!("grants = {:?}\nlimits.deadline = \"2m\"", example.grants),
         );
     for (setting, value) in settings {
         setup = setup.table(

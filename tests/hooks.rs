@@ -169,8 +169,7 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
     for person in ["trap", "spin", "bad-attributes"] {
         let setup = counted()
             .plugin("reject", test_guests::REJECT)
-            .extension("reject")
-            .plugin_table("reject", "[plugin.reject.limits]\ndeadline = \"200ms\"");
+            .extension("reject");
         let gateway = setup.start().await;
         for _ in 0..2 {
             let response = gateway.browser().sign_in_dev(person).await;

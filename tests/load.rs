@@ -9,6 +9,11 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "load/busy.rs"]
+mod busy;
+#[cfg(feature = "test-all")]
+#[path = "load/connections.rs"]
+mod connections;
 #[path = "load/floods.rs"]
 mod floods;
 #[path = "load/good.rs"]
@@ -19,6 +24,9 @@ mod idle;
 mod queues;
 #[path = "load/rates.rs"]
 mod rates;
+#[cfg(feature = "test-all")]
+#[path = "load/shares.rs"]
+mod shares;
 #[path = "load/slow.rs"]
 mod slow;
 mod support;
@@ -36,8 +44,16 @@ fn setup() -> Setup {
         .service("example", "v1")
 }
 
+/// One number for `cargo test`, another for `just test-all`.
+const fn many(few: usize, all: usize) -> usize {
+    if cfg!(feature = "test-all") { all } else { few }
+}
+
 /// The test's own process has thousands of connections: it needs as many files as it may have.
 fn allow_many_sockets() {
+    if !cfg!(feature = "test-all") {
+        return;
+    }
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

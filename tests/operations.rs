@@ -34,8 +34,23 @@ fn dev() -> Setup {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
+    // A guest that sleeps until its deadline; longer, where the machine was too slow to ask others before it woke.
+    for deadline in [2, 10, 60] {
+        if sigterm_answers_a_sleeper(deadline).await {
+            return;
+        }
+    }
+    panic!("the request was never in flight");
+}
+
+/// Whether the request was still in flight when the signal came.
+async fn sigterm_answers_a_sleeper(deadline: u32) -> bool {
     let mut gateway = dev()
-        .plugin_table("behave", "[plugin.behave.limits]\ndeadline = \"1500ms\"")
+        .plugin_table(
+            "behave",
+            &format!("[plugin.behave.limits]\ndeadline = \"{deadline}s\""),
+        )
+        .table("server", "drain = \"5m\"")
         .start()
         .await;
     let token = gateway.sign_in("alice").await;
@@ -46,7 +61,9 @@ async fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
     for _ in 0..20 {
         assert_eq!(gateway.browser().authorize(&token, "ok").await.0, StatusCode::OK);
     }
-    assert!(!in_flight.is_finished());
+    if in_flight.is_finished() {
+        return false;
+    }
     gateway.signal(rustix::process::Signal::TERM);
     let status = gateway.wait().await;
     let (answered, _) = in_flight.await.expect("the request in flight is answered");
@@ -65,6 +82,7 @@ async fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
         gateway.log.text().contains("/auth/authorize"),
         "the last lines of the log are not lost"
     );
+    true
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

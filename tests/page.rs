@@ -13,8 +13,11 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use serde_json::json;
 use support::Setup;
-use tokio::process::Command;
+use support::fake_oidc::FakeOidc;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -61,6 +64,102 @@ async fn a_person_clicks_through_the_page() {
     let screenshots = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
     let screenshots = screenshots.to_str().expect("a path that is text");
     run("click-through.mjs", &[gateway.external.as_str(), screenshots]).await;
+    gateway.stop().await;
+}
+
+/// A page of its own origin.
+async fn a_page() -> MockServer {
+    let pages = MockServer::start().await;
+    let page = ResponseTemplate::new(200).set_body_raw("<!doctype html><title>page</title>", "text/html");
+    Mock::given(any()).respond_with(page).mount(&pages).await;
+    pages
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_the_page_takes_a_token_only_from_a_sign_in_that_began_in_its_tab() {
+    let gateway = Setup::dev().start().await;
+    let hostile = a_page().await;
+    run("own-page.mjs", &[gateway.external.as_str(), &hostile.uri()]).await;
+    gateway.stop().await;
+}
+
+/// nginx as `docs/operations.md` has it, but without TLS: everything that the page does not mention is as nginx has it by
+/// itself. Ends when it is dropped.
+async fn nginx(directory: &Path, port: u16, gateway: std::net::SocketAddr) -> Child {
+    let page = include_str!("../docs/operations.md");
+    let server = page
+        .split("```nginx")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let server = server
+        .expect("an example")
+        .replace("listen 443 ssl", &format!("listen 127.0.0.1:{port}"));
+    assert!(server.contains("127.0.0.1:8080"), "{server}");
+    let server = server.replace("127.0.0.1:8080", &gateway.to_string());
+    let own = directory.display();
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|what| format!("{what}_temp_path {own}/{what};\n"))
+        .concat();
+    let configuration = format!(
+        "daemon off;\nmaster_process off;\npid {own}/nginx.pid;\nerror_log stderr;\nevents {{}}\n\
+         http {{\naccess_log off;\n{paths}{server}}}\n"
+    );
+    let file = directory.join("nginx.conf");
+    std::fs::write(&file, configuration).expect("a file");
+    // Debian has it where only root looks.
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    let child = Command::new("nginx")
+        .env("PATH", path)
+        .args([
+            "-p",
+            directory.to_str().expect("text"),
+            "-c",
+            file.to_str().expect("text"),
+            "-e",
+            "stderr",
+        ])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("nginx starts: install it");
+    support::eventually("nginx listens", async || {
+        TcpStream::connect(("127.0.0.1", port)).await.ok()
+    })
+    .await;
+    child
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b2_after_twenty_begun_sign_ins_behind_nginx_a_sign_in_works() {
+    let person =
+        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
+    let provider = FakeOidc::start(person).await;
+    let (application, hostile) = (a_page().await, a_page().await);
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("a port")
+        .port();
+    let external = format!("http://127.0.0.1:{port}/");
+    let gateway = Setup::serve()
+        .env("EXTERNAL_ADDRESS", &external)
+        .oidc("google", &provider)
+        .origin(&application.uri())
+        .table("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut nginx = nginx(directory.path(), port, gateway.address).await;
+    // Another site than 127.0.0.1.
+    let hostile = hostile.uri().replace("127.0.0.1", "localhost");
+    let arguments = [
+        external.as_str(),
+        &provider.issuer(),
+        &application.uri(),
+        &hostile,
+    ];
+    run("behind-a-proxy.mjs", &arguments).await;
+    nginx.kill().await.expect("nginx ends");
     gateway.stop().await;
 }
 

@@ -7,14 +7,24 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "sign_in/cookies.rs"]
+mod cookies;
+#[path = "sign_in/endings.rs"]
+mod endings;
 #[path = "sign_in/github.rs"]
 mod github;
+#[path = "sign_in/large.rs"]
+mod large;
 #[path = "sign_in/matrix.rs"]
 mod matrix;
+#[path = "sign_in/navigations.rs"]
+mod navigations;
 #[path = "sign_in/next.rs"]
 mod next;
 #[path = "sign_in/oracle.rs"]
 mod oracle;
+#[path = "sign_in/own_page.rs"]
+mod own_page;
 #[path = "sign_in/payloads.rs"]
 mod payloads;
 #[path = "sign_in/state.rs"]
@@ -106,7 +116,7 @@ async fn the_cookie_is_bound_to_the_host_and_out_of_reach_of_scripts() {
     assert_eq!(cookie.same_site(), Some(cookie::SameSite::Lax));
     assert_eq!(cookie.path(), Some("/"));
     assert_eq!(cookie.domain(), None);
-    assert!(cookie.max_age().unwrap().whole_seconds() <= 600);
+    assert!(cookie.max_age().unwrap().whole_seconds() <= 3600);
     let state = parameter(&location(&response), "state").unwrap();
     assert!(!cookie.value().contains(&state), "sealed");
     let authorize = location(&response);

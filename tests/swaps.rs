@@ -1,4 +1,4 @@
-//! A permission provider's file is replaced a thousand times under load, by good ones and broken ones in
+//! A permission provider's file is replaced a thousand times under load (fewer times in `cargo test`), by good ones and broken ones in
 //! turn: nobody notices but by the answer.
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use serde_json::Value;
 use support::{Setup, eventually};
 
 /// Half of them to a good file.
-const SWAPS: u64 = 1_000;
+const SWAPS: u64 = if cfg!(feature = "test-all") { 1_000 } else { 20 };
 const CALLERS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,6 +98,11 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
             .await;
             // A broken one leaves the one before it.
             assert_eq!(status["generation"][1], digests[version].as_str(), "{status}");
+            let seen = answers[version].load(Ordering::Relaxed);
+            eventually("the callers are answered by it", async || {
+                (answers[version].load(Ordering::Relaxed) > seen + CALLERS as u64).then_some(())
+            })
+            .await;
         }
     }
     let last = number(&status().await);
@@ -107,10 +112,6 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
     }
     assert_eq!(last - first, SWAPS / 2, "a broken file is no generation");
     let [v1, v2] = [0, 1].map(|n| answers[n].load(Ordering::Relaxed));
-    assert!(
-        v1 >= SWAPS && v2 >= SWAPS,
-        "too little load to show anything: {v1} + {v2}"
-    );
     println!(
         "{SWAPS} swaps, {} answers ({v1} + {v2}), none failed or mixed",
         v1 + v2

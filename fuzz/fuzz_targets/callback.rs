@@ -12,10 +12,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use bytes::Bytes;
 use gateway::app::App;
 use gateway::config::{self, Sources};
+use gateway::sealed_state::SealedState;
 use gateway::server::Peer;
 use gateway::sign_in::{self, Outcome};
 use gateway::{cookie, router, serve};
 use gateway_model::{Identity, UpstreamUser};
+use gateway_upstream::Flow;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderMap,
@@ -23,7 +25,7 @@ use hyper::header::{
 };
 use hyper::{Request, StatusCode};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -139,7 +141,10 @@ fn judge_headers(headers: &HeaderMap) {
     for cookie in headers.get_all(SET_COOKIE) {
         let cookie = cookie.to_str().expect("ASCII");
         assert!(cookie.starts_with("__Host-auth-"), "{cookie}");
-        for attribute in ["HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
+        // One that is cleared holds nothing.
+        let kept = !cookie.contains("=; Path=/; Max-Age=0");
+        let wanted = ["Secure", "Path=/"].into_iter();
+        for attribute in wanted.chain(["HttpOnly", "SameSite=Lax"].into_iter().filter(|_| kept)) {
             assert!(
                 cookie.split("; ").any(|part| part == attribute),
                 "{cookie} lacks {attribute}"
@@ -216,15 +221,19 @@ impl Fixture {
             self.app.random.fill(&mut state).expect("randomness");
             let state: String = state.iter().map(|byte| format!("{byte:02x}")).collect();
             let name = cookie::name(&state, true);
-            let sealed = json!({
-                "flow": { "state": state, "nonce": "n", "verifier": "v" },
-                "provider": "github", "next": format!("{APPLICATION}/"), "issued": self.app.clock.now(),
-            });
-            let sealed = self
-                .app
-                .session_key
-                .seal(&name, sealed.to_string().as_bytes())
-                .expect("sealed");
+            let begun = SealedState {
+                flow: Flow {
+                    state: state.clone(),
+                    nonce: Some("n".to_owned()),
+                    verifier: "v".to_owned(),
+                },
+                provider: "github".to_owned(),
+                next: format!("{APPLICATION}/"),
+                issued: self.app.clock.now().0,
+                by_the_person: true,
+                ended: false,
+            };
+            let sealed = begun.seal(&self.app.session_key, &name).expect("sealed");
             replace(&mut text, b"@S@", &state);
             replace(&mut text, b"@C@", &format!("{name}={sealed}"));
         }

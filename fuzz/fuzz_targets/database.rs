@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use gateway_model::clock::{CountingRandom, ManualClock};
-use gateway_model::{Email, Identity, UpstreamUser, User, UserId, Verdict, UserLimits};
+use gateway_model::{Email, Identity, UpstreamUser, User, UserId, UserLimits, Verdict};
 use gateway_store::{DatabaseUrl, OpenError, Salvage, Store, StoreOptions, UserIds};
 use libfuzzer_sys::fuzz_target;
 use rusqlite::Connection;

@@ -4,7 +4,7 @@
 
 use gateway_token::{KeyError, PermissionClaims, SigningKeys};
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 fuzz_target!(|text: &str| {
     // Two keys where there is a form feed.
@@ -50,7 +50,7 @@ fn claims() -> PermissionClaims {
         sub: String::new(),
         userid: String::new(),
         service: String::new(),
-        permissions: Map::new(),
+        permissions: Default::default(),
         aud: None,
         plugin: String::new(),
         iat: 0,

@@ -99,6 +99,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
             client_id: CLIENT.to_owned(),
             client_secret: SECRETS[0].to_owned().into(),
             trusted_email: true,
+            allow_private_addresses: false,
             scopes: Vec::new(),
         };
         let limits = HttpLimits {

@@ -90,7 +90,9 @@ pub async fn run(listener: TcpListener, token: SecretString, state: AdminState, 
             answer
         }
     };
-    server::run(listener, &LIMITS, handler, shutdown).await;
+    // It has places of its own, so that an operator gets in whatever happens on the public listener. Everybody who can
+    // reach it is on the operator's own machine or network.
+    server::run(listener, &LIMITS, |_| None, handler, shutdown).await;
 }
 
 /// Why a request is not answered.

@@ -165,6 +165,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    // The process that did the work has said why.
+    if let Some(ended) = error.downcast_ref::<plugin::apart::Ended>() {
+        return ended.code();
+    }
     let (text, (written, end)) = (format!("gateway: {error:#}"), mpsc::channel::<()>());
     // Nobody is left to be told where stderr is closed; and where nobody reads it, nobody waits.
     thread::spawn(move || {

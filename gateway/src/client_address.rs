@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use gateway_model::address::reach;
 use hyper::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
@@ -20,7 +21,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if trusted_proxies.is_empty() {
-        return Some(peer).filter(|peer| !is_private(*peer));
+        return Some(peer).filter(|peer| !reach(*peer).is_local());
     }
     let is_proxy = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
     if !is_proxy(&peer) {
@@ -47,19 +48,6 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
         .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()))
         .ok()?;
     Some(address.to_canonical())
-}
-
-/// Whether it is of this machine or of a network that is not the internet (RFC 1918, 3927, 4193, 4291 section 2.5.6,
-/// 6598).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            let shared = first == 100 && second & 0xc0 == 64;
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
-        }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ pub fn preflight<B>(
     }
 }
 
-fn is_allowed(origin: &HeaderValue, origins: &[Origin], own: &Origin) -> bool {
+/// Whether pages of this `Origin` may call.
+pub(crate) fn is_allowed(origin: &HeaderValue, origins: &[Origin], own: &Origin) -> bool {
     let Some(text) = origin.to_str().ok().filter(|text| *text != "null") else {
         return false;
     };

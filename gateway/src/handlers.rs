@@ -14,8 +14,11 @@ pub mod public_key;
 pub mod resolve;
 pub mod update;
 
+use url::form_urlencoded;
+
 use crate::app::App;
 use crate::next::{self, Next, NextError};
+use crate::rate_limit::{Limit, TooMany};
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 use crate::session::CallerError;
@@ -27,6 +30,20 @@ fn next_of(app: &App, request: &Request) -> Result<Result<Next, NextError>, BadR
         Some(text) => next::parse(text, &live.origins, &app.address.origin),
         None => Ok(Next::from_default(&live.default_next)),
     })
+}
+
+/// Counts a sign-in that begins or ends, where it begins to cost something.
+fn admit(app: &App, request: &Request) -> Result<(), TooMany> {
+    let limits = app.rate_limits.load();
+    limits.admit(Limit::SignIn, request.peer, &request.headers)
+}
+
+/// The path at which a sign-in with this provider begins that ends at `next`.
+fn login_path(provider: &str, next: &Next) -> String {
+    let query: String = form_urlencoded::Serializer::new(String::new())
+        .append_pair("next", next.as_str())
+        .finish();
+    format!("/auth/login/{provider}?{query}")
 }
 
 /// 400, or 503 where the database fails.

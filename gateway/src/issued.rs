@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,12 +23,17 @@ const CAPACITY: u64 = 16 << 20;
 const ANSWERS: usize = 8192;
 /// Bytes that one takes beside its texts.
 const OVERHEAD: usize = 512;
+/// Most bytes that are kept for one user: a sixteenth.
+const OF_ONE_USER: u64 = CAPACITY / 16;
+/// Users whose hashes share one of these are counted as one.
+const USERS: usize = 1024;
 
 /// The answers that are kept, and how many were signed or given again.
 pub struct Issued {
     /// By a hash of the user and the service; those that share one take each other's place.
     kept: Cache<u64, Kept, ByBytes>,
     hasher: RandomState,
+    users: Arc<Users>,
     /// How many seconds after its signature a token is given again.
     reuse: u64,
     signed: Counter,
@@ -38,16 +44,56 @@ pub struct Issued {
 struct Kept {
     claims: Arc<PermissionClaims>,
     answer: Bytes,
+    _counted: Arc<Counted>,
 }
 
 #[derive(Clone)]
 struct ByBytes;
 
+/// The bytes that are kept, by a hash of whom for.
+struct Users([AtomicU64; USERS]);
+
+/// A part of a user's bytes, until it is dropped.
+struct Counted {
+    users: Arc<Users>,
+    user: usize,
+    bytes: u64,
+}
+
+impl Users {
+    /// Room for so many bytes more of a user, where there is any.
+    fn count(self: &Arc<Self>, user: u64, bytes: u64) -> Option<Counted> {
+        let user = usize::try_from(user).unwrap_or_default() % USERS;
+        let add = |kept: u64| kept.checked_add(bytes).filter(|kept| *kept <= OF_ONE_USER);
+        self.0
+            .get(user)?
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .ok()?;
+        Some(Counted {
+            users: Arc::clone(self),
+            user,
+            bytes,
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(kept) = self.users.0.get(self.user) {
+            kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Weighter<u64, Kept> for ByBytes {
     fn weight(&self, _: &u64, kept: &Kept) -> u64 {
-        // The claims are about as large again.
-        u64::try_from(OVERHEAD + 2 * kept.answer.len()).unwrap_or(u64::MAX)
+        weight(&kept.answer)
     }
+}
+
+fn weight(answer: &Bytes) -> u64 {
+    // The claims are about as large again.
+    u64::try_from(OVERHEAD + 2 * answer.len()).unwrap_or(u64::MAX)
 }
 
 impl Issued {
@@ -58,6 +104,7 @@ impl Issued {
         Self {
             kept: Cache::with_weighter(ANSWERS, CAPACITY, ByBytes),
             hasher: RandomState::new(),
+            users: Arc::new(Users([const { AtomicU64::new(0) }; USERS])),
             reuse: reuse.as_secs(),
             signed: tokens("signed"),
             reused: tokens("reused"),
@@ -84,11 +131,20 @@ impl Issued {
         let answer = sign(&claims)?;
         self.signed.increment(1);
         if self.reuse > 0 {
-            let kept = Kept {
-                claims: Arc::new(claims),
-                answer: answer.clone(),
-            };
-            self.kept.insert(key, kept);
+            // A user of many services keeps nobody else's out.
+            let user = self.hasher.hash_one(&claims.sub);
+            match self.users.count(user, weight(&answer)) {
+                Some(counted) => {
+                    let kept = Kept {
+                        claims: Arc::new(claims),
+                        answer: answer.clone(),
+                        _counted: Arc::new(counted),
+                    };
+                    self.kept.insert(key, kept);
+                }
+                // What is there is of no use any more, and would take the place of what will be.
+                None => drop(self.kept.remove(&key)),
+            }
         }
         Ok(answer)
     }
@@ -140,7 +196,7 @@ mod tests {
     use gateway_token::PermissionClaims;
     use serde_json::json;
 
-    use super::{CAPACITY, Issued};
+    use super::{CAPACITY, Issued, OF_ONE_USER, Ordering};
 
     const LIFETIME: u64 = 900;
 
@@ -150,7 +206,7 @@ mod tests {
             sub: "alice".to_owned(),
             userid: "alice".to_owned(),
             service: "wiki".to_owned(),
-            permissions: [("read".to_owned(), json!(true))].into_iter().collect(),
+            permissions: [("read".to_owned(), json!(true).into())].into_iter().collect(),
             aud: None,
             plugin: "0".repeat(64),
             iat: now,
@@ -191,7 +247,9 @@ mod tests {
             |claims| claims.service = "shop".to_owned(),
             |claims| claims.aud = Some("wiki".to_owned()),
             |claims| claims.plugin = "1".repeat(64),
-            |claims| claims.permissions["read"] = json!(1),
+            |claims| {
+                claims.permissions.insert("read".to_owned(), json!(1).into());
+            },
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let issued = Issued::new(Duration::from_secs(LIFETIME / 2));
@@ -216,6 +274,49 @@ mod tests {
         let issued = Issued::new(Duration::from_secs(1));
         assert_eq!(issued.answer(claims(1000), |_| Err("no")), Err("no"));
         assert_eq!(issued.kept.len(), 0);
+    }
+
+    #[test]
+    fn a5_a_user_of_a_thousand_services_keeps_nobody_elses_tokens_out() {
+        let issued = Issued::new(Duration::from_secs(60));
+        let sign =
+            |size: usize| move |_: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size]));
+        for number in 0..1000 {
+            let mut claims = claims(1000);
+            claims.service = number.to_string();
+            issued.answer(claims, sign(16 << 10)).unwrap();
+        }
+        assert!(issued.kept.weight() <= OF_ONE_USER);
+        for number in 0..100 {
+            let mut claims = claims(1000);
+            claims.sub = number.to_string();
+            issued.answer(claims.clone(), sign(1 << 10)).unwrap();
+            claims.iat += 1;
+            assert_eq!(
+                signed_at_all(&issued, claims),
+                None,
+                "user {number} is answered from here"
+            );
+        }
+        issued.kept.clear();
+        assert!(
+            issued
+                .users
+                .0
+                .iter()
+                .all(|kept| kept.load(Ordering::Relaxed) == 0)
+        );
+    }
+
+    /// Whether the claims are signed, and at which time.
+    fn signed_at_all(issued: &Issued, claims: PermissionClaims) -> Option<u64> {
+        let mut signed = None;
+        let sign = |claims: &PermissionClaims| {
+            signed = Some(claims.iat);
+            Ok::<_, Infallible>(Bytes::new())
+        };
+        issued.answer(claims, sign).unwrap();
+        signed
     }
 
     #[test]

@@ -17,7 +17,8 @@
 //! | [`handlers`] | the endpoints |
 //! | [`session`] | whose request it is |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
-//! | [`next`], [`cookie`], [`cors`], [`jsonp`] | where people may be sent, the state's cookie, other origins |
+//! | [`next`], [`cors`], [`jsonp`] | where people may be sent, other origins |
+//! | [`cookie`], [`sealed_state`], [`navigation`] | what binds a sign-in to its browser, and whether a person began it |
 //! | [`client_address`], [`rate_limit`] | who asks, by address; how often one may |
 //! | [`issued`] | permission tokens that are given again |
 //! | [`plugin_data`] | what plugins reach of the database |
@@ -38,6 +39,7 @@ pub mod issued;
 pub mod jsonp;
 pub mod keys;
 pub mod metrics;
+pub mod navigation;
 pub mod next;
 pub mod pages;
 pub mod plugin_data;
@@ -45,6 +47,7 @@ pub mod rate_limit;
 pub mod request;
 pub mod response;
 pub mod router;
+pub mod sealed_state;
 pub mod serve;
 pub mod server;
 pub mod session;

@@ -87,6 +87,12 @@ impl Next {
         self.0.as_str()
     }
 
+    /// Whether it is the gateway's own page, at the origin `own`.
+    #[must_use]
+    pub fn is_home(&self, own: &Origin) -> bool {
+        self.0.path() == "/" && self.0.origin() == *own
+    }
+
     /// The address with `jwt=<token>` at the end of its query, before a fragment.
     #[must_use]
     pub fn with_token(&self, token: &str) -> String {

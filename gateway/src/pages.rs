@@ -45,7 +45,7 @@ struct ErrorPage<'a> {
 }
 
 /// What a person is told when something went wrong: the HTTP status, a title, a sentence or two in
-/// plain words, and where "Try again" leads: an absolute path or an http or https URL, anything else
+/// plain words, and where "Sign in again" leads: an absolute path or an http or https URL, anything else
 /// is left out. No script.
 #[must_use]
 pub fn error(status: u16, title: &str, message: &str, retry: Option<&str>) -> String {
@@ -61,6 +61,18 @@ pub fn error(status: u16, title: &str, message: &str, retry: Option<&str>) -> St
     })
 }
 
+#[derive(Template)]
+#[template(path = "go_on.html")]
+struct GoOn<'a> {
+    link: &'a str,
+}
+
+/// Asks a person whether to begin one more sign-in, which `link`, an absolute path, does. No script.
+#[must_use]
+pub fn go_on(link: &str) -> String {
+    rendered(&GoOn { link })
+}
+
 /// Writing to a string does not fail, and these templates call nothing that could.
 fn rendered(page: &impl Template) -> String {
     page.render()
@@ -69,7 +81,7 @@ fn rendered(page: &impl Template) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{CSP, CSS, JS, error, index};
+    use super::{CSP, CSS, JS, error, go_on, index};
 
     const HOSTILE: &str = "\"><script>alert(1)</script>'&";
 
@@ -131,18 +143,29 @@ mod tests {
         assert_strict(&page);
         assert!(page.contains("Error 403") && page.contains("Not let in"));
         assert!(!page.contains("<script"));
-        assert!(page.contains("Try again"));
-        assert!(!error(502, "t", "m", None).contains("Try again"));
+        assert!(page.contains("Sign in again"));
+        assert!(!error(502, "t", "m", None).contains("Sign in again"));
     }
 
     #[test]
-    fn try_again_leads_to_a_page_and_nowhere_else() {
+    fn a8_the_question_whether_to_go_on_is_a_page_with_one_link() {
+        let page = go_on("/auth/login/github?next=\"><script>");
+        assert_strict(&page);
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("href=\"/auth/login/github?next=&#34;"), "{page}");
+    }
+
+    #[test]
+    fn sign_in_again_leads_to_a_page_and_nowhere_else() {
         for link in [
             "/auth/login/github",
             "https://app.example/",
             "http://127.0.0.1:8080/",
         ] {
-            assert!(error(400, "t", "m", Some(link)).contains("Try again"), "{link}");
+            assert!(
+                error(400, "t", "m", Some(link)).contains("Sign in again"),
+                "{link}"
+            );
         }
         for link in [
             "javascript:alert(1)",
@@ -152,7 +175,10 @@ mod tests {
             "",
             " https://e",
         ] {
-            assert!(!error(400, "t", "m", Some(link)).contains("Try again"), "{link}");
+            assert!(
+                !error(400, "t", "m", Some(link)).contains("Sign in again"),
+                "{link}"
+            );
         }
     }
 

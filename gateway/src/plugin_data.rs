@@ -97,7 +97,7 @@ mod tests {
     use std::time::Duration;
 
     use gateway_model::clock::ManualClock;
-    use gateway_model::{SystemRandom, UserLimits};
+    use gateway_model::{SystemRandom, UserLimits, stored_bytes};
     use gateway_plugin::{KeyValueStore, ScratchValues, ValueError};
     use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 
@@ -116,7 +116,7 @@ mod tests {
 
     /// Does everything that a plugin can do, and gives what was answered.
     async fn story(values: &dyn KeyValueStore, clock: &ManualClock) -> Vec<String> {
-        const CAP: u64 = 100;
+        const CAP: u64 = stored_bytes(1, 1, 99, false);
         let mut said = Vec::new();
         macro_rules! tell {
             ($call:expr) => {

@@ -33,7 +33,7 @@ pub struct Rate {
 pub struct RateLimitConfig {
     /// Proxies that are believed when they say who the client is.
     pub trusted_proxies: Vec<IpNet>,
-    /// Of beginnings and ends of sign-ins together.
+    /// Of sign-ins that begin and callbacks that match one, together.
     pub sign_in: Option<Rate>,
     /// Of `POST /auth/update`.
     pub update: Option<Rate>,
@@ -42,7 +42,7 @@ pub struct RateLimitConfig {
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Beginnings and ends of sign-ins together.
+    /// Sign-ins that begin and callbacks that match one, together.
     SignIn,
     /// `POST /auth/update`.
     Update,
@@ -83,6 +83,13 @@ impl RateLimits {
             sign_in: config.sign_in.map(PerAddress::new),
             update: config.update.map(PerAddress::new),
         }
+    }
+
+    /// Whose share of scarce things a connection from `peer` counts against: its address or IPv6 network. `None` where a
+    /// proxy may be behind it, whose connections belong to many people.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr) -> Option<IpAddr> {
+        client_address::of_client(peer, &HeaderMap::new(), &self.trusted_proxies).map(network)
     }
 
     /// Counts a request. One whose client's address is not known is let through.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Request {
     pub uri: Uri,
     /// Its headers.
     pub headers: HeaderMap,
+    /// The address of the connection that it came by.
+    pub peer: IpAddr,
     query: Parameters,
     form: Parameters,
 }
@@ -89,6 +92,7 @@ impl Request {
     /// What is wrong with either.
     pub async fn read<B>(
         request: hyper::Request<B>,
+        peer: IpAddr,
         max_body: usize,
         body_timeout: Duration,
     ) -> Result<Self, BadRequest>
@@ -116,6 +120,7 @@ impl Request {
             method: head.method,
             uri: head.uri,
             headers: head.headers,
+            peer,
             query,
             form,
         })

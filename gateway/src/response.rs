@@ -107,6 +107,12 @@ pub fn page(status: StatusCode, policy: &'static str, html: String) -> Response 
     response
 }
 
+/// 200 and an empty page.
+#[must_use]
+pub fn empty_page() -> Response {
+    page(StatusCode::OK, pages::CSP, String::new())
+}
+
 /// A page that says what went wrong; with 503, that asking again in a second may help.
 #[must_use]
 pub fn error_page(status: StatusCode, title: &str, message: &str, retry: Option<&str>) -> Response {

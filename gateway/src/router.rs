@@ -24,15 +24,15 @@ use std::time::Instant;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use hyper::header::{HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
+use hyper::header::{HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
 use crate::app::{App, DEV_PROVIDER};
-use crate::rate_limit::{Limit, TooMany};
+use crate::rate_limit::Limit;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::server::Peer;
-use crate::{cors, handlers, jsonp};
+use crate::{cors, handlers, jsonp, navigation};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const WRITE: &str = "POST, OPTIONS";
@@ -126,23 +126,9 @@ impl<'a> Route<'a> {
         matches!(self, Self::Login(_) | Self::Callback(_) | Self::Home)
     }
 
-    /// The limit on how often one address may ask.
-    const fn limit(self) -> Option<Limit> {
-        match self {
-            Self::Login(_) | Self::Callback(_) => Some(Limit::SignIn),
-            Self::Update => Some(Limit::Update),
-            _ => None,
-        }
-    }
-
-    /// What an address is answered that has asked too often.
-    fn too_many(self, too_many: TooMany) -> Response {
-        let answer = if self.is_for_people() {
-            handlers::landing::too_many(too_many)
-        } else {
-            handlers::update::too_many(too_many)
-        };
-        response::with(answer, RETRY_AFTER, too_many.retry_after.into())
+    /// Whether it is where a sign-in begins or ends.
+    const fn is_sign_in(self) -> bool {
+        matches!(self, Self::Login(_) | Self::Callback(_))
     }
 
     /// Whether it answers JSON that JSONP may wrap.
@@ -176,10 +162,10 @@ where
         options(&app, route, origin.as_ref())
     } else if !allows(route.allow(), &method) {
         response::method_not_allowed(route.allow())
-    } else if let Err(too_many) = admit(&app, route, &peer, request.headers()) {
-        route.too_many(too_many)
+    } else if let Some(answer) = answer_at_once(&app, route, &request, &peer) {
+        answer
     } else {
-        let read = Request::read(request, app.max_body, app.body_timeout).await;
+        let read = Request::read(request, peer.address, app.max_body, app.body_timeout).await;
         peer.is_served();
         match read {
             Ok(request) => dispatch(&app, route, &request).await,
@@ -194,12 +180,32 @@ where
     response
 }
 
-/// Counts a request to what is limited.
-fn admit(app: &App, route: Route<'_>, peer: &Peer, headers: &HeaderMap) -> Result<(), TooMany> {
-    match route.limit() {
-        Some(limit) => app.rate_limits.load().admit(limit, peer.address, headers),
-        None => Ok(()),
+/// The answer to a request that does nothing, and counts against no limit, whatever its parameters are; and to one over
+/// the limit on updates. Sign-ins count where they cost something: in [`handlers::login`] and [`handlers::callback`].
+fn answer_at_once<B>(
+    app: &App,
+    route: Route<'_>,
+    request: &hyper::Request<B>,
+    peer: &Peer,
+) -> Option<Response> {
+    let headers = request.headers();
+    if route.is_sign_in() {
+        if !navigation::is_navigation(headers) {
+            return Some(handlers::landing::not_a_navigation());
+        }
+        // Who only looks whether there is something, begins and ends nothing.
+        return (request.method() == Method::HEAD).then(response::empty_page);
     }
+    if route == Route::Update {
+        let origins = &app.live.load().origins;
+        if navigation::is_from_a_foreign_page(headers, origins, &app.address.origin) {
+            return Some(handlers::update::foreign_page());
+        }
+        let limits = app.rate_limits.load();
+        let admitted = limits.admit(Limit::Update, peer.address, headers);
+        return admitted.err().map(handlers::update::too_many);
+    }
+    None
 }
 
 /// What the log and the metrics say of a request that never was answered: the caller went away, or it
@@ -249,7 +255,7 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
             None => response::not_found(),
         }),
         Route::OpenApi => Ok(handlers::openapi::document()),
-        Route::Home => Ok(handlers::home::page(app)),
+        Route::Home => Ok(handlers::home::handle(app, request)),
         Route::Style => Ok(handlers::home::style()),
         Route::Script => Ok(handlers::home::script()),
         Route::Unknown => Ok(response::not_found()),
@@ -267,6 +273,7 @@ async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
         #[cfg(feature = "dev")]
         return match handlers::dev_login::handle(app, request).await {
             Ok(answer) => answer,
+            Err(handlers::dev_login::Error::TooMany(too_many)) => handlers::landing::too_many(too_many),
             Err(error) => handlers::landing::bad(&error.to_string()),
         };
     }

@@ -34,7 +34,7 @@ use crate::{router, server};
 /// that come at once are not answered, and try again a second later.
 const BACKLOG: u32 = 4096;
 
-/// Files that are no connections of the public listener: the database, the admin listener, what plugins and sign-ins ask.
+/// Files that are not connections of the public listener: the database, the admin listener, requests of plugins.
 const OTHER_FILES: usize = 256;
 
 /// What differs between `gateway serve` and `gateway dev`.
@@ -62,7 +62,7 @@ impl fmt::Debug for Mode {
 /// Whatever keeps it from serving, with what to do about it.
 pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     let mut server_limits = config.server_limits.clone();
-    server_limits.connections = room_for_sockets(server_limits.connections);
+    server_limits.connections = room_for_sockets(server_limits.connections, config.providers.len());
     // Before anything takes long, so that no signal ends the process in the middle of it.
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
@@ -88,9 +88,11 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     let address = public.local_addr()?;
     let serving = {
         let app = Arc::clone(&app);
+        let limits = Arc::clone(&app);
+        let client = move |peer| limits.rate_limits.load().client(peer);
         let handler = move |request, peer| router::handle(Arc::clone(&app), request, peer);
         let shutdown = shutdown.clone();
-        tokio::spawn(async move { server::run(public, &server_limits, handler, shutdown).await })
+        tokio::spawn(async move { server::run(public, &server_limits, client, handler, shutdown).await })
     };
     ready.store(true, Ordering::Release);
     tracing::info!(%address, external = app.address.text, "ready");
@@ -109,9 +111,10 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
 }
 
 /// Raises the soft limit on open files, which is 1024 in many places for programs that use `select`, to the
-/// hard one: a connection is a file. Gives how many of the `wanted` connections fit: with more places than files, those
-/// that are idle would not be made to give theirs up.
-fn room_for_sockets(wanted: usize) -> usize {
+/// hard one: a connection is a file. Returns how many of the `wanted` connections fit beside the files that the gateway
+/// needs for itself, sign-ins through its `providers` included: if callers could take all files, the database and the
+/// admin listener would have none.
+fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let mut most = limit.maximum;
@@ -126,7 +129,12 @@ fn room_for_sockets(wanted: usize) -> usize {
         }
     }
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    let room = most.saturating_sub(OTHER_FILES).max(1);
+    let reserved = OTHER_FILES + providers.saturating_mul(gateway_upstream::MAX_WAITING);
+    // Where there are few files at all, half of what is left is for callers.
+    let room = most
+        .saturating_sub(reserved)
+        .max(most.saturating_sub(OTHER_FILES) / 2)
+        .max(1);
     if room < wanted {
         tracing::warn!(
             most,

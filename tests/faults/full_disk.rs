@@ -13,7 +13,7 @@ use super::trials;
 
 /// Bytes of the disk.
 const DISK: u64 = 16 << 20;
-const ANSWERS: u64 = trials(40, 400) as u64;
+const ANSWERS: u64 = trials(20, 400) as u64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_acknowledges_nothing_that_is_not_there_and_recovers_by_itself() {

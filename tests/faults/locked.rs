@@ -23,7 +23,7 @@ async fn while_another_process_writes_nothing_is_acknowledged_and_reads_go_on() 
         let (status, answer) = gateway.browser().authorize(&alice, "example").await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
-    crowd.have_answers(16).await;
+    crowd.have_answers(8).await;
     let [_, acknowledged, refused] = crowd.numbers();
     assert_eq!(acknowledged, 0, "the database was held all the time");
     holder.execute_batch("COMMIT").unwrap();
@@ -45,9 +45,11 @@ async fn a_database_that_is_held_is_named_with_what_to_do() {
     setup.start().await.stop().await;
     let mode = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE";
     let holder = hold(&setup.dir.database(), mode);
-    let started = cli::finish(setup.command()).await;
-    let listed = setup.dir.cli(&["user", "list"]).await;
-    let exported = setup.dir.cli(&["user", "export"]).await;
+    let (started, listed, exported) = tokio::join!(
+        cli::finish(setup.command()),
+        setup.dir.cli(&["user", "list"]),
+        setup.dir.cli(&["user", "export"]),
+    );
     for ran in [started, listed, exported] {
         let said = ran.failed();
         for word in ["gateway.sqlite", "locked by another process", "try again"] {

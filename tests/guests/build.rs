@@ -14,6 +14,7 @@ const RUST: Workspace<'_> = Workspace {
         "behave",
         "canary",
         "count",
+        "grow",
         "imports_config",
         "imports_http",
         "imports_key_value",

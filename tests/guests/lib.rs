@@ -55,6 +55,11 @@ pub const V2: &[u8] = built::V2;
 /// gives the attribute `seen-<hook>` with the event's id. Needs the grant `logging`.
 pub const COUNT: &[u8] = built::COUNT;
 
+/// A plugin that grows whatever a plugin can make grow, as far as its limits let it: `on-user-login` answers 62
+/// new attributes of 1,000 bytes, `on-user-logout` always fails, and the permission provider does what the
+/// service is called: `log`, `store`, `answer` or `memory`. Needs the grants `key-value` and `logging`.
+pub const GROW: &[u8] = built::GROW;
+
 /// An extension with all three hooks that looks into the user's name and email: `reject` is turned away
 /// by either hook (`Rejected by <hook>: <name>`), `refuse-login` by `on-user-login` alone; for `unavailable`
 /// every hook has no verdict, for `later-login` and `later-logout` that one; `trap` panics, `spin` loops,

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::good::GoodClient;
 
-const CALLERS: usize = 500;
-/// What each of them sends, if it may: far more than any limit.
-const AMOUNT: usize = 8 << 20;
+const CALLERS: usize = crate::many(10, 500);
+/// What each of them sends, if it may: far more than any limit, and than the kernel buffers.
+const AMOUNT: usize = 64 << 20;
 /// What all of them together may make the gateway hold at most: a head and a body each, twice, as buffers grow, and
 /// something to spare.
 const MEMORY: u64 = CALLERS as u64 * 2 * (128 << 10) + (64 << 20);
@@ -20,7 +20,10 @@ const MEMORY: u64 = CALLERS as u64 * 2 * (128 << 10) + (64 << 20);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
     crate::allow_many_sockets();
-    let gateway = crate::setup().start().await;
+    let gateway = crate::setup()
+        .table("server", "header_timeout = \"5m\"")
+        .start()
+        .await;
     let good = GoodClient::begin(&gateway).await;
     let before = gateway.peak_memory();
     let mut floods = 0;
@@ -50,8 +53,7 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
         (
             "POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n",
             "1\r\na\r\n".repeat(1000),
-            // Reading that many takes its time, which is limited too.
-            &["413", "408"],
+            &["413"],
         ),
     ] {
         let mut callers = JoinSet::new();
@@ -84,7 +86,7 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
 /// A body of 60,000 chunks of one byte, on so many connections at once that what each keeps is seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_of_tiny_chunks_cost_no_more_than_their_size() {
-    const CONNECTIONS: usize = 200;
+    const CONNECTIONS: usize = crate::many(20, 200);
     const BEGIN: &str = "POST /auth/update HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: \
                          application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n";
     let gateway = crate::setup()
@@ -103,7 +105,8 @@ async fn bodies_of_tiny_chunks_cost_no_more_than_their_size() {
         });
     }
     let sockets = writing.join_all().await;
-    // All of them are on the way, and none has come to its end.
+    // All of them are on their way, and none has ended. On a slow machine less of them is in memory by now, and the test
+    // is weaker.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for mut socket in sockets {
         socket.write_all(b"0\r\n\r\n").await.expect("it reads");

@@ -1,4 +1,4 @@
-//! Ten thousand connections that ask nothing.
+//! Ten thousand connections that ask nothing; fewer in `cargo test`.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -10,11 +10,13 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::good::GoodClient;
-use crate::support::Gateway;
+use crate::support::{Gateway, eventually};
 
-const CONNECTIONS: usize = 10_000;
+const CONNECTIONS: usize = crate::many(200, 10_000);
+/// Places, where there is no room for all of them.
+const PLACES: usize = CONNECTIONS * 2 / 5;
 /// They are opened so many at a time: the listen backlog is not what is tested.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 100;
 
 async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let mut open = Vec::with_capacity(count);
@@ -40,11 +42,12 @@ fn still_open(connections: &[TcpStream]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
     crate::allow_many_sockets();
-    let room = crate::setup().table("server", "connections = 11000\nheader_timeout = \"5m\"");
+    let lines = format!("connections = {}\nheader_timeout = \"5m\"", CONNECTIONS + 1_000);
+    let room = crate::setup().table("server", &lines);
     let gateway = room.start().await;
     let good = GoodClient::begin(&gateway).await;
     let mut idle = open(gateway.address, CONNECTIONS).await;
-    // Long enough for the gateway to have closed what it wants to.
+    // Long enough for the gateway to have closed what it wants to; on a slow machine the test is weaker.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (kept, answered) = (still_open(&idle), good.end().await);
     println!(
@@ -52,7 +55,7 @@ async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
     );
     assert_eq!(kept, CONNECTIONS);
     // Any of them may still ask.
-    for connection in idle.iter_mut().step_by(1000) {
+    for connection in idle.iter_mut().step_by(CONNECTIONS / 10) {
         tokio::io::AsyncWriteExt::write_all(connection, b"GET /auth/check HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
             .expect("it is open");
@@ -67,25 +70,24 @@ async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
     crate::allow_many_sockets();
-    let gateway = crate::setup()
-        .table("server", "header_timeout = \"5m\"")
-        .start()
-        .await;
+    let lines = format!("connections = {PLACES}\nheader_timeout = \"5m\"");
+    let gateway = crate::setup().table("server", &lines).start().await;
     let good = GoodClient::begin(&gateway).await;
     let idle = open(gateway.address, CONNECTIONS).await;
-    // Each has waited long enough to have to make room.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let (kept, answered) = (still_open(&idle), good.end().await);
-    println!(
-        "{CONNECTIONS} idle connections at a limit of 4096, {kept} kept; a good client: {answered} of {answered} requests answered"
-    );
-    assert!(kept < CONNECTIONS);
     let admin = gateway.admin().await;
-    let closed = admin
-        .metric("gateway_connections_closed_for_room_total", &[])
-        .await;
-    // Others may wait in the backlog, which the system accepts for us.
-    assert!(closed >= (CONNECTIONS - kept) as f64, "{closed}");
+    let closed = eventually("idle connections make room", async || {
+        let closed = admin.metric("gateway_connections_closed_for_room_total", &[]);
+        Some(closed.await).filter(|closed| *closed >= (CONNECTIONS - PLACES) as f64)
+    })
+    .await;
+    let answered = good.end().await;
+    println!(
+        "{CONNECTIONS} idle connections at a limit of {PLACES}, {closed} closed; a good client: {answered} of {answered} requests answered"
+    );
+    eventually("the connections are closed", async || {
+        (still_open(&idle) <= PLACES).then_some(())
+    })
+    .await;
     drop(idle);
     gateway.stop().await;
 }
@@ -104,9 +106,14 @@ async fn a_process_that_may_have_few_files_has_fewer_places() {
         .current_dir(setup.dir.path());
     limited.stdout(Stdio::piped()).stderr(Stdio::piped());
     let gateway = Gateway::start(limited, &setup).await;
-    let idle = open(gateway.address, 1_000).await;
+    let idle = open(gateway.address, 500).await;
     let good = GoodClient::begin(&gateway).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let admin = gateway.admin().await;
+    eventually("idle connections make room", async || {
+        let closed = admin.metric("gateway_connections_closed_for_room_total", &[]);
+        (closed.await >= 100.0).then_some(())
+    })
+    .await;
     good.end().await;
     drop(idle);
     let log = gateway.stop().await.text();

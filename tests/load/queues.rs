@@ -18,6 +18,10 @@ const IN_VAIN: usize = 2;
 const TIME: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    not(feature = "test-all"),
+    ignore = "600 callers, and calls that have to fit into their time: `just test-all`"
+)]
 async fn a_plugin_that_is_asked_too_much_serves_as_many_as_it_can() {
     // Some forty milliseconds of one processor each, of which sixteen run at once: far from the deadline, and all that wait
     // together far beyond.

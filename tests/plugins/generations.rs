@@ -13,6 +13,7 @@ use test_guests::{COMPILE_BOMB, V1, V2};
 
 use super::support;
 use super::support::cli::{self, Ran};
+use super::support::wait::PATIENCE;
 use super::support::{Gateway, Setup, eventually};
 
 fn setup() -> Setup {
@@ -178,7 +179,7 @@ async fn the_commands_say_how_it_went() {
 async fn kills_during_swaps_leave_a_whole_generation() {
     // Session tokens name the gateway that issued them: it has to be the same one after each start.
     let setup = setup().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
-    for round in 0..12_u8 {
+    for round in 0..if cfg!(feature = "test-all") { 12_u8 } else { 3 } {
         let mut gateway = setup.start().await;
         assert!(
             serving(&gateway).await.is_some(),
@@ -202,6 +203,10 @@ async fn kills_during_swaps_leave_a_whole_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    not(feature = "test-all"),
+    ignore = "answers while it compiles have to be fast: `just test-all`"
+)]
 async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
     let gateway = setup().table("plugins", "compile_time = \"8s\"").start().await;
     let token = gateway.sign_in("alice").await;
@@ -219,7 +224,7 @@ async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
         if answers % 10 == 0 && !status(&gateway).await["problem"].is_null() {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "it never ends");
+        assert!(started.elapsed() < PATIENCE, "it never ends");
     }
     let took = started.elapsed();
     let problem = status(&gateway).await["problem"].to_string();
@@ -265,14 +270,18 @@ async fn a_compiler_ends_with_its_gateway() {
     })
     .await;
     gateway.kill().await;
-    let started = Instant::now();
+    let (before, mut after) = (ticks(&compiler), None);
     eventually("the compiler is gone", async || {
+        after = ticks(&compiler).or(after);
         let stat = fs::read_to_string(format!("/proc/{compiler}/stat"));
         stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
     })
     .await;
-    // By noticing, not by having compiled.
-    assert!(started.elapsed() < Duration::from_secs(5));
+    // By noticing, not by having compiled, which takes many seconds of processor time.
+    let used = after
+        .zip(before)
+        .map_or(0, |(after, before)| after.saturating_sub(before));
+    assert!(used < 500, "it went on for {used} hundredths of a second");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -347,7 +356,7 @@ async fn only_signed_plugins_serve_where_keys_are_trusted() {
     assert_eq!(serving(&gateway).await, None, "there is no signature");
     wait_for_problem(&gateway, "gateway plugin sign").await;
     sign(&other.0, &file).await;
-    wait_for_problem(&gateway, "is no signature of").await;
+    wait_for_problem(&gateway, "is not a signature of").await;
     sign(&one.0, &file).await;
     wait_for(&gateway, V1).await;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use cookie::Cookie;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -11,12 +10,16 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use super::wait::PATIENCE;
+
 /// A client that follows nothing and remembers nothing.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
-        .timeout(Duration::from_secs(60))
+        // Nothing here has TLS, and reading the machine's certificates for each client takes most of a test's time.
+        .tls_certs_only([])
+        .timeout(PATIENCE)
         .build()
         .expect("a client")
 }
@@ -41,6 +44,14 @@ impl Browser {
             base,
             external,
             jar: Arc::default(),
+        }
+    }
+
+    /// Another browser without a cookie, over the same connections.
+    pub(crate) fn without_cookies(&self) -> Self {
+        Self {
+            jar: Arc::default(),
+            ..self.clone()
         }
     }
 

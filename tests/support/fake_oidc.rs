@@ -63,6 +63,7 @@ struct State {
     issued: u32,
     token_calls: u32,
     id_tokens: Vec<String>,
+    further_keys: usize,
 }
 
 /// A running provider.
@@ -96,6 +97,7 @@ impl FakeOidc {
             issued: 0,
             token_calls: 0,
             id_tokens: Vec::new(),
+            further_keys: 0,
         }));
         let provider = Answers {
             issuer: issuer.clone(),
@@ -134,6 +136,11 @@ impl FakeOidc {
     /// Changes how it behaves from now on.
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.state.lock().unwrap().mood = mood;
+    }
+
+    /// Publishes so many keys before the one that it signs with.
+    pub(crate) fn set_further_keys(&self, count: usize) {
+        self.state.lock().unwrap().further_keys = count;
     }
 
     /// How often its token endpoint has been asked.
@@ -184,10 +191,14 @@ impl Answers {
     fn answer(&self, request: &Request) -> ResponseTemplate {
         let mood = self.state.lock().unwrap().mood;
         let answer = match request.url.path() {
+            // A person who takes their time.
+            "/authorize" if stays(request) => {
+                return ResponseTemplate::new(200).set_body_raw("<title>provider</title>", "text/html");
+            }
             "/authorize" => return self.authorize(&request.url),
             _ if mood == Mood::Down => ResponseTemplate::new(503).set_body_string("down for maintenance"),
             "/.well-known/openid-configuration" => ResponseTemplate::new(200).set_body_json(self.discovery()),
-            "/jwks" => ResponseTemplate::new(200).set_body_json(json!({"keys": [self.jwk()]})),
+            "/jwks" => ResponseTemplate::new(200).set_body_json(json!({"keys": self.jwks()})),
             "/token" => self.token(request, mood),
             _ => ResponseTemplate::new(404),
         };
@@ -218,6 +229,17 @@ impl Answers {
         jwk["kid"] = "key-1".into();
         jwk["use"] = "sig".into();
         jwk
+    }
+
+    fn jwks(&self) -> Vec<Value> {
+        let jwk = |kid: String| {
+            let mut jwk = self.jwk();
+            jwk["kid"] = kid.into();
+            jwk
+        };
+        let further = self.state.lock().unwrap().further_keys;
+        let kids = (0..further).map(|n| format!("further-{n}"));
+        kids.chain(["key-1".to_owned()]).map(jwk).collect()
     }
 
     /// The person is asked nothing: they are whoever the test said.
@@ -343,4 +365,12 @@ pub(crate) fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
         .as_secs()
+}
+
+/// Whether the person stays at the provider: their browser has the cookie `stay=1`.
+fn stays(request: &Request) -> bool {
+    let cookies = request.headers.get_all("cookie").iter();
+    cookies
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .any(|cookie| cookie.trim_ascii() == b"stay=1")
 }

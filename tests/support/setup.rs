@@ -245,10 +245,35 @@ impl Setup {
         for (service, plugin) in &self.services {
             add(&format!("service.{service}"), format!("provider = {plugin:?}"));
         }
+        self.be_patient(&mut tables);
         for (name, lines) in tables {
             let _ = writeln!(text, "\n[{name}]\n{}", lines.join("\n"));
         }
         text
+    }
+
+    /// Gives everything that has a time limit far more time than it needs, so that no test fails on a busy machine. A limit
+    /// that a test sets itself stands.
+    fn be_patient(&self, tables: &mut BTreeMap<String, Vec<String>>) {
+        let mut limits = vec![
+            ("server".to_owned(), "request_timeout = \"10m\""),
+            ("upstream".to_owned(), "timeout = \"5m\""),
+        ];
+        let plugins = self.services.values().chain(&self.extensions);
+        limits.extend(plugins.map(|plugin| (format!("plugin.{plugin}"), "limits.deadline = \"2m\"")));
+        for (table, line) in limits {
+            if tables.contains_key(&format!("{table}.limits")) {
+                continue;
+            }
+            let lines = tables.entry(table).or_default();
+            let key = line.split(" = ").next().unwrap_or(line);
+            let keys = [key, "deadline", "limits]", "limits ="];
+            let is_set = |line: &String| keys.iter().any(|key| line.contains(key));
+            if !lines.iter().any(is_set) {
+                // A line below may begin another table.
+                lines.insert(0, line.to_owned());
+            }
+        }
     }
 
     /// The command that starts it, its output piped.

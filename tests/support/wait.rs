@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest that anything a test waits for may take. Far more than it needs, for busy machines.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that anything a test waits for may take. Far more than it needs, for busy machines; less than the five
+/// minutes that `tests/defences/replay` gives a test to fail.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Asks again and again until `probe` gives something, which is the answer.
 ///

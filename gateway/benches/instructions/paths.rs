@@ -16,7 +16,7 @@ use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
 use gateway_token::{PermissionClaims, SessionClaims, SessionKey, SigningKeys};
 use hyper::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 const ISSUER: &str = "https://auth.example.org";
 const USER: &str = "0123456789abcdef0123456789abcdef";
@@ -119,7 +119,7 @@ fn permission_claims() -> PermissionClaims {
         ("quota", json!(100)),
         ("read", json!(true)),
     ];
-    let permissions = permissions.map(|(name, value)| (name.to_owned(), value));
+    let permissions = permissions.map(|(name, value)| (name.to_owned(), value.into()));
     PermissionClaims {
         iss: ISSUER.to_owned(),
         sub: USER.to_owned(),
@@ -138,7 +138,7 @@ fn permission_claims() -> PermissionClaims {
 struct Answer<'a> {
     token: &'a str,
     userid: &'a str,
-    permissions: &'a Map<String, Value>,
+    permissions: &'a PermissionMap,
     service: &'a str,
 }
 

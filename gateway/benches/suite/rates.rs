@@ -230,7 +230,9 @@ fn claims(number: u64) -> PermissionClaims {
         sub: user.clone(),
         userid: user,
         service: "example".to_owned(),
-        permissions: [("provider-token".to_owned(), permission)].into_iter().collect(),
+        permissions: [("provider-token".to_owned(), permission.into())]
+            .into_iter()
+            .collect(),
         aud: None,
         plugin: "0".repeat(64),
         iat: number,

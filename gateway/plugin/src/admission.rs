@@ -19,13 +19,15 @@ use wasmtime::component::Component;
 use crate::PluginConfig;
 use crate::cache::Cache;
 use crate::compile::{CompileOptions, Compiler};
+use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
 use crate::error::AdmissionError;
-use crate::file::{self, PluginFile, Stamp};
+use crate::file::{self, PluginFile};
 use crate::history::{History, KeptGeneration, Record};
+use crate::log::LogRate;
 use crate::registry::{Generation, Loaded, Roles, Settled};
 use crate::serve::Lanes;
-use crate::trust::{self, TrustedKey};
+use crate::trust::{self, Trust};
 
 use self::trial::check_roles;
 
@@ -39,12 +41,16 @@ pub(crate) use self::trial::invented_user;
 /// Looks at files and makes generations of them.
 pub(crate) struct Admission {
     history: Arc<History>,
-    directory: PathBuf,
+    cache: Arc<Cache>,
+    directory: Arc<PluginDirectory>,
     lanes: Arc<Lanes>,
+    engines: Arc<Engines>,
     compiler: Compiler,
     /// The code of what is kept, by digest: going back takes no longer than a trial. Linked anew each
     /// time, for the grants as they are then.
     code: Mutex<BTreeMap<Arc<str>, Component>>,
+    /// By plugin: a new generation does not begin with a full share.
+    log_rates: Mutex<BTreeMap<Arc<str>, Arc<LogRate>>>,
 }
 
 /// One plugin to look at.
@@ -52,8 +58,8 @@ pub(crate) struct Candidate {
     pub(crate) name: Arc<str>,
     pub(crate) config: Arc<PluginConfig>,
     pub(crate) roles: Roles,
-    /// The set's: who may sign.
-    pub(crate) trusted_keys: Arc<[TrustedKey]>,
+    /// The set's: whose signatures count.
+    pub(crate) trust: Arc<Trust>,
     /// What serves under the name.
     pub(crate) serving: Option<Arc<Generation>>,
     /// Whether the gateway starts: then the last good file may stand in for a broken one.
@@ -73,11 +79,27 @@ pub(crate) struct Looked {
 struct Take {
     file: Arc<PluginFile>,
     signature: Option<Arc<str>>,
+    /// The version that a trusted key signed: what nobody has verified counts for nothing later.
+    version: Option<u64>,
 }
 
 impl Candidate {
     fn check_trust(&self, digest: &str, signature: Option<&Arc<str>>) -> Result<(), AdmissionError> {
-        trust::check(&self.trusted_keys, &self.name, &self.config, digest, signature)
+        trust::check(&self.trust, &self.name, &self.config, digest, signature)
+    }
+
+    /// Whether a file is not older than what was accepted before it. A pin is the operator's own word for
+    /// which component it is to be, however old.
+    fn check_age(
+        &self,
+        seen: &Record,
+        digest: &str,
+        signature: Option<&Arc<str>>,
+    ) -> Result<(), AdmissionError> {
+        if self.trust.keys.is_empty() || self.config.sha256.is_some() {
+            return Ok(());
+        }
+        seen.check_age(&self.name, digest, signature)
     }
 }
 
@@ -86,17 +108,20 @@ impl Admission {
     pub(crate) fn new(
         engines: Arc<Engines>,
         cache: Cache,
-        directory: PathBuf,
+        directory: Arc<PluginDirectory>,
         lanes: Arc<Lanes>,
         compile: CompileOptions,
     ) -> Self {
         let cache = Arc::new(cache);
         Self {
             history: Arc::new(History::new(Arc::clone(&cache))),
+            cache: Arc::clone(&cache),
             directory,
-            compiler: Compiler::new(engines, cache, lanes.guests().clone(), compile),
+            compiler: Compiler::new(Arc::clone(&engines), cache, lanes.guests().clone(), compile),
+            engines,
             lanes,
             code: Mutex::default(),
+            log_rates: Mutex::default(),
         }
     }
 
@@ -105,7 +130,7 @@ impl Admission {
     /// # Errors
     /// When the name cannot be a file's.
     pub(crate) fn path(&self, name: &str) -> Result<PathBuf, AdmissionError> {
-        file::path(&self.directory, name)
+        file::path(self.directory.path(), name)
     }
 
     /// Looks at a plugin's file and makes a generation of it, where it is good; or else of what may serve
@@ -143,10 +168,15 @@ impl Admission {
             if switches && now.rolled_back_since(&seen) {
                 return None;
             }
-            let Some(Take { file, signature }) = take else {
+            let Some(take) = take else {
                 return Some(now);
             };
-            Some(history.take(&plugin, &file, signature, SystemClock.now()))
+            let Take {
+                file,
+                signature,
+                version,
+            } = take;
+            Some(history.take(&plugin, &file, signature, version, SystemClock.now()))
         });
         let record = match recorded.await {
             Ok(record) => record?,
@@ -175,12 +205,24 @@ impl Admission {
         })
     }
 
+    /// What all calls of a plugin may log.
+    pub(crate) fn log_rate(&self, plugin: &Arc<str>, per_minute: usize) -> Arc<LogRate> {
+        let mut rates = self.log_rates.lock();
+        let rate = rates
+            .entry(Arc::clone(plugin))
+            .or_insert_with(|| Arc::new(LogRate::new(per_minute)));
+        rate.set(per_minute);
+        Arc::clone(rate)
+    }
+
     /// Keeps a generation's code at hand, and that of nothing which is not kept.
     fn keep_code(&self, generation: &Generation) {
         let kept = self.history.digests();
         let mut code = self.code.lock();
         code.insert(Arc::clone(&generation.digest), generation.pre.component().clone());
         code.retain(|digest, _| kept.contains(digest));
+        drop(code);
+        self.cache.need(kept);
     }
 
     async fn load_file(
@@ -189,7 +231,7 @@ impl Admission {
         seen: &Record,
     ) -> Result<(Loaded, Option<Take>), AdmissionError> {
         let path = self.path(&candidate.name)?;
-        let read = self.read(&path).await?;
+        let read = self.read(&candidate.name, &path).await?;
         let missing = read.as_ref().is_err_and(AdmissionError::is_missing);
         let digest = read.as_ref().ok().map(|file| file.digest.as_str());
         if !missing && let Some(rolled_back) = seen.holds(digest) {
@@ -203,8 +245,11 @@ impl Admission {
             .await?
             .map(Arc::from);
         candidate.check_trust(&file.digest, signature.as_ref())?;
+        candidate.check_age(seen, &file.digest, signature.as_ref())?;
+        let is_verified = !candidate.trust.keys.is_empty();
         let take = Take {
             file: Arc::clone(&file),
+            version: trust::version(signature.as_ref()).filter(|_| is_verified),
             signature: signature.clone(),
         };
         let serving = candidate
@@ -227,16 +272,38 @@ impl Admission {
             None => self.compile(&candidate.name, file).await?,
         };
         let generation = self.admit(candidate, component, identified).await?;
-        if Stamp::at(&path).is_none() {
+        if self.look(&candidate.name).await? == Presence::Absent {
             // Taken away while it compiled.
             return Err(AdmissionError::Missing { path });
         }
         Ok((Loaded::New(generation, None), Some(take)))
     }
 
-    async fn read(&self, path: &Path) -> Result<Result<PluginFile, AdmissionError>, AdmissionError> {
+    /// Reads a plugin's file. One that cannot be found is missing only where the directory says so.
+    async fn read(
+        &self,
+        plugin: &Arc<str>,
+        path: &Path,
+    ) -> Result<Result<PluginFile, AdmissionError>, AdmissionError> {
         let (path, max) = (path.to_owned(), self.compiler.max_size());
-        self.blocking(move || file::read_within(&path, max)).await
+        let (directory, plugin) = (Arc::clone(&self.directory), Arc::clone(plugin));
+        self.blocking(move || {
+            file::read_within(&path, max).map_err(|error| match (&error, directory.check()) {
+                (AdmissionError::Missing { .. }, _) => directory.missing(&plugin, &path),
+                // A directory that is a link to itself makes every file in it one.
+                (AdmissionError::Unreadable { .. } | AdmissionError::Symlink { .. }, Err(_)) => {
+                    directory.missing(&plugin, &path)
+                }
+                _ => error,
+            })
+        })
+        .await
+    }
+
+    /// Whether a plugin's file is there.
+    async fn look(&self, plugin: &Arc<str>) -> Result<Presence, AdmissionError> {
+        let (directory, plugin) = (Arc::clone(&self.directory), Arc::clone(plugin));
+        self.blocking(move || directory.look(&plugin)).await
     }
 
     /// What serves of a plugin that was rolled back, under the configuration as it is now.

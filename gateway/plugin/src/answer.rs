@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Number, Value};
+use gateway_model::{JsonText, PermissionMap};
 
 use crate::Limits;
 use crate::bindings::types;
@@ -28,10 +28,7 @@ const MAX_MESSAGE: usize = 500;
 ///
 /// # Errors
 /// Says in words which rule the answer breaks.
-pub(crate) fn permissions(
-    answer: Vec<types::Permission>,
-    limits: &Limits,
-) -> Result<Map<String, Value>, String> {
+pub(crate) fn permissions(answer: Vec<types::Permission>, limits: &Limits) -> Result<PermissionMap, String> {
     if answer.len() > limits.result_items {
         return Err(format!(
             "{} permissions, {} are allowed",
@@ -50,7 +47,7 @@ pub(crate) fn permissions(
             grouped(limits.result_bytes as u64)
         ));
     }
-    let mut permissions = Map::new();
+    let mut permissions = PermissionMap::new();
     for types::Permission { name, value } in answer {
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(format!(
@@ -80,21 +77,24 @@ const fn size(value: &types::Value) -> usize {
 }
 
 /// One value as JSON (RFC 8259).
-fn json(value: types::Value) -> Result<Value, String> {
-    match value {
-        types::Value::Boolean(value) => Ok(Value::Bool(value)),
-        types::Value::Integer(value) => Ok(Value::Number(value.into())),
-        types::Value::Number(value) => Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| format!("is {value}, which JSON cannot say")),
-        types::Value::Text(text) => Ok(Value::String(text)),
+fn json(value: types::Value) -> Result<JsonText, String> {
+    let json = match value {
+        types::Value::Boolean(value) => JsonText::of(&value),
+        types::Value::Integer(value) => JsonText::of(&value),
+        // Which would be written as `null`.
+        types::Value::Number(value) if !value.is_finite() => {
+            return Err(format!("is {value}, which JSON cannot say"));
+        }
+        types::Value::Number(value) => JsonText::of(&value),
+        types::Value::Text(text) => JsonText::of(&text),
         types::Value::Json(text) => {
             if depth(&text) > MAX_DEPTH {
                 return Err(format!("is JSON nested deeper than {MAX_DEPTH}"));
             }
-            serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}"))
+            JsonText::parse(&text)
         }
-    }
+    };
+    json.map_err(|error| format!("is {error}"))
 }
 
 /// How deep a JSON text nests, found without parsing it. Rightly so only for texts that are JSON.
@@ -222,6 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn u7_digits_are_those_of_the_plugin() {
+        let text = r#"{"quota":12345678901234567890.123456789,"id":123456789012345678901234567890}"#;
+        let answer = permissions(one("j", Value::Json(text.to_owned())), &Limits::default()).unwrap();
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"j":{"id":123456789012345678901234567890,"quota":12345678901234567890.123456789}}"#
+        );
+        for number in ["1e400", "-1e400", &"1".repeat(101)] {
+            let error =
+                permissions(one("j", Value::Json(number.to_owned())), &Limits::default()).unwrap_err();
+            assert!(
+                error.contains("which most readers of JSON do not read"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn hostile_answers_are_refused() {
         let limits = Limits {
             result_bytes: 1000,
@@ -245,7 +263,7 @@ mod tests {
             (one("n", Value::Number(f64::INFINITY)), "inf"),
             (one("j", Value::Json("{".to_owned())), "not JSON"),
             (one("j", Value::Json("1 2".to_owned())), "not JSON"),
-            (one("j", Value::Json("1e999".to_owned())), "not JSON"),
+            (one("j", Value::Json("1e999".to_owned())), "the number 1e999"),
             (one("j", nested(33)), "nested"),
             (one("t", Value::Text("x".repeat(1000))), "1,001 bytes"),
             (four, "4 permissions"),

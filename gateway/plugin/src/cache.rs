@@ -5,16 +5,19 @@
 //! only the gateway can read), its name included: an entry that was altered, or put in another's place,
 //! is no entry. One made by another wasmtime, configuration or gateway has another name.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use gateway_model::Random;
+use parking_lot::Mutex;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -57,6 +60,9 @@ pub(crate) struct Cache {
     dir: PathBuf,
     key: hmac::Key,
     environment: u64,
+    /// Digests of the components that serve or are kept: their code is not removed to make room, as the next start
+    /// would have to wait for the compiler.
+    needed: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl Cache {
@@ -91,6 +97,7 @@ impl Cache {
             dir: dir.to_owned(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             environment: hasher.finish(),
+            needed: Mutex::default(),
         })
     }
 
@@ -237,8 +244,19 @@ impl Cache {
             .collect()
     }
 
-    /// Removes compiled code, the longest unused first, until `max` bytes are left.
+    /// Says which components' code is needed, in place of those that were before.
+    pub(crate) fn need(&self, digests: BTreeSet<Arc<str>>) {
+        *self.needed.lock() = digests;
+    }
+
+    /// Removes compiled code that is not needed, the longest unused first, until `max` bytes are left.
     fn shrink(&self, max: u64) {
+        let needed: BTreeSet<PathBuf> = self
+            .needed
+            .lock()
+            .iter()
+            .map(|digest| self.dir.join(self.compiled_name(digest)))
+            .collect();
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
         };
@@ -265,6 +283,9 @@ impl Cache {
         for (_, _, size, path) in entries {
             if total <= max {
                 break;
+            }
+            if needed.contains(&path) {
+                continue;
             }
             if fs::remove_file(path).is_ok() {
                 total -= size;
@@ -496,5 +517,20 @@ mod tests {
         let left = ["aa", "bb", "cc"].map(|digest| cache.load(&engine, digest).is_some());
         assert_eq!(left, [false, false, true]);
         assert_eq!(cache.read("plugin.other").as_deref(), Some(&b"bytes"[..]));
+    }
+
+    #[test]
+    fn a17_what_serves_is_not_removed_to_make_room() {
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), &engine);
+        let component = compiled(&engine, "(component)");
+        for digest in ["aa", "bb", "cc"] {
+            cache.store(digest, &component);
+        }
+        cache.need(["aa".into()].into());
+        cache.shrink(0);
+        let left = ["aa", "bb", "cc"].map(|digest| cache.load(&engine, digest).is_some());
+        assert_eq!(left, [true, false, false]);
     }
 }

@@ -16,7 +16,7 @@ use crate::engine::{Running, TICK};
 use crate::error::CallError;
 use crate::exports::{Exports, Function};
 use crate::guest::{GuestState, Sources};
-use crate::limiter::Limiter;
+use crate::limiter::Taken;
 use crate::log::GuestLog;
 use crate::metrics::Usage;
 use crate::registry::Generation;
@@ -92,7 +92,10 @@ pub(crate) async fn prepare(
     let _running = Running::begin();
     let mut store = store(generation, sources);
     match start(&mut store, generation, deadline).await {
-        Ok(instance) => Ok(Prepared { store, instance }),
+        Ok(instance) => {
+            generation.seen_memory(store.data().limiter.taken().used);
+            Ok(Prepared { store, instance })
+        }
         Err(error) => Err(error),
     }
 }
@@ -104,6 +107,7 @@ fn store(generation: &Generation, sources: Sources) -> Store<GuestState> {
         Arc::clone(&generation.plugin),
         START_UP,
         limits.log_bytes,
+        Arc::clone(&generation.log_rate),
         sources.transcript.clone(),
     );
     let mut store = Store::new(generation.pre.engine(), GuestState::new(generation, log, sources));
@@ -192,11 +196,12 @@ pub(crate) async fn run<T>(
         Err(error) => Err(error),
     };
     let state = store.data();
-    let (limiter, log) = (state.limiter, state.log.clone());
+    let (taken, log) = (state.limiter.taken(), state.log.clone());
+    generation.seen_memory(taken.used);
     let mut usage = Usage {
         time: started.elapsed(),
         fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
-        memory: limiter.used(),
+        memory: taken.used,
         log_dropped: 0,
     };
     // A last line that has no end is written when its stream goes.
@@ -207,18 +212,13 @@ pub(crate) async fn run<T>(
             .downcast_ref::<WasmBacktrace>()
             .map(|trace| printable_stack(&trace.to_string())),
         trace: Box::new(Trace::of(&error, &log)),
-        error: classify(generation, function, &error, &limiter),
+        error: classify(generation, function, &error, taken),
     });
     (result, usage)
 }
 
 /// Which of the ways to fail an error of wasmtime is.
-fn classify(
-    generation: &Generation,
-    function: Function,
-    error: &wasmtime::Error,
-    limiter: &Limiter,
-) -> CallError {
+fn classify(generation: &Generation, function: Function, error: &wasmtime::Error, taken: Taken) -> CallError {
     let (plugin, function) = (generation.plugin.to_string(), function.name());
     let limits = &generation.config.limits;
     let trap = error.downcast_ref::<Trap>();
@@ -236,12 +236,18 @@ fn classify(
             fuel: limits.fuel,
         };
     }
-    if let Some(wanted) = limiter.denied() {
+    if let (Some(_), true, Some(share)) = (taken.denied, taken.crowded, &generation.memory) {
+        return CallError::Crowded {
+            plugin,
+            memory: share.most(),
+        };
+    }
+    if let Some(wanted) = taken.denied {
         return CallError::OutOfMemory {
             plugin,
             function,
             memory: limits.memory,
-            used: limiter.used(),
+            used: taken.used,
             wanted,
         };
     }
@@ -296,6 +302,7 @@ fn printable_stack(stack: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use tokio::time::Instant;
@@ -341,7 +348,10 @@ mod tests {
             signature: None,
             config: Arc::new(PluginConfig::default()),
             meters: Meters::new(&"plugin".into(), &exports),
+            log_rate: Arc::new(crate::log::LogRate::new(usize::MAX)),
             ready: Ready::default(),
+            memory: None,
+            peak: AtomicUsize::new(0),
             pre,
             exports,
         };

@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `child` | what the process does |
+//! | `bench` | the limits of a process that tries a component |
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, timeout};
 use wasmtime::component::Component;
 
+pub use self::bench::BenchProcess;
 pub use self::child::{ChildLimits, compile_in_child};
 use crate::admission::blocking;
 use crate::cache::{self, Cache};
@@ -26,6 +28,7 @@ use crate::error::AdmissionError;
 use crate::file::{MAX_FILE, PluginFile};
 use crate::text::printable;
 
+mod bench;
 mod child;
 
 /// How many components compile at once.

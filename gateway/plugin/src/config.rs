@@ -77,9 +77,11 @@ pub struct Limits {
     pub result_bytes: usize,
     /// Most permissions or attributes in an answer.
     pub result_items: usize,
-    /// Most bytes it may log in a call, stdout and stderr included.
+    /// Most bytes it may log in a call, stdout and stderr included, as they are written: with their escapes.
     pub log_bytes: usize,
-    /// Bytes of all keys and values that it keeps.
+    /// Most bytes that all calls of the plugin may log in a minute, whole lines counted.
+    pub log_bytes_per_minute: usize,
+    /// Bytes of all keys and values that it keeps, as they are stored.
     pub store_bytes: usize,
     /// Bytes of one value that it keeps.
     pub value_bytes: usize,
@@ -94,6 +96,7 @@ impl Default for Limits {
             result_bytes: 64 << 10,
             result_items: 1000,
             log_bytes: 16 << 10,
+            log_bytes_per_minute: 1 << 20,
             store_bytes: 16 << 20,
             value_bytes: 256 << 10,
         }
@@ -162,6 +165,21 @@ pub struct PluginSet {
     pub extensions: Vec<String>,
     /// By one of these every component must be signed. Signatures are not asked for where there are none.
     pub trusted_keys: Vec<TrustedKey>,
+    /// Whether signatures count that name neither plugin nor version, as version 1 of them did.
+    pub allow_v1_signatures: bool,
+    /// Bytes of the memories and tables of all plugins' instances together, of which each plugin has a quarter at most, but
+    /// at least what one of its calls may take. [`DEFAULT_TOTAL_MEMORY`] unless set.
+    pub total_memory: Option<usize>,
+}
+
+/// What plugins may have together by default: each has 128 MiB at most.
+pub const DEFAULT_TOTAL_MEMORY: usize = 512 << 20;
+
+impl PluginSet {
+    /// Bytes that all plugins may have together.
+    pub(crate) fn total_memory(&self) -> usize {
+        self.total_memory.unwrap_or(DEFAULT_TOTAL_MEMORY)
+    }
 }
 
 /// How guests find users. Implemented over the store by the caller.

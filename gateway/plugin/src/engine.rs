@@ -38,14 +38,16 @@ impl Drop for Running {
     }
 }
 
-/// Most calls that are inside a component at once, over all plugins.
-pub(crate) const MAX_INSTANCES: u32 = 64;
+/// Most calls that are inside a component at once, over all plugins: as many as [`queue`](crate::queue) may have slots.
+pub(crate) const MAX_INSTANCES: u32 = 96;
+/// Most trial calls at once. They take no slot from those of callers.
+pub(crate) const MAX_TRIALS: u32 = 4;
 /// Most of them that may be in one plugin, so that one that sleeps or spins leaves room for the others.
 pub(crate) const MAX_INSTANCES_OF_ONE: u32 = 16;
 
 /// What the pool has room for: instances inside a call, and those that wait for theirs.
 #[expect(clippy::cast_possible_truncation, reason = "it is 64")]
-const POOL: u32 = MAX_INSTANCES + MAX_PREPARED as u32;
+const POOL: u32 = MAX_INSTANCES + MAX_TRIALS + MAX_PREPARED as u32;
 
 /// Most core instances (modules, adapters, glue) in one component.
 pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
@@ -100,6 +102,15 @@ impl Engines {
     /// One of them: what is compiled for one is compiled for all.
     pub(crate) const fn usual(&self) -> &Engine {
         &self.usual
+    }
+
+    /// How many bytes of a memory an engine wipes in place after a call, and so keeps.
+    pub(crate) fn kept(&self, engine: &Engine) -> usize {
+        let started = self.started.lock();
+        let size = started
+            .iter()
+            .find_map(|(size, started)| Engine::same(started, engine).then_some(*size));
+        size.unwrap_or(KEEP_RESIDENT[0])
     }
 
     /// The one for a component.

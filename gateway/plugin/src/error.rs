@@ -74,6 +74,24 @@ pub enum CallError {
         /// Which plugin.
         plugin: String,
     },
+    /// The plugin's calls at once have all the memory that they may have together. Asking again later may help.
+    #[error(
+        "the plugin \"{plugin}\" has no memory left for another call: its calls have all of {} bytes together; raise \
+         `plugins.total_memory`, of which each plugin has a quarter",
+        bytes(*memory)
+    )]
+    Crowded {
+        /// Which plugin.
+        plugin: String,
+        /// Its share, in bytes.
+        memory: usize,
+    },
+    /// The plugin was replaced again and again while it was asked. Asking again later may help.
+    #[error("the plugin \"{plugin}\" was replaced while it was asked")]
+    Replaced {
+        /// Which plugin.
+        plugin: String,
+    },
     /// The call used up its fuel.
     #[error("{plugin}: {function} ran out of fuel: {} of {}", grouped(*fuel), grouped(*fuel))]
     OutOfFuel {
@@ -213,6 +231,9 @@ pub(crate) enum AdmissionError {
     /// No file of that name.
     #[error("there is no {path}")]
     Missing { path: PathBuf },
+    /// Nothing can be said about any file.
+    #[error("cannot read the plugin directory {directory}: {error}")]
+    Away { directory: PathBuf, error: String },
     /// The plugin's name is no file name.
     #[error("\"{name}\" cannot be a file's name: use letters, digits, - and _")]
     Name { name: String },
@@ -273,13 +294,49 @@ pub(crate) enum AdmissionError {
     Unsigned { plugin: String },
     /// A signature of something else, or by somebody else.
     #[error(
-        "{plugin}.wasm.sig is no signature of {digest} by a trusted key ({keys}): sign this very component, with \
+        "{plugin}.wasm.sig is not a signature of {digest} by a trusted key ({keys}): sign this very component, with \
          `gateway plugin sign --key FILE {plugin}.wasm`"
     )]
     WrongSignature {
         plugin: String,
         digest: String,
         keys: String,
+    },
+    /// A good signature, of the component as another plugin.
+    #[error(
+        "{plugin}.wasm.sig was made for the plugin \"{name}\", not for \"{plugin}\": sign this component for \
+         \"{plugin}\", with `gateway plugin sign --key FILE --name {plugin} {plugin}.wasm`"
+    )]
+    SignedForAnother { plugin: String, name: String },
+    /// A good signature that is for every plugin, and for ever.
+    #[error(
+        "{plugin}.wasm.sig is a version 1 signature, which names neither the plugin nor its version: sign the \
+         component again, with `gateway plugin sign --key FILE {plugin}.wasm`, or accept such signatures with \
+         `allow_v1_signatures = true` under `[plugins]` in the configuration"
+    )]
+    NamelessSignature { plugin: String },
+    /// An older component was put in place of a newer one.
+    #[error(
+        "the signature states {version}, and version {accepted} was accepted before: to serve this older component, \
+         sign it again with a higher version, use `gateway plugin rollback {plugin}`, or set `sha256 = \"{digest}\"` \
+         under `[plugin.{plugin}]`"
+    )]
+    Older {
+        plugin: String,
+        version: String,
+        digest: String,
+        accepted: u64,
+    },
+    /// Two components with one version.
+    #[error(
+        "the signature states version {version}, which was accepted before for another component ({accepted}): sign \
+         this one with a higher version, or set `sha256 = \"{digest}\"` under `[plugin.{plugin}]`"
+    )]
+    SameVersion {
+        plugin: String,
+        version: u64,
+        digest: String,
+        accepted: String,
     },
     /// What is kept of a generation is gone, or not what was kept.
     #[error("what was kept of generation {number} is missing or damaged")]
@@ -343,6 +400,11 @@ pub(crate) enum AdmissionError {
 }
 
 impl AdmissionError {
+    /// Whether it is the directory that cannot be read: the same for all plugins.
+    pub(crate) const fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+
     /// Whether the file is gone, as against broken: then the plugin is withdrawn.
     pub(crate) const fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Name { .. })

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Stat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -60,11 +60,16 @@ impl Stamp {
         }
     }
 
-    /// The stamp of what is at `path`, links not followed; `None` where nothing is.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
-        std::fs::symlink_metadata(path)
-            .ok()
-            .map(|metadata| Self::of(&metadata))
+    /// The stamp of what the operating system says.
+    pub(crate) fn of_stat(stat: &Stat) -> Self {
+        #[expect(clippy::cast_sign_loss, reason = "no file has fewer bytes than none")]
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+            changed: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+        }
     }
 }
 
@@ -106,18 +111,15 @@ pub(crate) fn read_signature(path: &Path) -> Option<String> {
     }
 }
 
-/// Reads a plugin's file.
-///
-/// # Errors
-/// When there is none, or it is not a file that we take.
+#[cfg(test)]
 pub(crate) fn read(path: &Path) -> Result<PluginFile, AdmissionError> {
     read_within(path, MAX_FILE)
 }
 
-/// The same, for a component of `max` bytes at most.
+/// Reads a plugin's file, of `max` bytes at most.
 ///
 /// # Errors
-/// As for [`read`].
+/// When there is none, or it is not a file that the gateway takes.
 pub(crate) fn read_within(path: &Path, max: u64) -> Result<PluginFile, AdmissionError> {
     let owned = || path.to_owned();
     let unreadable = |error: io::Error| AdmissionError::Unreadable {
@@ -132,7 +134,7 @@ pub(crate) fn read_within(path: &Path, max: u64) -> Result<PluginFile, Admission
         .custom_flags(flags.bits() as i32)
         .open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NOENT | Errno::NOTDIR) => AdmissionError::Missing { path: owned() },
+        Some(Errno::NOENT) => AdmissionError::Missing { path: owned() },
         Some(Errno::LOOP) => AdmissionError::Symlink { path: owned() },
         _ => unreadable(error),
     })?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value as Json};
+use gateway_model::PermissionMap;
 
 use crate::answer;
 pub use crate::bindings::types::{Permission, Value};
@@ -12,7 +12,7 @@ use crate::{Limits, text};
 ///
 /// # Errors
 /// Says in words which rule it breaks.
-pub fn permissions(answer: Vec<Permission>, limits: &Limits) -> Result<Map<String, Json>, String> {
+pub fn permissions(answer: Vec<Permission>, limits: &Limits) -> Result<PermissionMap, String> {
     answer::permissions(answer, limits)
 }
 

@@ -70,7 +70,7 @@ impl GuestState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
-            limiter: Limiter::new(config.limits.memory),
+            limiter: Limiter::new(config.limits.memory, generation.memory.clone()),
             wasi: crate::wasi::empty_context(&log),
             http: Http::new(
                 Arc::clone(&generation.plugin),

@@ -17,7 +17,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Durable};
+use crate::error::AdmissionError;
 use crate::file::PluginFile;
+use crate::trust::{self, Seniority};
 
 /// How many generations of a plugin are kept, the serving one included.
 const KEPT: usize = 3;
@@ -59,6 +61,9 @@ pub(crate) struct Record {
     pub(crate) rolled_back: Option<RolledBack>,
     /// The file was taken away: nothing that is kept may serve before there is a good one again.
     pub(crate) withdrawn: bool,
+    /// The highest version that a signature stated of what was accepted. Never falls, whatever serves.
+    #[serde(default)]
+    pub(crate) senior: Option<Seniority>,
     /// How many times it was rolled back, to notice that it was while a file was being looked at.
     #[serde(skip)]
     rollbacks: u64,
@@ -98,10 +103,40 @@ impl Record {
         self.rollbacks != seen.rollbacks
     }
 
+    /// Whether a file with this signature is not older than what was accepted before. What an operator went
+    /// back to is never too old: that was the operator's decision.
+    ///
+    /// # Errors
+    /// Why it is too old.
+    pub(crate) fn check_age(
+        &self,
+        plugin: &str,
+        digest: &str,
+        signature: Option<&Arc<str>>,
+    ) -> Result<(), AdmissionError> {
+        let serves = self.in_force().is_some_and(|kept| *kept.digest == *digest);
+        match &self.senior {
+            Some(senior) if !serves => senior.check(plugin, digest, trust::version(signature)),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes a good component for the one that serves. Gives its number: the one it had, where it is what
     /// was in force. What was rolled back from is forgotten, so that the generation before is always the
     /// one that served before.
-    fn take(&mut self, digest: &str, signature: Option<Arc<str>>, now: Timestamp) -> u64 {
+    fn take(
+        &mut self,
+        digest: &str,
+        signature: Option<Arc<str>>,
+        version: Option<u64>,
+        now: Timestamp,
+    ) -> u64 {
+        if let Some(version) = version
+            && self.senior.as_ref().is_none_or(|senior| version > senior.version)
+        {
+            let digest = digest.into();
+            self.senior = Some(Seniority { version, digest });
+        }
         if let Some(rolled_back) = self.rolled_back.take() {
             self.generations.retain(|kept| kept.number <= rolled_back.to);
         }
@@ -166,13 +201,14 @@ impl History {
         }
     }
 
-    /// Takes a good file for the one that serves, and gives the record as it is then. A failure to write
-    /// is logged: the file serves all the same, until the gateway ends.
+    /// Takes a good file for the one that serves, and gives the record as it is then. `version` is the one that
+    /// a trusted key signed. A failure to write is logged: the file serves all the same, until the gateway ends.
     pub(crate) fn take(
         &self,
         plugin: &Arc<str>,
         file: &PluginFile,
         signature: Option<Arc<str>>,
+        version: Option<u64>,
         now: Timestamp,
     ) -> Record {
         let component = component_name(&file.digest);
@@ -182,7 +218,7 @@ impl History {
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);
         let before = record.clone();
-        record.take(&file.digest, signature, now);
+        record.take(&file.digest, signature, version, now);
         let record = record.clone();
         if record == before && was_kept {
             return record;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, fs};
 
+use futures_util::StreamExt as _;
 use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -13,12 +14,13 @@ use tokio::sync::{RwLock, watch};
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
+use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
 use crate::error::{AdmissionError, CallError, HostError, RollbackError};
-use crate::file::{Stamp, signature_path};
 use crate::guest::Sources;
 use crate::registry::{Plugin, Registry, Settled, Snapshot};
 use crate::serve::Lanes;
+use crate::trust::Trust;
 use crate::watcher::Watcher;
 use crate::{
     HostOptions, Permissions, PluginSet, PluginStatus, lifecycle, metrics, permission_provider, status,
@@ -33,9 +35,10 @@ pub struct PluginHost(Arc<Inner>);
 
 /// What all clones share.
 pub(crate) struct Inner {
-    registry: Registry,
+    registry: Arc<Registry>,
     lanes: Arc<Lanes>,
     admission: Admission,
+    directory: Arc<PluginDirectory>,
     sources: Sources,
     /// A file's change is put in force under the read half, a configuration's under the write half.
     reloading: RwLock<()>,
@@ -80,9 +83,20 @@ impl PluginHost {
             .build()
             .map_err(HostError::Thread)?;
         let lanes = Arc::new(Lanes::new(runtime.handle().clone()));
+        let directory = Arc::new(PluginDirectory::new(plugin_dir));
         let inner = Arc::new(Inner {
-            registry: Registry::new(),
-            admission: Admission::new(engines, cache, plugin_dir.clone(), Arc::clone(&lanes), compile),
+            registry: Arc::new(Registry::new(
+                Arc::clone(lanes.queues()),
+                Arc::clone(lanes.memory()),
+            )),
+            admission: Admission::new(
+                engines,
+                cache,
+                Arc::clone(&directory),
+                Arc::clone(&lanes),
+                compile,
+            ),
+            directory: Arc::clone(&directory),
             lanes,
             sources: Sources {
                 users,
@@ -96,7 +110,7 @@ impl PluginHost {
             runtime: Mutex::new(Some(runtime)),
         });
         // Before the files are read, so that no change is missed in between.
-        let watcher = Watcher::new(&plugin_dir);
+        let watcher = Watcher::new(directory);
         inner.apply(set, true).await;
         inner.lanes.guests().spawn(watcher.run(Arc::downgrade(&inner)));
         Ok(Self(inner))
@@ -185,7 +199,8 @@ impl PluginHost {
     }
 
     /// The same, and makes something of the answer: signs it, say. That is done on the guest thread as well,
-    /// since it computes, and since a hand-over between threads costs about as much as a call.
+    /// since it computes, and since a hand-over between threads costs about as much as a call. Where the provider was
+    /// replaced while it was asked, nothing is made of its answer, and the one in its place is asked.
     ///
     /// # Errors
     /// As for [`PluginHost::get_permissions`]; `then` has not been called.
@@ -193,11 +208,15 @@ impl PluginHost {
         &self,
         service: &str,
         user: &UserId,
-        then: impl FnOnce(Permissions) -> T + Send + 'static,
+        then: impl FnOnce(Permissions) -> T + Clone + Send + 'static,
     ) -> Result<T, CallError> {
-        let snapshot = self.0.registry.snapshot();
-        let sources = self.0.sources.clone();
-        permission_provider::get_permissions(&self.0.lanes, &snapshot, sources, service, user, then).await
+        let Inner {
+            lanes,
+            registry,
+            sources,
+            ..
+        } = &*self.0;
+        permission_provider::get_permissions(lanes, registry, sources, service, user, then).await
     }
 
     /// [`Self::run_hooks_within`] the bounds that hold for a user unless an operator sets others.
@@ -243,7 +262,7 @@ impl Inner {
             let _exclusive = inner.reloading.write().await;
             let before = inner.registry.snapshot();
             let set = Arc::new(set);
-            let trusted_keys: Arc<[_]> = set.trusted_keys.clone().into();
+            let trust = Arc::new(Trust::of(&set));
             let candidates = Snapshot::roles(&set).into_iter().map(|(name, roles)| Candidate {
                 config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
                 serving: before
@@ -252,7 +271,7 @@ impl Inner {
                     .and_then(|plugin| plugin.generation.clone()),
                 name,
                 roles,
-                trusted_keys: Arc::clone(&trusted_keys),
+                trust: Arc::clone(&trust),
                 starting,
             });
             let loads = candidates.map(|candidate| {
@@ -262,13 +281,16 @@ impl Inner {
                     (candidate.name, loaded)
                 }
             });
+            // So many files are in memory at once, however many plugins there are.
+            let mut loads = futures_util::stream::iter(loads).buffered(MAX_BLOCKING);
             let mut results = Vec::new();
-            for (name, looked) in futures_util::future::join_all(loads).await {
+            while let Some((name, looked)) = loads.next().await {
                 // Nothing is rolled back meanwhile: that takes the other half of the lock.
                 if let Some(settled) = inner.admission.settle(&name, looked).await {
                     results.push((name, settled));
                 }
             }
+            drop(loads);
             inner.registry.replace(set, results);
             inner.prepare();
         });
@@ -324,7 +346,7 @@ impl Inner {
     /// Withdraws a plugin whose file is gone, at once: not after whatever else is being compiled.
     pub(crate) fn withdraw_if_missing(&self, name: &Arc<str>) {
         if let Ok(path) = self.admission.path(name)
-            && Stamp::at(&path).is_none()
+            && self.directory.look(name) == Presence::Absent
         {
             let snapshot = self.registry.snapshot();
             let Some(plugin) = snapshot.plugins.get(name) else {
@@ -335,14 +357,6 @@ impl Inner {
                 record: Arc::clone(&plugin.record),
             };
             self.registry.publish(name, settled);
-        }
-    }
-
-    /// How a plugin's file and its signature are now.
-    pub(crate) fn stamp(&self, name: &str) -> [Option<Stamp>; 2] {
-        match self.admission.path(name) {
-            Ok(path) => [Stamp::at(&path), Stamp::at(&signature_path(&path))],
-            Err(_) => [None; 2],
         }
     }
 
@@ -363,7 +377,7 @@ fn candidate(snapshot: &Snapshot, plugin: &Plugin) -> Candidate {
         name: Arc::clone(&plugin.name),
         config: Arc::clone(&plugin.config),
         roles: plugin.roles.clone(),
-        trusted_keys: snapshot.set.trusted_keys.clone().into(),
+        trust: Arc::new(Trust::of(&snapshot.set)),
         serving: plugin.generation.clone(),
         starting: false,
     }

@@ -11,6 +11,7 @@
 //! | `config`, `origin` | what the operator allows |
 //! | `address` | which addresses are public |
 //! | `network` | [`Network`]: the resolver and the trusted certificates |
+//! | `lookups`, `shares` | what each plugin has of it |
 //! | `connect`, `exchange`, `body` | the way |
 //! | `error` | every way to fail |
 
@@ -20,8 +21,10 @@ mod config;
 mod connect;
 mod error;
 mod exchange;
+mod lookups;
 mod network;
 mod origin;
+mod shares;
 
 use std::future::Future;
 use std::sync::Arc;

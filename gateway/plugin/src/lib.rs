@@ -12,7 +12,7 @@
 //! | `config` | what the operator decides: grants, limits, services, extensions |
 //! | `host` | [`PluginHost`]: the whole put together |
 //! | `serve` | the way to a guest thread and back, metrics round a call |
-//! | `queue` | who waits for a plugin, and for how long |
+//! | `queue` | each plugin's share of the calls that run and wait |
 //! | `ready` | instances made ahead of need |
 //! | `call` | one call in a fresh instance; every way it fails, in words |
 //! | `permission_provider`, `lifecycle` | what is called: a provider, the three hooks |
@@ -23,10 +23,10 @@
 //! | `http` | the requests that guests send: what may be reached, and how |
 //! | `values`, `scratch` | a plugin's own values, by the rules; the store of trial calls |
 //! | `secret` | a text that does not print itself |
-//! | `limiter`, `engine` | what they may use |
+//! | `limiter`, `memory`, `engine` | what they may use |
 //! | `bindings`, `interface` | the WIT package in Rust, in each version; names and versions of interfaces |
 //! | `exports` | what a component exports of it, in whichever version |
-//! | `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
+//! | `directory`, `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
 //! | `trust` | pins and signatures |
 //! | `history` | the generations that are kept, and going back to one |
 //! | `registry` | what serves now, and since which generation |
@@ -43,6 +43,7 @@ mod call;
 mod compile;
 mod config;
 mod convert;
+mod directory;
 mod engine;
 mod error;
 mod exports;
@@ -58,6 +59,7 @@ mod interface;
 mod lifecycle;
 mod limiter;
 mod log;
+mod memory;
 mod metrics;
 mod permission_provider;
 mod queue;
@@ -78,11 +80,12 @@ mod workbench;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use gateway_model::PermissionMap;
 
-pub use compile::{ChildLimits, CompileOptions, compile_in_child};
+pub use compile::{BenchProcess, ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
-    Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig, PluginSet, UserLookup,
+    DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig,
+    PluginSet, UserLookup,
 };
 pub use error::{CallError, HostError, RollbackError, ValueError};
 pub use history::KeptGeneration;
@@ -93,7 +96,7 @@ pub use scratch::ScratchValues;
 pub use secret::Secret;
 pub use status::PluginStatus;
 pub use text::grouped;
-pub use trust::{KeyError, PluginSigner, TrustedKey};
+pub use trust::{KeyError, PluginSigner, SignError, TrustedKey, signed_as};
 pub use workbench::{
     Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Made, Measured,
     Question, Report, Workbench, WorkbenchError, WorkbenchOptions,
@@ -103,7 +106,7 @@ pub use workbench::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Permissions {
     /// Name to JSON value.
-    pub permissions: Map<String, Value>,
+    pub permissions: PermissionMap,
     /// Hex SHA-256 of the component that answered.
     pub digest: Arc<str>,
 }

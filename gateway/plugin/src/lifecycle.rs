@@ -119,6 +119,7 @@ async fn run_hook(
             plugin,
             generation,
             function,
+            "",
             sources.clone(),
             invoke,
             check,

@@ -1,10 +1,16 @@
-//! What a guest writes, by the grant `logging` or to stdout and stderr: capped for each call, made
-//! printable, and handed to the gateway's own log.
+//! What a guest writes, by the grant `logging` or to stdout and stderr: capped for each call and for each plugin
+//! over time, made printable, and handed to the gateway's own log.
+//!
+//! Both caps count bytes as they are written: a control character takes seven of them, a quotation mark two. A cap on
+//! what the guest hands over would let it write several times as much.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use gateway_model::text::is_unsafe;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::Level;
 
 use crate::text::printable;
@@ -13,6 +19,10 @@ use crate::text::printable;
 const MAX_LINES: usize = 200;
 /// Longest line of stdout or stderr; what is longer is split.
 const MAX_LINE: usize = 4096;
+/// What a line has beside its message, in bytes: time, level, plugin, function and their names.
+const LINE_OVERHEAD: usize = 256;
+/// How often the log is told that a plugin logs too much.
+const COMPLAINT: Duration = Duration::from_secs(60);
 /// How many lines of stderr are remembered, the last ones: what a language runtime says when it ends.
 const MAX_SAID: usize = 12;
 
@@ -38,6 +48,85 @@ impl Transcript {
     }
 }
 
+/// What all calls of one plugin may write, over time: `log_bytes_per_minute`, of which a plugin that was quiet for
+/// a minute has all at once.
+#[derive(Debug)]
+pub(crate) struct LogRate(Mutex<Bucket>);
+
+#[derive(Debug)]
+struct Bucket {
+    per_minute: u64,
+    left: u64,
+    filled: Instant,
+    complained: Option<Instant>,
+}
+
+impl LogRate {
+    /// A plugin that has written nothing yet.
+    pub(crate) fn new(per_minute: usize) -> Self {
+        let per_minute = u64::try_from(per_minute).unwrap_or(u64::MAX);
+        Self(Mutex::new(Bucket {
+            per_minute,
+            left: per_minute,
+            filled: Instant::now(),
+            complained: None,
+        }))
+    }
+
+    /// The configuration has changed. What was written counts all the same.
+    pub(crate) fn set(&self, per_minute: usize) {
+        let mut bucket = self.0.lock();
+        bucket.per_minute = u64::try_from(per_minute).unwrap_or(u64::MAX);
+        bucket.left = bucket.left.min(bucket.per_minute);
+    }
+
+    /// Whether a line with so many bytes of message may be written; if so, it counts.
+    pub(crate) fn admit(&self, message: usize, now: Instant) -> bool {
+        let wanted = message.saturating_add(LINE_OVERHEAD) as u64;
+        let mut bucket = self.0.lock();
+        let elapsed = now.saturating_duration_since(bucket.filled).as_millis();
+        let earned = u128::from(bucket.per_minute).saturating_mul(elapsed) / 60_000;
+        // Not at every call: what is less than a byte would be lost each time.
+        if earned > 0 {
+            let earned = u64::try_from(earned).unwrap_or(u64::MAX);
+            bucket.left = bucket.left.saturating_add(earned).min(bucket.per_minute);
+            bucket.filled = now;
+        }
+        match bucket.left.checked_sub(wanted) {
+            Some(left) => {
+                bucket.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether it is time to say in the log that the plugin logs too much: once a minute.
+    pub(crate) fn may_complain(&self, now: Instant) -> bool {
+        let mut bucket = self.0.lock();
+        let is_due = bucket
+            .complained
+            .is_none_or(|last| now.saturating_duration_since(last) >= COMPLAINT);
+        if is_due {
+            bucket.complained = Some(now);
+        }
+        is_due
+    }
+}
+
+/// How many bytes a message takes in the log, where lines are JSON: as [`printable`] writes it, quotation marks and
+/// backslashes escaped once more.
+pub(crate) fn written(message: &str) -> usize {
+    message
+        .chars()
+        .map(|character| match character {
+            _ if is_unsafe(character) => character.escape_unicode().len() + 1,
+            '"' | '\\' => 2,
+            _ => character.len_utf8(),
+        })
+        .sum()
+}
+
 /// The log of one call. Clones write to the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct GuestLog(Arc<Inner>);
@@ -47,6 +136,8 @@ struct Inner {
     plugin: Arc<str>,
     /// What a call may write.
     share: usize,
+    /// What all calls of the plugin may write.
+    rate: Arc<LogRate>,
     budget: Mutex<Budget>,
     transcript: Option<Transcript>,
 }
@@ -74,16 +165,18 @@ impl Budget {
 }
 
 impl GuestLog {
-    /// A log for one call of `function`, that takes `bytes` bytes. `transcript` hears all that is not dropped.
+    /// A log for one call of `function`, that takes `bytes` bytes, and no more than `rate` has left. `transcript` hears all that is not dropped.
     pub(crate) fn new(
         plugin: Arc<str>,
         function: &'static str,
         bytes: usize,
+        rate: Arc<LogRate>,
         transcript: Option<Transcript>,
     ) -> Self {
         Self(Arc::new(Inner {
             plugin,
             share: bytes,
+            rate,
             budget: Mutex::new(Budget::new(function, bytes)),
             transcript,
         }))
@@ -95,7 +188,7 @@ impl GuestLog {
         *self.0.budget.lock() = Budget::new(function, self.0.share);
     }
 
-    /// Writes a message, or drops it where the call has logged its share. `source` is `log`, `stdout` or
+    /// Writes a message, or drops it where the call or the plugin has logged its share. `source` is `log`, `stdout` or
     /// `stderr`.
     pub(crate) fn write(&self, level: Level, source: &'static str, message: &str) {
         let function = {
@@ -106,10 +199,10 @@ impl GuestLog {
                 }
                 budget.said.push_back(message.to_owned());
             }
-            let (Some(bytes), Some(lines)) = (
-                budget.bytes.checked_sub(message.len()),
-                budget.lines.checked_sub(1),
-            ) else {
+            let length = written(message);
+            let left = Option::zip(budget.bytes.checked_sub(length), budget.lines.checked_sub(1));
+            let left = left.filter(|_| self.0.rate.admit(length, Instant::now()));
+            let Some((bytes, lines)) = left else {
                 budget.dropped += 1;
                 return;
             };
@@ -213,19 +306,28 @@ impl Drop for LineWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
     use tracing::Level;
 
-    use super::{GuestLog, LineWriter, MAX_LINE, MAX_LINES};
+    use super::{GuestLog, LINE_OVERHEAD, LineWriter, LogRate, MAX_LINE, MAX_LINES, written};
+    use crate::text::printable;
+
+    fn of(bytes: usize) -> GuestLog {
+        GuestLog::new("p".into(), "f", bytes, Arc::new(LogRate::new(usize::MAX)), None)
+    }
 
     #[test]
     fn bytes_and_lines_are_capped_and_what_is_over_is_counted() {
-        let log = GuestLog::new("p".into(), "f", 10, None);
+        let log = of(10);
         log.write(Level::INFO, "log", "12345");
         log.write(Level::INFO, "log", "123456");
         log.write(Level::INFO, "log", "12345");
         assert_eq!(log.dropped(), 1);
 
-        let log = GuestLog::new("p".into(), "f", usize::MAX, None);
+        let log = of(usize::MAX);
         for _ in 0..MAX_LINES + 7 {
             log.write(Level::INFO, "log", "");
         }
@@ -234,7 +336,7 @@ mod tests {
 
     #[test]
     fn streams_hold_no_more_than_a_line() {
-        let log = GuestLog::new("p".into(), "f", 100, None);
+        let log = of(100);
         let mut stream = LineWriter::new(log.clone(), "stdout");
         for _ in 0..100 {
             stream.write(&[b'x'; 10_000]);
@@ -243,5 +345,58 @@ mod tests {
         assert!(log.dropped() > 100);
         stream.write(b"\nlast");
         assert_eq!(stream.line, b"last");
+    }
+
+    #[test]
+    fn a17_a_message_counts_as_it_is_written() {
+        for message in [
+            "plain",
+            "gr\u{fc}\u{df}e",
+            "\u{1b}[31m\0\n\r\t\u{202e}\u{e0041}",
+            r#"a "quoted" \ path"#,
+            "\u{7f}\u{80}\u{2028}",
+        ] {
+            let line = serde_json::to_string(&printable(message, usize::MAX)).unwrap();
+            assert_eq!(written(message), line.len() - 2, "{message:?}");
+        }
+        let log = of(100);
+        log.write(Level::INFO, "log", &"\u{1b}".repeat(100));
+        assert_eq!(log.dropped(), 1, "it would be 700 bytes");
+    }
+
+    #[test]
+    fn a17_a_plugin_has_a_share_of_the_log_in_all_its_calls() {
+        let rate = LogRate::new(60_000);
+        let begun = Instant::now();
+        let mut written = 0;
+        // Ten minutes of a thousand calls a second, each of which logs 16 KiB.
+        for millisecond in 0..600_000 {
+            let now = begun + Duration::from_millis(millisecond);
+            if rate.admit(1024, now) {
+                written += 1024 + LINE_OVERHEAD;
+            }
+        }
+        assert!(written <= 11 * 60_000, "{written}");
+        assert!(written > 9 * 60_000, "{written}");
+        assert!(
+            !rate.admit(60_000, begun + Duration::from_secs(6000)),
+            "more than there ever is"
+        );
+    }
+
+    #[test]
+    fn a17_what_is_over_the_plugins_share_is_counted() {
+        let rate = Arc::new(LogRate::new(3 * LINE_OVERHEAD));
+        let call = || GuestLog::new("p".into(), "f", 1000, Arc::clone(&rate), None);
+        let dropped: u64 = (0..5)
+            .map(|_| {
+                let log = call();
+                log.write(Level::INFO, "log", "");
+                log.dropped()
+            })
+            .sum();
+        assert_eq!(dropped, 2, "each call is within its own share");
+        let now = Instant::now();
+        assert!(rate.may_complain(now) && !rate.may_complain(now));
     }
 }

@@ -8,7 +8,7 @@
 //! | `gateway_plugin_fuel` | plugin, function | fuel they used |
 //! | `gateway_plugin_memory_bytes` | plugin, function | memory they had at their end |
 //! | `gateway_plugin_instances_total` | plugin, made | instances that calls have had: made `ahead`, or `fresh` |
-//! | `gateway_plugin_log_dropped_total` | plugin | messages over a call's share |
+//! | `gateway_plugin_log_dropped_total` | plugin | messages over a call's or the plugin's share |
 //! | `gateway_plugin_swaps_total` | plugin, result | `ok`, `refused` or `withdrawn` |
 //! | `gateway_plugin_generation` | plugin | the serving generation's number, 0 where nothing serves |
 //! | `gateway_plugin_problem` | plugin | 1 where the file that is there does not serve |
@@ -81,9 +81,12 @@ impl From<&CallError> for Outcome {
             CallError::InvalidAnswer { .. } => Self::InvalidAnswer,
             CallError::Unavailable { .. } | CallError::Failed { .. } => Self::ProviderError,
             CallError::HookUnavailable { .. } => Self::Unavailable,
-            CallError::Overloaded { .. } | CallError::NotConfigured { .. } | CallError::NotLoaded { .. } => {
-                Self::Overloaded
-            }
+            // Another is asked in its place.
+            CallError::Replaced { .. } => Self::Cancelled,
+            CallError::Overloaded { .. }
+            | CallError::Crowded { .. }
+            | CallError::NotConfigured { .. }
+            | CallError::NotLoaded { .. } => Self::Overloaded,
         }
     }
 }
@@ -158,6 +161,11 @@ impl Meters {
         if made_ahead { ahead } else { fresh }.increment(1);
     }
 
+    /// Counts a line that the gateway did not write about the plugin.
+    pub(crate) fn count_dropped(&self) {
+        self.log_dropped.increment(1);
+    }
+
     /// Records what a call cost.
     #[expect(clippy::cast_precision_loss, reason = "histograms are of floats")]
     pub(crate) fn record(&self, function: Function, usage: Usage) {
@@ -218,7 +226,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "gateway_plugin_log_dropped_total",
-        "Messages of plugins over a call's share"
+        "Messages of plugins over the share of a call or of the plugin"
     );
     describe_counter!(
         "gateway_plugin_swaps_total",

@@ -12,21 +12,44 @@ use crate::error::CallError;
 use crate::exports::{Answer, Function};
 use crate::guest::Sources;
 use crate::metrics::Outcome;
-use crate::registry::{Generation, Snapshot};
+use crate::registry::{Generation, Registry};
 use crate::serve::Lanes;
 
-/// Asks the service's provider, and makes something of its answer where it ran.
+/// How often a provider that was replaced while it was asked is asked again.
+const AGAIN: usize = 3;
+
+/// Asks the service's provider, and makes something of its answer where it ran. A provider that is replaced, withdrawn or
+/// configured anew while it is asked does not answer any more: what took its place does.
 ///
 /// # Errors
 /// Every way to get no answer.
 pub(crate) async fn get_permissions<T: Send + 'static>(
     lanes: &Lanes,
-    snapshot: &Snapshot,
+    registry: &Arc<Registry>,
+    sources: &Sources,
+    service: &str,
+    user: &UserId,
+    then: impl FnOnce(Permissions) -> T + Clone + Send + 'static,
+) -> Result<T, CallError> {
+    let mut left = AGAIN;
+    loop {
+        let asked = ask(lanes, registry, sources.clone(), service, user, then.clone());
+        match asked.await {
+            Err(CallError::Replaced { .. }) if left > 0 => left -= 1,
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask<T: Send + 'static>(
+    lanes: &Lanes,
+    registry: &Arc<Registry>,
     sources: Sources,
     service: &str,
     user: &UserId,
     then: impl FnOnce(Permissions) -> T + Send + 'static,
 ) -> Result<T, CallError> {
+    let snapshot = registry.snapshot();
     let Some(provider) = snapshot.set.services.get(service) else {
         return Err(CallError::NotConfigured {
             service: service.to_owned(),
@@ -44,11 +67,23 @@ pub(crate) async fn get_permissions<T: Send + 'static>(
         });
     };
     let invoke = invoke(service.to_owned(), user.as_str().to_owned());
+    let (registry, asked, name) = (Arc::clone(registry), Arc::clone(&generation), service.to_owned());
+    let check = move |answer, generation: &Generation| {
+        let checked = check(answer, generation)?;
+        if registry.serves(&name, &asked) {
+            Ok(checked)
+        } else {
+            Err(CallError::Replaced {
+                plugin: generation.plugin.to_string(),
+            })
+        }
+    };
     lanes
         .call(
             plugin,
             generation,
             Function::GetPermissions,
+            service,
             sources,
             invoke,
             check,

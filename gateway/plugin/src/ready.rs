@@ -1,9 +1,11 @@
 //! Instances made ahead of need: each for one call, so that its start-up is over when the call comes.
 //!
 //! They belong to a generation and go with it: what is replaced, withdrawn or configured anew calls none of
-//! its old ones. They are made on guest threads, on a budget of their own, and hold no place among the calls.
+//! its old ones. They are made on guest threads, on a budget of their own, and hold no place among the calls. Every plugin
+//! has an equal share of them, and no more than half of its memory goes to them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -91,6 +93,8 @@ pub(crate) struct Preparer {
     guests: Handle,
     /// Bounds those that wait, over all plugins.
     places: Arc<Semaphore>,
+    /// How many of them one plugin may have.
+    share: AtomicUsize,
 }
 
 impl Preparer {
@@ -99,13 +103,28 @@ impl Preparer {
         Self {
             guests,
             places: Arc::new(Semaphore::new(MAX_PREPARED)),
+            share: AtomicUsize::new(MAX_PREPARED),
         }
+    }
+
+    /// Divides them among so many plugins. Where there are more plugins than instances, those that are called first have
+    /// one.
+    pub(crate) fn divide(&self, plugins: usize) {
+        let share = (MAX_PREPARED / plugins.max(1)).max(1);
+        self.share.store(share, Ordering::Relaxed);
+    }
+
+    /// How many instances of the generation should be there.
+    pub(crate) fn target(&self, generation: &Generation) -> usize {
+        let share = self.share.load(Ordering::Relaxed);
+        generation.config.prepared.min(share).min(generation.room() / 2)
     }
 
     /// Makes as many as the generation is configured to have, in the background, where nobody does so
     /// already. One that cannot be made is left to the call that needs it, which will say why.
     pub(crate) fn fill(&self, generation: &Arc<Generation>, sources: &Sources) {
-        if !generation.ready.begin_filling(generation.config.prepared) {
+        let target = self.target(generation);
+        if !generation.ready.begin_filling(target) {
             return;
         }
         let (generation, sources) = (Arc::clone(generation), sources.clone());
@@ -119,7 +138,7 @@ impl Preparer {
                 let deadline = Instant::now() + generation.config.limits.deadline;
                 match call::prepare(&generation, sources.clone(), deadline).await {
                     Ok(prepared) => {
-                        if !ready.put(prepared, place, generation.config.prepared) {
+                        if !ready.put(prepared, place, target) {
                             return;
                         }
                     }

@@ -3,22 +3,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use wasmtime::component::InstancePre;
 
-use crate::engine::MAX_INSTANCES_OF_ONE;
 use crate::error::AdmissionError;
 use crate::exports::Exports;
 use crate::guest::GuestState;
 use crate::history::Record;
+use crate::log::LogRate;
+use crate::memory::{Memory, MemoryShare};
 use crate::metrics::{Meters, Swap, count_swap, show_state};
-use crate::queue::Queue;
+use crate::queue::{Lane, Need, Queues};
 use crate::ready::Ready;
-use crate::trust::{self, TrustedKey};
+use crate::trust::{self, Trust};
 use crate::{PluginConfig, PluginSet};
+
+/// Slots that are reserved for the permission requests of each plugin that a service asks.
+const RESERVED_FOR_REQUESTS: u32 = 1;
+/// Slots that are reserved for the hooks of each extension.
+const RESERVED_FOR_SIGN_INS: u32 = 2;
 
 /// One admitted component, ready to be instantiated, with the configuration it was admitted under.
 pub(crate) struct Generation {
@@ -33,8 +40,31 @@ pub(crate) struct Generation {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) exports: Exports,
     pub(crate) meters: Meters,
+    /// What all calls of the plugin may log, those of other generations included.
+    pub(crate) log_rate: Arc<LogRate>,
     /// Instances made ahead.
     pub(crate) ready: Ready,
+    /// What all instances of the plugin may have together. `None` in a trial.
+    pub(crate) memory: Option<Arc<MemoryShare>>,
+    /// The most bytes that one of its instances has taken, or keeps in place for the next.
+    pub(crate) peak: AtomicUsize,
+}
+
+impl Generation {
+    /// One of its instances has taken so many bytes.
+    pub(crate) fn seen_memory(&self, bytes: usize) {
+        if bytes > self.peak.load(Ordering::Relaxed) {
+            self.peak.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// How many of its instances fit into the memory that the plugin may have, made ahead or running.
+    pub(crate) fn room(&self) -> usize {
+        let peak = self.peak.load(Ordering::Relaxed);
+        self.memory
+            .as_ref()
+            .map_or(usize::MAX, |memory| memory.room(peak))
+    }
 }
 
 /// What a configured plugin is needed for: a component that lacks it is refused.
@@ -55,10 +85,14 @@ pub(crate) struct Plugin {
     pub(crate) generation: Option<Arc<Generation>>,
     /// Why the file that is there does not serve.
     pub(crate) problem: Option<Arc<str>>,
+    /// Whether that is because the directory cannot be read, which is said once and not for each plugin.
+    pub(crate) is_away: bool,
     /// What is kept of it from before.
     pub(crate) record: Arc<Record>,
-    /// Bounds the calls inside this plugin.
-    pub(crate) queue: Arc<Queue>,
+    /// The way in for permission requests.
+    pub(crate) requests: Arc<Lane>,
+    /// The way in for sign-ins, which do not wait for permission requests.
+    pub(crate) hooks: Arc<Lane>,
     /// Held while its file is looked at, one after the other: a slow look at what the file was must not come
     /// into force after a quick one at what it is.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
@@ -116,6 +150,8 @@ impl Snapshot {
 /// The current snapshot, and the one way to change it.
 pub(crate) struct Registry {
     current: ArcSwap<Snapshot>,
+    queues: Arc<Queues>,
+    memory: Arc<Memory>,
     /// Held while a snapshot is made.
     changing: Mutex<()>,
     /// How many snapshots there have been.
@@ -123,14 +159,16 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Nothing is configured.
-    pub(crate) fn new() -> Self {
+    /// Nothing is configured. Plugins share these queues and this memory.
+    pub(crate) fn new(queues: Arc<Queues>, memory: Arc<Memory>) -> Self {
         let empty = Snapshot {
             set: Arc::default(),
             plugins: BTreeMap::new(),
         };
         Self {
             current: ArcSwap::from_pointee(empty),
+            queues,
+            memory,
             changing: Mutex::default(),
             changes: watch::Sender::new(0),
         }
@@ -148,6 +186,7 @@ impl Registry {
 
     fn store(&self, snapshot: Snapshot) {
         let snapshot = Arc::new(snapshot);
+        self.divide(&snapshot);
         let old = self.current.swap(Arc::clone(&snapshot));
         for generation in snapshot.generations() {
             generation.ready.open();
@@ -164,17 +203,52 @@ impl Registry {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Gives each plugin its share of what the host has.
+    fn divide(&self, snapshot: &Snapshot) {
+        let plugins = || snapshot.plugins.values();
+        // Sign-ins first: where there are more plugins than slots to reserve, theirs are.
+        let hooks = plugins().filter(|plugin| plugin.roles.extension).map(|plugin| {
+            let need = Need {
+                reserved: RESERVED_FOR_SIGN_INS,
+                services: 1,
+            };
+            (&*plugin.hooks, need)
+        });
+        let requests = plugins()
+            .filter(|plugin| !plugin.roles.services.is_empty())
+            .map(|plugin| {
+                let need = Need {
+                    reserved: RESERVED_FOR_REQUESTS,
+                    services: plugin.roles.services.len(),
+                };
+                (&*plugin.requests, need)
+            });
+        self.queues.divide(hooks.chain(requests));
+        let memory = plugins().map(|plugin| (&plugin.name, plugin.config.limits.memory));
+        self.memory.divide(snapshot.set.total_memory(), memory);
+    }
+
+    /// Whether a generation still serves the service.
+    pub(crate) fn serves(&self, service: &str, generation: &Arc<Generation>) -> bool {
+        let snapshot = self.current.load();
+        let plugin = snapshot.set.services.get(service);
+        plugin
+            .and_then(|name| snapshot.plugins.get(name.as_str())?.generation.as_ref())
+            .is_some_and(|serving| Arc::ptr_eq(serving, generation))
+    }
+
     /// Puts a configuration in force with what its plugins' files gave, in one switch.
     pub(crate) fn replace(&self, set: Arc<PluginSet>, results: Vec<(Arc<str>, Settled)>) {
         let _changing = self.changing.lock();
         let old = self.snapshot();
         let mut roles = Snapshot::roles(&set);
+        let trust = Trust::of(&set);
         let mut plugins = BTreeMap::new();
         for (name, settled) in results {
             let config = set.plugins.get(&*name).cloned().unwrap_or_default();
             let before = old.plugins.get(&name);
             let roles = roles.remove(&name).unwrap_or_default();
-            let plugin = successor(&name, Arc::new(config), roles, &set.trusted_keys, before, settled);
+            let plugin = self.successor(&name, Arc::new(config), roles, &trust, before, settled);
             plugins.insert(name, Arc::new(plugin));
         }
         for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
@@ -191,8 +265,8 @@ impl Registry {
             return;
         };
         let (config, roles) = (Arc::clone(&before.config), before.roles.clone());
-        let keys = &old.set.trusted_keys;
-        let plugin = successor(name, config, roles, keys, Some(before), settled);
+        let trust = Trust::of(&old.set);
+        let plugin = self.successor(name, config, roles, &trust, Some(before), settled);
         let mut plugins = old.plugins.clone();
         plugins.insert(Arc::clone(name), Arc::new(plugin));
         self.store(Snapshot {
@@ -200,18 +274,47 @@ impl Registry {
             plugins,
         });
     }
+
+    /// How a plugin stands after its file was looked at.
+    fn successor(
+        &self,
+        name: &Arc<str>,
+        config: Arc<PluginConfig>,
+        roles: Roles,
+        trust: &Trust,
+        before: Option<&Arc<Plugin>>,
+        settled: Settled,
+    ) -> Plugin {
+        let Settled { result, record } = settled;
+        let (generation, problem, is_away) = succeed(name, &config, trust, before, result, &record);
+        let lane = |of: fn(&Plugin) -> &Arc<Lane>| {
+            before.map_or_else(|| self.queues.lane(), |plugin| Arc::clone(of(plugin)))
+        };
+        Plugin {
+            name: Arc::clone(name),
+            config,
+            roles,
+            generation,
+            problem,
+            is_away,
+            record,
+            requests: lane(|plugin| &plugin.requests),
+            hooks: lane(|plugin| &plugin.hooks),
+            turn: before.map_or_else(Arc::default, |plugin| Arc::clone(&plugin.turn)),
+        }
+    }
 }
 
-/// How a plugin stands after its file was looked at; says so in the log and in metrics.
-fn successor(
+/// What serves of a plugin after its file was looked at, what is wrong with the file, and whether that is because the
+/// directory cannot be read; says so in the log and in metrics.
+fn succeed(
     name: &Arc<str>,
-    config: Arc<PluginConfig>,
-    roles: Roles,
-    trusted_keys: &[TrustedKey],
+    config: &PluginConfig,
+    trust: &Trust,
     before: Option<&Arc<Plugin>>,
-    settled: Settled,
-) -> Plugin {
-    let Settled { result, record } = settled;
+    result: Result<Loaded, AdmissionError>,
+    record: &Record,
+) -> (Option<Arc<Generation>>, Option<Arc<str>>, bool) {
     // A grant that was taken away is gone at once, and so is trust: what was built with it does not serve
     // on, even where nothing else can serve in its place.
     let serving = before
@@ -219,19 +322,17 @@ fn successor(
         .filter(|serving| {
             serving.config.grants.is_subset(&config.grants)
                 && serving.config.http.is_within(&config.http)
-                && trust::check(
-                    trusted_keys,
-                    name,
-                    &config,
-                    &serving.digest,
-                    serving.signature.as_ref(),
-                )
-                .is_ok()
+                && trust::check(trust, name, config, &serving.digest, serving.signature.as_ref()).is_ok()
         });
     let known = before.and_then(|plugin| plugin.problem.clone());
+    let was_away = before.is_some_and(|plugin| plugin.is_away);
+    let is_away = match &result {
+        Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.is_away(),
+        Ok(_) => false,
+    };
     let (generation, problem) = match result {
         Ok(Loaded::Unchanged) => {
-            if known.is_some() && record.rolled_back.is_none() {
+            if known.is_some() && !was_away && record.rolled_back.is_none() {
                 tracing::info!(plugin = &**name, "the plugin's file is the one that serves again");
             }
             (serving, None)
@@ -263,7 +364,8 @@ fn successor(
         Err(error) => {
             let text: Arc<str> = error.to_string().into();
             let missing = error.is_missing();
-            if known.as_ref() != Some(&text) || (missing && serving.is_some()) {
+            let is_told = is_away && serving.is_some();
+            if !is_told && (known.as_ref() != Some(&text) || (missing && serving.is_some())) {
                 match (&serving, missing) {
                     (Some(_), true) => tracing::warn!(plugin = &**name, "the plugin is withdrawn: {text}"),
                     (None, _) => tracing::warn!(plugin = &**name, "the plugin does not serve: {text}"),
@@ -291,18 +393,5 @@ fn successor(
         generation.as_ref().map_or(0, |generation| generation.number),
         problem.is_some(),
     );
-    let (queue, turn) = before.map_or_else(
-        || (Arc::new(Queue::new(MAX_INSTANCES_OF_ONE)), Arc::default()),
-        |plugin| (Arc::clone(&plugin.queue), Arc::clone(&plugin.turn)),
-    );
-    Plugin {
-        name: Arc::clone(name),
-        config,
-        roles,
-        generation,
-        problem,
-        record,
-        queue,
-        turn,
-    }
+    (generation, problem, is_away)
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_model::{Clock, SystemClock, Timestamp};
+use gateway_model::{Clock, SystemClock, Timestamp, stored_bytes};
 use parking_lot::Mutex;
 
 use crate::KeyValueStore;
@@ -54,23 +54,24 @@ impl ScratchValues {
 
 /// Keeps a value if there is room for it, or it takes no more than the one before.
 fn put(
+    plugin: &str,
     values: &mut BTreeMap<String, Kept>,
     key: &str,
     value: Vec<u8>,
     expires: Option<Timestamp>,
     cap: u64,
 ) -> Result<(), ValueError> {
-    let freed = values.get(key).map_or(0, |kept| key.len() + kept.value.len());
-    let all: usize = values
-        .iter()
-        .map(|(key, kept)| key.len() + kept.value.len())
-        .sum();
-    let wanted = key.len() + value.len();
-    let fits = u64::try_from(all - freed + wanted).is_ok_and(|bytes| bytes <= cap);
-    if wanted > freed && !fits {
+    let stored = |key: &str, kept: &Kept| {
+        stored_bytes(plugin.len(), key.len(), kept.value.len(), kept.expires.is_some())
+    };
+    let freed = values.get(key).map_or(0, |kept| stored(key, kept));
+    let all: u64 = values.iter().map(|(key, kept)| stored(key, kept)).sum();
+    let new = Kept { value, expires };
+    let wanted = stored(key, &new);
+    if wanted > freed && (all - freed).saturating_add(wanted) > cap {
         return Err(ValueError::Full);
     }
-    values.insert(key.to_owned(), Kept { value, expires });
+    values.insert(key.to_owned(), new);
     Ok(())
 }
 
@@ -105,7 +106,7 @@ impl KeyValueStore for ScratchValues {
                 values.remove(key);
                 return Ok(());
             }
-            put(values, key, value.to_vec(), expires, cap)
+            put(plugin, values, key, value.to_vec(), expires, cap)
         })
     }
 
@@ -120,7 +121,7 @@ impl KeyValueStore for ScratchValues {
                 None => (0, None),
             };
             let sum = number.checked_add(by).ok_or(ValueError::DoesNotFit)?;
-            put(values, key, sum.to_string().into_bytes(), expires, cap)?;
+            put(plugin, values, key, sum.to_string().into_bytes(), expires, cap)?;
             Ok(sum)
         })
     }
@@ -138,7 +139,7 @@ impl KeyValueStore for ScratchValues {
                 return Ok(false);
             }
             match new {
-                Some(new) => put(values, key, new.to_vec(), None, cap)?,
+                Some(new) => put(plugin, values, key, new.to_vec(), None, cap)?,
                 None => {
                     values.remove(key);
                 }

@@ -9,23 +9,23 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{self, Invoke};
-use crate::engine::MAX_INSTANCES;
+use crate::engine::MAX_TRIALS;
 use crate::error::CallError;
 use crate::exports::Function;
 use crate::guest::Sources;
+use crate::log;
+use crate::memory::Memory;
 use crate::metrics::Outcome;
+use crate::queue::Queues;
 use crate::ready::Preparer;
 use crate::registry::{Generation, Plugin, Snapshot};
-
-/// Most calls that are running or waiting for a guest thread, over all plugins. One more is refused at
-/// once: a queue that grows only makes everybody wait.
-const MAX_CALLS: usize = 1024;
 
 /// Where calls queue and run.
 pub(crate) struct Lanes {
     guests: Handle,
-    queue: Arc<Semaphore>,
-    slots: Arc<Semaphore>,
+    queues: Arc<Queues>,
+    memory: Arc<Memory>,
+    trials: Arc<Semaphore>,
     preparer: Arc<Preparer>,
 }
 
@@ -35,8 +35,9 @@ impl Lanes {
         Self {
             preparer: Arc::new(Preparer::new(guests.clone())),
             guests,
-            queue: Arc::new(Semaphore::new(MAX_CALLS)),
-            slots: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
+            queues: Arc::new(Queues::new()),
+            memory: Arc::default(),
+            trials: Arc::new(Semaphore::new(MAX_TRIALS as usize)),
         }
     }
 
@@ -45,17 +46,27 @@ impl Lanes {
         &self.guests
     }
 
+    /// Where calls wait.
+    pub(crate) const fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    /// What instances have together.
+    pub(crate) const fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     /// Takes no new calls and waits for those in flight, which end by their deadlines.
     pub(crate) async fn drain(&self) {
-        self.queue.close();
         self.preparer.close();
-        // Every slot is free when all can be had at once; trial calls count too.
-        let _ = self.slots.acquire_many(MAX_INSTANCES).await;
-        self.slots.close();
+        self.queues.drain().await;
+        let _ = self.trials.acquire_many(MAX_TRIALS).await;
+        self.trials.close();
     }
 
     /// Makes instances ahead for what serves.
     pub(crate) fn prepare(&self, snapshot: &Snapshot, sources: &Sources) {
+        self.preparer.divide(snapshot.generations().count());
         for generation in snapshot.generations() {
             self.preparer.fill(generation, sources);
         }
@@ -63,12 +74,12 @@ impl Lanes {
 
     /// A slot for a trial call, waited for.
     pub(crate) async fn trial_slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+        Arc::clone(&self.trials).acquire_owned().await.ok()
     }
 
-    /// Calls a function of the generation in a fresh instance on a guest thread. `check` turns the guest's word
-    /// into an answer that can be relied on, and says how the call ended; `then` is made of it there and then.
-    /// The deadline counts from now, waiting for a thread included. Dropping the future ends the call.
+    /// Calls a function of the generation in a fresh instance on a guest thread, for `service` where one asks. `check` turns
+    /// the guest's word into an answer that can be relied on, and says how the call ended; `then` is made of it there and
+    /// then. The deadline counts from now, waiting for a thread included. Dropping the future ends the call.
     ///
     /// # Errors
     /// Every way a call can fail, but for those that are found before there is a generation.
@@ -78,6 +89,7 @@ impl Lanes {
         plugin: &Plugin,
         generation: Arc<Generation>,
         function: Function,
+        service: &str,
         sources: Sources,
         invoke: Invoke<T>,
         check: impl FnOnce(T, &Generation) -> Result<(R, Outcome), CallError> + Send + 'static,
@@ -88,26 +100,27 @@ impl Lanes {
         R: Send + 'static,
         A: Send + 'static,
     {
-        let deadline = Instant::now() + generation.config.limits.deadline;
-        let overloaded = || {
+        let allowed = generation.config.limits.deadline;
+        let deadline = Instant::now() + allowed;
+        let lane = match function {
+            Function::GetPermissions => &plugin.requests,
+            Function::OnNewUser | Function::OnUserLogin | Function::OnUserLogout => &plugin.hooks,
+        };
+        // What is made ahead has its part of the memory.
+        let room = generation.room();
+        let room = room.saturating_sub(self.preparer.target(&generation));
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let entered = lane.enter(service, allowed, room).await;
+        let slot = entered.ok_or_else(|| {
             generation.meters.count(function, Outcome::Overloaded);
             CallError::Overloaded {
                 plugin: plugin.name.to_string(),
             }
-        };
-        let queued = Arc::clone(&self.queue)
-            .try_acquire_owned()
-            .map_err(|_| overloaded())?;
-        let passed = plugin
-            .queue
-            .pass(&self.slots, generation.config.limits.deadline)
-            .await;
-        let slots = passed.ok_or_else(overloaded)?;
+        })?;
 
         let name = plugin.name.to_string();
         let preparer = Arc::clone(&self.preparer);
         let task = self.guests.spawn(async move {
-            let _queued = queued;
             let mut ended = Ended {
                 generation: &generation,
                 function,
@@ -132,16 +145,17 @@ impl Lanes {
                 Err(error) => Outcome::from(error),
             };
             generation.meters.record(function, usage);
-            if usage.log_dropped > 0 {
+            if usage.log_dropped > 0 && generation.log_rate.may_complain(Instant::now()) {
                 tracing::warn!(
                     plugin = &*generation.plugin,
                     function = function.name(),
                     dropped = usage.log_dropped,
-                    "the plugin logged more than its share in one call"
+                    "the plugin logs more than its share (`log_bytes`, `log_bytes_per_minute`); this is said once a \
+                     minute, gateway_plugin_log_dropped_total counts what is dropped"
                 );
             }
             let answer = checked.map(|(answer, _)| then(answer));
-            slots.ended(in_time);
+            slot.ended(in_time);
             // When the answer is there: whoever asked next does not wait for it either.
             preparer.fill(&generation, &sources);
             answer
@@ -178,22 +192,45 @@ impl Drop for Ended<'_> {
 /// An answer that is none, or the plugin's own error: callers are not told which, so that this is the
 /// only place where an operator finds out.
 fn log_answer(generation: &Generation, function: Function, error: &CallError) {
+    let text = error.to_string();
+    // Where a plugin was replaced, the one in its place is asked.
+    if matches!(error, CallError::Replaced { .. }) || !may_log(generation, log::written(&text)) {
+        return;
+    }
     tracing::warn!(
         plugin = &*generation.plugin,
         function = function.name(),
         generation = generation.number,
         digest = &*generation.digest,
-        "{error}"
+        "{text}"
     );
 }
 
+/// Whether the plugin's failure may be logged: a plugin that fails at every call writes to the log as surely as one
+/// that logs, so that counts against the same share.
+fn may_log(generation: &Generation, length: usize) -> bool {
+    let may = generation.log_rate.admit(length, Instant::now());
+    if !may {
+        generation.meters.count_dropped();
+    }
+    may
+}
+
 fn log_failure(generation: &Generation, function: Function, failure: &call::Failure) {
+    let text = failure.to_string();
+    let stack = failure.stack.as_deref().unwrap_or_default();
+    if !may_log(
+        generation,
+        log::written(&text).saturating_add(log::written(stack)),
+    ) {
+        return;
+    }
     tracing::warn!(
         plugin = &*generation.plugin,
         function = function.name(),
         generation = generation.number,
         digest = &*generation.digest,
         stack = failure.stack.as_deref(),
-        "{failure}"
+        "{text}"
     );
 }

@@ -23,6 +23,8 @@ pub struct PluginStatus {
     /// The fingerprint of the trusted key that signed the serving generation, see
     /// [`TrustedKey::fingerprint`](crate::TrustedKey::fingerprint).
     pub signed_by: Option<String>,
+    /// The version that the signature of the serving generation states.
+    pub signed_version: Option<u64>,
     /// Whether the serving generation is one that an operator went back to. Then it serves until the
     /// plugin's file changes.
     pub rolled_back: bool,
@@ -51,7 +53,7 @@ pub(crate) fn of_one(snapshot: &Snapshot, plugin: &Plugin) -> PluginStatus {
     let keys = &snapshot.set.trusted_keys;
     let signed_by = generation.and_then(|generation| {
         let signature = generation.signature.as_ref()?;
-        Some(trust::signed_by(keys, &generation.digest, signature)?.fingerprint())
+        Some(trust::signed_by(keys, &plugin.name, &generation.digest, signature)?.fingerprint())
     });
     PluginStatus {
         name: plugin.name.to_string(),
@@ -60,6 +62,7 @@ pub(crate) fn of_one(snapshot: &Snapshot, plugin: &Plugin) -> PluginStatus {
         kept: plugin.record.generations.clone(),
         pinned: plugin.config.sha256.clone(),
         signature_required: !keys.is_empty(),
+        signed_version: generation.and_then(|generation| trust::version(generation.signature.as_ref())),
         signed_by,
         rolled_back: plugin.record.rolled_back.is_some(),
         exports: generation.map_or_else(Vec::new, |generation| {

@@ -1,21 +1,29 @@
-//! Which components may serve, whatever is in them: the one that is pinned by its digest, those that are
-//! signed by a key that the operator trusts. Asked of files and of kept generations alike, each time one is
-//! to serve, and of what serves whenever the configuration changes.
+//! Which components may serve, whatever is in them: the one that is pinned by its digest, and those that are
+//! signed by a key that the operator trusts. This is asked of files and of kept generations alike, each time one
+//! is about to serve, and of the serving ones whenever the configuration changes.
 //!
-//! A signature is Ed25519 (RFC 8032) over the text `auth-gateway plugin v1`, a line feed, the hex SHA-256
-//! of the component, a line feed. It stands in `<name>.wasm.sig`, base64.
+//! A signature is Ed25519 (RFC 8032) over four lines, each ended by a line feed: `auth-gateway plugin v2`, the
+//! plugin's name, its version (decimal), the hex SHA-256 of the component. None of them can contain a line feed,
+//! so no two statements have the same bytes. `<name>.wasm.sig` holds one line: `v2 NAME VERSION BASE64`.
+//!
+//! A signature of version 1 covers `auth-gateway plugin v1` and the digest alone. It is good for any plugin, and
+//! for ever, so it counts only where the operator allows it. Its file holds the base64 text alone.
+//!
+//! The version must not fall: see [`Seniority`].
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::PluginConfig;
 use crate::error::AdmissionError;
-use crate::file::PluginFile;
+use crate::file;
+use crate::{PluginConfig, PluginSet};
 
 /// What comes before a public key's 32 bytes in its DER form (RFC 8410 section 4).
 const PUBLIC_PREFIX: [u8; 12] = [
@@ -41,6 +49,17 @@ pub enum KeyError {
     /// A key of another kind.
     #[error("it is no Ed25519 key: `gateway keys generate --algorithm eddsa` makes one")]
     NotEd25519,
+}
+
+/// Why a component is not signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// No plugin can have this name.
+    #[error("\"{0}\" cannot be a plugin's name: use letters, digits, - and _")]
+    Name(String),
+    /// Versions begin at 1.
+    #[error("a version must be 1 or more")]
+    Version,
 }
 
 impl TrustedKey {
@@ -107,12 +126,22 @@ impl PluginSigner {
             .map_err(|_| KeyError::NotEd25519)
     }
 
-    /// The text of a component's `.sig` file.
-    #[must_use]
-    pub fn sign(&self, component: &[u8]) -> String {
-        let digest = PluginFile::of(component.to_vec()).digest;
-        let signature = self.0.sign(&message(&digest));
-        STANDARD.encode(signature.as_ref()) + "\n"
+    /// The text of the `.sig` file of a component that is to serve as the plugin `name`. Gateways that have
+    /// accepted a component with a higher `version` under this name refuse this one.
+    ///
+    /// # Errors
+    /// When no plugin can have the name, or the version is 0.
+    pub fn sign(&self, name: &str, version: u64, component: &[u8]) -> Result<String, SignError> {
+        if file::path(Path::new(""), name).is_err() {
+            return Err(SignError::Name(crate::text::printable(name, 128)));
+        }
+        if version == 0 {
+            return Err(SignError::Version);
+        }
+        let digest = hex::encode(Sha256::digest(component));
+        let signature = self.0.sign(&message(name, version, &digest));
+        let signature = STANDARD.encode(signature.as_ref());
+        Ok(format!("v2 {name} {version} {signature}\n"))
     }
 
     /// The key that verifies what this one signs.
@@ -126,9 +155,86 @@ impl PluginSigner {
     }
 }
 
-/// What is signed of a component with this hex digest.
-fn message(digest: &str) -> Vec<u8> {
+/// What is signed of a component with this hex digest, that is to serve as this plugin.
+fn message(plugin: &str, version: u64, digest: &str) -> Vec<u8> {
+    format!("auth-gateway plugin v2\n{plugin}\n{version}\n{digest}\n").into_bytes()
+}
+
+/// What signatures of version 1 cover.
+fn message_v1(digest: &str) -> Vec<u8> {
     format!("auth-gateway plugin v1\n{digest}\n").into_bytes()
+}
+
+/// Whose signatures count, and of which kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// Signatures are not asked for where there are none.
+    pub(crate) keys: Vec<TrustedKey>,
+    /// Whether a signature may name neither plugin nor version.
+    pub(crate) allows_v1: bool,
+}
+
+impl Trust {
+    /// What a set of plugins says.
+    pub(crate) fn of(set: &PluginSet) -> Self {
+        Self {
+            keys: set.trusted_keys.clone(),
+            allows_v1: set.allow_v1_signatures,
+        }
+    }
+}
+
+/// The text of a `.sig` file, read but not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Statement<'a> {
+    /// Which plugin it is for, and in which version; `None` in a signature of version 1.
+    pub(crate) names: Option<(&'a str, u64)>,
+    base64: &'a str,
+}
+
+impl<'a> Statement<'a> {
+    /// Reads the text; `None` where it is not that of a signature.
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
+        let text = text.trim();
+        let Some(rest) = text.strip_prefix("v2 ") else {
+            return (!text.is_empty() && !text.contains(' ')).then_some(Self {
+                names: None,
+                base64: text,
+            });
+        };
+        let mut words = rest.split(' ');
+        let (name, version, base64) = (words.next()?, words.next()?, words.next()?);
+        let version: u64 = version.parse().ok().filter(|number: &u64| *number > 0)?;
+        words.next().is_none().then_some(Self {
+            names: Some((name, version)),
+            base64,
+        })
+    }
+
+    /// The key that made the signature, where it is one of this component for this plugin.
+    fn signer<'k>(&self, keys: &'k [TrustedKey], plugin: &str, digest: &str) -> Option<&'k TrustedKey> {
+        let signature = STANDARD.decode(self.base64).ok()?;
+        let message = match self.names {
+            // The gateway's own name for the plugin, not what the file claims.
+            Some((_, version)) => message(plugin, version, digest),
+            None => message_v1(digest),
+        };
+        keys.iter().find(|key| key.verifies(&message, &signature))
+    }
+}
+
+/// What the text of a `.sig` file claims: the plugin's name and version. Not verified; `None` where it claims
+/// nothing.
+#[must_use]
+pub fn signed_as(text: &str) -> Option<(String, u64)> {
+    let (name, version) = Statement::read(text)?.names?;
+    Some((name.to_owned(), version))
+}
+
+/// The version that a signature states; `None` where it states none.
+pub(crate) fn version(signature: Option<&Arc<str>>) -> Option<u64> {
+    let (_, version) = Statement::read(signature?)?.names?;
+    Some(version)
 }
 
 /// Whether a component may serve as a plugin.
@@ -136,7 +242,7 @@ fn message(digest: &str) -> Vec<u8> {
 /// # Errors
 /// Why it may not.
 pub(crate) fn check(
-    keys: &[TrustedKey],
+    trust: &Trust,
     plugin: &str,
     config: &PluginConfig,
     digest: &str,
@@ -151,43 +257,110 @@ pub(crate) fn check(
             pinned: pinned.clone(),
         });
     }
-    if keys.is_empty() {
+    if trust.keys.is_empty() {
         return Ok(());
     }
+    let plugin = plugin.to_owned();
     let Some(text) = signature else {
-        return Err(AdmissionError::Unsigned {
-            plugin: plugin.to_owned(),
-        });
+        return Err(AdmissionError::Unsigned { plugin });
     };
-    match signed_by(keys, digest, text) {
-        Some(_) => Ok(()),
-        None => Err(AdmissionError::WrongSignature {
-            plugin: plugin.to_owned(),
+    let statement = Statement::read(text);
+    if let Some((name, _)) = statement.and_then(|statement| statement.names)
+        && *name != *plugin
+    {
+        return Err(AdmissionError::SignedForAnother {
+            name: crate::text::printable(name, 128),
+            plugin,
+        });
+    }
+    let signer = statement.and_then(|statement| statement.signer(&trust.keys, &plugin, digest));
+    if signer.is_none() {
+        return Err(AdmissionError::WrongSignature {
+            plugin,
             digest: digest.to_owned(),
-            keys: keys
+            keys: trust
+                .keys
                 .iter()
                 .map(TrustedKey::fingerprint)
                 .collect::<Vec<_>>()
                 .join(", "),
-        }),
+        });
     }
+    let names_nothing = statement.is_some_and(|statement| statement.names.is_none());
+    if names_nothing && !trust.allows_v1 {
+        return Err(AdmissionError::NamelessSignature { plugin });
+    }
+    Ok(())
 }
 
-/// The key that made a signature of the component with this digest.
-pub(crate) fn signed_by<'a>(keys: &'a [TrustedKey], digest: &str, signature: &str) -> Option<&'a TrustedKey> {
-    let signature = STANDARD.decode(signature.trim()).ok()?;
-    let message = message(digest);
-    keys.iter().find(|key| key.verifies(&message, &signature))
+/// The key that made a signature of the component with this digest, for this plugin.
+pub(crate) fn signed_by<'a>(
+    keys: &'a [TrustedKey],
+    plugin: &str,
+    digest: &str,
+    signature: &str,
+) -> Option<&'a TrustedKey> {
+    let statement = Statement::read(signature)?;
+    if statement.names.is_some_and(|(name, _)| *name != *plugin) {
+        return None;
+    }
+    statement.signer(keys, plugin, digest)
+}
+
+/// The highest version that was accepted of a plugin, and the component that had it. An older component, or
+/// another one with the same version, is a replay: it was signed once, and was replaced since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seniority {
+    pub(crate) version: u64,
+    pub(crate) digest: Arc<str>,
+}
+
+impl Seniority {
+    /// Whether a component with this version (`None`: it has none) may take the place of what was accepted.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(
+        &self,
+        plugin: &str,
+        digest: &str,
+        version: Option<u64>,
+    ) -> Result<(), AdmissionError> {
+        let accepted = self.version;
+        match version {
+            Some(version) if version > accepted => Ok(()),
+            Some(version) if version == accepted && *digest == *self.digest => Ok(()),
+            Some(version) if version == accepted => Err(AdmissionError::SameVersion {
+                plugin: plugin.to_owned(),
+                version,
+                digest: digest.to_owned(),
+                accepted: self.digest.to_string(),
+            }),
+            _ => Err(AdmissionError::Older {
+                plugin: plugin.to_owned(),
+                version: version
+                    .map_or_else(|| "no version".to_owned(), |version| format!("version {version}")),
+                digest: digest.to_owned(),
+                accepted,
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyError, PluginSigner, STANDARD, TrustedKey, check, message, signed_by};
+    use std::sync::Arc;
+
+    use aws_lc_rs::signature::Ed25519KeyPair;
+    use base64::Engine as _;
+
+    use super::{
+        KeyError, PluginSigner, STANDARD, Seniority, SignError, Trust, TrustedKey, check, message,
+        message_v1, signed_by,
+    };
     use crate::PluginConfig;
     use crate::error::AdmissionError;
     use crate::file::PluginFile;
-    use aws_lc_rs::signature::Ed25519KeyPair;
-    use base64::Engine as _;
 
     /// A new private key, PEM.
     fn private() -> String {
@@ -214,48 +387,151 @@ mod tests {
         assert!(PluginSigner::from_pem(known).is_ok());
     }
 
+    const DIGEST: &str = "ab";
+
+    fn digest(component: &[u8]) -> String {
+        PluginFile::of(component.to_vec()).digest
+    }
+
+    /// What a version 1 of `gateway plugin sign` wrote.
+    fn sign_v1(signer: &PluginSigner, component: &[u8]) -> String {
+        STANDARD.encode(signer.0.sign(&message_v1(&digest(component))).as_ref())
+    }
+
     #[test]
     fn a_signature_is_of_one_component_by_one_key_and_for_this_purpose() {
         let signer = PluginSigner::from_pem(&private()).unwrap();
         let keys = [signer.public_key().unwrap()];
         let other = [PluginSigner::from_pem(&private()).unwrap().public_key().unwrap()];
-        let digest = PluginFile::of(b"component".to_vec()).digest;
-        let text = signer.sign(b"component");
-        assert_eq!(signed_by(&keys, &digest, &text), keys.first());
-        assert_eq!(signed_by(&other, &digest, &text), None);
-        assert_eq!(signed_by(&[], &digest, &text), None);
+        let digest = digest(b"component");
+        let text = signer.sign("p", 1, b"component").unwrap();
+        assert_eq!(signed_by(&keys, "p", &digest, &text), keys.first());
+        assert_eq!(signed_by(&other, "p", &digest, &text), None);
+        assert_eq!(signed_by(&[], "p", &digest, &text), None);
         let stale = PluginFile::of(b"another".to_vec()).digest;
-        assert_eq!(signed_by(&keys, &stale, &text), None);
+        assert_eq!(signed_by(&keys, "p", &stale, &text), None);
         let bare = STANDARD.encode(signer.0.sign(digest.as_bytes()).as_ref());
-        assert_eq!(signed_by(&keys, &digest, &bare), None);
-        for wrong in ["", "\n", "AAAA", "not base64", &text.repeat(2)] {
-            assert_eq!(signed_by(&keys, &digest, wrong), None, "{wrong:?}");
+        assert_eq!(signed_by(&keys, "p", &digest, &bare), None);
+        let named = format!("v2 p 1 {bare}");
+        for wrong in [
+            "",
+            "\n",
+            "AAAA",
+            "not base64",
+            &text.repeat(2),
+            "v2",
+            "v2 p 1",
+            &named,
+        ] {
+            assert_eq!(signed_by(&keys, "p", &digest, wrong), None, "{wrong:?}");
         }
-        assert_eq!(message("ab"), b"auth-gateway plugin v1\nab\n");
+        assert_eq!(message("p", 7, DIGEST), b"auth-gateway plugin v2\np\n7\nab\n");
+        assert_eq!(message_v1(DIGEST), b"auth-gateway plugin v1\nab\n");
+    }
+
+    #[test]
+    fn a16_a_signature_is_for_one_plugin_and_one_version() {
+        let signer = PluginSigner::from_pem(&private()).unwrap();
+        let keys = [signer.public_key().unwrap()];
+        let digest = digest(b"component");
+        let text = signer.sign("p", 12, b"component").unwrap();
+        let base64 = text.trim().rsplit(' ').next().unwrap();
+        assert!(signed_by(&keys, "p", &digest, &text).is_some());
+        assert!(signed_by(&keys, "q", &digest, &text).is_none());
+        for altered in [
+            format!("v2 q 12 {base64}"),
+            format!("v2 p 13 {base64}"),
+            format!("v2 p 0 {base64}"),
+            format!("v2 p 12 {base64} x"),
+            format!("v2 p\n12 {base64}"),
+            base64.to_owned(),
+        ] {
+            for plugin in ["p", "q"] {
+                assert_eq!(signed_by(&keys, plugin, &digest, &altered), None, "{altered}");
+            }
+        }
+        // What one version says is nothing in the other.
+        let v1 = sign_v1(&signer, b"component");
+        assert!(signed_by(&keys, "p", &digest, &format!("v2 p 12 {v1}")).is_none());
+    }
+
+    #[test]
+    fn a16_only_names_of_plugins_are_signed() {
+        let signer = PluginSigner::from_pem(&private()).unwrap();
+        for name in ["", "a\nb", "a b", "../p", ".p", "\u{e4}"] {
+            assert!(
+                matches!(signer.sign(name, 1, b"c"), Err(SignError::Name(_))),
+                "{name:?}"
+            );
+        }
+        assert_eq!(signer.sign("p", 0, b"c"), Err(SignError::Version));
+    }
+
+    #[test]
+    fn a16_version_1_counts_only_where_the_operator_allows_it() {
+        let signer = PluginSigner::from_pem(&private()).unwrap();
+        let mut trust = Trust {
+            keys: vec![signer.public_key().unwrap()],
+            allows_v1: false,
+        };
+        let (digest, config) = (digest(b"component"), PluginConfig::default());
+        let v1: Option<Arc<str>> = Some(sign_v1(&signer, b"component").into());
+        let error = check(&trust, "p", &config, &digest, v1.as_ref()).unwrap_err();
+        assert!(
+            matches!(error, AdmissionError::NamelessSignature { .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("allow_v1_signatures = true"),
+            "{error}"
+        );
+        trust.allows_v1 = true;
+        assert_eq!(check(&trust, "p", &config, &digest, v1.as_ref()), Ok(()));
+        assert!(check(&trust, "p", &config, DIGEST, v1.as_ref()).is_err());
+    }
+
+    #[test]
+    fn a16_the_version_never_falls() {
+        let accepted = Seniority {
+            version: 7,
+            digest: "seven".into(),
+        };
+        let check = |digest: &str, version| accepted.check("p", digest, version);
+        assert_eq!(check("eight", Some(8)), Ok(()));
+        assert_eq!(check("seven", Some(7)), Ok(()));
+        assert!(matches!(
+            check("other", Some(7)),
+            Err(AdmissionError::SameVersion { .. })
+        ));
+        assert!(matches!(check("six", Some(6)), Err(AdmissionError::Older { .. })));
+        assert!(matches!(check("six", None), Err(AdmissionError::Older { .. })));
     }
 
     #[test]
     fn both_are_asked_for_where_both_are_configured() {
         let signer = PluginSigner::from_pem(&private()).unwrap();
-        let keys = [signer.public_key().unwrap()];
-        let digest = PluginFile::of(b"component".to_vec()).digest;
-        let signature = Some(signer.sign(b"component").into());
-        let mut config = PluginConfig::default();
-        let asked = |config: &PluginConfig, keys: &[TrustedKey], signature: &Option<_>| {
-            check(keys, "p", config, &digest, signature.as_ref())
+        let trusting = Trust {
+            keys: vec![signer.public_key().unwrap()],
+            allows_v1: false,
         };
-        assert_eq!(asked(&config, &[], &None), Ok(()));
+        let digest = digest(b"component");
+        let signature = Some(signer.sign("p", 1, b"component").unwrap().into());
+        let mut config = PluginConfig::default();
+        let asked = |config: &PluginConfig, trust: &Trust, signature: &Option<_>| {
+            check(trust, "p", config, &digest, signature.as_ref())
+        };
+        assert_eq!(asked(&config, &Trust::default(), &None), Ok(()));
         assert!(matches!(
-            asked(&config, &keys, &None),
+            asked(&config, &trusting, &None),
             Err(AdmissionError::Unsigned { .. })
         ));
-        assert_eq!(asked(&config, &keys, &signature), Ok(()));
+        assert_eq!(asked(&config, &trusting, &signature), Ok(()));
         config.sha256 = Some("0".repeat(64));
         assert!(matches!(
-            asked(&config, &keys, &signature),
+            asked(&config, &trusting, &signature),
             Err(AdmissionError::Pinned { .. })
         ));
         config.sha256 = Some(digest.clone());
-        assert_eq!(asked(&config, &keys, &signature), Ok(()));
+        assert_eq!(asked(&config, &trusting, &signature), Ok(()));
     }
 }

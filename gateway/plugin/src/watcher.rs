@@ -2,7 +2,6 @@
 //! of them catches what it does not say (network file systems, a directory that was replaced).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::file::Stamp;
+use crate::directory::{Identity, PluginDirectory, Presence, Reason};
 use crate::host::Inner;
 
 /// How often all files are looked at.
@@ -35,24 +34,29 @@ struct Changes {
 
 /// The watch on a directory.
 pub(crate) struct Watcher {
-    directory: PathBuf,
+    directory: Arc<PluginDirectory>,
     changes: Arc<Changes>,
     watch: Option<RecommendedWatcher>,
-    directory_stamp: Option<(u64, u64)>,
-    stamps: BTreeMap<Arc<str>, [Option<Stamp>; 2]>,
+    /// The directory that is watched, or was when that was tried.
+    watched: Option<Identity>,
+    /// Why the directory cannot be read, since it cannot. Said when that begins and when it ends, not in between.
+    away: Option<Reason>,
+    /// Each plugin's file and its signature, as they were last seen.
+    seen: BTreeMap<Arc<str>, [Presence; 2]>,
 }
 
 impl Watcher {
     /// Starts to watch. Changes are kept until [`Watcher::run`] looks at them.
-    pub(crate) fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: Arc<PluginDirectory>) -> Self {
         let mut watcher = Self {
-            directory: directory.to_owned(),
+            directory,
             changes: Arc::default(),
             watch: None,
-            directory_stamp: None,
-            stamps: BTreeMap::new(),
+            watched: None,
+            away: None,
+            seen: BTreeMap::new(),
         };
-        watcher.watch_again();
+        watcher.look_at_directory();
         watcher
     }
 
@@ -118,43 +122,89 @@ impl Watcher {
             .filter(|name| all || names.contains(&**name))
             .collect();
         for name in &changed {
-            self.stamps.insert(Arc::clone(name), host.stamp(name));
+            let seen = self.see(name);
+            self.seen.insert(Arc::clone(name), seen);
         }
         changed
     }
 
+    /// A plugin's file and its signature as they are now.
+    fn see(&self, name: &str) -> [Presence; 2] {
+        [self.directory.look(name), self.directory.look_at_signature(name)]
+    }
+
     /// Compares every file with how it was when it was last looked at.
     fn poll(&mut self, host: &Inner) {
-        if self.watch.is_none() || directory_stamp(&self.directory) != self.directory_stamp {
-            self.watch_again();
-            *self.changes.all.lock() = true;
+        if !self.look_at_directory() {
+            return;
         }
         let names = host.plugin_names();
-        self.stamps.retain(|name, _| names.contains(name));
+        self.seen.retain(|name, _| names.contains(name));
         for name in names {
-            let now = host.stamp(&name);
-            if self.stamps.get(&name) != Some(&now) {
+            let now = self.see(&name);
+            // The directory has gone in this moment: the next poll says so once.
+            let is_away = now
+                .iter()
+                .any(|presence| matches!(presence, Presence::Unknown(reason) if reason.is_about_directory()));
+            if !is_away && self.seen.get(&name) != Some(&now) {
                 self.changes.names.lock().insert(name.to_string());
             }
         }
     }
 
-    /// Asks the operating system to tell of changes in what the directory is now.
-    fn watch_again(&mut self) {
+    /// Looks whether the directory can be read, and watches it where it is another one than before. Says in the log
+    /// when it cannot be read any more, and when it can again. Gives whether it can.
+    fn look_at_directory(&mut self) -> bool {
+        let path = self.directory.path().display();
+        let identity = match self.directory.check() {
+            Ok(identity) => identity,
+            Err(reason) => {
+                if self.away.is_none() {
+                    tracing::warn!(
+                        directory = %path,
+                        "cannot read the plugin directory, the plugins serve on as they are: {reason}"
+                    );
+                    // So that the status of each plugin says so.
+                    *self.changes.all.lock() = true;
+                }
+                self.away = Some(reason);
+                // What comes back may be another one that looks the same.
+                self.watched = None;
+                return false;
+            }
+        };
+        if self.away.take().is_some() {
+            tracing::info!(directory = %path, "the plugin directory can be read again");
+            *self.changes.all.lock() = true;
+        }
+        let is_another = self.watched != Some(identity);
+        if is_another && self.watched.is_some() {
+            *self.changes.all.lock() = true;
+        }
+        if is_another || self.watch.is_none() {
+            self.watched = Some(identity);
+            self.watch(is_another);
+        }
+        true
+    }
+
+    /// Asks the operating system to tell of changes in what the directory is now. `says_why` is whether the log is to
+    /// hear why that fails.
+    fn watch(&mut self, says_why: bool) {
         self.watch = None;
-        self.directory_stamp = directory_stamp(&self.directory);
         let changes = Arc::clone(&self.changes);
         let watched =
             notify::recommended_watcher(move |event| note(&changes, event)).and_then(|mut watch| {
-                watch.watch(&self.directory, RecursiveMode::NonRecursive)?;
+                watch.watch(self.directory.path(), RecursiveMode::NonRecursive)?;
                 Ok(watch)
             });
         match watched {
             Ok(watch) => self.watch = Some(watch),
-            Err(error) => tracing::warn!(
-                directory = %self.directory.display(), %error,
-                "cannot be told of changes in the plugin directory: looking every {POLL:?} instead"
+            Err(error) if says_why => tracing::warn!(
+                directory = %self.directory.path().display(), %error,
+                "cannot watch the plugin directory for changes: looking every {POLL:?} instead"
             ),
+            Err(_) => {}
         }
     }
 }
@@ -189,14 +239,6 @@ impl Loads {
         }
         Some(again.then_some(plugin))
     }
-}
-
-/// Which directory it is, should another one come in its place.
-fn directory_stamp(directory: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(directory)
-        .ok()
-        .map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Notes what an event is about.

@@ -31,6 +31,7 @@ pub use self::report::{Compiled, Export, Import, ImportStatus, Report};
 use crate::admission::{Admission, Candidate, Identified, blocking};
 use crate::cache::Cache;
 use crate::compile::{CompileOptions, Compiler};
+use crate::directory::PluginDirectory;
 use crate::engine::Engines;
 use crate::error::{AdmissionError, HostError};
 use crate::exports::Function;
@@ -57,6 +58,8 @@ pub struct WorkbenchOptions {
     /// A private directory (0700, made where it is missing) for compiled code, so that the next time takes
     /// milliseconds; it is compiled anew each time where `None`.
     pub cache_dir: Option<PathBuf>,
+    /// How it is compiled, and what that may take.
+    pub compile: CompileOptions,
     /// Maps memory for each instance, where the gateway takes it from a pool. The pool reserves terabytes of
     /// address space, which valgrind, for one, does not have. How long calls take says little then.
     pub without_pool: bool,
@@ -164,16 +167,16 @@ impl Workbench {
                 Arc::clone(&engines),
                 Arc::clone(&cache),
                 guests.clone(),
-                CompileOptions::default(),
+                options.compile.clone(),
             ),
             guests,
             cache,
             admission: Admission::new(
                 Arc::clone(&engines),
                 open()?,
-                PathBuf::new(),
+                Arc::new(PluginDirectory::new(PathBuf::new())),
                 lanes,
-                CompileOptions::default(),
+                options.compile.clone(),
             ),
             engines,
         };
@@ -344,8 +347,9 @@ impl Kept {
     ) -> Result<Box<Generation>, AdmissionError> {
         file::path(Path::new(""), name)?;
         let path = path.to_owned();
+        let max = self.compiler.max_size();
         let read = move || {
-            let file = file::read(&resolved(&path))?;
+            let file = file::read_within(&resolved(&path), max)?;
             // Where it cannot be read any further, the compiler says so better.
             let (facts, _) = facts::read(&file.bytes);
             Ok::<_, AdmissionError>((Arc::new(file), facts))
@@ -374,7 +378,7 @@ impl Kept {
             name: name.into(),
             config,
             roles: Roles::default(),
-            trusted_keys: Arc::default(),
+            trust: Arc::default(),
             serving: None,
             starting: false,
         };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,15 +29,22 @@ pub(super) fn run(command: &CompilePlugin) -> ExitCode {
     })
 }
 
+/// This process's own binary.
+///
+/// # Errors
+/// When it cannot be found.
+pub(super) fn binary() -> io::Result<PathBuf> {
+    if Path::new(SELF).exists() {
+        Ok(SELF.into())
+    } else {
+        std::env::current_exe()
+    }
+}
+
 /// The command that the host starts to compile.
 ///
 /// # Errors
 /// When this process does not know its own binary.
 pub(crate) fn compiler() -> io::Result<Vec<OsString>> {
-    let binary = if Path::new(SELF).exists() {
-        SELF.into()
-    } else {
-        std::env::current_exe()?
-    };
-    Ok(vec![binary.into(), "compile-plugin".into()])
+    Ok(vec![binary()?.into(), "compile-plugin".into()])
 }

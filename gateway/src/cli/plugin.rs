@@ -8,14 +8,18 @@
 //! | `bench` | `gateway plugin bench` |
 //! | `running` | `gateway plugin list`, `reload`, `rollback` |
 //! | `sign` | `gateway plugin sign` |
-//! | `sandbox` | what the last three say of a component and what it may do |
+//! | `sandbox` | what `check`, `call` and `bench` say of a component and what it may do |
+//! | `apart` | the process that these three run in |
 //! | `question` | what a component is asked |
 //! | `people` | users and claims in files |
+
+use std::time::Duration;
 
 use clap::Subcommand;
 
 use super::Shared;
 
+pub(super) mod apart;
 mod bench;
 mod call;
 mod check;
@@ -49,9 +53,9 @@ pub(super) enum Command {
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
         Command::New(new) => new::run(&new),
-        Command::Check(check) => check::run(check).await,
-        Command::Call(call) => call::run(call).await,
-        Command::Bench(bench) => bench::run(bench).await,
+        Command::Check(check) => apart::run(Duration::ZERO, check::run(check)).await,
+        Command::Call(call) => apart::run(call.longest(), call::run(call)).await,
+        Command::Bench(bench) => apart::run(bench.longest(), bench::run(bench)).await,
         Command::Sign(sign) => sign::run(&sign),
         Command::List(list) => running::list(shared, list).await,
         Command::Reload(reload) => running::reload(shared, reload).await,

@@ -78,6 +78,9 @@ pub struct Plugins {
     /// `plugins.trusted_keys`, `GATEWAY_TRUSTED_KEYS` (`;`-delimited): public Ed25519 keys, PEM files or PEM
     /// texts. Every plugin's file must be signed by one of them. No signatures are asked for unless set.
     pub trusted_keys: List,
+    /// `plugins.allow_v1_signatures`, `GATEWAY_ALLOW_V1_SIGNATURES`: whether signatures count that name neither
+    /// the plugin nor its version.
+    pub allow_v1_signatures: Setting,
     /// `plugins.max_size`, `GATEWAY_PLUGIN_MAX_SIZE`: largest file of a plugin; `128MiB` unless set.
     pub max_size: Setting,
     /// `plugins.compile_time`, `GATEWAY_PLUGIN_COMPILE_TIME`: how long compiling one may take; `2m` unless
@@ -86,6 +89,10 @@ pub struct Plugins {
     /// `plugins.compile_memory`, `GATEWAY_PLUGIN_COMPILE_MEMORY`: the address space that compiling one may
     /// take; `2GiB` unless set.
     pub compile_memory: Setting,
+    /// `plugins.total_memory`, `GATEWAY_PLUGINS_TOTAL_MEMORY`: the memory that the calls of all plugins have
+    /// together, of which each plugin has a quarter at most; `256MiB` for each guest thread, and at least `512MiB`,
+    /// unless set.
+    pub total_memory: Setting,
 }
 
 /// `[server]`: the public listener and what a caller may cost.
@@ -251,6 +258,9 @@ pub struct Provider {
     /// `trusted_email`, `GATEWAY_PROVIDER_NAME_TRUSTED_EMAIL`: whether its verified addresses may find an
     /// existing user; `true` for Google and GitHub themselves, else `false`.
     pub trusted_email: Setting,
+    /// `allow_private_addresses`, `GATEWAY_PROVIDER_NAME_ALLOW_PRIVATE_ADDRESSES`: whether its names may lead to
+    /// private addresses; `false`.
+    pub allow_private_addresses: Setting,
     /// `scopes`, `GATEWAY_PROVIDER_NAME_SCOPES` (`;`-delimited): beyond what the protocol needs.
     pub scopes: List,
 }
@@ -339,8 +349,11 @@ pub struct Limits {
     pub result_bytes: Setting,
     /// `result_items`, `GATEWAY_PLUGIN_NAME_RESULT_ITEMS`: most permissions or attributes in an answer.
     pub result_items: Setting,
-    /// `log_bytes`, `GATEWAY_PLUGIN_NAME_LOG_BYTES`: most that it may log.
+    /// `log_bytes`, `GATEWAY_PLUGIN_NAME_LOG_BYTES`: most that a call may log, escapes counted as written.
     pub log_bytes: Setting,
+    /// `log_bytes_per_minute`, `GATEWAY_PLUGIN_NAME_LOG_BYTES_PER_MINUTE`: most that all calls of the plugin may
+    /// log in a minute, whole lines counted.
+    pub log_bytes_per_minute: Setting,
     /// `store_bytes`, `GATEWAY_PLUGIN_NAME_STORE_BYTES`: all keys and values that it keeps.
     pub store_bytes: Setting,
     /// `value_bytes`, `GATEWAY_PLUGIN_NAME_VALUE_BYTES`: largest value that it keeps.

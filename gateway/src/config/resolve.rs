@@ -46,14 +46,23 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
     let user_lookup = layers.value("user_lookup", "GATEWAY_USER_LOOKUP", file.user_lookup, false);
     let compile = plugins::files::compile(&mut layers, &file.plugins);
+    let total_memory = plugins::total_memory(&mut layers, &file.plugins, server.guest_threads);
     let trusted_keys = plugins::files::trusted_keys(&mut layers, file.plugins.trusted_keys);
-    let (plugins, services) = plugins::plugins(
+    let allow_v1_signatures = layers.value(
+        "plugins.allow_v1_signatures",
+        "GATEWAY_ALLOW_V1_SIGNATURES",
+        file.plugins.allow_v1_signatures,
+        false,
+    );
+    let (mut plugins, services) = plugins::plugins(
         &mut layers,
         file.service,
         file.extensions,
         file.plugin,
         trusted_keys,
     );
+    plugins.total_memory = Some(total_memory);
+    plugins.allow_v1_signatures = allow_v1_signatures;
     plugins::warn_of_long_deadlines(&mut layers, &plugins, server.limits.request_timeout);
     layers.finish(Config {
         listen: server.listen,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gateway_model::UserId;
+use gateway_model::{PermissionMap, UserId};
 use gateway_plugin::{CallError, Permissions};
 use gateway_token::{KeyError, PermissionClaims};
 use hyper::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::app::App;
 use crate::request::Request;
@@ -37,7 +37,9 @@ impl From<Error> for Response {
         let message = match error {
             Error::Caller(error) => return super::caller_error(error),
             // The plugin host has logged the details; they are not the caller's business.
-            Error::Provider(CallError::Overloaded { .. }) => "The permission provider is busy",
+            Error::Provider(
+                CallError::Overloaded { .. } | CallError::Crowded { .. } | CallError::Replaced { .. },
+            ) => "The permission provider is busy",
             Error::Provider(CallError::NotLoaded { .. }) => "The permission provider is not available",
             Error::Provider(_) => "The permission provider failed",
             Error::Signing(_) | Error::Json(_) => {
@@ -54,7 +56,7 @@ impl From<Error> for Response {
 struct Answer<'a> {
     token: &'a str,
     userid: &'a str,
-    permissions: &'a Map<String, Value>,
+    permissions: &'a PermissionMap,
     service: &'a str,
 }
 
@@ -70,35 +72,40 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     let Caller::SignedIn(signed_in) = session::caller(app, request).await? else {
         return Ok(nothing());
     };
-    let audience = app
-        .live
-        .load()
-        .services
-        .get(service)
-        .map(|service| service.audience.clone());
-    let Some(audience) = audience else {
+    if !app.live.load().services.contains_key(service) {
         return Ok(nothing());
-    };
+    }
 
-    let user = &signed_in.user.id;
+    let (session, user) = (&signed_in.session.id, &signed_in.user.id);
     let sign = {
         let (app, service, user) = (Arc::clone(app), service.to_owned(), user.clone());
-        move |permissions| answer(&app, service, &user, audience, permissions)
+        move |permissions| answer(&app, service, &user, permissions)
     };
-    match app.plugins.get_permissions_then(service, user, sign).await {
+    let answer = match app.plugins.get_permissions_then(service, user, sign).await {
         // The plugins' configuration is put in force a moment before or after the rest.
-        Err(CallError::NotConfigured { .. }) => Ok(nothing()),
-        answered => answered?,
-    }
+        Err(CallError::NotConfigured { .. }) => return Ok(nothing()),
+        answered => answered??,
+    };
+    // A provider may take seconds. Whoever was signed out or disabled meanwhile does not get the token, whether it was signed
+    // for them now or before.
+    let still = app.store.lookup_session(session, user).await;
+    Ok(match still.map_err(CallerError::from)? {
+        Some(_) => answer,
+        None => nothing(),
+    })
 }
 
+/// The token for these permissions, by the configuration as it is when it is signed.
 fn answer(
     app: &App,
     service: String,
     user: &UserId,
-    audience: Option<String>,
     Permissions { permissions, digest }: Permissions,
 ) -> Result<Response, Error> {
+    let audience = match app.live.load().services.get(&service) {
+        Some(service) => service.audience.clone(),
+        None => return Ok(nothing()),
+    };
     let now = app.clock.now();
     let claims = PermissionClaims {
         iss: app.address.text.clone(),

@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use gateway_model::Timestamp;
 use gateway_store::StoreError;
-use gateway_upstream::{Callback, Provider, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, Provider, UpstreamError};
+use hyper::StatusCode;
 use hyper::header::SET_COOKIE;
 
 use crate::app::App;
 use crate::cookie;
 use crate::next::{self, Next, NextError};
+use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
+use crate::sealed_state::SealedState;
 use crate::sign_in;
 
-use super::landing;
-use super::login::SealedState;
+use super::{admit, landing, login_path};
 
 /// How long a person may take at the provider.
-const LIFETIME: Duration = Duration::from_secs(600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Why a callback is refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,9 @@ pub enum Error {
     /// The request makes no sense.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
+    /// Too many sign-ins come from the caller's address.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// There is no `state`.
     #[error("the callback has no state")]
     NoState,
@@ -42,6 +47,9 @@ pub enum Error {
     /// The state has been used before.
     #[error("the state has been used before")]
     Replayed,
+    /// The state has been used before, and the sign-in failed.
+    #[error("the sign-in has failed before")]
+    FailedBefore,
     /// There is neither a code nor an error.
     #[error("the callback has no code")]
     NoCode,
@@ -62,66 +70,111 @@ pub enum Error {
     SignIn(#[from] sign_in::Error),
 }
 
-/// Ends the sign-in: back to the application with a token, or a page that says why not.
+/// Ends the sign-in: back to the application with a token, or a page that says why not and leads to another one.
 pub async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> Response {
-    let answer = match finish(app, request, provider).await {
-        Ok(answer) => answer,
-        Err(error) => refuse(provider.name(), &error),
+    let (name, begun) = match begun(app, request) {
+        Ok(begun) => begun,
+        Err(error) => return refuse(provider.name(), &error, HOME),
     };
-    // Whatever came of it, this state is of no more use.
-    match request.parameter("state") {
-        Ok(Some(state)) => {
-            let name = cookie::name(state, app.address.secure);
-            response::with(answer, SET_COOKIE, cookie::clear(&name, app.address.secure))
+    let again = match next_again(app, &begun.next) {
+        Ok(next) => login_path(&begun.provider, &next),
+        Err(_) => HOME.to_owned(),
+    };
+    let secure = app.address.secure;
+    match finish(app, request, provider, &begun, &again).await {
+        Ok(answer) if answer.status() == StatusCode::FOUND => {
+            response::with(answer, SET_COOKIE, cookie::clear(&name, secure))
         }
-        _ => answer,
+        Ok(answer) => over(app, answer, begun, &name),
+        Err(error) => {
+            let answer = refuse(provider.name(), &error, &again);
+            match error {
+                // Nobody has been asked yet.
+                Error::Upstream(error) if error.kind() == ErrorKind::Busy => answer,
+                Error::Upstream(_) | Error::SignIn(_) => over(app, answer, begun, &name),
+                // The state has not been used: the page can be loaded again, as long as the cookie is there.
+                _ => answer,
+            }
+        }
     }
 }
 
-async fn finish(app: &Arc<App>, request: &Request, provider: &Provider) -> Result<Response, Error> {
-    let code = request.parameter("code")?;
-    let iss = request.parameter("iss")?;
-    let denied = request.parameter("error")?;
-    let sealed = state(app, request, provider)?;
-    let next = next_again(app, &sealed.next)?;
-    // What cannot succeed leaves nothing behind: anybody can send it, as often as they like.
-    if let Some(denied) = denied {
-        return Err(Error::Denied(denied.chars().take(64).collect()));
-    }
-    let code = code.filter(|code| !code.is_empty()).ok_or(Error::NoCode)?;
-    let expires = Timestamp(sealed.issued).after(LIFETIME);
-    let claimed = app.store.claim_state(&sealed.flow.state, expires)?;
-    let claimed = claimed.ok_or(Error::Replayed)?;
-    let person = provider.finish(&sealed.flow, Callback { code, iss }).await?;
-    if !claimed.consume().await? {
-        return Err(Error::Replayed);
-    }
-    let outcome = sign_in::complete(app, person).await?;
-    Ok(landing::arrive(provider.name(), outcome, &next))
+/// Where people begin again when it is not known where they were going: the gateway's own page.
+const HOME: &str = "/";
+
+/// The state is used up, and nobody is signed in. The cookie stays, so that whoever loads the page again is told so.
+fn over(app: &App, answer: Response, begun: SealedState, name: &str) -> Response {
+    let secure = app.address.secure;
+    let cookie = match begun.over().seal(&app.session_key, name) {
+        Ok(sealed) => cookie::set(name, &sealed, secure),
+        Err(_) => cookie::clear(name, secure),
+    };
+    response::with(answer, SET_COOKIE, cookie)
 }
 
-/// What was remembered of the sign-in that this callback ends, if it is this browser's, this
-/// provider's, and not too old.
-fn state(app: &App, request: &Request, provider: &Provider) -> Result<SealedState, Error> {
+/// What was remembered of the sign-in that this callback ends, if it is this browser's, and the name of its cookie.
+fn begun(app: &App, request: &Request) -> Result<(String, SealedState), Error> {
     let state = request
         .parameter("state")?
         .filter(|state| !state.is_empty())
         .ok_or(Error::NoState)?;
     let name = cookie::name(state, app.address.secure);
-    let sealed: SealedState = cookie::find(&request.headers, &name)
-        .and_then(|value| app.session_key.open(&name, value))
-        .and_then(|plain| serde_json::from_slice(&plain).ok())
-        .ok_or(Error::NotThisBrowser)?;
-    if sealed.flow.state != state {
-        return Err(Error::NotThisBrowser);
+    let sealed = cookie::find(&request.headers, &name)
+        .find_map(|value| SealedState::open(&app.session_key, &name, value))
+        .filter(|sealed| sealed.flow.state == state);
+    match sealed {
+        Some(sealed) => Ok((name, sealed)),
+        // The cookie is cleared when a sign-in has succeeded; the state itself says so for ten minutes.
+        None if app.store.state_is_used(state).unwrap_or(false) => Err(Error::Replayed),
+        None => Err(Error::NotThisBrowser),
     }
-    if sealed.provider != provider.name() {
+}
+
+async fn finish(
+    app: &Arc<App>,
+    request: &Request,
+    provider: &Provider,
+    begun: &SealedState,
+    again: &str,
+) -> Result<Response, Error> {
+    let code = request.parameter("code")?;
+    let iss = request.parameter("iss")?;
+    let denied = request.parameter("error")?;
+    if begun.provider != provider.name() {
         return Err(Error::OtherProvider);
     }
-    if Timestamp(sealed.issued).after(LIFETIME) <= app.clock.now() {
+    if begun.ended {
+        return Err(Error::FailedBefore);
+    }
+    let expires = Timestamp(begun.issued).after(LIFETIME);
+    if expires <= app.clock.now() {
         return Err(Error::Expired);
     }
-    Ok(sealed)
+    let next = next_again(app, &begun.next)?;
+    // What comes to nothing does not count, so that no page can use up what everybody behind an address shares.
+    admit(app, request)?;
+    if let Some(denied) = denied {
+        return Err(Error::Denied(denied.chars().take(64).collect()));
+    }
+    let code = code.filter(|code| !code.is_empty()).ok_or(Error::NoCode)?;
+    let claimed = app.store.claim_state(&begun.flow.state, expires)?;
+    let claimed = claimed.ok_or(Error::Replayed)?;
+    let person = match provider.finish(&begun.flow, Callback { code, iss }).await {
+        Ok(person) => person,
+        Err(error) => {
+            // Nobody has been asked yet: the page can be loaded again.
+            if error.kind() == ErrorKind::Busy {
+                claimed.release();
+            }
+            return Err(error.into());
+        }
+    };
+    // The provider takes its code once, so this sign-in ends here even where the database fails.
+    if !claimed.consume().await.map_err(sign_in::Error::from)? {
+        return Err(Error::Replayed);
+    }
+    let outcome = sign_in::complete(app, person).await?;
+    Ok(landing::arrive(app, provider.name(), outcome, &next, again))
 }
 
 /// The origins may have changed while the person was away.
@@ -129,22 +182,42 @@ fn next_again(app: &App, text: &str) -> Result<Next, NextError> {
     next::parse(text, &app.live.load().origins, &app.address.origin)
 }
 
-fn refuse(provider: &str, error: &Error) -> Response {
-    let message = match error {
+/// The page that says why, with a link that begins another sign-in.
+fn refuse(provider: &str, error: &Error, again: &str) -> Response {
+    let (title, message) = match error {
         Error::BadRequest(bad) => return landing::bad(&bad.to_string()),
-        Error::Upstream(error) => return landing::upstream_failed(provider, error),
-        Error::SignIn(error) => return landing::not_signed_in(provider, error),
-        Error::Store(error) => return landing::store_failed(provider, error),
-        Error::Denied(code) if code == "access_denied" => "You did not let the provider sign you in.",
-        Error::Denied(_) => "The provider refused to sign you in.",
-        Error::Expired => "The sign-in took too long. Please begin again.",
-        Error::Replayed => "This sign-in has been completed already. Please begin again.",
-        Error::Next(_) => "The application you came from is not known here.",
-        Error::NoState | Error::NotThisBrowser | Error::OtherProvider | Error::NoCode => {
-            "This sign-in did not begin in this browser. Please begin again."
+        Error::TooMany(too_many) => return landing::too_many(*too_many),
+        Error::Upstream(error) => return landing::upstream_failed(provider, error, Some(again)),
+        Error::SignIn(error) => return landing::not_signed_in(provider, error, again),
+        Error::Store(error) => return landing::store_busy(provider, error, again),
+        Error::Denied(code) if code == "access_denied" => {
+            (landing::TITLE, "You did not let the provider sign you in.")
         }
+        Error::Denied(_) => (landing::TITLE, "The provider refused to sign you in."),
+        Error::Next(_) => (landing::TITLE, "The application you came from is not known here."),
+        Error::OtherProvider | Error::NoCode => (
+            landing::TITLE,
+            "The provider's answer does not fit this sign-in. Please begin again.",
+        ),
+        Error::Expired => (
+            "This sign-in took too long",
+            "A sign-in has to be completed within ten minutes. Please begin again.",
+        ),
+        Error::Replayed => (
+            "This sign-in was already completed",
+            "Each sign-in works once. If you are signed in, go back to the application; if not, begin again.",
+        ),
+        Error::FailedBefore => (
+            "This sign-in has failed",
+            "Each sign-in works once, so reloading this page does not help. Please begin again.",
+        ),
+        Error::NoState | Error::NotThisBrowser => (
+            "This sign-in did not begin in this browser",
+            "It began in another browser or app, or more than an hour ago, or this browser does not keep cookies. \
+             Please begin again here.",
+        ),
     };
     tracing::warn!(provider, %error, "a callback was refused");
     landing::count(provider, "refused");
-    landing::bad(message)
+    landing::refused(title, message, again)
 }

@@ -5,7 +5,6 @@ use hyper::StatusCode;
 use md5::{Digest, Md5};
 use serde::Serialize;
 use serde_json::json;
-use url::form_urlencoded;
 
 use crate::app::App;
 use crate::next::Next;
@@ -14,7 +13,7 @@ use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 use crate::time::http_date;
 
-use super::next_of;
+use super::{login_path, next_of};
 
 /// What an application is told of a user.
 #[derive(Serialize)]
@@ -91,8 +90,5 @@ fn providers(app: &App, request: &Request) -> Result<Response, BadRequest> {
 
 /// Where a browser is sent to sign in.
 fn login_url(app: &App, provider: &str, next: &Next) -> String {
-    let query: String = form_urlencoded::Serializer::new(String::new())
-        .append_pair("next", next.as_str())
-        .finish();
-    format!("{}/auth/login/{provider}?{query}", app.address.text)
+    format!("{}{}", app.address.text, login_path(provider, next))
 }

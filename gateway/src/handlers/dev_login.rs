@@ -10,11 +10,12 @@ use serde_json::json;
 use crate::app::{App, DEV_PROVIDER};
 use crate::next::NextError;
 use crate::pages::{CHOOSE_USER_CSP, Person, choose_user};
+use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 use crate::sign_in;
 
-use super::{landing, next_of};
+use super::{admit, landing, login_path, next_of};
 
 /// Not the gateway's address: that has another port each time, and the people stay the same.
 const ISSUER: &str = "urn:auth-gateway:dev";
@@ -55,6 +56,9 @@ pub enum Error {
     /// A name that makes no sense in an address.
     #[error("A name has 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
+    /// Too many sign-ins come from the caller's address.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 /// The page to choose who to be or, with `user`, the sign-in at once.
@@ -63,6 +67,7 @@ pub enum Error {
 /// 400 for a `next` that is not allowed, or a name that is none.
 pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error> {
     let next = next_of(app, request)??;
+    admit(app, request)?;
     let Some(name) = request.parameter("user")? else {
         return Ok(response::page(
             StatusCode::OK,
@@ -74,9 +79,10 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
         return Err(Error::Name);
     }
+    let again = login_path(DEV_PROVIDER, &next);
     Ok(match sign_in::complete(app, person(name)).await {
-        Ok(outcome) => landing::arrive(DEV_PROVIDER, outcome, &next),
-        Err(error) => landing::not_signed_in(DEV_PROVIDER, &error),
+        Ok(outcome) => landing::arrive(app, DEV_PROVIDER, outcome, &next, &again),
+        Err(error) => landing::not_signed_in(DEV_PROVIDER, &error, &again),
     })
 }
 

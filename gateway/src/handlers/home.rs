@@ -4,11 +4,28 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::app::App;
+use crate::cookie;
 use crate::pages;
+use crate::request::Request;
 use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
 
+/// The page, unless it comes with a token that was not issued to this browser just now: somebody else's, who wants the
+/// person to be them. It is then left out, before it is in the history. The page itself asks for more: the sign-in has
+/// to have begun in its tab.
+pub fn handle(app: &App, request: &Request) -> Response {
+    let is_ours = |token: &str| {
+        let name = cookie::arrival_name(token, app.address.secure);
+        cookie::find(&request.headers, &name).next().is_some()
+    };
+    match request.parameter("jwt") {
+        Ok(None) => page(app),
+        Ok(Some(token)) if is_ours(token) => page(app),
+        Ok(Some(_)) | Err(_) => response::redirect(&format!("{}/#ignored", app.address.text)),
+    }
+}
+
 /// The page. Only `gateway dev` tells everybody which services there are.
-pub fn page(app: &App) -> Response {
+fn page(app: &App) -> Response {
     let services = if app.dev {
         app.plugins.services()
     } else {

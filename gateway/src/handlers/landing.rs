@@ -3,14 +3,17 @@
 use gateway_store::{SignInError, StoreError};
 use gateway_upstream::{ErrorKind, UpstreamError};
 use hyper::StatusCode;
+use hyper::header::{RETRY_AFTER, SET_COOKIE};
 
+use crate::app::App;
+use crate::cookie;
 use crate::next::Next;
 use crate::rate_limit::TooMany;
 use crate::request::BadRequest;
 use crate::response::{self, Response};
 use crate::sign_in::{self, Outcome};
 
-const TITLE: &str = "You are not signed in";
+pub(super) const TITLE: &str = "You are not signed in";
 const TRY_LATER: &str = "Something went wrong on our side. Please try again in a moment.";
 
 /// Counts a sign-in and how it ended.
@@ -20,19 +23,26 @@ pub(crate) fn count(provider: &str, outcome: &'static str) {
 }
 
 /// The sign-in went through; the hooks have the last word.
-pub(crate) fn arrive(provider: &str, outcome: Outcome, next: &Next) -> Response {
+pub(crate) fn arrive(app: &App, provider: &str, outcome: Outcome, next: &Next, again: &str) -> Response {
+    let again = Some(again);
     match outcome {
         Outcome::SignedIn(token) => {
             count(provider, "signed_in");
-            response::redirect(&next.with_token(&token))
+            let answer = response::redirect(&next.with_token(&token));
+            if !next.is_home(&app.address.origin) {
+                return answer;
+            }
+            // Without this proof the gateway's own page ignores the token: see `home`.
+            let name = cookie::arrival_name(&token, app.address.secure);
+            response::with(answer, SET_COOKIE, cookie::set_arrival(&name, app.address.secure))
         }
         Outcome::Rejected(reason) => {
             count(provider, "rejected");
-            response::error_page(StatusCode::FORBIDDEN, TITLE, &reason, None)
+            response::error_page(StatusCode::FORBIDDEN, TITLE, &reason, again)
         }
         Outcome::Refused => {
             count(provider, "refused");
-            response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None)
+            response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, again)
         }
     }
 }
@@ -42,6 +52,17 @@ pub(crate) fn bad(message: &str) -> Response {
     response::error_page(StatusCode::BAD_REQUEST, TITLE, message, None)
 }
 
+/// 400: a sign-in that cannot go on, with a link that begins another.
+pub(crate) fn refused(title: &str, message: &str, again: &str) -> Response {
+    response::error_page(StatusCode::BAD_REQUEST, title, message, Some(again))
+}
+
+/// 403: an image, a frame, a script or a prefetch asks for what only a person may begin or end.
+pub(crate) fn not_a_navigation() -> Response {
+    let message = "A sign-in begins and ends only where a person opens its address.";
+    response::error_page(StatusCode::FORBIDDEN, TITLE, message, None)
+}
+
 /// The same for parameters that cannot be read at all.
 pub(crate) fn unreadable(bad: BadRequest) -> Response {
     response::error_page(bad.status(), TITLE, &bad.to_string(), None)
@@ -49,11 +70,12 @@ pub(crate) fn unreadable(bad: BadRequest) -> Response {
 
 /// 429: too many sign-ins come from this address.
 pub(crate) fn too_many(too_many: TooMany) -> Response {
-    response::error_page(StatusCode::TOO_MANY_REQUESTS, TITLE, &too_many.to_string(), None)
+    let answer = response::error_page(StatusCode::TOO_MANY_REQUESTS, TITLE, &too_many.to_string(), None);
+    response::with(answer, RETRY_AFTER, too_many.retry_after.into())
 }
 
 /// The provider is down, slow, or does not confirm who the person is. The log has the reason.
-pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError) -> Response {
+pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError, again: Option<&str>) -> Response {
     tracing::error!(provider, %error, "the upstream provider failed");
     count(provider, "upstream_failed");
     let (status, message) = match error.kind() {
@@ -78,11 +100,11 @@ pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError) -> Response
             "The provider does not confirm this sign-in. Please begin again.",
         ),
     };
-    response::error_page(status, TITLE, message, None)
+    response::error_page(status, TITLE, message, again)
 }
 
 /// The person may not sign in, or the database failed.
-pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error) -> Response {
+pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error, again: &str) -> Response {
     let message = match error {
         sign_in::Error::Begin(SignInError::Disabled(user)) => {
             tracing::warn!(provider, %user, "a disabled user tried to sign in");
@@ -102,21 +124,29 @@ pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error) -> Response 
             return response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None);
         }
         sign_in::Error::Begin(SignInError::Store(error)) | sign_in::Error::Settle(error) => {
-            return store_failed(provider, error);
+            return store_failed(provider, error, again);
         }
         sign_in::Error::Abandoned(error) => {
             tracing::error!(provider, %error, "a sign-in was abandoned");
             count(provider, "failed");
-            return response::error_page(StatusCode::INTERNAL_SERVER_ERROR, TITLE, TRY_LATER, None);
+            return response::error_page(StatusCode::INTERNAL_SERVER_ERROR, TITLE, TRY_LATER, Some(again));
         }
     };
     count(provider, "refused");
-    response::error_page(StatusCode::FORBIDDEN, TITLE, message, None)
+    response::error_page(StatusCode::FORBIDDEN, TITLE, message, Some(again))
 }
 
-/// The database failed.
-pub(crate) fn store_failed(provider: &str, error: &StoreError) -> Response {
+/// The database failed, and the sign-in with it.
+fn store_failed(provider: &str, error: &StoreError, again: &str) -> Response {
     tracing::error!(provider, %error, "the database failed during a sign-in");
     count(provider, "failed");
-    response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, None)
+    response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, TRY_LATER, Some(again))
+}
+
+/// The database failed before anything was done: the same request can be made again.
+pub(crate) fn store_busy(provider: &str, error: &StoreError, again: &str) -> Response {
+    tracing::error!(provider, %error, "the database failed before a sign-in was completed");
+    count(provider, "failed");
+    let message = "Something went wrong on our side. Please reload this page in a moment.";
+    response::error_page(StatusCode::SERVICE_UNAVAILABLE, TITLE, message, Some(again))
 }

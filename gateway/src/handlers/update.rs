@@ -3,6 +3,7 @@
 use gateway_model::Username;
 use gateway_store::SetUsername;
 use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
 use serde_json::json;
 
 use crate::app::App;
@@ -46,7 +47,13 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
 
 /// 429: too many updates come from this address.
 pub(crate) fn too_many(too_many: TooMany) -> Response {
-    refuse_with(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string())
+    let answer = refuse_with(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string());
+    response::with(answer, RETRY_AFTER, too_many.retry_after.into())
+}
+
+/// 403: a page whose origin is not configured asks.
+pub(crate) fn foreign_page() -> Response {
+    refuse_with(StatusCode::FORBIDDEN, "The origin of this page is not configured")
 }
 
 fn refuse(error: &str) -> Response {

@@ -1,5 +1,6 @@
 //! A connection that gives up on a peer who does not take what it is sent. hyper's timers watch what is
-//! read; without this one, a caller who asks and never reads would keep a place for ever.
+//! read; without this one, a caller who asks and never reads would keep a place for ever. It also counts what the
+//! connection holds in memory (`held`).
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::held::Held;
+
 /// A TCP connection whose writes fail once none has got on for some time.
 #[derive(Debug)]
 pub(super) struct Impatient {
@@ -17,25 +20,37 @@ pub(super) struct Impatient {
     patience: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    held: Held,
 }
 
 impl Impatient {
     /// Gives a write `patience` to get on.
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Duration, held: Held) -> Self {
         Self {
             stream,
             patience,
             stalled: None,
+            held,
         }
     }
 
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.held.goes_on();
+            }
             return written;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let Self {
+            patience,
+            stalled,
+            held,
+            ..
+        } = self;
+        let stalled = stalled.get_or_insert_with(|| {
+            held.stalls();
+            Box::pin(sleep(*patience))
+        });
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -47,7 +62,10 @@ impl AsyncRead for Impatient {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.held.read(buf.filled().len() - before);
+        read
     }
 }
 

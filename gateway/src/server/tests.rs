@@ -17,7 +17,7 @@ use super::{Peer, run};
 use crate::config::ServerLimits;
 
 /// Longer than any limit in these tests: what has not happened by then does not happen.
-const NEVER: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(120);
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
 /// Generous limits; a test shortens the one it is about.
@@ -53,7 +53,7 @@ impl Server {
         };
         let ended = {
             let shutdown = shutdown.clone();
-            tokio::spawn(async move { run(listener, &limits, handler, shutdown).await })
+            tokio::spawn(async move { run(listener, &limits, |_| None, handler, shutdown).await })
         };
         Self {
             address,
@@ -144,20 +144,21 @@ async fn answers_one_request_after_another() {
 
 #[tokio::test]
 async fn slow_heads_and_idle_connections_end() {
-    let short = Duration::from_millis(50);
     let server = Server::start(ServerLimits {
-        header_timeout: short,
+        // Enough for a head that comes at once.
+        header_timeout: Duration::from_secs(2),
         ..limits()
     })
     .await;
     let mut half = server.connect().await;
     send(&mut half, b"GET / HTTP/1.1\r\nhost:").await;
-    rest(half).await;
-    rest(server.connect().await).await;
+    let silent = server.connect().await;
     let mut idle = server.connect().await;
     send(&mut idle, GET).await;
     answer(&mut idle).await;
-    rest(idle).await;
+    for caller in [half, silent, idle] {
+        rest(caller).await;
+    }
 }
 
 #[tokio::test]
@@ -340,4 +341,21 @@ async fn what_does_not_end_is_dropped() {
     // Not only left alone: its handler is gone, and so is the connection.
     assert_eq!(timeout(NEVER, server.hanging.recv()).await.unwrap(), None);
     assert_eq!(rest(busy).await, "");
+}
+
+#[tokio::test]
+async fn a9_pipelined_requests_are_answered_one_after_another() {
+    let mut server = Server::start(limits()).await;
+    let mut caller = server.connect().await;
+    send(&mut caller, &b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50)).await;
+    timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();
+    // Another connection has been answered since, so that a second one of the first would have begun.
+    let mut other = server.connect().await;
+    send(&mut other, GET).await;
+    answer(&mut other).await;
+    assert!(server.hanging.try_recv().is_err(), "two at once");
+    server.release.cancel();
+    for _ in 1..50 {
+        timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();
+    }
 }

@@ -28,6 +28,7 @@ const MIGRATIONS: &[M<'static>] = &[
         "../../../migrations/0003_bounds_and_separations.sql"
     )),
     M::up(include_str!("../../../migrations/0004_log_stamp_and_clock.sql")),
+    M::up(include_str!("../../../migrations/0005_plugin_value_storage.sql")),
 ];
 
 /// How long the writer waits for another process (the command line, a backup) to commit.

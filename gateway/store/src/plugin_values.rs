@@ -2,8 +2,8 @@
 //!
 //! A plugin is named as in the configuration. A key is any text, compared byte by byte; a value any
 //! bytes. How long either may be is for the caller to check; how much all of it may be is checked here,
-//! for only the transaction that writes knows: `cap_bytes` bounds the keys and values of a plugin
-//! together, those whose lifetime is over left out. A write that leaves no more than there was is
+//! for only the transaction that writes knows: `cap_bytes` bounds what the values of a plugin take on disk
+//! ([`gateway_model::stored_bytes`]), those whose lifetime is over left out. A write that leaves no more than there was is
 //! allowed even over the cap, which may have been lowered.
 //!
 //! What has expired is as if it were not there. It goes when its key is written, when it is in the way
@@ -32,7 +32,7 @@ pub const MAX_VALUE_KEYS: usize = 1000;
 pub struct ValueUsage {
     /// How many values.
     pub count: u64,
-    /// Bytes of their keys and of the values themselves: what a cap is compared with.
+    /// Bytes that they take on disk: what a cap is compared with.
     pub bytes: u64,
 }
 
@@ -44,7 +44,7 @@ const KEYS: &str = "SELECT key FROM plugin_values WHERE plugin = ?1 AND key >= ?
 
 const USAGE: &str = "SELECT
         u.count - (SELECT count(*) FROM plugin_values WHERE plugin = ?1 AND expires <= ?2),
-        u.bytes - (SELECT coalesce(sum(bytes), 0) FROM plugin_values WHERE plugin = ?1 AND expires <= ?2)
+        u.stored - (SELECT coalesce(sum(stored), 0) FROM plugin_values WHERE plugin = ?1 AND expires <= ?2)
     FROM plugin_value_usage u WHERE u.plugin = ?1";
 
 const FORGET: &str = "DELETE FROM plugin_values WHERE plugin = ?1

@@ -50,6 +50,12 @@ impl SpentStates {
         spent.order.push_back(Arc::clone(&state));
         spent.known.insert(state)
     }
+
+    fn release(&self, state: &str) {
+        let mut spent = self.0.lock();
+        spent.known.remove(state);
+        spent.order.retain(|known| **known != *state);
+    }
 }
 
 /// A state that one callback has claimed. Whether or not it is recorded in the end, no other callback gets it from this
@@ -74,10 +80,7 @@ impl Store {
         if expires <= self.now() {
             return Ok(None);
         }
-        let used: Option<i64> = self.read(|connection| {
-            rows::optional(connection, "SELECT 1 FROM used_states WHERE state = ?1", [state])
-        })?;
-        if used.is_some() || !self.0.states.claim(state) {
+        if self.state_is_used(state)? || !self.0.states.claim(state) {
             return Ok(None);
         }
         Ok(Some(ClaimedState {
@@ -85,6 +88,16 @@ impl Store {
             state: state.to_owned(),
             expires,
         }))
+    }
+
+    /// Whether a `state` has been used, as far as is still known: until it expires, and a little longer.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn state_is_used(&self, state: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM used_states WHERE state = ?1";
+        let found = self.read(|connection| rows::optional::<i64>(connection, sql, params![state]))?;
+        Ok(found.is_some())
     }
 
     /// Claims a state and consumes it.
@@ -100,6 +113,11 @@ impl Store {
 }
 
 impl ClaimedState {
+    /// Gives the state back: nothing was done with it, and the same callback may come again.
+    pub fn release(self) {
+        self.store.0.states.release(&self.state);
+    }
+
     /// Records that the state is used, before anybody is signed in by it. Of any number of callers with the same one, in
     /// any number of processes, one gets `true`.
     ///

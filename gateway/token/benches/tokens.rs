@@ -39,7 +39,7 @@ fn permission_claims() -> PermissionClaims {
         userid: USER.to_owned(),
         service: "wiki".to_owned(),
         permissions: permissions
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(name, value)| (name.to_owned(), value.into()))
             .into_iter()
             .collect(),
         aud: None,

@@ -1,6 +1,6 @@
 //! What a permission token says: what one user may do in one service.
 
-use serde_json::{Map, Value};
+use gateway_model::PermissionMap;
 
 /// The claims of a permission token (RFC 7519 section 4, and the old service's own three).
 ///
@@ -18,7 +18,7 @@ pub struct PermissionClaims {
     /// The service the permissions are for.
     pub service: String,
     /// Name to JSON value.
-    pub permissions: Map<String, Value>,
+    pub permissions: PermissionMap,
     /// Only where the service is configured for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,

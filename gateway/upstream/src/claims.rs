@@ -8,6 +8,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::json;
+
 /// The longest display name and address that are kept, in bytes.
 const MAX_TEXT: usize = 256;
 const MAX_URL: usize = 2048;
@@ -15,8 +17,9 @@ const MAX_URL: usize = 2048;
 /// Reads claims: an object in which each name comes once (RFC 7519 section 4). Of two, readers differ on which counts.
 ///
 /// # Errors
-/// When it is something else.
+/// When it is something else, or has more values than an answer may have.
 pub fn read(json: &[u8]) -> serde_json::Result<Map<String, Value>> {
+    json::check(json).map_err(|_| serde_json::Error::custom("not JSON, or too many values"))?;
     serde_json::from_slice(json).map(|Unique(claims)| claims)
 }
 

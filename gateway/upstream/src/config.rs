@@ -18,6 +18,8 @@ pub struct ProviderConfig {
     pub client_secret: SecretString,
     /// Whether its verified addresses may find an existing user.
     pub trusted_email: bool,
+    /// Whether it may be at private addresses although its issuer does not say so: a name of the operator's own network.
+    pub allow_private_addresses: bool,
     /// Scopes beyond the protocol's own.
     pub scopes: Vec<String>,
 }

@@ -99,7 +99,11 @@ impl UpstreamError {
                 | "redirect_uri_mismatch" => ErrorKind::Wrong,
                 _ => ErrorKind::Refused,
             },
-            Self::Overloaded => ErrorKind::Busy,
+            Self::Overloaded
+            | Self::Http {
+                error: HttpError::Full,
+                ..
+            } => ErrorKind::Busy,
             Self::IssuerMismatch | Self::BadIdToken(_) => ErrorKind::Refused,
             Self::Http { .. } | Self::Config(_) | Self::BadDiscovery(_) | Self::BadResponse { .. } => {
                 ErrorKind::Wrong

@@ -1,6 +1,8 @@
 //! GitHub, which speaks OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) but no OpenID Connect: who the person
 //! is comes from its REST API (docs.github.com, "Authorizing OAuth apps", `GET /user`, `GET /user/emails`).
 
+use std::sync::Arc;
+
 use gateway_model::{Email, Identity, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
@@ -18,7 +20,8 @@ use url::Url;
 use crate::claims;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
-use crate::http::{Http, HttpError};
+use crate::http::{Http, HttpError, Requests};
+use crate::names::{Names, is_private};
 use crate::provider::{Authorization, Callback, Flow};
 
 const SCOPES: &[&str] = &["read:user", "user:email"];
@@ -61,9 +64,12 @@ impl GitHub {
         api: &Url,
         redirect_uri: Url,
         limits: &HttpLimits,
+        names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
-        let http = Http::new(web, limits)?;
-        if !http.may_ask(api) {
+        // Both are the operator's own words.
+        let private = config.allow_private_addresses || is_private(api);
+        let http = Http::new(web, private, limits, names)?;
+        if !http.is_secure(api) {
             return Err(UpstreamError::Config(format!("{api} must be https")));
         }
         let client = BasicClient::new(ClientId::new(config.client_id.clone()))
@@ -119,11 +125,12 @@ impl GitHub {
         {
             return Err(UpstreamError::IssuerMismatch);
         }
+        let requests = self.http.requests();
         let token = self
             .client
             .exchange_code(AuthorizationCode::new(callback.code.to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(flow.verifier.clone()))
-            .request_async(&self.http)
+            .request_async(&requests)
             .await
             .map_err(token_error)?;
         let granted: Vec<&str> = token
@@ -133,7 +140,7 @@ impl GitHub {
             .flat_map(|scope| scope.split(','))
             .collect();
         let token = token.access_token();
-        let claims: Map<String, Value> = self.get(USER, &self.user, token).await?;
+        let claims: Map<String, Value> = get(&requests, USER, &self.user, token).await?;
         // The login can be changed and given to somebody else; the number cannot.
         let subject = claims
             .get("id")
@@ -144,7 +151,7 @@ impl GitHub {
             .iter()
             .any(|scope| matches!(scope.trim(), "user:email" | "user"))
         {
-            self.email(token).await?
+            self.email(&requests, token).await?
         } else {
             None
         };
@@ -162,13 +169,17 @@ impl GitHub {
     }
 
     /// The address that is both primary and verified.
-    async fn email(&self, token: &AccessToken) -> Result<Option<Email>, UpstreamError> {
+    async fn email(
+        &self,
+        requests: &Requests<'_>,
+        token: &AccessToken,
+    ) -> Result<Option<Email>, UpstreamError> {
         for page in 1..=PAGES {
             let mut url = self.emails.clone();
             url.query_pairs_mut()
                 .append_pair("per_page", &PER_PAGE.to_string())
                 .append_pair("page", &page.to_string());
-            let addresses: Vec<Address> = self.get(EMAILS, &url, token).await?;
+            let addresses: Vec<Address> = get(requests, EMAILS, &url, token).await?;
             let is_last = addresses.len() < PER_PAGE;
             let found = addresses
                 .into_iter()
@@ -183,33 +194,32 @@ impl GitHub {
         }
         Ok(None)
     }
+}
 
-    async fn get<T: DeserializeOwned>(
-        &self,
-        what: &'static str,
-        url: &Url,
-        token: &AccessToken,
-    ) -> Result<T, UpstreamError> {
-        let request = Request::get(url.as_str())
-            .header(ACCEPT, "application/vnd.github+json")
-            .header("X-GitHub-Api-Version", "2022-11-28")
-            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
-            .body(Vec::new())
-            .map_err(|_| bad(what, "the access token is no header text"))?;
-        let answer = self
-            .http
-            .send(request)
-            .await
-            .map_err(|error| UpstreamError::Http { what, error })?;
-        if answer.status() != StatusCode::OK {
-            return Err(UpstreamError::Http {
-                what,
-                error: HttpError::Status(answer.status().as_u16()),
-            });
-        }
-        serde_json::from_slice(answer.body())
-            .map_err(|_| bad(what, "the answer is not the JSON that is documented"))
+async fn get<T: DeserializeOwned>(
+    requests: &Requests<'_>,
+    what: &'static str,
+    url: &Url,
+    token: &AccessToken,
+) -> Result<T, UpstreamError> {
+    let request = Request::get(url.as_str())
+        .header(ACCEPT, "application/vnd.github+json")
+        .header("X-GitHub-Api-Version", "2022-11-28")
+        .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+        .body(Vec::new())
+        .map_err(|_| bad(what, "the access token is no header text"))?;
+    let answer = requests
+        .send(request)
+        .await
+        .map_err(|error| UpstreamError::Http { what, error })?;
+    if answer.status() != StatusCode::OK {
+        return Err(UpstreamError::Http {
+            what,
+            error: HttpError::Status(answer.status().as_u16()),
+        });
     }
+    serde_json::from_slice(answer.body())
+        .map_err(|_| bad(what, "the answer is not the JSON that is documented"))
 }
 
 /// The display name or, where the person has none, the login.

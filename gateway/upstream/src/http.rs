@@ -1,18 +1,32 @@
-//! Requests to providers: no redirects, no proxy, https but for a provider on loopback, and a limit on
-//! time and bytes.
+//! Requests to providers: no redirects, no proxy, https but for a provider on loopback, no private address but for a
+//! provider that has one, and a limit on time and bytes, for each answer and for all answers of one provider together.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use parking_lot::Mutex;
 use reqwest::redirect::Policy;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::{Host, Url};
 
 use crate::config::HttpLimits;
 use crate::error::UpstreamError;
+use crate::json::{self, MAX_VALUES};
+use crate::names::{self, Names, NotPublic, Resolver};
 
 /// GitHub refuses requests without one.
 const USER_AGENT: &str = concat!("auth-gateway/", env!("CARGO_PKG_VERSION"));
+/// The largest headers of an answer, names and values, in bytes.
+const MAX_HEADERS: usize = 64 << 10;
+/// Connections to one host that are kept for the next sign-in.
+const MAX_IDLE: usize = 32;
+/// What all sign-ins through one provider may hold of its answers at once, in bytes. What is made of an answer takes a few
+/// times its size.
+const MAX_HELD: usize = 16 << 20;
+/// The unit in which that is counted.
+const UNIT: usize = 1024;
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +40,24 @@ pub enum HttpError {
     /// The body is larger than the limit.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
+    /// The headers are larger than the limit.
+    #[error("the headers of the answer have more than {MAX_HEADERS} bytes")]
+    HeadersTooLarge,
+    /// The answer has more values than anybody needs.
+    #[error("the answer has more than {MAX_VALUES} JSON values")]
+    TooManyValues,
+    /// The answers of other sign-ins take all the memory there is for this provider.
+    #[error("other sign-ins hold all the memory that answers of this provider may take; try again later")]
+    Full,
     /// The address is not one we ask: not https.
     #[error("the address is not https")]
     Insecure,
+    /// The address is one of this machine or a private network.
+    #[error(
+        "{0}: if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the \
+         gateway where it must not go"
+    )]
+    NotPublic(NotPublic),
     /// The status is not one the protocol has there.
     #[error("answered with status {0}")]
     Status(u16),
@@ -44,44 +73,109 @@ pub(crate) struct Http {
     max_body: usize,
     /// The provider itself is on loopback, by http.
     loopback: bool,
+    /// The provider may be at private addresses.
+    private: bool,
+    /// What its answers may take, in units.
+    room: Arc<Semaphore>,
 }
 
 impl Http {
-    /// A client for the provider at `home`.
+    /// A client for the provider at `home`. It may be at private addresses where the operator says so, or where `home`
+    /// is one.
     ///
     /// # Errors
     /// When `home` is neither https nor http on loopback, or there is no TLS to be had.
-    pub(crate) fn new(home: &Url, limits: &HttpLimits) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(
+        home: &Url,
+        allow_private: bool,
+        limits: &HttpLimits,
+        names: Arc<dyn Names>,
+    ) -> Result<Self, UpstreamError> {
         let loopback = is_http_on_loopback(home);
         if !loopback && home.scheme() != "https" {
             return Err(UpstreamError::Config(format!("{home} must be https")));
         }
+        let private = allow_private || names::is_private(home);
         let client = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
+            .dns_resolver(Resolver::new(names, private))
+            .pool_max_idle_per_host(MAX_IDLE)
             .timeout(limits.timeout)
             .user_agent(USER_AGENT)
             .build()
             .map_err(|error| UpstreamError::Config(chain(&error)))?;
+        // A limit that the operator raised is one that some answers may go up to.
+        let room = MAX_HELD.max(limits.max_body.saturating_mul(2)) / UNIT;
         Ok(Self {
             client,
             max_body: limits.max_body,
             loopback,
+            private,
+            room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
         })
     }
 
-    /// Whether an address is one to ask, or to send a browser to.
-    pub(crate) fn may_ask(&self, url: &Url) -> bool {
+    /// Whether an address is one to send a browser to.
+    pub(crate) fn is_secure(&self, url: &Url) -> bool {
         url.scheme() == "https" || (self.loopback && is_http_on_loopback(url))
+    }
+
+    /// Whether an address is one to ask. Where it has a name, what that leads to is checked when it is looked up.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn may_ask(&self, url: &Url) -> Result<(), HttpError> {
+        if !self.is_secure(url) {
+            return Err(HttpError::Insecure);
+        }
+        match names::literal(url) {
+            Some(address) => names::check(address, self.private).map_err(HttpError::NotPublic),
+            None => Ok(()),
+        }
+    }
+
+    /// The requests of one sign-in.
+    pub(crate) fn requests(&self) -> Requests<'_> {
+        Requests {
+            http: self,
+            held: Mutex::new(None),
+        }
+    }
+}
+
+/// The requests of one sign-in. Until it is dropped, it holds room for the answers there have been.
+#[derive(Debug)]
+pub(crate) struct Requests<'h> {
+    http: &'h Http,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Requests<'_> {
+    /// Takes room for what has been read of an answer.
+    fn hold(&self, taken: &mut usize, bytes: usize) -> Result<(), HttpError> {
+        let units = bytes.div_ceil(UNIT);
+        let more = u32::try_from(units.saturating_sub(*taken)).map_err(|_| HttpError::Full)?;
+        if more == 0 {
+            return Ok(());
+        }
+        let permit = Arc::clone(&self.http.room)
+            .try_acquire_many_owned(more)
+            .map_err(|_| HttpError::Full)?;
+        match &mut *self.held.lock() {
+            Some(held) => held.merge(permit),
+            held => *held = Some(permit),
+        }
+        *taken = units;
+        Ok(())
     }
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = reqwest::Request::try_from(request).map_err(|error| failure(&error))?;
-        if !self.may_ask(request.url()) {
-            return Err(HttpError::Insecure);
-        }
+        self.http.may_ask(request.url())?;
         let mut answer = self
+            .http
             .client
             .execute(request)
             .await
@@ -94,20 +188,34 @@ impl Http {
         let mut response = HttpResponse::new(Vec::new());
         *response.status_mut() = answer.status();
         std::mem::swap(response.headers_mut(), answer.headers_mut());
+        let headers = response.headers().iter();
+        let headers: usize = headers
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        if headers > MAX_HEADERS {
+            return Err(HttpError::HeadersTooLarge);
+        }
+        let mut taken = 0;
         while let Some(chunk) = answer.chunk().await.map_err(|error| failure(&error))? {
-            if chunk.len() > self.max_body - response.body().len() {
-                return Err(HttpError::TooLarge(self.max_body));
+            let length = response.body().len() + chunk.len();
+            if length > self.http.max_body {
+                return Err(HttpError::TooLarge(self.http.max_body));
             }
+            self.hold(&mut taken, headers + length)?;
             response.body_mut().extend_from_slice(&chunk);
         }
-        if response.status().is_success() && is_broken_json(response.body()) {
-            return Err(HttpError::Json);
+        if response.status().is_success() && begins_as_json(response.body()) {
+            // The protocols' libraries read a value and do not look at what stands behind it.
+            json::check(response.body()).map_err(|bad| match bad {
+                json::Bad::NotJson => HttpError::Json,
+                json::Bad::TooMany => HttpError::TooManyValues,
+            })?;
         }
         Ok(response)
     }
 }
 
-impl<'c> AsyncHttpClient<'c> for Http {
+impl<'c> AsyncHttpClient<'c> for Requests<'_> {
     type Error = HttpError;
     type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
 
@@ -116,19 +224,30 @@ impl<'c> AsyncHttpClient<'c> for Http {
     }
 }
 
-/// Whether it begins as JSON does and is none to its end. The protocols' libraries read a value and do not look at what
-/// stands behind it.
-fn is_broken_json(body: &[u8]) -> bool {
-    let begins = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
-    begins && serde_json::from_slice::<serde_json::Value>(body).is_err()
+fn begins_as_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
 fn failure(error: &reqwest::Error) -> HttpError {
     if error.is_timeout() {
         HttpError::TimedOut
+    } else if let Some(refused) = not_public(error) {
+        HttpError::NotPublic(refused)
     } else {
         HttpError::Unreachable(chain(error))
     }
+}
+
+/// The address that was not connected to, where that is the cause.
+fn not_public(error: &reqwest::Error) -> Option<NotPublic> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<NotPublic>() {
+            return Some(*refused);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// An error and its causes, without the URL: a callback's code could be in it.
@@ -158,36 +277,35 @@ fn is_http_on_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::net::IpAddr;
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
     use url::Url;
 
-    use super::{Http, is_broken_json};
+    use super::{Http, HttpError, MAX_HELD};
     use crate::config::HttpLimits;
+    use crate::names::{Names, SystemNames};
 
-    fn http(home: &str) -> Option<Http> {
+    const MAX_BODY: usize = 1 << 20;
+
+    fn with(home: &str, allow_private: bool, names: Arc<dyn Names>) -> Option<Http> {
         let limits = HttpLimits {
-            timeout: Duration::from_secs(1),
-            max_body: 1024,
+            timeout: Duration::from_secs(60),
+            max_body: MAX_BODY,
         };
-        Http::new(&Url::parse(home).unwrap(), &limits).ok()
+        Http::new(&Url::parse(home).unwrap(), allow_private, &limits, names).ok()
     }
 
-    #[test]
-    fn json_is_json_to_its_end() {
-        for broken in ["{", "{} x", "{}{}", " [1]]", "{\"a\":}", "{}\u{0}"] {
-            assert!(is_broken_json(broken.as_bytes()), "{broken}");
-        }
-        for whole in [
-            "{}",
-            " {\"a\": [1]}\n",
-            "[]",
-            "",
-            "access_token=a&scope=",
-            "eyJ.e30.x",
-        ] {
-            assert!(!is_broken_json(whole.as_bytes()), "{whole}");
-        }
+    fn http(home: &str) -> Option<Http> {
+        with(home, false, Arc::new(SystemNames))
+    }
+
+    fn get(url: &str) -> oauth2::HttpRequest {
+        http::Request::get(url).body(Vec::new()).unwrap()
     }
 
     #[test]
@@ -224,10 +342,108 @@ mod tests {
         ] {
             let url = Url::parse(url).unwrap();
             assert_eq!(
-                (far.may_ask(&url), near.may_ask(&url)),
+                (far.may_ask(&url).is_ok(), near.may_ask(&url).is_ok()),
                 (from_far, from_near),
                 "{url}"
             );
         }
+    }
+
+    #[test]
+    fn a13_addresses_in_urls_are_checked() {
+        let public = http("https://id.example.org").unwrap();
+        let private = http("https://10.0.0.1").unwrap();
+        let allowed = with("https://id.example.org", true, Arc::new(SystemNames)).unwrap();
+        for (url, from_public, from_private) in [
+            ("https://1.1.1.1/token", true, true),
+            ("https://127.0.0.1/token", false, true),
+            ("https://0x7f.1/token", false, true),
+            ("https://2130706433/token", false, true),
+            ("https://[::1]/token", false, true),
+            ("https://[::ffff:10.0.0.1]/token", false, true),
+            ("https://10.1.2.3/token", false, true),
+            ("https://192.168.0.1:8443/token", false, true),
+            ("https://169.254.169.254/latest", false, false),
+            ("https://0.0.0.0/token", false, false),
+        ] {
+            let url = Url::parse(url).unwrap();
+            let may = [&public, &private, &allowed].map(|http| http.may_ask(&url).is_ok());
+            assert_eq!(may, [from_public, from_private, from_private], "{url}");
+        }
+    }
+
+    /// The same address for every name.
+    #[derive(Debug)]
+    struct Always(IpAddr);
+
+    impl Names for Always {
+        fn look_up(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(vec![self.0])
+        }
+    }
+
+    #[tokio::test]
+    async fn a13_a_name_that_leads_to_this_machine_is_not_connected_to() {
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "https://id.example.org:{}/token",
+            canary.local_addr().unwrap().port()
+        );
+        let names = Arc::new(Always([127, 0, 0, 1].into()));
+        let connects = |http: Http| {
+            let (canary, url) = (&canary, &url);
+            async move {
+                let requests = http.requests();
+                tokio::select! {
+                    answer = requests.send(get(url)) => Err(answer.unwrap_err()),
+                    connection = canary.accept() => Ok(connection.unwrap()),
+                }
+            }
+        };
+        let refused = connects(with(&url, false, names.clone()).unwrap()).await;
+        assert!(matches!(refused, Err(HttpError::NotPublic(_))), "{refused:?}");
+        // Where the operator allows it, the same request connects.
+        connects(with(&url, true, names).unwrap()).await.unwrap();
+    }
+
+    /// A server that answers every request with a body of this size, and ends the connection.
+    async fn serve(size: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    let _ = stream.read(&mut head).await;
+                    let begin =
+                        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n");
+                    let _ = stream.write_all(begin.as_bytes()).await;
+                    let _ = stream.write_all(&vec![b'x'; size]).await;
+                });
+            }
+        });
+        format!("http://{address}/")
+    }
+
+    #[tokio::test]
+    async fn a14_answers_of_one_provider_are_bounded_in_sum() {
+        let url = serve(MAX_BODY - 1024).await;
+        let http = http(&url).unwrap();
+        let mut signing_in = Vec::new();
+        let full = loop {
+            let requests = http.requests();
+            match requests.send(get(&url)).await {
+                Ok(_) => signing_in.push(requests),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, HttpError::Full);
+        assert_eq!(signing_in.len(), MAX_HELD / MAX_BODY);
+        // Another provider has its own.
+        let other = super::tests::http(&url).unwrap();
+        other.requests().send(get(&url)).await.unwrap();
+        // Whoever has signed in gives it back.
+        signing_in.pop();
+        http.requests().send(get(&url)).await.unwrap();
     }
 }

@@ -9,6 +9,8 @@
 //! | [`github`] | GitHub's OAuth and API |
 //! | [`claims`] | what is taken from claims, and what is not believed |
 //! | [`http`] | requests with a limit on everything that an upstream could make us read or wait for |
+//! | [`names`] | which addresses a provider may be at, and who looks them up |
+//! | `json` | how much JSON an answer may be |
 //! | [`error`] | every way a sign-in through a provider can fail |
 //!
 //! A sign-in: [`Provider::begin`] → the browser goes to [`Authorization::url`] and comes back →
@@ -19,9 +21,12 @@ pub mod config;
 pub mod error;
 pub mod github;
 pub mod http;
+mod json;
+pub mod names;
 pub mod oidc;
 pub mod provider;
 
 pub use config::{HttpLimits, ProviderConfig, ProviderKind};
 pub use error::{ErrorKind, UpstreamError};
-pub use provider::{Authorization, Callback, Flow, Provider};
+pub use names::{Names, SystemNames};
+pub use provider::{Authorization, Callback, Flow, MAX_WAITING, Provider};

@@ -9,25 +9,25 @@ use chrono::{DateTime, Utc};
 use gateway_model::{Clock, Identity, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
-use oauth2::{AccessToken, AuthType, RequestTokenError, StandardErrorResponse};
+use oauth2::{AccessToken, RequestTokenError, StandardErrorResponse};
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreIdToken,
-    CoreJwsSigningAlgorithm, CoreTokenResponse,
+    CoreAuthenticationFlow, CoreErrorResponseType, CoreIdToken, CoreJwsSigningAlgorithm, CoreTokenResponse,
 };
 use openidconnect::{
-    AccessTokenHash, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
-    EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, Scope, SignatureVerificationError, TokenResponse as _,
+    AccessTokenHash, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, Nonce,
+    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    SignatureVerificationError, TokenResponse as _,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use url::Url;
 
-use self::discovery::{Discovery, Metadata};
+use self::discovery::{Discovery, Known, Registration};
 use crate::claims;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
-use crate::http::{Http, HttpError};
+use crate::http::{Http, HttpError, Requests};
+use crate::names::Names;
 use crate::provider::{Authorization, Callback, Flow};
 
 mod discovery;
@@ -53,20 +53,10 @@ const ALGORITHMS: &[CoreJwsSigningAlgorithm] = &[
     CoreJwsSigningAlgorithm::EdDsa,
 ];
 
-type Client = CoreClient<
-    EndpointSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointMaybeSet,
-    EndpointMaybeSet,
->;
-
 /// An OpenID Connect issuer.
 #[derive(Debug)]
 pub(crate) struct Oidc {
     config: ProviderConfig,
-    redirect_uri: Url,
     http: Http,
     discovery: Discovery,
     clock: Arc<dyn Clock>,
@@ -79,6 +69,7 @@ impl Oidc {
         redirect_uri: Url,
         limits: &HttpLimits,
         clock: Arc<dyn Clock>,
+        names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
         let home =
             Url::parse(&issuer).map_err(|error| UpstreamError::Config(format!("{issuer}: {error}")))?;
@@ -88,11 +79,15 @@ impl Oidc {
                 "{issuer}: an issuer has neither a query nor a fragment"
             )));
         }
-        let http = Http::new(&home, limits)?;
-        let discovery = Discovery::new(issuer, http.clone(), Arc::clone(&clock))?;
+        let http = Http::new(&home, config.allow_private_addresses, limits, names)?;
+        let registration = Registration {
+            client_id: ClientId::new(config.client_id.clone()),
+            client_secret: ClientSecret::new(config.client_secret.expose_secret().to_owned()),
+            redirect_uri: RedirectUrl::from_url(redirect_uri),
+        };
+        let discovery = Discovery::new(issuer, registration, http.clone(), Arc::clone(&clock))?;
         Ok(Self {
             config,
-            redirect_uri,
             http,
             discovery,
             clock,
@@ -103,34 +98,15 @@ impl Oidc {
         self.discovery.issuer()
     }
 
-    fn client(&self, metadata: &Metadata) -> Client {
-        let client = CoreClient::from_provider_metadata(
-            metadata.clone(),
-            ClientId::new(self.config.client_id.clone()),
-            Some(ClientSecret::new(
-                self.config.client_secret.expose_secret().to_owned(),
-            )),
-        )
-        .set_redirect_uri(RedirectUrl::from_url(self.redirect_uri.clone()));
-        // Without a word on it, basic is what they take (Discovery 1.0 section 3).
-        let methods = metadata.token_endpoint_auth_methods_supported();
-        let basic = methods.is_none_or(|methods| methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
-        client.set_auth_type(if basic {
-            AuthType::BasicAuth
-        } else {
-            AuthType::RequestBody
-        })
-    }
-
     pub(crate) async fn begin(&self) -> Result<Authorization, UpstreamError> {
-        let metadata = self.discovery.metadata().await?;
+        let provider = self.discovery.known().await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let scopes = SCOPES
             .iter()
             .copied()
             .chain(self.config.scopes.iter().map(String::as_str));
-        let (url, state, nonce) = self
-            .client(&metadata)
+        let (url, state, nonce) = provider
+            .client
             .authorize_url(
                 CoreAuthenticationFlow::AuthorizationCode,
                 CsrfToken::new_random,
@@ -152,26 +128,28 @@ impl Oidc {
         flow: &Flow,
         callback: Callback<'_>,
     ) -> Result<UpstreamUser, UpstreamError> {
-        let metadata = self.discovery.metadata().await?;
+        let provider = self.discovery.known().await?;
+        let metadata = &provider.metadata;
         match callback.iss {
             Some(iss) if iss != metadata.issuer().as_str() => return Err(UpstreamError::IssuerMismatch),
-            None if discovery::promises_iss(&metadata) => return Err(UpstreamError::IssuerMismatch),
+            None if discovery::promises_iss(metadata) => return Err(UpstreamError::IssuerMismatch),
             Some(_) | None => {}
         }
         let nonce = flow
             .nonce
             .as_ref()
             .ok_or_else(|| id_token("the sign-in has no nonce"))?;
-        let tokens = self
-            .client(&metadata)
+        let requests = self.http.requests();
+        let tokens = provider
+            .client
             .exchange_code(AuthorizationCode::new(callback.code.to_owned()))
             .map_err(|error| UpstreamError::BadDiscovery(error.to_string()))?
             .set_pkce_verifier(PkceCodeVerifier::new(flow.verifier.clone()))
-            .request_async(&self.http)
+            .request_async(&requests)
             .await
             .map_err(token_error)?;
         let nonce = Nonce::new(nonce.clone());
-        let mut claims = match self.verified(&metadata, &tokens, &nonce) {
+        let mut claims = match self.verified(&provider, &tokens, &nonce) {
             Err(Unverified::UnknownKey) => {
                 // The provider may have rotated its keys since we looked.
                 let newer = self.discovery.again().await?;
@@ -180,6 +158,9 @@ impl Oidc {
             }
             verified => verified?,
         };
+        // The rest of the answer is not needed any more, and may be large.
+        let access_token = tokens.access_token().clone();
+        drop(tokens);
         let subject = claims
             .get("sub")
             .and_then(Value::as_str)
@@ -190,9 +171,7 @@ impl Oidc {
         if !(claims.contains_key("email") && claims.contains_key("name"))
             && let Some(endpoint) = metadata.userinfo_endpoint()
         {
-            let more = self
-                .userinfo(endpoint.url(), tokens.access_token(), &subject)
-                .await?;
+            let more = userinfo(&requests, endpoint.url(), &access_token, &subject).await?;
             claims::merge(&mut claims, more);
         }
         Ok(UpstreamUser {
@@ -211,12 +190,12 @@ impl Oidc {
     /// The claims of the ID token, once it has been validated (Core 1.0 section 3.1.3.7).
     fn verified(
         &self,
-        metadata: &Metadata,
+        provider: &Known,
         tokens: &CoreTokenResponse,
         nonce: &Nonce,
     ) -> Result<Map<String, Value>, Unverified> {
         let token = tokens.id_token().ok_or_else(|| id_token("there is none"))?;
-        let advertised = metadata.id_token_signing_alg_values_supported();
+        let advertised = provider.metadata.id_token_signing_alg_values_supported();
         let allowed = ALGORITHMS
             .iter()
             .filter(|algorithm| advertised.contains(algorithm))
@@ -226,8 +205,8 @@ impl Oidc {
             .ok()
             .and_then(|now| DateTime::from_timestamp(now, 0))
             .unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let client = self.client(metadata);
-        let verifier = client
+        let verifier = provider
+            .client
             .id_token_verifier()
             .set_allowed_algs(allowed)
             .set_time_fn(move || now)
@@ -269,37 +248,37 @@ impl Oidc {
         }
         Ok(claims)
     }
+}
 
-    /// What the userinfo endpoint adds, if it speaks of the same person (Core 1.0 section 5.3.2).
-    async fn userinfo(
-        &self,
-        endpoint: &Url,
-        token: &AccessToken,
-        subject: &str,
-    ) -> Result<Map<String, Value>, UpstreamError> {
-        let bad = |problem: &str| UpstreamError::BadResponse {
-            what: USERINFO,
-            problem: problem.to_owned(),
-        };
-        let failed = |error| UpstreamError::Http {
-            what: USERINFO,
-            error,
-        };
-        let request = Request::get(endpoint.as_str())
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
-            .body(Vec::new())
-            .map_err(|_| bad("the access token is no header text"))?;
-        let answer = self.http.send(request).await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
-            return Err(failed(HttpError::Status(answer.status().as_u16())));
-        }
-        let claims = claims::read(answer.body()).map_err(|_| bad("the answer is no object of claims"))?;
-        if claims.get("sub").and_then(Value::as_str) != Some(subject) {
-            return Err(bad("it speaks of somebody else"));
-        }
-        Ok(claims)
+/// What the userinfo endpoint adds, if it speaks of the same person (Core 1.0 section 5.3.2).
+async fn userinfo(
+    requests: &Requests<'_>,
+    endpoint: &Url,
+    token: &AccessToken,
+    subject: &str,
+) -> Result<Map<String, Value>, UpstreamError> {
+    let bad = |problem: &str| UpstreamError::BadResponse {
+        what: USERINFO,
+        problem: problem.to_owned(),
+    };
+    let failed = |error| UpstreamError::Http {
+        what: USERINFO,
+        error,
+    };
+    let request = Request::get(endpoint.as_str())
+        .header(ACCEPT, "application/json")
+        .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+        .body(Vec::new())
+        .map_err(|_| bad("the access token is no header text"))?;
+    let answer = requests.send(request).await.map_err(failed)?;
+    if answer.status() != StatusCode::OK {
+        return Err(failed(HttpError::Status(answer.status().as_u16())));
     }
+    let claims = claims::read(answer.body()).map_err(|_| bad("the answer is no object of claims"))?;
+    if claims.get("sub").and_then(Value::as_str) != Some(subject) {
+        return Err(bad("it speaks of somebody else"));
+    }
+    Ok(claims)
 }
 
 /// Why an ID token is not believed.

@@ -11,6 +11,7 @@ use url::Url;
 use crate::config::{HttpLimits, ProviderConfig, ProviderKind};
 use crate::error::UpstreamError;
 use crate::github::GitHub;
+use crate::names::{Names, SystemNames};
 use crate::oidc::Oidc;
 
 /// Where to send the browser, and what to keep (sealed, in its cookie) until it comes back.
@@ -62,9 +63,9 @@ impl fmt::Debug for Callback<'_> {
     }
 }
 
-/// Sign-ins that wait for one provider at once. One that has stopped answering must not take all of the gateway's
-/// connections with it.
-const MAX_WAITING: usize = 256;
+/// Sign-ins that wait for one provider at once: each has its own share, so that one that has stopped answering does not
+/// take all of the gateway's connections with it.
+pub const MAX_WAITING: usize = 256;
 
 /// One upstream provider, ready to sign people in.
 #[derive(Debug)]
@@ -92,13 +93,29 @@ impl Provider {
         limits: &HttpLimits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, UpstreamError> {
+        Self::with_names(config, redirect_uri, limits, clock, Arc::new(SystemNames))
+    }
+
+    /// The same, where somebody else than the operating system knows the addresses of hosts.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Config`].
+    pub fn with_names(
+        config: ProviderConfig,
+        redirect_uri: Url,
+        limits: &HttpLimits,
+        clock: Arc<dyn Clock>,
+        names: Arc<dyn Names>,
+    ) -> Result<Self, UpstreamError> {
         let name = config.name.clone();
         let protocol = match config.kind.clone() {
             ProviderKind::Oidc { issuer } => {
-                Protocol::Oidc(Box::new(Oidc::new(config, issuer, redirect_uri, limits, clock)?))
+                let oidc = Oidc::new(config, issuer, redirect_uri, limits, clock, names)?;
+                Protocol::Oidc(Box::new(oidc))
             }
             ProviderKind::GitHub { web, api } => {
-                Protocol::GitHub(Box::new(GitHub::new(config, &web, &api, redirect_uri, limits)?))
+                let github = GitHub::new(config, &web, &api, redirect_uri, limits, names)?;
+                Protocol::GitHub(Box::new(github))
             }
         };
         Ok(Self {

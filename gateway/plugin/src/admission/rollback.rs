@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Admission, Candidate};
+use crate::directory::Presence;
 use crate::error::{AdmissionError, RollbackError};
-use crate::file::Stamp;
 use crate::history::RolledBack;
 use crate::registry::{Loaded, Settled};
 
@@ -25,7 +25,8 @@ impl Admission {
         };
         let path = self.path(name).map_err(failed)?;
         let record = self.record(name).await.map_err(failed)?;
-        if Stamp::at(&path).is_none() || record.withdrawn {
+        let is_absent = self.look(name).await.map_err(failed)? == Presence::Absent;
+        if is_absent || record.withdrawn {
             return Err(withdrawn());
         }
         let current = match (&candidate.serving, record.in_force()) {
@@ -38,7 +39,7 @@ impl Admission {
             number: current,
         })?;
         let to = kept.number;
-        let (restored, read) = tokio::join!(self.restore(candidate, kept), self.read(&path));
+        let (restored, read) = tokio::join!(self.restore(candidate, kept), self.read(name, &path));
         let generation = restored.map_err(|error| RollbackError::Refused {
             plugin: name.to_string(),
             number: to,
@@ -47,6 +48,8 @@ impl Admission {
         let file = match read.map_err(failed)? {
             Ok(file) => Some(file.digest),
             Err(error) if error.is_missing() => return Err(withdrawn()),
+            // What was taken last is what will be there again.
+            Err(error) if error.is_away() => record.generations.last().map(|kept| kept.digest.to_string()),
             Err(_) => None,
         };
         let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));

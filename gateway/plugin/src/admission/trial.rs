@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use gateway_model::{Identity, Timestamp, User, UserId, UserStatus};
@@ -72,11 +73,17 @@ impl Admission {
             signature: identity.signature,
             config: Arc::clone(config),
             meters: Meters::new(name, &exports),
+            log_rate: self.log_rate(name, config.limits.log_bytes_per_minute),
             ready: Ready::default(),
+            memory: None,
+            peak: AtomicUsize::new(self.engines.kept(pre.engine())),
             pre,
             exports,
         });
-        self.try_out(generation).await
+        let mut generation = self.try_out(generation).await?;
+        // The trial does not wait for the memory that the generation before has.
+        generation.memory = Some(self.lanes.memory().share(name));
+        Ok(generation)
     }
 
     /// The trial: an instance of it, its exports' types, and for a provider one call for somebody who

@@ -30,7 +30,8 @@ fn numbers(record: &Record) -> Vec<u64> {
 fn the_last_ones_are_kept_and_numbers_never_begin_anew() {
     let dir = tempfile::tempdir().unwrap();
     let plugin: Arc<str> = "p".into();
-    let take = |history: &History, bytes: &[u8]| history.take(&plugin, &file(bytes), None, Timestamp(7));
+    let take =
+        |history: &History, bytes: &[u8]| history.take(&plugin, &file(bytes), None, None, Timestamp(7));
     let history = open(dir.path());
     for (number, bytes) in (1..).zip([b"a", b"b", b"a", b"b", b"c"]) {
         let record = take(&history, bytes);
@@ -61,10 +62,10 @@ fn the_last_ones_are_kept_and_numbers_never_begin_anew() {
 fn another_plugins_component_is_not_swept() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
-    open(dir.path()).take(&one, &file(b"a"), None, Timestamp(1));
+    open(dir.path()).take(&one, &file(b"a"), None, None, Timestamp(1));
     // Which has never heard of the other.
     let history = open(dir.path());
-    history.take(&other, &file(b"b"), None, Timestamp(1));
+    history.take(&other, &file(b"b"), None, None, Timestamp(1));
     let kept = history.record(&one).generations.remove(0);
     assert!(history.component(&kept).is_some());
 }
@@ -73,7 +74,7 @@ fn another_plugins_component_is_not_swept() {
 fn what_was_altered_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let plugin: Arc<str> = "p".into();
-    let record = open(dir.path()).take(&plugin, &file(b"bytes"), None, Timestamp(1));
+    let record = open(dir.path()).take(&plugin, &file(b"bytes"), None, None, Timestamp(1));
     let kept = &record.generations[0];
     let flip = |name: &str, at: usize| {
         let path = dir.path().join(name);
@@ -98,7 +99,7 @@ fn a_rollback_is_on_record_and_what_it_left_is_forgotten() {
     let plugin: Arc<str> = "p".into();
     let history = open(dir.path());
     for bytes in [b"a", b"b", b"c"] {
-        history.take(&plugin, &file(bytes), None, Timestamp(1));
+        history.take(&plugin, &file(bytes), None, None, Timestamp(1));
     }
     let digest = file(b"c").digest;
     let seen = history.record(&plugin);
@@ -116,7 +117,32 @@ fn a_rollback_is_on_record_and_what_it_left_is_forgotten() {
     assert_eq!(record.before(2).unwrap().number, 1);
     assert!(record.before(1).is_none());
 
-    let record = history.take(&plugin, &file(b"d"), None, Timestamp(1));
+    let record = history.take(&plugin, &file(b"d"), None, None, Timestamp(1));
     assert_eq!(numbers(&record), [1, 2, 4]);
     assert!(record.rolled_back.is_none());
+}
+
+#[test]
+fn a16_the_highest_version_is_on_record_whatever_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin: Arc<str> = "p".into();
+    let history = open(dir.path());
+    for (bytes, version) in [(b"a", 4), (b"b", 7), (b"c", 5)] {
+        let record = history.take(&plugin, &file(bytes), None, Some(version), Timestamp(1));
+        assert_eq!(
+            record.senior.unwrap().version,
+            version.max(if version == 5 { 7 } else { 0 })
+        );
+    }
+    history.take(&plugin, &file(b"d"), None, None, Timestamp(1));
+    history.withdraw(&plugin);
+    let senior = open(dir.path()).record(&plugin).senior.unwrap();
+    assert_eq!((senior.version, &*senior.digest), (7, &*file(b"b").digest));
+}
+
+#[test]
+fn a16_a_record_of_an_earlier_gateway_is_read() {
+    let text = r#"{"last":3,"generations":[],"rolled_back":null,"withdrawn":false}"#;
+    let record: Record = serde_json::from_str(text).unwrap();
+    assert_eq!((record.last, record.senior), (3, None));
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -22,17 +23,18 @@ const MAX_TRIED: usize = 4;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects to an origin that is allowed, until `deadline` at most.
+/// Connects the plugin to an origin that is allowed, until `deadline` at most.
 ///
 /// # Errors
 /// Why there is no connection. None has been made where an address is prohibited.
 pub(super) async fn connect(
+    plugin: &Arc<str>,
     network: &Network,
     config: &HttpConfig,
     origin: &HttpOrigin,
     deadline: Instant,
 ) -> Result<Box<dyn Stream>, RequestError> {
-    let addresses = timeout_at(deadline, addresses(network, config, origin))
+    let addresses = timeout_at(deadline, addresses(plugin, network, config, origin))
         .await
         .map_err(|_| RequestError::Timeout(Phase::Resolve))??;
     let stream = tcp(&addresses, origin.port(), deadline).await?;
@@ -54,26 +56,23 @@ pub(super) async fn connect(
 
 /// The addresses of the origin's host, all of which the guest may reach.
 async fn addresses(
+    plugin: &Arc<str>,
     network: &Network,
     config: &HttpConfig,
     origin: &HttpOrigin,
-) -> Result<Vec<IpAddr>, RequestError> {
+) -> Result<Arc<[IpAddr]>, RequestError> {
     let name = match origin.host() {
         // The allow-list has this very address.
-        Host::Ipv4(address) => return Ok(vec![(*address).into()]),
-        Host::Ipv6(address) => return Ok(vec![(*address).into()]),
+        Host::Ipv4(address) => return Ok([(*address).into()].into()),
+        Host::Ipv6(address) => return Ok([(*address).into()].into()),
         Host::Domain(name) => name,
     };
-    let addresses = network
-        .resolver()
-        .resolve(name)
-        .await
-        .map_err(|error| RequestError::Unresolved(error.to_string()))?;
+    let addresses = network.look_ups().resolve(plugin, name).await?;
     if addresses.is_empty() {
         return Err(RequestError::Unresolved("it has no address".to_owned()));
     }
     let may_be_private = config.allow_private.contains(name.as_str());
-    for address in &addresses {
+    for address in addresses.iter() {
         // One bad address spoils the name: it is not what it should be.
         match address::reach(*address) {
             Reach::Public => {}

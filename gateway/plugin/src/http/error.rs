@@ -46,6 +46,12 @@ pub(super) enum RequestError {
     /// The name has no address, or nobody says.
     #[error("the name cannot be resolved: {0}")]
     Unresolved(String),
+    /// As many of the plugin's look-ups as it may have are without an answer.
+    #[error("too many names that the plugin wants to reach are being looked up, without an answer so far")]
+    TooManyLookUps,
+    /// The plugin has as many connections as it may have.
+    #[error("the plugin has too many connections at once")]
+    TooManyConnections,
     /// The name resolves to an address that guests may not reach.
     #[error("the name resolves to {address}, which is {is}: {}", advice(*.private))]
     Address {
@@ -205,6 +211,8 @@ impl RequestError {
             | Self::ResponseTooLarge(_) => Outcome::TooLarge,
             Self::Timeout(_) => Outcome::Timeout,
             Self::Unresolved(_)
+            | Self::TooManyLookUps
+            | Self::TooManyConnections
             | Self::Connect(_)
             | Self::Certificate(_)
             | Self::Tls(_)
@@ -236,6 +244,8 @@ impl From<&RequestError> for WasiError {
                 rcode: None,
                 info_code: None,
             },
+            RequestError::TooManyLookUps => Self::DnsTimeout,
+            RequestError::TooManyConnections => Self::ConnectionLimitReached,
             RequestError::Address { .. } => Self::DestinationIpProhibited,
             RequestError::Connect(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,

@@ -123,6 +123,7 @@ pub(super) async fn run(
 ) -> Result<Sent, WasiError> {
     let deadline = after(exchange.started, config.timeout);
     match head(
+        &exchange.plugin,
         exchange.started,
         deadline,
         network,
@@ -151,7 +152,9 @@ pub(super) async fn run(
 }
 
 /// Connects, sends, and waits for the response's head.
+#[expect(clippy::too_many_arguments, reason = "what it takes to send a request, once")]
 async fn head(
+    plugin: &Arc<str>,
     started: Instant,
     deadline: Instant,
     network: &Network,
@@ -164,7 +167,9 @@ async fn head(
     let sooner = |from: Instant, timeout: Option<Duration>| {
         timeout.map_or(deadline, |timeout| after(from, timeout).min(deadline))
     };
-    let stream = connect(network, config, origin, sooner(started, options.connect_timeout)).await?;
+    let room = network.connection(plugin)?;
+    let until = sooner(started, options.connect_timeout);
+    let stream = connect(plugin, network, config, origin, until).await?;
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_header_size(HEAD_BYTES)
@@ -175,6 +180,7 @@ async fn head(
     // The connection has the exchange's deadline too: a guest that does not ask for the rest of the
     // response, or is stuck in its own body, keeps no connection.
     let connection: Connection = AbortOnDropHandle::new(tokio::spawn(async move {
+        let _room = room;
         // An error is the response's as well.
         let _ = timeout_at(deadline, connection).await;
     }));

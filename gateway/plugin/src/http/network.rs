@@ -4,18 +4,26 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::thread;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_rustls::rustls;
 
-/// Most names that are looked up at once. A look-up holds a thread for as long as the system's resolver
-/// takes, and there are others who need threads.
-const MAX_LOOKUPS: usize = 4;
+use super::error::RequestError;
+use super::lookups::LookUps;
+use super::shares::{Held, Shares};
+
+/// Connections at once over all plugins, beyond those that each may always have.
+const CONNECTIONS: usize = 128;
+/// Connections that one plugin may have whatever the others do.
+const CONNECTIONS_OF_ONE: usize = 4;
+/// Bytes of the stack of a thread that looks a name up.
+const STACK: usize = 1 << 20;
 
 /// Who knows the addresses of hosts.
 #[async_trait::async_trait]
@@ -28,33 +36,32 @@ pub trait Resolver: Send + Sync + fmt::Debug {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The operating system's resolver, `/etc/hosts` and all.
+/// The operating system's resolver, `/etc/hosts` and all. Each look-up has a thread of its own, for it cannot be ended: in
+/// a pool, those that hang would keep others waiting. [`LookUps`] bounds how many there are.
 #[derive(Debug)]
-struct SystemResolver {
-    lookups: Arc<Semaphore>,
-}
+struct SystemResolver;
 
 #[async_trait::async_trait]
 impl Resolver for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let lookup = Arc::clone(&self.lookups)
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
+        let (answer, answered) = oneshot::channel();
         let name = name.to_owned();
-        let addresses = spawn_blocking(move || {
-            // It goes on where nobody waits any more, and counts until it ends.
-            let _lookup = lookup;
-            let addresses = (name.as_str(), 0).to_socket_addrs()?;
-            Ok(addresses.map(|address| address.ip()).collect())
-        });
-        addresses.await.map_err(io::Error::other)?
+        let look_up = move || {
+            let addresses = (name.as_str(), 0).to_socket_addrs();
+            let _ = answer.send(addresses.map(|found| found.map(|address| address.ip()).collect()));
+        };
+        thread::Builder::new()
+            .name("look-up".to_owned())
+            .stack_size(STACK)
+            .spawn(look_up)?;
+        answered.await.map_err(io::Error::other)?
     }
 }
 
 /// The network, as guests that are granted `http` see it.
 pub struct Network {
-    resolver: Arc<dyn Resolver>,
+    look_ups: LookUps,
+    connections: Arc<Shares>,
     /// `None` for the system's.
     roots: Option<Vec<CertificateDer<'static>>>,
     /// Made at the first use: reading the system's certificates takes a while.
@@ -65,28 +72,39 @@ impl Network {
     /// The machine's own: its resolver, and the certificates that it trusts.
     #[must_use]
     pub fn system() -> Self {
-        Self {
-            resolver: Arc::new(SystemResolver {
-                lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
-            }),
-            roots: None,
-            tls: OnceCell::new(),
-        }
+        Self::with(Arc::new(SystemResolver), None)
     }
 
     /// One with another resolver, in which servers are trusted that these certificates (X.509, in DER)
     /// vouch for, and no others.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolver>, roots: Vec<Vec<u8>>) -> Self {
+        let roots = roots.into_iter().map(CertificateDer::from).collect();
+        Self::with(resolver, Some(roots))
+    }
+
+    fn with(resolver: Arc<dyn Resolver>, roots: Option<Vec<CertificateDer<'static>>>) -> Self {
         Self {
-            resolver,
-            roots: Some(roots.into_iter().map(CertificateDer::from).collect()),
+            look_ups: LookUps::new(resolver),
+            connections: Shares::new(CONNECTIONS, CONNECTIONS_OF_ONE, CONNECTIONS),
+            roots,
             tls: OnceCell::new(),
         }
     }
 
-    pub(super) fn resolver(&self) -> &dyn Resolver {
-        &*self.resolver
+    /// Who looks names up.
+    pub(super) const fn look_ups(&self) -> &LookUps {
+        &self.look_ups
+    }
+
+    /// Room for a connection of the plugin.
+    ///
+    /// # Errors
+    /// When it has as many as it may have.
+    pub(super) fn connection(&self, plugin: &Arc<str>) -> Result<Held, RequestError> {
+        self.connections
+            .take(plugin)
+            .ok_or(RequestError::TooManyConnections)
     }
 
     /// How TLS connections are made.
@@ -127,7 +145,7 @@ fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfi
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network")
-            .field("resolver", &self.resolver)
+            .field("resolver", &self.look_ups.resolver())
             .finish_non_exhaustive()
     }
 }

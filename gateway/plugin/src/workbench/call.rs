@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gateway_model::{Event, EventKind, User, UserId};
-use serde_json::{Map, Value};
+use gateway_model::{Event, EventKind, PermissionMap, User, UserId};
 use tokio::time::Instant;
 
 use crate::call::{self, Failure, Prepared};
@@ -50,7 +49,7 @@ impl Question {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// What the user may do: name to JSON value.
-    Permissions(Map<String, Value>),
+    Permissions(PermissionMap),
     /// The sign-in goes on. Attributes to set; an empty value removes.
     Accepted(BTreeMap<String, String>),
     /// The sign-in ends. What the person is shown.

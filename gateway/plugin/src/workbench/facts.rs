@@ -2,6 +2,10 @@
 
 use wasmparser::{BinaryReaderError, Encoding, KnownCustom, Name, Parser, Payload};
 
+/// Most imports, and most exports, whose names are kept: there are a few dozen in what anybody means to be served.
+const MAX_NAMES: usize = 1000;
+/// How deep modules and components are read that are nested in each other.
+const MAX_NESTING: usize = 100;
 /// Bytes of a page, where a memory does not say otherwise.
 const PAGE_LOG2: u32 = 16;
 
@@ -45,18 +49,26 @@ fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
     let mut most = None;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
+            // The compiler has the last word on what is too deep; there is nothing more to say of it here.
+            Payload::Version { .. } if open.len() == MAX_NESTING => return Ok(()),
             Payload::Version { encoding, .. } => open.push(Open {
                 is_module: encoding == Encoding::Module,
                 code: 0,
                 has_names: false,
             }),
             Payload::ComponentImportSection(imports) if open.len() == 1 => {
-                for import in imports {
+                for import in imports
+                    .into_iter()
+                    .take(MAX_NAMES.saturating_sub(facts.imports.len()))
+                {
                     facts.imports.push(import?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(exports) if open.len() == 1 => {
-                for export in exports {
+                for export in exports
+                    .into_iter()
+                    .take(MAX_NAMES.saturating_sub(facts.exports.len()))
+                {
                     facts.exports.push(export?.name.name.to_owned());
                 }
             }

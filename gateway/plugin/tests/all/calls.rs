@@ -126,7 +126,7 @@ async fn the_grant_users_finds_users() {
 #[tokio::test]
 async fn waiting_for_the_database_ends_at_the_deadline() {
     let mut set = set(&[("s", "u")], &[]);
-    set.plugins.get_mut("u").unwrap().limits.deadline = Duration::from_millis(200);
+    set.plugins.get_mut("u").unwrap().limits.deadline = Duration::from_secs(1);
     let fixture = Fixture::new(&[("u", IMPORTS_USERS)], set).await;
     assert!(matches!(
         fixture.ask_for("s", "slow").await,
@@ -201,17 +201,20 @@ async fn what_plugins_log_is_capped_and_harmless() {
     let fixture = Fixture::new(&[("logging-test", IMPORTS_LOGGING), ("b", BEHAVE)], set).await;
     fixture.ask("hello-log").await.unwrap();
     fixture.ask("control").await.unwrap();
-    let before = log().len();
+    let flooded = || {
+        log()
+            .lines()
+            .filter(|line| line.contains("flood"))
+            .map(str::len)
+            .sum::<usize>()
+    };
+    let before = flooded();
     for flood in ["flood", "log-flood"] {
         // Whether the guest lives through it is its own affair.
         let _ = fixture.ask(flood).await;
     }
-    let log = log();
-    assert!(
-        log.len() - before < 200_000,
-        "{} bytes for two floods",
-        log.len() - before
-    );
+    let (log, grown) = (log(), flooded() - before);
+    assert!(grown < 200_000, "{grown} bytes for two floods");
     assert!(
         log.lines()
             .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())

@@ -1,7 +1,7 @@
 //! Compiling in a process of its own: what it may take, and what becomes of it.
 
 use std::ffi::OsString;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_plugin::{CompileOptions, PluginSet};
 use test_guests::{V1, V2};
@@ -16,7 +16,8 @@ fn one() -> PluginSet {
 fn script(text: &str) -> CompileOptions {
     CompileOptions {
         command: Some(["/bin/sh", "-c", text].map(OsString::from).to_vec()),
-        time: Duration::from_secs(2),
+        // Far more than it needs, for busy machines.
+        time: Duration::from_secs(60),
         ..CompileOptions::default()
     }
 }
@@ -35,7 +36,7 @@ async fn a_compiler_that_fails_is_no_compiler_of_ours() {
         ("exit 7", "exit status: 7"),
         ("echo first >&2; echo second >&2; exit 1", ": first"),
         ("kill -SEGV $$", "SIGSEGV"),
-        ("kill -XCPU $$", "takes longer than 2s"),
+        ("kill -XCPU $$", "takes longer than 60s"),
         (
             "echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$",
             "more than 2147483648 bytes",
@@ -60,23 +61,19 @@ async fn a_compiler_that_fails_is_no_compiler_of_ours() {
 #[tokio::test]
 async fn one_that_takes_too_long_is_killed() {
     let mark = tempfile::NamedTempFile::new().unwrap();
-    let started = Instant::now();
-    let problem = problem(script(&format!(
-        "echo $$ > {}; exec sleep 60",
-        mark.path().display()
-    )))
-    .await;
+    let mut options = script(&format!("echo $$ > {}; exec sleep 600", mark.path().display()));
+    options.time = Duration::from_secs(2);
+    let problem = problem(options).await;
     assert!(problem.contains("takes longer than 2s"), "{problem}");
-    assert!(started.elapsed() < Duration::from_secs(60));
     let pid = std::fs::read_to_string(mark.path()).unwrap();
-    // A process that has been killed may take a moment to be gone.
-    for _ in 0..100 {
-        if !is_running(pid.trim()) {
-            return;
+    // A process that has been killed may take a moment to be gone; left alone, this one takes ten minutes.
+    let gone = async {
+        while is_running(pid.trim()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the compiler {pid} goes on");
+    };
+    let gone = tokio::time::timeout(Duration::from_secs(240), gone).await;
+    assert!(gone.is_ok(), "the compiler {pid} goes on");
 }
 
 fn is_running(pid: &str) -> bool {
@@ -128,12 +125,12 @@ async fn it_gets_limits_no_environment_and_not_more_than_two_run() {
         .unwrap();
     let arguments = std::fs::read_to_string(arguments).unwrap();
     // The first is the shell's name for itself.
-    assert_eq!(arguments.trim(), "2147483648 --seconds 2");
+    assert_eq!(arguments.trim(), "2147483648 --seconds 60");
 }
 
 #[tokio::test]
 async fn long_compiling_shows_in_the_log_and_keeps_nobody_waiting() {
-    let mut options = script("exec sleep 60");
+    let mut options = script("exec sleep 600");
     options.time = Duration::from_secs(7);
     let fixture = Fixture::with_compiler(&[], set(&[("s", "slow-to-compile")], &[]), options).await;
     fixture.put("slow-to-compile", V2);
@@ -163,8 +160,8 @@ async fn what_is_compiled_waits_for_no_compiler() {
         .await;
     let dir = tempfile::tempdir().unwrap();
     fixture.compile = CompileOptions {
-        time: Duration::from_secs(20),
-        ..script(&format!("touch {}/$$; exec sleep 60", dir.path().display()))
+        time: Duration::from_secs(60),
+        ..script(&format!("touch {}/$$; exec sleep 600", dir.path().display()))
     };
     let fixture = fixture.restart(set).await;
     for (n, name) in (0..).zip(["busy-1", "busy-2"]) {

@@ -270,7 +270,7 @@ fn compiler_of(from: &Fixture, component: &[u8], dir: &std::path::Path) -> Compi
     );
     CompileOptions {
         command: Some(["/bin/sh", "-c", &script].map(OsString::from).to_vec()),
-        time: Duration::from_secs(60),
+        time: Duration::from_secs(240),
         ..CompileOptions::default()
     }
 }

@@ -28,7 +28,7 @@ fn behave(services: &[&str], limits: Limits) -> PluginSet {
 
 /// Debug builds on busy machines: only tests of the deadline want a short one.
 fn patient(mut limits: Limits) -> Limits {
-    limits.deadline = Duration::from_secs(30);
+    limits.deadline = Duration::from_secs(120);
     limits
 }
 
@@ -60,12 +60,12 @@ async fn an_endless_loop_runs_out_of_fuel() {
 async fn an_endless_loop_with_endless_fuel_ends_at_its_deadline_and_others_go_on() {
     let limits = Limits {
         fuel: u64::MAX,
-        deadline: Duration::from_millis(300),
+        deadline: Duration::from_secs(1),
         ..Limits::default()
     };
     let set = behave(&["spin"], limits);
     let fixture = Fixture::new(&[("behave", BEHAVE), ("v1", V1)], set).await;
-    let spinning = futures_util::future::join_all((0..40).map(|_| fixture.ask("spin")));
+    let spinning = futures_util::future::join_all((0..20).map(|_| fixture.ask("spin")));
     let others = async {
         for _ in 0..20 {
             fixture.ask("good").await.unwrap();
@@ -86,7 +86,7 @@ async fn an_endless_loop_with_endless_fuel_ends_at_its_deadline_and_others_go_on
 #[tokio::test]
 async fn a_sleeper_is_woken_by_its_deadline() {
     let limits = Limits {
-        deadline: Duration::from_millis(300),
+        deadline: Duration::from_secs(1),
         ..Limits::default()
     };
     let fixture = Fixture::new(&[("behave", BEHAVE), ("v1", V1)], behave(&["sleep"], limits)).await;
@@ -282,8 +282,8 @@ async fn loops_after_the_answer_and_in_one_instruction_end_too() {
     let guests: [(&str, &[u8]); 3] = [("post", POST_RETURN_LOOP), ("bulk", BULK_FILL), ("plain", PLAIN)];
     let services: Vec<_> = guests.iter().map(|(name, _)| (*name, *name)).collect();
     let mut set = set(&services, &[]);
-    for config in set.plugins.values_mut() {
-        config.limits.deadline = Duration::from_millis(500);
+    for name in ["post", "bulk"] {
+        set.plugins.get_mut(name).unwrap().limits.deadline = Duration::from_millis(500);
     }
     let fixture = Fixture::new(&guests, set).await;
     for name in ["post", "bulk"] {

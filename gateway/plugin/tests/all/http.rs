@@ -4,6 +4,8 @@
 mod allowed;
 mod lifetime;
 mod limits;
+mod meanwhile;
+mod names;
 mod reach;
 mod server;
 mod tls;
@@ -78,7 +80,7 @@ fn config(allow: &[&str], allow_private: &[&str]) -> HttpConfig {
         allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
         allow_private: allow_private.iter().map(|text| text.parse().unwrap()).collect(),
         // Debug builds on busy machines: only tests of the timeout want a short one.
-        timeout: std::time::Duration::from_secs(15),
+        timeout: std::time::Duration::from_secs(60),
         ..HttpConfig::default()
     }
 }

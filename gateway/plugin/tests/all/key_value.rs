@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
+use gateway_model::stored_bytes;
 use gateway_plugin::{CallError, KeyValueStore, Limits, PluginSet, ScratchValues, ValueError};
 use serde_json::{Value, json};
 use test_guests::IMPORTS_KEY_VALUE;
@@ -140,25 +141,27 @@ async fn a_value_may_be_so_long_and_no_longer() {
 #[tokio::test]
 async fn a_plugin_may_keep_so_much_and_no_more() {
     let mut set = set(&[("s", "kv"), ("o", "other")], &[]);
+    // As much for either: one name is three bytes longer.
     for name in ["kv", "other"] {
-        set.plugins.get_mut(name).unwrap().limits.store_bytes = 1000;
+        set.plugins.get_mut(name).unwrap().limits.store_bytes =
+            usize::try_from(stored_bytes(5, 1, 800, false)).unwrap();
     }
     let files: [(&str, &[u8]); 2] = [("kv", IMPORTS_KEY_VALUE), ("other", IMPORTS_KEY_VALUE)];
     let fixture = Fixture::new(&files, set.clone()).await;
     let full = json!({"error": "full"});
-    assert_eq!(fixture.tell("set k *1000").await, full);
-    assert_eq!(fixture.tell("set k *999").await, done());
-    assert_eq!(fixture.tell("set k *1000").await, full);
-    assert_eq!(fixture.tell("set k *999").await, done(), "in place of as much");
+    assert_eq!(fixture.tell("set k *804").await, full);
+    assert_eq!(fixture.tell("set k *803").await, done());
+    assert_eq!(fixture.tell("set k *804").await, full);
+    assert_eq!(fixture.tell("set k *803").await, done(), "in place of as much");
     for command in ["set l =", "increment l 1", "swap l - ="] {
         assert_eq!(fixture.tell(command).await, full, "{command}");
     }
-    assert_eq!(fixture.ask_for("o", "set k *999").await.unwrap(), done());
+    assert_eq!(fixture.ask_for("o", "set k *800").await.unwrap(), done());
 
     // A lower limit takes nothing away.
-    set.plugins.get_mut("kv").unwrap().limits.store_bytes = 500;
+    set.plugins.get_mut("kv").unwrap().limits.store_bytes = 700;
     fixture.host.reconfigure(set).await;
-    assert_eq!(fixture.tell("get k").await["bytes"], 999);
+    assert_eq!(fixture.tell("get k").await["bytes"], 803);
     assert_eq!(fixture.tell("set l =").await, full);
     assert_eq!(fixture.tell("set k *400").await, done());
     assert_eq!(fixture.tell("set l =").await, done());
@@ -240,7 +243,7 @@ async fn a_trial_call_sees_nothing_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_told_as_unavailable() {
-    let set = one(|limits| limits.deadline = Duration::from_secs(2));
+    let set = one(|limits| limits.deadline = Duration::from_secs(5));
     let fixture = Fixture::with_values(&[("kv", IMPORTS_KEY_VALUE)], set, Arc::new(Broken)).await;
     assert_eq!(fixture.status("kv").problem, None, "the trial does not need it");
     for command in [

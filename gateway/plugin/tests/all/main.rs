@@ -20,6 +20,7 @@ mod http;
 mod key_value;
 mod random_components;
 mod ready;
+mod shares;
 mod signatures;
 mod support;
 mod swap;

@@ -176,7 +176,7 @@ async fn guests_with_changed_bytes_are_refused_at_worst() {
         UNKNOWN_IMPORT,
     ];
     let (mut bench, mut dice) = (Bench::new().await, Dice(2));
-    for round in 0..600 {
+    for round in 0..if cfg!(feature = "test-all") { 600 } else { 60 } {
         // One in thirty is what a compiler makes, which takes longer to compile.
         let guest = if round % 30 == 29 {
             V1

@@ -17,6 +17,11 @@ fn signer() -> PluginSigner {
     PluginSigner::from_pem(&pem::encode(&pem::Pem::new("PRIVATE KEY", key.as_ref()))).unwrap()
 }
 
+/// A signature of `p` in this version.
+fn sign(signer: &PluginSigner, version: u64, component: &[u8]) -> String {
+    signer.sign("p", version, component).unwrap()
+}
+
 /// `p` answers for `s`, and these sign.
 fn trusting(signers: &[&PluginSigner]) -> PluginSet {
     let mut set = set(&[("s", "p")], &[]);
@@ -106,8 +111,9 @@ async fn a_file_serves_once_it_is_signed() {
 
     // A signature that comes alone is noticed.
     for wrong in [
-        other.sign(V1),
-        signer.sign(V2),
+        sign(&other, 1, V1),
+        sign(&signer, 1, V2),
+        signer.sign("q", 1, V1).unwrap(),
         String::new(),
         "rubbish".to_owned(),
     ] {
@@ -116,7 +122,7 @@ async fn a_file_serves_once_it_is_signed() {
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         assert_eq!(fixture.serves(), None, "{wrong}");
     }
-    fixture.sign(&signer.sign(V1));
+    fixture.sign(&sign(&signer, 1, V1));
     fixture.wait_for(V1).await;
     let status = fixture.status("p");
     assert_eq!(status.signed_by, Some(signer.public_key().unwrap().fingerprint()));
@@ -124,12 +130,12 @@ async fn a_file_serves_once_it_is_signed() {
 
     // A new file with the old one's signature is not taken; with its own it is, whichever comes first.
     fixture.put("p", V2);
-    fixture.wait_for_problem("is no signature of").await;
+    fixture.wait_for_problem("is not a signature of").await;
     assert_eq!(fixture.serves(), Some(digest(V1)));
-    fixture.sign(&signer.sign(V2));
+    fixture.sign(&sign(&signer, 2, V2));
     fixture.wait_for(V2).await;
-    fixture.sign(&signer.sign(V1));
-    fixture.wait_for_problem("is no signature of").await;
+    fixture.sign(&sign(&signer, 3, V1));
+    fixture.wait_for_problem("is not a signature of").await;
     assert_eq!(fixture.serves(), Some(digest(V2)));
     fixture.put("p", V1);
     fixture.wait_for(V1).await;
@@ -148,13 +154,13 @@ async fn a_file_serves_once_it_is_signed() {
 async fn a_key_that_is_no_longer_trusted_is_none_for_what_is_kept_either() {
     let (old, new) = (signer(), signer());
     let fixture = Fixture::new(&[], trusting(&[&old])).await;
-    fixture.sign(&old.sign(V1));
+    fixture.sign(&sign(&old, 1, V1));
     fixture.put("p", V1);
     fixture.wait_for(V1).await;
 
     fixture.host.reconfigure(trusting(&[&old, &new])).await;
     assert_eq!(fixture.serves(), Some(digest(V1)));
-    fixture.sign(&new.sign(V2));
+    fixture.sign(&sign(&new, 2, V2));
     fixture.put("p", V2);
     fixture.wait_for(V2).await;
 
@@ -162,7 +168,7 @@ async fn a_key_that_is_no_longer_trusted_is_none_for_what_is_kept_either() {
     assert_eq!(fixture.serves(), Some(digest(V2)));
     let error = fixture.host.rollback("p").await.unwrap_err();
     assert!(
-        matches!(&error, RollbackError::Refused { reason, .. } if reason.contains("is no signature of")),
+        matches!(&error, RollbackError::Refused { reason, .. } if reason.contains("is not a signature of")),
         "{error}"
     );
     fixture.host.reconfigure(trusting(&[&old, &new])).await;
@@ -197,7 +203,7 @@ async fn what_was_kept_without_a_signature_does_not_serve_where_one_is_asked_for
     fixture.wait_for(V2).await;
     fixture.host.reconfigure(trusting(&[&signer])).await;
     assert_eq!(fixture.serves(), None, "what serves needs one too");
-    fixture.sign(&signer.sign(V2));
+    fixture.sign(&sign(&signer, 1, V2));
     fixture.wait_for(V2).await;
     assert_eq!(
         fixture.status("p").generation.unwrap().0,
@@ -216,9 +222,142 @@ async fn a_signature_must_be_a_file() {
     let signer = signer();
     let fixture = Fixture::new(&[], trusting(&[&signer])).await;
     let elsewhere = fixture.dir.path().join("elsewhere");
-    std::fs::write(&elsewhere, signer.sign(V1)).unwrap();
+    std::fs::write(&elsewhere, sign(&signer, 1, V1)).unwrap();
     std::os::unix::fs::symlink(&elsewhere, fixture.path("p").with_extension("wasm.sig")).unwrap();
     fixture.put("p", V1);
     fixture.wait_for_problem("has no signature").await;
     assert_eq!(fixture.serves(), None);
+}
+
+#[tokio::test]
+async fn a16_a_signed_component_does_not_serve_as_another_plugin() {
+    let signer = signer();
+    let mut set = set(&[("s", "p"), ("t", "q")], &[]);
+    set.trusted_keys = vec![signer.public_key().unwrap()];
+    let fixture = Fixture::new(&[], set).await;
+    let names = ["p", "q"];
+    let put = |name: &str, signed_as: &str, component: &[u8]| {
+        let signature = signer.sign(signed_as, 1, component).unwrap();
+        std::fs::write(fixture.path(name).with_extension("wasm.sig"), signature).unwrap();
+        fixture.put(name, component);
+    };
+    for (name, component) in names.into_iter().zip([V1, V2]) {
+        put(name, name, component);
+        fixture
+            .wait(name, |status| {
+                status.generation.is_some() && status.problem.is_none() && status.signed_version == Some(1)
+            })
+            .await;
+    }
+
+    // Both files and their signatures change places.
+    put("p", "q", V2);
+    put("q", "p", V1);
+    for (name, other) in [("p", "q"), ("q", "p")] {
+        let status = fixture.wait(name, |status| status.problem.is_some()).await;
+        let problem = status.problem.unwrap();
+        assert!(
+            problem.contains(&format!("was made for the plugin \"{other}\"")),
+            "{problem}"
+        );
+        assert!(problem.contains(&format!("--name {name}")), "{problem}");
+    }
+    let serving = names.map(|name| fixture.status(name).generation.map(|(_, digest)| digest));
+    assert_eq!(serving, [Some(digest(V1)), Some(digest(V2))], "as before");
+}
+
+#[tokio::test]
+async fn a16_an_older_component_does_not_serve() {
+    let signer = signer();
+    let set = trusting(&[&signer]);
+    let fixture = Fixture::new(&[], set.clone()).await;
+    fixture.sign(&sign(&signer, 1, V1));
+    fixture.put("p", V1);
+    fixture.wait_for(V1).await;
+    fixture.sign(&sign(&signer, 2, V2));
+    fixture.put("p", V2);
+    fixture.wait_for(V2).await;
+
+    // What was signed once is put back, with the signature that it had.
+    fixture.sign(&sign(&signer, 1, V1));
+    fixture.put("p", V1);
+    fixture.wait_for_problem("version 2 was accepted before").await;
+    assert_eq!(fixture.serves(), Some(digest(V2)));
+    let fixture = fixture.restart(set.clone()).await;
+    assert_eq!(
+        fixture.serves(),
+        Some(digest(V2)),
+        "what is kept serves in its place"
+    );
+    assert!(
+        fixture.problem("p").contains("the signature states version 1"),
+        "{}",
+        fixture.problem("p")
+    );
+
+    // Not after the file was away either, nor with the same version.
+    std::fs::remove_file(fixture.path("p")).unwrap();
+    fixture.wait("p", |status| status.generation.is_none()).await;
+    fixture.put("p", V1);
+    fixture.wait_for_problem("version 2 was accepted before").await;
+    assert_eq!(fixture.serves(), None);
+    fixture.sign(&sign(&signer, 2, V1));
+    fixture
+        .wait_for_problem("was accepted before for another component")
+        .await;
+    assert_eq!(fixture.serves(), None);
+    fixture.sign(&sign(&signer, 3, V1));
+    fixture.wait_for(V1).await;
+}
+
+#[tokio::test]
+async fn a16_an_operator_may_go_back() {
+    let signer = signer();
+    let set = trusting(&[&signer]);
+    let fixture = Fixture::new(&[], set.clone()).await;
+    for (version, component) in [(1, V1), (2, V2)] {
+        fixture.sign(&sign(&signer, version, component));
+        fixture.put("p", component);
+        fixture.wait_for(component).await;
+    }
+    fixture.host.rollback("p").await.unwrap();
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+    let fixture = fixture.restart(set.clone()).await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+
+    // The file that was gone back to may take the place of the one that was gone back from.
+    fixture.sign(&sign(&signer, 1, V1));
+    fixture.put("p", V1);
+    fixture
+        .wait("p", |status| !status.rolled_back && status.problem.is_none())
+        .await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+
+    // So may a component that the operator pins, however old.
+    fixture.sign(&sign(&signer, 3, V2));
+    fixture.put("p", V2);
+    fixture.wait_for(V2).await;
+    fixture.sign(&sign(&signer, 1, V1));
+    fixture.put("p", V1);
+    fixture
+        .wait_for_problem(&format!("sha256 = \"{}\"", digest(V1)))
+        .await;
+    let mut pinned = set;
+    pinned.plugins.get_mut("p").unwrap().sha256 = Some(digest(V1));
+    fixture.host.reconfigure(pinned).await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+}
+
+#[tokio::test]
+async fn a16_a_version_that_nobody_trusted_has_signed_counts_for_nothing() {
+    let (signer, other) = (signer(), signer());
+    let fixture = Fixture::new(&[], trusting(&[])).await;
+    fixture.sign(&sign(&other, u64::MAX, V1));
+    fixture.put("p", V1);
+    fixture.wait_for(V1).await;
+    fixture.host.reconfigure(trusting(&[&signer])).await;
+    assert_eq!(fixture.serves(), None);
+    fixture.sign(&sign(&signer, 1, V2));
+    fixture.put("p", V2);
+    fixture.wait_for(V2).await;
 }

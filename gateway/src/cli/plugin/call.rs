@@ -1,6 +1,7 @@
 //! `gateway plugin call`: a function of a component, called as a gateway would.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -14,6 +15,9 @@ use super::sandbox::Sandbox;
 use crate::cli::output::{self, printable};
 use crate::config::flags;
 
+/// What printing an answer may take.
+const BETWEEN: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Call {
     #[command(flatten)]
@@ -23,6 +27,15 @@ pub(in crate::cli) struct Call {
     /// Call it so many times; what it keeps by key-value is there at the next call
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = flags::count)]
     repeat: u64,
+}
+
+impl Call {
+    /// What all calls may take.
+    pub(super) fn longest(&self) -> Duration {
+        let repeat = u32::try_from(self.repeat).unwrap_or(u32::MAX);
+        let each = self.sandbox.limits().deadline.saturating_add(BETWEEN);
+        each.saturating_mul(repeat)
+    }
 }
 
 pub(super) async fn run(call: Call) -> anyhow::Result<()> {
@@ -46,6 +59,11 @@ pub(super) async fn run(call: Call) -> anyhow::Result<()> {
         let called = bench.ask(prepared.question(number)?).await?;
         write_cost(&mut io::stderr().lock(), &called, &limits)?;
         let answer = match called.answer {
+            Ok(Answer::Permissions(permissions)) => {
+                // With all of their digits, which a JSON value does not have.
+                output::json(&mut io::stdout().lock(), &permissions)?;
+                continue;
+            }
             Ok(answer) => as_json(answer),
             Err(failure) => match failure.error() {
                 // To a gateway this is a failure; to whoever tries the hook it is what it said.
@@ -72,7 +90,7 @@ fn hear_the_host() {
 
 fn as_json(answer: Answer) -> Value {
     match answer {
-        Answer::Permissions(permissions) => Value::Object(permissions),
+        Answer::Permissions(permissions) => json!(permissions),
         Answer::Accepted(attributes) => json!({ "accepted": attributes }),
         Answer::Rejected(reason) => json!({ "rejected": reason }),
         Answer::Heard => json!({ "heard": true }),

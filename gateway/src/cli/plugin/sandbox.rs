@@ -12,11 +12,12 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use gateway_model::User;
 use gateway_plugin::{
-    Grant, HostName, HttpConfig, HttpOrigin, Limits, Network, PluginConfig, Report, Secret, Workbench,
-    WorkbenchOptions,
+    CompileOptions, Grant, HostName, HttpConfig, HttpOrigin, Limits, Network, PluginConfig, Report, Secret,
+    Workbench, WorkbenchOptions,
 };
 
 use super::people;
+use crate::cli::compiler;
 use crate::cli::output::printable;
 use crate::config::flags;
 
@@ -103,6 +104,8 @@ impl LimitFlags {
             result_bytes: self.result_bytes.unwrap_or(base.result_bytes),
             result_items: self.result_items.unwrap_or(base.result_items),
             log_bytes: self.log_bytes.unwrap_or(base.log_bytes),
+            // There is no log to fill here, and an author wants to read everything.
+            log_bytes_per_minute: usize::MAX,
             store_bytes: self.store_bytes.unwrap_or(base.store_bytes),
             value_bytes: self.value_bytes.unwrap_or(base.value_bytes),
         }
@@ -190,6 +193,10 @@ impl Sandbox {
             users,
             network: Some(Arc::new(Network::system())),
             cache_dir: self.cache_dir(),
+            compile: CompileOptions {
+                command: Some(compiler()?),
+                ..CompileOptions::default()
+            },
             without_pool: false,
         };
         let open = Workbench::open(&self.file, self.config()?, options);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gateway_plugin::{Grant, Limits, PluginConfig, PluginSet, Secret, TrustedKey};
+use gateway_plugin::{DEFAULT_TOTAL_MEMORY, Grant, Limits, PluginConfig, PluginSet, Secret, TrustedKey};
 use secrecy::SecretString;
 
 use super::{Layers, Origin, in_order, in_variable};
@@ -14,6 +14,20 @@ use crate::config::value::{Bytes, Count, NAME, Sha256Hex, UpTo, Value as _, is_n
 
 pub(super) mod files;
 mod http;
+
+/// What all plugins may have together: more where there are more threads to run them, since an interpreter takes tens of
+/// megabytes for each call.
+pub(super) fn total_memory(layers: &mut Layers<'_>, file: &file::Plugins, guest_threads: usize) -> usize {
+    let scaled = guest_threads.saturating_mul(DEFAULT_TOTAL_MEMORY / 2);
+    layers
+        .value(
+            "plugins.total_memory",
+            "GATEWAY_PLUGINS_TOTAL_MEMORY",
+            file.total_memory.clone(),
+            Bytes(scaled.max(DEFAULT_TOTAL_MEMORY)),
+        )
+        .0
+}
 
 pub(super) fn plugins(
     layers: &mut Layers<'_>,
@@ -61,6 +75,8 @@ pub(super) fn plugins(
             services: of_services,
             extensions,
             trusted_keys,
+            total_memory: None,
+            allow_v1_signatures: false,
         },
         services,
     )
@@ -324,6 +340,11 @@ fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits
     let memory = bytes("memory", file.memory, base.memory);
     let result_bytes = bytes("result_bytes", file.result_bytes, base.result_bytes);
     let log_bytes = bytes("log_bytes", file.log_bytes, base.log_bytes);
+    let log_bytes_per_minute = bytes(
+        "log_bytes_per_minute",
+        file.log_bytes_per_minute,
+        base.log_bytes_per_minute,
+    );
     let store_bytes = bytes("store_bytes", file.store_bytes, base.store_bytes);
     let value_bytes = bytes("value_bytes", file.value_bytes, base.value_bytes);
     let items = Count(u64::try_from(base.result_items).unwrap_or(u64::MAX));
@@ -356,6 +377,7 @@ fn limits(layers: &mut Layers<'_>, name: &str, file: file::Limits, base: &Limits
             )
             .as_usize(),
         log_bytes,
+        log_bytes_per_minute,
         store_bytes,
         value_bytes,
     }

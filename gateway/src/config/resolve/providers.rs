@@ -191,6 +191,12 @@ fn provider(
         file.trusted_email,
         is_well_known,
     );
+    let allow_private_addresses = layers.value(
+        &key("allow_private_addresses"),
+        &variable("ALLOW_PRIVATE_ADDRESSES"),
+        file.allow_private_addresses,
+        false,
+    );
     let scopes = layers
         .values::<String>(&key("scopes"), &variable("SCOPES"), file.scopes)
         .unwrap_or_default();
@@ -204,6 +210,7 @@ fn provider(
         client_id: client_id?.0,
         client_secret: client_secret?.0,
         trusted_email,
+        allow_private_addresses,
         scopes: scopes.into_iter().map(|(scope, _)| scope).collect(),
     })
 }

@@ -61,6 +61,7 @@ fn the_old_environment_alone_is_enough() {
     );
     assert_eq!(google.client_secret.expose_secret(), "google-secret");
     assert!(google.trusted_email && github.trusted_email);
+    assert!(!google.allow_private_addresses && !github.allow_private_addresses);
     assert_eq!(
         google.kind,
         ProviderKind::Oidc {
@@ -184,6 +185,7 @@ issuer = "https://login.example.org/realm"
 client_id = 17
 client_secret = "secret"
 trusted_email = true
+allow_private_addresses = true
 scopes = ["groups"]
 
 [providers.enterprise]
@@ -246,9 +248,10 @@ update = "off"
             work.name.as_str(),
             work.client_id.as_str(),
             work.trusted_email,
+            work.allow_private_addresses,
             &work.scopes[..]
         ),
-        ("work", "17", true, &["groups".to_owned()][..])
+        ("work", "17", true, true, &["groups".to_owned()][..])
     );
     let git = ProviderKind::GitHub {
         web: "https://git.example.org".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_model::Timestamp;
+use gateway_model::{Timestamp, stored_bytes};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::prune::AT_ONCE;
@@ -87,7 +87,7 @@ impl<'a> Entry<'a> {
         if expires.is_some_and(|expires| expires <= rows::seconds(self.now)) {
             return self.remove().map(|_| Ok(()));
         }
-        if let Err(refusal) = self.make_room(value.len(), cap)? {
+        if let Err(refusal) = self.make_room(value.len(), expires.is_some(), cap)? {
             return Ok(Err(refusal));
         }
         // Not OR REPLACE, which would leave the sum as it is.
@@ -117,13 +117,19 @@ impl<'a> Entry<'a> {
         Ok(put.map(|()| sum))
     }
 
-    fn make_room(&self, value_bytes: usize, cap: u64) -> rusqlite::Result<Result<(), Refusal>> {
+    fn make_room(
+        &self,
+        value_bytes: usize,
+        expires: bool,
+        cap: u64,
+    ) -> rusqlite::Result<Result<(), Refusal>> {
         let cap = i64::try_from(cap).unwrap_or(i64::MAX);
-        let wanted = i64::try_from(self.key.len().saturating_add(value_bytes)).unwrap_or(i64::MAX);
-        let sql = "SELECT bytes FROM plugin_values WHERE plugin = ?1 AND key = ?2";
+        let wanted = stored_bytes(self.plugin.len(), self.key.len(), value_bytes, expires);
+        let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let sql = "SELECT stored FROM plugin_values WHERE plugin = ?1 AND key = ?2";
         let freed = rows::optional(self.connection, sql, params![self.plugin, self.key])?.unwrap_or(0);
         let fits = || -> rusqlite::Result<bool> {
-            let sql = "SELECT bytes FROM plugin_value_usage WHERE plugin = ?1";
+            let sql = "SELECT stored FROM plugin_value_usage WHERE plugin = ?1";
             let kept: i64 = rows::optional(self.connection, sql, [self.plugin])?.unwrap_or(0);
             Ok((kept - freed).saturating_add(wanted) <= cap)
         };

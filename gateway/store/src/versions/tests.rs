@@ -31,13 +31,15 @@ fn bump(versions: &Versions, slot: u64) {
     versions.bump(std::iter::once(slot..slot + 1));
 }
 
-/// Whether a bump of nobody, and then one of somebody, waits.
-fn waits(versions: &Versions) -> bool {
-    let begun = Instant::now();
-    versions.bump([0..0, 0..0].into_iter());
-    assert!(begun.elapsed() < MAX_AGE, "nobody was touched");
-    bump(versions, 7);
-    begun.elapsed() >= MAX_AGE
+/// Whether `work` waits for [`MAX_AGE`]. A machine that stands still for a second may make it look so once, not three
+/// times.
+fn takes_as_long(mut work: impl FnMut()) -> bool {
+    let mut once = || {
+        let begun = Instant::now();
+        work();
+        begun.elapsed()
+    };
+    (0..3).all(|_| once() >= MAX_AGE)
 }
 
 #[test]
@@ -163,7 +165,7 @@ fn a_file_that_goes_wrong_is_gone_without_for_good() {
 fn a_bump_that_nobody_can_see_takes_as_long_as_anybody_keeps_anything() {
     let (_directory, database, path) = database();
     let deleted = open(&database);
-    assert!(!waits(&deleted));
+    assert!(!takes_as_long(|| bump(&deleted, 7)));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     let never_opened = open(&database);
@@ -171,9 +173,10 @@ fn a_bump_that_nobody_can_see_takes_as_long_as_anybody_keeps_anything() {
     std::thread::scope(|scope| {
         for versions in [&deleted, &never_opened] {
             scope.spawn(|| {
-                assert!(waits(versions));
+                let nobody = || versions.bump([0..0, 0..0].into_iter());
+                assert!(!takes_as_long(nobody), "nobody was touched");
+                assert!(takes_as_long(|| bump(versions, 7)));
                 assert_eq!(versions.number(7), None, "nothing is kept any more");
-                assert!(waits(versions), "once more");
             });
         }
     });

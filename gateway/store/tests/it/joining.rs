@@ -71,7 +71,7 @@ async fn s1_an_address_does_not_undo_an_unlinking() {
         .await
         .unwrap();
     let kept = f.user(&user.id).await.unwrap();
-    assert_eq!(kept.identities, [at_github.clone()]);
+    assert_eq!(kept.identities, std::slice::from_ref(&at_github));
     assert_eq!(kept.email, None, "nobody vouches for it");
     for (who, error) in [
         (&at_github, JoinError::OnlyOne),

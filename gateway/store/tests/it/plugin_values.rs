@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use gateway_model::stored_bytes;
 use gateway_store::{MAX_VALUE_KEYS, ValueError, ValueUsage};
 
 use crate::support::{Fixture, NOW, WEEK};
@@ -68,7 +69,7 @@ async fn a_value_is_kept_until_it_is_replaced_or_deleted() {
     for value in [b"one".as_slice(), b"", b"\0\xFF\0", &[7; 100_000]] {
         f.set("k", value, None).await;
         assert_eq!(f.get("k").await.as_deref(), Some(value));
-        assert_eq!(f.usage().await, (1, 1 + value.len() as u64));
+        assert_eq!(f.usage().await, (1, stored_bytes(1, 1, value.len(), false)));
     }
     f.clock.advance(Duration::from_secs(1 << 40));
     f.store.prune(WEEK).await.unwrap();
@@ -101,8 +102,10 @@ async fn keys_are_what_their_bytes_are() {
     for key in keys {
         assert_eq!(f.get(key).await.as_deref(), Some(key.as_bytes()), "{key:?}");
     }
-    let bytes: usize = keys.iter().map(|key| 2 * key.len()).sum();
-    assert_eq!(f.usage().await, (11, bytes as u64));
+    let bytes = keys
+        .iter()
+        .map(|key| stored_bytes(1, key.len(), key.len(), false));
+    assert_eq!(f.usage().await, (11, bytes.sum()));
     let mut sorted = keys.to_vec();
     sorted.sort_unstable();
     assert_eq!(f.keys("", None, 100).await, sorted);
@@ -124,8 +127,9 @@ async fn each_plugin_has_keys_of_its_own() {
             .compare_and_set_value(other, "k", Some(b"1"), Some(b"2"), AMPLE);
         assert!(!swap.await.unwrap());
         // To the byte: what the first keeps takes no room from the second.
-        assert_eq!(f.store.increment_value(other, "k", 5, 2).await, Ok(5));
-        f.store.set_value(other, "k", b"6", None, 2).await.unwrap();
+        let cap = stored_bytes(other.len(), 1, 1, false);
+        assert_eq!(f.store.increment_value(other, "k", 5, cap).await, Ok(5));
+        f.store.set_value(other, "k", b"6", None, cap).await.unwrap();
     }
     assert_eq!(f.get("k").await.as_deref(), Some(b"1".as_slice()));
     assert_eq!(f.keys("", None, 10).await, ["k"]);

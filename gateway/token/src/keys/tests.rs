@@ -1,10 +1,11 @@
 //! Key formats, what is published of a key, and whether others can verify what it signs.
 
+use gateway_model::PermissionMap;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use proptest::prelude::{any, proptest};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::private::PrivateKey;
 use super::public::PublicKey;
@@ -44,7 +45,7 @@ pub(crate) fn claims() -> PermissionClaims {
         sub: "0123456789abcdef0123456789abcdef".into(),
         userid: "0123456789abcdef0123456789abcdef".into(),
         service: "example".into(),
-        permissions: serde_json::from_value::<Map<String, Value>>(permissions).unwrap(),
+        permissions: serde_json::from_value::<PermissionMap>(permissions).unwrap(),
         aud: None,
         plugin: "ab".repeat(32),
         iat: 1_700_000_000,

@@ -31,6 +31,7 @@ fn an_issuer_is_an_https_url_without_query_and_fragment() {
             client_id: "id".to_owned(),
             client_secret: "secret".to_owned().into(),
             trusted_email: false,
+            allow_private_addresses: false,
             scopes: Vec::new(),
         };
         let limits = HttpLimits {

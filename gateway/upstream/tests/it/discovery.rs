@@ -10,7 +10,7 @@ use serde_json::json;
 use wiremock::matchers::any;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::support::{Fake, NOW, provider};
+use crate::support::{Fake, NOW, provider, provider_within};
 
 async fn fails(fake: &Fake) -> UpstreamError {
     fake.provider.begin().await.expect_err("discovery fails")
@@ -90,8 +90,9 @@ async fn answers_without_end() {
 #[tokio::test]
 async fn a_server_that_hangs_fails_or_leads_elsewhere() {
     let fake = Fake::start().await;
-    fake.set(|answers| answers.delay = Duration::from_secs(30));
-    assert_eq!(fails(&fake).await.kind(), ErrorKind::TimedOut);
+    fake.set(|answers| answers.delay = Duration::from_secs(600));
+    let hasty = provider_within(&fake.server.uri(), fake.clock.clone(), Duration::from_secs(1));
+    assert_eq!(hasty.begin().await.unwrap_err().kind(), ErrorKind::TimedOut);
     fake.set(|answers| (answers.delay, answers.status) = (Duration::ZERO, 503));
     assert_eq!(fails(&fake).await.kind(), ErrorKind::Down);
 

@@ -43,6 +43,7 @@ fn config(fake: &Fake, secret: &str, trusted_email: bool) -> ProviderConfig {
         client_id: ID.to_owned(),
         client_secret: secret.to_owned().into(),
         trusted_email,
+        allow_private_addresses: false,
         scopes: Vec::new(),
     }
 }
@@ -289,7 +290,7 @@ async fn people_who_wait_for_a_provider_that_hangs_wait_together() {
         &fake,
         config(&fake, SECRET, true),
         REDIRECT,
-        Duration::from_secs(2),
+        Duration::from_secs(5),
     ));
     fake.set(|answers| answers.delay = Duration::from_secs(300));
     let people: Vec<_> = (0..20)

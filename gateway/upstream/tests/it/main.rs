@@ -8,6 +8,7 @@
     reason = "in tests a panic is the report"
 )]
 
+mod bounds;
 mod configuration;
 mod discovery;
 mod exchange;

@@ -242,7 +242,13 @@ impl Fake {
     }
 }
 
+/// Far more time than it needs, for busy machines.
 pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
+    provider_within(issuer, clock, Duration::from_secs(60))
+}
+
+/// One that waits so long for an answer.
+pub(crate) fn provider_within(issuer: &str, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
     let config = ProviderConfig {
         name: "p".to_owned(),
         kind: ProviderKind::Oidc {
@@ -251,10 +257,11 @@ pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email: true,
+        allow_private_addresses: false,
         scopes: vec!["groups".to_owned()],
     };
     let limits = HttpLimits {
-        timeout: Duration::from_secs(2),
+        timeout,
         max_body: 64 << 10,
     };
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()

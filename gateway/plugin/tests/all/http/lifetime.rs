@@ -1,6 +1,6 @@
 //! Connections end with the call that made them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_model::UserId;
 use gateway_plugin::{CallError, Network, PluginSet};
@@ -9,13 +9,13 @@ use tokio::io::AsyncWriteExt as _;
 use super::server::Server;
 use super::{Names, Plugin, config, set_of};
 
-/// A call of 500 ms, and requests that would wait a minute.
+/// A call of two seconds, and requests that would wait ten minutes.
 fn set_with(name: &str, server: &Server) -> PluginSet {
     let mut config = config(&[&server.origin()], &[]);
-    config.timeout = Duration::from_secs(60);
+    config.timeout = Duration::from_secs(600);
     let mut set = set_of(name, config);
     let limits = &mut set.plugins.get_mut(name).unwrap().limits;
-    (limits.deadline, limits.fuel) = (Duration::from_millis(500), u64::MAX);
+    (limits.deadline, limits.fuel) = (Duration::from_secs(2), u64::MAX);
     set
 }
 
@@ -32,14 +32,12 @@ async fn plugin(name: &'static str, server: &Server) -> Plugin {
 async fn a_call_that_waits_ends_at_its_deadline_and_its_connection_with_it() {
     let server = Server::silent().await;
     let plugin = plugin("http-deadline", &server).await;
-    let begun = Instant::now();
     let error = plugin
         .fixture
         .ask_for("s", &format!("GET {}/", server.origin()))
         .await
         .unwrap_err();
     assert!(matches!(error, CallError::DeadlineExceeded { .. }), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(server.connections().await, 1);
     server.wait_for_open(0).await;
     assert_eq!(plugin.counted("cancelled"), 1);
@@ -63,36 +61,32 @@ async fn a_guest_that_loops_with_a_response_in_hand_keeps_no_connection() {
 async fn a_request_that_nobody_waits_for_ends_with_the_call() {
     let server = Server::silent().await;
     let mut set = set_with("http-forget", &server);
-    set.plugins.get_mut("http-forget").unwrap().limits.deadline = Duration::from_secs(20);
+    set.plugins.get_mut("http-forget").unwrap().limits.deadline = Duration::from_secs(600);
     let network = Network::new(Names::new(&[]), Vec::new());
     let plugin = Plugin::with("http-forget", set, network).await;
-    let begun = Instant::now();
     // The body is written to the connection, so there is one.
     let answer = plugin
         .tell(&format!("POST {}/ body:200000 forget", server.origin()))
         .await;
     assert_eq!(answer["served"], 0);
     assert_eq!(server.connections().await, 1);
+    // Long before the call's time or the request's is over.
     server.wait_for_open(0).await;
-    assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]
 async fn a_caller_who_goes_takes_the_connection_along() {
     let server = Server::silent().await;
     let mut set = set_with("http-dropped", &server);
-    set.plugins.get_mut("http-dropped").unwrap().limits.deadline = Duration::from_secs(60);
+    set.plugins.get_mut("http-dropped").unwrap().limits.deadline = Duration::from_secs(600);
     let network = Network::new(Names::new(&[]), Vec::new());
     let plugin = Plugin::with("http-dropped", set, network).await;
     let user = UserId::from(format!("GET {}/", server.origin()));
     let call = plugin.fixture.host.get_permissions("s", &user);
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        tokio::select! {
-            _ = call => panic!("the server is silent"),
-            () = server.wait_for_open(1) => {}
-        }
-    });
-    waited.await.unwrap();
+    tokio::select! {
+        _ = call => panic!("the server is silent"),
+        () = server.wait_for_open(1) => {}
+    }
     server.wait_for_open(0).await;
 }
 

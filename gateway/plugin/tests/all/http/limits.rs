@@ -1,6 +1,6 @@
 //! What is cut off: requests and responses that are too large, too slow, too many, or no HTTP.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -21,11 +21,9 @@ async fn plugin(name: &'static str, server: &Server, timeout: u64) -> Plugin {
 #[tokio::test]
 async fn a_slow_head_is_not_waited_for() {
     let server = Server::silent().await;
-    let plugin = plugin("http-slow-head", &server, 300).await;
-    let begun = Instant::now();
+    let plugin = plugin("http-slow-head", &server, 1000).await;
     let error = plugin.error(&format!("GET {}/", server.origin())).await;
     assert_eq!(error, "response: ConnectionReadTimeout");
-    assert!(begun.elapsed() < Duration::from_secs(10));
     server.wait_for_open(0).await;
     assert_eq!(
         plugin.logged()[0]["message"],
@@ -39,9 +37,9 @@ async fn a_guest_may_be_less_patient_but_not_more() {
     let silent = Server::silent().await;
     let stops = Server::saying(format!("{HEAD}Content-Length: 5\r\n\r\nhel")).await;
     let mut config = config(&[&silent.origin(), &stops.origin()], &[]);
-    config.timeout = Duration::from_secs(15);
+    // Longer than the call may take: only the guest's own limit ends the request.
+    config.timeout = Duration::from_secs(600);
     let patient = Plugin::new("http-patient", config.clone()).await;
-    let begun = Instant::now();
     let error = patient
         .error(&format!("GET {}/ first-byte:100", silent.origin()))
         .await;
@@ -50,19 +48,16 @@ async fn a_guest_may_be_less_patient_but_not_more() {
         .error(&format!("GET {}/ between-bytes:100", stops.origin()))
         .await;
     assert_eq!(error, "body: ConnectionReadTimeout");
-    assert!(begun.elapsed() < Duration::from_secs(10));
 
-    config.timeout = Duration::from_millis(300);
+    config.timeout = Duration::from_secs(1);
     let impatient = Plugin::new("http-impatient", config).await;
-    let begun = Instant::now();
     let command = format!(
-        "GET {}/ first-byte:60000 between-bytes:60000 connect:60000",
+        "GET {}/ first-byte:600000 between-bytes:600000 connect:600000",
         silent.origin()
     );
     assert_eq!(impatient.error(&command).await, "response: ConnectionReadTimeout");
-    let command = format!("GET {}/ first-byte:60000 between-bytes:60000", stops.origin());
+    let command = format!("GET {}/ first-byte:600000 between-bytes:600000", stops.origin());
     assert_eq!(impatient.error(&command).await, "body: HttpResponseTimeout");
-    assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -75,9 +70,9 @@ async fn a_body_that_trickles_is_over_when_its_time_is() {
         }
     })
     .await;
-    let plugin = plugin("http-trickle", &server, 500).await;
+    let plugin = plugin("http-trickle", &server, 1000).await;
     let error = plugin
-        .error(&format!("GET {}/ between-bytes:10000", server.origin()))
+        .error(&format!("GET {}/ between-bytes:600000", server.origin()))
         .await;
     assert_eq!(error, "body: HttpResponseTimeout");
     server.wait_for_open(0).await;
@@ -325,17 +320,15 @@ async fn a_server_that_does_not_read_holds_nobody() {
         let _ = stream
             .write_all(format!("{HEAD}Content-Length: 0\r\n\r\n").as_bytes())
             .await;
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_secs(600)).await;
         gone(&mut stream).await;
     })
     .await;
     let mut config = config(&[&server.origin()], &[]);
-    (config.timeout, config.max_body) = (Duration::from_millis(500), 64 << 20);
+    (config.timeout, config.max_body) = (Duration::from_secs(1), 64 << 20);
     let plugin = Plugin::new("http-stuck", config).await;
-    let begun = Instant::now();
     let answer = plugin
         .tell(&format!("POST {}/ body:60000000", server.origin()))
         .await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{answer}");
     assert!(answer["error"].is_string(), "{answer}");
 }

@@ -151,7 +151,7 @@ impl Server {
 
     /// Waits until so many connections are open.
     pub(super) async fn wait_for_open(&self, count: usize) {
-        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        let waited = tokio::time::timeout(Duration::from_secs(240), async {
             while self.seen.open.load(Ordering::SeqCst) != count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

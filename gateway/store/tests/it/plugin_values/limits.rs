@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use gateway_model::stored_bytes;
 use gateway_store::{MAX_VALUE_KEYS, ValueError};
 
 use super::model::DRIFTED;
 use super::{AMPLE, MINUTE};
 use crate::support::{Fixture, GRACE, WEEK};
+
+/// What a value of `p` that has no lifetime counts.
+const fn cost(key: usize, value: usize) -> u64 {
+    stored_bytes(1, key, value, false)
+}
 
 impl Fixture {
     async fn set_within(&self, cap: u64, key: &str, value: &[u8]) -> Result<(), ValueError> {
@@ -25,45 +31,51 @@ impl Fixture {
 async fn the_cap_is_exact_to_the_byte() {
     let f = Fixture::new().await;
     // A key counts its bytes, and what is refused leaves nothing.
-    assert_eq!(f.set_within(9, "é", &[0; 8]).await, Err(ValueError::Full));
+    let first = cost(2, 8);
+    assert_eq!(f.set_within(first - 1, "é", &[0; 8]).await, Err(ValueError::Full));
     assert_eq!(f.usage().await, (0, 0));
-    f.set_within(10, "é", &[0; 8]).await.unwrap();
-    assert_eq!(f.usage().await, (1, 10));
+    f.set_within(first, "é", &[0; 8]).await.unwrap();
+    assert_eq!(f.usage().await, (1, first));
     // So does a key of nothing.
-    assert_eq!(f.set_within(10, "k", b"").await, Err(ValueError::Full));
-    f.set_within(11, "k", b"").await.unwrap();
+    let both = first + cost(1, 0);
+    assert_eq!(f.set_within(both - 1, "k", b"").await, Err(ValueError::Full));
+    f.set_within(both, "k", b"").await.unwrap();
     // Another value frees the bytes of the one before.
-    assert_eq!(f.set_within(11, "é", &[1; 9]).await, Err(ValueError::Full));
+    let more = cost(2, 9) + cost(1, 0);
+    assert_eq!(f.set_within(more - 1, "é", &[1; 9]).await, Err(ValueError::Full));
     assert_eq!(f.get("é").await, Some(vec![0; 8]));
-    f.set_within(12, "é", &[1; 9]).await.unwrap();
+    f.set_within(more, "é", &[1; 9]).await.unwrap();
     f.store.delete_value("p", "k").await.unwrap();
-    f.set_within(12, "é", &[2; 10]).await.unwrap();
-    assert_eq!(f.usage().await, (1, 12));
+    f.set_within(more, "é", &[2; 10]).await.unwrap();
+    assert_eq!(f.usage().await, (1, cost(2, 10)));
 }
 
 #[tokio::test]
 async fn every_way_to_write_keeps_to_the_cap() {
     let f = Fixture::new().await;
     let add = |cap, by| f.store.increment_value("p", "n", by, cap);
-    assert_eq!(add(1, 9).await, Err(ValueError::Full));
-    assert_eq!(add(2, 9).await, Ok(9));
-    assert_eq!(add(2, 1).await, Err(ValueError::Full));
+    let one = cost(1, 1);
+    assert_eq!(add(one - 1, 9).await, Err(ValueError::Full));
+    assert_eq!(add(one, 9).await, Ok(9));
+    assert_eq!(add(one, 1).await, Err(ValueError::Full));
     assert_eq!(f.get("n").await, Some(b"9".to_vec()));
-    assert_eq!(add(3, 1).await, Ok(10));
+    let two = cost(1, 2);
+    assert_eq!(add(two, 1).await, Ok(10));
 
     let create = |cap| f.store.compare_and_set_value("p", "s", None, Some(b"1"), cap);
-    assert_eq!(create(4).await, Err(ValueError::Full));
+    assert_eq!(create(two + one - 1).await, Err(ValueError::Full));
     assert_eq!(f.get("s").await, None);
-    assert_eq!(create(5).await, Ok(true));
-    assert_eq!(f.swap_within(5, "s", b"1", b"22").await, Err(ValueError::Full));
+    let cap = two + one;
+    assert_eq!(create(cap).await, Ok(true));
+    assert_eq!(f.swap_within(cap, "s", b"1", b"22").await, Err(ValueError::Full));
     assert_eq!(
-        f.swap_within(5, "s", b"2", b"22").await,
+        f.swap_within(cap, "s", b"2", b"22").await,
         Ok(false),
         "there is nothing to write"
     );
     assert_eq!(f.get("s").await, Some(b"1".to_vec()));
-    assert_eq!(f.swap_within(6, "s", b"1", b"22").await, Ok(true));
-    assert_eq!(f.usage().await, (2, 6));
+    assert_eq!(f.swap_within(two + two, "s", b"1", b"22").await, Ok(true));
+    assert_eq!(f.usage().await, (2, two + two));
     // No cap at all, and one that keeps everything out.
     f.set_within(u64::MAX, "k", b"1").await.unwrap();
     assert_eq!(f.set_within(0, "l", b"").await, Err(ValueError::Full));
@@ -73,7 +85,7 @@ async fn every_way_to_write_keeps_to_the_cap() {
 #[tokio::test]
 async fn over_the_cap_a_write_may_not_add_but_take_away() {
     let f = Fixture::new().await;
-    f.set("k", &[0; 10], Some(MINUTE)).await;
+    f.set("k", &[0; 10], None).await;
     f.set("n", b"100", None).await;
     assert_eq!(f.set_within(5, "k", &[1; 11]).await, Err(ValueError::Full));
     assert_eq!(
@@ -85,10 +97,10 @@ async fn over_the_cap_a_write_may_not_add_but_take_away() {
     assert_eq!(f.swap_within(5, "k", &[2; 9], &[3; 8]).await, Ok(true));
     assert_eq!(f.store.increment_value("p", "n", 1, 5).await, Ok(101));
     assert_eq!(f.store.increment_value("p", "n", -92, 5).await, Ok(9));
-    assert_eq!(f.usage().await, (2, 11));
+    assert_eq!(f.usage().await, (2, cost(1, 8) + cost(1, 1)));
     let gone = f.store.compare_and_set_value("p", "k", Some(&[3; 8]), None, 5);
     assert!(gone.await.unwrap());
-    f.set_within(5, "m", b"12").await.unwrap();
+    f.set_within(cost(1, 1) + cost(1, 2), "m", b"12").await.unwrap();
 }
 
 #[tokio::test]
@@ -97,12 +109,13 @@ async fn what_has_expired_takes_no_room() {
     // More than goes in one transaction, and not a byte of it may be left for the last write.
     f.fill(2 * MAX_VALUE_KEYS + 100, Some(MINUTE));
     f.set("other", b"12345", None).await;
-    let cap = 10 + 10;
+    let (other, key) = (cost(5, 5), cost(3, 7));
+    let cap = other + key;
     assert_eq!(f.set_within(cap, "key", &[0; 7]).await, Err(ValueError::Full));
     f.clock.advance(MINUTE);
-    assert_eq!(f.usage().await, (1, 10), "at once");
+    assert_eq!(f.usage().await, (1, other), "at once");
     f.set_within(cap, "key", &[0; 7]).await.unwrap();
-    assert_eq!(f.usage().await, (2, 20));
+    assert_eq!(f.usage().await, (2, cap));
     assert_eq!(f.set_within(cap, "k", b"").await, Err(ValueError::Full));
     assert_eq!(f.count(DRIFTED), 0);
 }
@@ -110,14 +123,17 @@ async fn what_has_expired_takes_no_room() {
 #[tokio::test]
 async fn every_way_to_write_makes_room() {
     let f = Fixture::new().await;
+    let full = cost(1, 99);
     for n in 0..3 {
         f.set("old", &[0; 97], Some(MINUTE)).await;
         f.clock.advance(MINUTE);
         match n {
-            0 => f.set_within(100, "a", &[0; 99]).await.unwrap(),
-            1 => assert_eq!(f.store.increment_value("p", "a", 1, 2).await, Ok(1)),
+            0 => f.set_within(full, "a", &[0; 99]).await.unwrap(),
+            1 => assert_eq!(f.store.increment_value("p", "a", 1, cost(1, 1)).await, Ok(1)),
             _ => {
-                let swap = f.store.compare_and_set_value("p", "a", None, Some(&[0; 99]), 100);
+                let swap = f
+                    .store
+                    .compare_and_set_value("p", "a", None, Some(&[0; 99]), full);
                 assert!(swap.await.unwrap());
             }
         }
@@ -127,8 +143,9 @@ async fn every_way_to_write_makes_room() {
     f.set("k", &[0; 50], Some(MINUTE)).await;
     f.set("other", &[0; 45], None).await;
     f.clock.advance(MINUTE);
-    assert_eq!(f.set_within(60, "k", &[0; 50]).await, Err(ValueError::Full));
-    f.set_within(60, "k", &[0; 9]).await.unwrap();
+    let cap = cost(5, 45) + cost(1, 9);
+    assert_eq!(f.set_within(cap, "k", &[0; 50]).await, Err(ValueError::Full));
+    f.set_within(cap, "k", &[0; 9]).await.unwrap();
 }
 
 #[tokio::test]
@@ -159,7 +176,7 @@ async fn an_operator_forgets_what_a_plugin_keeps() {
     let f = Fixture::new().await;
     f.fill(2100, None);
     f.store.set_value("q", "k", b"1", None, AMPLE).await.unwrap();
-    assert_eq!(f.usage().await, (2100, 21_000));
+    assert_eq!(f.usage().await, (2100, 2100 * cost(9, 1)));
     assert_eq!(f.store.forget_values_of("p").await.unwrap(), 2100);
     assert_eq!(f.store.forget_values_of("p").await.unwrap(), 0);
     assert_eq!(f.usage().await, (0, 0));
@@ -167,7 +184,7 @@ async fn an_operator_forgets_what_a_plugin_keeps() {
     assert!(f.store.value("q", "k").await.unwrap().is_some());
     // The name may be used again.
     f.set("k", b"1", None).await;
-    assert_eq!(f.usage().await, (1, 2));
+    assert_eq!(f.usage().await, (1, cost(1, 1)));
 }
 
 /// With the SQLite shell, say: the sums are right all the same.
@@ -180,30 +197,111 @@ async fn an_operator_changes_values_by_hand() {
     for (sql, usage) in [
         (
             "UPDATE plugin_values SET value = x'0000' WHERE key = CAST('key 00003' AS BLOB)",
-            (5, 51),
+            (5, 4 * cost(9, 1) + cost(9, 2)),
         ),
         (
             "UPDATE plugin_values SET key = x'61' WHERE key = CAST('key 00003' AS BLOB)",
-            (5, 43),
+            (5, 4 * cost(9, 1) + cost(1, 2)),
         ),
-        ("UPDATE plugin_values SET expires = 1 WHERE key = x'61'", (4, 40)),
+        (
+            "UPDATE plugin_values SET expires = 1 WHERE key = x'61'",
+            (4, 4 * cost(9, 1)),
+        ),
         (
             "INSERT OR IGNORE INTO plugin_values (plugin, key, value) VALUES ('p', x'61', x'00')",
-            (4, 40),
+            (4, 4 * cost(9, 1)),
         ),
         (
             "UPDATE plugin_values SET plugin = 'p' WHERE plugin = 'q'",
-            (5, 42),
+            (5, 4 * cost(9, 1) + cost(1, 1)),
         ),
         (
             "UPDATE plugin_values SET plugin = 'new' WHERE plugin = 'p'",
             (0, 0),
         ),
-        ("UPDATE plugin_values SET plugin = 'p'", (5, 42)),
+        (
+            "UPDATE plugin_values SET plugin = 'p'",
+            (5, 4 * cost(9, 1) + cost(1, 1)),
+        ),
         ("DELETE FROM plugin_values", (0, 0)),
     ] {
         raw.execute_batch(sql).unwrap();
         assert_eq!(f.usage().await, usage, "{sql}");
         assert_eq!(f.count(DRIFTED), 0, "{sql}");
     }
+}
+
+/// The file on disk, not the sum of what was handed over: that is what fills a disk.
+#[tokio::test]
+async fn a17_tiny_values_take_no_more_on_disk_than_the_cap() {
+    const CAP: u64 = 1 << 20;
+    let f = Fixture::new().await;
+    let pages = |f: &Fixture| f.count("SELECT page_count FROM pragma_page_count");
+    let before = pages(&f);
+    // By a loop in SQL: a hundred thousand writes that wait for the disk take their minutes.
+    let raw = rusqlite::Connection::open(f.path()).unwrap();
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 15000)
+        INSERT INTO plugin_values (plugin, key, expires, value)
+        SELECT 'p', CAST(printf('%04x', i * 40503 % 65521) AS BLOB), 1 << 40, x'' FROM n";
+    raw.execute_batch(fill).unwrap();
+    let (count, bytes) = f.usage().await;
+    assert_eq!((count, bytes), (15_000, 15_000 * stored_bytes(1, 4, 0, true)));
+    assert!(
+        f.set_within(CAP, "more", b"").await == Err(ValueError::Full),
+        "{bytes}"
+    );
+    let on_disk = u64::try_from(pages(&f) - before).unwrap() * 4096;
+    assert!(on_disk <= bytes, "{on_disk} on disk, {bytes} counted");
+    assert!(
+        on_disk > 5 * 4 * 15_000,
+        "{on_disk}: keys and values alone are far less"
+    );
+    assert_eq!(f.count(DRIFTED), 0);
+}
+
+/// Each length at which the layout changes, as the database and as this program count it.
+#[tokio::test]
+async fn a17_the_database_counts_as_the_program_does() {
+    let f = Fixture::new().await;
+    for plugin in ["p", "a-plugin-of-a-longer-name"] {
+        for key in [1, 4, 256] {
+            let key = "k".repeat(key);
+            for value in [0, 1, 700, 950, 955, 975, 978, 979, 980, 5000, 100_000] {
+                for lifetime in [None, Some(MINUTE)] {
+                    let bytes = vec![0; value];
+                    let set = f.store.set_value(plugin, &key, &bytes, lifetime, u64::MAX);
+                    set.await.unwrap();
+                    let usage = f.store.value_usage(plugin).await.unwrap();
+                    let bytes = stored_bytes(plugin.len(), key.len(), value, lifetime.is_some());
+                    assert_eq!(
+                        (usage.count, usage.bytes),
+                        (1, bytes),
+                        "{plugin} {value} {lifetime:?}"
+                    );
+                }
+            }
+            f.store.forget_values_of(plugin).await.unwrap();
+        }
+    }
+    assert_eq!(f.count(DRIFTED), 0);
+}
+
+/// Values of an earlier gateway count from the first start on.
+#[test]
+fn a17_what_is_kept_already_is_counted() {
+    let raw = rusqlite::Connection::open_in_memory().unwrap();
+    raw.execute_batch(include_str!("../../../../../migrations/0002_plugin_values.sql"))
+        .unwrap();
+    raw.execute_batch(
+        "INSERT INTO plugin_values (plugin, key, expires, value) VALUES ('p', x'61', 7, x'00')",
+    )
+    .unwrap();
+    raw.execute_batch(include_str!(
+        "../../../../../migrations/0005_plugin_value_storage.sql"
+    ))
+    .unwrap();
+    let stored: i64 = raw
+        .query_row("SELECT stored FROM plugin_value_usage", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(u64::try_from(stored).unwrap(), stored_bytes(1, 1, 1, true));
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gateway_model::stored_bytes;
 use gateway_store::{ValueError, ValueUsage};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
@@ -11,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::support::{Fixture, NOW, WEEK};
 
 /// So small that it is often in the way.
-const CAP: u64 = 24;
+const CAP: u64 = 120;
 
 type Bytes = Vec<u8>;
 
@@ -39,9 +40,9 @@ struct Model {
 impl Model {
     fn usage(&self, plugin: &str) -> ValueUsage {
         let mut usage = ValueUsage::default();
-        for ((_, key), (value, _)) in self.values.iter().filter(|((of, _), _)| *of == plugin) {
+        for ((_, key), (value, expires)) in self.values.iter().filter(|((of, _), _)| *of == plugin) {
             usage.count += 1;
-            usage.bytes += (key.len() + value.len()) as u64;
+            usage.bytes += stored_bytes(plugin.len(), key.len(), value.len(), expires.is_some());
         }
         usage
     }
@@ -113,7 +114,7 @@ fn steps() -> impl Strategy<Value = Vec<(&'static str, &'static str, Step)>> {
 /// Sums that are not what they ought to be, with what has expired, too: none of a plugin that keeps
 /// nothing, and the right one of every other.
 pub(super) const DRIFTED: &str = "WITH right AS (
-        SELECT plugin, count(*), sum(length(key) + length(value)) FROM plugin_values GROUP BY plugin
+        SELECT plugin, count(*), sum(length(key) + length(value)), sum(stored) FROM plugin_values GROUP BY plugin
     )
     SELECT count(*) FROM (
         SELECT * FROM (SELECT * FROM plugin_value_usage EXCEPT SELECT * FROM right)

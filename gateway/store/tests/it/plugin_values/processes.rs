@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use gateway_model::stored_bytes;
 use gateway_store::{StoreError, ValueError};
 use tokio::task::JoinSet;
 
@@ -53,18 +54,20 @@ async fn of_swaps_at_once_one_wins() {
 async fn writes_at_once_keep_to_the_cap_together() {
     let f = Fixture::new().await;
     let other = f.open(f.path()).await;
+    // Room for ten of them, and not for eleven.
+    let cap = 10 * stored_bytes(1, 2, 8, false) + 5;
     let mut writes = JoinSet::new();
     for n in 0..64 {
         let store = [&f.store, &other][n % 2].clone();
         writes.spawn(async move {
             let key = format!("{n:02}");
-            store.set_value("p", &key, &[0; 8], None, 105).await
+            store.set_value("p", &key, &[0; 8], None, cap).await
         });
     }
     let answers = writes.join_all().await;
     let full = answers.iter().filter(|answer| **answer == Err(ValueError::Full));
     assert_eq!(full.count(), 54);
-    assert_eq!(f.usage().await, (10, 100));
+    assert_eq!(f.usage().await, (10, cap - 5));
 }
 
 /// Every answer is tried on what a process leaves that is killed at that moment.
@@ -110,7 +113,8 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
         Some(b"\0\xFF".to_vec())
     );
     assert_eq!(again.value("p", "a minute").await.unwrap(), Some(b"1".to_vec()));
-    assert_eq!(again.value_usage("p").await.unwrap().bytes, 8 + 2 + 8 + 1);
+    let bytes = stored_bytes(1, 8, 2, false) + stored_bytes(1, 8, 1, true);
+    assert_eq!(again.value_usage("p").await.unwrap().bytes, bytes);
     f.clock.advance(MINUTE);
     assert_eq!(again.value("p", "a minute").await.unwrap(), None);
 }

@@ -103,8 +103,18 @@ impl Fake {
     }
 }
 
-/// A provider for these two addresses.
+/// A provider for these two addresses, with far more time than it needs, for busy machines.
 pub(crate) fn provider(web: &str, api: &str, trusted_email: bool) -> Result<Provider, UpstreamError> {
+    provider_within(web, api, trusted_email, Duration::from_secs(60))
+}
+
+/// One that waits so long for an answer.
+pub(crate) fn provider_within(
+    web: &str,
+    api: &str,
+    trusted_email: bool,
+    timeout: Duration,
+) -> Result<Provider, UpstreamError> {
     let config = ProviderConfig {
         name: "github".to_owned(),
         kind: ProviderKind::GitHub {
@@ -114,10 +124,11 @@ pub(crate) fn provider(web: &str, api: &str, trusted_email: bool) -> Result<Prov
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email,
+        allow_private_addresses: false,
         scopes: vec!["read:org".to_owned()],
     };
     let limits = HttpLimits {
-        timeout: Duration::from_secs(2),
+        timeout,
         max_body: 64 << 10,
     };
     let clock = Arc::new(ManualClock::at(NOW));

@@ -1,0 +1,201 @@
+//! Whether a request is a person's browser going to an address, or something else: an image, a frame, a script, a
+//! prefetch. Told by Fetch Metadata (W3C "Fetch Metadata Request Headers"), which browsers send and pages cannot change.
+//! A client that sends none of it, curl or a browser of 2022, is taken for a person.
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER};
+use url::{Origin, Url};
+
+use crate::cors;
+
+static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+static USER: HeaderName = HeaderName::from_static("sec-fetch-user");
+
+/// What browsers send with what they fetch before anybody asked for it: the standard's name, and older ones.
+static PREFETCH: [HeaderName; 4] = [
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+    HeaderName::from_static("x-moz"),
+];
+
+/// Whether this is a browser that goes to the address in a window or tab, as far as the request tells.
+#[must_use]
+pub fn is_navigation(headers: &HeaderMap) -> bool {
+    // Programs have been seen to send a mode and nothing else: Node's fetch() is one. Browsers send all of it.
+    let is_a_browser = [&SITE, &DEST]
+        .iter()
+        .any(|name| values(headers, name).next().is_some());
+    if !is_a_browser {
+        return !is_prefetch(headers);
+    }
+    let is = |name, wanted: &[u8]| values(headers, name).all(|value| value == wanted);
+    is(&MODE, b"navigate") && is(&DEST, b"document") && !is_prefetch(headers)
+}
+
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    PREFETCH
+        .iter()
+        .flat_map(|name| values(headers, name))
+        .any(|value| {
+            // "prefetch;prerender": what stands before parameters counts.
+            let purpose = value
+                .split(|byte| matches!(byte, b';' | b','))
+                .next()
+                .unwrap_or_default();
+            let purpose = purpose.trim_ascii();
+            [&b"prefetch"[..], b"prerender", b"preview"]
+                .iter()
+                .any(|known| purpose.eq_ignore_ascii_case(known))
+        })
+}
+
+/// Whether a person began this navigation and no page of another site can have done so alone: it comes from the address
+/// bar or a page of the gateway's, or from a click on a page of an origin that was configured.
+#[must_use]
+pub fn is_by_the_person(headers: &HeaderMap, origins: &[Origin], own: &Origin) -> bool {
+    let mut sites = values(headers, &SITE).peekable();
+    if sites.peek().is_none() {
+        return true;
+    }
+    if sites.all(|site| matches!(site, b"none" | b"same-origin")) {
+        return true;
+    }
+    // Pages can leave the Referer out, but cannot put another one in.
+    let referrer = headers.get(REFERER).and_then(|value| value.to_str().ok());
+    let referrer = referrer
+        .and_then(|url| Url::parse(url).ok())
+        .map(|url| url.origin());
+    let is_known = referrer.is_some_and(|origin| origin == *own || origins.contains(&origin));
+    is_known && values(headers, &USER).eq([b"?1"])
+}
+
+/// Whether a page of another origin, which is not configured, sends this. It cannot read the answer; what it does would
+/// count for everybody behind the person's address.
+#[must_use]
+pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &[Origin], own: &Origin) -> bool {
+    let mut sites = values(headers, &SITE);
+    let is_foreign = sites.any(|site| !matches!(site, b"none" | b"same-origin"));
+    is_foreign
+        && !headers
+            .get(ORIGIN)
+            .is_some_and(|origin| cors::is_allowed(origin, origins, own))
+}
+
+/// The values of a header, those that are empty left out.
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    values.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+    use url::Url;
+
+    use super::{is_by_the_person, is_from_a_foreign_page, is_navigation};
+
+    fn headers(text: &str) -> HeaderMap {
+        let lines = text.split('\n').filter(|line| !line.is_empty());
+        lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                (name, HeaderValue::from_str(value).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn b4_only_navigations_are_navigations() {
+        for navigation in [
+            "",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-site: cross-site",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-user: ?1",
+            "sec-fetch-mode: navigate",
+            "sec-fetch-mode: cors",
+            "sec-fetch-mode: ",
+            "sec-fetch-site: none\nsec-fetch-mode: navigate",
+            "purpose: something",
+        ] {
+            assert!(is_navigation(&headers(navigation)), "{navigation:?}");
+        }
+        for other in [
+            "sec-fetch-mode: no-cors\nsec-fetch-dest: image",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: iframe",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: frame",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: object",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: embed",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: fencedframe",
+            "sec-fetch-mode: cors\nsec-fetch-dest: empty",
+            "sec-fetch-mode: same-origin\nsec-fetch-site: same-origin",
+            "sec-fetch-mode: websocket\nsec-fetch-site: cross-site",
+            "sec-fetch-dest: script",
+            "sec-fetch-mode: navigate\nsec-fetch-mode: no-cors\nsec-fetch-dest: document",
+            "sec-purpose: prefetch",
+            "sec-purpose: prefetch;prerender",
+            "sec-purpose: prefetch; anonymous-client-ip",
+            "purpose: prefetch",
+            "x-moz: prefetch",
+            "x-purpose: preview",
+            "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-purpose: prefetch",
+        ] {
+            assert!(!is_navigation(&headers(other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a8_a_page_cannot_pass_for_the_person() {
+        let origins = [Url::parse("https://app.example.org").unwrap().origin()];
+        let own = Url::parse("https://auth.example.org").unwrap().origin();
+        let is = |text| is_by_the_person(&headers(text), &origins, &own);
+        for person in [
+            "",
+            "sec-fetch-site: none",
+            "sec-fetch-site: same-origin",
+            "sec-fetch-site: cross-site\nsec-fetch-user: ?1\nreferer: https://app.example.org/",
+            "sec-fetch-site: same-site\nsec-fetch-user: ?1\nreferer: https://app.example.org/x?y",
+        ] {
+            assert!(is(person), "{person:?}");
+        }
+        for page in [
+            "sec-fetch-site: cross-site",
+            "sec-fetch-site: same-site",
+            "sec-fetch-site: none\nsec-fetch-site: cross-site",
+            "sec-fetch-site: made-up",
+            "sec-fetch-site: cross-site\nsec-fetch-user: ?1",
+            "sec-fetch-site: cross-site\nsec-fetch-user: ?1\nreferer: https://evil.example/",
+            "sec-fetch-site: cross-site\nsec-fetch-user: ?1\nreferer: https://app.example.org.evil.example/",
+            // A page that sends everybody to sign in, opened by a page that is up to no good.
+            "sec-fetch-site: cross-site\nreferer: https://app.example.org/",
+            "sec-fetch-site: cross-site\nsec-fetch-user: ?0\nreferer: https://app.example.org/",
+        ] {
+            assert!(!is(page), "{page:?}");
+        }
+    }
+
+    #[test]
+    fn a11_pages_of_other_origins_are_told_from_programs_and_configured_ones() {
+        let origins = [Url::parse("https://app.example.org").unwrap().origin()];
+        let own = Url::parse("https://auth.example.org").unwrap().origin();
+        let is = |text| is_from_a_foreign_page(&headers(text), &origins, &own);
+        for fine in [
+            "",
+            "origin: https://evil.example",
+            "sec-fetch-site: none",
+            "sec-fetch-site: same-origin\norigin: https://auth.example.org",
+            "sec-fetch-site: cross-site\norigin: https://app.example.org",
+        ] {
+            assert!(!is(fine), "{fine:?}");
+        }
+        for foreign in [
+            "sec-fetch-site: cross-site",
+            "sec-fetch-site: cross-site\norigin: null",
+            "sec-fetch-site: cross-site\norigin: https://evil.example",
+            "sec-fetch-site: same-site\norigin: https://other.example.org",
+        ] {
+            assert!(is(foreign), "{foreign:?}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What a provider may take in sum, and where it may lead the gateway.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::clock::ManualClock;
+use gateway_upstream::http::HttpError;
+use gateway_upstream::{
+    Callback, ErrorKind, HttpLimits, Names, Provider, ProviderConfig, ProviderKind, UpstreamError,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::{CLIENT_ID, CLIENT_SECRET, Fake, Key, NOW, REDIRECT, claims};
+
+/// For what has to come, however busy the machine is.
+const LIMITS: HttpLimits = HttpLimits {
+    timeout: Duration::from_secs(60),
+    max_body: 1 << 20,
+};
+
+fn config(kind: ProviderKind) -> ProviderConfig {
+    ProviderConfig {
+        name: "p".to_owned(),
+        kind,
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned().into(),
+        trusted_email: true,
+        allow_private_addresses: false,
+        scopes: Vec::new(),
+    }
+}
+
+/// A provider with the limits that are in force unless the operator sets others.
+fn provider(fake: &Fake) -> Provider {
+    let issuer = fake.server.uri();
+    let config = config(ProviderKind::Oidc { issuer });
+    Provider::new(config, REDIRECT.parse().unwrap(), &LIMITS, fake.clock.clone()).unwrap()
+}
+
+/// Many copies of the provider's key, each with an id of its own, and the key itself.
+fn keys(fake: &Fake, count: usize) -> Vec<Value> {
+    let copies = (1..count).map(|number| {
+        let mut key = fake.key.jwk.clone();
+        key["kid"] = json!(format!("old-{number}"));
+        key
+    });
+    copies.chain([fake.key.jwk.clone()]).collect()
+}
+
+/// A sign-in, with claims beyond those of a good ID token.
+async fn sign_in(
+    fake: &Fake,
+    provider: &Provider,
+    more: &Value,
+) -> Result<gateway_model::UpstreamUser, UpstreamError> {
+    let begun = provider.begin().await?;
+    let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
+    let more = more.as_object().unwrap().clone();
+    claims.as_object_mut().unwrap().extend(more);
+    let token = fake.key.sign(&claims);
+    fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
+    let callback = Callback {
+        code: "canary-code",
+        iss: None,
+    };
+    provider.finish(&begun.flow, callback).await
+}
+
+#[tokio::test]
+async fn a14_fifty_keys_and_a_hundred_kilobytes_of_claims_work() {
+    let fake = Fake::start().await;
+    fake.set(|answers| answers.keys = keys(&fake, 50));
+    let groups: Vec<String> = (0..300)
+        .map(|number| format!("{number:03}-{}", "g".repeat(336)))
+        .collect();
+    let user = sign_in(&fake, &provider(&fake), &json!({ "groups": groups }))
+        .await
+        .unwrap();
+    assert_eq!(user.claims["groups"].as_array().unwrap().len(), 300);
+    assert!(Value::Object(user.claims).to_string().len() > 100_000);
+}
+
+#[tokio::test]
+async fn a14_a_key_set_with_more_keys_than_anybody_needs_is_rejected_by_name() {
+    let fake = Fake::start().await;
+    fake.set(|answers| answers.keys = keys(&fake, 256));
+    sign_in(&fake, &provider(&fake), &json!({})).await.unwrap();
+    fake.set(|answers| answers.keys = keys(&fake, 257));
+    let error = provider(&fake).begin().await.unwrap_err();
+    assert!(
+        matches!(&error, UpstreamError::BadDiscovery(problem) if problem.contains("257 keys")),
+        "{error}"
+    );
+    // Tiny ones by the thousand are not even read as keys.
+    let tiny = json!({ "kty": "EC", "crv": "P-256", "x": "", "y": "" });
+    fake.set(|answers| answers.keys = vec![tiny; 10_000]);
+    let error = provider(&fake).begin().await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            UpstreamError::Http {
+                error: HttpError::TooManyValues,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a14_claims_of_many_values_are_rejected_wherever_they_come_from() {
+    let many = json!({ "groups": vec![0; 20_000] });
+    let fake = Fake::start().await;
+    let error = sign_in(&fake, &provider(&fake), &many).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    // From userinfo, which is asked where the ID token has no name.
+    let fake = Fake::start().await;
+    let mut userinfo = many.clone();
+    userinfo["sub"] = json!("1234");
+    fake.set(|answers| answers.userinfo = userinfo);
+    let provider = provider(&fake);
+    let begun = provider.begin().await.unwrap();
+    let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
+    claims.as_object_mut().unwrap().remove("name");
+    let token = fake.key.sign(&claims);
+    fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
+    let callback = Callback { code: "c", iss: None };
+    let error = provider.finish(&begun.flow, callback).await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            UpstreamError::Http {
+                error: HttpError::TooManyValues,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a14_unknown_keys_do_not_keep_new_keys_out() {
+    let fake = Fake::start().await;
+    let provider = provider(&fake);
+    sign_in(&fake, &provider, &json!({})).await.unwrap();
+    // Somebody makes keys up, all the time.
+    let stranger = Key::new();
+    let rotated = Key::new();
+    for second in 0..60 {
+        fake.clock.advance(Duration::from_secs(1));
+        if second == 10 {
+            fake.set(|answers| answers.keys = vec![rotated.jwk.clone()]);
+        }
+        let begun = provider.begin().await.unwrap();
+        let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
+        claims["iat"] = json!(NOW);
+        let token = stranger.sign(&claims);
+        fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
+        let callback = Callback { code: "c", iss: None };
+        assert!(provider.finish(&begun.flow, callback).await.is_err());
+    }
+    // The provider was asked a few times, and the new key is known.
+    assert!((2..=4).contains(&fake.seen("/keys")), "{}", fake.seen("/keys"));
+    let begun = provider.begin().await.unwrap();
+    let token = rotated.sign(&claims(&fake.server.uri(), &json!(begun.flow.nonce)));
+    fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
+    let callback = Callback { code: "c", iss: None };
+    provider.finish(&begun.flow, callback).await.unwrap();
+}
+
+/// The same address for every name.
+#[derive(Debug)]
+struct Always(IpAddr);
+
+impl Names for Always {
+    fn look_up(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(vec![self.0])
+    }
+}
+
+#[tokio::test]
+async fn a13_a_provider_whose_name_leads_to_this_machine_is_not_called() {
+    let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let home = format!("https://id.example.org:{}", canary.local_addr().unwrap().port());
+    let names: Arc<dyn Names> = Arc::new(Always([127, 0, 0, 1].into()));
+    let new = |kind: ProviderKind, allow: bool| {
+        let mut config = config(kind);
+        config.allow_private_addresses = allow;
+        let clock = Arc::new(ManualClock::at(NOW));
+        let redirect = REDIRECT.parse().unwrap();
+        Provider::with_names(config, redirect, &LIMITS, clock, Arc::clone(&names)).unwrap()
+    };
+    let oidc = || ProviderKind::Oidc { issuer: home.clone() };
+    let github = || ProviderKind::GitHub {
+        web: home.parse().unwrap(),
+        api: home.parse().unwrap(),
+    };
+    let finish = async |provider: Provider| {
+        let flow = provider.begin().await?.flow;
+        let callback = Callback { code: "c", iss: None };
+        provider.finish(&flow, callback).await.map(drop)
+    };
+    for kind in [oidc(), github()] {
+        tokio::select! {
+            connection = canary.accept() => panic!("{connection:?}"),
+            answer = finish(new(kind, false)) => {
+                let error = answer.unwrap_err();
+                assert!(
+                    matches!(&error, UpstreamError::Http { error: HttpError::NotPublic(_), .. }),
+                    "{error}"
+                );
+                assert!(error.to_string().contains("allow_private_addresses = true"), "{error}");
+                assert!(error.to_string().contains("127.0.0.1"), "{error}");
+            }
+        }
+    }
+    // Where the operator allows it, the same name is called.
+    for kind in [oidc(), github()] {
+        tokio::select! {
+            connection = canary.accept() => drop(connection.unwrap()),
+            answer = finish(new(kind, true)) => panic!("{answer:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a13_a_development_issuer_on_loopback_works() {
+    // It is what `Fake` is, and its endpoints are on loopback too.
+    let fake = Fake::start().await;
+    assert!(fake.server.uri().starts_with("http://127.0.0.1:"));
+    sign_in(&fake, &provider(&fake), &json!({})).await.unwrap();
+}

@@ -1,0 +1,144 @@
+//! Whether the tests can be relied upon on a machine that is slow, or has other things to do.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// What makes a test depend on the time that something takes.
+const SIGNS: [&str; 3] = [".elapsed()", "sleep(", "timeout(Duration::from_"];
+/// Files in which that is right, how often, and why.
+const ALLOWED: &[(&str, usize, &str)] = &[
+    (
+        "gateway/plugin/src/queue.rs",
+        1,
+        "waits in vain for what cannot come",
+    ),
+    (
+        "gateway/plugin/tests/all/compile.rs",
+        2,
+        "asks again, for minutes",
+    ),
+    (
+        "gateway/plugin/tests/all/generations.rs",
+        1,
+        "another moment for each trial",
+    ),
+    (
+        "gateway/plugin/tests/all/hostile.rs",
+        1,
+        "callers leave calls that never end",
+    ),
+    (
+        "gateway/plugin/tests/all/http/lifetime.rs",
+        1,
+        "a server that trickles",
+    ),
+    (
+        "gateway/plugin/tests/all/http/limits.rs",
+        2,
+        "servers that trickle and that hang",
+    ),
+    (
+        "gateway/plugin/tests/all/http/server.rs",
+        3,
+        "asks again, for minutes",
+    ),
+    (
+        "gateway/plugin/tests/all/signatures.rs",
+        1,
+        "time for what must not happen",
+    ),
+    (
+        "gateway/src/telemetry/writer.rs",
+        1,
+        "time for what must not happen",
+    ),
+    ("gateway/store/src/versions/tests.rs", 1, "has three attempts"),
+    (
+        "gateway/store/src/writer/tests.rs",
+        1,
+        "a minute for what takes a second",
+    ),
+    (
+        "gateway/store/tests/it/salvage.rs",
+        1,
+        "a minute for what takes a second",
+    ),
+    ("tests/bad_input/malformed.rs", 1, "a client that trickles"),
+    ("tests/faults/kills.rs", 3, "another moment for each trial"),
+    ("tests/faults/power_cuts.rs", 1, "another moment for each trial"),
+    (
+        "tests/load/floods.rs",
+        1,
+        "weaker where it is too short, and passes",
+    ),
+    (
+        "tests/load/idle.rs",
+        1,
+        "weaker where it is too short, and passes",
+    ),
+    ("tests/load/queues.rs", 2, "runs in `just test-all` only"),
+    ("tests/load/slow.rs", 3, "clients that trickle"),
+    ("tests/operations.rs", 1, "waits in vain for what cannot come"),
+    (
+        "tests/plugins/generations.rs",
+        4,
+        "a moment for each trial; the rest runs in `just test-all` only",
+    ),
+    ("tests/support/wait.rs", 2, "asks again, for minutes"),
+];
+
+/// Wait for a condition by `eventually`, or for minutes. What has to be fast runs in `just test-all` only.
+#[test]
+fn u13_no_test_depends_on_how_fast_the_machine_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    let mut found = BTreeMap::new();
+    for folder in ["gateway", "guest-build", "tests"] {
+        look(root, &root.join(folder), &mut found);
+    }
+    let allowed = ALLOWED
+        .iter()
+        .map(|(file, count, _)| ((*file).to_owned(), *count));
+    assert_eq!(found, allowed.collect(), "found, and what ALLOWED has");
+}
+
+/// Counts the signs in the tests below a folder.
+fn look(root: &Path, folder: &Path, found: &mut BTreeMap<String, usize>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            // Guests are not tests, and benches are there to measure time.
+            if !["tests/guests/rust", "benches", "node_modules"]
+                .iter()
+                .any(|end| path.ends_with(end))
+            {
+                look(root, &path, found);
+            }
+            continue;
+        }
+        if path.extension().is_none_or(|extension| extension != "rs") || path.ends_with("load/busy.rs") {
+            continue;
+        }
+        let name = path
+            .strip_prefix(root)
+            .expect("below the root")
+            .display()
+            .to_string();
+        let text = fs::read_to_string(&path).expect("a source file");
+        let tests = if name.contains("/src/") && !name.ends_with("/tests.rs") {
+            text.split_once("\n#[cfg(test)]\nmod tests {")
+                .map_or("", |(_, tests)| tests)
+        } else {
+            &text
+        };
+        let code = tests.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let count = code
+            .filter(|line| SIGNS.iter().any(|sign| line.contains(sign)))
+            .count();
+        if count > 0 {
+            found.insert(name, count);
+        }
+    }
+}
