@@ -8,6 +8,7 @@
 //! | [`machine`] | mounts, and saying so where the machine does not allow what a test needs |
 //! | [`kills`] | kill -9 at random points of sign-ins, updates and swaps |
 //! | [`power_cuts`] | a disk that has what was synced and nothing else |
+//! | [`restores`] | kill -9 at random points of sign-ins, then a restore |
 //! | [`calls`] | system calls that fail |
 //! | [`full_disk`] | no room, and room again |
 //! | [`locked`] | another process that holds the database |
@@ -44,6 +45,8 @@ mod locked;
 mod machine;
 #[path = "faults/power_cuts.rs"]
 mod power_cuts;
+#[path = "faults/restores.rs"]
+mod restores;
 mod support;
 #[path = "faults/upstream.rs"]
 mod upstream;

@@ -9,6 +9,8 @@
 
 #[path = "operations/commands.rs"]
 mod commands;
+#[path = "operations/data.rs"]
+mod data;
 #[path = "operations/log.rs"]
 mod log;
 #[path = "operations/start.rs"]

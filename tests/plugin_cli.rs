@@ -172,6 +172,39 @@ async fn call_prints_permissions_and_says_what_they_cost() {
 }
 
 #[tokio::test]
+async fn a19_a_secret_is_read_from_a_file_or_from_standard_input() {
+    let desk = Desk::new(&[("secrets.wasm", IMPORTS_SECRETS), ("token", b"hunter2\n")]);
+    let call = "call secrets.wasm get-permissions --user ann --service token --grant secrets";
+    let ran = desk.plugin(&format!("{call} --secret-file token=token")).await;
+    assert!(
+        !ran.stderr.contains("hunter2") && !ran.stderr.contains("--secret"),
+        "{}",
+        ran.stderr
+    );
+    let from_file = ran.succeeded();
+    assert!(from_file.contains("hunter2"), "{from_file}");
+    let mut command = cli::command();
+    command
+        .current_dir(desk.path())
+        .env("HOME", desk.path())
+        .arg("plugin")
+        .args(call.split_whitespace())
+        .args(["--secret-file", "token=-", "--deadline", "20s"])
+        .stdin(fs::File::open(desk.path().join("token")).unwrap());
+    assert_eq!(
+        cli::finish(command).await.succeeded(),
+        from_file,
+        "without the end of the line"
+    );
+    let said = desk.fails(&format!("{call} --secret-file token=missing")).await;
+    assert!(said.contains("missing"), "{said}");
+    let twice = desk
+        .fails(&format!("{call} --secret-file a=- --secret-file b=-"))
+        .await;
+    assert!(twice.contains("standard input"), "{twice}");
+}
+
+#[tokio::test]
 async fn grants_are_none_and_each_can_be_given() {
     let files: &[(&str, &[u8])] = &[
         ("config.wasm", IMPORTS_CONFIG),
@@ -204,6 +237,11 @@ async fn grants_are_none_and_each_can_be_given() {
         ))
         .await;
     assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("--secret-file NAME=PATH"),
+        "the command line is not for secrets: {}",
+        ran.stderr
+    );
     assert!(ran.succeeded().contains("hunter2"));
     let answer = desk
         .json(&ask("users", "--service s --grant users --users users.json"))

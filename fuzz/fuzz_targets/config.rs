@@ -16,12 +16,13 @@ use toml::{Table, Value};
 /// What an input has in place of a secret.
 const CANARY: &str = "canary";
 /// Keys and variables that hold secrets.
-const SECRET_KEYS: [&str; 2] = ["client_secret", "session_secret"];
-const SECRET_VARIABLES: [&str; 6] = [
+const SECRET_KEYS: [&str; 3] = ["client_secret", "session_secret", "session_secrets"];
+const SECRET_VARIABLES: [&str; 7] = [
     "GOOGLE_SECRET",
     "GITHUB_SECRET",
     "PRIVATE_KEY",
     "GATEWAY_SESSION_SECRET",
+    "GATEWAY_SESSION_SECRETS",
     "GATEWAY_PROVIDER_X_CLIENT_SECRET",
     "TOKEN_OF_X",
 ];

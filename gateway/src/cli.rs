@@ -7,6 +7,7 @@
 //! | `check` | `gateway config check` |
 //! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
 //! | `session` | `gateway session list\|end` |
+//! | `backup`, `restore` | `gateway backup`, `gateway restore` |
 //! | `keys` | `gateway keys generate` |
 //! | `plugin` | `gateway plugin new\|check\|call\|bench` |
 //! | `compile_plugin` | `gateway compile-plugin`, which the gateway starts by itself |
@@ -20,11 +21,15 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigErrors, Sources};
 
+mod backup;
 mod check;
 mod compile_plugin;
 #[cfg(feature = "dev")]
@@ -32,6 +37,7 @@ mod dev;
 mod keys;
 mod output;
 mod plugin;
+mod restore;
 mod serve;
 mod session;
 mod storage;
@@ -39,6 +45,8 @@ mod user;
 
 pub(crate) use compile_plugin::compiler;
 
+/// How long the reason for a failure may take to be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The exit code where no gateway answers.
 const UNREACHABLE: u8 = 3;
 
@@ -95,6 +103,10 @@ enum Command {
     /// Look at sessions and end them
     #[command(subcommand)]
     Session(session::Command),
+    /// Write a backup of the database to a file, also while the gateway serves
+    Backup(backup::Backup),
+    /// Put a backup in the place of the database; the old files are kept
+    Restore(restore::Restore),
     /// Make keys
     #[command(subcommand)]
     Keys(keys::Command),
@@ -144,6 +156,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Check) => check::run(shared),
         Command::User(command) => user::run(shared, command).await,
         Command::Session(command) => session::run(shared, command).await,
+        Command::Backup(command) => backup::run(shared, command).await,
+        Command::Restore(command) => restore::run(shared, command).await,
         Command::Keys(command) => keys::run(shared, &command),
         Command::CompilePlugin(_) => Ok(()),
         Command::Plugin(command) => plugin::run(shared, *command).await,
@@ -155,8 +169,13 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(ended) = error.downcast_ref::<plugin::apart::Ended>() {
         return ended.code();
     }
-    // Nobody is left to be told where stderr is closed.
-    let _ = writeln!(io::stderr(), "gateway: {error:#}");
+    let (text, (written, end)) = (format!("gateway: {error:#}"), mpsc::channel::<()>());
+    // Nobody is left to be told where stderr is closed; and where nobody reads it, nobody waits.
+    thread::spawn(move || {
+        let _ = writeln!(io::stderr(), "{text}");
+        drop(written);
+    });
+    let _ = end.recv_timeout(PATIENCE);
     if error.is::<plugin::running::Unreachable>() {
         return ExitCode::from(UNREACHABLE);
     }

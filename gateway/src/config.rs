@@ -80,8 +80,8 @@ pub struct Config {
     pub signing_keys: Vec<SecretString>,
     /// PEM public keys that are published beside them.
     pub public_keys: Vec<String>,
-    /// What session tokens and sealed state are keyed by.
-    pub session_secret: SecretString,
+    /// What session tokens and sealed state are keyed by: the first signs, all are accepted. There is at least one.
+    pub session_secrets: Vec<SecretString>,
     /// How long a session lasts: 14 days unless set.
     pub session_lifetime: Duration,
     /// How long a permission token is good for: 15 minutes unless set.

@@ -222,8 +222,12 @@ async fn redeliver(app: &App, event: &Event, listed: User) -> bool {
 /// Drops what is no longer needed, every hour, until `shutdown`.
 pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
     let mut hours = tokio::time::interval(PRUNE);
+    let mut last = tokio::time::Instant::now();
     while shutdown.run_until_cancelled(hours.tick()).await.is_some() {
-        match app.store.prune().await {
+        // Measured, for the clock may be wrong.
+        let passed = last.elapsed();
+        last += passed;
+        match app.store.prune(passed).await {
             Ok(Pruned { sign_outs, new_users }) => {
                 if sign_outs > 0 {
                     tracing::warn!(

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use gateway_model::Clock;
+use gateway_store::owned::{self, Unsafe};
 use gateway_token::{Algorithm, KeyError, SigningKeys};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -19,10 +20,10 @@ const MAX_FILE: u64 = 64 << 10;
 /// The keys of a file or a directory.
 #[derive(Debug, Default)]
 pub struct KeyFiles {
-    /// PEM texts of private keys; the first signs.
-    pub signing: Vec<SecretString>,
-    /// PEM texts of public keys, to be published beside.
-    pub public: Vec<String>,
+    /// Files of private keys, and their PEM texts; the first signs.
+    pub signing: Vec<(PathBuf, SecretString)>,
+    /// Files of public keys, to be published beside, and their PEM texts.
+    pub public: Vec<(PathBuf, String)>,
     /// Files with private keys that everybody on the machine may read.
     pub exposed: Vec<PathBuf>,
 }
@@ -76,6 +77,7 @@ pub enum KeyFileError {
 pub fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
     let mut keys = KeyFiles::default();
     if path.is_dir() {
+        safe_directory(path)?;
         for file in pem_files(path)? {
             read_file(&file, &mut keys)?;
         }
@@ -83,6 +85,18 @@ pub fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
         read_file(path, &mut keys)?;
     }
     Ok(keys)
+}
+
+/// Whoever can write the directory can add a key that signs.
+fn safe_directory(path: &Path) -> Result<(), KeyFileError> {
+    match owned::directory(path) {
+        // Kubernetes mounts secrets in a directory of root's that is sticky: whose each file is counts.
+        Err(Unsafe::Shared { .. }) => Ok(()),
+        safe => safe.map_err(|error| KeyFileError::Unreadable {
+            path: path.to_owned(),
+            error: error.into(),
+        }),
+    }
 }
 
 /// The `*.pem` files of a directory, by name from last to first.
@@ -111,9 +125,9 @@ fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
         if exposed {
             keys.exposed.push(path.to_owned());
         }
-        keys.signing.push(pem.into());
+        keys.signing.push((path.to_owned(), pem.into()));
     } else if pem.contains("PUBLIC KEY-----") {
-        keys.public.push(pem);
+        keys.public.push((path.to_owned(), pem));
     } else {
         return Err(KeyFileError::NoKey {
             path: path.to_owned(),
@@ -125,8 +139,9 @@ fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
 /// Reads a file that holds a secret: its text, and whether everybody on the machine may read it.
 ///
 /// # Errors
-/// When it cannot be read, is too large or is not text.
+/// When it cannot be read, is too large or is not text; or when it belongs to somebody else, or others may write it.
 pub fn read_secret(path: &Path) -> io::Result<(String, bool)> {
+    owned::file(path)?;
     let file = File::open(path)?;
     let exposed = file.metadata()?.permissions().mode() & 0o004 != 0;
     let mut text = String::new();
@@ -189,7 +204,9 @@ pub fn generate(
         path: path.to_owned(),
         error,
     };
-    private_dir(directory).map_err(|error| unwritable(directory, error))?;
+    private_dir(directory)
+        .and_then(|()| owned::directory(directory).map_err(io::Error::from))
+        .map_err(|error| unwritable(directory, error))?;
     let newest = pem_files(directory)?.into_iter().next();
     if let Some(existing) = newest.as_deref().filter(|_| !add) {
         let existing = existing
@@ -291,7 +308,7 @@ mod tests {
         let read = read(&keys).unwrap();
         let newest = fs::read_to_string(&second.path).unwrap();
         assert_eq!(read.signing.len(), 2);
-        assert_eq!(read.signing[0].expose_secret(), newest, "the newest signs");
+        assert_eq!(read.signing[0].1.expose_secret(), newest, "the newest signs");
         assert!(read.exposed.is_empty());
     }
 
@@ -309,7 +326,11 @@ mod tests {
         );
         write("README", "not a key");
         let keys = read(directory.path()).unwrap();
-        let bodies: Vec<_> = keys.signing.iter().map(|pem| body(pem.expose_secret())).collect();
+        let bodies: Vec<_> = keys
+            .signing
+            .iter()
+            .map(|(_, pem)| body(pem.expose_secret()))
+            .collect();
         assert_eq!(bodies, ["two", "one"]);
         assert_eq!(keys.public.len(), 1);
         assert_eq!(keys.exposed.len(), 2, "made with 0644");

@@ -101,6 +101,11 @@ fn describe() {
         Unit::Count,
         "Connections that were idle or slow and made room for others"
     );
+    metrics::describe_counter!(
+        crate::telemetry::DROPPED,
+        Unit::Count,
+        "Lines of the log that were dropped because stderr was not read fast enough"
+    );
     metrics::describe_gauge!("gateway_build_info", "1, with the version as a label");
     metrics::describe_gauge!(
         "gateway_uptime_seconds",

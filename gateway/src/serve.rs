@@ -154,9 +154,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
         .context("the signing keys cannot be used: see `gateway keys generate`")?;
-    let secret = config.session_secret.expose_secret().as_bytes();
-    let session_key = SessionKey::derive(secret, &address.text, random.clone())
-        .context("the session secret cannot be used")?;
+    let session_key = session_key(config, &address.text, random.clone())?;
     let options = StoreOptions {
         clock: clock.clone(),
         random: random.clone(),
@@ -214,6 +212,17 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         http_metrics: HttpMetrics::new(),
     };
     Ok((Arc::new(app), left_over))
+}
+
+/// The first session secret signs; what was issued under the others is still accepted.
+fn session_key(config: &Config, issuer: &str, random: Arc<SystemRandom>) -> Result<SessionKey> {
+    const UNUSABLE: &str = "a session secret cannot be used";
+    let mut secrets = config.session_secrets.iter();
+    let first = secrets.next().context("there is no session secret")?;
+    let key = SessionKey::derive(first.expose_secret().as_bytes(), issuer, random).context(UNUSABLE)?;
+    secrets.try_fold(key, |key, older| {
+        key.and_older(older.expose_secret().as_bytes()).context(UNUSABLE)
+    })
 }
 
 fn serve_admin(

@@ -15,6 +15,8 @@ use crate::config::LogConfig;
 use self::json::Json;
 use self::writer::{Ending, Lines};
 
+pub(crate) use self::writer::DROPPED;
+
 mod json;
 mod text;
 mod writer;

@@ -38,6 +38,22 @@ pub(super) fn salvage(shared: &Shared) -> anyhow::Result<Salvage> {
     Salvage::open(&path).context("nothing of the database can be read")
 }
 
+/// Where the configured database is, which must be there.
+///
+/// # Errors
+/// Says what to do where there is none.
+pub(super) fn path(shared: &Shared) -> anyhow::Result<PathBuf> {
+    configured(shared).map(|(path, _)| path)
+}
+
+/// Where the configured database is, or is to be.
+///
+/// # Errors
+/// When it is a temporary one.
+pub(super) fn place(shared: &Shared) -> anyhow::Result<PathBuf> {
+    located(shared).map(|(path, _)| path)
+}
+
 /// Whether it is the database's file that is at fault.
 pub(super) fn is_damage(error: &anyhow::Error) -> bool {
     matches!(
@@ -51,6 +67,19 @@ pub(super) fn is_damage(error: &anyhow::Error) -> bool {
 
 /// Where the configured database is, and what else is said of it.
 fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
+    let (path, storage) = located(shared)?;
+    // A new, empty one would only look as if all users were gone.
+    if !gateway_store::restore::exists(&path) {
+        bail!(
+            "there is no database {}: name the right one with --database or --config, or run the command where the \
+             gateway runs (for `gateway dev`: --database sqlite:///.gateway-dev/gateway.db)",
+            path.display()
+        );
+    }
+    Ok((path, storage))
+}
+
+fn located(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     let storage = config::load_storage(&shared.sources()).map_err(|errors| mistakes(&errors))?;
     match &storage.database {
         DatabaseUrl::Temporary => {
@@ -58,12 +87,6 @@ fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
                 "the configured database is a temporary one: it lives and ends with the gateway that made it"
             )
         }
-        // A new, empty one would only look as if all users were gone.
-        DatabaseUrl::File(path) if !path.exists() => bail!(
-            "there is no database {}: name the right one with --database or --config, or run the command where the \
-             gateway runs (for `gateway dev`: --database sqlite:///.gateway-dev/gateway.db)",
-            path.display()
-        ),
         DatabaseUrl::File(path) => Ok((path.clone(), storage)),
     }
 }

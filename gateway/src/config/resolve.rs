@@ -80,7 +80,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         upstream_limits,
         signing_keys: keys.signing,
         public_keys: keys.public,
-        session_secret: keys.session_secret,
+        session_secrets: keys.session_secrets,
         session_lifetime: tokens.session_lifetime,
         token_lifetime: tokens.permission_lifetime,
         token_reuse: tokens.permission_reuse,
@@ -287,7 +287,11 @@ impl<'a> Layers<'a> {
     }
 
     fn parse<T: Value>(&mut self, key: &str, text: &str, origin: &Origin) -> Option<T> {
-        match T::read(text) {
+        let read = T::read(text).and_then(|value| match value.beyond(key) {
+            Some(most) => Err(format!("{most} at most")),
+            None => Ok(value),
+        });
+        match read {
             Ok(value) => Some(value),
             // What was found is not repeated: it may hold a password.
             Err(right) => {

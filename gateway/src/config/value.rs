@@ -9,6 +9,7 @@ use gateway_store::{DatabaseUrl, UserIds};
 
 use crate::rate_limit::Rate;
 
+mod most;
 mod web;
 
 pub(super) use web::{External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
@@ -23,6 +24,11 @@ pub(super) trait Value: Sized {
 
     /// As it would be written.
     fn show(&self) -> String;
+
+    /// The most that a setting may be, where this is more.
+    fn beyond(&self, _key: &str) -> Option<String> {
+        None
+    }
 }
 
 impl Value for bool {
@@ -112,7 +118,16 @@ impl Value for Duration {
         let milliseconds = measure(text, &TIMES)
             .filter(|milliseconds| *milliseconds > 0)
             .ok_or("a duration in ms, s, m, h or d, as in 500ms, 15m or 14d")?;
-        Ok(Self::from_millis(milliseconds))
+        let duration = Self::from_millis(milliseconds);
+        if duration > most::DURATION {
+            return Err(format!("a duration of {} at most", most::DURATION.show()));
+        }
+        Ok(duration)
+    }
+
+    fn beyond(&self, key: &str) -> Option<String> {
+        let most = most::duration(key);
+        (*self > most).then(|| most.show())
     }
 
     fn show(&self) -> String {
@@ -132,6 +147,10 @@ impl Value for DurationOrOff {
         }
         let duration = Duration::read(text).map_err(|right| format!("{right}, or off"))?;
         Ok(Self(Some(duration)))
+    }
+
+    fn beyond(&self, key: &str) -> Option<String> {
+        self.0?.beyond(key)
     }
 
     fn show(&self) -> String {
@@ -154,6 +173,17 @@ impl Value for Bytes {
             .filter(|bytes| *bytes > 0)
             .map(Self)
             .ok_or_else(|| "a size in bytes, KiB, MiB or GiB, as in 64MiB or 65536".into())
+            .and_then(|size: Self| {
+                if size.0 > most::BYTES {
+                    return Err(format!("a size of {} at most", Self(most::BYTES).show()));
+                }
+                Ok(size)
+            })
+    }
+
+    fn beyond(&self, key: &str) -> Option<String> {
+        let most = most::bytes(key);
+        (self.0 > most).then(|| Self(most).show())
     }
 
     fn show(&self) -> String {
@@ -196,6 +226,11 @@ impl Value for Count {
             .filter(|number| *number > 0)
             .map(Self)
             .ok_or_else(|| "a whole number above 0".into())
+    }
+
+    fn beyond(&self, key: &str) -> Option<String> {
+        let most = most::count(key);
+        (self.0 > most).then(|| Self(most).show())
     }
 
     fn show(&self) -> String {
@@ -446,6 +481,10 @@ mod tests {
             ("", None),
             ("15min", None),
             ("99999999999999999999d", None),
+            ("3650d", Some("3650d")),
+            ("3651d", None),
+            ("99999999999d", None),
+            ("213503982334d", None),
             ("９s", None),
         ]);
     }
@@ -462,6 +501,8 @@ mod tests {
             ("64mib", None),
             ("MiB", None),
             ("99999999999999GiB", None),
+            ("1024GiB", Some("1024GiB")),
+            ("1025GiB", None),
         ]);
         table::<Count>(&[
             ("4_000", Some("4000")),

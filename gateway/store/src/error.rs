@@ -7,6 +7,8 @@ use gateway_model::UserId;
 use gateway_model::clock::RandomError;
 use rusqlite::{ErrorCode, ffi};
 
+use crate::owned::Unsafe;
+
 /// The database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -31,6 +33,22 @@ pub enum OpenError {
         /// How many this gateway has.
         known: i64,
     },
+    /// Its log belongs to another file. Not a byte was changed.
+    #[error(
+        "{} is not the log of {}: another file was copied over the database while the old log was still there, and \
+         SQLite would mix the two. Nothing was changed. Restore the backup with `gateway restore FILE`, which moves the \
+         old files aside. Or, to keep the database that is there, move its old log away with `mv {} {}.old`",
+        log.display(), path.display(), log.display(), log.display()
+    )]
+    ForeignLog {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
+    /// Somebody else may change it or put another in its place.
+    #[error(transparent)]
+    Unsafe(#[from] Unsafe),
     /// It is damaged.
     #[error(
         "{} is damaged ({detail}): restore it from a backup; `gateway user export` prints what can still be read of it",

@@ -6,6 +6,9 @@
 //! | [`url`] | `DATABASE_URL` |
 //! | [`error`] | every way the database can fail its callers |
 //! | `open` | is the file ours, may we write it, is its schema the one we know |
+//! | `lineage` | does the log beside the file belong to it |
+//! | `wal` | SQLite's log, read without SQLite |
+//! | [`owned`] | may somebody else change the file, or put another in its place |
 //! | `writer` | one thread, one connection, group commit |
 //! | `reader` | read-only connections, used in place |
 //! | `session_cache` | sessions that were read a moment ago |
@@ -18,6 +21,8 @@
 //! | `join` | what an operator joins or separates by hand: identities and users |
 //! | `plugin_values` | what plugins keep, by key; how much each may |
 //! | `prune` | what is no longer needed |
+//! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
+//! | `copy` | what both have in common |
 //! | [`salvage`] | what can still be read of a damaged database |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
@@ -45,16 +50,21 @@ use crate::error::WriteError;
 use crate::reader::Readers;
 use crate::session_cache::SessionCache;
 use crate::states::SpentStates;
-use crate::versions::{Touches, Versions};
+use crate::versions::Touches;
 use crate::writer::Writer;
 
+pub mod backup;
+mod copy;
 pub mod error;
 mod events;
 mod join;
+mod lineage;
 mod open;
+pub mod owned;
 mod plugin_values;
 mod prune;
 mod reader;
+pub mod restore;
 mod rows;
 pub mod salvage;
 mod session_cache;
@@ -65,13 +75,17 @@ mod states;
 pub mod url;
 mod users;
 mod versions;
+mod wal;
 mod writer;
 
+pub use backup::{BackupError, backup};
+pub use copy::{Contents, Progress};
 pub use error::{OpenError, SignInError, StoreError, ValueError};
 pub use events::{MAX_KEPT_CLAIMS, PAGE};
 pub use join::{JoinError, Linked, Merged};
 pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
 pub use prune::Pruned;
+pub use restore::{RestoreError, Restored, restore};
 pub use salvage::Salvage;
 pub use sessions::SignedIn;
 pub use settle::Settled;
@@ -150,10 +164,10 @@ impl Store {
                     (directory.path().join("gateway.db"), Some(directory))
                 }
             };
-            let (connection, path) = open::open(Path::new(&path), patience)?;
-            let versions = Arc::new(Versions::open(&path, random.as_ref()));
+            let (connection, path, versions) = open::open(Path::new(&path), patience, random.as_ref())?;
+            let versions = Arc::new(versions);
             let writer = Writer::start(connection, path.clone(), patience, Arc::clone(&versions))?;
-            Ok((writer, path, versions, temporary))
+            Ok::<_, OpenError>((writer, path, versions, temporary))
         });
         // The task only fails when it panics or the runtime goes down.
         let (writer, path, versions, temporary) = opened

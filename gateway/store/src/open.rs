@@ -7,11 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use gateway_model::Random;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
 use crate::error::{OpenError, is_of_schema};
+use crate::lineage::{self, Main};
+use crate::versions::{self, Versions};
+use crate::{owned, restore};
 
 /// "AuGW": what SQLite keeps at byte 68 of a database of ours.
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
@@ -23,6 +27,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!(
         "../../../migrations/0003_bounds_and_separations.sql"
     )),
+    M::up(include_str!("../../../migrations/0004_log_stamp_and_clock.sql")),
     M::up(include_str!("../../../migrations/0005_plugin_value_storage.sql")),
 ];
 
@@ -33,15 +38,23 @@ const READER_PATIENCE: Duration = Duration::from_millis(250);
 /// How long we wait for another process that is opening a database in the same directory.
 const OPENING_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Opens the file for writing; creates it, for its owner alone, where there is none; brings its schema
-/// up to date. Gives the connection and the absolute path that other connections open.
+/// Opens the file for writing; creates it, for its owner alone, where there is none; finishes a restore that was
+/// interrupted; brings its schema up to date. Gives the connection, the absolute path that other connections open, and
+/// the file by which processes know of each other.
 ///
 /// # Errors
 /// See [`OpenError`]. A file that is not ours has not been touched: neither its bytes nor its
 /// directory.
-pub(crate) fn open(path: &Path, patience: Duration) -> Result<(Connection, PathBuf), OpenError> {
+pub(crate) fn open(
+    path: &Path,
+    patience: Duration,
+    random: &dyn Random,
+) -> Result<(Connection, PathBuf, Versions), OpenError> {
     let path = std::path::absolute(path).map_err(|error| unwritable(path, &error))?;
+    owned::database(&path)?;
     let _only_us = lock_directory(&path)?;
+    restore::finish(&path)?;
+    let alone = versions::alone(&path);
     match fs::metadata(&path) {
         Ok(file) if !file.is_file() => {
             return Err(OpenError::Unwritable {
@@ -49,7 +62,13 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<(Connection, PathB
                 hint: "it is not a regular file".into(),
             });
         }
-        Ok(file) if file.len() > 0 => inspect(&path)?,
+        Ok(file) if file.len() > 0 => {
+            inspect(&path)?;
+            // Whoever uses it already has looked, and is changing both files.
+            if alone {
+                check_log(&path)?;
+            }
+        }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
         Err(error) => return Err(unwritable(&path, &error)),
@@ -70,16 +89,52 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<(Connection, PathB
         return Err(OpenError::TooNew { path, found, known });
     }
     configure(&connection, &path)?;
-    migrations
-        .to_latest(&mut connection)
-        .map_err(|error| match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => failed(&path, &err),
-            error => OpenError::Sqlite {
-                path: path.clone(),
-                detail: error.to_string(),
-            },
-        })?;
-    Ok((connection, path))
+    if found < known() {
+        // The log must say which file it continues from before a migration changes that.
+        begin_log(&connection, alone);
+        migrations
+            .to_latest(&mut connection)
+            .map_err(|error| match error {
+                rusqlite_migration::Error::RusqliteError { err, .. } => failed(&path, &err),
+                error => OpenError::Sqlite {
+                    path: path.clone(),
+                    detail: error.to_string(),
+                },
+            })?;
+    }
+    begin_log(&connection, alone);
+    let versions = Versions::open(&path, random);
+    Ok((connection, path, versions))
+}
+
+/// Makes the file differ from every copy that was made of it before, where nobody else has it open.
+fn begin_log(connection: &Connection, alone: bool) {
+    let begun = || -> rusqlite::Result<()> {
+        if alone && lineage::has_table(connection)? {
+            lineage::stamp(connection)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        Ok(())
+    };
+    if let Err(error) = begun() {
+        // A full disk, say: whatever writes next will find out.
+        tracing::warn!(%error, "the database's log could not be marked: a backup copied over it may not be noticed");
+    }
+}
+
+/// Refuses a database whose log belongs to another file, before SQLite applies it.
+///
+/// # Errors
+/// [`OpenError::ForeignLog`].
+pub(crate) fn check_log(path: &Path) -> Result<(), OpenError> {
+    let main = || Main::read(&open_immutable(path).ok()?);
+    match lineage::foreign_log(path, main) {
+        Some(log) => Err(OpenError::ForeignLog {
+            path: path.to_owned(),
+            log,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Opens the file, which [`open`] has found in order before, for writing once more.
@@ -110,6 +165,9 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 /// # Errors
 /// When it is not ours, of a newer gateway, or cannot be read at all.
 pub(crate) fn open_damaged(path: &Path) -> Result<Connection, OpenError> {
+    if versions::alone(path) {
+        check_log(path)?;
+    }
     let opened = || -> rusqlite::Result<(Connection, i32, i64)> {
         let connection = open_reader(path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -136,7 +194,7 @@ pub(crate) fn open_damaged(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// How many migrations this gateway has.
-fn known() -> i64 {
+pub(crate) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
@@ -186,13 +244,9 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 /// The log is not looked at, so a file of ours may seem to be shorter than its header says: its log is
 /// just being copied back, or was when its process was killed. `writable_schema` is what makes SQLite
 /// read the header all the same.
-fn inspect(path: &Path) -> Result<(), OpenError> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+pub(crate) fn inspect(path: &Path) -> Result<(), OpenError> {
     let id = || -> rusqlite::Result<i32> {
-        let connection = Connection::open_with_flags(immutable_uri(path), flags)?;
-        connection.pragma_update(None, "writable_schema", true)?;
-        connection.pragma_query_value(None, "application_id", |row| row.get(0))
+        open_immutable(path)?.pragma_query_value(None, "application_id", |row| row.get(0))
     };
     match id() {
         Ok(APPLICATION_ID) => Ok(()),
@@ -204,6 +258,14 @@ fn inspect(path: &Path) -> Result<(), OpenError> {
         }),
         Err(error) => Err(failed(path, &error)),
     }
+}
+
+pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(immutable_uri(path), flags)?;
+    connection.pragma_update(None, "writable_schema", true)?;
+    Ok(connection)
 }
 
 fn immutable_uri(path: &Path) -> String {
@@ -272,7 +334,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
 /// Two that open at once must not both create, or both migrate. The directory is what is locked, so
 /// that no further file is needed; the lock ends with the value. A file system that cannot lock
 /// directories goes without: SQLite's own locks still hold.
-fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
+pub(crate) fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let directory = File::open(parent).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => OpenError::Unwritable {
@@ -298,7 +360,7 @@ fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
     }
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> OpenError {
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> OpenError {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "this user may not write there: change the owner or the mode of the file and its directory".into()
@@ -313,7 +375,7 @@ fn unwritable(path: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(crate) fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     let detail = error.to_string();
     match error.sqlite_error_code() {

@@ -1,10 +1,16 @@
-//! What is no longer needed goes: expired sessions, states and plugins' values, events past their
-//! retention.
+//! What is no longer needed goes: expired sessions, states and plugins' values, settled events past
+//! their retention.
+//!
+//! Nothing is deleted because of a clock that has jumped: with the clock set right, a session whose time is not over is
+//! good again. So what is deleted goes by the *confirmed time*, which the database remembers. It follows the clock at
+//! once as long as that is less than a day ahead of it, or behind it. When the clock is further ahead (the gateway did
+//! not run for a while, or the clock is wrong), the confirmed time advances as fast as time really passes, and follows
+//! the clock after the gateway has run for a week in all. So what is kept too long is bounded by what comes in a week.
 
 use std::time::Duration;
 
-use gateway_model::UserId;
-use rusqlite::params;
+use gateway_model::{Timestamp, UserId};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::Store;
 use crate::error::StoreError;
@@ -15,9 +21,13 @@ use crate::{events, rows, users};
 /// Most rows in one transaction, so that other writes get their turn.
 pub(crate) const AT_ONCE: u32 = 1000;
 
-/// How much longer than it is good a used state is kept: a clock that was ahead, and is set right again, must not make
-/// one good that was used.
-const STATES: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
+/// How far the clock may be ahead of the confirmed time.
+const AHEAD: Duration = DAY;
+/// How long the gateway runs until a clock that is further ahead is believed.
+const BELIEVED: Duration = Duration::from_secs(7 * 86_400);
+/// How much longer than it is good something is kept: longer than the confirmed time can be wrong.
+const GRACE: Duration = Duration::from_secs(2 * 86_400);
 
 /// Plugin by plugin, for what they keep is ordered so.
 pub(crate) const PLUGIN_VALUES: &str = "DELETE FROM plugin_values WHERE (plugin, key) IN (
@@ -38,28 +48,32 @@ pub struct Pruned {
 
 impl Store {
     /// Deletes what is no longer needed, a thousand rows a transaction: expired sessions and plugins' values, states that
-    /// expired a day ago, events that are older than they are kept, whether or not a hook has answered, and new users of
+    /// expired two days ago, events that are older than they are kept, whether or not a hook has answered, and new users of
     /// that age whom the hooks have neither accepted nor rejected. Of used states and settled events only the latest are
-    /// kept. Called hourly.
+    /// kept. Called hourly; `passed` is how much time has really passed since the last call, measured and not read from
+    /// the clock.
     ///
     /// # Errors
     /// When the database cannot be written; some may be gone already then.
-    pub async fn prune(&self) -> Result<Pruned, StoreError> {
+    pub async fn prune(&self, passed: Duration) -> Result<Pruned, StoreError> {
         let now = self.now();
-        let retained = rows::seconds(now.before(self.event_retention()));
-        let states = rows::seconds(now.before(STATES));
-        let now = rows::seconds(now);
+        let confirmed = self.write(Touches::Nobody, move |connection| {
+            confirm(connection, now, passed).map_err(StoreError::from)
+        });
+        let confirmed = confirmed.await?;
+        let retained = rows::seconds(confirmed.before(self.event_retention()));
+        let expired = rows::seconds(confirmed.before(GRACE));
         self.prune_table(
             Touches::Everybody,
             "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ?1 LIMIT ?2)",
-            now,
+            expired,
         )
         .await?;
         self.prune_table(
             Touches::Nobody,
             "DELETE FROM used_states WHERE state IN
                 (SELECT state FROM used_states WHERE expires <= ?1 LIMIT ?2)",
-            states,
+            expired,
         )
         .await?;
         self.prune_table(
@@ -69,7 +83,7 @@ impl Store {
             i64::from(MAX_USED),
         )
         .await?;
-        self.prune_table(Touches::Nobody, PLUGIN_VALUES, now).await?;
+        self.prune_table(Touches::Nobody, PLUGIN_VALUES, expired).await?;
         self.prune_table(
             Touches::Nobody,
             "DELETE FROM events WHERE sequence IN
@@ -149,5 +163,115 @@ impl Store {
                 return Ok(dropped);
             }
         }
+    }
+}
+
+/// Moves the confirmed time on. Gives it.
+fn confirm(connection: &Connection, now: Timestamp, passed: Duration) -> rusqlite::Result<Timestamp> {
+    let known = connection
+        .query_row("SELECT at, ahead FROM confirmed_time", [], |row| {
+            Ok((
+                Timestamp(rows::unsigned(row, 0)?),
+                Duration::from_secs(rows::unsigned(row, 1)?),
+            ))
+        })
+        .optional()?;
+    let (confirmed, ahead) = match known {
+        Some(known) => known,
+        // The first time: what happened last is at least not in the future.
+        None => {
+            let sql = "SELECT at FROM events ORDER BY sequence DESC LIMIT 1";
+            let last = connection
+                .query_row(sql, [], |row| rows::unsigned(row, 0))
+                .optional()?;
+            (last.map_or(now, Timestamp), Duration::ZERO)
+        }
+    };
+    let (confirmed, ahead) = advance(confirmed, ahead, now, passed);
+    let sql = "INSERT INTO confirmed_time (id, at, ahead) VALUES (1, ?1, ?2)
+        ON CONFLICT DO UPDATE SET at = excluded.at, ahead = excluded.ahead";
+    let ahead = i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX);
+    connection.execute(sql, params![rows::seconds(confirmed), ahead])?;
+    Ok(confirmed)
+}
+
+/// The confirmed time, and for how long the clock has been further ahead than it may be, after `passed` more.
+fn advance(confirmed: Timestamp, ahead: Duration, now: Timestamp, passed: Duration) -> (Timestamp, Duration) {
+    if now <= confirmed.after(AHEAD) {
+        return (now, Duration::ZERO);
+    }
+    let ahead = ahead.saturating_add(passed);
+    if ahead >= BELIEVED {
+        return (now, Duration::ZERO);
+    }
+    (confirmed.after(passed).min(now), ahead)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gateway_model::Timestamp;
+
+    use super::{BELIEVED, DAY, advance};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const START: Timestamp = Timestamp(1_790_000_000);
+
+    #[test]
+    fn o3_the_confirmed_time_follows_a_clock_that_advances_or_is_set_back() {
+        for now in [
+            START.after(HOUR),
+            START.after(DAY),
+            START,
+            START.before(30 * DAY),
+            Timestamp(0),
+        ] {
+            assert_eq!(advance(START, HOUR, now, HOUR), (now, Duration::ZERO), "{now}");
+        }
+    }
+
+    #[test]
+    fn o3_a_clock_that_jumps_ahead_is_not_believed_until_a_week_of_running_is_over() {
+        for jump in [DAY + HOUR, 15 * DAY, 365 * 200 * DAY] {
+            let (mut confirmed, mut ahead, mut real) = (START, Duration::ZERO, START);
+            while ahead + HOUR < BELIEVED {
+                real = real.after(HOUR);
+                (confirmed, ahead) = advance(confirmed, ahead, real.after(jump), HOUR);
+                assert_eq!(confirmed, real, "it is not ahead of the real time");
+            }
+            // Set right again, nothing has happened.
+            assert_eq!(
+                advance(confirmed, ahead, real.after(HOUR), HOUR),
+                (real.after(HOUR), Duration::ZERO)
+            );
+            // Or it was right, and the gateway had not run for so long.
+            let late = real.after(jump);
+            assert_eq!(advance(confirmed, ahead, late, HOUR), (late, Duration::ZERO));
+        }
+        // However often the process restarts: the sum counts, and each start has passed nothing yet.
+        let (mut confirmed, mut ahead, mut boots) = (START, Duration::ZERO, 0_u32);
+        let now = |boots: u32| START.after(30 * DAY * (boots + 1));
+        while confirmed != now(boots) {
+            boots += 1;
+            (confirmed, ahead) = advance(confirmed, ahead, now(boots), Duration::ZERO);
+            (confirmed, ahead) = advance(confirmed, ahead, now(boots), DAY);
+        }
+        assert_eq!(boots, 7);
+    }
+
+    #[test]
+    fn o3_the_confirmed_time_stays_within_what_can_be_said() {
+        let last = Timestamp(u64::MAX);
+        assert_eq!(
+            advance(last, Duration::MAX, last, Duration::MAX),
+            (last, Duration::ZERO)
+        );
+        assert_eq!(
+            advance(START, Duration::MAX, last, Duration::MAX),
+            (last, Duration::ZERO)
+        );
+        let (confirmed, _) = advance(Timestamp(0), Duration::ZERO, last, HOUR);
+        assert_eq!(confirmed, Timestamp(3600));
     }
 }

@@ -27,20 +27,26 @@ impl Store {
     /// # Errors
     /// What does not, or that it cannot be read.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let problem = self.read_much(|connection| {
-            let problem: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-            let mut stray = connection.prepare("PRAGMA foreign_key_check")?;
-            Ok(match problem.as_str() {
-                "ok" if stray.exists([])? => Some("a row refers to one that is not there".to_owned()),
-                "ok" => None,
-                _ => Some(problem),
-            })
-        });
+        let problem = self.read_much(problem);
         match problem.await? {
             Some(problem) => Err(StoreError::Corrupt(problem).in_file(self.0.readers.path())),
             None => Ok(()),
         }
     }
+}
+
+/// What does not fit together in a database.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn problem(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let problem: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    let mut stray = connection.prepare("PRAGMA foreign_key_check")?;
+    Ok(match problem.as_str() {
+        "ok" if stray.exists([])? => Some("a row refers to one that is not there".to_owned()),
+        "ok" => None,
+        _ => Some(problem),
+    })
 }
 
 /// Of everybody of whom there is a trace, by id, their identities by number.

@@ -268,6 +268,8 @@ fn sign_out(
 mod tests {
     use std::time::Duration;
 
+    use gateway_model::SystemRandom;
+
     use super::LOOKUP;
     use crate::open;
 
@@ -275,7 +277,8 @@ mod tests {
     #[test]
     fn the_hot_path_searches_by_keys_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let (connection, _) = open::open(&directory.path().join("test.db"), Duration::ZERO).unwrap();
+        let (connection, ..) =
+            open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();
         let mut statement = connection
             .prepare(&format!("EXPLAIN QUERY PLAN {LOOKUP}"))
             .unwrap();

@@ -7,6 +7,8 @@
 //! number *before* it reads: while the slot has that number, nothing that was acknowledged is missing
 //! from what was read.
 //!
+//! Every process that has the database open holds a shared lock on the file, so that `gateway restore` knows of it.
+//!
 //! Nothing is lost with the file. In trouble with it, this process goes without: it keeps nothing any
 //! more, and holds its acknowledgements back until nobody keeps anything from before. So
 //! acknowledged means seen by everybody, whatever becomes of the file. Only what no store has
@@ -87,16 +89,12 @@ impl Versions {
     /// Opens the file of a database that is there; makes it, with the owner and the mode of the
     /// database, where there is none or it is damaged. Where that does not work it is gone without.
     pub(crate) fn open(database: &Path, random: &dyn Random) -> Self {
-        // As SQLite does it: whoever comes by a symbolic link must find the same file.
-        let database = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
-        let mut path = OsString::from(&database);
-        path.push("-versions");
-        let path = PathBuf::from(path);
+        let path = path_of(database);
         let mut first = [0; 8];
         let opened = random
             .fill(&mut first)
             .map_err(io::Error::other)
-            .and_then(|()| open(&path, &database));
+            .and_then(|()| open(&path, database));
         let (file, trouble) = match opened {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(error)),
@@ -107,6 +105,10 @@ impl Versions {
             next: AtomicU64::new(u64::from_le_bytes(first)),
             off: AtomicBool::new(false),
         };
+        if let Some(file) = &versions.file {
+            // Where files cannot be locked, SQLite's own locks are all there is.
+            let _ = file.try_lock_shared();
+        }
         match trouble {
             Some(error) => versions.give_up(&error),
             None if versions.is_whole() => {}
@@ -158,6 +160,14 @@ impl Versions {
         self.off.store(true, Ordering::Release);
     }
 
+    /// The database is not open in this process any more.
+    pub(crate) fn leave(&self) {
+        self.close();
+        if let Some(file) = &self.file {
+            let _ = file.unlock();
+        }
+    }
+
     fn write(&self, slots: Range<u64>) -> io::Result<()> {
         if slots.is_empty() {
             return Ok(());
@@ -197,6 +207,36 @@ impl Versions {
             );
         }
     }
+}
+
+fn path_of(database: &Path) -> PathBuf {
+    // As SQLite does it: whoever comes by a symbolic link must find the same file.
+    let database = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
+    let mut path = OsString::from(database);
+    path.push("-versions");
+    path.into()
+}
+
+/// Whether no gateway, and no command of one, has the database open. Who wants to know must hold the lock of the
+/// directory, so that nobody opens it meanwhile.
+pub(crate) fn alone(database: &Path) -> bool {
+    match hold(database) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Locks the file against everybody else who opens the database, for as long as the result lives.
+///
+/// # Errors
+/// When somebody has the database open, or there is no file.
+pub(crate) fn hold(database: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path_of(database))?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 fn open(path: &Path, database: &Path) -> io::Result<File> {

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::{OpenError, StoreError, WriteError};
-use crate::open;
 use crate::versions::{Touches, Versions};
+use crate::{lineage, open};
 
 /// Most writes that wait for the thread; callers beyond that wait for a place, for [`PATIENCE`].
 const QUEUE: usize = 1024;
@@ -218,6 +218,7 @@ impl Thread {
             gone => gone.insert(open::reopen(&self.path, self.patience)?),
         };
         execute(connection, "BEGIN IMMEDIATE")?;
+        let before = connection.total_changes();
         for job in jobs {
             execute(connection, "SAVEPOINT job")?;
             if !job.run(connection) {
@@ -232,6 +233,10 @@ impl Thread {
                 execute(connection, "ROLLBACK TO job")?;
             }
             execute(connection, "RELEASE job")?;
+        }
+        if connection.total_changes() != before {
+            // It may be the first transaction of a new log, which has to say what it continues from.
+            lineage::write(connection)?;
         }
         execute(connection, "COMMIT")
     }
@@ -248,11 +253,13 @@ impl Thread {
 
     fn close(self) -> Result<(), StoreError> {
         let Some(connection) = self.connection else {
+            self.versions.leave();
             return Ok(());
         };
         // While another process reads, the log just stays (the statement answers so, in a row).
         let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let closed = connection.close().map_err(|(_, error)| error);
+        self.versions.leave();
         copied.and(closed).map_err(StoreError::from)
     }
 }

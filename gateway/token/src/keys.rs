@@ -169,6 +169,14 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
+/// The `kid` that a PEM public key is published under.
+///
+/// # Errors
+/// Says why the key cannot be used.
+pub fn public_kid(pem: &str) -> Result<String, PemError> {
+    PublicKey::from_pem(pem).map(|key| key.kid)
+}
+
 /// A new private key, PEM PKCS#8, and its public half, PEM SubjectPublicKeyInfo. RSA has 2048 bits,
 /// which takes a good part of a second to find. Its randomness is aws-lc's own.
 ///

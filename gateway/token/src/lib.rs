@@ -23,7 +23,7 @@ pub mod seal;
 pub mod secret;
 pub mod session;
 
-pub use keys::{Algorithm, KeyError, PemError, SigningKeys, generate_key};
+pub use keys::{Algorithm, KeyError, PemError, SigningKeys, generate_key, public_kid};
 pub use permission::PermissionClaims;
 pub use secret::SessionKey;
 pub use session::{SessionClaims, SessionTokenError};

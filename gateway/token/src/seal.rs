@@ -39,7 +39,7 @@ impl SessionKey {
         Ok(sealed)
     }
 
-    /// What was sealed under the same secret in the same context; `None` for everything else.
+    /// What was sealed under the same secret, or an older one, in the same context; `None` for everything else.
     #[must_use]
     pub fn open(&self, context: &str, sealed: &str) -> Option<Vec<u8>> {
         if sealed.len() > MAX_SEALED {
@@ -47,18 +47,20 @@ impl SessionKey {
         }
         let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let (nonce, text) = bytes.split_first_chunk::<NONCE_LEN>()?;
-        let mut text = text.to_vec();
-        let plain = self
-            .aead
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(context.as_bytes()),
-                &mut text,
-            )
-            .ok()?
-            .len();
-        text.truncate(plain);
-        Some(text)
+        let older = self.older.iter().map(|older| &older.aead);
+        std::iter::once(&self.aead).chain(older).find_map(|key| {
+            let mut text = text.to_vec();
+            let plain = key
+                .open_in_place(
+                    Nonce::assume_unique_for_key(*nonce),
+                    Aad::from(context.as_bytes()),
+                    &mut text,
+                )
+                .ok()?
+                .len();
+            text.truncate(plain);
+            Some(text)
+        })
     }
 }
 
@@ -93,6 +95,34 @@ mod tests {
             );
             assert_eq!(key.open("cookie-a", &format!("{sealed}=")), None, "padded");
         }
+    }
+
+    #[test]
+    fn o2_text_sealed_under_an_older_secret_is_opened_and_none_is_sealed_under_it() {
+        let (old, older) = (key_of(1, ISSUER), key_of(2, ISSUER));
+        let new = key_of(3, ISSUER)
+            .and_older(&[1; 32])
+            .unwrap()
+            .and_older(&[2; 32])
+            .unwrap();
+        for key in [&old, &older, &new] {
+            let sealed = key.seal("cookie", b"state").unwrap();
+            assert_eq!(new.open("cookie", &sealed).as_deref(), Some(b"state".as_slice()));
+            assert_eq!(new.open("other", &sealed), None, "another context");
+        }
+        assert_eq!(
+            new.open("cookie", &key_of(4, ISSUER).seal("cookie", b"state").unwrap()),
+            None
+        );
+        let sealed = new.seal("cookie", b"state").unwrap();
+        assert_eq!(
+            (old.open("cookie", &sealed), older.open("cookie", &sealed)),
+            (None, None)
+        );
+        assert!(matches!(
+            key_of(3, ISSUER).and_older(&[1; 31]),
+            Err(KeyError::SecretTooShort)
+        ));
     }
 
     #[test]

@@ -19,23 +19,25 @@ const MAC_LABEL: &[u8] = b"session token HS256";
 const SEAL_LABEL: &[u8] = b"sealed text AES-256-GCM";
 
 /// The keys behind session tokens and sealed text: separate ones, by HKDF (RFC 5869) with SHA-256
-/// from one secret.
+/// from one secret. Beside them, the keys of older secrets: nothing is issued or sealed with those.
 #[derive(Debug)]
 pub struct SessionKey {
     pub(crate) mac: hmac::Key,
     pub(crate) aead: LessSafeKey,
+    pub(crate) older: Vec<OlderKey>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) issuer: String,
 }
 
-impl SessionKey {
-    /// From at least [`MIN_SECRET`] bytes that nobody can guess: a session key given by the operator,
-    /// or the DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session
-    /// tokens; `random` gives the nonces of sealed text.
-    ///
-    /// # Errors
-    /// When the secret is too short, or aws-lc fails.
-    pub fn derive(secret: &[u8], issuer: &str, random: Arc<dyn Random>) -> Result<Self, KeyError> {
+/// What verifies session tokens and opens sealed text of an older secret.
+#[derive(Debug)]
+pub(crate) struct OlderKey {
+    pub(crate) mac: hmac::Key,
+    pub(crate) aead: LessSafeKey,
+}
+
+impl OlderKey {
+    fn derive(secret: &[u8]) -> Result<Self, KeyError> {
         if secret.len() < MIN_SECRET {
             return Err(KeyError::SecretTooShort);
         }
@@ -49,9 +51,35 @@ impl SessionKey {
         Ok(Self {
             mac: mac.into(),
             aead: LessSafeKey::new(UnboundKey::from(aead)),
+        })
+    }
+}
+
+impl SessionKey {
+    /// From at least [`MIN_SECRET`] bytes that nobody can guess: a session key given by the operator,
+    /// or the DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session
+    /// tokens; `random` gives the nonces of sealed text.
+    ///
+    /// # Errors
+    /// When the secret is too short, or aws-lc fails.
+    pub fn derive(secret: &[u8], issuer: &str, random: Arc<dyn Random>) -> Result<Self, KeyError> {
+        let OlderKey { mac, aead } = OlderKey::derive(secret)?;
+        Ok(Self {
+            mac,
+            aead,
+            older: Vec::new(),
             random,
             issuer: issuer.to_owned(),
         })
+    }
+
+    /// The same, and takes what was issued or sealed under an older secret as well.
+    ///
+    /// # Errors
+    /// As [`Self::derive`].
+    pub fn and_older(mut self, secret: &[u8]) -> Result<Self, KeyError> {
+        self.older.push(OlderKey::derive(secret)?);
+        Ok(self)
     }
 }
 

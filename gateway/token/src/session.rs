@@ -106,7 +106,13 @@ impl SessionKey {
         token
     }
 
-    /// What the token says, if this gateway issued it and it has not expired. Whether the session has
+    /// Whether a MAC is this gateway's, under its secret or an older one.
+    fn made(&self, signed: &[u8], mac: &[u8; MAC]) -> bool {
+        let mut keys = std::iter::once(&self.mac).chain(self.older.iter().map(|older| &older.mac));
+        keys.any(|key| hmac::verify(key, signed, mac).is_ok())
+    }
+
+    /// What the token says, if this gateway issued it, under its secret or an older one, and it has not expired. Whether the session has
     /// been ended is for the caller to find out. No leeway: one clock writes `exp` and reads it.
     ///
     /// # Errors
@@ -128,7 +134,9 @@ impl SessionKey {
         if URL_SAFE_NO_PAD.decode_slice(mac_text, &mut mac) != Ok(MAC) {
             return Err(Malformed);
         }
-        hmac::verify(&self.mac, signed.as_bytes(), &mac).map_err(|_| Signature)?;
+        if !self.made(signed.as_bytes(), &mac) {
+            return Err(Signature);
+        }
 
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| Malformed)?;
         let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| BadClaims)?;

@@ -54,7 +54,7 @@ pub(super) async fn run(call: Call) -> anyhow::Result<()> {
             "note: nobody in --users has the id that is asked about; a gateway asks about users that it has"
         )?;
     }
-    let limits = sandbox.config().limits;
+    let limits = sandbox.limits();
     for number in 1..=repeat {
         let called = bench.ask(prepared.question(number)?).await?;
         write_cost(&mut io::stderr().lock(), &called, &limits)?;

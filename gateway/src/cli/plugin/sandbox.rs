@@ -1,13 +1,14 @@
 //! Which component, and what it may do: the flags that say on the command line what `[plugin.NAME]` says in
 //! the configuration, and the component put on the bench under them.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use gateway_model::User;
 use gateway_plugin::{
@@ -22,6 +23,8 @@ use crate::config::flags;
 
 /// How long one waits before one is told what for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Most bytes of a secret on standard input.
+const MAX_SECRET: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Sandbox {
@@ -36,8 +39,11 @@ pub(super) struct Sandbox {
     /// One of its settings, for the grant config
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
-    /// One of its secrets, for the grant secrets
-    #[arg(long = "secret", value_name = "NAME=VALUE", value_parser = pair)]
+    /// One of its secrets, for the grant secrets: a file that holds it, or - for standard input
+    #[arg(long = "secret-file", value_name = "NAME=PATH", value_parser = pair)]
+    secret_files: Vec<(String, String)>,
+    /// The same, written out: everybody on this machine can see it while the command runs, so use --secret-file
+    #[arg(long = "secret", value_name = "NAME=VALUE", value_parser = pair, hide = true)]
     secrets: Vec<(String, String)>,
     /// Everybody there is, for the grant users: a JSON list of users
     #[arg(long, value_name = "FILE")]
@@ -119,24 +125,65 @@ impl Sandbox {
         self.grants.contains(&Grant::Users)
     }
 
+    /// What a call may use.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+
+    /// Its secrets.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn secrets(&self) -> anyhow::Result<BTreeMap<String, Secret>> {
+        if !self.secrets.is_empty() {
+            writeln!(
+                io::stderr(),
+                "--secret shows the secret to everybody on this machine: write it to a file, and name that with \
+                 --secret-file NAME=PATH"
+            )?;
+        }
+        let mut secrets: BTreeMap<_, _> = self
+            .secrets
+            .iter()
+            .map(|(name, secret)| (name.clone(), Secret::from(secret.clone())))
+            .collect();
+        if self.secret_files.iter().filter(|(_, path)| path == "-").count() > 1 {
+            return Err(anyhow!(
+                "only one secret can be on standard input: name files for the others"
+            ));
+        }
+        for (name, path) in &self.secret_files {
+            let read = if path == "-" {
+                io::read_to_string(io::stdin().take(MAX_SECRET))
+            } else {
+                crate::keys::read_secret(Path::new(path)).map(|(text, _)| text)
+            };
+            let text = read.with_context(|| format!("cannot read the secret {name} from {path}"))?;
+            // As in the configuration: the end of the line is not part of it.
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            secrets.insert(name.clone(), Secret::from(text.to_owned()));
+        }
+        Ok(secrets)
+    }
+
     /// What the flags say, as the configuration would.
-    pub(super) fn config(&self) -> PluginConfig {
-        PluginConfig {
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub(super) fn config(&self) -> anyhow::Result<PluginConfig> {
+        Ok(PluginConfig {
             grants: self.grants.iter().copied().collect(),
             limits: self.limits.limits(),
             settings: self.settings.iter().cloned().collect(),
-            secrets: self
-                .secrets
-                .iter()
-                .map(|(name, secret)| (name.clone(), Secret::from(secret.clone())))
-                .collect(),
+            secrets: self.secrets()?,
             http: HttpConfig {
                 allow: self.allow.iter().cloned().collect(),
                 allow_private: self.allow_private.iter().cloned().collect(),
                 ..HttpConfig::default()
             },
             ..PluginConfig::default()
-        }
+        })
     }
 
     /// Puts the component on the bench; says so where that takes a while.
@@ -152,7 +199,7 @@ impl Sandbox {
             },
             without_pool: false,
         };
-        let open = Workbench::open(&self.file, self.config(), options);
+        let open = Workbench::open(&self.file, self.config()?, options);
         tokio::pin!(open);
         let opened = tokio::select! {
             opened = &mut open => opened,

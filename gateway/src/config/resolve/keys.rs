@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use gateway_token::SigningKeys;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Layers, Origin};
+use super::{Layers, Origin, strength};
 use crate::config::file;
-use crate::keys::{self, KeyFiles};
+use crate::keys;
 
 /// What `[keys]` says.
 pub(super) struct Keys {
@@ -15,36 +15,37 @@ pub(super) struct Keys {
     pub(super) signing: Vec<SecretString>,
     /// PEM texts.
     pub(super) public: Vec<String>,
-    pub(super) session_secret: SecretString,
+    pub(super) session_secrets: Vec<SecretString>,
 }
 
 /// Fewest bytes of a session secret.
 const SESSION_SECRET_BYTES: usize = 32;
+/// Most session secrets: a token that is not valid is tried with each.
+const SESSION_SECRETS: usize = 8;
+/// What stands for the derived secret in a list.
+const DERIVED: &str = "derived";
 
 pub(super) fn keys(layers: &mut Layers<'_>, file: file::Keys, data_dir: &Path) -> Keys {
-    let mut found = KeyFiles::default();
+    let mut found = Found::default();
     let private_key = layers.variable("PRIVATE_KEY", "keys.signing");
     if let Some(pem) = &private_key {
-        add_signing(
-            layers,
-            &mut found,
-            pem.clone().into(),
-            Origin::Variable("PRIVATE_KEY".into()),
-        );
+        let name = "PRIVATE_KEY".to_owned();
+        let origin = Origin::Variable(name.clone());
+        add_signing(layers, &mut found, name, pem.clone().into(), origin);
     }
     signing_files(layers, &mut found, file.signing, data_dir, private_key.is_some());
 
     if let Some(pem) = layers.variable("PUBLIC_KEY", "keys.public") {
         let origin = Origin::Variable("PUBLIC_KEY".into());
-        warn_of_mismatch(layers, found.signing.first(), &pem);
-        add_public(layers, &mut found, pem, origin);
+        warn_of_mismatch(layers, found.signing.first().map(|key| &key.pem), &pem);
+        add_public(layers, &mut found, "PUBLIC_KEY".to_owned(), pem, origin);
     }
     for (path, origin) in layers
         .values::<PathBuf>("keys.public", "GATEWAY_PUBLIC_KEYS", file.public)
         .unwrap_or_default()
     {
-        match std::fs::read_to_string(&path) {
-            Ok(pem) => add_public(layers, &mut found, pem, origin),
+        match keys::read_secret(&path) {
+            Ok((pem, _)) => add_public(layers, &mut found, path.display().to_string(), pem, origin),
             Err(error) => {
                 layers.mistake(
                     Some(origin),
@@ -55,49 +56,146 @@ pub(super) fn keys(layers: &mut Layers<'_>, file: file::Keys, data_dir: &Path) -
         }
     }
 
-    let given = layers.secret(
-        "keys.session_secret",
-        "GATEWAY_SESSION_SECRET",
-        file.session_secret,
-        file.session_secret_file,
+    let session_secrets = session_secrets(
+        layers,
+        &found,
+        Secrets {
+            one: (file.session_secret, file.session_secret_file),
+            several: (file.session_secrets, file.session_secrets_file),
+        },
+        private_key.is_some(),
     );
-    let session_secret = match given {
-        Some((secret, origin)) => {
-            if secret.expose_secret().len() < SESSION_SECRET_BYTES {
-                layers.mistake(
-                    Some(origin),
-                    "keys.session_secret",
-                    format!("must be {SESSION_SECRET_BYTES} bytes at least, as from `openssl rand -hex 32`"),
-                );
-            }
-            secret
-        }
-        None => derived(layers, &found, private_key.is_some()),
-    };
     Keys {
-        signing: found.signing,
-        public: found.public,
-        session_secret,
+        signing: found.signing.into_iter().map(|key| key.pem).collect(),
+        public: found.public.into_iter().map(|key| key.pem).collect(),
+        session_secrets,
     }
+}
+
+/// What the file says of session secrets.
+struct Secrets {
+    one: (file::Setting, file::Setting),
+    several: (file::List, file::Setting),
+}
+
+fn session_secrets(
+    layers: &mut Layers<'_>,
+    found: &Found,
+    file: Secrets,
+    private_key: bool,
+) -> Vec<SecretString> {
+    const ONE: &str = "keys.session_secret";
+    const SEVERAL: &str = "keys.session_secrets";
+    let one = layers.secret(ONE, "GATEWAY_SESSION_SECRET", file.one.0, file.one.1);
+    let several = secret_list(layers, file.several.0, file.several.1);
+    let one_is_stronger = match (&one, several.as_ref().and_then(|list| list.first())) {
+        (Some((_, one)), Some((_, several))) if strength(one) == strength(several) => {
+            layers.mistake(
+                Some(one.clone()),
+                ONE,
+                format!("{SEVERAL} is given too: keep one of the two settings"),
+            );
+            return Vec::new();
+        }
+        (Some((_, one)), Some((_, several))) => strength(one) > strength(several),
+        (one, _) => one.is_some(),
+    };
+    let (key, given) = match (one, several) {
+        (Some(one), _) if one_is_stronger => (ONE, vec![one]),
+        (_, Some(several)) => (SEVERAL, several),
+        _ => return vec![derived(layers, ONE, found, private_key)],
+    };
+    if given.is_empty() || given.len() > SESSION_SECRETS {
+        layers.mistake(None, key, format!("must have 1 to {SESSION_SECRETS} secrets"));
+    }
+    let mut secrets = Vec::new();
+    for (secret, origin) in given {
+        if key == SEVERAL && secret.expose_secret() == DERIVED {
+            secrets.push(derived(layers, key, found, private_key));
+            continue;
+        }
+        if secret.expose_secret().len() < SESSION_SECRET_BYTES {
+            layers.mistake(
+                Some(origin.clone()),
+                key,
+                format!("must be {SESSION_SECRET_BYTES} bytes at least, as from `openssl rand -hex 32`"),
+            );
+        }
+        if key == SEVERAL {
+            layers.hide(key, secret.clone(), origin);
+        }
+        secrets.push(secret);
+    }
+    secrets
+}
+
+/// Secrets in a list, or in a file, one a line; the stronger of the two where they are of different sources.
+fn secret_list(
+    layers: &mut Layers<'_>,
+    in_file: file::List,
+    path_in_file: file::Setting,
+) -> Option<Vec<(SecretString, Origin)>> {
+    const KEY: &str = "keys.session_secrets";
+    const PATH: &str = "keys.session_secrets_file";
+    let list = layers.list(KEY, "GATEWAY_SESSION_SECRETS", in_file);
+    let path = layers.text(PATH, "GATEWAY_SESSION_SECRETS_FILE", path_in_file);
+    let lines = match (&list, path) {
+        (_, None) => None,
+        (Some(list), Some((_, origin)))
+            if list
+                .first()
+                .is_some_and(|(_, other)| strength(other) == strength(&origin)) =>
+        {
+            layers.mistake(
+                Some(origin),
+                PATH,
+                format!("{KEY} is given too: keep one of them"),
+            );
+            return None;
+        }
+        (Some(list), Some((_, origin)))
+            if list
+                .first()
+                .is_some_and(|(_, other)| strength(other) > strength(&origin)) =>
+        {
+            None
+        }
+        (_, Some((path, origin))) => {
+            let text = layers.secret_file(PATH, Path::new(&path), &origin)?;
+            layers.show(PATH, path, origin.clone());
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let secrets: Vec<_> = lines
+                .map(|line| (SecretString::from(line.to_owned()), origin.clone()))
+                .collect();
+            if secrets.is_empty() {
+                layers.mistake(Some(origin), PATH, "names a file that has no secret in it");
+            }
+            Some(secrets)
+        }
+    };
+    lines.or_else(|| {
+        let list = list?.into_iter();
+        Some(list.map(|(secret, origin)| (secret.into(), origin)).collect())
+    })
 }
 
 /// The session secret where none is given: made of `PRIVATE_KEY`, or of the oldest key, so that adding a key
 /// ends no session.
-fn derived(layers: &mut Layers<'_>, found: &KeyFiles, private_key: bool) -> SecretString {
+fn derived(layers: &mut Layers<'_>, setting: &str, found: &Found, private_key: bool) -> SecretString {
     let (key, from) = if private_key {
         (found.signing.first(), "derived from PRIVATE_KEY")
     } else {
         (found.signing.last(), "derived from the oldest signing key")
     };
     if key.is_some() {
-        layers.show("keys.session_secret", format!("({from})"), Origin::Default);
+        layers.show(setting, format!("({from})"), Origin::Default);
     }
-    key.map_or_else(|| String::new().into(), keys::material)
+    key.map_or_else(|| String::new().into(), |key| keys::material(&key.pem))
 }
 
 fn signing_files(
     layers: &mut Layers<'_>,
-    found: &mut KeyFiles,
+    found: &mut Found,
     in_file: file::List,
     data_dir: &Path,
     private_key: bool,
@@ -118,11 +216,11 @@ fn signing_files(
                     .exposed
                     .iter()
                     .for_each(|path| layers.warn(keys::exposed(path)));
-                for pem in files.signing {
-                    add_signing(layers, found, pem, origin.clone());
+                for (path, pem) in files.signing {
+                    add_signing(layers, found, path.display().to_string(), pem, origin.clone());
                 }
-                for pem in files.public {
-                    add_public(layers, found, pem, origin.clone());
+                for (path, pem) in files.public {
+                    add_public(layers, found, path.display().to_string(), pem, origin.clone());
                 }
             }
             Err(error) => layers.mistake(Some(origin.clone()), KEY, error.to_string()),
@@ -144,30 +242,79 @@ fn signing_files(
     }
 }
 
-fn add_signing(layers: &mut Layers<'_>, found: &mut KeyFiles, pem: SecretString, origin: Origin) {
-    match SigningKeys::from_pems(std::slice::from_ref(&pem), &[]) {
-        Ok(key) => {
-            let does = if found.signing.is_empty() {
-                "signs"
-            } else {
-                "is published"
-            };
-            layers.show("keys.signing", format!("{} ({does})", key.kid()), origin);
-            found.signing.push(pem);
-        }
-        Err(error) => layers.mistake(Some(origin), "keys.signing", error.to_string()),
-    }
+/// The keys that can be used.
+#[derive(Default)]
+struct Found {
+    signing: Vec<Key<SecretString>>,
+    public: Vec<Key<String>>,
 }
 
-fn add_public(layers: &mut Layers<'_>, found: &mut KeyFiles, pem: String, origin: Origin) {
-    // Without a private key there is nothing that it could be published beside, and that is told elsewhere.
-    let Some(private) = found.signing.first() else {
-        return;
+/// A key, and where it is from: a file, or a variable.
+struct Key<T> {
+    name: String,
+    kid: String,
+    pem: T,
+}
+
+/// The one of some keys that has a `kid`.
+fn same<'a, T>(keys: &'a [Key<T>], kid: &str) -> Option<&'a Key<T>> {
+    keys.iter().find(|key| key.kid == kid)
+}
+
+fn add_signing(layers: &mut Layers<'_>, found: &mut Found, name: String, pem: SecretString, origin: Origin) {
+    const KEY: &str = "keys.signing";
+    let key = match SigningKeys::from_pems(std::slice::from_ref(&pem), &[]) {
+        Ok(key) => key,
+        Err(error) => {
+            layers.mistake(
+                Some(origin),
+                KEY,
+                format!("{name} cannot be used: {}", error.problem()),
+            );
+            return;
+        }
     };
-    match SigningKeys::from_pems(std::slice::from_ref(private), std::slice::from_ref(&pem)) {
-        Ok(_) => found.public.push(pem),
-        Err(error) => layers.mistake(Some(origin), "keys.public", error.to_string()),
+    if let Some(other) = same(&found.signing, key.kid()) {
+        let message = format!(
+            "{name} holds the same key as {} (kid {}): remove one of them",
+            other.name,
+            key.kid()
+        );
+        layers.mistake(Some(origin), KEY, message);
+        return;
     }
+    let does = if found.signing.is_empty() {
+        "signs"
+    } else {
+        "is published"
+    };
+    layers.show(KEY, format!("{} ({does})", key.kid()), origin);
+    found.signing.push(Key {
+        name,
+        kid: key.kid().to_owned(),
+        pem,
+    });
+}
+
+fn add_public(layers: &mut Layers<'_>, found: &mut Found, name: String, pem: String, origin: Origin) {
+    const KEY: &str = "keys.public";
+    let kid = match gateway_token::public_kid(&pem) {
+        Ok(kid) => kid,
+        Err(problem) => {
+            layers.mistake(Some(origin), KEY, format!("{name} cannot be used: {problem}"));
+            return;
+        }
+    };
+    // The public half of a key that signs may be there as well: it is published once.
+    if let Some(other) = same(&found.public, &kid) {
+        let message = format!(
+            "{name} holds the same key as {} (kid {kid}): remove one of them",
+            other.name
+        );
+        layers.mistake(Some(origin), KEY, message);
+        return;
+    }
+    found.public.push(Key { name, kid, pem });
 }
 
 /// The old service served `PUBLIC_KEY` as it was; the gateway serves the half of the key that signs.

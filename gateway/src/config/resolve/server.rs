@@ -218,6 +218,9 @@ pub(super) fn storage(
     users: file::Users,
 ) -> StorageConfig {
     let data_dir = layers.value("data_dir", "GATEWAY_DATA_DIR", data_dir, PathBuf::from("data"));
+    if let Err(error) = gateway_store::owned::directory(&data_dir) {
+        layers.mistake(None, "data_dir", error.to_string());
+    }
     let default = DatabaseUrl::File(data_dir.join("gateway.db"));
     let database = layers.value("database.url", "DATABASE_URL", file.url, default);
     if database == DatabaseUrl::Temporary {

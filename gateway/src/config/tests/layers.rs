@@ -99,7 +99,7 @@ fn the_old_environment_alone_is_enough() {
     assert_eq!(origins, ["https://app.example.org", "http://127.0.0.1:3000"]);
     assert_eq!(config.signing_keys.len(), 1);
     assert!(
-        config.session_secret.expose_secret().len() >= 32,
+        config.session_secrets[0].expose_secret().len() >= 32,
         "derived from the key"
     );
     let [warning] = &loaded.warnings[..] else {
@@ -235,7 +235,7 @@ update = "off"
         (100, 1 << 20)
     );
     assert_eq!(
-        config.session_secret.expose_secret(),
+        config.session_secrets[0].expose_secret(),
         "0123456789abcdef0123456789abcdef"
     );
     assert_eq!(config.session_lifetime, Duration::from_secs(86_400));

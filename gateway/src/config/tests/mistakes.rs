@@ -128,7 +128,7 @@ fn every_mistake_of_the_environment_names_its_variable() {
     EXTERNAL_ADDRESS: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
     GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be narrower: with the whole internet trusted anybody could give any address as theirs
     GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be an address or a network, as in 127.0.0.1, 10.0.0.0/8 or fd00::/8
-    PRIVATE_KEY: keys.signing: private key 1: not PEM: it should begin with a line like -----BEGIN PRIVATE KEY-----, and end with one
+    PRIVATE_KEY: keys.signing: PRIVATE_KEY cannot be used: not PEM: it should begin with a line like -----BEGIN PRIVATE KEY-----, and end with one
     GATEWAY_SESSION_SECRET: keys.session_secret: must be 32 bytes at least, as from `openssl rand -hex 32`
     ALLOWED_ORIGINS: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     ALLOWED_SERVICES: service: "a" is named twice
@@ -240,4 +240,94 @@ limits = { deadline = "1h" }
         assert!(warnings.contains(part), "{part} in:\n{warnings}");
     }
     assert_eq!(warnings.lines().count(), 8, "{warnings}");
+}
+
+#[test]
+fn o9_every_duration_and_size_has_an_upper_bound() {
+    let cases = [
+        (
+            "GATEWAY_SESSION_LIFETIME",
+            "tokens.session_lifetime",
+            "99999999999d",
+            "a duration of 3650d at most",
+        ),
+        (
+            "GATEWAY_SESSION_LIFETIME",
+            "tokens.session_lifetime",
+            "213503982334d",
+            "a duration of 3650d at most",
+        ),
+        (
+            "GATEWAY_PERMISSION_LIFETIME",
+            "tokens.permission_lifetime",
+            "31d",
+            "30d at most",
+        ),
+        (
+            "GATEWAY_EVENT_RETENTION",
+            "database.event_retention",
+            "3651d",
+            "a duration of 3650d at most",
+        ),
+        (
+            "GATEWAY_HEADER_TIMEOUT",
+            "server.header_timeout",
+            "25h",
+            "1d at most",
+        ),
+        (
+            "GATEWAY_REQUEST_TIMEOUT",
+            "server.request_timeout",
+            "3650d",
+            "1d at most",
+        ),
+        ("GATEWAY_DRAIN", "server.drain", "2d", "1d at most"),
+        ("GATEWAY_UPSTREAM_TIMEOUT", "upstream.timeout", "2d", "1d at most"),
+        (
+            "GATEWAY_PLUGIN_COMPILE_TIME",
+            "plugins.compile_time",
+            "2d",
+            "1d at most",
+        ),
+        ("GATEWAY_MAX_BODY", "server.max_body", "2GiB", "1GiB at most"),
+        (
+            "GATEWAY_UPSTREAM_MAX_BODY",
+            "upstream.max_body",
+            "2GiB",
+            "1GiB at most",
+        ),
+        (
+            "GATEWAY_PLUGIN_MAX_SIZE",
+            "plugins.max_size",
+            "9999GiB",
+            "a size of 1024GiB at most",
+        ),
+        (
+            "GATEWAY_CONNECTIONS",
+            "server.connections",
+            "1000001",
+            "1000000 at most",
+        ),
+        (
+            "GATEWAY_GUEST_THREADS",
+            "server.guest_threads",
+            "18446744073709551615",
+            "1024 at most",
+        ),
+    ];
+    for (variable, key, text, most) in cases {
+        let mistakes = Setup::with_key("", &[(variable, text)]).mistakes();
+        assert_eq!(mistakes, [format!("{variable}: {key}: must be {most}")]);
+    }
+    // And the most of each is possible.
+    Setup::with_key(
+        "[plugin.x]\nlimits = { deadline = \"1d\" }\n",
+        &[
+            ("GATEWAY_SESSION_LIFETIME", "3650d"),
+            ("GATEWAY_PERMISSION_LIFETIME", "30d"),
+            ("GATEWAY_REQUEST_TIMEOUT", "1d"),
+            ("GATEWAY_MAX_BODY", "1GiB"),
+        ],
+    )
+    .load();
 }

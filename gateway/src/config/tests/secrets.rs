@@ -168,8 +168,8 @@ fn keys_come_from_files_and_the_oldest_keeps_the_sessions() {
         "the last by name signs"
     );
     assert_eq!(
-        after.session_secret.expose_secret(),
-        before.session_secret.expose_secret()
+        after.session_secrets[0].expose_secret(),
+        before.session_secrets[0].expose_secret()
     );
 
     write(
@@ -200,4 +200,75 @@ fn a_public_key_of_another_private_key_is_worth_a_word() {
     let keys = gateway_token::SigningKeys::from_pems(&[key().into()], &[]).unwrap();
     let loaded = Setup::with_key("", &[("PUBLIC_KEY", &keys.public_key_pem().replace('\n', "\\n"))]).load();
     assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn o2_several_session_secrets_are_read_in_their_order() {
+    let (one, two) = (
+        "canary-one-0123456789abcdef0123456789",
+        "canary-two-0123456789abcdef0123456789",
+    );
+    let derived = Setup::with_key("", &[]).load().config.session_secrets;
+    let derived = derived[0].expose_secret();
+    let file = |toml: String| Setup::with_key(&toml, &[]);
+    let setup = file(format!(
+        "[keys]\nsession_secrets = [{one:?}, {two:?}, \"derived\"]\n"
+    ));
+    let loaded = setup.load();
+    let secrets: Vec<_> = loaded
+        .config
+        .session_secrets
+        .iter()
+        .map(|secret| secret.expose_secret())
+        .collect();
+    assert_eq!(secrets, [one, two, derived]);
+    let report = loaded.report.to_string();
+    assert!(
+        report.contains("keys.session_secrets") && report.contains("derived from PRIVATE_KEY"),
+        "{report}"
+    );
+    assert!(!report.contains("canary"), "{report}");
+    // The environment is stronger.
+    let toml = format!("[keys]\nsession_secret = {one:?}\n");
+    let loaded = Setup::with_key(&toml, &[("GATEWAY_SESSION_SECRETS", &format!("derived; {two}"))]).load();
+    let secrets: Vec<_> = loaded
+        .config
+        .session_secrets
+        .iter()
+        .map(|secret| secret.expose_secret())
+        .collect();
+    assert_eq!(secrets, [derived, two]);
+    let many = vec![format!("{one:?}"); 9].join(", ");
+    for (toml, expected) in [
+        (
+            format!("[keys]\nsession_secrets = [{one:?}, \"canary\"]\n"),
+            "must be 32 bytes at least",
+        ),
+        (
+            "[keys]\nsession_secrets = []\n".to_owned(),
+            "must have 1 to 8 secrets",
+        ),
+        (
+            format!("[keys]\nsession_secrets = [{many}]\n"),
+            "must have 1 to 8 secrets",
+        ),
+        (
+            format!("[keys]\nsession_secrets = [{one:?}]\nsession_secret = {two:?}\n"),
+            "keep one of the two settings",
+        ),
+        (
+            format!("[keys]\nsession_secrets = [{one:?}]\nsession_secrets_file = \"x\"\n"),
+            "keep one of them",
+        ),
+        (
+            "[keys]\nsession_secrets_file = \"/nonexistent\"\n".to_owned(),
+            "cannot read /nonexistent",
+        ),
+    ] {
+        let mistakes = file(toml.clone()).mistakes().concat();
+        assert!(
+            mistakes.contains(expected) && !mistakes.contains("canary"),
+            "{toml}: {mistakes}"
+        );
+    }
 }

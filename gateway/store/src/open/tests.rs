@@ -6,13 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gateway_model::SystemRandom;
 use rusqlite::Connection;
 use rusqlite_migration::Migrations;
 
-use super::{APPLICATION_ID, MIGRATIONS, open};
+use super::{APPLICATION_ID, MIGRATIONS};
 use crate::error::OpenError;
 
 const PATIENCE: Duration = Duration::from_millis(50);
+
+fn open(path: &Path, patience: Duration) -> Result<(Connection, PathBuf), OpenError> {
+    super::open(path, patience, &SystemRandom).map(|(connection, path, _)| (connection, path))
+}
 
 /// Every file in a directory, byte for byte.
 fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -233,9 +238,11 @@ fn says_where_a_database_cannot_be() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
+    let subdirectory = directory.path().join("directory");
+    fs::create_dir(&subdirectory).unwrap();
     for (path, expected) in [
         (directory.path().join("no/such/directory/x.db"), "create it"),
-        (directory.path().to_owned(), "not a regular file"),
+        (subdirectory, "not a regular file"),
         (file.join("x.db"), "not a directory"),
         // Where even root may create nothing.
         (PathBuf::from("/proc/x.db"), ""),

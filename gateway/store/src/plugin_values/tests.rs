@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway_model::SystemRandom;
 use rusqlite::Connection;
 
 use super::entry::EXPIRED;
@@ -25,7 +26,8 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 #[test]
 fn a_value_and_a_range_of_keys_are_found_by_the_key() {
     let directory = tempfile::tempdir().unwrap();
-    let (connection, _) = open::open(&directory.path().join("test.db"), Duration::ZERO).unwrap();
+    let (connection, ..) =
+        open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();
     assert_eq!(
         plan(&connection, VALUE),
         ["SEARCH plugin_values USING PRIMARY KEY (plugin=? AND key=?)"]
@@ -40,7 +42,8 @@ fn a_value_and_a_range_of_keys_are_found_by_the_key() {
 #[test]
 fn what_has_expired_is_found_by_its_expiry() {
     let directory = tempfile::tempdir().unwrap();
-    let (connection, _) = open::open(&directory.path().join("test.db"), Duration::ZERO).unwrap();
+    let (connection, ..) =
+        open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();
     for (sql, by_expiry) in [(EXPIRED, 1), (PLUGIN_VALUES, 1), (USAGE, 2), (FORGET, 0)] {
         let plan = plan(&connection, sql);
         let of_values = plan.iter().filter(|step| step.contains("SEARCH"));

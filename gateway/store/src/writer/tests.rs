@@ -12,19 +12,19 @@ use rusqlite::Connection;
 use super::{QUEUE, Writer};
 use crate::error::{SignInError, StoreError};
 use crate::open;
-use crate::versions::{Touches, Versions};
+use crate::versions::Touches;
 
 const PATIENCE: Duration = Duration::from_millis(50);
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
 fn start(directory: &Path) -> Writer {
-    let (connection, path) = open::open(&directory.join("test.db"), PATIENCE).unwrap();
+    let (connection, path, versions) =
+        open::open(&directory.join("test.db"), PATIENCE, &SystemRandom).unwrap();
     connection
         .execute_batch("CREATE TABLE t (v INTEGER UNIQUE)")
         .unwrap();
-    let versions = Arc::new(Versions::open(&path, &SystemRandom));
-    Writer::start(connection, path, PATIENCE, versions).unwrap()
+    Writer::start(connection, path, PATIENCE, Arc::new(versions)).unwrap()
 }
 
 fn values(directory: &Path) -> Vec<i64> {

@@ -322,7 +322,7 @@ async fn a4_sign_outs_whose_hook_fails_come_to_an_end() {
     assert_eq!(f.count(waiting), 100);
     f.clock.advance(RETENTION);
     assert_eq!(
-        f.store.prune().await.unwrap(),
+        f.store.prune(crate::support::WEEK).await.unwrap(),
         Pruned {
             sign_outs: 100,
             new_users: 0
@@ -345,7 +345,7 @@ async fn a4_new_people_whom_no_hook_answers_for_come_to_an_end() {
     let (active, _) = f.sign_in(&person("google", "1", None)).await;
     f.clock.advance(RETENTION);
     assert_eq!(
-        f.store.prune().await.unwrap(),
+        f.store.prune(crate::support::WEEK).await.unwrap(),
         Pruned {
             sign_outs: 0,
             new_users: 1

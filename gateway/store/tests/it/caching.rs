@@ -11,7 +11,7 @@ use gateway_model::clock::ManualClock;
 use gateway_model::{Session, Timestamp, UserStatus, Username};
 use gateway_store::{DatabaseUrl, PendingSignIn, Settled, SignedIn, Store, UserIds};
 
-use crate::support::{Fixture, LIFETIME, NOW, accepted, options, person};
+use crate::support::{Fixture, GRACE, LIFETIME, NOW, WEEK, accepted, options, person};
 
 /// Looks a session up until what it gets is kept: the same piece of memory twice.
 async fn warm(store: &Store, session: &Session) {
@@ -152,10 +152,10 @@ async fn a_session_that_was_pruned_is_gone_whatever_the_time() {
     let f = Fixture::new().await;
     let (_, session) = f.sign_in(&person("google", "1", None)).await;
     warm(&f.store, &session).await;
-    let ahead = Arc::new(ManualClock::at(NOW + LIFETIME.as_secs()));
+    let ahead = Arc::new(ManualClock::at(NOW + (LIFETIME + GRACE).as_secs()));
     let url = DatabaseUrl::File(f.path());
     let other = Store::open(&url, options(&ahead, UserIds::Random)).await.unwrap();
-    other.prune().await.unwrap();
+    other.prune(WEEK).await.unwrap();
     assert!(lookup(&f.store, &session).await.is_none());
 }
 

@@ -12,6 +12,8 @@
 //! | `bounds` | that one user, one provider or one caller fills neither memory nor disk |
 //! | `joining` | what an operator links, unlinks and merges |
 //! | `durability` | crashes, several processes, closing |
+//! | `logs` | which log belongs to which file |
+//! | `restoring` | backups, and restoring them |
 //! | `salvage` | what is left of a damaged database |
 
 #![allow(
@@ -26,8 +28,10 @@ mod caching;
 mod durability;
 mod ending;
 mod joining;
+mod logs;
 mod people;
 mod plugin_values;
+mod restoring;
 mod salvage;
 mod sessions;
 mod support;

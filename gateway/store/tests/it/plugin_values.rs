@@ -11,7 +11,7 @@ use std::time::Duration;
 use gateway_model::stored_bytes;
 use gateway_store::{MAX_VALUE_KEYS, ValueError, ValueUsage};
 
-use crate::support::{Fixture, NOW};
+use crate::support::{Fixture, NOW, WEEK};
 
 mod limits;
 mod model;
@@ -72,7 +72,7 @@ async fn a_value_is_kept_until_it_is_replaced_or_deleted() {
         assert_eq!(f.usage().await, (1, stored_bytes(1, 1, value.len(), false)));
     }
     f.clock.advance(Duration::from_secs(1 << 40));
-    f.store.prune().await.unwrap();
+    f.store.prune(WEEK).await.unwrap();
     assert!(f.get("k").await.is_some());
     assert!(f.store.delete_value("p", "k").await.unwrap());
     assert_eq!(f.get("k").await, None);
@@ -159,7 +159,7 @@ async fn a_value_whose_lifetime_is_over_is_none() {
     assert!(f.compare_and_set("swap", None, Some(b"9")).await);
     // What was written now is not what had a lifetime.
     f.clock.advance(MINUTE);
-    f.store.prune().await.unwrap();
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.keys("", None, 10).await, ["add", "swap"]);
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_model::clock::ManualClock;
 use gateway_model::{EventKind, SessionId, Timestamp, UserStatus};
+use gateway_store::{DatabaseUrl, Pruned, SignedIn, Store, UserIds};
 
-use gateway_store::{Pruned, SignedIn};
-
-use crate::support::{Fixture, LIFETIME, NOW, RETENTION, accepted, failed, person, rejected};
+use crate::support::{
+    Fixture, GRACE, LIFETIME, NOW, RETENTION, WEEK, accepted, failed, options, person, rejected,
+};
 
 #[tokio::test]
 async fn a_session_ends_by_itself() {
@@ -117,9 +119,9 @@ async fn sign_outs_come_in_pages_and_are_given_up_in_the_end() {
         seen.extend(page.into_iter().map(|(_, event, _)| event));
     }
     assert_eq!(seen, events);
-    assert_eq!(f.store.prune().await.unwrap(), Pruned::default());
+    assert_eq!(f.store.prune(WEEK).await.unwrap(), Pruned::default());
     f.clock.advance(RETENTION + Duration::from_secs(1));
-    assert_eq!(f.store.prune().await.unwrap().sign_outs, PAGE + 6);
+    assert_eq!(f.store.prune(WEEK).await.unwrap().sign_outs, PAGE + 6);
     assert!(f.store.pending_sign_outs(0).await.unwrap().is_empty());
 }
 
@@ -194,15 +196,15 @@ async fn a_state_that_has_expired_is_never_good_again() {
     let expires = Timestamp(NOW + 600);
     assert!(f.store.consume_state("s", expires).await.unwrap());
     f.clock.advance(Duration::from_secs(600));
-    f.store.prune().await.unwrap();
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(
         f.count("SELECT count(*) FROM used_states"),
         1,
         "the clock may be ahead, and set right again"
     );
     assert!(!f.store.consume_state("s", expires).await.unwrap());
-    f.clock.advance(Duration::from_secs(86_400));
-    f.store.prune().await.unwrap();
+    f.clock.advance(GRACE);
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.count("SELECT count(*) FROM used_states"), 0);
     assert!(!f.store.consume_state("s", expires).await.unwrap());
 }
@@ -220,14 +222,14 @@ async fn pruning_takes_what_is_over_and_leaves_the_rest() {
     f.clock.advance(RETENTION - Duration::from_secs(1));
     let (_, new) = f.sign_in(&person("google", "3", None)).await;
     assert!(f.store.consume_state("s", Timestamp(u64::MAX)).await.unwrap());
-    f.store.prune().await.unwrap();
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(
         f.count("SELECT count(*) FROM events WHERE verdict IS NOT NULL"),
         4,
         "not yet"
     );
     f.clock.advance(Duration::from_secs(1));
-    f.store.prune().await.unwrap();
+    f.store.prune(WEEK).await.unwrap();
     assert_eq!(
         f.count("SELECT count(*) FROM events WHERE verdict IS NOT NULL AND verdict <> 'dropped'"),
         2
@@ -247,4 +249,44 @@ async fn pruning_takes_what_is_over_and_leaves_the_rest() {
             .all(|s| s.id == new.id && s.id != old.id)
     );
     assert_eq!(f.count("SELECT count(*) FROM sessions"), 1);
+}
+
+/// The clock is ahead when the gateway starts, and is set right an hour later.
+#[tokio::test]
+async fn o3_a_session_outlives_a_clock_that_was_ahead() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let f = Fixture::new().await;
+    let (_, session) = f.sign_in(&person("google", "1", None)).await;
+    assert!(f.store.consume_state("used", Timestamp(NOW + 600)).await.unwrap());
+    for days in [15, 400, 100_000] {
+        let ahead = Arc::new(ManualClock::at(NOW + days * 86_400));
+        let url = DatabaseUrl::File(f.path());
+        let wrong = Store::open(&url, options(&ahead, UserIds::Random)).await.unwrap();
+        for passed in [Duration::ZERO, HOUR, HOUR] {
+            wrong.prune(passed).await.unwrap();
+        }
+        assert!(
+            wrong
+                .lookup_session(&session.id, &session.user_id)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        wrong.close().await.unwrap();
+        f.store.prune(HOUR).await.unwrap();
+        let again = f
+            .store
+            .lookup_session(&session.id, &session.user_id)
+            .await
+            .unwrap();
+        assert!(again.is_some(), "{days} days ahead");
+        assert!(
+            !f.store.consume_state("used", Timestamp(NOW + 600)).await.unwrap(),
+            "a state that was used is good again"
+        );
+    }
+    // What is really over goes.
+    f.clock.advance(LIFETIME + GRACE);
+    f.store.prune(WEEK).await.unwrap();
+    assert_eq!(f.count("SELECT count(*) FROM sessions"), 0);
 }

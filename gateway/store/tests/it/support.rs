@@ -9,12 +9,16 @@ use gateway_model::clock::ManualClock;
 use gateway_model::{
     Email, Event, Identity, Session, SystemRandom, UpstreamUser, User, UserId, UserLimits, Verdict,
 };
-use gateway_store::{DatabaseUrl, PendingSignIn, Settled, Store, StoreOptions, UserIds};
+use gateway_store::{DatabaseUrl, OpenError, PendingSignIn, Settled, Store, StoreOptions, UserIds};
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
 pub(crate) const LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// After so much running, pruning believes any clock.
+pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How much longer than they are good sessions, states and values are kept.
+pub(crate) const GRACE: Duration = Duration::from_secs(2 * 24 * 3600);
 pub(crate) const NOW: u64 = 1_790_000_000;
 
 /// A store and what it stands on.
@@ -52,6 +56,11 @@ impl Fixture {
         Store::open(&DatabaseUrl::File(path), options(&self.clock, self.user_ids))
             .await
             .unwrap()
+    }
+
+    /// The same, where it may be refused.
+    pub(crate) async fn try_open(&self, path: PathBuf) -> Result<Store, OpenError> {
+        Store::open(&DatabaseUrl::File(path), options(&self.clock, self.user_ids)).await
     }
 
     /// A raw connection, to look at what is really there.

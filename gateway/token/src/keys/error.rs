@@ -38,6 +38,17 @@ pub enum KeyError {
     Crypto,
 }
 
+impl KeyError {
+    /// What is wrong with a key, where there is only one that it can be.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Private { problem, .. } | Self::Public { problem, .. } => problem.to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Why a text is no key that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {

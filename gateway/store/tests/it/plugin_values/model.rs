@@ -9,7 +9,7 @@ use gateway_store::{ValueError, ValueUsage};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{Fixture, NOW};
+use crate::support::{Fixture, NOW, WEEK};
 
 /// So small that it is often in the way.
 const CAP: u64 = 120;
@@ -201,7 +201,7 @@ async fn take(f: &mut Fixture, model: &mut Model, at: (&'static str, &'static st
             f.clock.advance(Duration::from_secs(seconds));
             model.wait(seconds);
         }
-        Step::Prune => f.store.prune().await.map(drop).unwrap(),
+        Step::Prune => f.store.prune(WEEK).await.map(drop).unwrap(),
         Step::Forget => {
             let gone = f.store.forget_values_of(plugin).await.unwrap();
             assert!(

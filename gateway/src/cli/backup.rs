@@ -1,0 +1,74 @@
+//! `gateway backup`: a copy of the database, checked, also while the gateway serves.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use gateway_store::Progress;
+
+use super::output::printable;
+use super::{Shared, storage};
+
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// The file to write; its owner alone can read it
+    file: PathBuf,
+    /// Replace the file where it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+pub(super) async fn run(shared: &Shared, command: Backup) -> anyhow::Result<()> {
+    let database = storage::path(shared)?;
+    let Backup { file, overwrite } = command;
+    let target = file.clone();
+    let copying = tokio::task::spawn_blocking(move || {
+        let mut meter = Meter::new("backing up");
+        gateway_store::backup(&database, &target, overwrite, &mut |progress| {
+            meter.show(progress)
+        })
+    });
+    let contents = copying.await??;
+    writeln!(
+        io::stdout(),
+        "backed up {} users to {} ({} bytes, checked)",
+        contents.users,
+        printable(&file.display().to_string()),
+        contents.bytes
+    )?;
+    Ok(())
+}
+
+/// How far a copy has come, on a terminal.
+pub(super) struct Meter {
+    what: &'static str,
+    shown: Option<u64>,
+    terminal: bool,
+}
+
+impl Meter {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            shown: None,
+            terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    pub(super) fn show(&mut self, progress: Progress) {
+        let percent = progress
+            .copied
+            .saturating_mul(100)
+            .checked_div(progress.total)
+            .unwrap_or(100);
+        if !self.terminal || self.shown == Some(percent) {
+            return;
+        }
+        self.shown = Some(percent);
+        // A terminal that has gone is no reason to end.
+        let _ = write!(io::stderr(), "\r{}: {percent} %", self.what);
+        if percent >= 100 {
+            let _ = writeln!(io::stderr(), "; checking");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Backing up, beside a running gateway or without one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::copy::{self, Contents, CopyError, Progress};
+use crate::error::OpenError;
+use crate::{open, owned, restore, versions};
+
+/// There is no backup. The target is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The target is there.
+    #[error("{} exists: name another file, or replace it with --overwrite", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The target is one of the database's own files, or not a file.
+    #[error("{} cannot be the backup: {why}", path.display())]
+    Target {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The backup cannot be written.
+    #[error("the backup {} cannot be written: {error}", path.display())]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// The database could not be copied, or what was copied is damaged.
+    #[error("{} cannot be backed up: {why}", path.display())]
+    Copy {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Writes a backup of the database to a file that its owner alone can read. The file appears when it is complete,
+/// checked and on the disk. Takes a while where there is much.
+///
+/// # Errors
+/// See [`BackupError`].
+pub fn backup(
+    database: &Path,
+    target: &Path,
+    overwrite: bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Contents, BackupError> {
+    let unwritable = |error| BackupError::Unwritable {
+        path: target.to_owned(),
+        error,
+    };
+    let target_path = std::path::absolute(target).map_err(unwritable)?;
+    let parent = target_path.parent().unwrap_or(Path::new("/"));
+    look_at(&target_path, database, overwrite)?;
+    let source = open_source(database)?;
+    let copied = copy::copy(&source, parent, ".gateway-backup-", progress).map_err(|error| match error {
+        CopyError::Io(error) => unwritable(error),
+        error => BackupError::Copy {
+            path: database.to_owned(),
+            why: error.to_string(),
+        },
+    })?;
+    let named = || -> io::Result<()> {
+        if overwrite {
+            fs::rename(&copied.path, &target_path)?;
+        } else {
+            // Unlike `rename`, this fails if somebody has made the file meanwhile.
+            fs::hard_link(&copied.path, &target_path)?;
+        }
+        File::open(parent)?.sync_all()
+    };
+    match named() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(BackupError::Exists {
+            path: target.to_owned(),
+        }),
+        Err(error) => Err(unwritable(error)),
+        Ok(()) => Ok(copied.contents),
+    }
+}
+
+fn look_at(target: &Path, database: &Path, overwrite: bool) -> Result<(), BackupError> {
+    let refused = |why| BackupError::Target {
+        path: target.to_owned(),
+        why,
+    };
+    let real = |path: &Path| {
+        let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
+        fs::canonicalize(path)
+            .ok()
+            .or(parent.and_then(|parent| Some(parent.join(path.file_name()?))))
+    };
+    let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
+    if let (Some(target), Some(database)) = (real(target), real(&database)) {
+        let beside = target
+            .as_os_str()
+            .as_encoded_bytes()
+            .strip_prefix(database.as_os_str().as_encoded_bytes());
+        let own: [&[u8]; 6] = [b"", b"-wal", b"-shm", b"-journal", b"-versions", b"-restore"];
+        if beside.is_some_and(|beside| own.contains(&beside)) {
+            return Err(refused("it is one of the database's own files"));
+        }
+    }
+    match fs::metadata(target) {
+        Ok(file) if !file.is_file() => Err(refused("it is not a regular file")),
+        Ok(_) if !overwrite => Err(BackupError::Exists {
+            path: target.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Opens the database for reading, after the same checks as for serving from it.
+fn open_source(database: &Path) -> Result<rusqlite::Connection, OpenError> {
+    let path = std::path::absolute(database).map_err(|error| open::unwritable(database, &error))?;
+    owned::database(&path)?;
+    let _only_us = open::lock_directory(&path)?;
+    restore::finish(&path)?;
+    open::inspect(&path)?;
+    if versions::alone(&path) {
+        open::check_log(&path)?;
+    }
+    let source = open::open_reader(&path).map_err(|error| open::failed(&path, &error))?;
+    // From the first read on SQLite holds its lock, by which `restore` knows of this process.
+    source
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .map_err(|error| open::failed(&path, &error))?;
+    Ok(source)
+}

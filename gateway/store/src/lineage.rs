@@ -1,0 +1,227 @@
+//! Whether a write-ahead log belongs to the database file beside it.
+//!
+//! SQLite cannot tell: if somebody copies a backup over `gateway.db` while the `-wal` of the old file is still there,
+//! SQLite applies pages of one history to the file of another. So the database has one row, the stamp:
+//!
+//! - At every start, and in every transaction, the gateway writes a new stamp: a random number, the number of the stamp
+//!   before, and the schema cookie of the file.
+//! - A log continues from a file if the file's stamp is the one before the log's first, or one of the log's own (a part
+//!   of the log may have been copied back already), and if the log knows the file's schema cookie.
+//!
+//! An older copy of the file has an older stamp. A copy that SQLite makes while the gateway runs (`VACUUM INTO`,
+//! `.backup`) may have a stamp that is in the log, but SQLite gives every such copy another schema cookie. A copy that
+//! `gateway backup` makes has a stamp of its own.
+//!
+//! What remains is a plain copy of the file, made after the current log was begun: it is the file that the log continues
+//! from, and with the log it is the latest state again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::wal;
+
+/// Bytes of a stamp's number.
+const NUMBER: usize = 16;
+/// Bytes of a stamp: [`MAGIC`], its number, the number before, the schema cookie.
+const LENGTH: usize = 44;
+/// Databases of at least this schema have a stamp.
+const SINCE: i64 = 4;
+const MAGIC: &[u8; 8] = b"AuGW-log";
+/// What SQLite puts before the stamp in its row: 47 bytes of payload, row 1, a header of 3 bytes, NULL (the id is the
+/// row's number), a blob of 44 bytes.
+const CELL: [u8; 5] = [47, 1, 3, 0, 100];
+/// The first byte of a page that is a leaf of a table with row numbers.
+const TABLE_LEAF: u8 = 0x0D;
+
+type Number = [u8; NUMBER];
+
+/// The row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    number: Number,
+    /// All zeros where there was none.
+    before: Number,
+    cookie: u32,
+}
+
+impl Stamp {
+    fn to_bytes(self) -> Vec<u8> {
+        [
+            MAGIC.as_slice(),
+            &self.number,
+            &self.before,
+            &self.cookie.to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.strip_prefix(MAGIC)?;
+        let (number, bytes) = bytes.split_first_chunk::<NUMBER>()?;
+        let (before, bytes) = bytes.split_first_chunk::<NUMBER>()?;
+        Some(Self {
+            number: *number,
+            before: *before,
+            cookie: u32::from_be_bytes(bytes.try_into().ok()?),
+        })
+    }
+
+    /// The stamp that is on a page, if the page is the one that the stamp's table has. No other table has a row of this
+    /// form, whatever is stored in it.
+    fn on_page(page: &[u8]) -> Option<Self> {
+        let two = |at: usize| Some(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?]));
+        if *page.first()? != TABLE_LEAF || two(3)? != 1 {
+            return None;
+        }
+        let row = page.get(usize::from(two(8)?)..)?.strip_prefix(&CELL)?;
+        Self::from_bytes(row.get(..LENGTH)?)
+    }
+}
+
+/// What the file alone says, without its log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Main {
+    cookie: u32,
+    stamp: Option<Stamp>,
+}
+
+impl Main {
+    /// Reads it. `connection` must be one that ignores the log. `None`: it cannot be told, because part of the log has
+    /// been copied back, and only the two together make sense.
+    pub(crate) fn read(connection: &Connection) -> Option<Self> {
+        let cookie = cookie(connection).ok()?;
+        let stamp = if has_table(connection).ok()? {
+            Some(read(connection).ok()??)
+        } else {
+            let version: i64 = connection
+                .pragma_query_value(None, "user_version", |row| row.get(0))
+                .ok()?;
+            if version >= SINCE {
+                return None;
+            }
+            None
+        };
+        Some(Self { cookie, stamp })
+    }
+}
+
+/// What the log says.
+#[derive(Clone, Debug, Default)]
+struct Story {
+    stamps: Vec<Stamp>,
+    cookies: BTreeSet<u32>,
+}
+
+impl Story {
+    fn of(log: &Path) -> io::Result<Self> {
+        let (mut committed, mut story) = (Self::default(), Self::default());
+        wal::read(log, |frame| {
+            if let Some(stamp) = Stamp::on_page(frame.page) {
+                story.stamps.push(stamp);
+                story.cookies.insert(stamp.cookie);
+            }
+            // In the header of the database, which is on its first page.
+            if frame.number == 1
+                && let Some(cookie) = frame.page.get(40..).and_then(|rest| rest.first_chunk())
+            {
+                story.cookies.insert(u32::from_be_bytes(*cookie));
+            }
+            if frame.commits {
+                committed.stamps.append(&mut story.stamps);
+                committed.cookies.append(&mut story.cookies);
+            }
+        })?;
+        Ok(committed)
+    }
+
+    fn continues(&self, main: &Main) -> bool {
+        // An older gateway has written it, or somebody by hand.
+        let Some(first) = self.stamps.first() else {
+            return true;
+        };
+        match main.stamp {
+            None => first.before == [0; NUMBER],
+            Some(stamp) => {
+                let known = stamp.number == first.before
+                    || self.stamps.iter().any(|other| other.number == stamp.number);
+                known && self.cookies.contains(&main.cookie)
+            }
+        }
+    }
+}
+
+/// The log of the database at `path`, if it is there and belongs to another file. Nobody else may be using the
+/// database. `main` reads the file alone.
+pub(crate) fn foreign_log(path: &Path, main: impl Fn() -> Option<Main>) -> Option<PathBuf> {
+    let file = wal::path_of(path);
+    let is_foreign = || {
+        // What cannot be read is for SQLite to complain of.
+        let story = Story::of(&file).ok()?;
+        let main = main()?;
+        (!story.continues(&main)).then(|| file.clone())
+    };
+    // Somebody may use `sqlite3` at this moment: then the two were not of one moment.
+    is_foreign().and_then(|_| is_foreign())
+}
+
+fn cookie(connection: &Connection) -> rusqlite::Result<u32> {
+    let cookie: i64 = connection
+        .prepare_cached("PRAGMA schema_version")?
+        .query_row([], |row| row.get(0))?;
+    // SQLite shows it with a sign.
+    Ok((cookie & 0xFFFF_FFFF) as u32)
+}
+
+/// Whether the schema is new enough.
+pub(crate) fn has_table(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'log_stamp'")?
+        .exists([])
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<Option<Stamp>> {
+    let bytes: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT stamp FROM log_stamp WHERE id = 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(bytes.and_then(|bytes| Stamp::from_bytes(&bytes)))
+}
+
+/// Writes a new stamp, in a transaction of its own.
+///
+/// # Errors
+/// SQLite's. Nothing has changed then.
+pub(crate) fn stamp(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let written = write(connection).and_then(|()| connection.execute_batch("COMMIT"));
+    if written.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    written
+}
+
+/// Writes a new stamp, in the transaction that there is.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn write(connection: &Connection) -> rusqlite::Result<()> {
+    let stamp = Stamp {
+        number: connection
+            .prepare_cached("SELECT randomblob(16)")?
+            .query_row([], |row| row.get(0))?,
+        before: read(connection)?.map_or([0; NUMBER], |stamp| stamp.number),
+        cookie: cookie(connection)?,
+    };
+    let sql =
+        "INSERT INTO log_stamp (id, stamp) VALUES (1, ?1) ON CONFLICT DO UPDATE SET stamp = excluded.stamp";
+    connection
+        .prepare_cached(sql)?
+        .execute(params![stamp.to_bytes()])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

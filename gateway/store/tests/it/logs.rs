@@ -1,0 +1,302 @@
+//! Which log belongs to which file: SQLite would apply any log to any file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gateway_store::{OpenError, Salvage, Store};
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+use tempfile::TempDir;
+
+use crate::support::{Fixture, person};
+
+const LOG: &str = "gateway.db-wal";
+
+/// A gateway's directory after `kill -9`: what was in the files, no locks, no shared memory.
+struct Killed(TempDir);
+
+impl Killed {
+    fn of(f: &Fixture) -> Self {
+        let killed = Self(tempfile::tempdir().unwrap());
+        for name in ["gateway.db", LOG, "gateway.db-versions"] {
+            fs::copy(f.directory.path().join(name), killed.0.path().join(name)).unwrap();
+        }
+        killed
+    }
+
+    fn database(&self) -> PathBuf {
+        self.0.path().join("gateway.db")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.path().join(LOG)
+    }
+
+    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        files
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
+    }
+
+    async fn assert_refused(&self, f: &Fixture, what: &str) {
+        let before = self.contents();
+        for _ in 0..2 {
+            match f.try_open(self.database()).await {
+                Err(OpenError::ForeignLog { path, log }) => {
+                    assert_eq!((path, log), (self.database(), self.log()), "{what}");
+                }
+                other => panic!("{what}: {other:?}"),
+            }
+            assert!(
+                matches!(Salvage::open(&self.database()), Err(OpenError::ForeignLog { .. })),
+                "{what}"
+            );
+        }
+        assert_eq!(self.contents(), before, "{what}");
+    }
+
+    async fn assert_has(&self, f: &Fixture, users: usize, what: &str) {
+        let store = f
+            .try_open(self.database())
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(count(&store).await, users, "{what}");
+        store.check().await.unwrap();
+        store.close().await.unwrap();
+    }
+}
+
+async fn count(store: &Store) -> usize {
+    store.list_users(None, 10_000).await.unwrap().len()
+}
+
+/// Lets so many more people sign in.
+async fn sign_in(store: &Store, from: usize, count: usize) {
+    for n in from..from + count {
+        store
+            .begin_sign_in(&person("google", &n.to_string(), None))
+            .await
+            .unwrap();
+    }
+}
+
+fn raw(path: &Path) -> Connection {
+    Connection::open(path).unwrap()
+}
+
+fn copy_back_log(path: &Path) {
+    let busy: i64 = raw(path)
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(busy, 0);
+}
+
+/// Ways to copy a database while a gateway runs.
+const COPIES: [(&str, fn(&Path, &Path)); 4] = [
+    ("VACUUM INTO", |from, to| {
+        raw(from)
+            .execute("VACUUM INTO ?1", [to.to_str().unwrap()])
+            .unwrap();
+    }),
+    (".backup", |from, to| {
+        let (from, mut to) = (raw(from), raw(to));
+        Backup::new(&from, &mut to)
+            .unwrap()
+            .run_to_completion(100, Duration::ZERO, None)
+            .unwrap();
+    }),
+    ("gateway backup", |from, to| {
+        gateway_store::backup(from, to, false, &mut |_| {}).unwrap();
+    }),
+    ("cp, before the log begins anew", |from, to| {
+        copy_back_log(from);
+        fs::copy(from, to).unwrap();
+        copy_back_log(from);
+    }),
+];
+
+#[tokio::test]
+async fn o1_a_copy_of_a_running_database_is_not_mixed_with_a_later_log() {
+    for (what, copy) in COPIES {
+        // As much again, or so much that the log has begun anew several times.
+        for more in [1, 40, 600] {
+            let f = Fixture::new().await;
+            sign_in(&f.store, 0, 20).await;
+            let backup = f.directory.path().join("backup.db");
+            copy(&f.path(), &backup);
+            if what.starts_with("cp") {
+                // The first log after the copy has to be a new one.
+                sign_in(&f.store, 20, 1).await;
+                copy_back_log(&f.path());
+            }
+            sign_in(&f.store, 100, more).await;
+            if more == 600 {
+                copy_back_log(&f.path());
+                sign_in(&f.store, 2000, 3).await;
+            }
+            let killed = Killed::of(&f);
+            fs::copy(&backup, killed.database()).unwrap();
+            killed.assert_refused(&f, &format!("{what}, {more} more")).await;
+            // What the message says.
+            fs::rename(killed.log(), killed.0.path().join("gateway.db-wal.old")).unwrap();
+            killed.assert_has(&f, 20, what).await;
+        }
+    }
+}
+
+/// Whoever stops the gateway to copy the file does it right; the log of the next run is not the copy's.
+#[tokio::test]
+async fn o1_a_copy_of_a_stopped_database_is_not_mixed_with_the_log_of_the_next_run() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 20).await;
+    f.store.close().await.unwrap();
+    for (what, copy) in [
+        (
+            "cp",
+            (|from, to| {
+                fs::copy(from, to).unwrap();
+            }) as fn(&Path, &Path),
+        ),
+        COPIES[0],
+        COPIES[1],
+        COPIES[2],
+    ] {
+        let backup = f.directory.path().join(format!("{what}.db"));
+        copy(&f.path(), &backup);
+        let users = count(&f.open(f.path()).await).await;
+        for more in [1, 30] {
+            let next = f.open(f.path()).await;
+            sign_in(&next, count(&next).await, more).await;
+            let killed = Killed::of(&f);
+            next.close().await.unwrap();
+            fs::copy(&backup, killed.database()).unwrap();
+            killed.assert_refused(&f, &format!("{what}, {more} more")).await;
+            fs::remove_file(killed.log()).unwrap();
+            killed.assert_has(&f, users, what).await;
+        }
+    }
+}
+
+/// A backup that was restored has a history of its own.
+#[tokio::test]
+async fn o1_the_log_of_a_restored_database_is_not_that_of_the_old_one_nor_of_the_backup() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 10).await;
+    let (first, second) = (f.directory.path().join("1.db"), f.directory.path().join("2.db"));
+    raw(&f.path())
+        .execute("VACUUM INTO ?1", [first.to_str().unwrap()])
+        .unwrap();
+    sign_in(&f.store, 100, 10).await;
+    f.store.close().await.unwrap();
+    let old = f.directory.path().join("old.db");
+    fs::copy(f.path(), &old).unwrap();
+    fs::copy(&first, f.path()).unwrap();
+    let restored = f.open(f.path()).await;
+    sign_in(&restored, 200, 5).await;
+    raw(&f.path())
+        .execute("VACUUM INTO ?1", [second.to_str().unwrap()])
+        .unwrap();
+    sign_in(&restored, 300, 5).await;
+    for copy in [&first, &second, &old] {
+        let killed = Killed::of(&f);
+        fs::copy(copy, killed.database()).unwrap();
+        killed.assert_refused(&f, &copy.display().to_string()).await;
+    }
+    Killed::of(&f).assert_has(&f, 20, "its own log").await;
+}
+
+#[tokio::test]
+async fn o1_what_a_kill_leaves_is_opened_wherever_it_is() {
+    let f = Fixture::new().await;
+    for n in 0..30 {
+        sign_in(&f.store, n * 10, 10).await;
+        if n % 7 == 3 {
+            copy_back_log(&f.path());
+        }
+        if n % 11 == 5 {
+            // An operator, by hand.
+            raw(&f.path()).execute_batch("VACUUM").unwrap();
+        }
+        if n % 13 == 2 {
+            raw(&f.path())
+                .execute_batch("CREATE INDEX IF NOT EXISTS by_hand ON users (name)")
+                .unwrap();
+        }
+        let killed = Killed::of(&f);
+        // Twice: killed again at once.
+        killed.assert_has(&f, (n + 1) * 10, &n.to_string()).await;
+        killed.assert_has(&f, (n + 1) * 10, &n.to_string()).await;
+        // Or without the file of versions.
+        let killed = Killed::of(&f);
+        fs::remove_file(killed.0.path().join("gateway.db-versions")).unwrap();
+        killed.assert_has(&f, (n + 1) * 10, &n.to_string()).await;
+    }
+}
+
+/// A power cut while the log is copied back leaves any of its pages in the file, or none.
+#[tokio::test]
+async fn o1_a_file_that_has_part_of_its_log_is_opened() {
+    const PAGE: usize = 4096;
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 50).await;
+    copy_back_log(&f.path());
+    for round in 0..6 {
+        sign_in(&f.store, 100 + round * 50, 50).await;
+        if round == 2 {
+            raw(&f.path()).execute_batch("VACUUM").unwrap();
+        }
+        let killed = Killed::of(&f);
+        let before = fs::read(killed.database()).unwrap();
+        copy_back_log(&f.path());
+        let after = fs::read(f.path()).unwrap();
+        let log = fs::read(killed.log()).unwrap();
+        for seed in 0..40_u64 {
+            let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            let mut mixed = before.clone();
+            mixed.resize(after.len().max(before.len()), 0);
+            for (page, new) in mixed.chunks_mut(PAGE).zip(after.chunks(PAGE)) {
+                dice ^= dice << 13;
+                dice ^= dice >> 7;
+                dice ^= dice << 17;
+                let all = seed == 0;
+                if all || dice % 2 == 0 {
+                    page.copy_from_slice(new);
+                }
+            }
+            let directory = Killed(tempfile::tempdir().unwrap());
+            fs::write(directory.database(), mixed).unwrap();
+            fs::write(directory.log(), &log).unwrap();
+            let what = format!("round {round}, seed {seed}");
+            directory.assert_has(&f, 100 + round * 50, &what).await;
+        }
+    }
+}
+
+/// As an older gateway leaves its files, which knows of no stamps.
+#[tokio::test]
+async fn o1_a_log_without_stamps_is_applied() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 5).await;
+    copy_back_log(&f.path());
+    raw(&f.path())
+        .execute_batch("UPDATE users SET name = 'by hand'")
+        .unwrap();
+    let killed = Killed::of(&f);
+    let log = fs::read(killed.log()).unwrap();
+    assert!(
+        !log.windows(8).any(|bytes| bytes == b"AuGW-log"),
+        "it has a stamp"
+    );
+    killed.assert_has(&f, 5, "without a stamp").await;
+    // The next write of the gateway marks it.
+    sign_in(&f.store, 5, 1).await;
+    let log = fs::read(Killed::of(&f).log()).unwrap();
+    assert!(
+        log.windows(8).any(|bytes| bytes == b"AuGW-log"),
+        "it has no stamp"
+    );
+}

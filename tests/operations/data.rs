@@ -1,0 +1,254 @@
+//! What a gateway keeps: backups, secrets that are replaced, files that belong to somebody else, and a log that nobody
+//! reads.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+
+use gateway_token::Algorithm;
+use reqwest::Method;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::support::admin::Admin;
+use super::support::setup::private_key;
+use super::support::{Setup, cli, eventually};
+
+const NEW: &str = "canary-new-session-secret-0123456789abcdef";
+
+fn setup() -> Setup {
+    Setup::dev()
+        .env("PRIVATE_KEY", &private_key(Algorithm::ES256))
+        // Session tokens name the gateway that issued them: it has to be the same one after each start.
+        .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9")
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o1_a_backup_is_made_while_the_gateway_serves_and_restored_when_it_does_not() {
+    let setup = setup();
+    let gateway = setup.start().await;
+    gateway.sign_in("alice").await;
+    let backup = setup.dir.path().join("backup.db");
+    let file = backup.to_str().unwrap();
+    let said = gateway.cli(&["backup", file]).await.succeeded();
+    assert!(said.contains("backed up 1 users"), "{said}");
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = gateway.cli(&["backup", file]).await.failed();
+    assert!(said.contains("--overwrite"), "{said}");
+    gateway.cli(&["backup", file, "--overwrite"]).await.succeeded();
+    gateway.sign_in("bob").await;
+
+    let said = gateway.cli(&["restore", file]).await.failed();
+    assert!(said.contains("in use") && said.contains("stop"), "{said}");
+    gateway.sign_in("carol").await;
+    gateway.stop().await;
+
+    let said = setup.dir.cli(&["restore", file]).await.succeeded();
+    assert!(
+        said.contains("restored 1 users") && said.contains("kept "),
+        "{said}"
+    );
+    let gateway = setup.start().await;
+    let listed = gateway.cli(&["user", "list"]).await.succeeded();
+    assert!(listed.contains("alice") && !listed.contains("bob"), "{listed}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
+    let setup = setup();
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    gateway.stop().await;
+    // From the secret that was derived to one that is set.
+    let setup = setup.env("GATEWAY_SESSION_SECRETS", &format!("{NEW};derived"));
+    let gateway = setup.start().await;
+    assert!(
+        gateway.browser().is_signed_in(&alice).await,
+        "the old secret is accepted"
+    );
+    let bob = gateway.sign_in("bob").await;
+    assert!(gateway.browser().is_signed_in(&bob).await);
+    gateway.stop().await;
+    // The new one alone, by the setting for one.
+    let setup = setup
+        .without_env("GATEWAY_SESSION_SECRETS")
+        .env("GATEWAY_SESSION_SECRET", NEW);
+    let gateway = setup.start().await;
+    assert!(gateway.browser().is_signed_in(&bob).await, "the first one signed");
+    assert!(
+        !gateway.browser().is_signed_in(&alice).await,
+        "the old one is not accepted any more"
+    );
+    gateway.stop().await;
+    // From a file, one a line.
+    let file = setup.dir.path().join("secrets");
+    fs::write(
+        &file,
+        format!("another-session-secret-0123456789abcdef\n\n{NEW}\r\nderived\n"),
+    )
+    .unwrap();
+    mode(&file, 0o600);
+    let setup = setup
+        .without_env("GATEWAY_SESSION_SECRET")
+        .env("GATEWAY_SESSION_SECRETS_FILE", file.to_str().unwrap());
+    let gateway = setup.start().await;
+    for session in [&alice, &bob] {
+        assert!(gateway.browser().is_signed_in(session).await);
+    }
+    let shown = gateway.cli(&["config", "check"]).await.succeeded();
+    assert!(shown.contains("keys.session_secrets"), "{shown}");
+    assert!(
+        !shown.contains("canary") && !shown.contains("another-session"),
+        "{shown}"
+    );
+    gateway.stop().await;
+}
+
+/// Starts a gateway that must not start; gives what it says.
+async fn refused(setup: &Setup) -> String {
+    setup.write();
+    cli::finish(setup.command()).await.failed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o9_a_data_directory_that_everybody_may_write_is_refused() {
+    let setup = Setup::serve();
+    fs::create_dir(setup.dir.data_dir()).unwrap();
+    mode(&setup.dir.data_dir(), 0o777);
+    for said in [
+        refused(&setup).await,
+        setup.dir.cli(&["config", "check"]).await.failed(),
+    ] {
+        let directory = setup.dir.data_dir().display().to_string();
+        assert!(said.contains(&format!("chmod go-w {directory}")), "{said}");
+    }
+    mode(&setup.dir.data_dir(), 0o700);
+    setup.start().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o9_a_bad_key_and_a_key_that_is_there_twice_are_named() {
+    let setup = Setup::serve().without_env("PRIVATE_KEY");
+    let keys = setup.dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    mode(&keys, 0o700);
+    let setup = setup.env("GATEWAY_SIGNING_KEYS", keys.to_str().unwrap());
+    let write = |name: &str, text: &str| {
+        fs::write(keys.join(name), text).unwrap();
+        mode(&keys.join(name), 0o600);
+    };
+    let key = private_key(Algorithm::ES256);
+    write("1.pem", &key);
+    write(
+        "2.pem",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    );
+    let said = refused(&setup).await;
+    assert!(
+        said.contains("2.pem cannot be used") && !said.contains("1.pem cannot"),
+        "{said}"
+    );
+    write("2.pem", &key);
+    let said = refused(&setup).await;
+    assert!(
+        said.contains("1.pem holds the same key as") && said.contains("2.pem (kid "),
+        "{said}"
+    );
+    write("2.pem", &private_key(Algorithm::ES256));
+    mode(&keys.join("1.pem"), 0o602);
+    let said = refused(&setup).await;
+    assert!(said.contains("1.pem: run `chmod go-w"), "{said}");
+    mode(&keys.join("1.pem"), 0o600);
+    mode(&keys, 0o777);
+    let said = refused(&setup).await;
+    assert!(
+        said.contains("everybody may write") && said.contains("keys: run `chmod"),
+        "{said}"
+    );
+    mode(&keys, 0o700);
+    setup.start().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a18_data_of_another_user_is_refused_and_left_as_it_is() {
+    const SOMEBODY: u32 = 65_533;
+    let setup = setup();
+    setup.start().await.stop().await;
+    if chown(setup.dir.database(), Some(SOMEBODY), None).is_err() {
+        eprintln!("skipped: giving files away takes root");
+        return;
+    }
+    // A database that was planted.
+    let before = fs::read(setup.dir.database()).unwrap();
+    let said = refused(&setup).await;
+    let database = setup.dir.database().display().to_string();
+    assert!(
+        said.contains(&format!("{database} belongs to the user with the id 65533")),
+        "{said}"
+    );
+    for arguments in [
+        &["user", "list"][..],
+        &["backup", "b.db"],
+        &["restore", &database],
+    ] {
+        let said = setup.dir.cli(arguments).await.failed();
+        assert!(said.contains("setpriv --reuid=65533"), "{arguments:?}: {said}");
+    }
+    assert_eq!(fs::read(setup.dir.database()).unwrap(), before);
+    chown(setup.dir.database(), Some(0), None).unwrap();
+    // A directory of somebody else's.
+    chown(setup.dir.data_dir(), Some(SOMEBODY), None).unwrap();
+    let said = refused(&setup).await;
+    assert!(
+        said.contains("data belongs to the user with the id 65533"),
+        "{said}"
+    );
+    chown(setup.dir.data_dir(), Some(0), None).unwrap();
+    setup.start().await.stop().await;
+}
+
+/// Whoever reads the log has stopped, and the pipe is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a19_a_full_stderr_pipe_stops_neither_requests_nor_the_end() {
+    let setup = setup().table("log", "filter = \"trace\"");
+    setup.write();
+    let mut child = setup.command().spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    let admin = loop {
+        let line = stderr.next_line().await.unwrap().expect("the gateway starts");
+        if line.contains("admin listener") {
+            let (_, from) = line.split_once("127.0.0.1:").unwrap();
+            let port: String = from.chars().take_while(char::is_ascii_digit).collect();
+            break format!("127.0.0.1:{port}").parse().unwrap();
+        }
+    };
+    // From here on nobody reads it.
+    let address = stdout.next_line().await.unwrap().expect("it is ready");
+    let admin = Admin::new(admin, &setup.admin_token());
+    let client = super::support::browser::client();
+    eventually("lines are dropped", async || {
+        for _ in 0..50 {
+            let request = client.request(Method::GET, format!("{address}/auth/check"));
+            let answered = request.send().await.expect("it answers");
+            assert_eq!(answered.status(), 200);
+        }
+        let metrics = admin.get("/metrics").await.text().await.unwrap();
+        let dropped = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("gateway_log_dropped_total "));
+        dropped.filter(|dropped| *dropped != "0").map(drop)
+    })
+    .await;
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(super::support::wait::PATIENCE, child.wait());
+    let status = ended.await.expect("it ends").unwrap();
+    assert!(status.success(), "{status}");
+    drop(stderr);
+}
