@@ -36,7 +36,7 @@ pub(in crate::cli) struct Bench {
 impl Bench {
     /// What all calls may take: the last one may begin when the time is over.
     pub(super) fn longest(&self) -> Duration {
-        let deadline = self.sandbox.config().limits.deadline;
+        let deadline = self.sandbox.limits().deadline;
         Duration::from_secs(self.seconds).saturating_add(deadline.saturating_mul(4))
     }
 }

@@ -33,7 +33,7 @@ impl Call {
     /// What all calls may take.
     pub(super) fn longest(&self) -> Duration {
         let repeat = u32::try_from(self.repeat).unwrap_or(u32::MAX);
-        let each = self.sandbox.config().limits.deadline.saturating_add(BETWEEN);
+        let each = self.sandbox.limits().deadline.saturating_add(BETWEEN);
         each.saturating_mul(repeat)
     }
 }
