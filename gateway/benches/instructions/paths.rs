@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use gateway_model::clock::CountingRandom;
 use gateway_model::{
-    Identity, PermissionMap, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserLimits,
-    UserStatus, Verdict,
+    Identity, PermissionMap, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId,
+    UserLimits, UserStatus, Verdict,
 };
 use gateway_plugin::{BenchLimits, Grant, Limits, Made, PluginConfig, Question, Workbench, WorkbenchOptions};
 use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
