@@ -107,6 +107,10 @@ async fn nginx(directory: &Path, port: u16, gateway: std::net::SocketAddr) -> Ch
     let file = directory.join("nginx.conf");
     std::fs::write(&file, configuration).expect("a file");
     // Debian has it where only root looks.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where programs are is for whoever runs the test to say"
+    )]
     let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
     let child = Command::new("nginx")
         .env("PATH", path)

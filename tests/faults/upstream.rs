@@ -57,41 +57,39 @@ async fn trouble_upstream_fails_the_sign_in_in_time_and_nothing_else() {
 }
 
 async fn trial(manner: Manner, expected: StatusCode) {
-    {
-        let between = Between::listen().await;
-        let person = json!({"sub": "1", "name": "Alice"});
-        let provider = FakeOidc::behind(&between.origin(), person).await;
-        between.leads_to(provider.address());
-        // What a provider says of itself is kept for an hour: this gateway knows nothing of it yet.
-        let gateway = Setup::serve()
-            .oidc("corporate", &provider)
-            .origin(APP)
-            // Only who hangs takes so long.
-            .table("upstream", "timeout = \"3s\"\nmax_body = \"16KiB\"")
-            .start()
-            .await;
-        let login = format!("/auth/login/corporate?next={}", encode(APP));
+    let between = Between::listen().await;
+    let person = json!({"sub": "1", "name": "Alice"});
+    let provider = FakeOidc::behind(&between.origin(), person).await;
+    between.leads_to(provider.address());
+    // What a provider says of itself is kept for an hour: this gateway knows nothing of it yet.
+    let gateway = Setup::serve()
+        .oidc("corporate", &provider)
+        .origin(APP)
+        // Only who hangs takes so long.
+        .table("upstream", "timeout = \"3s\"\nmax_body = \"16KiB\"")
+        .start()
+        .await;
+    let login = format!("/auth/login/corporate?next={}", encode(APP));
 
-        // At the first step, discovery.
-        between.set(manner);
-        let (browser, other) = (gateway.browser(), gateway.browser());
-        let (refused, ()) = tokio::join!(browser.get(&login), others(&other));
-        assert_eq!(refused.status(), expected, "discovery {manner:?}");
-        assert_plain(refused).await;
-        between.set(Well);
-        let token = token_in(&provider.sign_in(&gateway.browser(), &login).await);
+    // At the first step, discovery.
+    between.set(manner);
+    let (browser, other) = (gateway.browser(), gateway.browser());
+    let (refused, ()) = tokio::join!(browser.get(&login), others(&other));
+    assert_eq!(refused.status(), expected, "discovery {manner:?}");
+    assert_plain(refused).await;
+    between.set(Well);
+    let token = token_in(&provider.sign_in(&gateway.browser(), &login).await);
 
-        // At the last step, where the code is exchanged.
-        let callback = provider.go(&browser, &login).await;
-        between.set(manner);
-        let (refused, ()) = tokio::join!(browser.get(callback.as_str()), others(&other));
-        assert_eq!(refused.status(), expected, "token endpoint {manner:?}");
-        assert_plain(refused).await;
-        assert!(gateway.browser().is_signed_in(&token).await, "{manner:?}");
-        between.set(Well);
-        token_in(&provider.sign_in(&gateway.browser(), &login).await);
-        gateway.stop().await;
-    }
+    // At the last step, where the code is exchanged.
+    let callback = provider.go(&browser, &login).await;
+    between.set(manner);
+    let (refused, ()) = tokio::join!(browser.get(callback.as_str()), others(&other));
+    assert_eq!(refused.status(), expected, "token endpoint {manner:?}");
+    assert_plain(refused).await;
+    assert!(gateway.browser().is_signed_in(&token).await, "{manner:?}");
+    between.set(Well);
+    token_in(&provider.sign_in(&gateway.browser(), &login).await);
+    gateway.stop().await;
 }
 
 /// What has nothing to do with the provider is answered meanwhile.

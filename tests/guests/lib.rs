@@ -7,6 +7,10 @@
 use std::path::Path;
 use std::{env, fs, io};
 
+mod compiled;
+
+pub use self::compiled::Compiled;
+
 mod built {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
     include!(concat!(env!("OUT_DIR"), "/wat.rs"));

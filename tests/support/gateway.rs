@@ -15,7 +15,7 @@ use super::admin::Admin;
 use super::browser::{Browser, token_in};
 use super::cli::{self, Ran};
 use super::log::Log;
-use super::setup::{Setup, SetupDir};
+use super::setup::{Setup, SetupDir, compiled};
 use super::wait::PATIENCE;
 
 /// A gateway that is ready. Killed when dropped.
@@ -49,6 +49,9 @@ impl Gateway {
             panic!("the gateway ended before it was ready:\n{}", log.text());
         }
         let address = address_in(&line);
+        compiled()
+            .keep(&setup.dir.cache())
+            .expect("what was compiled can be kept");
         // Whatever else it says must not block it.
         tokio::spawn(async move {
             while stdout

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use gateway_model::SystemRandom;
 use gateway_token::{Algorithm, SessionKey};
 use secrecy::ExposeSecret;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use test_guests::Compiled;
 use tokio::process::Command;
 use url::Url;
 
 use super::fake_oidc::{CLIENT_ID, FakeOidc};
-use super::{Gateway, cli};
+use super::{BINARY, Gateway, cli};
 
 /// What session tokens and sealed state are keyed by in every test; a canary.
 pub(crate) const SESSION_SECRET: &str = "canary-session-secret-0123456789abcdef0123456789";
@@ -63,9 +65,18 @@ impl SetupDir {
 
     /// Puts a plugin in place at once: written under another name, then renamed.
     pub(crate) fn place(&self, plugin: &str, component: &[u8]) {
+        let digest = hex::encode(Sha256::digest(component));
+        compiled()
+            .lend(&digest, &self.cache())
+            .expect("a cache can be written");
         let written = self.path().join(format!("{plugin}.being-written"));
         fs::write(&written, component).expect("a plugin can be written");
         fs::rename(written, self.plugin_file(plugin)).expect("a plugin can be renamed");
+    }
+
+    /// Where the gateway keeps what it has compiled.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.data_dir().join("cache")
     }
 
     /// Where a plugin's file is.
@@ -298,6 +309,12 @@ impl Setup {
         self.write();
         Gateway::start(self.command(), self).await
     }
+}
+
+/// What other tests have compiled, so that this one need not.
+pub(crate) fn compiled() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| Compiled::by(Path::new(BINARY)).expect("a directory"))
 }
 
 /// A private key, PEM: the same one in all tests of a process, for RSA keys take long to find.

@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use gateway_model::clock::CountingRandom;
 use gateway_model::{
-    Identity, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserLimits,
-    UserStatus, Verdict,
+    Identity, PermissionMap, Session, SystemClock, SystemRandom, Timestamp, UpstreamUser, User, UserId,
+    UserLimits, UserStatus, Verdict,
 };
 use gateway_plugin::{BenchLimits, Grant, Limits, Made, PluginConfig, Question, Workbench, WorkbenchOptions};
 use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
 use gateway_token::{PermissionClaims, SessionClaims, SessionKey, SigningKeys};
 use hyper::StatusCode;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
 const ISSUER: &str = "https://auth.example.org";
 const USER: &str = "0123456789abcdef0123456789abcdef";

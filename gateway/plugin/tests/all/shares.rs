@@ -103,7 +103,7 @@ async fn a5_a_plugin_that_grows_has_its_share_of_the_memory_and_no_more() {
     }
     // From now on they wait for each other, and each has what it may have.
     for answer in grow().await {
-        let pages = answer.unwrap().permissions["pages"].as_u64().unwrap();
+        let pages: u64 = answer.unwrap().permissions["pages"].as_str().parse().unwrap();
         assert!((128..=256).contains(&pages), "{pages} pages of 64 KiB");
     }
     assert_eq!(fixture.ask("good").await.unwrap()["version"], 1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use gateway_plugin::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use test_guests::Compiled;
 
 /// What hangs for longer is a failed test.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -188,12 +190,16 @@ impl Fixture {
         compile: &CompileOptions,
     ) -> PluginHost {
         let plugin_dir = dir.path().join("plugins");
+        let cache_dir = dir.path().join("cache");
         for (name, bytes) in files {
             std::fs::write(plugin_dir.join(format!("{name}.wasm")), bytes).unwrap();
+            if compile.command.is_none() {
+                lend(bytes, &cache_dir);
+            }
         }
         let options = HostOptions {
             plugin_dir,
-            cache_dir: dir.path().join("cache"),
+            cache_dir: cache_dir.clone(),
             guest_threads: 2,
             users: Arc::new(Users),
             values: Arc::clone(values),
@@ -201,7 +207,11 @@ impl Fixture {
             compile: compile.clone(),
         };
         let started = tokio::time::timeout(START, PluginHost::start(options, set)).await;
-        started.expect("every trial call ends").unwrap()
+        let host = started.expect("every trial call ends").unwrap();
+        if compile.command.is_none() {
+            compiled().keep(&cache_dir).unwrap();
+        }
+        host
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -210,6 +220,9 @@ impl Fixture {
 
     /// Puts a file there as a careful operator does: written beside, renamed over.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+        if self.compile.command.is_none() {
+            lend(bytes, &self.dir.path().join("cache"));
+        }
         let new = self.path(name).with_extension("new");
         std::fs::write(&new, bytes).unwrap();
         std::fs::rename(new, self.path(name)).unwrap();
@@ -266,6 +279,17 @@ impl Fixture {
         let answer = asked.await.expect("no call outlives its deadline");
         answer.map(|Permissions { permissions, .. }| serde_json::json!(permissions))
     }
+}
+
+/// What other tests of this build have compiled, so that this one need not.
+fn compiled() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| Compiled::by(&std::env::current_exe().unwrap()).unwrap())
+}
+
+fn lend(component: &[u8], cache: &Path) {
+    let digest = hex::encode(Sha256::digest(component));
+    compiled().lend(&digest, cache).unwrap();
 }
 
 /// What has been logged by this process so far, one event a line.

@@ -95,8 +95,11 @@ fn copy_back_log(path: &Path) {
     assert_eq!(busy, 0);
 }
 
+/// Copies the database at the first path to the second.
+type Copy = fn(&Path, &Path);
+
 /// Ways to copy a database while a gateway runs.
-const COPIES: [(&str, fn(&Path, &Path)); 4] = [
+const COPIES: [(&str, Copy); 4] = [
     ("VACUUM INTO", |from, to| {
         raw(from)
             .execute("VACUUM INTO ?1", [to.to_str().unwrap()])

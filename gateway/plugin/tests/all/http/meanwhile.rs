@@ -44,7 +44,10 @@ async fn a15_a_provider_that_is_configured_anew_meanwhile_is_asked_again() {
     http.timeout = std::time::Duration::from_secs(200);
     plugin.fixture.host.reconfigure(set_of("http-anew", http)).await;
     answers.add_permits(2);
-    assert_eq!(asked.await.unwrap().unwrap().permissions["status"], 200);
+    assert_eq!(
+        asked.await.unwrap().unwrap().permissions["status"].as_str(),
+        "200"
+    );
     assert_eq!(server.connections().await, 2);
 }
 
