@@ -130,7 +130,8 @@ async fn u3_a_plugin_directory_that_fails_withdraws_nothing() {
     if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
         return skip(&why);
     }
-    let gateway = Setup::dev().start().await;
+    let setup = Setup::dev().plugin("v1", test_guests::V1);
+    let gateway = setup.service("example", "v1").start().await;
     let directory = gateway.dir.plugin_dir().canonicalize().expect("a directory");
     let generations = async || {
         let plugins = gateway.admin().await.plugins().await;

@@ -46,7 +46,16 @@ impl Mount {
     /// # Errors
     /// Why the machine does not allow it.
     pub(crate) fn in_memory(bytes: u64, at: PathBuf) -> Result<Self, String> {
-        Self::at(&[&"-t", &"tmpfs", &"-o", &format!("size={bytes}"), &"tmpfs"], at)
+        Self::at(
+            &[
+                &"-t",
+                &"tmpfs",
+                &"-o",
+                &format!("size={bytes},mode=700"),
+                &"tmpfs",
+            ],
+            at,
+        )
     }
 
     fn at(what: &[&dyn AsRef<OsStr>], at: PathBuf) -> Result<Self, String> {

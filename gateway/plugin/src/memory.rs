@@ -22,8 +22,8 @@ pub(crate) struct Memory {
     shares: Mutex<BTreeMap<Arc<str>, Arc<MemoryShare>>>,
 }
 
-/// Bytes beyond what is guaranteed.
-#[derive(Debug, Default)]
+/// Bytes beyond what is guaranteed. Nothing is bounded before it is divided: a workbench has one plugin.
+#[derive(Debug)]
 struct Common {
     most: AtomicUsize,
     taken: AtomicUsize,
@@ -84,6 +84,15 @@ impl Memory {
             .entry(Arc::clone(plugin))
             .or_insert_with(|| Arc::new(MemoryShare::new(&self.common)));
         Arc::clone(share)
+    }
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            most: AtomicUsize::new(usize::MAX),
+            taken: AtomicUsize::new(0),
+        }
     }
 }
 
