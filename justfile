@@ -45,6 +45,10 @@ canary CALLS="1000000": guests
 growth SECONDS="600":
     GROWTH_SECONDS={{SECONDS}} cargo test --release -p gateway --features test-all --test growth -- --nocapture --test-threads 1
 
+# Opens 5,000 new connections a second beside a good client of a release build.
+connections:
+    cargo test --release --workspace --features gateway/test-all --test load -- --nocapture --test-threads 1 a9_
+
 # The guests that are not in Rust, built with their own languages' tools, and the examples' own tests.
 guests:
     guest-examples/build test
@@ -61,7 +65,7 @@ lint:
 defences *TEXT:
     tests/defences/replay {{TEXT}}
 
-# Whether every removal fits the sources, has its tests, and is on record. Takes no time.
+# Checks that every removal fits the sources and has its tests, and lists in docs/defences.md which are on record.
 defences-check:
     tests/defences/replay --check
 

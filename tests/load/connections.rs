@@ -94,6 +94,11 @@ async fn good_clients_are_served(name: &str, proxies: &str, from: &[Ipv4Addr]) {
         times[times.len() / 2],
         times[times.len() - 1],
     );
+    // How many a debug build takes, and how long that is, says nothing: `just connections` has the release build.
+    if cfg!(debug_assertions) {
+        gateway.stop().await;
+        return;
+    }
     // The machine may be too slow for all of them, but not for many more than places freed at an interval allow.
     assert!(opened > A_SECOND * SECONDS * 8 / 10, "{opened} opened");
     assert!(p99 < Duration::from_millis(500), "{p99:?}");
