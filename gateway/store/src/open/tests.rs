@@ -11,7 +11,6 @@ use rusqlite::Connection;
 use rusqlite_migration::Migrations;
 
 use super::{APPLICATION_ID, MIGRATIONS};
-use crate::addresses;
 use crate::error::OpenError;
 
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -141,44 +140,6 @@ fn a4_an_older_database_is_counted() {
         )
         .unwrap();
     assert_eq!(vouches, "1");
-}
-
-/// Whose an address was is known from what an older gateway has kept.
-#[test]
-fn s1_an_older_database_tells_which_addresses_are_two_peoples() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("older.db");
-    let mut connection = Connection::open(&path).unwrap();
-    connection
-        .pragma_update(None, "application_id", APPLICATION_ID)
-        .unwrap();
-    Migrations::from_slice(&MIGRATIONS[..5])
-        .to_latest(&mut connection)
-        .unwrap();
-    let old = "INSERT INTO users (id, name, joined, status)
-            VALUES ('u', 'Ann', 1, 'active'), ('v', 'Bea', 1, 'active'), ('w', 'Cleo', 1, 'active');
-        INSERT INTO identities (user_id, provider, issuer, subject, email) VALUES
-            ('u', 'a', 'https://a.example', '1', 'one@example.org'),
-            ('u', 'b', 'https://b.example', '1', 'one@example.org'),
-            ('u', 'c', 'https://c.example', '1', NULL),
-            ('v', 'a', 'https://a.example', '2', 'subjects@example.org'),
-            ('w', 'a', 'https://a.example', '3', 'Subjects@example.org'),
-            ('v', 'b', 'https://b.example', '2', 'users@example.org'),
-            ('w', 'c', 'https://c.example', '3', 'users@example.org');";
-    connection.execute_batch(old).unwrap();
-    drop(connection);
-    let (connection, _) = open(&path, PATIENCE).unwrap();
-    for (address, contested) in [
-        ("one@example.org", false),
-        ("subjects@example.org", true),
-        ("users@example.org", true),
-        ("nobody@example.org", false),
-    ] {
-        let found = addresses::is_contested(&connection, address).unwrap();
-        assert_eq!(found, contested, "{address}");
-    }
-    let rows = connection.query_row("SELECT count(*) FROM given_addresses", [], |row| row.get(0));
-    assert_eq!(rows, Ok(5));
 }
 
 #[test]

@@ -274,6 +274,20 @@ async fn s1_a_further_identity_of_an_issuer_is_not_linked_however_the_first_one_
     }
 }
 
+/// The rule about issuers does not depend on what the issuer said of the address before.
+#[tokio::test]
+async fn s1_two_subjects_of_one_issuer_are_two_users_whatever_addresses_they_had() {
+    let f = Fixture::new().await;
+    let (a, _) = f.sign_in(&person("github", "A", ANN)).await;
+    f.store
+        .link_identity(&a.id, &person("google", "A", None).identity)
+        .await
+        .unwrap();
+    f.sign_in(&person("google", "A", Some("else@example.org"))).await;
+    let (b, _) = f.sign_in(&person("google", "B", ANN)).await;
+    assert_ne!(a.id, b.id);
+}
+
 /// An address that was given to somebody else: the issuer's word that there are two people counts everywhere.
 #[tokio::test]
 async fn s1_an_address_that_one_issuer_gives_to_two_people_finds_neither() {
@@ -469,6 +483,51 @@ async fn s1_an_address_that_was_somebody_elses_in_another_spelling_finds_nobody(
     is_nobody_who_is_there(&f, "github").await;
 }
 
+/// Whose an address was is known from what an older gateway has kept.
+#[tokio::test]
+async fn s1_an_older_database_tells_which_addresses_are_two_peoples() {
+    let f = Fixture::new().await;
+    let path = f.directory.path().join("older.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    for migration in [
+        include_str!("../../../../migrations/0001_users_sessions_events.sql"),
+        include_str!("../../../../migrations/0002_plugin_values.sql"),
+        include_str!("../../../../migrations/0003_bounds_and_separations.sql"),
+        include_str!("../../../../migrations/0004_log_stamp_and_clock.sql"),
+        include_str!("../../../../migrations/0005_plugin_value_storage.sql"),
+    ] {
+        connection.execute_batch(migration).unwrap();
+    }
+    // "AuGW" says that the file is a gateway's. Two people have each address but the first; the one who keeps it is u.
+    let old = "PRAGMA application_id = 1098205015; PRAGMA user_version = 5;
+        INSERT INTO users (id, name, joined, status) VALUES ('v', 'Bea', 1, 'active');
+        INSERT INTO users (id, name, email, email_trusted, email_identity, joined, status) VALUES
+            ('u1', 'Ann', 'one@example.org', 1, 1, 1, 'active'),
+            ('u2', 'Ann', 'subjects@example.org', 1, 3, 1, 'active'),
+            ('u3', 'Ann', 'users@example.org', 1, 5, 1, 'active');
+        INSERT INTO identities (id, user_id, provider, issuer, subject, email) VALUES
+            (1, 'u1', 'google', 'https://google.example', '1', 'one@example.org'),
+            (2, 'u1', 'github', 'https://github.example', '1', 'one@example.org'),
+            (3, 'u2', 'google', 'https://google.example', '2', 'subjects@example.org'),
+            (4, 'v', 'google', 'https://google.example', '3', 'Subjects@example.org'),
+            (5, 'u3', 'google', 'https://google.example', '4', 'users@example.org'),
+            (6, 'v', 'github', 'https://github.example', '5', 'users@example.org');";
+    connection.execute_batch(old).unwrap();
+    drop(connection);
+    let store = f.open(path).await;
+    // Whatever becomes of the second person.
+    assert!(store.delete_user(&"v".into()).await.unwrap());
+    for (address, owner, linked) in [
+        ("one@example.org", "u1", true),
+        ("subjects@example.org", "u2", false),
+        ("users@example.org", "u3", false),
+    ] {
+        let new = person("gitlab", address, Some(address));
+        let user = store.begin_sign_in(&new).await.unwrap().user;
+        assert_eq!(user.id.as_str() == owner, linked, "{address}");
+    }
+}
+
 /// What an operator joins is one person; a merge does not make an address two people's.
 #[tokio::test]
 async fn s1_an_address_finds_a_user_after_a_merge_and_a_link() {
@@ -583,13 +642,15 @@ async fn s2_an_address_of_a_user_with_a_random_id_makes_no_other_user_an_id() {
     )
     .await
     .unwrap();
-    let refused = store.begin_sign_in(&person("google", "other", alice)).await;
-    assert_eq!(refused.unwrap_err(), SignInError::EmailInUse);
     let linked = store
         .begin_sign_in(&person("github", "alice", alice))
         .await
         .unwrap();
     assert_eq!(linked.user.id, owner.id);
+    for provider in ["google", "github", "gitlab"] {
+        let refused = store.begin_sign_in(&person(provider, "other", alice)).await;
+        assert_eq!(refused.unwrap_err(), SignInError::EmailInUse);
+    }
 }
 
 /// Whatever happens in whatever order: an identity stays with its user, an untrusted identity is alone
