@@ -160,7 +160,7 @@ const STORIES: &[(&str, &[Step])] = &[
             ("google", "a", "alice", "alice"),
             ("company", "m", "mallory", "mallory"),
             ("company", "m", "alice", "mallory"),
-            ("company", "a", "alice", "alice"),
+            ("company", "a", "alice", "somebody by company"),
             ("google", "a", "alice", "alice"),
         ],
     ),
@@ -226,7 +226,8 @@ const STORIES: &[(&str, &[Step])] = &[
             ("company", "m2", "аlice", "two"),
             ("company", "m3", "alice\u{200b}", "three"),
             ("company", "m4", "ａlice", "four"),
-            ("company", "a", "alice", "alice"),
+            // Company has given it to m1 in another spelling, and most mail systems know one mailbox by both.
+            ("company", "a", "alice", "somebody by company"),
         ],
     ),
 ];

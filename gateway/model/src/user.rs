@@ -148,14 +148,29 @@ pub enum UsernameError {
     /// 32 hexadecimal digits: could be taken for a user's id.
     #[error("A username must not look like an id")]
     LooksLikeId,
+    /// Begins with `-`: commands would take it for an option.
+    #[error("A username must not begin with -")]
+    LeadingDash,
 }
 
 impl Username {
-    /// Checks a text.
+    /// Checks a username that somebody wants.
     ///
     /// # Errors
     /// Says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, UsernameError> {
+        let username = Self::existing(text)?;
+        if text.starts_with('-') {
+            return Err(UsernameError::LeadingDash);
+        }
+        Ok(username)
+    }
+
+    /// Checks a username that somebody has already: it may begin with `-`, as earlier versions allowed.
+    ///
+    /// # Errors
+    /// Says which rule the text breaks.
+    pub fn existing(text: &str) -> Result<Self, UsernameError> {
         if !text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -196,8 +211,9 @@ fn looks_like_id(text: &str) -> bool {
 impl TryFrom<String> for Username {
     type Error = UsernameError;
 
+    /// What is read back belongs to somebody.
     fn try_from(text: String) -> Result<Self, UsernameError> {
-        Self::parse(&text)
+        Self::existing(&text)
     }
 }
 
@@ -234,6 +250,15 @@ mod tests {
         for text in [&id[1..], "2c2db9578d01ea65795ee8212989d56z"] {
             assert!(Username::parse(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a6_a_new_username_is_never_an_option_and_an_old_one_stays() {
+        for text in ["-rf", "--yes", "---"] {
+            assert_eq!(Username::parse(text), Err(UsernameError::LeadingDash), "{text}");
+            assert!(Username::existing(text).is_ok(), "{text}");
+        }
+        assert!(Username::parse("a-b-").is_ok());
     }
 
     #[test]

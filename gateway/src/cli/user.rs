@@ -59,17 +59,20 @@ pub(super) enum OnSound {
         #[command(flatten)]
         identity: link::Arguments,
     },
-    /// Take an identity from a user: ends the sessions it began; its next sign-in is a new user
+    /// Take an identity from a user: ends the sessions it began. Its next sign-in is a new user; with user_ids =
+    /// "email-md5" it is refused while the id of its address is taken
     Unlink {
         #[command(flatten)]
         identity: link::Arguments,
     },
-    /// Make two users one; the one after --into keeps their id, the other is gone
+    /// Make two users one: the one after --into keeps their id, the other's id ends. With user_ids = "email-md5" the next
+    /// new user with that address gets it again
     Merge {
         #[command(flatten)]
         merge: merge::Arguments,
     },
-    /// Delete a user with all there is about them; the next sign-in is a new user
+    /// Delete a user with all there is about them; the next sign-in is a new user, with user_ids = "email-md5" under the
+    /// id of the address
     Delete {
         /// An id, a username, an email address or provider:subject
         who: String,

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{StoreError, WriteError};
 use crate::versions::Touches;
-use crate::{Store, events, rows, sign_in, users};
+use crate::{Store, addresses, events, rows, sign_in, users};
 
 /// Why two cannot be joined or separated. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +131,8 @@ impl Store {
     }
 
     /// Takes an identity from a user and ends the sessions that began with it. An address does not link it to that user
-    /// again: its next sign-in is a user of its own.
+    /// again: its next sign-in is a user of its own, or is refused under [`crate::UserIds::EmailMd5`] while the id of its
+    /// address is taken.
     ///
     /// # Errors
     /// See [`JoinError`].
@@ -311,6 +312,7 @@ impl Merge {
         )?;
         users::write_attributes(connection, &self.stays.id, attributes)?;
         self.take_separations(connection)?;
+        addresses::merge(connection, from, into)?;
         users::delete(connection, &self.loser.id)?;
         events::make_room_for_login(connection, &self.stays.id, self.now)?;
         let user =

@@ -15,6 +15,7 @@
 //! | `versions` | a small file by which every process learns that these are stale |
 //! | `rows` | rows to model types and back |
 //! | `sign_in` | how a sign-in begins: whose it is, by which rules an address finds a user |
+//! | `addresses` | which addresses issuers have given to whom, for good |
 //! | `settle` | how a sign-in ends: verdicts, activation, session |
 //! | `events` | what hooks have still to be told |
 //! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
@@ -53,6 +54,7 @@ use crate::states::SpentStates;
 use crate::versions::Touches;
 use crate::writer::Writer;
 
+mod addresses;
 pub mod backup;
 mod copy;
 pub mod error;

@@ -5,13 +5,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use gateway_model::Random;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
+use crate::addresses;
 use crate::error::{OpenError, is_of_schema};
 use crate::lineage::{self, Main};
 use crate::versions::{self, Versions};
@@ -21,15 +23,22 @@ use crate::{owned, restore};
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 
 /// The schema's history, oldest first. Landed files are never edited, removed or reordered.
-const MIGRATIONS: &[M<'static>] = &[
-    M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
-    M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
-    M::up(include_str!(
-        "../../../migrations/0003_bounds_and_separations.sql"
-    )),
-    M::up(include_str!("../../../migrations/0004_log_stamp_and_clock.sql")),
-    M::up(include_str!("../../../migrations/0005_plugin_value_storage.sql")),
-];
+static MIGRATIONS: LazyLock<[M<'static>; 6]> = LazyLock::new(|| {
+    [
+        M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
+        M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
+        M::up(include_str!(
+            "../../../migrations/0003_bounds_and_separations.sql"
+        )),
+        M::up(include_str!("../../../migrations/0004_log_stamp_and_clock.sql")),
+        M::up(include_str!("../../../migrations/0005_plugin_value_storage.sql")),
+        // SQLite has no SHA-256.
+        M::up_with_hook(
+            include_str!("../../../migrations/0006_given_addresses.sql"),
+            |transaction: &Transaction<'_>| Ok(addresses::fill(transaction)?),
+        ),
+    ]
+});
 
 /// How long the writer waits for another process (the command line, a backup) to commit.
 pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(5);
@@ -82,7 +91,7 @@ pub(crate) fn open(
         let hint = "the file is read-only for this user: change its owner or its mode".into();
         return Err(OpenError::Unwritable { path, hint });
     }
-    let migrations = Migrations::from_slice(MIGRATIONS);
+    let migrations = Migrations::from_slice(&*MIGRATIONS);
     let found = claim(&mut connection, &path)?;
     if found > known() {
         let known = known();

@@ -85,7 +85,7 @@ pub(crate) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
         id: UserId::from(row.get_ref(0)?.as_str()?),
         // A name that has become reserved since is no longer shown; the row keeps it.
-        username: username.and_then(|name| Username::parse(&name).ok()),
+        username: username.and_then(|name| Username::existing(&name).ok()),
         name: row.get(2)?,
         email: email.map(|address| Email { address, trusted }),
         avatar_url: row.get(5)?,

@@ -6,8 +6,8 @@
 //! for byte, when that user got it. Even then it is a user of its own
 //!
 //! * where that user has an identity of the same issuer: two subjects of one issuer are two people;
-//! * where any issuer gives the address to two subjects: it was given to somebody else, or is shared, so it
-//!   says of nobody who they are;
+//! * where the address has ever been two people's: it was given to somebody else, or is shared, so it says of
+//!   nobody who they are (see `addresses`);
 //! * where an operator has separated the two by hand;
 //! * where the user has as many identities as one may have.
 //!
@@ -18,15 +18,16 @@
 //!   an address that nobody vouches for any more;
 //! * an identity that is not the source says something: nothing changes, but where there is no address
 //!   it becomes the source;
-//! * the new address is another user's trusted one: it is kept, untrusted, so that it goes on finding
-//!   the user who had it first, and one address never finds two users.
+//! * the new address is another user's trusted one: it is kept, untrusted, so that one address never finds
+//!   two users. From then on it finds neither.
 //!
 //! So an untrusted provider can put any address on a user of its own, and it finds nobody and is found
 //! by nobody. An address planted there before its owner comes is not a trap: the owner gets a user of
 //! their own.
 //!
 //! Where ids are made of addresses, only an address that counts (verified, from a provider trusted for
-//! email) makes one, and the person is refused where the address or the id is another user's already.
+//! email) makes one, and the person is refused where the address or the id is another user's already. Once an
+//! operator has deleted that user, the address makes the id again, for whoever brings it first.
 //! Everybody else gets a random id.
 
 use gateway_model::{
@@ -36,6 +37,7 @@ use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Map;
 
+use crate::addresses;
 use crate::error::{SignInError, StoreError};
 use crate::events;
 use crate::rows;
@@ -59,7 +61,8 @@ impl Store {
     /// the hooks are to be told.
     ///
     /// # Errors
-    /// Why the person cannot sign in; nothing has been changed then.
+    /// Why the person cannot sign in. Nothing has been changed then, except that the address which their provider gives
+    /// them is on record.
     pub async fn begin_sign_in(&self, person: &UpstreamUser) -> Result<PendingSignIn, SignInError> {
         let random = self.random();
         let fresh = Fresh {
@@ -81,14 +84,21 @@ impl Store {
             avatar_url: person.avatar_url.clone(),
             claims: Map::new(),
         };
-        let touches: Touches<Begun> = Touches::Found(|begun| Some(&begun.pending.user.id));
+        let touches: Touches<Result<Begun, SignInError>> =
+            Touches::Found(|begun| begun.as_ref().ok().map(|begun| &begun.pending.user.id));
         let begun = self.write(touches, move |connection| {
-            begin(connection, &described, &claims, &rules, fresh)
+            // Whatever becomes of the sign-in: that it is refused makes the issuer's word no less true.
+            if let Some(address) = address_that_counts(&described) {
+                addresses::claim(connection, &described.identity, address)?;
+            }
+            unless_refused(connection, || {
+                begin(connection, &described, &claims, &rules, fresh)
+            })
         });
         let Begun {
             mut pending,
             needs_claims,
-        } = begun.await?;
+        } = begun.await??;
         pending.login.claims.clone_from(&person.claims);
         if let Some(event) = &mut pending.new_user
             && needs_claims
@@ -120,6 +130,24 @@ struct Fresh {
     user: UserId,
     new_user: EventId,
     login: EventId,
+}
+
+/// Undoes what a sign-in that is refused has changed, and nothing that was changed before it. Where the database fails
+/// the writer undoes everything.
+fn unless_refused<T>(
+    connection: &Connection,
+    begin: impl FnOnce() -> Result<T, SignInError>,
+) -> Result<Result<T, SignInError>, SignInError> {
+    rows::run(connection, "SAVEPOINT sign_in", [])?;
+    let begun = match begin() {
+        Err(SignInError::Store(error)) => return Err(error.into()),
+        begun => begun,
+    };
+    if begun.is_err() {
+        rows::run(connection, "ROLLBACK TO sign_in", [])?;
+    }
+    rows::run(connection, "RELEASE sign_in", [])?;
+    Ok(begun)
 }
 
 fn begin(
@@ -240,14 +268,14 @@ fn find_by_email(
     let Some(owner) = trusted_owner(connection, address)? else {
         return Ok(None);
     };
-    let links = !is_contested(connection, address)?
+    let links = !addresses::is_contested(connection, address)?
         && may_be_linked(connection, &owner, &person.identity)?
         && identities_of(connection, &owner)? < rules.identities;
     if !links {
         tracing::info!(
             provider = person.identity.provider, user = %owner,
             "an identity brings a user's address and may not be linked to them: they have one of this issuer already, \
-             or as many as a user may have, or the address is two people's, or an operator has separated them"
+             or as many as a user may have, or the address is or was two people's, or an operator has separated them"
         );
     }
     Ok(links.then_some(owner))
@@ -258,14 +286,6 @@ fn trusted_owner(connection: &Connection, address: &str) -> rusqlite::Result<Opt
     let sql = "SELECT id FROM users WHERE email = ?1 AND email_trusted = 1";
     let id: Option<String> = rows::optional(connection, sql, [address])?;
     Ok(id.map(UserId::from))
-}
-
-/// Whether an issuer gives this address to more than one subject, as they last said: then it was given to
-/// somebody else meanwhile, or is shared.
-fn is_contested(connection: &Connection, address: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM identities WHERE email = ?1 GROUP BY issuer HAVING count(*) > 1 LIMIT 1";
-    let contested: Option<i64> = rows::optional(connection, sql, [address])?;
-    Ok(contested.is_some())
 }
 
 /// Whether an address may make this identity one of the user's.
@@ -298,10 +318,11 @@ fn add_user(
     let user = match (rules.user_ids, address_that_counts(person)) {
         (UserIds::EmailMd5, Some(address)) => {
             let id = id_of(address);
-            // Whose the address or the id is could not be found by this identity, and it may not be linked.
+            // Whose the address or the id is could not be found by this identity, and it may not be linked. That the
+            // address once was two people's is no reason: an operator who deletes the user lets the next one in.
             if rows::user_by_id(connection, &id)?.is_some()
                 || trusted_owner(connection, address)?.is_some()
-                || is_contested(connection, address)?
+                || addresses::has_two_users(connection, address)?
             {
                 return Err(SignInError::EmailInUse);
             }
@@ -342,6 +363,9 @@ fn refresh(connection: &Connection, found: &Found, person: &UpstreamUser) -> rus
         sql,
         params![identity, person.identity.provider, address_that_counts(person)],
     )?;
+    if let Some(address) = address_that_counts(person) {
+        addresses::hold(connection, user, &person.identity, address)?;
+    }
 
     let sql = "UPDATE users SET name = CASE WHEN ?2 = '' THEN name ELSE ?2 END,
         avatar_url = coalesce(?3, avatar_url) WHERE id = ?1";

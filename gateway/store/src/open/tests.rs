@@ -37,7 +37,7 @@ fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> T
 
 #[test]
 fn the_migrations_are_sound() {
-    Migrations::from_slice(MIGRATIONS).validate().unwrap();
+    Migrations::from_slice(&*MIGRATIONS).validate().unwrap();
 }
 
 #[test]
