@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
 use crate::error::{OpenError, is_of_schema};
-use crate::lineage::{self, Main};
+use crate::lineage::{self, Main, Refusal};
 use crate::versions::{self, Versions};
 use crate::{owned, restore};
 
@@ -122,17 +122,29 @@ fn begin_log(connection: &Connection, alone: bool) {
     }
 }
 
-/// Refuses a database whose log belongs to another file, before SQLite applies it.
+/// Refuses a database whose log belongs to another file, or may do so, before SQLite applies it.
 ///
 /// # Errors
-/// [`OpenError::ForeignLog`].
+/// [`OpenError::ForeignLog`], [`OpenError::UnknownLog`].
 pub(crate) fn check_log(path: &Path) -> Result<(), OpenError> {
+    check_log_of(path, false)
+}
+
+/// The same, where a log must prove that it belongs to the file: nobody looks after it as after the database's own.
+///
+/// # Errors
+/// [`OpenError::ForeignLog`], [`OpenError::UnknownLog`].
+pub(crate) fn check_log_strictly(path: &Path) -> Result<(), OpenError> {
+    check_log_of(path, true)
+}
+
+fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
     let main = || Main::read(&open_immutable(path).ok()?);
-    match lineage::foreign_log(path, main) {
-        Some(log) => Err(OpenError::ForeignLog {
-            path: path.to_owned(),
-            log,
-        }),
+    let refused = lineage::refused_log(path, strictly, main);
+    let path = path.to_owned();
+    match refused {
+        Some((log, Refusal::Foreign)) => Err(OpenError::ForeignLog { path, log }),
+        Some((log, Refusal::Unknown)) => Err(OpenError::UnknownLog { path, log }),
         None => Ok(()),
     }
 }
