@@ -59,6 +59,19 @@ pub enum OpenError {
         /// The log.
         log: PathBuf,
     },
+    /// The file is gone or empty, and its log is still there. Not a byte was changed.
+    #[error(
+        "{} is missing or empty, but its log {} is still there: an empty database would destroy what is in the log. \
+         Nothing was changed. Put the database file back. Or restore a backup with `gateway restore FILE`, which moves \
+         the log aside. Or, to begin with an empty database, move the log away with `mv {} {}.old`",
+        path.display(), log.display(), log.display(), log.display()
+    )]
+    LogAlone {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// Somebody else may change it or put another in its place.
     #[error(transparent)]
     Unsafe(#[from] Unsafe),

@@ -15,7 +15,7 @@ use rusqlite_migration::{M, Migrations};
 use crate::error::{OpenError, is_of_schema};
 use crate::lineage::{self, Main, Refusal};
 use crate::versions::{self, Versions};
-use crate::{owned, restore};
+use crate::{owned, restore, wal};
 
 /// "AuGW": what SQLite keeps at byte 68 of a database of ours.
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
@@ -69,8 +69,11 @@ pub(crate) fn open(
                 check_log(&path)?;
             }
         }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
+        Ok(_) => check_no_log(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_no_log(&path)?;
+            create(&path)?;
+        }
         Err(error) => return Err(unwritable(&path, &error)),
     }
 
@@ -147,6 +150,16 @@ fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
         Some((log, Refusal::Unknown)) => Err(OpenError::UnknownLog { path, log }),
         None => Ok(()),
     }
+}
+
+/// Refuses the place of a database that is missing or empty where its log is still there: SQLite would delete it.
+fn check_no_log(path: &Path) -> Result<(), OpenError> {
+    let log = wal::path_of(path);
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        let path = path.to_owned();
+        return Err(OpenError::LogAlone { path, log });
+    }
+    Ok(())
 }
 
 /// Opens the file, which [`open`] has found in order before, for writing once more.

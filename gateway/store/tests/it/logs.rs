@@ -392,3 +392,30 @@ async fn o1_a_restore_does_not_apply_a_log_that_is_not_the_backups() {
     assert!(refused.to_string().contains("gateway.db-wal"), "{refused}");
     assert_eq!(killed.contents(), before);
 }
+
+#[tokio::test]
+async fn o1_a_log_whose_database_is_gone_is_not_destroyed() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 20).await;
+    for empty in [false, true] {
+        let killed = Killed::of(&f);
+        let main = fs::read(killed.database()).unwrap();
+        fs::remove_file(killed.database()).unwrap();
+        if empty {
+            fs::write(killed.database(), b"").unwrap();
+        }
+        let before = killed.contents();
+        for _ in 0..2 {
+            let refused = f.try_open(killed.database()).await.map(drop).unwrap_err();
+            assert!(
+                matches!(&refused, OpenError::LogAlone { path, log }
+                    if (path, log) == (&killed.database(), &killed.log())),
+                "{refused}"
+            );
+        }
+        assert_eq!(killed.contents(), before);
+        // What the message says.
+        fs::write(killed.database(), main).unwrap();
+        killed.assert_has(&f, 20, "the file is back").await;
+    }
+}
