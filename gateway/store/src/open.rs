@@ -21,7 +21,7 @@ use crate::{owned, restore, wal};
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 
 /// The schema's history, oldest first. Landed files are never edited, removed or reordered.
-const MIGRATIONS: &[M<'static>] = &[
+pub(crate) const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
     M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
     M::up(include_str!(
