@@ -177,12 +177,12 @@ pub struct Keys {
     /// `PUBLIC_KEY`, a PEM text, comes before them.
     pub public: List,
     /// `keys.session_secret`, `GATEWAY_SESSION_SECRET`: 32 bytes or more that nobody can guess; derived from
-    /// `PRIVATE_KEY`, or the oldest signing key, unless set.
+    /// the signing keys unless set.
     pub session_secret: Setting,
     /// `keys.session_secret_file`, `GATEWAY_SESSION_SECRET_FILE`: a file that holds it.
     pub session_secret_file: Setting,
     /// `keys.session_secrets`, `GATEWAY_SESSION_SECRETS` (`;`-delimited), in place of one secret: the first one signs,
-    /// all are accepted. `derived` stands for the secret that is derived where none is set.
+    /// all are accepted. `derived` stands for the secrets that are derived where none is set.
     pub session_secrets: List,
     /// `keys.session_secrets_file`, `GATEWAY_SESSION_SECRETS_FILE`: a file that holds them, one a line.
     pub session_secrets_file: Setting,

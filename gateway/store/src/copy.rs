@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OptionalExtension as _};
 use tempfile::TempDir;
 
-use crate::{lineage, open, salvage};
+use crate::{lineage, open, salvage, schema};
 
 /// Pages between two reports, 4 MiB.
 const STEP: i32 = 1024;
@@ -53,6 +53,9 @@ pub(crate) enum CopyError {
     /// A newer gateway has written it.
     #[error("a newer gateway has written it (schema {found}, this one knows {known}): use that one")]
     TooNew { found: i64, known: i64 },
+    /// Its schema is not the one that its version has.
+    #[error("its schema is not this gateway's: {0}")]
+    Schema(String),
 }
 
 /// A copy in a directory of its own, which goes away with it.
@@ -93,6 +96,10 @@ pub(crate) fn copy(
     let known = open::known();
     if found > known {
         return Err(CopyError::TooNew { found, known });
+    }
+    // Before anything is written to it: a trigger would see that.
+    if let Some(difference) = schema::difference(&target, found)? {
+        return Err(CopyError::Schema(difference));
     }
     if let Some(problem) = salvage::problem(&target)? {
         return Err(CopyError::Damaged(problem));

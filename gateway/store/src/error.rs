@@ -46,6 +46,32 @@ pub enum OpenError {
         /// The log.
         log: PathBuf,
     },
+    /// It does not say whether the log beside it is its own. Not a byte was changed.
+    #[error(
+        "it cannot be told whether {} is the log of {}: the file is damaged or cut short, or another was copied over it, \
+         and SQLite might mix the two. Nothing was changed. Restore a backup with `gateway restore FILE`, which moves the \
+         old files aside. Or, to go on with the file without its log, move the log away with `mv {} {}.old`",
+        log.display(), path.display(), log.display(), log.display()
+    )]
+    UnknownLog {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
+    /// The file is gone or empty, and its log is still there. Not a byte was changed.
+    #[error(
+        "{} is missing or empty, but its log {} is still there: an empty database would destroy what is in the log. \
+         Nothing was changed. Put the database file back. Or restore a backup with `gateway restore FILE`, which moves \
+         the log aside. Or, to begin with an empty database, move the log away with `mv {} {}.old`",
+        path.display(), log.display(), log.display(), log.display()
+    )]
+    LogAlone {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// Somebody else may change it or put another in its place.
     #[error(transparent)]
     Unsafe(#[from] Unsafe),

@@ -24,6 +24,7 @@
 //! | `prune` | what is no longer needed |
 //! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
 //! | `copy` | what both have in common |
+//! | `schema` | whether a database has the tables of its version, and no others |
 //! | [`salvage`] | what can still be read of a damaged database |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
@@ -69,6 +70,7 @@ mod reader;
 pub mod restore;
 mod rows;
 pub mod salvage;
+mod schema;
 mod session_cache;
 mod sessions;
 mod settle;

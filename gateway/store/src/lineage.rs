@@ -12,11 +12,15 @@
 //! `.backup`) may have a stamp that is in the log, but SQLite gives every such copy another schema cookie. A copy that
 //! `gateway backup` makes has a stamp of its own.
 //!
+//! A file from which no stamp can be read (it was cut short, say, or its page of the stamp is destroyed) is not given a
+//! log unless one of its raw pages still holds a stamp that the log knows, or the log holds every page of the database.
+//!
 //! What remains is a plain copy of the file, made after the current log was begun: it is the file that the log continues
 //! from, and with the log it is the latest state again.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -85,12 +89,13 @@ impl Stamp {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Main {
     cookie: u32,
+    /// `None`: the schema is older than stamps are.
     stamp: Option<Stamp>,
 }
 
 impl Main {
-    /// Reads it. `connection` must be one that ignores the log. `None`: it cannot be told, because part of the log has
-    /// been copied back, and only the two together make sense.
+    /// Reads it. `connection` must be one that ignores the log. `None`: it cannot be told, because the file is damaged,
+    /// or because part of the log has been copied back, and only the two together make sense.
     pub(crate) fn read(connection: &Connection) -> Option<Self> {
         let cookie = cookie(connection).ok()?;
         let stamp = if has_table(connection).ok()? {
@@ -106,6 +111,23 @@ impl Main {
         };
         Some(Self { cookie, stamp })
     }
+
+    /// What the raw pages say of a file that [`Main::read`] can make nothing of.
+    fn scan(path: &Path, page: usize) -> Option<Self> {
+        let mut file = BufReader::with_capacity(1 << 18, File::open(path).ok()?);
+        let mut bytes = vec![0; page];
+        let (mut cookie, mut stamp) = (None, None);
+        while stamp.is_none() && wal::fill(&mut file, &mut bytes).ok()? {
+            if cookie.is_none() {
+                cookie = bytes.get(40..).and_then(|rest| rest.first_chunk()).copied();
+            }
+            stamp = Stamp::on_page(&bytes);
+        }
+        Some(Self {
+            cookie: u32::from_be_bytes(cookie?),
+            stamp: Some(stamp?),
+        })
+    }
 }
 
 /// What the log says.
@@ -113,12 +135,19 @@ impl Main {
 struct Story {
     stamps: Vec<Stamp>,
     cookies: BTreeSet<u32>,
+    /// Which pages of the database the log holds.
+    pages: BTreeSet<u32>,
+    /// How many pages the database has after the last transaction; 0: there is none.
+    length: u32,
+    /// Bytes of a page.
+    page: usize,
 }
 
 impl Story {
     fn of(log: &Path) -> io::Result<Self> {
         let (mut committed, mut story) = (Self::default(), Self::default());
         wal::read(log, |frame| {
+            story.pages.insert(frame.number);
             if let Some(stamp) = Stamp::on_page(frame.page) {
                 story.stamps.push(stamp);
                 story.cookies.insert(stamp.cookie);
@@ -129,7 +158,10 @@ impl Story {
             {
                 story.cookies.insert(u32::from_be_bytes(*cookie));
             }
-            if frame.commits {
+            if let Some(length) = frame.commits {
+                committed.length = length;
+                committed.page = frame.page.len();
+                committed.pages.append(&mut story.pages);
                 committed.stamps.append(&mut story.stamps);
                 committed.cookies.append(&mut story.cookies);
             }
@@ -137,10 +169,17 @@ impl Story {
         Ok(committed)
     }
 
-    fn continues(&self, main: &Main) -> bool {
+    /// Whether the log needs nothing of the file: then there is nothing to be mixed.
+    fn is_whole(&self) -> bool {
+        let pages = self.pages.range(..=self.length).count();
+        u32::try_from(pages).is_ok_and(|pages| pages == self.length)
+    }
+
+    /// `strictly`: a log that has no stamps proves nothing.
+    fn continues(&self, main: &Main, strictly: bool) -> bool {
         // An older gateway has written it, or somebody by hand.
         let Some(first) = self.stamps.first() else {
-            return true;
+            return !strictly;
         };
         match main.stamp {
             None => first.before == [0; NUMBER],
@@ -153,18 +192,42 @@ impl Story {
     }
 }
 
-/// The log of the database at `path`, if it is there and belongs to another file. Nobody else may be using the
-/// database. `main` reads the file alone.
-pub(crate) fn foreign_log(path: &Path, main: impl Fn() -> Option<Main>) -> Option<PathBuf> {
-    let file = wal::path_of(path);
-    let is_foreign = || {
+/// Why a log may not be applied to the file beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It belongs to another file.
+    Foreign,
+    /// The file does not say whether the log is its own.
+    Unknown,
+}
+
+/// Whether the log of the database at `path`, if it is there, may not be applied. Nobody else may be using the
+/// database. `main` reads the file alone; `strictly`: the log must prove that it belongs to the file.
+pub(crate) fn refused_log(
+    path: &Path,
+    strictly: bool,
+    main: impl Fn() -> Option<Main>,
+) -> Option<(PathBuf, Refusal)> {
+    let log = wal::path_of(path);
+    let refused = || {
         // What cannot be read is for SQLite to complain of.
-        let story = Story::of(&file).ok()?;
-        let main = main()?;
-        (!story.continues(&main)).then(|| file.clone())
+        let story = Story::of(&log).ok()?;
+        if story.length == 0 {
+            return None;
+        }
+        if let Some(main) = main() {
+            return (!story.continues(&main, strictly)).then_some(Refusal::Foreign);
+        }
+        // It may have been cut short or damaged, or part of the log has been copied back.
+        let proven = match Main::scan(path, story.page) {
+            Some(main) => !story.stamps.is_empty() && story.continues(&main, true),
+            None => story.is_whole(),
+        };
+        (!proven).then_some(Refusal::Unknown)
     };
     // Somebody may use `sqlite3` at this moment: then the two were not of one moment.
-    is_foreign().and_then(|_| is_foreign())
+    let refusal = refused().and_then(|_| refused())?;
+    Some((log, refusal))
 }
 
 fn cookie(connection: &Connection) -> rusqlite::Result<u32> {

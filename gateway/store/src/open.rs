@@ -15,15 +15,15 @@ use rusqlite_migration::{M, Migrations};
 
 use crate::addresses;
 use crate::error::{OpenError, is_of_schema};
-use crate::lineage::{self, Main};
+use crate::lineage::{self, Main, Refusal};
 use crate::versions::{self, Versions};
-use crate::{owned, restore};
+use crate::{owned, restore, wal};
 
 /// "AuGW": what SQLite keeps at byte 68 of a database of ours.
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 
 /// The schema's history, oldest first. Landed files are never edited, removed or reordered.
-static MIGRATIONS: LazyLock<[M<'static>; 6]> = LazyLock::new(|| {
+pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 6]> = LazyLock::new(|| {
     [
         M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
         M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
@@ -78,8 +78,11 @@ pub(crate) fn open(
                 check_log(&path)?;
             }
         }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path)?,
+        Ok(_) => check_no_log(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_no_log(&path)?;
+            create(&path)?;
+        }
         Err(error) => return Err(unwritable(&path, &error)),
     }
 
@@ -131,19 +134,41 @@ fn begin_log(connection: &Connection, alone: bool) {
     }
 }
 
-/// Refuses a database whose log belongs to another file, before SQLite applies it.
+/// Refuses a database whose log belongs to another file, or may do so, before SQLite applies it.
 ///
 /// # Errors
-/// [`OpenError::ForeignLog`].
+/// [`OpenError::ForeignLog`], [`OpenError::UnknownLog`].
 pub(crate) fn check_log(path: &Path) -> Result<(), OpenError> {
+    check_log_of(path, false)
+}
+
+/// The same, where a log must prove that it belongs to the file: nobody looks after it as after the database's own.
+///
+/// # Errors
+/// [`OpenError::ForeignLog`], [`OpenError::UnknownLog`].
+pub(crate) fn check_log_strictly(path: &Path) -> Result<(), OpenError> {
+    check_log_of(path, true)
+}
+
+fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
     let main = || Main::read(&open_immutable(path).ok()?);
-    match lineage::foreign_log(path, main) {
-        Some(log) => Err(OpenError::ForeignLog {
-            path: path.to_owned(),
-            log,
-        }),
+    let refused = lineage::refused_log(path, strictly, main);
+    let path = path.to_owned();
+    match refused {
+        Some((log, Refusal::Foreign)) => Err(OpenError::ForeignLog { path, log }),
+        Some((log, Refusal::Unknown)) => Err(OpenError::UnknownLog { path, log }),
         None => Ok(()),
     }
+}
+
+/// Refuses the place of a database that is missing or empty where its log is still there: SQLite would delete it.
+fn check_no_log(path: &Path) -> Result<(), OpenError> {
+    let log = wal::path_of(path);
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        let path = path.to_owned();
+        return Err(OpenError::LogAlone { path, log });
+    }
+    Ok(())
 }
 
 /// Opens the file, which [`open`] has found in order before, for writing once more.

@@ -147,7 +147,8 @@ fn open_backup(backup: &Path) -> Result<Connection, String> {
         OpenError::NotOurs { .. } => "it is not a database of this gateway".to_owned(),
         error => error.to_string(),
     })?;
-    open::check_log(&backup).map_err(|error| error.to_string())?;
+    // What is installed is the backup, and no log that happens to be beside it.
+    open::check_log_strictly(&backup).map_err(|error| error.to_string())?;
     let has = |suffix| fs::metadata(beside(&backup, suffix)).is_ok_and(|file| file.len() > 0);
     let opened = if has("-wal") || has("-journal") {
         open::open_reader(&backup)

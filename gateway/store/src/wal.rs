@@ -27,8 +27,9 @@ pub(crate) fn path_of(database: &Path) -> PathBuf {
 pub(crate) struct Frame<'a> {
     pub(crate) number: u32,
     pub(crate) page: &'a [u8],
-    /// Whether it is the last of a transaction. SQLite does not apply what follows the last such frame.
-    pub(crate) commits: bool,
+    /// How many pages the database has after it, where it is the last of a transaction. SQLite does not apply what
+    /// follows the last such frame.
+    pub(crate) commits: Option<u32>,
 }
 
 /// Calls `see` with each frame of a log, in the order in which they were written, up to the first that is not sound.
@@ -98,12 +99,12 @@ fn sound<'a>(frame: &'a [u8], start: &Start, sum: &mut (u32, u32)) -> Option<Fra
     sound.then_some(Frame {
         number,
         page,
-        commits: word(frame, 4)? != 0,
+        commits: word(frame, 4).filter(|length| *length != 0),
     })
 }
 
 /// Fills the buffer; `false`: the file ends before.
-fn fill(file: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<bool> {
+pub(crate) fn fill(file: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),

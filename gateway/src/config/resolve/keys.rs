@@ -103,7 +103,7 @@ fn session_secrets(
     let (key, given) = match (one, several) {
         (Some(one), _) if one_is_stronger => (ONE, vec![one]),
         (_, Some(several)) => (SEVERAL, several),
-        _ => return vec![derived(layers, ONE, found, private_key)],
+        _ => return derived(layers, ONE, found, private_key),
     };
     if given.is_empty() || given.len() > SESSION_SECRETS {
         layers.mistake(None, key, format!("must have 1 to {SESSION_SECRETS} secrets"));
@@ -111,7 +111,7 @@ fn session_secrets(
     let mut secrets = Vec::new();
     for (secret, origin) in given {
         if key == SEVERAL && secret.expose_secret() == DERIVED {
-            secrets.push(derived(layers, key, found, private_key));
+            secrets.extend(derived(layers, key, found, private_key));
             continue;
         }
         if secret.expose_secret().len() < SESSION_SECRET_BYTES {
@@ -179,18 +179,20 @@ fn secret_list(
     })
 }
 
-/// The session secret where none is given: made of `PRIVATE_KEY`, or of the oldest key, so that adding a key
-/// ends no session.
-fn derived(layers: &mut Layers<'_>, setting: &str, found: &Found, private_key: bool) -> SecretString {
-    let (key, from) = if private_key {
-        (found.signing.first(), "derived from PRIVATE_KEY")
-    } else {
-        (found.signing.last(), "derived from the oldest signing key")
+/// The session secrets where none is given: one of every signing key. That of the key which signs comes first, and all
+/// are accepted, so that adding, reordering or replacing keys ends no session while the key it began under is there.
+fn derived(layers: &mut Layers<'_>, setting: &str, found: &Found, private_key: bool) -> Vec<SecretString> {
+    let from = match found.signing.len() {
+        // That is a mistake, which is reported elsewhere.
+        0 => return vec![String::new().into()],
+        1 if private_key => "derived from PRIVATE_KEY",
+        1 => "derived from the signing key",
+        _ if private_key => "derived from PRIVATE_KEY; those of the other signing keys are accepted",
+        _ => "derived from the key that signs; those of the other signing keys are accepted",
     };
-    if key.is_some() {
-        layers.show(setting, format!("({from})"), Origin::Default);
-    }
-    key.map_or_else(|| String::new().into(), |key| keys::material(&key.pem))
+    layers.show(setting, format!("({from})"), Origin::Default);
+    let keys = found.signing.iter();
+    keys.map(|key| keys::material(&key.pem)).collect()
 }
 
 fn signing_files(

@@ -148,7 +148,7 @@ fn a_variable_wins_over_a_secret_file_and_two_of_a_kind_are_a_mistake() {
 }
 
 #[test]
-fn keys_come_from_files_and_the_oldest_keeps_the_sessions() {
+fn keys_come_from_files_and_the_last_signs() {
     let setup = Setup::new("", &[]);
     let data = setup.directory.path().join("data");
     fs::create_dir_all(data.join("keys")).unwrap();
@@ -168,7 +168,7 @@ fn keys_come_from_files_and_the_oldest_keeps_the_sessions() {
         "the last by name signs"
     );
     assert_eq!(
-        after.session_secrets[0].expose_secret(),
+        after.session_secrets[1].expose_secret(),
         before.session_secrets[0].expose_secret()
     );
 
@@ -181,6 +181,43 @@ fn keys_come_from_files_and_the_oldest_keeps_the_sessions() {
         text.contains("keys.signing") && !text.contains("canary"),
         "{text}"
     );
+}
+
+/// A session goes on as long as the key is there that its secret was derived from, wherever it stands.
+#[test]
+fn o2_a_key_that_is_added_anywhere_ends_no_session() {
+    let setup = Setup::new("", &[]);
+    let data = setup.directory.path().join("data");
+    fs::create_dir_all(data.join("keys")).unwrap();
+    let mut sources = setup.sources.clone();
+    sources.set_flag("data_dir", "--data", data.to_str().unwrap());
+    let write = |name: &str, pem: &str| fs::write(data.join("keys").join(name), pem).unwrap();
+    let new = || gateway_token::generate_key(Algorithm::EdDSA).unwrap().0;
+    let secrets = || -> Vec<String> {
+        let secrets = load(&sources).unwrap().config.session_secrets;
+        secrets
+            .iter()
+            .map(|secret| secret.expose_secret().into())
+            .collect()
+    };
+    write("5.pem", key());
+    let before = secrets();
+    assert_eq!(before.len(), 1);
+    // Published in advance, then the one that signs.
+    write("1.pem", new().expose_secret());
+    let published = secrets();
+    assert_eq!(published.len(), 2);
+    assert_eq!(published[0], before[0], "the key that signs has not changed");
+    write("9.pem", new().expose_secret());
+    let rotated = secrets();
+    assert_eq!(rotated.len(), 3);
+    assert!(
+        rotated.ends_with(&published),
+        "an older secret is no longer accepted"
+    );
+    // What an old key was good for ends with it.
+    fs::remove_file(data.join("keys/1.pem")).unwrap();
+    assert_eq!(secrets(), rotated[..2]);
 }
 
 #[test]

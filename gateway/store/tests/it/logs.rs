@@ -303,3 +303,119 @@ async fn o1_a_log_without_stamps_is_applied() {
         "it has no stamp"
     );
 }
+
+/// A copy that was cut, or that has lost its stamp, says nothing of the log beside it.
+#[tokio::test]
+async fn o1_a_log_is_not_applied_to_a_file_whose_stamp_cannot_be_read() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 300).await;
+    let backup = f.directory.path().join("backup.db");
+    gateway_store::backup(&f.path(), &backup, false, &mut |_| {}).unwrap();
+    copy_back_log(&f.path());
+    let own = fs::read(f.path()).unwrap();
+    sign_in(&f.store, 1000, 5).await;
+    let saved = fs::read(&backup).unwrap();
+    let root: i64 = raw(&backup)
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'log_stamp'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let root = usize::try_from(root).unwrap();
+    let without_page = |bytes: &[u8]| {
+        let mut bytes = bytes.to_owned();
+        bytes[(root - 1) * 4096..root * 4096].fill(0);
+        bytes
+    };
+    let without_row = {
+        let path = f.directory.path().join("no-row.db");
+        fs::write(&path, &saved).unwrap();
+        raw(&path).execute("DELETE FROM log_stamp", []).unwrap();
+        fs::read(&path).unwrap()
+    };
+    for (what, bytes) in [
+        ("100 bytes", saved[..100].to_owned()),
+        ("a page", saved[..4096].to_owned()),
+        ("100,000 bytes", saved[..100_000].to_owned()),
+        ("its page zeroed", without_page(&saved)),
+        ("its own file, the page zeroed", without_page(&own)),
+        ("no row", without_row),
+    ] {
+        let killed = Killed::of(&f);
+        fs::write(killed.database(), &bytes).unwrap();
+        let before = killed.contents();
+        for _ in 0..2 {
+            let opened = f.try_open(killed.database()).await;
+            assert!(
+                matches!(
+                    opened,
+                    Err(OpenError::UnknownLog { .. } | OpenError::Corrupt { .. })
+                ),
+                "{what}: {opened:?}"
+            );
+            let Err(OpenError::UnknownLog { path, log }) = Salvage::open(&killed.database()) else {
+                panic!("{what}: read with the log");
+            };
+            assert_eq!((path, log), (killed.database(), killed.log()), "{what}");
+        }
+        let refused = gateway_store::restore(
+            &killed.database(),
+            &f.directory.path().join("restored.db"),
+            &mut |_| {},
+        );
+        assert!(refused.is_err(), "{what}: {refused:?}");
+        assert_eq!(killed.contents(), before, "{what}");
+        assert!(!f.directory.path().join("restored.db").exists(), "{what}");
+    }
+    Killed::of(&f).assert_has(&f, 305, "its own log").await;
+}
+
+/// Nobody looks after a log beside a backup: it has to prove itself.
+#[tokio::test]
+async fn o1_a_restore_does_not_apply_a_log_that_is_not_the_backups() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 3).await;
+    copy_back_log(&f.path());
+    sign_in(&f.store, 100, 2).await;
+    let killed = Killed::of(&f);
+    let target = f.directory.path().join("restored.db");
+    let restored = gateway_store::restore(&killed.database(), &target, &mut |_| {}).unwrap();
+    assert_eq!(restored.contents.users, 5, "its own log");
+    copy_back_log(&f.path());
+    raw(&f.path())
+        .execute_batch("UPDATE users SET name = 'by hand'")
+        .unwrap();
+    let killed = Killed::of(&f);
+    let before = killed.contents();
+    let refused = gateway_store::restore(&killed.database(), &target, &mut |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("gateway.db-wal"), "{refused}");
+    assert_eq!(killed.contents(), before);
+}
+
+#[tokio::test]
+async fn o1_a_log_whose_database_is_gone_is_not_destroyed() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 20).await;
+    for empty in [false, true] {
+        let killed = Killed::of(&f);
+        let main = fs::read(killed.database()).unwrap();
+        fs::remove_file(killed.database()).unwrap();
+        if empty {
+            fs::write(killed.database(), b"").unwrap();
+        }
+        let before = killed.contents();
+        for _ in 0..2 {
+            let refused = f.try_open(killed.database()).await.map(drop).unwrap_err();
+            assert!(
+                matches!(&refused, OpenError::LogAlone { path, log }
+                    if (path, log) == (&killed.database(), &killed.log())),
+                "{refused}"
+            );
+        }
+        assert_eq!(killed.contents(), before);
+        // What the message says.
+        fs::write(killed.database(), main).unwrap();
+        killed.assert_has(&f, 20, "the file is back").await;
+    }
+}

@@ -445,3 +445,49 @@ async fn o1_a_second_restore_in_the_same_second_keeps_both() {
         Ok(()) | Err(OpenError::Busy { .. })
     ));
 }
+
+/// Somebody who can hand a backup to an operator can hand them a trigger.
+#[tokio::test]
+async fn o1_what_is_not_ours_in_a_backup_is_refused_by_name() {
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 3).await;
+    let saved = fs::read(copy_to(&f, "backup.db")).unwrap();
+    let target = f.directory.path().join("restored.db");
+    let evil = f.directory.path().join("evil.db");
+    let changed = |sql: &str| {
+        fs::write(&evil, &saved).unwrap();
+        Connection::open(&evil).unwrap().execute_batch(sql).unwrap();
+    };
+    for (sql, name) in [
+        (
+            "CREATE TRIGGER evil AFTER INSERT ON sessions BEGIN DELETE FROM sessions; END",
+            "the trigger \"evil\"",
+        ),
+        ("CREATE VIEW evil AS SELECT * FROM users", "the view \"evil\""),
+        ("CREATE TABLE evil (a)", "the table \"evil\""),
+        ("CREATE UNIQUE INDEX evil ON users (name)", "the index \"evil\""),
+        ("DROP TRIGGER events_removed", "the trigger \"events_removed\""),
+        (
+            "DROP TRIGGER events_removed;
+            CREATE TRIGGER events_removed AFTER DELETE ON events BEGIN DELETE FROM users; END",
+            "the trigger \"events_removed\"",
+        ),
+        ("ALTER TABLE users ADD COLUMN evil TEXT", "the table \"users\""),
+        ("PRAGMA user_version = 0", "user_version"),
+        ("PRAGMA user_version = -1", "user_version"),
+        ("PRAGMA user_version = 1", "does not belong to schema 1"),
+    ] {
+        changed(sql);
+        let Err(RestoreError::Backup { why, .. }) = restore(&evil, &target, &mut |_| {}) else {
+            panic!("{sql}: it was restored");
+        };
+        assert!(why.contains(name), "{sql}: {why}");
+        assert!(!target.exists(), "{sql}");
+        let refused = backup(&evil, &target, false, &mut |_| {}).unwrap_err();
+        assert!(refused.to_string().contains(name), "{sql}: {refused}");
+        assert!(!target.exists(), "{sql}");
+    }
+    // What SQLite itself adds is no harm.
+    changed("ANALYZE; VACUUM");
+    assert_eq!(restore(&evil, &target, &mut |_| {}).unwrap().contents.users, 3);
+}

@@ -1,0 +1,61 @@
+//! Whether a database has the tables, indexes, views and triggers of its version, and no others: a trigger that somebody
+//! has planted would act on every write of the gateway.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use rusqlite_migration::Migrations;
+
+use crate::open::MIGRATIONS;
+
+/// By type and name, the table that it belongs to and its SQL.
+type Objects = BTreeMap<(String, String), (String, Option<String>)>;
+
+/// What `ANALYZE` makes. It holds numbers for SQLite's planner, and no SQL.
+const STATISTICS: [&str; 2] = ["sqlite_stat1", "sqlite_stat4"];
+
+/// What is there and is not ours, is missing, or differs; by name, the first that there is.
+///
+/// # Errors
+/// When the schema cannot be read.
+pub(crate) fn difference(connection: &Connection, version: i64) -> rusqlite::Result<Option<String>> {
+    let applied = usize::try_from(version)
+        .ok()
+        .filter(|version| *version > 0)
+        .and_then(|version| MIGRATIONS.get(..version));
+    let Some(applied) = applied else {
+        return Ok(Some(format!(
+            "its version (`user_version`) is {version}, which no gateway leaves"
+        )));
+    };
+    let mut fresh = Connection::open_in_memory()?;
+    Migrations::from_slice(applied)
+        .to_latest(&mut fresh)
+        .map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => err,
+            _ => rusqlite::Error::InvalidQuery,
+        })?;
+    let expected = objects(&fresh)?;
+    let mut found = objects(connection)?;
+    found.retain(|(kind, name), _| kind != "table" || !STATISTICS.contains(&name.as_str()));
+    let foreign = found.keys().find(|key| !expected.contains_key(*key));
+    if let Some((kind, name)) = foreign {
+        return Ok(Some(format!(
+            "the {kind} {name:?} does not belong to schema {version}: remove it if you know it"
+        )));
+    }
+    let other = expected
+        .iter()
+        .find(|(key, object)| found.get(*key) != Some(*object));
+    Ok(other.map(|((kind, name), _)| {
+        format!("the {kind} {name:?} of schema {version} is missing, or somebody has changed it")
+    }))
+}
+
+fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
+    let mut statement = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let rows = statement.query_map([], |row| {
+        Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
+    })?;
+    rows.collect()
+}
