@@ -94,11 +94,6 @@ async fn good_clients_are_served(name: &str, proxies: &str, from: &[Ipv4Addr]) {
         times[times.len() / 2],
         times[times.len() - 1],
     );
-    // How many a debug build takes, and how long that is, says nothing: `just connections` has the release build.
-    if cfg!(debug_assertions) {
-        gateway.stop().await;
-        return;
-    }
     // The machine may be too slow for all of them, but not for many more than places freed at an interval allow.
     assert!(opened > A_SECOND * SECONDS * 8 / 10, "{opened} opened");
     assert!(p99 < Duration::from_millis(500), "{p99:?}");
@@ -107,12 +102,20 @@ async fn good_clients_are_served(name: &str, proxies: &str, from: &[Ipv4Addr]) {
 
 /// As through a proxy that nobody told the gateway of: all have one address, the good client among them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "a flood that only a release build keeps up with: `just connections`"
+)]
 async fn a9_five_thousand_new_connections_a_second_from_one_address_that_many_share() {
     good_clients_are_served("one address", "", &[Ipv4Addr::LOCALHOST; 1]).await;
 }
 
 /// Each address is a client of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "a flood that only a release build keeps up with: `just connections`"
+)]
 async fn a9_five_thousand_new_connections_a_second_from_many_addresses() {
     let from: Vec<Ipv4Addr> = (2..=100).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect();
     good_clients_are_served("99 addresses", "\"192.0.2.1\"", &from).await;
@@ -120,6 +123,10 @@ async fn a9_five_thousand_new_connections_a_second_from_many_addresses() {
 
 /// One address that opens all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "a flood that only a release build keeps up with: `just connections`"
+)]
 async fn a9_five_thousand_new_connections_a_second_from_another_address() {
     let from = [Ipv4Addr::new(127, 0, 0, 2)];
     good_clients_are_served("another address", "\"192.0.2.1\"", &from).await;
