@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use gateway_model::SessionId;
 use gateway_store::{SignedIn, StoreError};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
@@ -49,18 +48,6 @@ pub async fn caller(app: &App, request: &Request) -> Result<Caller, CallerError>
         None if app.store.lookup_user(&claims.user).await?.is_none() => Ok(Caller::UnknownUser),
         None => Ok(Caller::NotSignedIn),
     }
-}
-
-/// The session that a request's token names, if the token is ours, expired or not.
-///
-/// # Errors
-/// When the token comes twice.
-pub fn named(app: &App, request: &Request) -> Result<Option<SessionId>, BadRequest> {
-    let Some(token) = token(request)? else {
-        return Ok(None);
-    };
-    let claims = app.session_key.verify_at_any_time(&token);
-    Ok(claims.ok().map(|claims| claims.session))
 }
 
 /// The token: `Authorization: Bearer` (RFC 6750 section 2.1), else the header `auth-token`, else `jwt`

@@ -112,25 +112,15 @@ impl SessionKey {
         keys.any(|key| hmac::verify(key, signed, mac).is_ok())
     }
 
-    /// What the token says, if this gateway issued it, under its secret or an older one, and it has not expired. Whether
-    /// the session has been ended is for the caller to find out. No leeway: one clock writes `exp` and reads it.
+    /// What the token says, if this gateway issued it, under its secret or an older one, and it has not expired. Whether the session has
+    /// been ended is for the caller to find out. No leeway: one clock writes `exp` and reads it.
     ///
     /// # Errors
     /// See [`SessionTokenError`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<SessionClaims, SessionTokenError> {
-        let claims = self.verify_at_any_time(token)?;
-        if claims.expires <= now {
-            return Err(SessionTokenError::Expired);
-        }
-        Ok(claims)
-    }
-
-    /// The same, whether it has expired or not: whoever ends a session wants it ended, whatever the clock says now.
-    ///
-    /// # Errors
-    /// See [`SessionTokenError`].
-    pub fn verify_at_any_time(&self, token: &str) -> Result<SessionClaims, SessionTokenError> {
-        use SessionTokenError::{Audience, Claims as BadClaims, Header, Issuer, Malformed, Signature};
+        use SessionTokenError::{
+            Audience, Claims as BadClaims, Expired, Header, Issuer, Malformed, Signature,
+        };
 
         if token.len() > MAX_TOKEN {
             return Err(SessionTokenError::TooLong);
@@ -155,6 +145,9 @@ impl SessionKey {
         }
         if claims.aud != self.issuer {
             return Err(Audience);
+        }
+        if claims.exp <= now.0 {
+            return Err(Expired);
         }
         Ok(SessionClaims {
             session: claims.sid.as_ref().into(),
