@@ -115,6 +115,8 @@ fn plugins(canaries: &[Canary], prepared: usize) -> PluginSet {
         .collect();
     services.extend([("segments", WAT), (SWAPPED, SWAPPED)]);
     let mut set = set(&services, &[]);
+    // Instances made ahead may have half of their plugin's memory, and an interpreter keeps 32 MiB for each.
+    set.total_memory = Some(4 << 30);
     for config in set.plugins.values_mut() {
         config.prepared = prepared;
         // Those that look at everything an interpreter has take long.
