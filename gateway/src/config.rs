@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::UserLimits;
@@ -27,6 +28,8 @@ use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::origins::Origins;
+use crate::pages::Branding;
 use crate::rate_limit::RateLimitConfig;
 
 pub mod file;
@@ -106,7 +109,7 @@ pub struct Reloadable {
     pub services: BTreeMap<String, ServiceConfig>,
     /// Origins of applications: where people may be sent back to, and which pages may call (CORS).
     /// The gateway's own is always in.
-    pub origins: Vec<url::Origin>,
+    pub origins: Origins,
     /// Where people go who came without `next`; the gateway's own page unless set.
     pub default_next: Url,
     /// Whether JSONP is answered.
@@ -115,6 +118,8 @@ pub struct Reloadable {
     pub user_lookup: bool,
     /// How often one client's address may ask, and who says what it is.
     pub rate_limits: RateLimitConfig,
+    /// What the pages look like.
+    pub branding: Arc<Branding>,
 }
 
 /// One service that `authorize` answers for.

@@ -17,7 +17,7 @@
 //! | [`handlers`] | the endpoints |
 //! | [`session`] | whose request it is |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
-//! | [`next`], [`cors`], [`jsonp`] | where people may be sent, other origins |
+//! | [`origins`], [`next`], [`cors`], [`jsonp`] | applications' origins, where people may be sent, pages that call |
 //! | [`cookie`], [`sealed_state`], [`navigation`] | what binds a sign-in to its browser, and whether a person began it |
 //! | [`client_address`], [`rate_limit`] | who asks, by address; how often one may |
 //! | [`issued`] | permission tokens that are given again |
@@ -41,6 +41,7 @@ pub mod keys;
 pub mod metrics;
 pub mod navigation;
 pub mod next;
+pub mod origins;
 pub mod pages;
 pub mod plugin_data;
 pub mod rate_limit;

@@ -26,6 +26,7 @@ use crate::config::{AdminConfig, Config};
 use crate::events::{self, Courier};
 use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
+use crate::pages::Offer;
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
 use crate::{router, server};
@@ -197,6 +198,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         keys,
         issued: Issued::new(config.token_reuse),
         session_key,
+        offers: offers(config, dev),
         providers,
         dev,
         address,
@@ -212,6 +214,13 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         http_metrics: HttpMetrics::new(),
     };
     Ok((Arc::new(app), left_over))
+}
+
+/// How the ways to sign in look on pages.
+fn offers(config: &Config, dev: bool) -> Vec<Offer> {
+    let configured = config.providers.iter();
+    let offers = configured.map(|provider| Offer::new(&provider.name, None, None));
+    offers.chain(dev.then(Offer::development)).collect()
 }
 
 /// The first session secret signs; what was issued under the others is still accepted.

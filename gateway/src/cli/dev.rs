@@ -93,6 +93,8 @@ fn layers(sources: &mut Sources, dev: &Dev) -> anyhow::Result<()> {
     }
     sources.preset("plugin_dir", text(&dev.data.join("plugins"))?);
     sources.preset("admin.listen", "127.0.0.1:0");
+    // A page that is being worked on comes from a server of its own, on whatever port that likes.
+    sources.presets.loopback_origins = true;
     // Until a port is bound.
     sources.preset("server.external_address", "http://127.0.0.1");
     if io::IsTerminal::is_terminal(&io::stderr()) {

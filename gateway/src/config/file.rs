@@ -59,6 +59,8 @@ pub struct File {
     pub rate_limits: RateLimits,
     /// `[log]`
     pub log: Log,
+    /// `[pages]`
+    pub pages: Pages,
     /// `[providers.NAME]`: the upstream providers that people sign in with, offered in the order of the
     /// file. `GATEWAY_PROVIDERS` (`;`-delimited) names those that are configured by variables alone.
     pub providers: Named<Provider>,
@@ -232,6 +234,18 @@ pub struct Log {
     /// `log.filter`, `GATEWAY_LOG`: what is logged, for example `info` or `warn,gateway=debug`; `info`
     /// unless set.
     pub filter: Setting,
+}
+
+/// `[pages]`: what the pages look like that people see.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pages {
+    /// `pages.name`, `GATEWAY_PAGES_NAME`: the name at the top of each page; `Auth gateway` unless set.
+    pub name: Setting,
+    /// `pages.logo`, `GATEWAY_PAGES_LOGO`: an SVG or PNG file that is shown beside the name.
+    pub logo: Setting,
+    /// `pages.accent`, `GATEWAY_PAGES_ACCENT`: the colour of buttons and links, `#rrggbb`.
+    pub accent: Setting,
 }
 
 /// `[providers.NAME]`: an upstream provider. `NAME` in a variable is in upper case, with `_` for

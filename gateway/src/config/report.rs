@@ -32,7 +32,7 @@ pub enum Shown {
 }
 
 /// Sections and keys that SIGHUP re-reads.
-const RELOADABLE: [&str; 9] = [
+const RELOADABLE: [&str; 10] = [
     "plugin.",
     "service.",
     "extensions",
@@ -42,6 +42,7 @@ const RELOADABLE: [&str; 9] = [
     "user_lookup",
     "server.trusted_proxies",
     "rate_limits",
+    "pages.",
 ];
 
 impl Report {

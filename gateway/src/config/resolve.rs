@@ -16,6 +16,7 @@ use super::value::Value;
 use super::{AdminConfig, Config, Loaded, StorageConfig};
 
 mod keys;
+mod pages;
 mod plugins;
 mod providers;
 mod server;
@@ -43,6 +44,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     providers::warn_of_untrusted_addresses(&mut layers, &providers, storage.user_ids);
     let (origins, default_next) =
         server::origins(&mut layers, file.origins, file.default_next, &server.external);
+    let branding = pages::branding(&mut layers, file.pages);
     let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
     let user_lookup = layers.value("user_lookup", "GATEWAY_USER_LOOKUP", file.user_lookup, false);
     let compile = plugins::files::compile(&mut layers, &file.plugins);
@@ -94,6 +96,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
             jsonp,
             user_lookup,
             rate_limits,
+            branding,
         },
     })
 }

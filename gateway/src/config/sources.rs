@@ -38,6 +38,8 @@ pub struct Presets {
     pub extensions: Vec<String>,
     /// Configuration of plugins that have none of their own.
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// Whether every origin on this machine is one of an application.
+    pub loopback_origins: bool,
 }
 
 /// A copy of the process's environment.

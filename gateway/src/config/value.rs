@@ -7,6 +7,7 @@ use std::time::Duration;
 use gateway_plugin::{Grant, HostName, HttpOrigin, OnFailure, OriginError};
 use gateway_store::{DatabaseUrl, UserIds};
 
+use crate::pages::colour::{self, Rgb};
 use crate::rate_limit::Rate;
 
 mod most;
@@ -411,6 +412,48 @@ impl Value for IsJson {
     }
 }
 
+/// The name at the top of pages: a line of text.
+#[derive(Clone, Debug)]
+pub(super) struct PageName(pub(super) String);
+
+impl Value for PageName {
+    fn read(text: &str) -> Result<Self, String> {
+        let is_plain = !text.chars().any(gateway_model::text::is_unsafe);
+        if is_plain && !text.is_empty() && text.chars().count() <= 60 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a name of 1 to 60 characters in one line".into())
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The accent of pages: a colour that can be read on them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accent(pub(super) Rgb);
+
+impl Value for Accent {
+    fn read(text: &str) -> Result<Self, String> {
+        let colour = Rgb::parse(text).ok_or("a colour, as in #2b59c3")?;
+        if colour.is_readable() {
+            return Ok(Self(colour));
+        }
+        let contrast = colour.contrast(colour::LIGHT_PAGE);
+        let (enough, readable) = (colour::ENOUGH, colour.readable());
+        Err(format!(
+            "darker: its contrast with the pages is {contrast:.1} to 1, and people need {enough} to 1 (WCAG 2.2); \
+             {readable} is the nearest shade that has it"
+        ))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// The log's filter.
 #[derive(Clone, Debug)]
 pub(super) struct Filter(pub(super) String);
@@ -510,6 +553,36 @@ mod tests {
             ("-1", None),
             ("1.0", None),
             ("many", None),
+        ]);
+    }
+
+    #[test]
+    fn b5_the_accent_of_pages_can_be_read() {
+        table::<super::Accent>(&[
+            ("#2456C5", Some("#2456c5")),
+            ("#000000", Some("#000000")),
+            ("#ffcc00", None),
+            ("#ffffff", None),
+            ("blue", None),
+        ]);
+        let said = super::Accent::read("#ffcc00").unwrap_err();
+        assert!(
+            said.contains("1.4 to 1") && said.contains("nearest shade"),
+            "{said}"
+        );
+        let nearest = said.split('#').nth(1).and_then(|rest| rest.get(..6)).unwrap();
+        assert!(super::Accent::read(&format!("#{nearest}")).is_ok(), "{said}");
+    }
+
+    #[test]
+    fn names_of_pages_are_a_line() {
+        let long = "x".repeat(61);
+        table::<super::PageName>(&[
+            ("Acme Zürich", Some("Acme Zürich")),
+            ("", None),
+            (&long, None),
+            ("a\nb", None),
+            ("a\u{202e}b", None),
         ]);
     }
 

@@ -4,20 +4,21 @@
 use gateway_model::Timestamp;
 use gateway_token::KeyError;
 use gateway_upstream::{Provider, UpstreamError};
-use hyper::StatusCode;
 use hyper::header::{HeaderValue, SET_COOKIE};
 
 use crate::app::App;
 use crate::cookie::room::{self, Begun, Worth};
 use crate::next::{Next, NextError};
+use crate::pages::{self, Failure};
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 use crate::sealed_state::SealedState;
-use crate::{cookie, navigation, pages};
+use crate::{cookie, navigation};
 
 use super::callback::LIFETIME;
-use super::{admit, landing, login_path, next_of};
+use super::visit::{Visit, bad_return};
+use super::{admit, landing, login_path, next_of, tells_next};
 
 /// The most bytes that `Location` and `Set-Cookie` have in one answer. nginx reads the head of an answer into 4 KB unless
 /// told otherwise, and there are the status line and a few more headers.
@@ -48,17 +49,41 @@ pub enum Error {
 
 /// Sends the browser to the provider. Where there is no room for one more sign-in, the oldest has to go; where a page may
 /// have begun this one without the person, the person is asked first.
-///
-/// # Errors
-/// 400 for a bad `next`, 502 or 504 where the provider cannot be asked.
-pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result<Response, Error> {
-    let next = next_of(app, request)??;
+pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
+    let visit = Visit::new(app, &request.headers).with_provider(provider.name());
+    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
+        let tells_next = tells_next(request)?;
+        let next = next?;
+        Ok(if tells_next {
+            (next.without_error(), true)
+        } else {
+            (next, false)
+        })
+    });
+    let (next, tells_next) = match to {
+        Ok(to) => to,
+        Err(error) => return refuse(&visit, provider.name(), &error),
+    };
+    let visit = visit.to(&next, tells_next);
+    begin(app, request, provider, &visit, &next, tells_next)
+        .await
+        .unwrap_or_else(|error| refuse(&visit, provider.name(), &error))
+}
+
+async fn begin(
+    app: &App,
+    request: &Request,
+    provider: &Provider,
+    visit: &Visit<'_>,
+    next: &Next,
+    tells_next: bool,
+) -> Result<Response, Error> {
     let origins = &app.live.load().origins;
     let by_the_person = navigation::is_by_the_person(&request.headers, origins, &app.address.origin);
     let now = app.clock.now();
     let begun = begun(app, request, now);
-    if !by_the_person && room::make(begun.clone(), at_most(provider, &next)).costs_a_sign_in {
-        return Ok(ask(request, provider, &next));
+    if !by_the_person && room::make(begun.clone(), at_most(provider, next)).costs_a_sign_in {
+        return Ok(ask(visit, request, provider, next, tells_next));
     }
     // From here on it costs something. A page that begins one sign-in after the other has not come this far.
     admit(app, request)?;
@@ -71,6 +96,7 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
         next: next.as_str().to_owned(),
         issued: now.0,
         by_the_person,
+        tells_next,
         ended: false,
     };
     let sealed = match state.seal(&app.session_key, &name) {
@@ -88,7 +114,8 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
     let cleared = room.clear.iter().map(|name| cookie::clear(name, secure));
     let cleared: Vec<HeaderValue> = cleared.collect();
     if cleared.iter().map(line).sum::<usize>() > left {
-        return Ok(clear_as_many_as_fit(ask(request, provider, &next), cleared));
+        let page = ask(visit, request, provider, next, tells_next);
+        return Ok(clear_as_many_as_fit(page, cleared));
     }
     let answer = cleared
         .into_iter()
@@ -127,13 +154,13 @@ fn begun<'a>(app: &App, request: &'a Request, now: Timestamp) -> Vec<Begun<'a>> 
 }
 
 /// The page that asks the person whether to go on. Its link is a page of ours, so that no other page can follow it.
-fn ask(request: &Request, provider: &Provider, next: &Next) -> Response {
+fn ask(visit: &Visit<'_>, request: &Request, provider: &Provider, next: &Next, tells_next: bool) -> Response {
     // The configured default need not be an address that may be asked for.
     let again = match request.parameter("next") {
-        Ok(Some(_)) => login_path(provider.name(), next),
+        Ok(Some(_)) => login_path(provider.name(), next, tells_next),
         _ => format!("/auth/login/{}", provider.name()),
     };
-    response::page(StatusCode::OK, pages::CSP, pages::go_on(&again))
+    visit.show(pages::CSP, |frame| pages::go_on(frame, &again))
 }
 
 /// More cookies have to go than one answer may clear. The rest goes when the person has gone on.
@@ -157,17 +184,16 @@ fn line(cookie: &HeaderValue) -> usize {
 }
 
 /// The page that says why.
-pub fn refuse(provider: &str, error: &Error) -> Response {
+fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
     match error {
-        Error::BadRequest(_) | Error::Next(_) | Error::NextTooLong => landing::bad(&error.to_string()),
-        Error::TooMany(too_many) => landing::too_many(*too_many),
-        Error::Upstream(error) => landing::upstream_failed(provider, error, None),
-        Error::Seal(error) => internal(provider, error),
+        Error::BadRequest(bad) => landing::unreadable(visit, *bad),
+        Error::Next(error) => visit.page(&bad_return(error)),
+        Error::NextTooLong => visit.answer(&Failure::LongReturn),
+        Error::TooMany(too_many) => landing::too_many(visit, *too_many),
+        Error::Upstream(error) => landing::upstream_failed(visit, provider, error),
+        Error::Seal(error) => {
+            tracing::error!(provider, %error, "a sign-in cannot begin");
+            visit.answer(&Failure::Broken)
+        }
     }
-}
-
-fn internal(provider: &str, error: &dyn std::fmt::Display) -> Response {
-    tracing::error!(provider, %error, "a sign-in cannot begin");
-    let message = "Something went wrong on our side. Please try again.";
-    response::error_page(StatusCode::INTERNAL_SERVER_ERROR, "Sign-in failed", message, None)
 }

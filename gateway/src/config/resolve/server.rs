@@ -17,6 +17,7 @@ use crate::config::value::{
     Value as _, WebOrigin, is_exposed,
 };
 use crate::config::{AdminConfig, LogConfig, ServerLimits, StorageConfig};
+use crate::origins::Origins;
 use crate::rate_limit::{Rate, RateLimitConfig};
 
 const fn seconds(seconds: u64) -> Duration {
@@ -363,7 +364,7 @@ pub(super) fn origins(
     origins: List,
     default_next: Setting,
     external: &Url,
-) -> (Vec<url::Origin>, Url) {
+) -> (Origins, Url) {
     let origins: Vec<(WebOrigin, Origin)> = layers
         .values("origins", "ALLOWED_ORIGINS", origins)
         .unwrap_or_default();
@@ -380,6 +381,10 @@ pub(super) fn origins(
     layers.show_list("origins", &shown, from);
     let mut allowed: Vec<url::Origin> = origins.into_iter().map(|(origin, _)| origin.0.origin()).collect();
     allowed.dedup();
+    let mut allowed = Origins::from(allowed);
+    if layers.sources.presets.loopback_origins {
+        allowed = allowed.and_loopback();
+    }
 
     let home = PageUrl(external.clone());
     let Some((PageUrl(next), from)) = layers.optional("default_next", "GATEWAY_DEFAULT_NEXT", default_next)

@@ -65,7 +65,7 @@ sign_in = "5"
     gateway.toml:4: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:5: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:6: default_next: must be on one of the origins, or on the gateway's own
-    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, users, keys, tokens, upstream, rate_limits, log, providers, service, plugin, plugins
+    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, users, keys, tokens, upstream, rate_limits, log, pages, providers, service, plugin, plugins
     gateway.toml:10: server.lisen: there is no such key; did you mean `listen`?
     gateway.toml:11: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
     gateway.toml:12: server.drain: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
