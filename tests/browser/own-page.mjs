@@ -14,8 +14,8 @@ const browser = await chromium.launch({
 
 const ignored = (page) => page.locator("#notice", { hasText: "did not begin in this tab" }).waitFor();
 const signedIn = (page, name) => page.getByRole("heading", { name }).waitFor();
-const signedOut = (page) => page.getByRole("link", { name: "Sign in as somebody invented" }).waitFor();
-const begin = (page) => page.getByRole("link", { name: "Sign in as somebody invented" }).click();
+const signedOut = (page) => page.getByRole("link", { name: "Continue as a test user" }).waitFor();
+const begin = (page) => page.getByRole("link", { name: "Continue as a test user" }).click();
 const choose = (page, name) => page.getByRole("link", { name }).click();
 
 // No entry of the tab's history has a token, however it got there.
@@ -72,7 +72,7 @@ const tabs = [await context.newPage(), await context.newPage()];
 for (const tab of tabs) {
   await tab.goto(url);
   await begin(tab);
-  await tab.getByRole("heading", { name: "Choose who to be" }).waitFor();
+  await tab.getByRole("heading", { name: "Choose a test user" }).waitFor();
 }
 for (const [tab, name] of [[tabs[1], "Bob"], [tabs[0], "Trinity"]]) {
   await choose(tab, name);
@@ -86,7 +86,7 @@ const opened = other.waitForEvent("popup");
 await other.evaluate((url) => { window.opened = window.open(url); }, url);
 const popup = await opened;
 await begin(popup);
-await popup.getByRole("heading", { name: "Choose who to be" }).waitFor();
+await popup.getByRole("heading", { name: "Choose a test user" }).waitFor();
 for (const foreign of [link, `${url}auth/login/dev?user=eve&next=${encodeURIComponent(url)}`]) {
   await other.evaluate((link) => { window.opened.location = link; }, foreign);
   await ignored(popup);
