@@ -156,7 +156,7 @@ struct ErrorPage<'a> {
     title: &'a str,
     message: String,
     reason: Option<&'a str>,
-    again: Option<&'a str>,
+    again: Option<(&'a str, &'a str)>,
     another: Option<&'a str>,
     back: Option<(&'a str, String)>,
     reference: Option<&'a str>,
@@ -177,6 +177,12 @@ pub fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String
     };
     let link = |link: &'_ Option<String>| link.clone().filter(|link| leads_to_a_page(link));
     let (again, another) = (link(&ways.again), link(&ways.another));
+    // What the first link says, by where it leads.
+    let begins = |link: &str| match failure {
+        _ if link == "/" => &texts.common.home,
+        Failure::UnknownProvider(_) => &texts.common.another,
+        _ => &texts.common.again,
+    };
     let back = ways.back.as_ref().filter(|(link, _)| leads_to_a_page(link));
     rendered(&ErrorPage {
         frame,
@@ -187,7 +193,7 @@ pub fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String
             Failure::Rejected(reason) => Some(reason),
             _ => None,
         },
-        again: again.as_deref(),
+        again: again.as_deref().map(|link| (link, begins(link).as_str())),
         another: another.as_deref(),
         back: back.map(|(link, place)| (link.as_str(), fill(&texts.common.back, &[("place", place)]))),
         reference: ways.reference,

@@ -378,6 +378,10 @@ async fn b10_people_get_pages_and_programs_json() {
     let (_, text) = page(open(&browser, &unknown).await).await;
     let choose = format!("/auth/login?next={}", encode(&format!("{APP}/")));
     assert_eq!(links(&text)[0], choose);
+    assert!(
+        text.contains("Choose another way to sign in") && !text.contains("Sign in again"),
+        "{text}"
+    );
     let (status, text) = page(open(&browser, &choose).await).await;
     assert_eq!(status, StatusCode::OK);
     assert!(text.contains("to continue to app.example.org") && text.contains("/auth/login/google?next="));
