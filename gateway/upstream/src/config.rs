@@ -22,6 +22,40 @@ pub struct ProviderConfig {
     pub allow_private_addresses: bool,
     /// Scopes beyond the protocol's own.
     pub scopes: Vec<String>,
+    /// When the userinfo endpoint is asked.
+    pub userinfo: Userinfo,
+}
+
+impl ProviderConfig {
+    /// A provider with the defaults of every setting.
+    #[must_use]
+    pub fn new(name: &str, kind: ProviderKind, client_id: &str, client_secret: SecretString) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            client_id: client_id.to_owned(),
+            client_secret,
+            trusted_email: false,
+            allow_private_addresses: false,
+            scopes: Vec::new(),
+            userinfo: Userinfo::default(),
+        }
+    }
+}
+
+/// When the userinfo endpoint of an OpenID Connect provider is asked (OpenID Connect Core 1.0 section 5.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Userinfo {
+    /// Where it may add something: the ID token has no name or no address, or hooks read claims. A failure is logged,
+    /// and the person signs in with what the ID token says.
+    #[default]
+    Auto,
+    /// At every sign-in. A failure is logged, and the person signs in with what the ID token says.
+    Always,
+    /// Never.
+    Never,
+    /// At every sign-in. A failure ends the sign-in.
+    Required,
 }
 
 /// Which protocol a provider speaks.

@@ -26,7 +26,7 @@ pub mod names;
 pub mod oidc;
 pub mod provider;
 
-pub use config::{HttpLimits, ProviderConfig, ProviderKind};
+pub use config::{HttpLimits, ProviderConfig, ProviderKind, Userinfo};
 pub use error::{ErrorKind, UpstreamError};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, MAX_WAITING, Provider};

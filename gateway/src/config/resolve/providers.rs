@@ -205,13 +205,10 @@ fn provider(
         layers.show_list(&key("scopes"), &shown, origin.clone());
     }
     Some(ProviderConfig {
-        name: name.to_owned(),
-        kind: kind?,
-        client_id: client_id?.0,
-        client_secret: client_secret?.0,
         trusted_email,
         allow_private_addresses,
         scopes: scopes.into_iter().map(|(scope, _)| scope).collect(),
+        ..ProviderConfig::new(name, kind?, &client_id?.0, client_secret?.0)
     })
 }
 

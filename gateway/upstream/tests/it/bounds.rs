@@ -22,15 +22,7 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 
 fn config(kind: ProviderKind) -> ProviderConfig {
-    ProviderConfig {
-        name: "p".to_owned(),
-        kind,
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned().into(),
-        trusted_email: true,
-        allow_private_addresses: false,
-        scopes: Vec::new(),
-    }
+    ProviderConfig::new("p", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
 }
 
 /// A provider with the limits that are in force unless the operator sets others.

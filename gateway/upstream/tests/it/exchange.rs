@@ -35,16 +35,10 @@ fn provider(fake: &Fake, secret: &str, redirect: &str, trusted_email: bool) -> P
 }
 
 fn config(fake: &Fake, secret: &str, trusted_email: bool) -> ProviderConfig {
+    let issuer = fake.server.uri();
     ProviderConfig {
-        name: "p".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: fake.server.uri(),
-        },
-        client_id: ID.to_owned(),
-        client_secret: secret.to_owned().into(),
         trusted_email,
-        allow_private_addresses: false,
-        scopes: Vec::new(),
+        ..ProviderConfig::new("p", ProviderKind::Oidc { issuer }, ID, secret.to_owned().into())
     }
 }
 

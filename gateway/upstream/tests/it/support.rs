@@ -249,22 +249,28 @@ pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
 
 /// One that waits so long for an answer.
 pub(crate) fn provider_within(issuer: &str, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
-    let config = ProviderConfig {
-        name: "p".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: issuer.to_owned(),
-        },
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned().into(),
-        trusted_email: true,
-        allow_private_addresses: false,
-        scopes: vec!["groups".to_owned()],
-    };
+    configured(config(issuer), clock, timeout)
+}
+
+/// One with settings of its own.
+pub(crate) fn configured(config: ProviderConfig, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
     let limits = HttpLimits {
         timeout,
         max_body: 64 << 10,
     };
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()
+}
+
+/// The settings of an OpenID provider.
+pub(crate) fn config(issuer: &str) -> ProviderConfig {
+    let kind = ProviderKind::Oidc {
+        issuer: issuer.to_owned(),
+    };
+    ProviderConfig {
+        trusted_email: true,
+        scopes: vec!["groups".to_owned()],
+        ..ProviderConfig::new("p", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
+    }
 }
 
 /// Claims of a good ID token.
