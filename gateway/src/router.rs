@@ -9,7 +9,7 @@
 //! | `/auth/public-key` | GET |
 //! | `/auth/resolve`, `/auth/get_profile` | GET, where switched on |
 //! | `/auth/login/<provider>` | GET |
-//! | `/auth/oauth_callback/<provider>` | GET |
+//! | `/auth/oauth_callback/<provider>` | GET; POST for providers whose `response_mode` is `form_post` |
 //! | `/.well-known/jwks.json` | GET |
 //! | `/openapi.json` | GET |
 //! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
@@ -22,6 +22,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_upstream::Provider;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use hyper::header::{HeaderValue, ORIGIN};
@@ -36,6 +37,7 @@ use crate::{cors, handlers, jsonp, navigation};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const WRITE: &str = "POST, OPTIONS";
+const READ_OR_POST: &str = "GET, HEAD, POST, OPTIONS";
 const JAVASCRIPT: HeaderValue = HeaderValue::from_static("application/javascript; charset=utf-8");
 
 /// What a path stands for.
@@ -110,6 +112,14 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The same in this configuration.
+    fn allow_in(self, app: &App) -> &'static str {
+        match self {
+            Self::Callback(name) if app.provider(name).is_some_and(Provider::posts_its_answer) => READ_OR_POST,
+            _ => self.allow(),
+        }
+    }
+
     /// Whether the path leads anywhere in this configuration.
     fn exists(self, app: &App) -> bool {
         match self {
@@ -160,8 +170,8 @@ where
         response::not_found()
     } else if method == Method::OPTIONS {
         options(&app, route, origin.as_ref())
-    } else if !allows(route.allow(), &method) {
-        response::method_not_allowed(route.allow())
+    } else if !allows(route.allow_in(&app), &method) {
+        response::method_not_allowed(route.allow_in(&app))
     } else if let Some(answer) = answer_at_once(&app, route, &request, &peer) {
         answer
     } else {
@@ -287,12 +297,12 @@ async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
 }
 
 fn options(app: &App, route: Route<'_>, origin: Option<&HeaderValue>) -> Response {
-    let mut response = response::allowing(Response::default(), route.allow());
+    let mut response = response::allowing(Response::default(), route.allow_in(app));
     cors::preflight(
         origin,
         &app.live.load().origins,
         &app.address.origin,
-        route.allow(),
+        route.allow_in(app),
         &mut response,
     );
     response

@@ -8,8 +8,8 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use oauth2::basic::BasicClient;
 use oauth2::{
-    AccessToken, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse as _, TokenUrl,
+    AccessToken, AuthUrl, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
+    PkceCodeVerifier, RedirectUrl, RequestTokenError, TokenResponse as _, TokenUrl,
 };
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -17,14 +17,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::authorize;
 use crate::claims;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
 use crate::http::{Http, HttpError, Requests};
 use crate::names::{Names, is_private};
-use crate::provider::{Authorization, Callback, Flow};
+use crate::provider::{Authorization, Callback, Flow, Hints};
 
-const SCOPES: &[&str] = &["read:user", "user:email"];
 const TOKEN: &str = "the token endpoint";
 const USER: &str = "GET /user";
 const EMAILS: &str = "GET /user/emails";
@@ -40,6 +40,8 @@ type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointN
 pub(crate) struct GitHub {
     config: ProviderConfig,
     client: Client,
+    authorize: Url,
+    redirect_uri: Url,
     http: Http,
     /// The web address' origin: what stands for an issuer.
     issuer: String,
@@ -73,10 +75,12 @@ impl GitHub {
             return Err(UpstreamError::Config(format!("{api} must be https")));
         }
         let client = BasicClient::new(ClientId::new(config.client_id.clone()))
-            .set_client_secret(ClientSecret::new(config.client_secret.expose_secret().to_owned()))
+            .set_client_secret(ClientSecret::new(
+                config.client_auth.as_secret().map_or("", |secret| secret.expose_secret()).to_owned(),
+            ))
             .set_auth_uri(AuthUrl::from_url(below(web, "login/oauth/authorize")?))
             .set_token_uri(TokenUrl::from_url(below(web, "login/oauth/access_token")?))
-            .set_redirect_uri(RedirectUrl::from_url(redirect_uri))
+            .set_redirect_uri(RedirectUrl::from_url(redirect_uri.clone()))
             // GitHub reads the id and the secret in the form.
             .set_auth_type(oauth2::AuthType::RequestBody);
         Ok(Self {
@@ -84,6 +88,8 @@ impl GitHub {
             iss: below(web, "login/oauth")?.into(),
             user: below(api, "user")?,
             emails: below(api, "user/emails")?,
+            authorize: below(web, "login/oauth/authorize")?,
+            redirect_uri,
             config,
             client,
             http,
@@ -94,23 +100,15 @@ impl GitHub {
         &self.issuer
     }
 
-    pub(crate) fn begin(&self) -> Authorization {
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let scopes = SCOPES
-            .iter()
-            .copied()
-            .chain(self.config.scopes.iter().map(String::as_str));
-        let (url, state) = self
-            .client
-            .authorize_url(CsrfToken::new_random)
-            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
-            .set_pkce_challenge(challenge)
-            .url();
-        let flow = Flow {
-            state: state.into_secret(),
-            nonce: None,
-            verifier: verifier.into_secret(),
-        };
+    pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {
+        let (flow, mut parameters) = authorize::request(&self.config, &self.redirect_uri, false, hints);
+        // GitHub's own word for it (docs.github.com, "Authorizing OAuth apps").
+        for (name, _) in &mut parameters {
+            if name == "login_hint" {
+                *name = "login".into();
+            }
+        }
+        let url = authorize::url(&self.authorize, &parameters);
         Authorization { url, flow }
     }
 

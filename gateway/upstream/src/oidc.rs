@@ -11,11 +11,11 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use oauth2::{AccessToken, RequestTokenError, StandardErrorResponse};
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreErrorResponseType, CoreIdToken, CoreJwsSigningAlgorithm, CoreTokenResponse,
+    CoreErrorResponseType, CoreIdToken, CoreJwsSigningAlgorithm, CoreTokenResponse,
 };
 use openidconnect::{
-    AccessTokenHash, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, Nonce,
-    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    AccessTokenHash, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, Nonce,
+    OAuth2TokenResponse as _, PkceCodeVerifier, RedirectUrl,
     SignatureVerificationError, TokenResponse as _,
 };
 use secrecy::ExposeSecret as _;
@@ -23,16 +23,16 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use self::discovery::{Discovery, Known, Registration};
+use crate::authorize;
 use crate::claims;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
 use crate::http::{Http, HttpError, Requests};
 use crate::names::Names;
-use crate::provider::{Authorization, Callback, Flow};
+use crate::provider::{Authorization, Callback, Flow, Hints};
 
 mod discovery;
 
-const SCOPES: &[&str] = &["email", "profile"];
 const TOKEN: &str = "the token endpoint";
 const USERINFO: &str = "the userinfo endpoint";
 /// How far a provider's clock may be ahead of ours, in seconds.
@@ -59,6 +59,7 @@ pub(crate) struct Oidc {
     config: ProviderConfig,
     http: Http,
     discovery: Discovery,
+    redirect_uri: Url,
     clock: Arc<dyn Clock>,
 }
 
@@ -82,14 +83,17 @@ impl Oidc {
         let http = Http::new(&home, config.allow_private_addresses, limits, names)?;
         let registration = Registration {
             client_id: ClientId::new(config.client_id.clone()),
-            client_secret: ClientSecret::new(config.client_secret.expose_secret().to_owned()),
-            redirect_uri: RedirectUrl::from_url(redirect_uri),
+            client_secret: ClientSecret::new(
+                config.client_auth.as_secret().map_or("", |secret| secret.expose_secret()).to_owned(),
+            ),
+            redirect_uri: RedirectUrl::from_url(redirect_uri.clone()),
         };
         let discovery = Discovery::new(issuer, registration, http.clone(), Arc::clone(&clock))?;
         Ok(Self {
             config,
             http,
             discovery,
+            redirect_uri,
             clock,
         })
     }
@@ -98,28 +102,11 @@ impl Oidc {
         self.discovery.issuer()
     }
 
-    pub(crate) async fn begin(&self) -> Result<Authorization, UpstreamError> {
+    pub(crate) async fn begin(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
         let provider = self.discovery.known().await?;
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let scopes = SCOPES
-            .iter()
-            .copied()
-            .chain(self.config.scopes.iter().map(String::as_str));
-        let (url, state, nonce) = provider
-            .client
-            .authorize_url(
-                CoreAuthenticationFlow::AuthorizationCode,
-                CsrfToken::new_random,
-                Nonce::new_random,
-            )
-            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
-            .set_pkce_challenge(challenge)
-            .url();
-        let flow = Flow {
-            state: state.into_secret(),
-            nonce: Some(nonce.secret().clone()),
-            verifier: verifier.into_secret(),
-        };
+        let endpoint = provider.metadata.authorization_endpoint().url();
+        let (flow, parameters) = authorize::request(&self.config, &self.redirect_uri, true, hints);
+        let url = authorize::url(endpoint, &parameters);
         Ok(Authorization { url, flow })
     }
 
