@@ -115,7 +115,9 @@ impl<'a> Route<'a> {
     /// The same in this configuration.
     fn allow_in(self, app: &App) -> &'static str {
         match self {
-            Self::Callback(name) if app.provider(name).is_some_and(Provider::posts_its_answer) => READ_OR_POST,
+            Self::Callback(name) if app.provider(name).is_some_and(Provider::posts_its_answer) => {
+                READ_OR_POST
+            }
             _ => self.allow(),
         }
     }

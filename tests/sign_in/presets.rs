@@ -13,6 +13,7 @@ use super::support::fake_github::FakeGitHub;
 use super::support::{Gateway, Setup};
 use super::{APP, login};
 
+#[path = "presets/fake.rs"]
 mod fake;
 
 /// A provider by the book, whose ID tokens say everything.
@@ -82,7 +83,9 @@ fn kinds() -> Vec<Kind> {
         Kind {
             preset: "authelia",
             way: Way::Basic,
-            id_token: Some(|| json!({ "amr": ["pwd", "otp"], "azp": CLIENT_ID, "at_hash": null, "jti": "x" })),
+            id_token: Some(
+                || json!({ "amr": ["pwd", "otp"], "azp": CLIENT_ID, "at_hash": null, "jti": "x" }),
+            ),
             userinfo: Some(|| {
                 let mut all = ann();
                 all["sub"] = "ann-1".into();
@@ -114,9 +117,9 @@ fn kinds() -> Vec<Kind> {
                     "event_id": "x", "auth_time": 1,
                 })
             }),
-            userinfo: Some(|| {
-                json!({ "sub": "ann-1", "email": "ann@example.org", "email_verified": "true", "name": "Ann Lee", "username": "ann" })
-            }),
+            userinfo: Some(
+                || json!({ "sub": "ann-1", "email": "ann@example.org", "email_verified": "true", "name": "Ann Lee", "username": "ann" }),
+            ),
             discovery: || json!({ "scopes_supported": ["openid", "email", "phone", "profile"] }),
             ..PLAIN
         },
@@ -134,7 +137,9 @@ fn kinds() -> Vec<Kind> {
             }),
             tokens: || json!({ "expires_in": 604800, "scope": "identify email" }),
             subject: "80351110224678912",
-            picture: Some("https://cdn.discordapp.com/avatars/80351110224678912/8342729096ea3675442027381ff50dfe.png"),
+            picture: Some(
+                "https://cdn.discordapp.com/avatars/80351110224678912/8342729096ea3675442027381ff50dfe.png",
+            ),
             ..PLAIN
         },
         // learn.microsoft.com, "OpenID Connect on the Microsoft identity platform": no word on whether addresses are verified.
@@ -147,7 +152,9 @@ fn kinds() -> Vec<Kind> {
                     "oid": "1", "ver": "2.0", "uti": "x", "rh": "y",
                 })
             }),
-            userinfo: Some(|| json!({ "sub": "ann-1", "name": "Ann Lee", "picture": "https://graph.microsoft.com/v1.0/me/photo/$value" })),
+            userinfo: Some(
+                || json!({ "sub": "ann-1", "name": "Ann Lee", "picture": "https://graph.microsoft.com/v1.0/me/photo/$value" }),
+            ),
             discovery: || {
                 json!({
                     "response_modes_supported": ["query", "fragment", "form_post"], "http_logout_supported": true,
@@ -165,7 +172,9 @@ fn kinds() -> Vec<Kind> {
             preset: "entra-tenants",
             path: "/{tenantid}/v2.0",
             lines: "tenants = [\"11111111-0000-4000-8000-000000000000\", \"0A0A0A0A-0000-4000-8000-0000000000AA\"]",
-            id_token: Some(|| json!({ "name": "Ann Lee", "email": "ann@example.org", "tid": TENANT, "ver": "2.0" })),
+            id_token: Some(
+                || json!({ "name": "Ann Lee", "email": "ann@example.org", "tid": TENANT, "ver": "2.0" }),
+            ),
             email: None,
             ..PLAIN
         },
@@ -201,10 +210,15 @@ fn kinds() -> Vec<Kind> {
         // docs.gitlab.com, "GitLab as OpenID Connect identity provider".
         Kind {
             preset: "gitlab",
-            id_token: Some(|| json!({ "sub_legacy": "x", "name": "Ann Lee", "nickname": "ann", "preferred_username": "ann", "auth_time": 1 })),
+            id_token: Some(
+                || json!({ "sub_legacy": "x", "name": "Ann Lee", "nickname": "ann", "preferred_username": "ann", "auth_time": 1 }),
+            ),
             userinfo: Some(|| {
                 let mut all = ann();
-                merge(&mut all, json!({ "sub": "ann-1", "groups": ["g"], "profile": "https://gitlab.com/ann", "website": "" }));
+                merge(
+                    &mut all,
+                    json!({ "sub": "ann-1", "groups": ["g"], "profile": "https://gitlab.com/ann", "website": "" }),
+                );
                 all
             }),
             tokens: || json!({ "created_at": 1_607_635_748, "refresh_token": "r", "expires_in": 7200 }),
@@ -215,7 +229,10 @@ fn kinds() -> Vec<Kind> {
             preset: "google",
             id_token: Some(|| {
                 let mut all = ann();
-                merge(&mut all, json!({ "azp": CLIENT_ID, "hd": "example.org", "given_name": "Ann" }));
+                merge(
+                    &mut all,
+                    json!({ "azp": CLIENT_ID, "hd": "example.org", "given_name": "Ann" }),
+                );
                 all
             }),
             tokens: || json!({ "scope": "openid https://www.googleapis.com/auth/userinfo.email" }),
@@ -228,7 +245,10 @@ fn kinds() -> Vec<Kind> {
             elliptic: true,
             id_token: Some(|| {
                 let mut all = ann();
-                merge(&mut all, json!({ "azp": CLIENT_ID, "amr": null, "scopes": ["openid", "profile", "email"] }));
+                merge(
+                    &mut all,
+                    json!({ "azp": CLIENT_ID, "amr": null, "scopes": ["openid", "profile", "email"] }),
+                );
                 all
             }),
             ..PLAIN
@@ -254,9 +274,9 @@ fn kinds() -> Vec<Kind> {
             path: "/oauth",
             way: Way::Post,
             nonce: false,
-            id_token: Some(|| {
-                json!({ "name": "Ann Lee", "email": "ann@example.org", "email_verified": "true", "locale": "en_US" })
-            }),
+            id_token: Some(
+                || json!({ "name": "Ann Lee", "email": "ann@example.org", "email_verified": "true", "locale": "en_US" }),
+            ),
             userinfo: Some(|| {
                 json!({
                     "sub": "ann-1", "name": "Ann Lee", "email": "ann@example.org", "email_verified": true,
@@ -270,10 +290,15 @@ fn kinds() -> Vec<Kind> {
         // developer.okta.com: ID tokens that come with an access token are thin.
         Kind {
             preset: "okta",
-            id_token: Some(|| json!({ "name": "Ann Lee", "preferred_username": "ann@example.org", "ver": 1, "jti": "x", "amr": ["pwd"] })),
+            id_token: Some(
+                || json!({ "name": "Ann Lee", "preferred_username": "ann@example.org", "ver": 1, "jti": "x", "amr": ["pwd"] }),
+            ),
             userinfo: Some(|| {
                 let mut all = ann();
-                merge(&mut all, json!({ "sub": "ann-1", "zoneinfo": "America/Los_Angeles", "updated_at": 1 }));
+                merge(
+                    &mut all,
+                    json!({ "sub": "ann-1", "zoneinfo": "America/Los_Angeles", "updated_at": 1 }),
+                );
                 all
             }),
             ..PLAIN
@@ -285,7 +310,10 @@ fn kinds() -> Vec<Kind> {
             refuses_with_200: true,
             id_token: Some(|| {
                 let mut all = ann();
-                merge(&mut all, json!({ "https://slack.com/user_id": "U1", "https://slack.com/team_id": "T1", "date_email_verified": 1 }));
+                merge(
+                    &mut all,
+                    json!({ "https://slack.com/user_id": "U1", "https://slack.com/team_id": "T1", "date_email_verified": 1 }),
+                );
                 all
             }),
             tokens: || json!({ "ok": true, "token_type": "Bearer", "state": "" }),
@@ -345,7 +373,9 @@ fn merge(base: &mut Value, more: Value) {
 fn section(fake: &Fake) -> String {
     let (kind, uri) = (&fake.kind, fake.uri());
     let places = if kind.id_token.is_none() {
-        format!("authorize_url = \"{uri}/authorize\"\ntoken_url = \"{uri}/token\"\nuserinfo_url = \"{uri}/userinfo\"")
+        format!(
+            "authorize_url = \"{uri}/authorize\"\ntoken_url = \"{uri}/token\"\nuserinfo_url = \"{uri}/userinfo\""
+        )
     } else if kind.path.contains("{tenantid}") {
         format!(
             "issuer = \"{}\"\ndiscovery_url = \"{uri}/common/v2.0/.well-known/openid-configuration\"",
@@ -372,7 +402,10 @@ async fn start(fakes: &[Fake]) -> Gateway {
             std::fs::write(&path, &fake.developer_key).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
-        let lines = section(fake).replace("apple.p8", &setup.dir.path().join("apple.p8").display().to_string());
+        let lines = section(fake).replace(
+            "apple.p8",
+            &setup.dir.path().join("apple.p8").display().to_string(),
+        );
         setup = setup.table(&format!("providers.{}", fake.kind.preset), &lines);
     }
     setup.start().await
@@ -426,10 +459,27 @@ async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
         let token = token_in(&answer);
         let profile = browser.check(&token).await["profile"].clone();
         let expected_picture = kind.picture.map_or(Value::Null, Value::from);
-        assert_eq!(profile["email"], kind.email.map_or(Value::Null, Value::from), "{}", kind.preset);
+        assert_eq!(
+            profile["email"],
+            kind.email.map_or(Value::Null, Value::from),
+            "{}",
+            kind.preset
+        );
         assert_eq!(profile["avatar_url"], expected_picture, "{}", kind.preset);
-        assert_eq!(profile["name"], if kind.preset == "cognito" { "Ann Lee" } else { kind.name }, "{}", kind.preset);
-        assert_eq!(profile["provider_id"], format!("{}:{}", kind.preset, kind.subject));
+        assert_eq!(
+            profile["name"],
+            if kind.preset == "cognito" {
+                "Ann Lee"
+            } else {
+                kind.name
+            },
+            "{}",
+            kind.preset
+        );
+        assert_eq!(
+            profile["provider_id"],
+            format!("{}:{}", kind.preset, kind.subject)
+        );
         assert!(browser.cookies().is_empty(), "{}", kind.preset);
     }
     gateway.stop().await;
@@ -440,19 +490,28 @@ async fn p13_the_github_preset_signs_in_and_passes_the_login_hint_under_githubs_
     let github = FakeGitHub::start().await;
     let gateway = Setup::serve()
         .origin(APP)
-        .table("providers.code", &format!("preset = \"github\"\n{}", github.table()))
+        .table(
+            "providers.code",
+            &format!("preset = \"github\"\n{}", github.table()),
+        )
         .start()
         .await;
     let browser = gateway.browser();
     let begun = browser
-        .get(&format!("{}&login_hint=ann&prompt=select_account", login("code", APP)))
+        .get(&format!(
+            "{}&login_hint=ann&prompt=select_account",
+            login("code", APP)
+        ))
         .await;
     let authorize = location(&begun);
     assert_eq!(parameter(&authorize, "login").as_deref(), Some("ann"));
     assert_eq!(parameter(&authorize, "login_hint"), None);
     assert_eq!(parameter(&authorize, "prompt").as_deref(), Some("select_account"));
     let token = token_in(&github.sign_in(&browser, &login("code", APP)).await);
-    assert_eq!(browser.check(&token).await["profile"]["provider_id"], "code:583231");
+    assert_eq!(
+        browser.check(&token).await["profile"]["provider_id"],
+        "code:583231"
+    );
     gateway.stop().await;
 }
 
@@ -486,7 +545,10 @@ async fn p6_an_audience_that_is_not_listed_is_refused_and_the_log_says_which_set
     let answer = sign_in(&fake, &gateway.browser()).await;
     assert_eq!(answer.status(), 400);
     let log = gateway.log.text();
-    assert!(log.contains("251237591122837506@project") && log.contains("audiences"), "{log}");
+    assert!(
+        log.contains("251237591122837506@project") && log.contains("audiences"),
+        "{log}"
+    );
     gateway.stop().await;
 }
 
@@ -503,10 +565,16 @@ async fn p11_a_provider_that_requires_pushed_requests_gets_them_and_the_browser_
     let browser = gateway.browser();
     let target = format!("{}&login_hint=ann%40example.org", login("keycloak", APP));
     let authorize = location(&browser.get(&target).await);
-    let names: Vec<String> = authorize.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    let names: Vec<String> = authorize
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .collect();
     assert_eq!(names, ["client_id", "request_uri"], "{authorize}");
     let pushed = fake.requests().await;
-    let pushed = pushed.iter().find(|request| request.url.path() == "/par").unwrap();
+    let pushed = pushed
+        .iter()
+        .find(|request| request.url.path() == "/par")
+        .unwrap();
     let mut form = Url::parse("http://x/").unwrap();
     form.set_query(Some(std::str::from_utf8(&pushed.body).unwrap()));
     for (name, value) in [
@@ -541,7 +609,13 @@ async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
     let callback = post(&bob, &action, form.clone()).await;
     let stolen = bob.get(&callback).await;
     assert_eq!(stolen.status(), 400);
-    assert!(stolen.text().await.unwrap().contains("did not begin in this browser"));
+    assert!(
+        stolen
+            .text()
+            .await
+            .unwrap()
+            .contains("did not begin in this browser")
+    );
 
     // Neither the code nor the name is in the address that proxies write down.
     let code = url::form_urlencoded::parse(form.as_bytes())
@@ -549,7 +623,10 @@ async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
         .unwrap()
         .1
         .into_owned();
-    assert!(!callback.contains(&code) && !callback.contains("Ann"), "{callback}");
+    assert!(
+        !callback.contains(&code) && !callback.contains("Ann"),
+        "{callback}"
+    );
 
     // What is sealed for one sign-in fits no other.
     let second = location(&ann.get(&login("apple", APP)).await);
@@ -611,7 +688,12 @@ async fn p20_an_application_asks_for_the_account_chooser_and_for_nothing_else() 
         Some("select_account")
     );
     let long = format!("&login_hint={}", "a".repeat(321));
-    for refused in ["&prompt=none", "&prompt=select_account%20none", "&login_hint=a%0Ab", &long] {
+    for refused in [
+        "&prompt=none",
+        "&prompt=select_account%20none",
+        "&login_hint=a%0Ab",
+        &long,
+    ] {
         assert_eq!(asked(refused).await.0, 400, "{refused}");
     }
     gateway.stop().await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use gateway_model::SystemClock;
-use gateway_upstream::check::{Finding, Level};
 use gateway_upstream::Provider;
+use gateway_upstream::check::{Finding, Level};
 use serde::Serialize;
 
 use super::{Shared, mistakes, output};
@@ -49,18 +49,34 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
 }
 
 async fn check(config: &Config, check: &Check) -> anyhow::Result<()> {
-    let found = config.providers.iter().find(|provider| provider.name == check.name);
+    let found = config
+        .providers
+        .iter()
+        .find(|provider| provider.name == check.name);
     let Some(provider) = found else {
-        let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+        let names: Vec<&str> = config
+            .providers
+            .iter()
+            .map(|provider| provider.name.as_str())
+            .collect();
         anyhow::bail!(
             "no provider is called {:?}; the configuration has {}",
             check.name,
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
         );
     };
     let redirect_uri = callback_url(&config.external, &provider.name)?;
     let limits = &config.upstream_limits;
-    let provider = Provider::new(provider.clone(), redirect_uri.clone(), limits, Arc::new(SystemClock))?;
+    let provider = Provider::new(
+        provider.clone(),
+        redirect_uri.clone(),
+        limits,
+        Arc::new(SystemClock),
+    )?;
     let findings = provider.check().await;
     let ok = findings.iter().all(|finding| finding.level < Level::Error);
     let report = Report {
@@ -83,8 +99,17 @@ async fn check(config: &Config, check: &Check) -> anyhow::Result<()> {
 }
 
 fn print(out: &mut impl io::Write, report: &Report<'_>) -> io::Result<()> {
-    writeln!(out, "provider      {} ({})", report.provider, output::printable(report.issuer))?;
-    writeln!(out, "redirect URI  {}  (register this with the provider)", report.redirect_uri)?;
+    writeln!(
+        out,
+        "provider      {} ({})",
+        report.provider,
+        output::printable(report.issuer)
+    )?;
+    writeln!(
+        out,
+        "redirect URI  {}  (register this with the provider)",
+        report.redirect_uri
+    )?;
     for finding in report.findings {
         let level = match finding.level {
             Level::Ok => "ok",
@@ -92,7 +117,12 @@ fn print(out: &mut impl io::Write, report: &Report<'_>) -> io::Result<()> {
             Level::Warning => "warning",
             Level::Error => "error",
         };
-        writeln!(out, "{level:<8} {}: {}", finding.about, output::printable(&finding.message))?;
+        writeln!(
+            out,
+            "{level:<8} {}: {}",
+            finding.about,
+            output::printable(&finding.message)
+        )?;
     }
     Ok(())
 }

@@ -73,7 +73,10 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "apple",
         needs: &[
             setting("team_id", "the ID of your team, ten characters"),
-            setting("client_key_id", "the ID of the key for Sign in with Apple, ten characters"),
+            setting(
+                "client_key_id",
+                "the ID of the key for Sign in with Apple, ten characters",
+            ),
         ],
         settings: &[
             ("issuer", "https://appleid.apple.com"),
@@ -125,7 +128,10 @@ pub(super) const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "cognito",
-        needs: &[word("user_pool", "the ID of the user pool, as in eu-central-1_AbCdEfGhI")],
+        needs: &[word(
+            "user_pool",
+            "the ID of the user pool, as in eu-central-1_AbCdEfGhI",
+        )],
         settings: &[
             ("issuer", "https://cognito-idp.{region}.amazonaws.com/{user_pool}"),
             ("display_name", "Amazon Cognito"),
@@ -146,7 +152,10 @@ pub(super) const PRESETS: &[Preset] = &[
             ("claims.email", "email"),
             ("claims.email_verified", "verified"),
             ("claims.name", "global_name | username"),
-            ("claims.picture", "https://cdn.discordapp.com/avatars/{id}/{avatar}.png"),
+            (
+                "claims.picture",
+                "https://cdn.discordapp.com/avatars/{id}/{avatar}.png",
+            ),
             ("display_name", "Discord"),
             ("icon", "discord"),
         ],
@@ -224,11 +233,7 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "github",
         needs: &[],
-        settings: &[
-            ("kind", "github"),
-            ("display_name", "GitHub"),
-            ("icon", "github"),
-        ],
+        settings: &[("kind", "github"), ("display_name", "GitHub"), ("icon", "github")],
     },
     Preset {
         name: "gitlab",
@@ -265,7 +270,9 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "keycloak",
         needs: &[
-            domain("the host of your Keycloak, as in id.example.org, with /auth behind it for versions before 17"),
+            domain(
+                "the host of your Keycloak, as in id.example.org, with /auth behind it for versions before 17",
+            ),
             word("realm", "the name of the realm"),
         ],
         settings: &[
@@ -374,7 +381,9 @@ impl Shape {
                     && !text.contains("//")
                     && !text.split('/').any(|part| part == ".." || part == ".")
                     && !text.ends_with('/');
-                (!good).then_some("a host, as in id.example.org, without https:// and without a slash at its end")
+                (!good).then_some(
+                    "a host, as in id.example.org, without https:// and without a slash at its end",
+                )
             }
             Self::Word => {
                 let good = (1..=128).contains(&text.len()) && only(b"_.-") && !matches!(text, "." | "..");
@@ -411,7 +420,11 @@ mod tests {
                 known.insert("tenantid");
             }
             let issuer = preset.setting("issuer").unwrap_or_default();
-            for placeholder in issuer.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()) {
+            for placeholder in issuer
+                .split('{')
+                .skip(1)
+                .map(|rest| rest.split('}').next().unwrap())
+            {
                 assert!(known.contains(placeholder), "{}: {placeholder}", preset.name);
             }
             assert!(preset.setting("display_name").is_some(), "{}", preset.name);

@@ -95,7 +95,10 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
     let cleared = room.clear.iter().map(|name| cookie::clear(name, secure));
     let cleared: Vec<HeaderValue> = cleared.collect();
     if cleared.iter().map(line).sum::<usize>() > left {
-        return Ok(clear_as_many_as_fit(ask(request, provider, &next, hints), cleared));
+        return Ok(clear_as_many_as_fit(
+            ask(request, provider, &next, hints),
+            cleared,
+        ));
     }
     let answer = cleared
         .into_iter()
@@ -191,7 +194,9 @@ fn line(cookie: &HeaderValue) -> usize {
 /// The page that says why.
 pub fn refuse(provider: &str, error: &Error) -> Response {
     match error {
-        Error::BadRequest(_) | Error::Next(_) | Error::Hint(_) | Error::NextTooLong => landing::bad(&error.to_string()),
+        Error::BadRequest(_) | Error::Next(_) | Error::Hint(_) | Error::NextTooLong => {
+            landing::bad(&error.to_string())
+        }
         Error::TooMany(too_many) => landing::too_many(*too_many),
         Error::Upstream(error) => landing::upstream_failed(provider, error, None),
         Error::Seal(error) => internal(provider, error),

@@ -127,7 +127,10 @@ mod tests {
             config.scopes = vec!["openid".to_owned(), "name".to_owned()];
         };
         let all = sent(set, Hints::default());
-        assert_eq!((all["prompt"].as_str(), all["hd"].as_str()), ("consent", "example.org"));
+        assert_eq!(
+            (all["prompt"].as_str(), all["hd"].as_str()),
+            ("consent", "example.org")
+        );
         assert_eq!(all["response_mode"], "form_post");
         assert_eq!(all["scope"], "openid name");
         let hints = Hints {

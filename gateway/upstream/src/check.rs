@@ -80,7 +80,9 @@ impl Findings {
 
 /// Gets an address, for its body and headers.
 pub(crate) async fn get(http: &Http, url: &str) -> Result<HttpResponse, HttpError> {
-    let request = Request::get(url).header("accept", "application/json").body(Vec::new());
+    let request = Request::get(url)
+        .header("accept", "application/json")
+        .body(Vec::new());
     let request = request.map_err(|error| HttpError::Unreachable(error.to_string()))?;
     http.requests().send(request).await
 }
@@ -109,7 +111,10 @@ pub(crate) fn clock(findings: &mut Findings, headers: &HeaderMap, now: Timestamp
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
     let Some(theirs) = date.and_then(seconds) else {
-        findings.note(ABOUT, "the provider does not say what time it is (no Date header)");
+        findings.note(
+            ABOUT,
+            "the provider does not say what time it is (no Date header)",
+        );
         return;
     };
     let (apart, side) = if theirs >= now.0 {
@@ -121,7 +126,9 @@ pub(crate) fn clock(findings: &mut Findings, headers: &HeaderMap, now: Timestamp
     if apart > SKEW {
         findings.error(
             ABOUT,
-            format!("{message}: ID tokens are rejected beyond {SKEW} s. Set the clock, and keep it right with NTP"),
+            format!(
+                "{message}: ID tokens are rejected beyond {SKEW} s. Set the clock, and keep it right with NTP"
+            ),
         );
     } else if apart > NOTICEABLE {
         findings.warning(ABOUT, format!("{message}: keep it right with NTP"));
@@ -219,19 +226,25 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
         match said("error") {
             Some(code) => {
                 let description = said("error_description").unwrap_or_default();
-                findings.error(ABOUT, format!("the provider refuses the request: {code} {description}"));
+                findings.error(
+                    ABOUT,
+                    format!("the provider refuses the request: {code} {description}"),
+                );
             }
             None => findings.ok(ABOUT, "the provider answers at once"),
         }
         return;
     }
     // Google and others have a page of their own for mistakes in requests.
-    let is_mistake = location
-        .as_ref()
-        .is_some_and(|location| location.path().contains("error") || location.query_pairs().any(|(key, _)| key == "error"));
+    let is_mistake = location.as_ref().is_some_and(|location| {
+        location.path().contains("error") || location.query_pairs().any(|(key, _)| key == "error")
+    });
     match status {
         _ if is_mistake => findings.error(ABOUT, format!("the provider leads to an error page. {causes}")),
-        200..=399 => findings.ok(ABOUT, "the provider shows it for this client, redirect URI and scopes"),
+        200..=399 => findings.ok(
+            ABOUT,
+            "the provider shows it for this client, redirect URI and scopes",
+        ),
         403 | 405 | 429 => findings.warning(
             ABOUT,
             format!("the provider answers {status} to a request that comes from no browser; try a sign-in"),
@@ -249,7 +262,7 @@ mod tests {
     use crate::http::HttpError;
 
     #[test]
-    fn p20_the_clocks_are_compared() {
+    fn the_clocks_are_compared() {
         let mut headers = HeaderMap::new();
         headers.insert("date", "Tue, 24 Nov 2026 06:40:00 GMT".parse().unwrap());
         let theirs = 1_795_502_400;
@@ -261,7 +274,9 @@ mod tests {
         ] {
             let mut findings = Findings::default();
             clock(&mut findings, &headers, Timestamp(ours));
-            let [finding] = &findings.0[..] else { panic!("{findings:?}") };
+            let [finding] = &findings.0[..] else {
+                panic!("{findings:?}")
+            };
             assert_eq!(finding.level, level, "{finding:?}");
             assert!(finding.message.contains(side), "{finding:?}");
         }

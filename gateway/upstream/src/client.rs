@@ -11,16 +11,18 @@
 use std::borrow::Cow;
 
 use gateway_model::Timestamp;
+use gateway_model::text::without_unsafe;
 use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use jsonwebtoken::Header;
-use oauth2::{CsrfToken, HttpRequest};
+use oauth2::CsrfToken;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use url::{Url, form_urlencoded};
 
 pub use self::key::ClientKey;
 use crate::error::UpstreamError;
+use crate::http::HttpRequest;
 
 mod key;
 
@@ -115,8 +117,8 @@ impl ClientAuth {
                 SecretMethod::Basic => "client_secret_basic",
                 SecretMethod::Post => "client_secret_post",
                 SecretMethod::Discovered => {
-                    let basic =
-                        methods.is_none_or(|methods| methods.iter().any(|name| name == "client_secret_basic"));
+                    let basic = methods
+                        .is_none_or(|methods| methods.iter().any(|name| name == "client_secret_basic"));
                     if basic {
                         "client_secret_basic"
                     } else {
@@ -181,6 +183,57 @@ impl ClientAuth {
         request
             .body(body.finish().into_bytes())
             .map_err(|error| UpstreamError::Config(error.to_string()))
+    }
+}
+
+/// What was sent that must stay out of the log: the description of a refusal may repeat it.
+pub(crate) struct Sent(Vec<String>);
+
+impl Sent {
+    pub(crate) fn of(request: &HttpRequest, auth: &ClientAuth) -> Self {
+        const PUBLIC: &[&str] = &[
+            "acr_values",
+            "client_assertion_type",
+            "client_id",
+            "code_challenge_method",
+            "grant_type",
+            "prompt",
+            "redirect_uri",
+            "response_mode",
+            "response_type",
+            "scope",
+        ];
+        let mut secrets: Vec<String> = form_urlencoded::parse(request.body())
+            .filter(|(name, _)| !PUBLIC.contains(&&**name))
+            .map(|(_, value)| value.into_owned())
+            .collect();
+        secrets.extend(auth.as_secret().map(|secret| secret.expose_secret().to_owned()));
+        let header = request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        secrets.extend(
+            header
+                .and_then(|value| value.strip_prefix("Basic "))
+                .map(str::to_owned),
+        );
+        let encoded: Vec<String> = secrets
+            .iter()
+            .map(|secret| form_urlencoded::byte_serialize(secret.as_bytes()).collect())
+            .collect();
+        secrets.extend(encoded);
+        secrets.retain(|secret| !secret.is_empty());
+        // One may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(secrets)
+    }
+
+    /// The text without them, and without characters that would hide them.
+    pub(crate) fn removed_from(&self, text: &str) -> String {
+        let text = without_unsafe(text);
+        self.0
+            .iter()
+            .fold(text, |text, secret| text.replace(secret, "[removed]"))
     }
 }
 
@@ -343,7 +396,10 @@ mod tests {
                 assert_eq!(issued, NOW.0);
                 assert!(issued < expires && expires <= issued + 300, "{claims}");
                 let (_, again) = sent(&auth, None);
-                assert_ne!(again["client_assertion"], form["client_assertion"], "jti comes once");
+                assert_ne!(
+                    again["client_assertion"], form["client_assertion"],
+                    "jti comes once"
+                );
             }
         }
     }

@@ -145,29 +145,33 @@ impl Member {
     /// What is there, as text: the first alternative that says something.
     #[must_use]
     pub fn text(&self, root: &Map<String, Value>) -> Option<String> {
-        self.alternatives.iter().find_map(|alternative| match alternative {
-            Alternative::Path(steps) => as_text(at(root, steps)?),
-            Alternative::Template(parts) => parts.iter().try_fold(String::new(), |mut text, part| {
-                match part {
-                    Part::Text(part) => text.push_str(part),
-                    Part::Path(steps) => {
-                        let value = as_text(at(root, steps)?)?;
-                        let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
-                        text.push_str(&encoded.replace('+', "%20"));
+        self.alternatives
+            .iter()
+            .find_map(|alternative| match alternative {
+                Alternative::Path(steps) => as_text(at(root, steps)?),
+                Alternative::Template(parts) => parts.iter().try_fold(String::new(), |mut text, part| {
+                    match part {
+                        Part::Text(part) => text.push_str(part),
+                        Part::Path(steps) => {
+                            let value = as_text(at(root, steps)?)?;
+                            let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                            text.push_str(&encoded.replace('+', "%20"));
+                        }
                     }
-                }
-                Some(text)
-            }),
-        })
+                    Some(text)
+                }),
+            })
     }
 
     /// What is there, as it is.
     #[must_use]
     pub fn value<'v>(&self, root: &'v Map<String, Value>) -> Option<&'v Value> {
-        self.alternatives.iter().find_map(|alternative| match alternative {
-            Alternative::Path(steps) => at(root, steps),
-            Alternative::Template(_) => None,
-        })
+        self.alternatives
+            .iter()
+            .find_map(|alternative| match alternative {
+                Alternative::Path(steps) => at(root, steps),
+                Alternative::Template(_) => None,
+            })
     }
 
     /// Whether it is a member and nothing else: neither a choice nor a text made of several.
@@ -205,7 +209,9 @@ mod tests {
     use super::{Mapping, Member};
 
     fn map(value: Value) -> Map<String, Value> {
-        let Value::Object(map) = value else { panic!("{value}") };
+        let Value::Object(map) = value else {
+            panic!("{value}")
+        };
         map
     }
 
@@ -231,7 +237,10 @@ mod tests {
                 Some("https://cdn.example.org/avatars/80351110224678912/8342729096ea.png"),
             ),
             ("https://cdn.example.org/{x/y}", None),
-            ("https://cdn.example.org/{/x~1y}", Some("https://cdn.example.org/slash")),
+            (
+                "https://cdn.example.org/{/x~1y}",
+                Some("https://cdn.example.org/slash"),
+            ),
             ("https://cdn.example.org/{global_name}.png", None),
         ] {
             let member: Member = place.parse().unwrap_or_else(|_| panic!("{place}"));
@@ -262,10 +271,7 @@ mod tests {
         let subject = |value: Value| mapping.subject(&map(json!({ "id": value }))).ok();
         assert_eq!(subject(json!(7)).as_deref(), Some("7"));
         assert_eq!(subject(json!("7")).as_deref(), Some("7"));
-        assert_eq!(
-            subject(json!(u64::MAX)).as_deref(),
-            Some("18446744073709551615")
-        );
+        assert_eq!(subject(json!(u64::MAX)).as_deref(), Some("18446744073709551615"));
         assert_eq!(subject(json!(" 7")).as_deref(), Some(" 7"));
         for bad in [
             json!(1.5),
@@ -281,5 +287,4 @@ mod tests {
             assert_eq!(subject(bad.clone()), None, "{bad}");
         }
     }
-
 }

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use gateway_model::{Clock, Email, Identity, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::authorize;
-use crate::claims;
+use crate::check::{self, Findings};
+use crate::claims::{self, Verification};
 use crate::client::Server;
 use crate::config::{HttpLimits, OAuth2, ProviderConfig};
 use crate::error::UpstreamError;
+use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, Requests};
-use crate::mapping::Mapping;
+use crate::json;
+use crate::mapping::{Mapping, Member};
 use crate::names::{Names, is_private};
 use crate::provider::{Authorization, Callback, Flow, Hints};
 
@@ -73,20 +77,14 @@ impl OAuth {
         flow: &Flow,
         callback: Callback<'_>,
     ) -> Result<UpstreamUser, UpstreamError> {
-        // Who sends one (RFC 9207) is its issuer by its own word; that the operator's is the same is not demanded.
+        // An `iss` (RFC 9207) has nothing to be compared with: the configured issuer is the operator's choice. That each
+        // provider has a callback of its own keeps their answers apart (RFC 9700 section 4.4.2).
         let requests = self.http.requests();
-        let exchange = Exchange {
-            endpoint: &self.kind.token,
-            client_id: &self.config.client_id,
-            auth: &self.config.client_auth,
-            server: self.server(),
-            redirect_uri: &self.redirect_uri,
-            code: callback.code,
-            verifier: &flow.verifier,
-            now: self.clock.now(),
-        };
+        let exchange = self.exchange(callback.code, &flow.verifier);
         let tokens = exchange.send(&requests).await?;
-        let claims = self.userinfo(&requests, tokens.access_token.expose_secret()).await?;
+        let claims = self
+            .userinfo(&requests, tokens.access_token.expose_secret())
+            .await?;
         let mapping = &self.kind.mapping;
         let subject = mapping.subject(&claims).map_err(|problem| bad(&problem))?;
         Ok(UpstreamUser {
@@ -102,12 +100,41 @@ impl OAuth {
         })
     }
 
-    fn server(&self) -> Server<'_> {
-        Server {
-            issuer: &self.kind.issuer,
-            token_endpoint: &self.kind.token,
-            methods: None,
+    fn exchange<'a>(&'a self, code: &'a str, verifier: &'a str) -> Exchange<'a> {
+        Exchange {
+            endpoint: &self.kind.token,
+            client_id: &self.config.client_id,
+            auth: &self.config.client_auth,
+            server: Server {
+                issuer: &self.kind.issuer,
+                token_endpoint: &self.kind.token,
+                methods: None,
+            },
+            redirect_uri: &self.redirect_uri,
+            code,
+            verifier,
+            now: self.clock.now(),
         }
+    }
+
+    /// Asks the provider what a sign-in would.
+    pub(crate) async fn check(&self, findings: &mut Findings) {
+        let userinfo = self.kind.userinfo.as_str();
+        match check::get(&self.http, userinfo).await {
+            Ok(answer) => {
+                check::clock(findings, answer.headers(), self.clock.now());
+                // Without a token it has to say no, whichever way.
+                if answer.status() == StatusCode::NOT_FOUND {
+                    findings.error("userinfo", format!("{userinfo} answers 404: check userinfo_url"));
+                }
+            }
+            Err(error) => findings.error("userinfo", check::unreachable(userinfo, &error)),
+        }
+        let requests = self.http.requests();
+        let method = self.config.client_auth.method(None);
+        check::credentials(findings, &requests, self.exchange("", ""), method).await;
+        let page = self.begin(Hints::default()).url;
+        check::sign_in_page(findings, &self.http, &page, &self.redirect_uri).await;
     }
 
     /// What the provider says of the owner of the token.
@@ -137,11 +164,14 @@ impl OAuth {
 /// for more than the operator's word.
 fn email(mapping: &Mapping, claims: &Map<String, Value>, config: &ProviderConfig) -> Option<Email> {
     let address = text(mapping.email.as_ref(), claims)?;
-    let said = mapping.email_verified.as_ref().and_then(|member| member.value(claims));
-    let verified = match said {
-        Some(Value::Bool(verified)) => *verified,
-        Some(Value::Null) | None => config.assume_email_verified,
-        Some(_) => false,
+    let said = mapping
+        .email_verified
+        .as_ref()
+        .and_then(|member| member.value(claims));
+    let verified = match Verification::said(said) {
+        Verification::Verified => true,
+        Verification::Unsaid | Verification::Text => config.assume_email_verified,
+        Verification::NotVerified => false,
     };
     (verified && claims::is_address(&address)).then(|| Email {
         address,
@@ -149,7 +179,7 @@ fn email(mapping: &Mapping, claims: &Map<String, Value>, config: &ProviderConfig
     })
 }
 
-fn text(member: Option<&crate::mapping::Member>, claims: &Map<String, Value>) -> Option<String> {
+fn text(member: Option<&Member>, claims: &Map<String, Value>) -> Option<String> {
     member.and_then(|member| member.text(claims))
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
+use crate::check::{Finding, Findings};
 use crate::config::{HttpLimits, Icon, ProviderConfig, ProviderKind, ResponseMode};
 use crate::error::UpstreamError;
 use crate::github::GitHub;
@@ -135,7 +136,7 @@ impl Provider {
                 Protocol::Oidc(Box::new(oidc))
             }
             ProviderKind::GitHub { web, api } => {
-                let github = GitHub::new(config, &web, &api, redirect_uri, limits, names)?;
+                let github = GitHub::new(config, &web, &api, redirect_uri, limits, clock, names)?;
                 Protocol::GitHub(Box::new(github))
             }
             ProviderKind::OAuth2(kind) => {
@@ -213,12 +214,36 @@ impl Provider {
     /// # Errors
     /// Whatever keeps the provider from confirming it.
     pub async fn finish(&self, flow: &Flow, callback: Callback<'_>) -> Result<UpstreamUser, UpstreamError> {
+        self.finish_with(flow, callback, false).await
+    }
+
+    /// The same. Where hooks read claims, the provider is asked for more of them than the profile needs.
+    ///
+    /// # Errors
+    /// As [`Provider::finish`].
+    pub async fn finish_with(
+        &self,
+        flow: &Flow,
+        callback: Callback<'_>,
+        hooks_read_claims: bool,
+    ) -> Result<UpstreamUser, UpstreamError> {
         let _place = self.place()?;
         match &self.protocol {
-            Protocol::Oidc(oidc) => oidc.finish(flow, callback).await,
+            Protocol::Oidc(oidc) => oidc.finish(flow, callback, hooks_read_claims).await,
             Protocol::GitHub(github) => github.finish(flow, callback).await,
             Protocol::OAuth(oauth) => oauth.finish(flow, callback).await,
         }
+    }
+
+    /// Asks the provider what a sign-in would ask it, without one, and says what would go wrong.
+    pub async fn check(&self) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.check(&mut findings).await,
+            Protocol::GitHub(github) => github.check(&mut findings).await,
+            Protocol::OAuth(oauth) => oauth.check(&mut findings).await,
+        }
+        findings.0
     }
 
     fn place(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {

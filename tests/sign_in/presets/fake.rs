@@ -89,7 +89,11 @@ impl Fake {
     pub(crate) async fn start(kind: Kind) -> Self {
         let server = MockServer::start().await;
         let (private, public) = gateway_token::generate_key(Algorithm::ES256).unwrap();
-        let family = if kind.elliptic { Algorithm::ES256 } else { Algorithm::RS256 };
+        let family = if kind.elliptic {
+            Algorithm::ES256
+        } else {
+            Algorithm::RS256
+        };
         let (signing, _) = gateway_token::generate_key(family).unwrap();
         let pem = signing.expose_secret().as_bytes();
         let answers = Answers {
@@ -164,7 +168,8 @@ struct Answers {
 }
 
 fn refuse(status: u16, error: &str) -> ResponseTemplate {
-    ResponseTemplate::new(status).set_body_json(json!({ "error": error, "error_description": "the fake says no" }))
+    ResponseTemplate::new(status)
+        .set_body_json(json!({ "error": error, "error_description": "the fake says no" }))
 }
 
 fn merge(base: &mut Value, more: Value) {
@@ -227,7 +232,8 @@ impl Answers {
     }
 
     fn jwk(&self) -> Value {
-        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
+        let mut jwk =
+            serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
         jwk["kid"] = "key-1".into();
         jwk["use"] = "sig".into();
         jwk
@@ -259,7 +265,10 @@ impl Answers {
                 pushed
             }
             (None, false) => url.clone(),
-            _ => return ResponseTemplate::new(400).set_body_string("requests have to be pushed, or must not be"),
+            _ => {
+                return ResponseTemplate::new(400)
+                    .set_body_string("requests have to be pushed, or must not be");
+            }
         };
         let asked = |name: &str| parameter(&url, name);
         let mut names: Vec<_> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
@@ -271,9 +280,12 @@ impl Answers {
         let (Some(redirect_uri), Some(state), Some(challenge)) =
             (asked("redirect_uri"), asked("state"), asked("code_challenge"))
         else {
-            return ResponseTemplate::new(400).set_body_string("redirect_uri, state or code_challenge is missing");
+            return ResponseTemplate::new(400)
+                .set_body_string("redirect_uri, state or code_challenge is missing");
         };
-        if asked("client_id").as_deref() != Some(CLIENT_ID) || asked("response_type").as_deref() != Some("code") {
+        if asked("client_id").as_deref() != Some(CLIENT_ID)
+            || asked("response_type").as_deref() != Some("code")
+        {
             return ResponseTemplate::new(400).set_body_string("client_id or response_type is wrong");
         }
         let scope = asked("scope").unwrap_or_default();
@@ -307,7 +319,9 @@ impl Answers {
             back.push(("user", user.to_owned()));
         }
         if self.kind.form_post {
-            let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(back).finish();
+            let form = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(back)
+                .finish();
             return ResponseTemplate::new(200)
                 .insert_header("x-form-action", redirect_uri.as_str())
                 .set_body_string(form);
@@ -329,7 +343,9 @@ impl Answers {
         if !self.is_client(request, &form) {
             return refuse(401, "invalid_client");
         }
-        let grant = form.get("code").and_then(|code| self.codes.lock().unwrap().remove(code));
+        let grant = form
+            .get("code")
+            .and_then(|code| self.codes.lock().unwrap().remove(code));
         let Some(grant) = grant else {
             return refuse(400, "invalid_grant");
         };
@@ -393,7 +409,9 @@ impl Answers {
             Way::Either => by_header != by_form,
             Way::Post => by_form && header.is_none(),
             Way::Basic => by_header && secret.is_none(),
-            Way::Apple => id && header.is_none() && secret.is_some_and(|secret| self.is_from_the_developer(secret)),
+            Way::Apple => {
+                id && header.is_none() && secret.is_some_and(|secret| self.is_from_the_developer(secret))
+            }
         }
     }
 
@@ -402,7 +420,8 @@ impl Answers {
         let mut validation = Validation::new(jsonwebtoken::Algorithm::ES256);
         validation.set_audience(&[&self.issuer]);
         validation.set_issuer(&["TEAM123456"]);
-        let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(secret, &self.developer, &validation) else {
+        let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(secret, &self.developer, &validation)
+        else {
             return false;
         };
         let claim = |name: &str| data.claims.get(name).and_then(Value::as_u64).unwrap_or_default();

@@ -69,7 +69,11 @@ fn refuse_shared_issuers(layers: &mut Layers<'_>, providers: &[ProviderConfig], 
                  give each its own",
                 other.name
             );
-            layers.mistake(origin.clone(), &format!("providers.{}.issuer", provider.name), message);
+            layers.mistake(
+                origin.clone(),
+                &format!("providers.{}.issuer", provider.name),
+                message,
+            );
         }
     }
 }
@@ -117,4 +121,3 @@ fn client_variables(name: &str) -> (String, String) {
         }
     }
 }
-

@@ -90,7 +90,8 @@ words!(
 
 impl Value for Member {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: gateway_upstream::mapping::NotAPlace| error.to_string())
+        text.parse()
+            .map_err(|error: gateway_upstream::mapping::NotAPlace| error.to_string())
     }
 
     fn show(&self) -> String {
@@ -123,8 +124,9 @@ pub(in crate::config) struct Prompt(pub(in crate::config) String);
 
 impl Value for Prompt {
     fn read(text: &str) -> Result<Self, String> {
-        let is_word =
-            |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
         if !text.split(' ').all(is_word) {
             return Err("words with single spaces between them, as in select_account".into());
         }
@@ -181,7 +183,10 @@ mod tests {
         table::<Protocol>(&[("oidc", Some("oidc")), ("OIDC", None), ("", None)]);
         table::<ScopeToken>(&[
             ("user:read:email", Some("user:read:email")),
-            ("https://graph.example.org/.default", Some("https://graph.example.org/.default")),
+            (
+                "https://graph.example.org/.default",
+                Some("https://graph.example.org/.default"),
+            ),
             ("openid email", None),
             ("a\"b", None),
             ("", None),

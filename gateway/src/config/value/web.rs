@@ -180,8 +180,8 @@ fn web_url(text: &str) -> Option<Url> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::table;
     use super::super::Value as _;
+    use super::super::tests::table;
     use super::{External, Issuer, UpstreamUrl, WebOrigin};
 
     #[test]
@@ -260,10 +260,7 @@ mod tests {
             ),
         ] {
             let right = Issuer::read(text).expect_err(text);
-            assert!(
-                right.contains(&format!("alone, {issuer}, without")),
-                "{right}"
-            );
+            assert!(right.contains(&format!("alone, {issuer}, without")), "{right}");
         }
     }
 }

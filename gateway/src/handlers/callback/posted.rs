@@ -103,7 +103,10 @@ pub(super) fn pass_on(app: &App, request: &Request, provider: &Provider) -> Resu
         form.append_pair("user", user);
     }
     let too_long = || Error::TooLong(request.parameter("code").ok().flatten().map_or(0, str::len));
-    let sealed = match app.session_key.seal(&context(provider, state), form.finish().as_bytes()) {
+    let sealed = match app
+        .session_key
+        .seal(&context(provider, state), form.finish().as_bytes())
+    {
         Err(KeyError::TooLong) => return Err(too_long()),
         sealed => sealed.map_err(Error::Seal)?,
     };
@@ -111,7 +114,11 @@ pub(super) fn pass_on(app: &App, request: &Request, provider: &Provider) -> Resu
         .append_pair("state", state)
         .append_pair(SEALED, &sealed)
         .finish();
-    let location = format!("{}/auth/oauth_callback/{}?{query}", app.address.text, provider.name());
+    let location = format!(
+        "{}/auth/oauth_callback/{}?{query}",
+        app.address.text,
+        provider.name()
+    );
     if location.len() > MAX_LOCATION {
         return Err(too_long());
     }
@@ -135,7 +142,10 @@ pub(super) fn name(user: &str) -> Option<String> {
         let text = names.get(name)?.as_str()?.trim();
         (!text.is_empty()).then_some(text)
     };
-    let parts: Vec<&str> = [part("firstName"), part("lastName")].into_iter().flatten().collect();
+    let parts: Vec<&str> = [part("firstName"), part("lastName")]
+        .into_iter()
+        .flatten()
+        .collect();
     let name = claims::plain(&parts.join(" "));
     (!name.is_empty() && !name.contains(is_unsafe)).then_some(name)
 }

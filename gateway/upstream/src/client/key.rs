@@ -86,6 +86,14 @@ impl ClientKey {
         self.algorithm
     }
 
+    /// The name of the algorithm, as in `token_endpoint_auth_signing_alg_values_supported`.
+    pub(crate) fn algorithm_name(&self) -> &'static str {
+        let mut known = ALGORITHMS.iter();
+        known
+            .find(|(_, algorithm)| *algorithm == self.algorithm)
+            .map_or("", |(name, _)| name)
+    }
+
     pub(super) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
@@ -125,7 +133,10 @@ fn encoding_key(pem: &str, algorithm: Algorithm) -> Option<EncodingKey> {
 
 /// The first section of a PEM text with one of these labels.
 fn section<'a>(pem: &'a str, label: &str) -> Option<&'a str> {
-    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let (begin, end) = (
+        format!("-----BEGIN {label}-----"),
+        format!("-----END {label}-----"),
+    );
     let from = pem.find(&begin)?;
     let rest = pem.get(from..)?;
     let until = rest.find(&end)? + end.len();

@@ -26,18 +26,22 @@ impl Oidc {
         let (_, parameters) = authorize::request(&self.config, &self.redirect_uri, true, Hints::default());
         let url = match par::endpoint(&metadata, &self.http, self.config.par) {
             Ok(None) => authorize::url(&metadata.authorization_endpoint, &parameters),
-            Ok(Some(endpoint)) => {
-                match self.push(&requests, &metadata, &endpoint, &parameters).await {
-                    Ok(url) => {
-                        findings.ok("pushed requests", "the provider takes the authorization request (RFC 9126)");
-                        url
-                    }
-                    Err(error) => {
-                        findings.error("pushed requests", format!("the provider refuses the request: {error}"));
-                        return;
-                    }
+            Ok(Some(endpoint)) => match self.push(&requests, &metadata, &endpoint, &parameters).await {
+                Ok(url) => {
+                    findings.ok(
+                        "pushed requests",
+                        "the provider takes the authorization request (RFC 9126)",
+                    );
+                    url
                 }
-            }
+                Err(error) => {
+                    findings.error(
+                        "pushed requests",
+                        format!("the provider refuses the request: {error}"),
+                    );
+                    return;
+                }
+            },
             Err(error) => {
                 findings.error("pushed requests", error.to_string());
                 return;
@@ -116,9 +120,14 @@ impl Oidc {
     fn compare(&self, findings: &mut Findings, says: &Says<'_>) {
         let config = &self.config;
         if says.lacks("response_types_supported", "code") {
-            findings.error("flow", "the provider does not offer the authorization code flow (response_types_supported)");
+            findings.error(
+                "flow",
+                "the provider does not offer the authorization code flow (response_types_supported)",
+            );
         }
-        if config.response_mode == ResponseMode::FormPost && says.lacks("response_modes_supported", "form_post") {
+        if config.response_mode == ResponseMode::FormPost
+            && says.lacks("response_modes_supported", "form_post")
+        {
             findings.error(
                 "flow",
                 "the provider does not offer form_post (response_modes_supported): set response_mode = \"query\"",
@@ -166,7 +175,10 @@ impl Oidc {
             );
         }
         if says.has_url("end_session_endpoint") {
-            findings.note("sign-out", "the provider can sign people out too (end_session_endpoint)");
+            findings.note(
+                "sign-out",
+                "the provider can sign people out too (end_session_endpoint)",
+            );
         }
     }
 
@@ -189,7 +201,9 @@ impl Oidc {
             if says.lacks("token_endpoint_auth_signing_alg_values_supported", algorithm) {
                 findings.error(
                     ABOUT,
-                    format!("the provider does not take assertions signed with {algorithm}: set client_key_alg"),
+                    format!(
+                        "the provider does not take assertions signed with {algorithm}: set client_key_alg"
+                    ),
                 );
             }
             if let Some(jwk) = key.public_jwk() {
@@ -219,7 +233,12 @@ impl Says<'_> {
     }
 
     fn has_url(&self, name: &str) -> bool {
-        self.0.members().url(name).ok().flatten().is_some_and(|url: Url| url.has_host())
+        self.0
+            .members()
+            .url(name)
+            .ok()
+            .flatten()
+            .is_some_and(|url: Url| url.has_host())
     }
 
     fn requires_par(&self) -> bool {

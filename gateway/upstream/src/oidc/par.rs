@@ -8,6 +8,7 @@ use super::Oidc;
 use super::metadata::Metadata;
 use crate::authorize::Parameters;
 use crate::claims::plain;
+use crate::client::Sent;
 use crate::config::Par;
 use crate::error::{Refusal, UpstreamError};
 use crate::http::{Http, HttpError, Requests};
@@ -68,10 +69,11 @@ impl Oidc {
         let request = self.config.client_auth.request(
             endpoint,
             client_id,
-            self.server(metadata),
+            Self::server(metadata),
             &form,
             self.clock.now(),
         )?;
+        let sent = Sent::of(&request, &self.config.client_auth);
         let answer = requests
             .send(request)
             .await
@@ -89,7 +91,11 @@ impl Oidc {
         if !matches!(status, StatusCode::CREATED | StatusCode::OK) {
             let text = |name| members.get(name).and_then(Value::as_str);
             let code = text("error").unwrap_or_default();
-            return Err(UpstreamError::TokenRefused(Refusal::new(code, text("error_description"))));
+            let description = text("error_description").map(|description| sent.removed_from(description));
+            return Err(UpstreamError::PushRefused(Refusal::new(
+                code,
+                description.as_deref(),
+            )));
         }
         let reference = Members(&members)
             .required_text("request_uri")

@@ -52,9 +52,7 @@ pub(super) fn auth(
     let misfit = |layers: &mut Layers<'_>, key: &str, origin: &Origin, right: &str| {
         layers.mistake(Some(origin.clone()), &section.key(key), right);
     };
-    if protocol == Protocol::GitHub
-        && !matches!(method, ClientAuthMethod::Auto | ClientAuthMethod::Post)
-    {
+    if protocol == Protocol::GitHub && !matches!(method, ClientAuthMethod::Auto | ClientAuthMethod::Post) {
         let message = "must be auto or post: GitHub takes a secret and nothing else";
         layers.mistake(section.origin.clone(), &section.key("client_auth"), message);
         return None;
@@ -84,7 +82,12 @@ pub(super) fn auth(
         ClientAuthMethod::None => {
             for (key, found) in [("client_secret", &secret), ("client_key", &key)] {
                 if let Some((_, origin)) = found {
-                    misfit(layers, key, origin, "means nothing with client_auth = \"none\": remove one of them");
+                    misfit(
+                        layers,
+                        key,
+                        origin,
+                        "means nothing with client_auth = \"none\": remove one of them",
+                    );
                 }
             }
             Some(ClientAuth::None)
@@ -97,7 +100,11 @@ pub(super) fn auth(
             let is_apple = method == ClientAuthMethod::Apple;
             for (key, missing, what) in [
                 ("client_key_id", is_apple && key_id.is_none(), "the ID of the key"),
-                ("team_id", is_apple && team_id.is_none(), "the ID of the team that the key belongs to"),
+                (
+                    "team_id",
+                    is_apple && team_id.is_none(),
+                    "the ID of the team that the key belongs to",
+                ),
             ] {
                 if missing {
                     let message = format!("is missing: set it, or {}, to {what}", section.variable(key));

@@ -62,7 +62,11 @@ pub(super) fn kind(
     }
 }
 
-fn oidc_kind(layers: &mut Layers<'_>, section: &Section, places: Places) -> (Option<ProviderKind>, Option<Url>) {
+fn oidc_kind(
+    layers: &mut Layers<'_>,
+    section: &Section,
+    places: Places,
+) -> (Option<ProviderKind>, Option<Url>) {
     let issuer = required::<Issuer>(
         layers,
         section,
@@ -73,7 +77,9 @@ fn oidc_kind(layers: &mut Layers<'_>, section: &Section, places: Places) -> (Opt
     let discovery = section
         .optional::<EndpointUrl>(layers, "discovery_url", places.discovery_url)
         .map(|(EndpointUrl(url), _)| url);
-    let is_template = issuer.as_ref().is_some_and(|Issuer(issuer)| issuer.contains(TENANT));
+    let is_template = issuer
+        .as_ref()
+        .is_some_and(|Issuer(issuer)| issuer.contains(TENANT));
     if is_template && discovery.is_none() {
         let message = format!(
             "is missing: an issuer with {TENANT} in it stands for many, so set this to where they describe themselves, as in \

@@ -78,7 +78,10 @@ pub(super) fn apply(
         }
     }
     let pool = filled.iter().find(|(key, _)| *key == "user_pool");
-    if let Some(region) = pool.and_then(|(_, pool)| pool.split_once('_')).map(|(region, _)| region.to_owned()) {
+    if let Some(region) = pool
+        .and_then(|(_, pool)| pool.split_once('_'))
+        .map(|(region, _)| region.to_owned())
+    {
         filled.push(("region", region));
     }
     if let Some(client_id) = client_id {
@@ -109,9 +112,9 @@ fn missing(layers: &mut Layers<'_>, section: &Section, preset: &Preset, key: &st
 
 /// A text with its placeholders filled in; nothing where one of them is not known.
 fn fill(text: &str, parts: &[(&str, String)]) -> Option<String> {
-    let full = parts
-        .iter()
-        .fold(text.to_owned(), |text, (key, part)| text.replace(&format!("{{{key}}}"), part));
+    let full = parts.iter().fold(text.to_owned(), |text, (key, part)| {
+        text.replace(&format!("{{{key}}}"), part)
+    });
     let left = full.replace(gateway_upstream::TENANT, "");
     (!left.contains('{')).then_some(full)
 }

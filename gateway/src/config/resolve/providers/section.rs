@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use gateway_upstream::{Icon, NonceRule, Par, ProviderConfig, ProviderKind, RESERVED_PARAMETERS, ResponseMode, TENANT, Userinfo};
+use gateway_upstream::{
+    Icon, NonceRule, Par, ProviderConfig, ProviderKind, RESERVED_PARAMETERS, ResponseMode, TENANT, Userinfo,
+};
 
 use super::client::{self, Client};
+use super::client_variables;
 use super::kind::{self, Places};
 use super::preset::{self, Parts};
-use super::client_variables;
 use crate::config::file::{self, Provider, Setting};
 use crate::config::presets::Shape;
 use crate::config::resolve::{Layers, Origin, in_variable};
@@ -35,7 +37,11 @@ impl Section {
 
     /// The variable of a key.
     pub(super) fn variable(&self, key: &str) -> String {
-        format!("GATEWAY_PROVIDER_{}_{}", in_variable(&self.name), in_variable(key))
+        format!(
+            "GATEWAY_PROVIDER_{}_{}",
+            in_variable(&self.name),
+            in_variable(key)
+        )
     }
 
     pub(super) fn optional<T: Value>(
@@ -116,7 +122,8 @@ pub(super) fn provider(
         return None;
     }
     let (id_variable, _) = client_variables(name);
-    let client_id = layers.optional::<String>(&section.key("client_id"), &id_variable, file.client_id.clone());
+    let client_id =
+        layers.optional::<String>(&section.key("client_id"), &id_variable, file.client_id.clone());
     if client_id.is_none() {
         let message = format!("is missing: set it, or {id_variable}, to the id that the provider gave");
         layers.mistake(section.origin.clone(), &section.key("client_id"), message);
@@ -273,7 +280,12 @@ fn words(layers: &mut Layers<'_>, section: &Section, key: &str, in_file: file::L
     show(layers, section, key, found)
 }
 
-fn show(layers: &mut Layers<'_>, section: &Section, key: &str, found: Vec<(ScopeToken, Origin)>) -> Vec<String> {
+fn show(
+    layers: &mut Layers<'_>,
+    section: &Section,
+    key: &str,
+    found: Vec<(ScopeToken, Origin)>,
+) -> Vec<String> {
     let texts: Vec<String> = found.iter().map(|(ScopeToken(text), _)| text.clone()).collect();
     if let Some((_, origin)) = found.into_iter().next() {
         layers.show_list(&section.key(key), &texts, origin);
@@ -387,7 +399,11 @@ fn parameters(
             .filter_map(|(pair, origin)| match pair.split_once('=') {
                 Some((name, value)) => Some((name.trim().to_owned(), value.to_owned(), origin)),
                 None => {
-                    layers.mistake(Some(origin), &key, "must be name=value pairs with `;` between them");
+                    layers.mistake(
+                        Some(origin),
+                        &key,
+                        "must be name=value pairs with `;` between them",
+                    );
                     None
                 }
             })
