@@ -27,13 +27,15 @@ pub(super) fn is_asked(setting: Userinfo, token: &Map<String, Value>, hooks_read
 ///
 /// Where the ID token has an address, or the endpoint does not give anything to us anyway, the person signs in with what
 /// the ID token says. Where there is no address and the endpoint is out of order for the moment, they would get an account
-/// of their own today that is not theirs tomorrow.
+/// of their own today that is not theirs tomorrow. An answer about somebody else always does: something is wrong with the
+/// access token.
 pub(super) fn is_fatal(setting: Userinfo, token: &Map<String, Value>, error: &UpstreamError) -> bool {
     let passes = matches!(
         error.kind(),
         ErrorKind::TimedOut | ErrorKind::Down | ErrorKind::Busy
     );
-    setting == Userinfo::Required || (passes && !has_address(token))
+    let other = *error == UpstreamError::OtherSubject;
+    other || setting == Userinfo::Required || (passes && !has_address(token))
 }
 
 fn has_address(token: &Map<String, Value>) -> bool {
