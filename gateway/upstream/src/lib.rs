@@ -10,7 +10,9 @@
 //! | [`claims`] | what is taken from claims, and what is not believed |
 //! | [`http`] | requests with a limit on everything that an upstream could make us read or wait for |
 //! | [`names`] | which addresses a provider may be at, and who looks them up |
-//! | `json` | how much JSON an answer may be |
+//! | `exchange` | the exchange of a code for tokens |
+//! | `json` | reads JSON: bounded, and strict about the members that count |
+//! | `jws` | signatures of JSON Web Tokens |
 //! | [`error`] | every way a sign-in through a provider can fail |
 //!
 //! A sign-in: [`Provider::begin`] → the browser goes to [`Authorization::url`] and comes back →
@@ -19,14 +21,16 @@
 pub mod claims;
 pub mod config;
 pub mod error;
+mod exchange;
 pub mod github;
 pub mod http;
 mod json;
+mod jws;
 pub mod names;
 pub mod oidc;
 pub mod provider;
 
 pub use config::{HttpLimits, ProviderConfig, ProviderKind, Userinfo};
-pub use error::{ErrorKind, UpstreamError};
+pub use error::{ErrorKind, Refusal, UpstreamError};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, MAX_WAITING, Provider};

@@ -158,9 +158,22 @@ impl Provider {
     /// # Errors
     /// Whatever keeps the provider from confirming it.
     pub async fn finish(&self, flow: &Flow, callback: Callback<'_>) -> Result<UpstreamUser, UpstreamError> {
+        self.finish_with(flow, callback, false).await
+    }
+
+    /// The same. Where hooks read claims, the provider is asked for more of them than the profile needs.
+    ///
+    /// # Errors
+    /// As [`Provider::finish`].
+    pub async fn finish_with(
+        &self,
+        flow: &Flow,
+        callback: Callback<'_>,
+        hooks_read_claims: bool,
+    ) -> Result<UpstreamUser, UpstreamError> {
         let _place = self.place()?;
         match &self.protocol {
-            Protocol::Oidc(oidc) => oidc.finish(flow, callback).await,
+            Protocol::Oidc(oidc) => oidc.finish(flow, callback, hooks_read_claims).await,
             Protocol::GitHub(github) => github.finish(flow, callback).await,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_model::UpstreamUser;
 use gateway_upstream::http::HttpError;
-use gateway_upstream::{Callback, ErrorKind, HttpLimits, Provider, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, HttpLimits, Provider, UpstreamError, Userinfo};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wiremock::matchers::{any, path};
@@ -28,7 +28,9 @@ async fn answer(fake: &Fake, at: &str, answer: ResponseTemplate) {
 }
 
 fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
-    let config = config(issuer);
+    let mut config = config(issuer);
+    // Each endpoint has to be good for something.
+    config.userinfo = Userinfo::Required;
     let limits = HttpLimits {
         timeout,
         max_body: MAX_BODY,

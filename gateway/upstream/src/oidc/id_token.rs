@@ -1,0 +1,155 @@
+//! What an ID token has to say (OpenID Connect Core 1.0 section 3.1.3.7), once its signature has been verified.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::claims::plain;
+use crate::error::UpstreamError;
+use crate::json::{self, Members, Unfit, kind, unfit};
+use crate::jws::{Signed, Unverified};
+
+/// What `typ` may be.
+pub(super) const TYPES: &[&str] = &["jwt", "jose"];
+const WHAT: &str = "the ID token";
+/// How far a provider's clock may be ahead of ours, in seconds.
+const SKEW: u64 = 60;
+/// How long a subject may be, in bytes (Core 1.0 section 2, `sub`).
+const MAX_SUBJECT: usize = 255;
+
+/// What an ID token has to fit.
+pub(super) struct Expected<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) nonce: &'a str,
+    /// The access token that came with it.
+    pub(super) access_token: &'a str,
+    /// Seconds since 1970.
+    pub(super) now: u64,
+}
+
+/// The claims of an ID token, and its subject.
+pub(super) struct Claims {
+    pub(super) subject: String,
+    pub(super) all: Map<String, Value>,
+}
+
+/// Reads an ID token whose signature is right, and checks every claim that counts.
+pub(super) fn read(token: &Signed, expected: &Expected<'_>) -> Result<Claims, UpstreamError> {
+    let all = json::object(&token.payload).map_err(|problem| odd(&format!("its payload {problem}")))?;
+    let subject = check(token, Members(&all), expected).map_err(|invalid| match invalid {
+        Invalid::Unfit(unfit) => odd(&unfit.to_string()),
+        Invalid::Refused(reason) => refused(&reason),
+    })?;
+    let subject = subject.to_owned();
+    Ok(Claims { subject, all })
+}
+
+/// Why a claim is not accepted.
+enum Invalid {
+    /// It is something else than it has to be: the provider is mistaken.
+    Unfit(Unfit),
+    /// It does not fit this sign-in.
+    Refused(String),
+}
+
+impl From<Unfit> for Invalid {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
+fn check<'a>(token: &Signed, claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, Invalid> {
+    let refuse = |reason: &str| Err(Invalid::Refused(reason.to_owned()));
+    let issuer = claims.required_text("iss")?;
+    if issuer != expected.issuer {
+        let (issuer, wanted) = (plain(issuer), expected.issuer);
+        return Err(Invalid::Refused(format!(
+            "it was issued by {issuer}, not by {wanted} (`iss`)"
+        )));
+    }
+    audience(claims, expected)?;
+    times(claims, expected.now)?;
+    match claims.text("nonce")? {
+        Some(nonce) if verify_slices_are_equal(nonce.as_bytes(), expected.nonce.as_bytes()).is_ok() => {}
+        // Neither is anybody's business.
+        Some(_) => return refuse("it belongs to another sign-in (`nonce`)"),
+        None => return refuse("it has no `nonce`"),
+    }
+    if let Some(hash) = claims.text("at_hash")? {
+        let digest = token.algorithm.hash(expected.access_token.as_bytes());
+        let half = digest.as_ref().split_at(digest.as_ref().len() / 2).0;
+        // Core 1.0 section 3.1.3.6.
+        if URL_SAFE_NO_PAD.encode(half) != hash {
+            return refuse("it belongs to another access token (`at_hash`)");
+        }
+    }
+    let subject = claims.required_text("sub")?;
+    if subject.len() > MAX_SUBJECT {
+        return Err(unfit("sub", "at most 255 bytes", "longer").into());
+    }
+    Ok(subject)
+}
+
+/// Steps 3 to 5: the token is for us, and for nobody else.
+fn audience(claims: Members<'_>, expected: &Expected<'_>) -> Result<(), Invalid> {
+    const EXPECTED: &str = "a string or a list of strings";
+    let audiences = match claims.0.get("aud") {
+        Some(Value::String(audience)) => vec![audience.as_str()],
+        Some(Value::Array(_)) => claims.texts("aud")?.unwrap_or_default(),
+        Some(other) => return Err(unfit("aud", EXPECTED, kind(other)).into()),
+        None => return Err(claims.missing("aud", EXPECTED).into()),
+    };
+    if !audiences.contains(&expected.client_id) {
+        let audiences = plain(&audiences.join(", "));
+        let reason = format!(
+            "it is for {audiences}, and not for {} (`aud`)",
+            expected.client_id
+        );
+        return Err(Invalid::Refused(reason));
+    }
+    if let Some(other) = audiences.iter().find(|audience| **audience != expected.client_id) {
+        let reason = format!("it is also for {}, which is not trusted (`aud`)", plain(other));
+        return Err(Invalid::Refused(reason));
+    }
+    match claims.text("azp")? {
+        Some(party) if party != expected.client_id => Err(Invalid::Refused(format!(
+            "it was issued to another client, {} (`azp`)",
+            plain(party)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Steps 9 and 10, and `nbf` (RFC 7519 section 4.1.5).
+fn times(claims: Members<'_>, now: u64) -> Result<(), Invalid> {
+    let soon = now.saturating_add(SKEW);
+    let reason = if claims.required_time("exp")? <= now {
+        "it has expired (`exp`)"
+    } else if claims.required_time("iat")? > soon {
+        "it was issued in the future (`iat`); is this machine's clock right?"
+    } else if claims.time("nbf")?.is_some_and(|begin| begin > soon) {
+        "it is not valid yet (`nbf`); is this machine's clock right?"
+    } else {
+        return Ok(());
+    };
+    Err(Invalid::Refused(reason.to_owned()))
+}
+
+/// A token that is not believed.
+pub(super) fn unverified(reason: &Unverified) -> UpstreamError {
+    refused(&reason.to_string())
+}
+
+/// The reason may quote the provider, who may have a lot to say.
+pub(super) fn refused(reason: &str) -> UpstreamError {
+    UpstreamError::BadIdToken(plain(reason))
+}
+
+fn odd(problem: &str) -> UpstreamError {
+    UpstreamError::BadResponse {
+        what: WHAT,
+        problem: plain(problem),
+    }
+}
