@@ -29,6 +29,8 @@ mod own_page;
 mod pages;
 #[path = "sign_in/payloads.rs"]
 mod payloads;
+#[path = "sign_in/presets.rs"]
+mod presets;
 #[path = "sign_in/state.rs"]
 mod state;
 mod support;

@@ -94,13 +94,8 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let url = Url::parse(&issuer).expect("a URL");
     let provider = |kind| {
         let config = ProviderConfig {
-            name: "p".to_owned(),
-            kind,
-            client_id: CLIENT.to_owned(),
-            client_secret: SECRETS[0].to_owned().into(),
             trusted_email: true,
-            allow_private_addresses: false,
-            scopes: Vec::new(),
+            ..ProviderConfig::new("p", kind, CLIENT, SECRETS[0].to_owned().into())
         };
         let limits = HttpLimits {
             timeout: Duration::from_secs(5),

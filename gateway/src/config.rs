@@ -8,6 +8,7 @@
 //! | [`report`] | what is in force and where each value came from, secrets hidden |
 //! | [`reload`] | what SIGHUP does |
 //! | `flags` | the same values on the command line |
+//! | `presets` | what well-known providers need |
 //! | `parse` | TOML text to [`file::File`], with all mistakes in it |
 //! | `value` | how durations, sizes, addresses and the like are written |
 //! | `resolve` | the layers put together, a file for each group of sections |
@@ -36,6 +37,7 @@ pub mod file;
 pub(crate) mod flags;
 pub mod mistake;
 mod parse;
+mod presets;
 pub mod reload;
 pub mod report;
 mod resolve;

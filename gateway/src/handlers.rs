@@ -17,7 +17,7 @@ pub mod sign_in;
 pub mod update;
 pub(crate) mod visit;
 
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use crate::app::App;
 use crate::next::{self, Next, NextError};
@@ -39,6 +39,15 @@ fn next_of(app: &App, request: &Request) -> Result<Result<Next, NextError>, BadR
 fn admit(app: &App, request: &Request) -> Result<(), TooMany> {
     let limits = app.rate_limits.load();
     limits.admit(Limit::SignIn, request.peer, &request.headers)
+}
+
+/// Where a provider sends people back to: the redirect URI that has to be registered with it.
+///
+/// # Errors
+/// Never, for names that the configuration accepts.
+pub(crate) fn callback_url(external: &Url, provider: &str) -> Result<Url, url::ParseError> {
+    let origin = external.origin().ascii_serialization();
+    Url::parse(&format!("{origin}/auth/oauth_callback/{provider}"))
 }
 
 /// Whether `next` is to be told of a sign-in that fails: `errors=next`. Without it the person is, on a page.

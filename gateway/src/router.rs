@@ -9,7 +9,7 @@
 //! | `/auth/public-key` | GET |
 //! | `/auth/resolve`, `/auth/get_profile` | GET, where switched on |
 //! | `/auth/login`, `/auth/login/<provider>` | GET |
-//! | `/auth/oauth_callback/<provider>` | GET |
+//! | `/auth/oauth_callback/<provider>` | GET; POST for providers whose `response_mode` is `form_post` |
 //! | `/.well-known/jwks.json` | GET |
 //! | `/openapi.json` | GET |
 //! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
@@ -23,6 +23,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_upstream::Provider;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
@@ -39,6 +40,7 @@ use crate::{config, cors, handlers, jsonp, navigation};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const WRITE: &str = "POST, OPTIONS";
+const READ_OR_POST: &str = "GET, HEAD, POST, OPTIONS";
 const JAVASCRIPT: HeaderValue = HeaderValue::from_static("application/javascript; charset=utf-8");
 
 /// What a path stands for.
@@ -130,6 +132,16 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The same in this configuration.
+    fn allow_in(self, app: &App) -> &'static str {
+        match self {
+            Self::Callback(name) if app.provider(name).is_some_and(Provider::posts_its_answer) => {
+                READ_OR_POST
+            }
+            _ => self.allow(),
+        }
+    }
+
     /// Whether the path leads anywhere in this configuration.
     fn exists(self, app: &App) -> bool {
         match self {
@@ -188,7 +200,7 @@ where
         nothing_here(&app, route, &request)
     } else if method == Method::OPTIONS {
         options(&app, route, origin.as_ref())
-    } else if !allows(route.allow(), &method) {
+    } else if !allows(route.allow_in(&app), &method) {
         wrong_method(&app, route, request.headers())
     } else if let Some(answer) = answer_at_once(&app, route, &request, &peer) {
         answer
@@ -347,19 +359,19 @@ fn nothing_here<B>(app: &App, route: Route<'_>, request: &hyper::Request<B>) -> 
 /// 405 with `Allow`, in the same way.
 fn wrong_method(app: &App, route: Route<'_>, headers: &HeaderMap) -> Response {
     if !wants_a_page(headers) {
-        return response::method_not_allowed(route.allow());
+        return response::method_not_allowed(route.allow_in(app));
     }
     let page = Visit::new(app, headers).page(&Failure::WrongMethod);
-    response::allowing(page, route.allow())
+    response::allowing(page, route.allow_in(app))
 }
 
 fn options(app: &App, route: Route<'_>, origin: Option<&HeaderValue>) -> Response {
-    let mut response = response::allowing(Response::default(), route.allow());
+    let mut response = response::allowing(Response::default(), route.allow_in(app));
     cors::preflight(
         origin,
         &app.live.load().origins,
         &app.address.origin,
-        route.allow(),
+        route.allow_in(app),
         &mut response,
     );
     response

@@ -11,22 +11,23 @@ use gateway_model::{SystemClock, SystemRandom};
 use gateway_plugin::{CompileOptions, HostOptions, Network, PluginHost};
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
-use gateway_upstream::Provider;
+use gateway_upstream::{Icon, Provider};
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 use crate::admin::{self, AdminState};
 use crate::app::{Address, App};
 use crate::config::reload::Reload;
 use crate::config::{AdminConfig, Config};
 use crate::events::{self, Courier};
+use crate::handlers::callback_url;
 use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::pages::Offer;
+use crate::pages::branding::Logo;
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
 use crate::{router, server};
@@ -185,8 +186,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         .context("the plugins cannot be loaded")?;
     let mut providers = Vec::new();
     for provider in &config.providers {
-        let redirect = Url::parse(&format!("{}/auth/oauth_callback/{}", address.text, provider.name))?;
-
+        let redirect = callback_url(&config.external, &provider.name)?;
         let built = Provider::new(provider.clone(), redirect, &config.upstream_limits, clock.clone());
         providers.push(built.with_context(|| format!("the provider \"{}\" cannot be used", provider.name))?);
     }
@@ -198,7 +198,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         keys,
         issued: Issued::new(config.token_reuse),
         session_key,
-        offers: offers(config, dev),
+        offers: offers(config, dev)?,
         providers,
         dev,
         address,
@@ -217,10 +217,35 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
 }
 
 /// How the ways to sign in look on pages.
-fn offers(config: &Config, dev: bool) -> Vec<Offer> {
-    let configured = config.providers.iter();
-    let offers = configured.map(|provider| Offer::new(&provider.name, None, None));
-    offers.chain(dev.then(Offer::development)).collect()
+///
+/// # Errors
+/// When a provider's picture cannot be used.
+fn offers(config: &Config, dev: bool) -> Result<Vec<Offer>> {
+    let mut offers = Vec::new();
+    for provider in &config.providers {
+        let (mark, picture) = match &provider.icon {
+            Some(Icon::Mark(mark)) => (Some(mark.as_str()), None),
+            Some(Icon::File(path)) => (None, Some(path)),
+            None => (None, None),
+        };
+        let offer = Offer::new(&provider.name, provider.display_name.as_deref(), mark);
+        offers.push(match picture {
+            None => offer,
+            Some(path) => {
+                let unusable = || {
+                    format!(
+                        "the icon of the provider \"{}\" cannot be used: {}",
+                        provider.name,
+                        path.display()
+                    )
+                };
+                let file = std::fs::read(path).with_context(unusable)?;
+                offer.with_picture(Logo::new(file).with_context(unusable)?)
+            }
+        });
+    }
+    offers.extend(dev.then(Offer::development));
+    Ok(offers)
 }
 
 /// The first session secret signs; what was issued under the others is still accepted.

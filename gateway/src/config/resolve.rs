@@ -1,6 +1,6 @@
 //! The layers put together: each setting from the strongest source that has it, read, checked, reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -139,6 +139,8 @@ struct Layers<'a> {
     warnings: Vec<String>,
     /// The variables that have been asked for.
     variables: BTreeSet<String>,
+    /// By key, what holds where no other source says: the presets of providers.
+    fallbacks: BTreeMap<String, (String, Origin)>,
 }
 
 impl<'a> Layers<'a> {
@@ -151,6 +153,7 @@ impl<'a> Layers<'a> {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             variables: BTreeSet::new(),
+            fallbacks: BTreeMap::new(),
         };
         let Some(path) = &sources.file else {
             return Ok((layers, File::default()));
@@ -257,7 +260,10 @@ impl<'a> Layers<'a> {
             let origin = self.source.origin(&value.span());
             return Some((value.into_inner().0, origin));
         }
-        Some((self.sources.presets.settings.get(key)?.clone(), Origin::Preset))
+        if let Some(text) = self.sources.presets.settings.get(key) {
+            return Some((text.clone(), Origin::Preset));
+        }
+        self.fallbacks.get(key).cloned()
     }
 
     /// A setting that need not be there, and where it is from.
@@ -330,7 +336,11 @@ impl<'a> Layers<'a> {
                     .collect(),
             );
         }
-        split(self.sources.presets.settings.get(key)?, Origin::Preset)
+        if let Some(text) = self.sources.presets.settings.get(key) {
+            return split(text, Origin::Preset);
+        }
+        let (text, origin) = self.fallbacks.get(key)?;
+        split(text, origin.clone())
     }
 
     /// Several values; those that cannot be read are mistakes.
@@ -414,7 +424,7 @@ fn strength(origin: &Origin) -> u8 {
         Origin::Variable(_) => 3,
         Origin::File(..) => 2,
         Origin::Preset => 1,
-        Origin::Default => 0,
+        Origin::Default | Origin::ProviderPreset(_) => 0,
     }
 }
 

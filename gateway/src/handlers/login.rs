@@ -3,8 +3,9 @@
 
 use gateway_model::Timestamp;
 use gateway_token::KeyError;
-use gateway_upstream::{Provider, UpstreamError};
+use gateway_upstream::{Hints, PROMPTS, Provider, UpstreamError};
 use hyper::header::{HeaderValue, SET_COOKIE};
+use url::form_urlencoded;
 
 use crate::app::App;
 use crate::cookie::room::{self, Begun, Worth};
@@ -23,6 +24,8 @@ use super::{admit, landing, login_path, next_of, tells_next};
 /// The most bytes that `Location` and `Set-Cookie` have in one answer. nginx reads the head of an answer into 4 KB unless
 /// told otherwise, and there are the status line and a few more headers.
 const MAX_HEADERS: usize = 3_700;
+/// The longest `login_hint`, in bytes: an address has 254 at most (RFC 5321 section 4.5.3.1.3).
+const MAX_HINT: usize = 320;
 
 /// Why a sign-in cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,9 @@ pub enum Error {
     /// The person may not be sent there.
     #[error(transparent)]
     Next(#[from] NextError),
+    /// The application asks for something that is not passed on.
+    #[error("{0}")]
+    Hint(&'static str),
     /// With it, the cookie is larger than browsers and proxies accept.
     #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
     NextTooLong,
@@ -78,16 +84,17 @@ async fn begin(
     next: &Next,
     tells_next: bool,
 ) -> Result<Response, Error> {
+    let hints = hints(request)?;
     let origins = &app.live.load().origins;
     let by_the_person = navigation::is_by_the_person(&request.headers, origins, &app.address.origin);
     let now = app.clock.now();
     let begun = begun(app, request, now);
     if !by_the_person && room::make(begun.clone(), at_most(provider, next)).costs_a_sign_in {
-        return Ok(ask(visit, request, provider, next, tells_next));
+        return Ok(ask(visit, request, provider, next, tells_next, hints));
     }
     // From here on it costs something. A page that begins one sign-in after the other has not come this far.
     admit(app, request)?;
-    let authorization = provider.begin().await?;
+    let authorization = provider.begin_with(hints).await?;
     let secure = app.address.secure;
     let name = cookie::name(&authorization.flow.state, secure);
     let state = SealedState {
@@ -114,7 +121,7 @@ async fn begin(
     let cleared = room.clear.iter().map(|name| cookie::clear(name, secure));
     let cleared: Vec<HeaderValue> = cleared.collect();
     if cleared.iter().map(line).sum::<usize>() > left {
-        let page = ask(visit, request, provider, next, tells_next);
+        let page = ask(visit, request, provider, next, tells_next, hints);
         return Ok(clear_as_many_as_fit(page, cleared));
     }
     let answer = cleared
@@ -123,6 +130,22 @@ async fn begin(
             response::with(answer, SET_COOKIE, cookie)
         });
     Ok(response::with(answer, SET_COOKIE, set))
+}
+
+/// What the application asks for beside the sign-in itself: it goes to the provider, so it is bounded.
+fn hints(request: &Request) -> Result<Hints<'_>, Error> {
+    let given = |name| Ok::<_, BadRequest>(request.parameter(name)?.filter(|value| !value.is_empty()));
+    let login_hint = given("login_hint")?;
+    if login_hint.is_some_and(|hint| hint.len() > MAX_HINT || hint.chars().any(char::is_control)) {
+        return Err(Error::Hint(
+            "The login_hint must have no more than 320 bytes, and no control characters",
+        ));
+    }
+    let prompt = given("prompt")?;
+    if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
+        return Err(Error::Hint("The prompt must be select_account or login"));
+    }
+    Ok(Hints { login_hint, prompt })
 }
 
 /// At least the size of the cookie of a sign-in with this provider that ends at `next`.
@@ -154,12 +177,28 @@ fn begun<'a>(app: &App, request: &'a Request, now: Timestamp) -> Vec<Begun<'a>> 
 }
 
 /// The page that asks the person whether to go on. Its link is a page of ours, so that no other page can follow it.
-fn ask(visit: &Visit<'_>, request: &Request, provider: &Provider, next: &Next, tells_next: bool) -> Response {
+fn ask(
+    visit: &Visit<'_>,
+    request: &Request,
+    provider: &Provider,
+    next: &Next,
+    tells_next: bool,
+    hints: Hints<'_>,
+) -> Response {
     // The configured default need not be an address that may be asked for.
-    let again = match request.parameter("next") {
+    let mut again = match request.parameter("next") {
         Ok(Some(_)) => login_path(provider.name(), next, tells_next),
         _ => format!("/auth/login/{}", provider.name()),
     };
+    for (name, value) in [("login_hint", hints.login_hint), ("prompt", hints.prompt)] {
+        if let Some(value) = value {
+            again.push(if again.contains('?') { '&' } else { '?' });
+            let pair = form_urlencoded::Serializer::new(String::new())
+                .append_pair(name, value)
+                .finish();
+            again.push_str(&pair);
+        }
+    }
     visit.show(pages::CSP, |frame| pages::go_on(frame, &again))
 }
 
@@ -188,6 +227,7 @@ fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
     match error {
         Error::BadRequest(bad) => landing::unreadable(visit, *bad),
         Error::Next(error) => visit.page(&bad_return(error)),
+        Error::Hint(wrong) => visit.answer(&Failure::BadHint(wrong)),
         Error::NextTooLong => visit.answer(&Failure::LongReturn),
         Error::TooMany(too_many) => landing::too_many(visit, *too_many),
         Error::Upstream(error) => landing::upstream_failed(visit, provider, error),

@@ -68,6 +68,8 @@ pub enum Failure<'a> {
     WrongMethod,
     /// The request cannot be read, for which the status stands.
     Unreadable(StatusCode),
+    /// The application asks the provider for something that is not passed on, for which this is the reason.
+    BadHint(&'static str),
     /// The name of a test user cannot be one.
     BadName,
 }
@@ -125,6 +127,7 @@ impl Failure<'_> {
             | Self::Completed
             | Self::FailedBefore
             | Self::Elsewhere
+            | Self::BadHint(_)
             | Self::BadName => StatusCode::BAD_REQUEST,
         }
     }
@@ -152,7 +155,9 @@ impl Failure<'_> {
             | Self::ProviderWrong
             | Self::Unconfirmed
             | Self::Mismatch => ErrorCode::ServerError,
-            Self::UnknownProvider(_) | Self::LongReturn | Self::BadName => ErrorCode::InvalidRequest,
+            Self::UnknownProvider(_) | Self::LongReturn | Self::BadHint(_) | Self::BadName => {
+                ErrorCode::InvalidRequest
+            }
             Self::BadReturn
             | Self::UnknownReturn(_)
             | Self::NotAPerson
@@ -189,6 +194,7 @@ impl Failure<'_> {
             Self::FailedBefore => "The sign-in has failed before",
             Self::UnknownProvider(_) => "There is no such provider",
             Self::LongReturn => "The address in next is too long",
+            Self::BadHint(wrong) => *wrong,
             Self::BadName => {
                 "The name of a test user has 1 to 64 letters, digits, dots, dashes and underscores"
             }
@@ -232,7 +238,7 @@ impl Failure<'_> {
             Self::NotFound => &texts.not_found,
             Self::UnknownProvider(_) => &texts.unknown_provider,
             Self::WrongMethod => &texts.wrong_method,
-            Self::Unreadable(_) => &texts.unreadable,
+            Self::Unreadable(_) | Self::BadHint(_) => &texts.unreadable,
             Self::BadName => &texts.bad_name,
         }
     }

@@ -1,60 +1,57 @@
 //! What is taken from claims (OpenID Connect Core 1.0 section 5.1), and what is not believed.
 
-use std::fmt;
-
 use gateway_model::Email;
 use gateway_model::text::{is_unsafe, without_unsafe};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
-
-use crate::json;
 
 /// The longest display name and address that are kept, in bytes.
 const MAX_TEXT: usize = 256;
 const MAX_URL: usize = 2048;
 
-/// Reads claims: an object in which each name comes once (RFC 7519 section 4). Of two, readers differ on which counts.
-///
-/// # Errors
-/// When it is something else, or has more values than an answer may have.
-pub fn read(json: &[u8]) -> serde_json::Result<Map<String, Value>> {
-    json::check(json).map_err(|_| serde_json::Error::custom("not JSON, or too many values"))?;
-    serde_json::from_slice(json).map(|Unique(claims)| claims)
+/// What a provider says of an address: whether it has verified that the person owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// It has: a JSON `true`.
+    Verified,
+    /// It has not, by its own word.
+    NotVerified,
+    /// It says nothing of it.
+    Unsaid,
+    /// It says "true", as a text. Cognito does so; at some providers it is what the person typed.
+    Text,
 }
 
-struct Unique(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Self(Map::new()))
-    }
-}
-
-impl<'de> Visitor<'de> for Unique {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl Verification {
+    /// What claims say in `email_verified`.
+    #[must_use]
+    pub fn of(claims: &Map<String, Value>) -> Self {
+        Self::said(claims.get("email_verified"))
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
-        while let Some((name, value)) = entries.next_entry()? {
-            if self.0.insert(name, value).is_some() {
-                return Err(A::Error::custom("a claim comes twice"));
-            }
+    /// What a member says that tells whether an address is verified.
+    #[must_use]
+    pub fn said(member: Option<&Value>) -> Self {
+        match member {
+            Some(Value::Bool(true)) => Self::Verified,
+            Some(Value::String(text)) if text == "true" => Self::Text,
+            None | Some(Value::Null) => Self::Unsaid,
+            Some(_) => Self::NotVerified,
         }
-        Ok(self)
     }
 }
 
-/// The address, only where `email_verified` is a JSON `true`: to some providers the text "true" is what
-/// the person typed.
+/// The address, where it counts: the provider says that it is verified, or the operator vouches for the addresses of this
+/// provider (`assumed`) and the provider does not say otherwise.
 #[must_use]
-pub fn email(claims: &Map<String, Value>, trusted: bool) -> Option<Email> {
-    let verified = claims.get("email_verified") == Some(&Value::Bool(true));
-    let address = claims.get("email").and_then(Value::as_str)?;
-    (verified && is_address(address)).then(|| Email {
+pub fn email(claims: &Map<String, Value>, trusted: bool, assumed: bool) -> Option<Email> {
+    let counts = match Verification::of(claims) {
+        Verification::Verified => true,
+        Verification::Unsaid | Verification::Text => assumed,
+        Verification::NotVerified => false,
+    };
+    let address = text(claims, "email")?;
+    (counts && is_address(address)).then(|| Email {
         address: address.to_owned(),
         trusted,
     })
@@ -138,51 +135,55 @@ pub fn picture(text: Option<&str>) -> Option<String> {
 mod tests {
     use serde_json::{Map, Value, json};
 
-    use super::{email, merge, name, picture, plain, read};
+    use super::{email, merge, name, picture, plain};
 
     fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
-    fn reads_objects_in_which_a_name_comes_once() {
-        let text = br#"{"sub": "1", "groups": [{"a": 1}]}"#;
-        assert_eq!(
-            Value::Object(read(text).unwrap()),
-            json!({"sub": "1", "groups": [{"a": 1}]})
-        );
-        for odd in [
-            r#"{"a": 1, "a": 1}"#,
-            r#"{"a": 1, "\u0061": 2}"#,
-            "[]",
-            "null",
-            "1",
-            "",
-            "{} {}",
-        ] {
-            assert!(read(odd.as_bytes()).is_err(), "{odd}");
-        }
-    }
-
-    #[test]
-    fn believes_a_boolean_only() {
-        let address = |verified: Value| {
+    fn p7_believes_a_boolean_or_the_operator_where_the_provider_does_not_say_no() {
+        let address = |verified: Value, assumed| {
             email(
                 &claims(&json!({ "email": "a@example.org", "email_verified": verified })),
                 true,
+                assumed,
             )
+            .map(|email| email.address)
         };
-        assert_eq!(address(json!(true)).unwrap().address, "a@example.org");
-        for verified in [json!(false), json!("true"), json!(1), json!(null), json!([true])] {
-            assert_eq!(address(verified.clone()), None, "{verified}");
+        let some = Some("a@example.org".to_owned());
+        for assumed in [false, true] {
+            assert_eq!(address(json!(true), assumed), some);
+            for no in [
+                json!(false),
+                json!("false"),
+                json!(""),
+                json!(0),
+                json!(1),
+                json!([true]),
+            ] {
+                assert_eq!(address(no.clone(), assumed), None, "{no}");
+            }
         }
-        assert_eq!(email(&claims(&json!({ "email": "a@example.org" })), true), None);
-        for odd in ["a", "a@b\n", "a @b", &format!("{}@b", "a".repeat(300))] {
-            assert_eq!(
-                email(&claims(&json!({ "email": odd, "email_verified": true })), true),
-                None,
-                "{odd}"
-            );
+        for unclear in [json!("true"), json!(null)] {
+            assert_eq!(address(unclear.clone(), false), None, "{unclear}");
+            assert_eq!(address(unclear.clone(), true), some, "{unclear}");
+        }
+        let unsaid = claims(&json!({ "email": "a@example.org" }));
+        assert_eq!(email(&unsaid, true, false), None);
+        assert_eq!(
+            email(&unsaid, false, true).map(|email| email.trusted),
+            Some(false)
+        );
+        for odd in [
+            json!("a"),
+            json!("a@b\nc"),
+            json!("a @b"),
+            json!(format!("{}@b", "a".repeat(300))),
+            json!(7),
+        ] {
+            let claims = claims(&json!({ "email": odd, "email_verified": true }));
+            assert_eq!(email(&claims, true, true), None, "{odd}");
         }
     }
 

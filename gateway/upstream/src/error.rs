@@ -1,6 +1,9 @@
 //! Every way a sign-in through a provider can fail. Messages are for the log: no secret, code or token
 //! is in them.
 
+use std::fmt;
+
+use crate::claims::plain;
 use crate::http::HttpError;
 
 /// Why a sign-in through an upstream provider failed.
@@ -22,7 +25,10 @@ pub enum UpstreamError {
     BadDiscovery(String),
     /// The token endpoint says no (RFC 6749 section 5.2).
     #[error("the token endpoint refuses: {0}")]
-    TokenRefused(String),
+    TokenRefused(Refusal),
+    /// The endpoint for pushed authorization requests says no (RFC 9126 section 2.3).
+    #[error("the provider refuses the pushed authorization request: {0}")]
+    PushRefused(Refusal),
     /// An answer is not what the protocol has there.
     #[error("{what}: {problem}")]
     BadResponse {
@@ -34,12 +40,62 @@ pub enum UpstreamError {
     /// The ID token is not valid (OpenID Connect Core 1.0 section 3.1.3.7).
     #[error("the ID token is not valid: {0}")]
     BadIdToken(String),
+    /// The userinfo endpoint speaks of somebody else (OpenID Connect Core 1.0 section 5.3.2).
+    #[error(
+        "the userinfo endpoint speaks of another subject than the ID token (`sub`); if this provider does so for \
+         everybody, set userinfo = \"never\" for it"
+    )]
+    OtherSubject,
     /// So many sign-ins wait for the provider that one more is not begun.
     #[error("too many sign-ins wait for the provider")]
     Overloaded,
     /// The callback's `iss` is another one's, or is missing (RFC 9207 section 2.4).
     #[error("the callback comes from another issuer")]
     IssuerMismatch,
+}
+
+/// What a provider refuses with (RFC 6749 sections 4.1.2.1 and 5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error code, where it looks like one.
+    code: Option<String>,
+    /// The description: plain text, of limited length.
+    description: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with this code, and with a description that says nothing that must stay out of the log. The code is kept
+    /// only where it looks like one: what stands in its place may repeat what was sent.
+    #[must_use]
+    pub fn new(code: &str, description: Option<&str>) -> Self {
+        // Registered codes are small letters, and shorter; a code verifier has 43 characters (RFC 7636, 4.1), and
+        // may have no digit by which it could be told.
+        let is_code = (1..=40).contains(&code.len())
+            && code
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.'));
+        let description = description.map(plain).filter(|text| !text.trim().is_empty());
+        Self {
+            code: is_code.then(|| code.to_owned()),
+            description,
+        }
+    }
+
+    /// The error code, where there is a proper one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code().unwrap_or("without a proper error code"))?;
+        match &self.description {
+            Some(description) => write!(f, " ({description:?})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What kind of failure it is, for whoever has to answer the person.
@@ -58,25 +114,6 @@ pub enum ErrorKind {
 }
 
 impl UpstreamError {
-    /// Only the code of the refusal (RFC 6749 section 5.2), and only where it looks like one: a
-    /// description, or what stands in the code's place, may repeat what was sent.
-    pub(crate) fn refused(code: &str) -> Self {
-        // Registered codes are small letters, and shorter; a code verifier has 43 characters (RFC 7636, 4.1), and
-        // may have no digit by which it could be told.
-        let is_code = (1..=40).contains(&code.len())
-            && code
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b'.'));
-        Self::TokenRefused(
-            if is_code {
-                code
-            } else {
-                "without a proper error code"
-            }
-            .to_owned(),
-        )
-    }
-
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -89,7 +126,7 @@ impl UpstreamError {
                 error: HttpError::Unreachable(_) | HttpError::Status(500..),
                 ..
             } => ErrorKind::Down,
-            Self::TokenRefused(code) => match code.as_str() {
+            Self::TokenRefused(refusal) => match refusal.code().unwrap_or_default() {
                 "server_error" | "temporarily_unavailable" => ErrorKind::Down,
                 // Our registration there is not right: beginning again does not help the person.
                 "invalid_client"
@@ -105,16 +142,19 @@ impl UpstreamError {
                 ..
             } => ErrorKind::Busy,
             Self::IssuerMismatch | Self::BadIdToken(_) => ErrorKind::Refused,
-            Self::Http { .. } | Self::Config(_) | Self::BadDiscovery(_) | Self::BadResponse { .. } => {
-                ErrorKind::Wrong
-            }
+            Self::Http { .. }
+            | Self::Config(_)
+            | Self::BadDiscovery(_)
+            | Self::BadResponse { .. }
+            | Self::PushRefused(_)
+            | Self::OtherSubject => ErrorKind::Wrong,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ErrorKind, UpstreamError};
+    use super::{ErrorKind, Refusal, UpstreamError};
     use crate::http::HttpError;
 
     #[test]
@@ -129,9 +169,10 @@ mod tests {
             (http(HttpError::Status(503)), ErrorKind::Down),
             (http(HttpError::Status(302)), ErrorKind::Wrong),
             (http(HttpError::TooLarge(1)), ErrorKind::Wrong),
-            (UpstreamError::refused("invalid_grant"), ErrorKind::Refused),
-            (UpstreamError::refused("server_error"), ErrorKind::Down),
-            (UpstreamError::refused("invalid_client"), ErrorKind::Wrong),
+            (refused("invalid_grant"), ErrorKind::Refused),
+            (refused("server_error"), ErrorKind::Down),
+            (refused("invalid_client"), ErrorKind::Wrong),
+            (refused("7"), ErrorKind::Refused),
             (UpstreamError::IssuerMismatch, ErrorKind::Refused),
             (UpstreamError::Overloaded, ErrorKind::Busy),
         ] {
@@ -139,20 +180,34 @@ mod tests {
         }
     }
 
+    fn refused(code: &str) -> UpstreamError {
+        UpstreamError::TokenRefused(Refusal::new(code, None))
+    }
+
     #[test]
-    fn repeats_error_codes_and_nothing_else() {
+    fn only_what_looks_like_a_code_is_repeated_as_one() {
         assert_eq!(
-            UpstreamError::refused("bad_verification_code").to_string(),
+            refused("bad_verification_code").to_string(),
             "the token endpoint refuses: bad_verification_code"
         );
         let verifier = "QZJ_drqyqxBLYgzIEoRI_ItIwgtWsUer-spmINggWDc";
         for odd in ["", "4/0AX4XfWh", "a b", "a\nb", verifier, "Code", &"a".repeat(41)] {
-            let error = UpstreamError::refused(odd);
             assert_eq!(
-                error,
-                UpstreamError::TokenRefused("without a proper error code".to_owned()),
+                refused(odd).to_string(),
+                "the token endpoint refuses: without a proper error code",
                 "{odd:?}"
             );
         }
+    }
+
+    #[test]
+    fn p17_a_description_is_short_plain_and_quoted() {
+        let told = |description: &str| Refusal::new("invalid_client", Some(description)).to_string();
+        assert_eq!(
+            told("AADSTS7000215: Invalid client secret\r\n\u{1b}[31m \"x\""),
+            r#"invalid_client ("AADSTS7000215: Invalid client secret[31m \"x\"")"#
+        );
+        assert_eq!(told(" "), "invalid_client");
+        assert!(told(&"é".repeat(5000)).len() < 300);
     }
 }

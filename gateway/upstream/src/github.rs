@@ -3,29 +3,26 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Email, Identity, UpstreamUser};
+use gateway_model::{Clock, Email, Identity, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
-use oauth2::basic::BasicClient;
-use oauth2::{
-    AccessToken, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse as _, TokenUrl,
-};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::authorize;
+use crate::check::{self, Findings};
 use crate::claims;
+use crate::client::Server;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
+use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, Requests};
 use crate::names::{Names, is_private};
-use crate::provider::{Authorization, Callback, Flow};
+use crate::provider::{Authorization, Callback, Flow, Hints};
 
-const SCOPES: &[&str] = &["read:user", "user:email"];
-const TOKEN: &str = "the token endpoint";
 const USER: &str = "GET /user";
 const EMAILS: &str = "GET /user/emails";
 /// The most addresses that GitHub gives at once.
@@ -33,20 +30,21 @@ const PER_PAGE: usize = 100;
 /// How many pages of addresses are asked for. Nobody known has more than one.
 const PAGES: usize = 5;
 
-type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
-
 /// GitHub, or a GitHub Enterprise Server.
 #[derive(Debug)]
 pub(crate) struct GitHub {
     config: ProviderConfig,
-    client: Client,
     http: Http,
     /// The web address' origin: what stands for an issuer.
     issuer: String,
     /// What the callback's `iss` may be, where GitHub sends one.
     iss: String,
+    authorize: Url,
+    token: Url,
     user: Url,
     emails: Url,
+    redirect_uri: Url,
+    clock: Arc<dyn Clock>,
 }
 
 /// One address of a person.
@@ -64,6 +62,7 @@ impl GitHub {
         api: &Url,
         redirect_uri: Url,
         limits: &HttpLimits,
+        clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
         // Both are the operator's own words.
@@ -72,21 +71,17 @@ impl GitHub {
         if !http.is_secure(api) {
             return Err(UpstreamError::Config(format!("{api} must be https")));
         }
-        let client = BasicClient::new(ClientId::new(config.client_id.clone()))
-            .set_client_secret(ClientSecret::new(config.client_secret.expose_secret().to_owned()))
-            .set_auth_uri(AuthUrl::from_url(below(web, "login/oauth/authorize")?))
-            .set_token_uri(TokenUrl::from_url(below(web, "login/oauth/access_token")?))
-            .set_redirect_uri(RedirectUrl::from_url(redirect_uri))
-            // GitHub reads the id and the secret in the form.
-            .set_auth_type(oauth2::AuthType::RequestBody);
         Ok(Self {
             issuer: web.origin().ascii_serialization(),
             iss: below(web, "login/oauth")?.into(),
             user: below(api, "user")?,
             emails: below(api, "user/emails")?,
+            token: below(web, "login/oauth/access_token")?,
+            authorize: below(web, "login/oauth/authorize")?,
+            redirect_uri,
             config,
-            client,
             http,
+            clock,
         })
     }
 
@@ -94,24 +89,47 @@ impl GitHub {
         &self.issuer
     }
 
-    pub(crate) fn begin(&self) -> Authorization {
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let scopes = SCOPES
-            .iter()
-            .copied()
-            .chain(self.config.scopes.iter().map(String::as_str));
-        let (url, state) = self
-            .client
-            .authorize_url(CsrfToken::new_random)
-            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
-            .set_pkce_challenge(challenge)
-            .url();
-        let flow = Flow {
-            state: state.into_secret(),
-            nonce: None,
-            verifier: verifier.into_secret(),
-        };
+    pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {
+        let (flow, mut parameters) = authorize::request(&self.config, &self.redirect_uri, false, hints);
+        // GitHub's own word for it (docs.github.com, "Authorizing OAuth apps").
+        for (name, _) in &mut parameters {
+            if name == "login_hint" {
+                *name = "login".into();
+            }
+        }
+        let url = authorize::url(&self.authorize, &parameters);
         Authorization { url, flow }
+    }
+
+    /// The exchange of a code. GitHub reads the id and the secret in the form.
+    fn exchange<'a>(&'a self, code: &'a str, verifier: &'a str) -> Exchange<'a> {
+        const METHODS: &[String] = &[];
+        Exchange {
+            endpoint: &self.token,
+            client_id: &self.config.client_id,
+            auth: &self.config.client_auth,
+            server: Server {
+                issuer: &self.issuer,
+                token_endpoint: &self.token,
+                methods: Some(METHODS),
+            },
+            redirect_uri: &self.redirect_uri,
+            code,
+            verifier,
+            now: self.clock.now(),
+        }
+    }
+
+    /// Asks GitHub what a sign-in would.
+    pub(crate) async fn check(&self, findings: &mut Findings) {
+        let requests = self.http.requests();
+        match check::get(&self.http, self.user.as_str()).await {
+            Ok(answer) => check::clock(findings, answer.headers(), self.clock.now()),
+            Err(error) => findings.error("API", check::unreachable(self.user.as_str(), &error)),
+        }
+        check::credentials(findings, &requests, self.exchange("", ""), "client_secret_post").await;
+        let page = self.begin(Hints::default()).url;
+        check::sign_in_page(findings, &self.http, &page, &self.redirect_uri).await;
     }
 
     pub(crate) async fn finish(
@@ -126,34 +144,35 @@ impl GitHub {
             return Err(UpstreamError::IssuerMismatch);
         }
         let requests = self.http.requests();
-        let token = self
-            .client
-            .exchange_code(AuthorizationCode::new(callback.code.to_owned()))
-            .set_pkce_verifier(PkceCodeVerifier::new(flow.verifier.clone()))
-            .request_async(&requests)
-            .await
-            .map_err(token_error)?;
-        let granted: Vec<&str> = token
-            .scopes()
-            .into_iter()
-            .flatten()
-            .flat_map(|scope| scope.split(','))
-            .collect();
-        let token = token.access_token();
+        let exchange = self.exchange(callback.code, &flow.verifier);
+        let tokens = exchange.send(&requests).await?;
+        let token = &tokens.access_token;
         let claims: Map<String, Value> = get(&requests, USER, &self.user, token).await?;
         // The login can be changed and given to somebody else; the number cannot.
         let subject = claims
             .get("id")
             .and_then(Value::as_u64)
             .ok_or_else(|| bad(USER, "there is no numeric id"))?;
-        // A person may take the scope away while they consent. They have no address then.
-        let email = if granted
-            .iter()
-            .any(|scope| matches!(scope.trim(), "user:email" | "user"))
-        {
-            self.email(&requests, token).await?
-        } else {
-            None
+        let email = match granted(tokens.scopes.as_deref()) {
+            Some(true) => self.email(&requests, token).await?,
+            Some(false) => {
+                tracing::info!(
+                    provider = self.config.name,
+                    "the person does not share their addresses: the scope user:email was not granted"
+                );
+                None
+            }
+            None => match self.email(&requests, token).await {
+                Err(error) if is_refusal(&error) => {
+                    tracing::warn!(
+                        provider = self.config.name, %error,
+                        "the provider refuses to tell the person's addresses; a GitHub App needs the account permission \
+                         \"Email addresses\" (read-only)"
+                    );
+                    None
+                }
+                email => email?,
+            },
         };
         Ok(UpstreamUser {
             identity: Identity {
@@ -172,7 +191,7 @@ impl GitHub {
     async fn email(
         &self,
         requests: &Requests<'_>,
-        token: &AccessToken,
+        token: &SecretString,
     ) -> Result<Option<Email>, UpstreamError> {
         for page in 1..=PAGES {
             let mut url = self.emails.clone();
@@ -200,12 +219,12 @@ async fn get<T: DeserializeOwned>(
     requests: &Requests<'_>,
     what: &'static str,
     url: &Url,
-    token: &AccessToken,
+    token: &SecretString,
 ) -> Result<T, UpstreamError> {
     let request = Request::get(url.as_str())
         .header(ACCEPT, "application/vnd.github+json")
         .header("X-GitHub-Api-Version", "2022-11-28")
-        .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+        .header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
         .body(Vec::new())
         .map_err(|_| bad(what, "the access token is no header text"))?;
     let answer = requests
@@ -220,6 +239,21 @@ async fn get<T: DeserializeOwned>(
     }
     serde_json::from_slice(answer.body())
         .map_err(|_| bad(what, "the answer is not the JSON that is documented"))
+}
+
+/// Whether a token may read addresses: a person may take that scope of an OAuth app away while they consent. Tokens of
+/// GitHub Apps have permissions in place of scopes. The answer has an empty text there then, which says nothing.
+fn granted(scopes: Option<&[String]>) -> Option<bool> {
+    let mut scopes = scopes.filter(|scopes| !scopes.is_empty())?.iter();
+    Some(scopes.any(|scope| matches!(scope.trim(), "user:email" | "user")))
+}
+
+/// Whether GitHub says no to this token: not that it does not know it, or is out of order.
+const fn is_refusal(error: &UpstreamError) -> bool {
+    let UpstreamError::Http { error, .. } = error else {
+        return false;
+    };
+    matches!(error, HttpError::Status(403 | 404))
 }
 
 /// The display name or, where the person has none, the login.
@@ -239,24 +273,4 @@ fn bad(what: &'static str, problem: &str) -> UpstreamError {
 fn below(base: &Url, path: &str) -> Result<Url, UpstreamError> {
     let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
     Url::parse(&text).map_err(|error| UpstreamError::Config(format!("{text}: {error}")))
-}
-
-fn token_error(error: RequestTokenError<HttpError, oauth2::basic::BasicErrorResponse>) -> UpstreamError {
-    match error {
-        RequestTokenError::ServerResponse(refusal) => UpstreamError::refused(refusal.error().as_ref()),
-        RequestTokenError::Request(error) => UpstreamError::Http { what: TOKEN, error },
-        // GitHub says no with status 200.
-        RequestTokenError::Parse(_, body) => {
-            let body: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
-            match body
-                .as_ref()
-                .and_then(|body| body.get("error"))
-                .and_then(Value::as_str)
-            {
-                Some(code) => UpstreamError::refused(code),
-                None => bad(TOKEN, "the answer is no token"),
-            }
-        }
-        RequestTokenError::Other(_) => bad(TOKEN, "the answer cannot be used"),
-    }
 }

@@ -1,11 +1,8 @@
 //! Requests to providers: no redirects, no proxy, https but for a provider on loopback, no private address but for a
 //! provider that has one, and a limit on time and bytes, for each answer and for all answers of one provider together.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,6 +24,11 @@ const MAX_IDLE: usize = 32;
 const MAX_HELD: usize = 16 << 20;
 /// The unit in which that is counted.
 const UNIT: usize = 1024;
+
+/// A request with its whole body.
+pub(crate) type HttpRequest = http::Request<Vec<u8>>;
+/// An answer with its whole body.
+pub(crate) type HttpResponse = http::Response<Vec<u8>>;
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +137,24 @@ impl Http {
         }
     }
 
+    /// What a browser would be answered at an address: the status and where it leads. Nothing of the body is read.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn look(&self, url: &Url) -> Result<(u16, Option<String>), HttpError> {
+        self.may_ask(url)?;
+        let answer = self
+            .client
+            .get(url.clone())
+            .header("accept", "text/html")
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        let location = answer.headers().get(reqwest::header::LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        Ok((answer.status().as_u16(), location.map(str::to_owned)))
+    }
+
     /// The requests of one sign-in.
     pub(crate) fn requests(&self) -> Requests<'_> {
         Requests {
@@ -207,20 +227,11 @@ impl Requests<'_> {
         if response.status().is_success() && begins_as_json(response.body()) {
             // The protocols' libraries read a value and do not look at what stands behind it.
             json::check(response.body()).map_err(|bad| match bad {
-                json::Bad::NotJson => HttpError::Json,
                 json::Bad::TooMany => HttpError::TooManyValues,
+                json::Bad::NotJson | json::Bad::NotObject => HttpError::Json,
             })?;
         }
         Ok(response)
-    }
-}
-
-impl<'c> AsyncHttpClient<'c> for Requests<'_> {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.send(request))
     }
 }
 
@@ -304,7 +315,7 @@ mod tests {
         with(home, false, Arc::new(SystemNames))
     }
 
-    fn get(url: &str) -> oauth2::HttpRequest {
+    fn get(url: &str) -> super::HttpRequest {
         http::Request::get(url).body(Vec::new()).unwrap()
     }
 

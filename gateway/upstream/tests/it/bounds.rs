@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway_model::clock::ManualClock;
 use gateway_upstream::http::HttpError;
 use gateway_upstream::{
-    Callback, ErrorKind, HttpLimits, Names, Provider, ProviderConfig, ProviderKind, UpstreamError,
+    Callback, ErrorKind, HttpLimits, Names, Provider, ProviderConfig, ProviderKind, UpstreamError, Userinfo,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -22,15 +22,7 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 
 fn config(kind: ProviderKind) -> ProviderConfig {
-    ProviderConfig {
-        name: "p".to_owned(),
-        kind,
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned().into(),
-        trusted_email: true,
-        allow_private_addresses: false,
-        scopes: Vec::new(),
-    }
+    ProviderConfig::new("p", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
 }
 
 /// A provider with the limits that are in force unless the operator sets others.
@@ -115,13 +107,17 @@ async fn a14_claims_of_many_values_are_rejected_wherever_they_come_from() {
     let many = json!({ "groups": vec![0; 20_000] });
     let fake = Fake::start().await;
     let error = sign_in(&fake, &provider(&fake), &many).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Wrong, "{error}");
     // From userinfo, which is asked where the ID token has no name.
     let fake = Fake::start().await;
     let mut userinfo = many.clone();
     userinfo["sub"] = json!("1234");
     fake.set(|answers| answers.userinfo = userinfo);
-    let provider = provider(&fake);
+    let mut config = config(ProviderKind::Oidc {
+        issuer: fake.server.uri(),
+    });
+    config.userinfo = Userinfo::Required;
+    let provider = Provider::new(config, REDIRECT.parse().unwrap(), &LIMITS, fake.clock.clone()).unwrap();
     let begun = provider.begin().await.unwrap();
     let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
     claims.as_object_mut().unwrap().remove("name");

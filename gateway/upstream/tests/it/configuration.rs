@@ -23,17 +23,10 @@ fn an_issuer_is_an_https_url_without_query_and_fragment() {
         ("id.example.org", false),
         ("", false),
     ] {
-        let config = ProviderConfig {
-            name: "p".to_owned(),
-            kind: ProviderKind::Oidc {
-                issuer: issuer.to_owned(),
-            },
-            client_id: "id".to_owned(),
-            client_secret: "secret".to_owned().into(),
-            trusted_email: false,
-            allow_private_addresses: false,
-            scopes: Vec::new(),
+        let kind = ProviderKind::Oidc {
+            issuer: issuer.to_owned(),
         };
+        let config = ProviderConfig::new("p", kind, "id", "secret".to_owned().into());
         let limits = HttpLimits {
             timeout: Duration::from_secs(1),
             max_body: 1024,

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gateway_model::UpstreamUser;
 use gateway_upstream::{
-    Callback, ErrorKind, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
+    Callback, ErrorKind, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, Refusal, UpstreamError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -35,16 +35,10 @@ fn provider(fake: &Fake, secret: &str, redirect: &str, trusted_email: bool) -> P
 }
 
 fn config(fake: &Fake, secret: &str, trusted_email: bool) -> ProviderConfig {
+    let issuer = fake.server.uri();
     ProviderConfig {
-        name: "p".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: fake.server.uri(),
-        },
-        client_id: ID.to_owned(),
-        client_secret: secret.to_owned().into(),
         trusted_email,
-        allow_private_addresses: false,
-        scopes: Vec::new(),
+        ..ProviderConfig::new("p", ProviderKind::Oidc { issuer }, ID, secret.to_owned().into())
     }
 }
 
@@ -196,7 +190,7 @@ async fn pkce_is_used_whatever_the_provider_says_of_it() {
 
 #[tokio::test]
 async fn what_does_not_belong_to_this_sign_in_is_refused() {
-    let grant = || Err(UpstreamError::TokenRefused("invalid_grant".to_owned()));
+    let grant = || Err(UpstreamError::TokenRefused(Refusal::new("invalid_grant", None)));
     let fake = Fake::start().await;
     let right = provider(&fake, SECRET, REDIRECT, true);
     let flow = begin(&fake, &right, "client_secret_basic", |_| {}).await;
@@ -215,7 +209,10 @@ async fn what_does_not_belong_to_this_sign_in_is_refused() {
 
     let stranger = provider(&fake, "canary-wrong", REDIRECT, true);
     let error = finish(&stranger, &flow, CODE).await.unwrap_err();
-    assert_eq!(error, UpstreamError::TokenRefused("invalid_client".to_owned()));
+    assert_eq!(
+        error,
+        UpstreamError::TokenRefused(Refusal::new("invalid_client", None))
+    );
     assert_eq!(error.kind(), ErrorKind::Wrong);
 
     // None of this has used the code up; once it is, it is.

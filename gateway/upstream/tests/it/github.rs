@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_upstream::http::HttpError;
-use gateway_upstream::{ErrorKind, UpstreamError};
+use gateway_upstream::{ErrorKind, Refusal, UpstreamError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wiremock::ResponseTemplate;
@@ -182,12 +182,10 @@ async fn addresses_are_looked_for_on_a_few_pages() {
 #[tokio::test]
 async fn without_the_scope_there_is_no_address() {
     let fake = Fake::start().await;
-    for scope in ["", "read:user", "read:user,user:emailx", "user:follow"] {
+    for scope in ["read:user", "read:user,user:emailx", "user:follow"] {
         fake.json(TOKEN, token(scope));
         assert_eq!(fake.sign_in().await.unwrap().email, None, "{scope}");
     }
-    fake.json(TOKEN, json!({ "access_token": "t", "token_type": "bearer" }));
-    assert_eq!(fake.sign_in().await.unwrap().email, None);
     assert_eq!(
         fake.seen(EMAILS).await.len(),
         0,
@@ -196,6 +194,33 @@ async fn without_the_scope_there_is_no_address() {
     for scope in ["user:email", "user", "repo,user:email"] {
         fake.json(TOKEN, token(scope));
         assert!(fake.sign_in().await.unwrap().email.is_some(), "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn p12_a_github_app_is_asked_for_addresses_and_may_refuse() {
+    // Tokens of GitHub Apps have no scopes.
+    for answer in [
+        token(""),
+        json!({ "access_token": "t", "token_type": "bearer" }),
+        json!({ "access_token": "t", "token_type": "bearer", "scope": null }),
+        json!({ "access_token": "t", "scope": [], "expires_in": "28800", "refresh_token_expires_in": 15_811_200 }),
+    ] {
+        let fake = Fake::start().await;
+        fake.json(TOKEN, answer.clone());
+        let user = fake.sign_in().await.unwrap();
+        assert!(user.email.is_some(), "{answer}");
+        // Without the permission it is 403 or 404, and the person has no address.
+        for status in [403, 404] {
+            fake.answer(EMAILS, move |_| {
+                let refusal = json!({ "message": "Resource not accessible by integration" });
+                ResponseTemplate::new(status).set_body_json(refusal)
+            });
+            assert_eq!(fake.sign_in().await.unwrap().email, None, "{answer} {status}");
+        }
+        // An endpoint that is out of order is no refusal.
+        fake.answer(EMAILS, |_| ResponseTemplate::new(503));
+        assert_eq!(fake.sign_in().await.unwrap_err().kind(), ErrorKind::Down);
     }
 }
 
@@ -212,7 +237,8 @@ async fn a_refusal_comes_with_status_200() {
             let body = body.clone();
             fake.answer(TOKEN, move |_| ResponseTemplate::new(status).set_body_json(&body));
             let error = fake.sign_in().await.unwrap_err();
-            assert_eq!(error, UpstreamError::TokenRefused(code.to_owned()), "{status}");
+            let refusal = Refusal::new(code, Some("[removed] is wrong"));
+            assert_eq!(error, UpstreamError::TokenRefused(refusal), "{status}");
             assert_eq!(error.kind(), kind);
         }
     }

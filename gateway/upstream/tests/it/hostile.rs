@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use gateway_model::UpstreamUser;
 use gateway_upstream::http::HttpError;
-use gateway_upstream::{
-    Callback, ErrorKind, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
-};
+use gateway_upstream::{Callback, ErrorKind, HttpLimits, Provider, UpstreamError, Userinfo};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use self::raw::Manner;
-use crate::support::{CLIENT_ID, CLIENT_SECRET, Fake, REDIRECT, claims};
+use crate::support::{Fake, REDIRECT, claims, config};
 
 mod raw;
 
@@ -30,17 +28,9 @@ async fn answer(fake: &Fake, at: &str, answer: ResponseTemplate) {
 }
 
 fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
-    let config = ProviderConfig {
-        name: "p".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: issuer.to_owned(),
-        },
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned().into(),
-        trusted_email: true,
-        allow_private_addresses: false,
-        scopes: Vec::new(),
-    };
+    let mut config = config(issuer);
+    // Each endpoint has to be good for something.
+    config.userinfo = Userinfo::Required;
     let limits = HttpLimits {
         timeout,
         max_body: MAX_BODY,

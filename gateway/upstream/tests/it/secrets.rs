@@ -1,12 +1,14 @@
 //! What no error and no debug text says, whoever logs it: codes, tokens, verifiers, our secret.
 
-use gateway_upstream::{Callback, UpstreamError};
+use std::time::Duration;
+
+use gateway_upstream::{Callback, UpstreamError, Userinfo};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 use wiremock::matchers::path;
 use wiremock::{Mock, Request, ResponseTemplate};
 
-use crate::support::Fake;
+use crate::support::{Fake, config, configured};
 
 /// One of many answers that repeat what was sent, in one place or another.
 fn echo(request: &Request, nth: usize) -> ResponseTemplate {
@@ -39,7 +41,10 @@ const SHAPES: usize = 10;
 async fn errors_repeat_nothing_that_was_sent() {
     for at in ["/token", "/userinfo"] {
         for nth in 0..3 * SHAPES {
-            let fake = Fake::start().await;
+            let mut fake = Fake::start().await;
+            let mut config = config(&fake.server.uri());
+            config.userinfo = Userinfo::Required;
+            fake.provider = configured(config, fake.clock.clone(), Duration::from_secs(60));
             fake.claims(|claims| drop(claims.as_object_mut().unwrap().remove("name")));
             Mock::given(path(at))
                 .respond_with(move |request: &Request| echo(request, nth))

@@ -105,6 +105,8 @@ pub(crate) struct Answers {
     /// The ID token, from the nonce.
     pub(crate) id_token: Box<dyn Fn(&Value) -> String + Send>,
     pub(crate) userinfo: Value,
+    /// Further members of the token answer.
+    pub(crate) token: Value,
     pub(crate) delay: Duration,
     pub(crate) status: u16,
     pub(crate) seen: HashMap<String, usize>,
@@ -138,12 +140,28 @@ impl Fake {
             keys: vec![key.jwk.clone()],
             id_token: Box::new(move |nonce| signer.sign(&claims(&issuer, nonce))),
             userinfo: json!({}),
+            token: json!({}),
             delay: Duration::ZERO,
             status: 200,
             seen: HashMap::new(),
             nonce: Value::Null,
             last_form: HashMap::new(),
         }));
+        let clock = Arc::new(ManualClock::at(NOW));
+        let provider = provider(&uri, Arc::clone(&clock));
+        let fake = Self {
+            server,
+            answers,
+            key,
+            clock,
+            provider,
+        };
+        fake.mount().await;
+        fake
+    }
+
+    /// Has the server answer at all endpoints.
+    pub(crate) async fn mount(&self) {
         for (verb, at) in [
             ("GET", "/.well-known/openid-configuration"),
             ("GET", "/keys"),
@@ -152,22 +170,13 @@ impl Fake {
         ] {
             let endpoint = Endpoint {
                 at,
-                answers: Arc::clone(&answers),
+                answers: Arc::clone(&self.answers),
             };
             Mock::given(method(verb))
                 .and(path(at))
                 .respond_with(endpoint)
-                .mount(&server)
+                .mount(&self.server)
                 .await;
-        }
-        let clock = Arc::new(ManualClock::at(NOW));
-        let provider = provider(&uri, Arc::clone(&clock));
-        Self {
-            server,
-            answers,
-            key,
-            clock,
-            provider,
         }
     }
 
@@ -249,22 +258,28 @@ pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
 
 /// One that waits so long for an answer.
 pub(crate) fn provider_within(issuer: &str, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
-    let config = ProviderConfig {
-        name: "p".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: issuer.to_owned(),
-        },
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned().into(),
-        trusted_email: true,
-        allow_private_addresses: false,
-        scopes: vec!["groups".to_owned()],
-    };
+    configured(config(issuer), clock, timeout)
+}
+
+/// One with settings of its own.
+pub(crate) fn configured(config: ProviderConfig, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
     let limits = HttpLimits {
         timeout,
         max_body: 64 << 10,
     };
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()
+}
+
+/// The settings of an OpenID provider.
+pub(crate) fn config(issuer: &str) -> ProviderConfig {
+    let kind = ProviderKind::Oidc {
+        issuer: issuer.to_owned(),
+    };
+    ProviderConfig {
+        trusted_email: true,
+        scopes: vec!["groups".to_owned()],
+        ..ProviderConfig::new("p", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
+    }
 }
 
 /// Claims of a good ID token.
@@ -291,7 +306,10 @@ impl Respond for Endpoint {
             "/token" => {
                 answers.last_form = form_urlencoded::parse(&request.body).into_owned().collect();
                 let id_token = (answers.id_token)(&answers.nonce);
-                json!({ "access_token": "canary-access-token", "token_type": "Bearer", "id_token": id_token })
+                let mut answer = json!({ "access_token": "canary-access-token", "token_type": "Bearer", "id_token": id_token });
+                let more = answers.token.as_object().unwrap().clone();
+                answer.as_object_mut().unwrap().extend(more);
+                answer
             }
             _ => answers.discovery.clone(),
         };

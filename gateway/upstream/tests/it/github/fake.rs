@@ -115,17 +115,14 @@ pub(crate) fn provider_within(
     trusted_email: bool,
     timeout: Duration,
 ) -> Result<Provider, UpstreamError> {
+    let kind = ProviderKind::GitHub {
+        web: Url::parse(web).unwrap(),
+        api: Url::parse(api).unwrap(),
+    };
     let config = ProviderConfig {
-        name: "github".to_owned(),
-        kind: ProviderKind::GitHub {
-            web: Url::parse(web).unwrap(),
-            api: Url::parse(api).unwrap(),
-        },
-        client_id: CLIENT_ID.to_owned(),
-        client_secret: CLIENT_SECRET.to_owned().into(),
         trusted_email,
-        allow_private_addresses: false,
         scopes: vec!["read:org".to_owned()],
+        ..ProviderConfig::new("github", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
     };
     let limits = HttpLimits {
         timeout,

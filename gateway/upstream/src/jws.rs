@@ -1,0 +1,419 @@
+//! Signatures of JSON Web Tokens (RFC 7515, RFC 7518, RFC 8037, RFC 9864), by the keys that a provider publishes
+//! (RFC 7517). A key and an algorithm have to fit each other; a header chooses between fitting ones and brings none.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+use crate::json::{self, Bad, Members, Unfit};
+
+/// The most keys of a provider. Each may be tried when a token is verified, and is kept for an hour.
+pub(crate) const MAX_KEYS: usize = 256;
+/// The smallest RSA key, in bits: NIST SP 800-131A disallows smaller ones.
+const MIN_RSA: usize = 2048;
+
+/// Reads what some providers publish although RFC 7515 wants no padding: a key that is read wrongly verifies nothing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A signature algorithm. There is no HMAC, whose key would be our client secret, and no `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    Es512,
+    Ed25519,
+}
+
+impl Algorithm {
+    /// Every algorithm that the gateway verifies, with its names (RFC 7518 section 3.1; RFC 8037 and RFC 9864 name the same
+    /// one twice).
+    const NAMES: [(&'static str, Self); 11] = [
+        ("RS256", Self::Rs256),
+        ("RS384", Self::Rs384),
+        ("RS512", Self::Rs512),
+        ("PS256", Self::Ps256),
+        ("PS384", Self::Ps384),
+        ("PS512", Self::Ps512),
+        ("ES256", Self::Es256),
+        ("ES384", Self::Es384),
+        ("ES512", Self::Es512),
+        ("EdDSA", Self::Ed25519),
+        ("Ed25519", Self::Ed25519),
+    ];
+
+    /// The algorithm of a name, if the gateway verifies it.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let mut names = Self::NAMES.iter();
+        names
+            .find(|(known, _)| *known == name)
+            .map(|(_, algorithm)| *algorithm)
+    }
+
+    /// All of them.
+    pub(crate) fn all() -> Vec<Self> {
+        Self::NAMES.iter().map(|(_, algorithm)| *algorithm).collect()
+    }
+
+    /// The hash of an access token that a token under this algorithm has in its `at_hash`, before it is cut in half (OpenID
+    /// Connect Core 1.0 section 3.1.3.6). For Ed25519 it is the hash that the algorithm itself uses.
+    pub(crate) fn hash(self, data: &[u8]) -> digest::Digest {
+        let algorithm = match self {
+            Self::Rs256 | Self::Ps256 | Self::Es256 => &digest::SHA256,
+            Self::Rs384 | Self::Ps384 | Self::Es384 => &digest::SHA384,
+            Self::Rs512 | Self::Ps512 | Self::Es512 | Self::Ed25519 => &digest::SHA512,
+        };
+        digest::digest(algorithm, data)
+    }
+
+    fn rsa(self) -> Option<&'static RsaParameters> {
+        Some(match self {
+            Self::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
+            Self::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
+            Self::Ps256 => &RSA_PSS_2048_8192_SHA256,
+            Self::Ps384 => &RSA_PSS_2048_8192_SHA384,
+            Self::Ps512 => &RSA_PSS_2048_8192_SHA512,
+            Self::Es256 | Self::Es384 | Self::Es512 | Self::Ed25519 => return None,
+        })
+    }
+}
+
+/// A curve for ECDSA (RFC 7518 section 6.2.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Curve {
+    P256,
+    P384,
+    P521,
+}
+
+impl Curve {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "P-256" => Some(Self::P256),
+            "P-384" => Some(Self::P384),
+            "P-521" => Some(Self::P521),
+            _ => None,
+        }
+    }
+
+    const fn algorithm(self) -> (Algorithm, &'static EcdsaVerificationAlgorithm) {
+        match self {
+            Self::P256 => (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
+            Self::P384 => (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
+            Self::P521 => (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
+        }
+    }
+
+    /// The bytes of a coordinate.
+    const fn size(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+            Self::P521 => 66,
+        }
+    }
+}
+
+/// The public half of a key.
+#[derive(Debug)]
+enum Public {
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    Ec(Curve, Vec<u8>),
+    Ed25519(Vec<u8>),
+    /// It is a key, and the reason why nothing is verified with it.
+    Unusable(&'static str),
+}
+
+/// A key that a provider publishes.
+#[derive(Debug)]
+struct Key {
+    id: Option<String>,
+    /// The one algorithm that it is for, where it says so.
+    only: Option<Algorithm>,
+    /// The issuer whose tokens it signs, where it says so: Entra ID has keys of several issuers in one set.
+    issuer: Option<String>,
+    public: Public,
+}
+
+impl Key {
+    /// What is not a key is `None`: a provider may publish kinds of keys that the gateway does not know.
+    fn read(value: &Value) -> Option<Self> {
+        let members = value.as_object()?;
+        let text = |name| members.get(name).and_then(Value::as_str);
+        let algorithm = text("alg");
+        let only = algorithm.and_then(Algorithm::named);
+        let public = if text("use").is_some_and(|usage| usage != "sig") {
+            Public::Unusable("it is not for signatures (`use`)")
+        } else if algorithm.is_some() && only.is_none() {
+            Public::Unusable("it is for another algorithm (`alg`)")
+        } else {
+            Public::read(members)
+        };
+        Some(Self {
+            id: text("kid").map(str::to_owned),
+            only,
+            issuer: text("issuer").map(str::to_owned),
+            public,
+        })
+    }
+
+    /// Whether a signature under this algorithm can be of this key.
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        let kind = match &self.public {
+            Public::Rsa(_) => algorithm.rsa().is_some(),
+            Public::Ec(curve, _) => curve.algorithm().0 == algorithm,
+            Public::Ed25519(_) => algorithm == Algorithm::Ed25519,
+            Public::Unusable(_) => false,
+        };
+        kind && self.only.is_none_or(|only| only == algorithm)
+    }
+
+    fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        match &self.public {
+            Public::Rsa(components) => algorithm
+                .rsa()
+                .is_some_and(|parameters| components.verify(parameters, message, signature).is_ok()),
+            Public::Ec(curve, point) => UnparsedPublicKey::new(curve.algorithm().1, point)
+                .verify(message, signature)
+                .is_ok(),
+            Public::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point)
+                .verify(message, signature)
+                .is_ok(),
+            Public::Unusable(_) => false,
+        }
+    }
+}
+
+impl Public {
+    fn read(members: &Map<String, Value>) -> Self {
+        let text = |name| members.get(name).and_then(Value::as_str);
+        let bytes = |name| text(name).and_then(|text| LENIENT.decode(text).ok());
+        // Leading zeros change no number; the library takes none.
+        let number = |name| {
+            let bytes = bytes(name)?;
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            bytes.get(zeros..).map(<[u8]>::to_vec)
+        };
+        match text("kty") {
+            Some("RSA") => match number("n").zip(number("e")) {
+                Some((n, e)) => {
+                    let zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
+                    if n.len() * 8 - zeros < MIN_RSA {
+                        return Self::Unusable("it has fewer than 2048 bits");
+                    }
+                    Self::Rsa(RsaPublicKeyComponents { n, e })
+                }
+                None => Self::Unusable("`n` or `e` is missing"),
+            },
+            Some("EC") => {
+                let Some(curve) = text("crv").and_then(Curve::named) else {
+                    return Self::Unusable("its curve is not known (`crv`)");
+                };
+                // Some leave the zeros at the beginning of a coordinate out, which RFC 7518 section 6.2.1.2 forbids.
+                let coordinate = |name| {
+                    let bytes = number(name)?;
+                    let mut full = vec![0; curve.size().checked_sub(bytes.len())?];
+                    full.extend(bytes);
+                    Some(full)
+                };
+                match coordinate("x").zip(coordinate("y")) {
+                    // Uncompressed: RFC 5480 section 2.2.
+                    Some((x, y)) => Self::Ec(curve, [vec![4], x, y].concat()),
+                    None => Self::Unusable("`x` or `y` is missing, or is too long for its curve"),
+                }
+            }
+            Some("OKP") if text("crv") == Some("Ed25519") => match bytes("x") {
+                Some(x) => Self::Ed25519(x),
+                None => Self::Unusable("`x` is missing"),
+            },
+            _ => Self::Unusable("its kind is not known (`kty`, `crv`)"),
+        }
+    }
+}
+
+/// Why a key set is not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadKeySet {
+    #[error("the key set {0}")]
+    Json(#[from] Bad),
+    #[error("the key set: {0}")]
+    Unfit(#[from] Unfit),
+    // Any part of them could be the wrong one.
+    #[error(
+        "the key set has {0} keys, and at most {MAX_KEYS} are accepted: the provider has to withdraw old ones"
+    )]
+    TooMany(usize),
+}
+
+/// The keys that a provider publishes (RFC 7517 section 5).
+#[derive(Debug)]
+pub(crate) struct KeySet(Vec<Key>);
+
+impl KeySet {
+    pub(crate) fn read(json: &[u8]) -> Result<Self, BadKeySet> {
+        let members = json::object(json)?;
+        let Some(Value::Array(keys)) = members.get("keys") else {
+            return Err(Members(&members).missing("keys", "a list of keys").into());
+        };
+        if keys.len() > MAX_KEYS {
+            return Err(BadKeySet::TooMany(keys.len()));
+        }
+        Ok(Self(keys.iter().filter_map(Key::read).collect()))
+    }
+}
+
+/// Why a token is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unverified {
+    #[error("it is not a signed JSON Web Token")]
+    NotSigned,
+    #[error("it is encrypted, which the gateway does not support: have the provider send it signed only")]
+    Encrypted,
+    #[error("its header {0}")]
+    Json(#[from] Bad),
+    #[error("its header: {0}")]
+    Unfit(#[from] Unfit),
+    #[error("its type (`typ`) is that of another kind of token")]
+    Type,
+    #[error("its header has `{0}`, which the gateway does not support")]
+    Extension(&'static str),
+    #[error("its algorithm is not one that the gateway accepts ({0})")]
+    Algorithm(&'static str),
+    #[error("its algorithm is {0}, which the provider does not advertise")]
+    NotAdvertised(&'static str),
+    #[error("it is signed with a key that the provider does not publish")]
+    UnknownKey,
+    #[error("the provider's key for it cannot be used: {0}")]
+    UnusableKey(&'static str),
+    #[error("its signature is wrong")]
+    Signature,
+}
+
+impl Unverified {
+    /// Whether keys that are newer than ours may change it: the provider may have rotated them, under the same ids even.
+    pub(crate) const fn may_be_new_key(&self) -> bool {
+        matches!(self, Self::UnknownKey | Self::Signature | Self::UnusableKey(_))
+    }
+}
+
+/// A token whose signature is right. What it says has yet to be looked at.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) payload: Vec<u8>,
+    /// The issuer that the key is for, where the provider says so.
+    pub(crate) key_issuer: Option<String>,
+}
+
+/// Names of algorithms that may be in a log. A header may hold anything, what was sent to the provider included.
+const OTHERS: [&str; 8] = [
+    "none",
+    "HS256",
+    "HS384",
+    "HS512",
+    "ES256K",
+    "Ed448",
+    "ML-DSA-44",
+    "ML-DSA-65",
+];
+
+/// Verifies the signature of a token with one of the keys, under one of the algorithms, if it is of one of the types.
+/// A type is what `typ` may be, in small letters and without `application/` (RFC 7515 section 4.1.9, RFC 8725 section
+/// 3.11); a token without one is of any.
+pub(crate) fn verify(
+    token: &str,
+    keys: &KeySet,
+    allowed: &[Algorithm],
+    types: &[&str],
+) -> Result<Signed, Unverified> {
+    match token.split('.').take(6).count() {
+        3 => {}
+        5 => return Err(Unverified::Encrypted),
+        _ => return Err(Unverified::NotSigned),
+    }
+    let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| Unverified::NotSigned);
+    let (message, signature) = token.rsplit_once('.').ok_or(Unverified::NotSigned)?;
+    let (header, payload) = message.split_once('.').ok_or(Unverified::NotSigned)?;
+    let (algorithm, kid) = read_header(&decode(header)?, allowed, types)?;
+    let (payload, signature) = (decode(payload)?, decode(signature)?);
+    // Without an id, any key that fits may be the right one (OpenID Connect Core 1.0 section 10.1 wants an id where there
+    // are several; not all providers do it). Two keys may have one id.
+    let named = |key: &&Key| kid.is_none() || kid == key.id;
+    let mut fitting = keys
+        .0
+        .iter()
+        .filter(named)
+        .filter(|key| key.fits(algorithm))
+        .peekable();
+    if fitting.peek().is_none() {
+        let unusable = keys.0.iter().filter(named).find_map(|key| match key.public {
+            Public::Unusable(reason) if kid.is_some() => Some(reason),
+            _ => None,
+        });
+        return Err(unusable.map_or(Unverified::UnknownKey, Unverified::UnusableKey));
+    }
+    let key = fitting
+        .find(|key| key.verifies(algorithm, message.as_bytes(), &signature))
+        .ok_or(Unverified::Signature)?;
+    Ok(Signed {
+        algorithm,
+        payload,
+        key_issuer: key.issuer.clone(),
+    })
+}
+
+/// The algorithm and the key's id. Other members that would bring a key, or fetch one, are not looked at.
+fn read_header(
+    header: &[u8],
+    allowed: &[Algorithm],
+    types: &[&str],
+) -> Result<(Algorithm, Option<String>), Unverified> {
+    let header = json::object(header)?;
+    let members = Members(&header);
+    let name = members.required_text("alg")?;
+    let algorithm = Algorithm::named(name).ok_or_else(|| {
+        let known = OTHERS.iter().find(|other| **other == name);
+        Unverified::Algorithm(known.copied().unwrap_or("an unknown one"))
+    })?;
+    if !allowed.contains(&algorithm) {
+        let mut names = Algorithm::NAMES.iter();
+        let name = names.find(|(known, _)| *known == name);
+        return Err(Unverified::NotAdvertised(
+            name.map_or("unknown", |(name, _)| *name),
+        ));
+    }
+    // Extensions that must be understood (RFC 7515 section 4.1.11), and tokens in tokens (RFC 7519 section 5.2).
+    for extension in ["crit", "cty"] {
+        if header.contains_key(extension) {
+            return Err(Unverified::Extension(extension));
+        }
+    }
+    if let Some(given) = members.text("typ")? {
+        let given = given.to_ascii_lowercase();
+        let given = given.strip_prefix("application/").unwrap_or(&given);
+        if !types.contains(&given) {
+            return Err(Unverified::Type);
+        }
+    }
+    Ok((algorithm, members.text("kid")?.map(str::to_owned)))
+}

@@ -1,0 +1,261 @@
+//! What a provider says of itself (OpenID Connect Discovery 1.0 section 3): the members that the gateway uses are read
+//! strictly, and no other member is looked at.
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::claims::plain;
+use crate::error::UpstreamError;
+use crate::http::Http;
+use crate::json::{self, Members, Unfit};
+use crate::jws::Algorithm;
+
+/// What a provider says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Metadata {
+    pub(crate) issuer: String,
+    pub(crate) authorization_endpoint: Url,
+    pub(crate) token_endpoint: Url,
+    pub(crate) jwks_uri: Url,
+    pub(crate) userinfo_endpoint: Option<Url>,
+    /// The algorithms for ID tokens that both sides know.
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// How clients may prove who they are at the token endpoint.
+    pub(crate) auth_methods: Option<Vec<String>>,
+    /// Whether there is an `iss` in every callback (RFC 9207 section 3).
+    pub(crate) promises_iss: bool,
+    /// The whole document, for members that only some settings need.
+    document: Map<String, Value>,
+}
+
+impl Metadata {
+    /// Reads a discovery document.
+    ///
+    /// # Errors
+    /// When a member that counts is missing or is something else than it has to be. The error has the member's path.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, UpstreamError> {
+        let document = json::object(json).map_err(|problem| bad(&format!("the document {problem}")))?;
+        Self::of(document).map_err(|unfit| bad(&unfit.to_string()))
+    }
+
+    fn of(document: Map<String, Value>) -> Result<Self, Unfit> {
+        let members = Members(&document);
+        let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
+        let algorithms = match members.texts("id_token_signing_alg_values_supported")? {
+            Some(names) => names.into_iter().filter_map(Algorithm::named).collect(),
+            // Discovery 1.0 requires the member, and that it has this one. Some leave it out.
+            None => vec![Algorithm::Rs256],
+        };
+        Ok(Self {
+            issuer: members.required_text("issuer")?.to_owned(),
+            authorization_endpoint: members.required_url("authorization_endpoint")?,
+            token_endpoint: members.required_url("token_endpoint")?,
+            jwks_uri: members.required_url("jwks_uri")?,
+            userinfo_endpoint: members.url("userinfo_endpoint")?,
+            algorithms,
+            auth_methods: members.texts("token_endpoint_auth_methods_supported")?.map(owned),
+            promises_iss: members
+                .flag("authorization_response_iss_parameter_supported")?
+                .unwrap_or_default(),
+            document,
+        })
+    }
+
+    /// The members of the document, for settings that need one more of them.
+    pub(crate) fn members(&self) -> Members<'_> {
+        Members(&self.document)
+    }
+
+    /// Whether every address that we or a browser would be sent to is https, or on loopback as the issuer, and none that
+    /// we would be sent to is a private one.
+    ///
+    /// # Errors
+    /// The address that is not.
+    pub(crate) fn check_endpoints(&self, http: &Http) -> Result<(), UpstreamError> {
+        let browsers = &self.authorization_endpoint;
+        if !http.is_secure(browsers) {
+            return Err(bad(&format!("the endpoint {browsers} is not https")));
+        }
+        let ours = [&self.token_endpoint, &self.jwks_uri];
+        for url in ours.into_iter().chain(&self.userinfo_endpoint) {
+            http.may_ask(url)
+                .map_err(|error| bad(&format!("the endpoint {url} is not asked: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// The problem may quote the provider, who may have a lot to say.
+pub(super) fn bad(problem: &str) -> UpstreamError {
+    UpstreamError::BadDiscovery(plain(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use url::Url;
+
+    use super::Metadata;
+    use crate::config::HttpLimits;
+    use crate::error::UpstreamError;
+    use crate::http::Http;
+    use crate::jws::Algorithm;
+    use crate::names::SystemNames;
+
+    fn document() -> Value {
+        json!({
+            "issuer": "https://id.example.org",
+            "authorization_endpoint": "https://id.example.org/authorize",
+            // Google has its token endpoint on another host, so hosts may differ.
+            "token_endpoint": "https://tokens.example.org/token",
+            "userinfo_endpoint": "https://id.example.org/userinfo",
+            "jwks_uri": "https://id.example.org/jwks",
+            "id_token_signing_alg_values_supported": ["RS256"],
+        })
+    }
+
+    fn read(document: &Value) -> Result<Metadata, UpstreamError> {
+        Metadata::read(document.to_string().as_bytes())
+    }
+
+    #[test]
+    fn p5_members_that_nobody_uses_may_be_anything() {
+        for odd in [
+            json!(null),
+            json!(""),
+            json!(7),
+            json!([]),
+            json!({}),
+            json!("true"),
+        ] {
+            let mut document = document();
+            for name in [
+                "op_policy_uri",
+                "op_tos_uri",
+                "registration_endpoint",
+                "scopes_supported",
+                "response_types_supported",
+                "response_modes_supported",
+                "subject_types_supported",
+                "acr_values_supported",
+                "claims_supported",
+                "claim_types_supported",
+                "display_values_supported",
+                "grant_types_supported",
+                "id_token_encryption_alg_values_supported",
+                "request_uri_parameter_supported",
+                "ui_locales_supported",
+                "code_challenge_methods_supported",
+            ] {
+                document[name] = odd.clone();
+            }
+            assert!(read(&document).is_ok(), "{odd}");
+        }
+        // Members that count may be left out by a null or an empty text where they may be left out at all.
+        let mut document = document();
+        document["userinfo_endpoint"] = json!("");
+        document["authorization_response_iss_parameter_supported"] = json!(null);
+        document["token_endpoint_auth_methods_supported"] = json!(null);
+        document["id_token_signing_alg_values_supported"] = json!(null);
+        let metadata = read(&document).unwrap();
+        assert_eq!((metadata.userinfo_endpoint, metadata.promises_iss), (None, false));
+        assert_eq!(metadata.algorithms, [Algorithm::Rs256]);
+    }
+
+    #[test]
+    fn p5_a_member_that_counts_is_named() {
+        for (name, odd, said) in [
+            ("issuer", json!(null), "`issuer` must be a string, but is null"),
+            (
+                "token_endpoint",
+                json!(""),
+                "`token_endpoint` must be an absolute URL, but is an empty string",
+            ),
+            (
+                "jwks_uri",
+                json!("/keys"),
+                "`jwks_uri` must be an absolute URL, but is another string",
+            ),
+            (
+                "userinfo_endpoint",
+                json!({}),
+                "`userinfo_endpoint` must be a string, but is an object",
+            ),
+            (
+                "token_endpoint_auth_methods_supported",
+                json!("client_secret_post"),
+                "`token_endpoint_auth_methods_supported` must be a list of strings, but is a string",
+            ),
+            (
+                "id_token_signing_alg_values_supported",
+                json!(["RS256", 1]),
+                "`id_token_signing_alg_values_supported[1]` must be a string, but is a number",
+            ),
+            (
+                "authorization_response_iss_parameter_supported",
+                json!("true"),
+                "`authorization_response_iss_parameter_supported` must be true or false, but is a string",
+            ),
+        ] {
+            let mut document = document();
+            document[name] = odd;
+            let error = read(&document).unwrap_err();
+            assert_eq!(error.to_string(), format!("discovery: {said}"));
+        }
+    }
+
+    #[test]
+    fn a13_no_endpoint_of_an_https_issuer_is_plain_http_or_private() {
+        let limits = HttpLimits {
+            timeout: Duration::from_secs(1),
+            max_body: 1024,
+        };
+        let issuer = Url::parse("https://id.example.org").unwrap();
+        let http = Http::new(&issuer, false, &limits, Arc::new(SystemNames)).unwrap();
+        let check = |endpoint: &str, url: &str| {
+            let mut document = document();
+            document[endpoint] = url.into();
+            read(&document).unwrap().check_endpoints(&http)
+        };
+        for endpoint in [
+            "authorization_endpoint",
+            "token_endpoint",
+            "userinfo_endpoint",
+            "jwks_uri",
+        ] {
+            assert_eq!(
+                check(endpoint, "https://elsewhere.example.org/x"),
+                Ok(()),
+                "{endpoint}"
+            );
+            for url in [
+                "http://id.example.org/x",
+                "http://127.0.0.1:8080/x",
+                "http://169.254.169.254/latest",
+                "javascript:alert(1)",
+                "file:///etc/passwd",
+            ]
+            .into_iter()
+            .chain(
+                (endpoint != "authorization_endpoint")
+                    .then_some([
+                        // The browser of a person may go there, and sees only what it is shown.
+                        "https://127.0.0.1/x",
+                        "https://10.0.0.1:8443/x",
+                        "https://[::1]/x",
+                        "https://169.254.169.254/x",
+                    ])
+                    .into_iter()
+                    .flatten(),
+            ) {
+                assert!(
+                    matches!(check(endpoint, url), Err(UpstreamError::BadDiscovery(_))),
+                    "{endpoint} {url}"
+                );
+            }
+        }
+    }
+}
