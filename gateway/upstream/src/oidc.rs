@@ -23,7 +23,7 @@ use self::metadata::Metadata;
 use crate::authorize;
 use crate::claims::{self, Verification};
 use crate::client::Server;
-use crate::config::{HttpLimits, ProviderConfig, TENANT, Userinfo};
+use crate::config::{HttpLimits, NonceRule, ProviderConfig, TENANT, Userinfo};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Tokens};
 use crate::http::{Http, Requests};
@@ -112,9 +112,13 @@ impl Oidc {
             None if provider.metadata.promises_iss => return Err(UpstreamError::IssuerMismatch),
             Some(_) | None => {}
         }
+        let nonce = flow.nonce.as_deref();
+        // Without one to compare, the code goes nowhere.
+        if nonce.is_none() && self.config.nonce != NonceRule::Off {
+            return Err(id_token::refused("the sign-in has no nonce"));
+        }
         let requests = self.http.requests();
         let tokens = self.exchange(&provider, &requests, flow, callback).await?;
-        let nonce = flow.nonce.as_deref();
         let Claims {
             issuer,
             subject,
