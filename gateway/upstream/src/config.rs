@@ -24,6 +24,8 @@ pub struct ProviderConfig {
     pub scopes: Vec<String>,
     /// When the userinfo endpoint is asked.
     pub userinfo: Userinfo,
+    /// How far a sign-out goes.
+    pub sign_out: SignOut,
 }
 
 impl ProviderConfig {
@@ -39,6 +41,7 @@ impl ProviderConfig {
             allow_private_addresses: false,
             scopes: Vec::new(),
             userinfo: Userinfo::default(),
+            sign_out: SignOut::default(),
         }
     }
 }
@@ -56,6 +59,16 @@ pub enum Userinfo {
     Never,
     /// At every sign-in. A failure ends the sign-in.
     Required,
+}
+
+/// How far a sign-out goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignOut {
+    /// The session at the gateway ends, and the one at the provider goes on.
+    #[default]
+    Local,
+    /// The person is sent to the provider, which ends its session too (OpenID Connect RP-Initiated Logout 1.0).
+    Provider,
 }
 
 /// Which protocol a provider speaks.

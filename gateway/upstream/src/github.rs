@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Email, Identity, UpstreamUser};
+use gateway_model::{Email, Identity, UpstreamSession, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use oauth2::basic::BasicClient;
@@ -174,6 +174,7 @@ impl GitHub {
             name: name(&claims),
             avatar_url: claims::picture(claims.get("avatar_url").and_then(Value::as_str)),
             claims,
+            session: UpstreamSession::default(),
         })
     }
 

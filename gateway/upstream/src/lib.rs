@@ -9,6 +9,7 @@
 //! | [`github`] | GitHub's OAuth and API |
 //! | [`claims`] | what is taken from claims, and what is not believed |
 //! | [`http`] | requests with a limit on everything that an upstream could make us read or wait for |
+//! | [`logout`] | sign-outs: at the provider, and those that it tells of |
 //! | [`names`] | which addresses a provider may be at, and who looks them up |
 //! | `exchange` | the exchange of a code for tokens |
 //! | `json` | reads JSON: bounded, and strict about the members that count |
@@ -26,11 +27,13 @@ pub mod github;
 pub mod http;
 mod json;
 mod jws;
+pub mod logout;
 pub mod names;
 pub mod oidc;
 pub mod provider;
 
-pub use config::{HttpLimits, ProviderConfig, ProviderKind, Userinfo};
+pub use config::{HttpLimits, ProviderConfig, ProviderKind, SignOut, Userinfo};
 pub use error::{ErrorKind, Refusal, UpstreamError};
+pub use logout::{EndSession, LogoutError, LogoutToken};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, MAX_WAITING, Provider};

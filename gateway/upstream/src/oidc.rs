@@ -6,6 +6,7 @@
 //! | [`discovery`] | asks the provider about itself, and keeps the answer |
 //! | [`metadata`] | what the provider says of itself |
 //! | [`id_token`] | what an ID token has to say |
+//! | [`logout`] | how the provider signs people out, and says that it has |
 //! | [`userinfo`] | when the userinfo endpoint is asked, and what its answer is good for |
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::provider::{Authorization, Callback, Flow};
 
 mod discovery;
 mod id_token;
+mod logout;
 mod metadata;
 mod userinfo;
 
@@ -123,6 +125,7 @@ impl Oidc {
         let requests = self.http.requests();
         let tokens = self.exchange(&provider, &requests, flow, callback).await?;
         let Claims { subject, mut all } = self.id_token(&mut provider, &tokens, nonce).await?;
+        let session = self.session(&all, &tokens);
         // The rest of the answer is not needed any more, and may be large.
         let access_token = tokens.access_token.clone();
         drop(tokens);
@@ -151,6 +154,7 @@ impl Oidc {
             name: claims::name(&all),
             avatar_url: claims::picture(all.get("picture").and_then(Value::as_str)),
             claims: all,
+            session,
         })
     }
 

@@ -11,6 +11,7 @@ use url::Url;
 use crate::config::{HttpLimits, ProviderConfig, ProviderKind};
 use crate::error::UpstreamError;
 use crate::github::GitHub;
+use crate::logout::{EndSession, LogoutError, LogoutToken, MAX_LOGOUT_TOKENS};
 use crate::names::{Names, SystemNames};
 use crate::oidc::Oidc;
 
@@ -73,6 +74,8 @@ pub struct Provider {
     name: String,
     protocol: Protocol,
     places: Semaphore,
+    /// For logout tokens, so that neither they nor sign-ins keep the others out.
+    logout_places: Semaphore,
 }
 
 #[derive(Debug)]
@@ -122,6 +125,7 @@ impl Provider {
             name,
             protocol,
             places: Semaphore::new(MAX_WAITING),
+            logout_places: Semaphore::new(MAX_LOGOUT_TOKENS),
         })
     }
 
@@ -176,6 +180,51 @@ impl Provider {
             Protocol::Oidc(oidc) => oidc.finish(flow, callback, hooks_read_claims).await,
             Protocol::GitHub(github) => github.finish(flow, callback).await,
         }
+    }
+
+    /// Whether people who sign out are to be signed out at the provider too.
+    #[must_use]
+    pub fn signs_out(&self) -> bool {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.signs_out(),
+            Protocol::GitHub(_) => false,
+        }
+    }
+
+    /// Where a person signs out at the provider, who comes back from there; `None` where it has no such address.
+    ///
+    /// # Errors
+    /// When the provider has to be asked for it, and does not say.
+    pub async fn end_session(&self, request: &EndSession<'_>) -> Result<Option<Url>, UpstreamError> {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => {
+                let _place = self.place()?;
+                oidc.end_session(request).await
+            }
+            Protocol::GitHub(_) => Ok(None),
+        }
+    }
+
+    /// Whether it has a protocol by which it can say that somebody has signed out there.
+    #[must_use]
+    pub fn has_logout_tokens(&self) -> bool {
+        matches!(self.protocol, Protocol::Oidc(_))
+    }
+
+    /// What a logout token says, if it is one of this provider for this client (OpenID Connect Back-Channel Logout 1.0
+    /// section 2.6). Whether it has been used before is not known here.
+    ///
+    /// # Errors
+    /// [`LogoutError::Invalid`] where it is not, [`LogoutError::Unknown`] where that cannot be told now.
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutError> {
+        let Protocol::Oidc(oidc) = &self.protocol else {
+            return Err(LogoutError::invalid(&"this provider has none"));
+        };
+        let _place = self
+            .logout_places
+            .try_acquire()
+            .map_err(|_| UpstreamError::Overloaded)?;
+        oidc.logout_token(token).await
     }
 
     fn place(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {
