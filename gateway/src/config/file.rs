@@ -263,6 +263,9 @@ pub struct Provider {
     pub allow_private_addresses: Setting,
     /// `scopes`, `GATEWAY_PROVIDER_NAME_SCOPES` (`;`-delimited): beyond what the protocol needs.
     pub scopes: List,
+    /// `sign_out`, `GATEWAY_PROVIDER_NAME_SIGN_OUT`: `local`, or `provider` to end the session at the provider too; `local`
+    /// unless set. For `oidc`.
+    pub sign_out: Setting,
 }
 
 /// `[service.NAME]`: a service that `authorize` answers for.

@@ -4,6 +4,7 @@ use gateway_store::UserIds;
 use gateway_upstream::{ProviderConfig, ProviderKind};
 use url::Url;
 
+use super::sign_out::sign_out;
 use super::{Layers, Origin, in_order, in_variable};
 use crate::config::file::{self, Provider, Setting};
 use crate::config::value::{Issuer, NAME, UpstreamUrl, Value, is_name};
@@ -197,6 +198,13 @@ fn provider(
         file.allow_private_addresses,
         false,
     );
+    let sign_out = sign_out(
+        layers,
+        &key("sign_out"),
+        &variable("SIGN_OUT"),
+        file.sign_out,
+        kind.as_ref(),
+    );
     let scopes = layers
         .values::<String>(&key("scopes"), &variable("SCOPES"), file.scopes)
         .unwrap_or_default();
@@ -208,6 +216,7 @@ fn provider(
         trusted_email,
         allow_private_addresses,
         scopes: scopes.into_iter().map(|(scope, _)| scope).collect(),
+        sign_out,
         ..ProviderConfig::new(name, kind?, &client_id?.0, client_secret?.0)
     })
 }
