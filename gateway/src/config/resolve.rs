@@ -19,6 +19,7 @@ mod keys;
 mod plugins;
 mod providers;
 mod server;
+mod sign_out;
 
 /// See [`super::load`].
 pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
