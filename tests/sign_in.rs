@@ -31,6 +31,8 @@ mod pages;
 mod payloads;
 #[path = "sign_in/presets.rs"]
 mod presets;
+#[path = "sign_in/sign_out.rs"]
+mod sign_out;
 #[path = "sign_in/state.rs"]
 mod state;
 mod support;

@@ -209,6 +209,25 @@ pub fn load_storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
     resolve::storage(sources)
 }
 
+/// The part of the configuration that says whom people sign in with.
+#[derive(Clone, Debug)]
+pub struct SignInConfig {
+    /// The gateway's own origin.
+    pub external: Url,
+    /// Upstream providers.
+    pub providers: Vec<ProviderConfig>,
+    /// What they may cost.
+    pub upstream_limits: HttpLimits,
+}
+
+/// Reads whom people sign in with, so that it can be tried before the rest is there.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
+    resolve::sign_in(sources)
+}
+
 /// Reads where the admin listener is and what it asks for, and nothing else.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The endpoints, a file each: what they answer, and how each of their errors looks to the caller.
 
 pub mod authorize;
+pub mod backchannel_logout;
 pub mod callback;
 pub mod check;
 #[cfg(feature = "dev")]
@@ -9,6 +10,7 @@ pub mod home;
 pub(crate) mod landing;
 pub mod login;
 pub mod logout;
+pub mod logout_callback;
 pub mod openapi;
 pub mod public_key;
 pub mod resolve;

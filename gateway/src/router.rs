@@ -10,6 +10,8 @@
 //! | `/auth/resolve`, `/auth/get_profile` | GET, where switched on |
 //! | `/auth/login`, `/auth/login/<provider>` | GET |
 //! | `/auth/oauth_callback/<provider>` | GET; POST for providers whose `response_mode` is `form_post` |
+//! | `/auth/logout_callback/<provider>` | GET |
+//! | `/auth/backchannel_logout/<provider>` | POST, for OpenID Connect |
 //! | `/.well-known/jwks.json` | GET |
 //! | `/openapi.json` | GET |
 //! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
@@ -58,6 +60,8 @@ enum Route<'a> {
     SignIn,
     Login(&'a str),
     Callback(&'a str),
+    LogoutCallback(&'a str),
+    BackchannelLogout(&'a str),
     OpenApi,
     Home,
     Style,
@@ -96,6 +100,8 @@ impl<'a> Route<'a> {
             "/auth/login/" => Self::Login(provider),
             "/auth/oauth_callback/" => Self::Callback(provider),
             "/assets/provider/" => Self::Picture(provider),
+            "/auth/logout_callback/" => Self::LogoutCallback(provider),
+            "/auth/backchannel_logout/" => Self::BackchannelLogout(provider),
             _ => return None,
         })
     }
@@ -115,6 +121,8 @@ impl<'a> Route<'a> {
             Self::SignIn => "/auth/login",
             Self::Login(_) => "/auth/login/{provider}",
             Self::Callback(_) => "/auth/oauth_callback/{provider}",
+            Self::LogoutCallback(_) => "/auth/logout_callback/{provider}",
+            Self::BackchannelLogout(_) => "/auth/backchannel_logout/{provider}",
             Self::OpenApi => "/openapi.json",
             Self::Home => "/",
             Self::Style => "/assets/gateway.css",
@@ -127,7 +135,7 @@ impl<'a> Route<'a> {
 
     const fn allow(self) -> &'static str {
         match self {
-            Self::Update | Self::Logout => WRITE,
+            Self::Update | Self::Logout | Self::BackchannelLogout(_) => WRITE,
             _ => READ,
         }
     }
@@ -148,7 +156,10 @@ impl<'a> Route<'a> {
             Self::Unknown => false,
             Self::Resolve | Self::GetProfile => app.live.load().user_lookup,
             Self::Login(provider) => app.provider_names().any(|name| name == provider),
-            Self::Callback(provider) => app.provider(provider).is_some(),
+            Self::Callback(provider) | Self::LogoutCallback(provider) => app.provider(provider).is_some(),
+            Self::BackchannelLogout(provider) => app
+                .provider(provider)
+                .is_some_and(gateway_upstream::Provider::has_logout_tokens),
             Self::Logo => app.live.load().branding.logo.is_some(),
             Self::Picture(provider) => app.offer(provider).is_some_and(|offer| offer.picture().is_some()),
             _ => true,
@@ -159,7 +170,7 @@ impl<'a> Route<'a> {
     const fn is_for_people(self) -> bool {
         matches!(
             self,
-            Self::SignIn | Self::Login(_) | Self::Callback(_) | Self::Home
+            Self::SignIn | Self::Login(_) | Self::Callback(_) | Self::LogoutCallback(_) | Self::Home
         )
     }
 
@@ -288,7 +299,7 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
         Route::Check => handlers::check::handle(app, request).await,
         Route::Services => handlers::services::handle(app, request).await,
         Route::Update => handlers::update::handle(app, request).await,
-        Route::Logout => handlers::logout::handle(app, request).await,
+        Route::Logout => Box::pin(handlers::logout::handle(app, request)).await,
         Route::Resolve => handlers::resolve::resolve(app, request).await,
         Route::GetProfile => handlers::resolve::get_profile(app, request).await,
         Route::Authorize => Ok(handlers::authorize::handle(app, request)
@@ -300,6 +311,14 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
         Route::Login(provider) => Ok(Box::pin(login(app, request, provider)).await),
         Route::Callback(provider) => Ok(match app.provider(provider) {
             Some(provider) => Box::pin(handlers::callback::handle(app, request, provider)).await,
+            None => response::not_found(),
+        }),
+        Route::LogoutCallback(provider) => Ok(match app.provider(provider) {
+            Some(provider) => handlers::logout_callback::handle(app, request, provider),
+            None => response::not_found(),
+        }),
+        Route::BackchannelLogout(provider) => Ok(match app.provider(provider) {
+            Some(provider) => Box::pin(handlers::backchannel_logout::handle(app, request, provider)).await,
             None => response::not_found(),
         }),
         Route::OpenApi => Ok(handlers::openapi::document()),
@@ -433,7 +452,9 @@ mod tests {
             Route::GetProfile => Route::SignIn,
             Route::SignIn => Route::Login("{provider}"),
             Route::Login(name) => Route::Callback(name),
-            Route::Callback(_) => Route::OpenApi,
+            Route::Callback(name) => Route::LogoutCallback(name),
+            Route::LogoutCallback(name) => Route::BackchannelLogout(name),
+            Route::BackchannelLogout(_) => Route::OpenApi,
             Route::OpenApi => Route::Home,
             Route::Home => Route::Style,
             Route::Style => Route::Script,

@@ -63,22 +63,24 @@ function began(mark) {
   }
 }
 
-// What the address brings: "arrived", "ignored" (a token that is not for this tab), or nothing.
+// What the address brings: "arrived", "ignored" (a token that is not for this tab), "left" (back from signing out), or nothing.
 function find() {
   const here = new URL(location.href);
   const [token, mark] = ["jwt", "sign_in"].map((name) => here.searchParams.get(name));
   const ignored = here.hash === "#ignored";
-  if (token !== null || mark !== null || ignored) {
+  const signedOut = here.hash === "#signed-out";
+  if (token !== null || mark !== null || ignored || signedOut) {
     here.searchParams.delete("jwt");
     here.searchParams.delete("sign_in");
-    history.replaceState(null, "", here.pathname + here.search + (ignored ? "" : here.hash));
+    history.replaceState(null, "", here.pathname + here.search + (ignored || signedOut ? "" : here.hash));
   }
   try { session = sessionStorage.getItem(STORED); } catch { /* nothing is stored */ }
   if (token && began(mark)) {
     keep(token);
     return "arrived";
   }
-  return token !== null || ignored ? "ignored" : "";
+  if (token !== null || ignored) return "ignored";
+  return signedOut ? "left" : "";
 }
 
 // --- Asking the gateway ---------------------------------------------------------------------------
@@ -245,8 +247,14 @@ async function setUsername() {
 }
 
 async function signOut() {
-  const answer = await ask("/auth/logout", { form: {} });
+  const here = `${home}/#signed-out`;
+  const answer = await ask("/auth/logout", { form: { next: here } });
   if (answer.success === true) keep(null);
+  // The provider signs the person out too, and sends them back here.
+  if (typeof answer.url === "string" && answer.url !== here && /^https?:\/\//.test(answer.url)) {
+    location.assign(answer.url);
+    return;
+  }
   await refresh({ moveFocus: true, notice: answer.success === true ? t("signed_out") : "" });
 }
 
@@ -360,7 +368,8 @@ byId("sign-out").addEventListener("click", () => attempt(signOut, byId("sign-out
 // A sign-in comes back to the gateway's own address, and so has to begin there.
 if (location.origin === home) {
   const came = find();
-  attempt(() => refresh({ moveFocus: came === "arrived", notice: came === "ignored" ? t("foreign") : "" }));
+  const notices = { ignored: t("foreign"), left: t("signed_out") };
+  attempt(() => refresh({ moveFocus: came === "arrived", notice: notices[came] ?? "" }));
 } else {
   location.replace(home);
 }

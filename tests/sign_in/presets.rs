@@ -385,7 +385,7 @@ fn section(fake: &Fake) -> String {
         format!("issuer = \"{}\"", fake.issuer())
     };
     let secret = match kind.way {
-        Way::Apple => String::new(),
+        Way::Apple | Way::Public => String::new(),
         _ => format!("client_secret = \"{SECRET}\""),
     };
     format!(
@@ -696,5 +696,138 @@ async fn p20_an_application_asks_for_the_account_chooser_and_for_nothing_else() 
     ] {
         assert_eq!(asked(refused).await.0, 400, "{refused}");
     }
+    gateway.stop().await;
+}
+
+/// What `gateway provider check` prints for this provider: the exit code, and the findings that are not good.
+async fn checked(kind: Kind) -> (Option<i32>, Value) {
+    let fake = Fake::start(kind).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let ran = gateway
+        .cli(&["provider", "check", fake.kind.preset, "--json"])
+        .await;
+    let report =
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}\n{}", ran.stdout, ran.stderr));
+    gateway.stop().await;
+    (ran.code, report)
+}
+
+fn errors(report: &Value) -> Vec<String> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|finding| finding["level"] == "error")
+        .map(|finding| {
+            format!(
+                "{}: {}",
+                finding["about"].as_str().unwrap(),
+                finding["message"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_finds_nothing_wrong_where_people_can_sign_in() {
+    for preset in [
+        "apple",
+        "keycloak",
+        "entra-tenants",
+        "discord",
+        "slack",
+        "linkedin",
+    ] {
+        let (code, report) = checked(one(preset)).await;
+        assert_eq!(errors(&report), [""; 0], "{report:#}");
+        assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
+        assert_eq!(
+            report["redirect_uri"],
+            format!("https://auth.example.org/auth/oauth_callback/{preset}")
+        );
+        assert!(!report.to_string().contains(SECRET), "{report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_in() {
+    for (kind, expected) in [
+        (
+            Kind {
+                lines: "client_auth = \"none\"",
+                way: Way::Public,
+                ..one("google")
+            },
+            "client: the token endpoint refuses the client: invalid_client",
+        ),
+        (
+            Kind {
+                lines: "scopes = [\"openid\", \"calendar\"]",
+                ..one("google")
+            },
+            "sign-in page: the provider refuses the request: invalid_scope",
+        ),
+        (
+            Kind {
+                lines: "response_mode = \"form_post\"",
+                discovery: || json!({ "response_modes_supported": ["query"] }),
+                ..one("google")
+            },
+            "flow: the provider does not offer form_post",
+        ),
+        (
+            Kind {
+                lines: "par = \"never\"",
+                par: true,
+                ..one("keycloak")
+            },
+            "pushed requests: the provider takes pushed authorization requests only",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "issuer": "https://another.example.org" }),
+                ..one("google")
+            },
+            "discovery: the provider calls itself https://another.example.org",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "id_token_signing_alg_values_supported": ["HS256"] }),
+                ..one("google")
+            },
+            "keys: the provider signs ID tokens with no algorithm that the gateway verifies",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
+                ..one("google")
+            },
+            "client authentication: the provider does not offer client_secret_post; it offers private_key_jwt",
+        ),
+    ] {
+        let (code, report) = checked(kind).await;
+        let found = errors(&report);
+        assert!(
+            found.iter().any(|error| error.starts_with(expected)),
+            "{expected}\n{report:#}"
+        );
+        assert_eq!(
+            (code, &report["ok"]),
+            (Some(1), &Value::Bool(false)),
+            "{report:#}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_prints_lines_for_people() {
+    let fake = Fake::start(one("gitlab")).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let text = gateway.cli(&["provider", "check", "gitlab"]).await.succeeded();
+    assert!(text.starts_with("provider      gitlab ("), "{text}");
+    assert!(
+        text.contains("\nok       client: the token endpoint accepts the client"),
+        "{text}"
+    );
+    let unknown = gateway.cli(&["provider", "check", "gitlub"]).await.failed();
+    assert!(unknown.contains("the configuration has gitlab"), "{unknown}");
     gateway.stop().await;
 }

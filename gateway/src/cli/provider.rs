@@ -10,7 +10,7 @@ use gateway_upstream::check::{Finding, Level};
 use serde::Serialize;
 
 use super::{Shared, mistakes, output};
-use crate::config::{self, Config};
+use crate::config::{self, SignInConfig};
 use crate::handlers::callback_url;
 
 #[derive(Debug, Subcommand)]
@@ -44,11 +44,11 @@ struct Report<'a> {
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     let Command::Check(check) = command;
-    let loaded = config::load(&shared.sources()).map_err(|errors| mistakes(&errors))?;
-    self::check(&loaded.config, &check).await
+    let config = config::load_sign_in(&shared.sources()).map_err(|errors| mistakes(&errors))?;
+    self::check(&config, &check).await
 }
 
-async fn check(config: &Config, check: &Check) -> anyhow::Result<()> {
+async fn check(config: &SignInConfig, check: &Check) -> anyhow::Result<()> {
     let found = config
         .providers
         .iter()

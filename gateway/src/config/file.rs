@@ -333,6 +333,8 @@ pub struct Provider {
     pub authorization_parameters: Named<Spanned<Scalar>>,
     /// `userinfo`: when the userinfo endpoint is asked: `auto`, `always`, `never` or `required`; `auto` unless set.
     pub userinfo: Setting,
+    /// `sign_out`: `local`, or `provider` to end the session at the provider too; `local` unless set. For `oidc`.
+    pub sign_out: Setting,
     /// `display_name`: what people are told it is called.
     pub display_name: Setting,
     /// `icon`: the name of a mark that the gateway has, or a PNG or SVG file.

@@ -13,13 +13,14 @@ use super::parse::{self, Source};
 use super::report::{Entry, Report, Shown};
 use super::sources::{Origin, Sources};
 use super::value::Value;
-use super::{AdminConfig, Config, Loaded, StorageConfig};
+use super::{AdminConfig, Config, Loaded, SignInConfig, StorageConfig};
 
 mod keys;
 mod pages;
 mod plugins;
 mod providers;
 mod server;
+mod sign_out;
 
 /// See [`super::load`].
 pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
@@ -110,6 +111,27 @@ pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> 
     });
     if layers.mistakes.is_empty() {
         Ok(storage)
+    } else {
+        Err(layers.errors())
+    }
+}
+
+/// See [`super::load_sign_in`].
+pub(super) fn sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
+    let (mut layers, file) = Layers::read(sources)?;
+    let server = server::server(&mut layers, file.server);
+    let upstream_limits = server::upstream(&mut layers, file.upstream);
+    let providers = providers::providers(&mut layers, file.providers);
+    layers.mistakes.retain(|mistake| {
+        let key = mistake.key.as_str();
+        key == "server.external_address" || key.starts_with("providers") || key.starts_with("upstream")
+    });
+    if layers.mistakes.is_empty() {
+        Ok(SignInConfig {
+            external: server.external,
+            providers,
+            upstream_limits,
+        })
     } else {
         Err(layers.errors())
     }

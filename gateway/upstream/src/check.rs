@@ -164,7 +164,13 @@ pub(crate) async fn credentials(
             Some("invalid_grant" | "bad_verification_code" | "invalid_code") => {
                 findings.ok(ABOUT, format!("the token endpoint accepts the client ({method})"));
             }
-            Some("invalid_client" | "unauthorized_client" | "incorrect_client_credentials" | "bad_client_secret") => {
+            Some(
+                "invalid_client"
+                | "invalid_client_id"
+                | "unauthorized_client"
+                | "incorrect_client_credentials"
+                | "bad_client_secret",
+            ) => {
                 findings.error(
                     ABOUT,
                     format!(
@@ -207,6 +213,13 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
     );
     let (status, location) = match http.look(url).await {
         Ok(answer) => answer,
+        Err(HttpError::NotPublic(_)) => {
+            findings.note(
+                ABOUT,
+                "it is on a private network, where only browsers go: not asked",
+            );
+            return;
+        }
         Err(error) => {
             let mut bare = url.clone();
             bare.set_query(None);

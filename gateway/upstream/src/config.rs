@@ -50,6 +50,8 @@ pub struct ProviderConfig {
     pub display_name: Option<String>,
     /// What it is recognised by.
     pub icon: Option<Icon>,
+    /// How far a sign-out goes.
+    pub sign_out: SignOut,
 }
 
 /// The placeholder in the identifier of an issuer that stands for all tenants of a provider, as Entra ID writes it.
@@ -124,6 +126,7 @@ impl ProviderConfig {
             authorization_parameters: Vec::new(),
             display_name: None,
             icon: None,
+            sign_out: SignOut::default(),
         }
     }
 }
@@ -141,6 +144,16 @@ pub enum Userinfo {
     Never,
     /// At every sign-in. A failure ends the sign-in.
     Required,
+}
+
+/// How far a sign-out goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignOut {
+    /// The session at the gateway ends, and the one at the provider goes on.
+    #[default]
+    Local,
+    /// The person is sent to the provider, which ends its session too (OpenID Connect RP-Initiated Logout 1.0).
+    Provider,
 }
 
 /// Which protocol a provider speaks.

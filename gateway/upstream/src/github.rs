@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Clock, Email, Identity, UpstreamUser};
+use gateway_model::{Clock, Email, Identity, UpstreamSession, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -184,6 +184,7 @@ impl GitHub {
             name: name(&claims),
             avatar_url: claims::picture(claims.get("avatar_url").and_then(Value::as_str)),
             claims,
+            session: UpstreamSession::default(),
         })
     }
 

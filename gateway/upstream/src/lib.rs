@@ -13,6 +13,7 @@
 //! | [`check`] | what would go wrong in a sign-in, before there is one |
 //! | [`claims`] | what is taken from claims, and what is not believed |
 //! | [`http`] | requests with a limit on everything that an upstream could make us read or wait for |
+//! | [`logout`] | sign-outs: at the provider, and those that it tells of |
 //! | [`names`] | which addresses a provider may be at, and who looks them up |
 //! | `exchange` | the exchange of a code for tokens |
 //! | `json` | reads JSON: bounded, and strict about the members that count |
@@ -33,6 +34,7 @@ pub mod github;
 pub mod http;
 mod json;
 mod jws;
+pub mod logout;
 pub mod mapping;
 pub mod names;
 pub mod oauth;
@@ -42,9 +44,11 @@ pub mod provider;
 pub use authorize::{PROMPTS, RESERVED_PARAMETERS};
 pub use client::{Audience, ClientAuth, ClientKey, SecretMethod};
 pub use config::{
-    HttpLimits, Icon, NonceRule, OAuth2, Par, ProviderConfig, ProviderKind, ResponseMode, TENANT, Userinfo,
+    HttpLimits, Icon, NonceRule, OAuth2, Par, ProviderConfig, ProviderKind, ResponseMode, SignOut, TENANT,
+    Userinfo,
 };
 pub use error::{ErrorKind, Refusal, UpstreamError};
+pub use logout::{EndSession, LogoutError, LogoutToken};
 pub use mapping::{Mapping, Member};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, Hints, MAX_WAITING, Provider};

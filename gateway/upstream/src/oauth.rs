@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Clock, Email, Identity, UpstreamUser};
+use gateway_model::{Clock, Email, Identity, UpstreamSession, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use secrecy::ExposeSecret as _;
@@ -96,6 +96,7 @@ impl OAuth {
             email: email(mapping, &claims, &self.config),
             name: text(mapping.name.as_ref(), &claims).map_or_else(String::new, |name| claims::plain(&name)),
             avatar_url: claims::picture(text(mapping.picture.as_ref(), &claims).as_deref()),
+            session: UpstreamSession::default(),
             claims,
         })
     }

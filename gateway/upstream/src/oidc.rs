@@ -8,6 +8,7 @@
 //! | [`id_token`] | what an ID token has to say |
 //! | [`par`] | authorization requests that are pushed |
 //! | [`check`] | what would go wrong in a sign-in, before there is one |
+//! | [`logout`] | how the provider signs people out, and says that it has |
 //! | [`userinfo`] | when the userinfo endpoint is asked, and what its answer is good for |
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use self::metadata::Metadata;
 use crate::authorize;
 use crate::claims::{self, Verification};
 use crate::client::Server;
-use crate::config::{HttpLimits, ProviderConfig, TENANT, Userinfo};
+use crate::config::{HttpLimits, NonceRule, ProviderConfig, TENANT, Userinfo};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Tokens};
 use crate::http::{Http, Requests};
@@ -34,6 +35,7 @@ use crate::provider::{Authorization, Callback, Flow, Hints};
 mod check;
 mod discovery;
 mod id_token;
+mod logout;
 mod metadata;
 mod par;
 mod userinfo;
@@ -112,9 +114,13 @@ impl Oidc {
             None if provider.metadata.promises_iss => return Err(UpstreamError::IssuerMismatch),
             Some(_) | None => {}
         }
+        let nonce = flow.nonce.as_deref();
+        // Without one to compare, the code goes nowhere.
+        if nonce.is_none() && self.config.nonce != NonceRule::Off {
+            return Err(id_token::refused("the sign-in has no nonce"));
+        }
         let requests = self.http.requests();
         let tokens = self.exchange(&provider, &requests, flow, callback).await?;
-        let nonce = flow.nonce.as_deref();
         let Claims {
             issuer,
             subject,
@@ -124,6 +130,7 @@ impl Oidc {
         if callback.iss.is_some_and(|iss| iss != issuer) {
             return Err(UpstreamError::IssuerMismatch);
         }
+        let session = self.session(&all, &tokens);
         // The rest of the answer is not needed any more, and may be large.
         let access_token = tokens.access_token.clone();
         drop(tokens);
@@ -152,6 +159,7 @@ impl Oidc {
             name: claims::name(&all),
             avatar_url: claims::picture(all.get("picture").and_then(Value::as_str)),
             claims: all,
+            session,
         })
     }
 
@@ -187,7 +195,7 @@ impl Oidc {
         }
     }
 
-    /// Whether an `iss` (RFC 9207) can be this provider's.
+    /// Whether this is the provider, or one of its tenants that the operator lists.
     fn is_issuer(&self, iss: &str) -> bool {
         let issuer = self.discovery.issuer();
         if !issuer.contains(TENANT) {
@@ -195,6 +203,15 @@ impl Oidc {
         }
         let mut tenants = self.config.tenants.iter();
         tenants.any(|tenant| iss == issuer.replace(TENANT, tenant))
+    }
+
+    /// Whether the key of a token may sign for an issuer: of a provider of many tenants, some keys are for one of them.
+    fn may_sign_for(&self, token: &Signed, iss: &str) -> bool {
+        let template = self.discovery.issuer();
+        let Some(key) = token.key_issuer.as_deref().filter(|_| template.contains(TENANT)) else {
+            return true;
+        };
+        key == iss || key == template
     }
 
     /// The claims of the ID token, once it has been validated (Core 1.0 section 3.1.3.7).
@@ -220,7 +237,12 @@ impl Oidc {
             access_token: tokens.access_token.expose_secret(),
             now: self.clock.now().0,
         };
-        id_token::read(&signed, &expected)
+        let claims = id_token::read(&signed, &expected)?;
+        // Keys of personal accounts, say, stand beside those of organizations. Each signs for its own issuer only.
+        if !self.may_sign_for(&signed, &claims.issuer) {
+            return Err(id_token::refused("it is signed with a key of another tenant"));
+        }
+        Ok(claims)
     }
 
     /// A token with a good signature, by the keys that are known or else by newer ones: the provider may have rotated its

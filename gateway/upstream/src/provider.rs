@@ -12,6 +12,7 @@ use crate::check::{Finding, Findings};
 use crate::config::{HttpLimits, Icon, ProviderConfig, ProviderKind, ResponseMode};
 use crate::error::UpstreamError;
 use crate::github::GitHub;
+use crate::logout::{EndSession, LogoutError, LogoutToken, MAX_LOGOUT_TOKENS};
 use crate::names::{Names, SystemNames};
 use crate::oauth::OAuth;
 use crate::oidc::Oidc;
@@ -92,6 +93,8 @@ pub struct Provider {
     response_mode: ResponseMode,
     protocol: Protocol,
     places: Semaphore,
+    /// For logout tokens, so that neither they nor sign-ins keep the others out.
+    logout_places: Semaphore,
 }
 
 #[derive(Debug)]
@@ -150,6 +153,7 @@ impl Provider {
             response_mode,
             protocol,
             places: Semaphore::new(MAX_WAITING),
+            logout_places: Semaphore::new(MAX_LOGOUT_TOKENS),
         })
     }
 
@@ -244,6 +248,51 @@ impl Provider {
             Protocol::OAuth(oauth) => oauth.check(&mut findings).await,
         }
         findings.0
+    }
+
+    /// Whether people who sign out are to be signed out at the provider too.
+    #[must_use]
+    pub fn signs_out(&self) -> bool {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.signs_out(),
+            Protocol::GitHub(_) | Protocol::OAuth(_) => false,
+        }
+    }
+
+    /// Where a person signs out at the provider, who comes back from there; `None` where it has no such address.
+    ///
+    /// # Errors
+    /// When the provider has to be asked for it, and does not say.
+    pub async fn end_session(&self, request: &EndSession<'_>) -> Result<Option<Url>, UpstreamError> {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => {
+                let _place = self.place()?;
+                oidc.end_session(request).await
+            }
+            Protocol::GitHub(_) | Protocol::OAuth(_) => Ok(None),
+        }
+    }
+
+    /// Whether it has a protocol by which it can say that somebody has signed out there.
+    #[must_use]
+    pub fn has_logout_tokens(&self) -> bool {
+        matches!(self.protocol, Protocol::Oidc(_))
+    }
+
+    /// What a logout token says, if it is one of this provider for this client (OpenID Connect Back-Channel Logout 1.0
+    /// section 2.6). Whether it has been used before is not known here.
+    ///
+    /// # Errors
+    /// [`LogoutError::Invalid`] where it is not, [`LogoutError::Unknown`] where that cannot be told now.
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutError> {
+        let Protocol::Oidc(oidc) = &self.protocol else {
+            return Err(LogoutError::invalid(&"this provider has none"));
+        };
+        let _place = self
+            .logout_places
+            .try_acquire()
+            .map_err(|_| UpstreamError::Overloaded)?;
+        oidc.logout_token(token).await
     }
 
     fn place(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {

@@ -35,6 +35,8 @@ pub(crate) enum Way {
     Basic,
     /// A client secret that is a JWT (Apple).
     Apple,
+    /// In the form, and the operator has written no secret.
+    Public,
 }
 
 /// What is special about one provider.
@@ -204,7 +206,7 @@ impl Answers {
         let at = |path: &str| format!("{}{path}", self.base);
         let methods: &[&str] = match self.kind.way {
             Way::Either => &["client_secret_basic", "client_secret_post"],
-            Way::Post | Way::Apple => &["client_secret_post"],
+            Way::Post | Way::Apple | Way::Public => &["client_secret_post"],
             Way::Basic => &["client_secret_basic"],
         };
         let mut document = json!({
@@ -407,7 +409,7 @@ impl Answers {
         match self.kind.way {
             // RFC 6749 section 2.3: not both.
             Way::Either => by_header != by_form,
-            Way::Post => by_form && header.is_none(),
+            Way::Post | Way::Public => by_form && header.is_none(),
             Way::Basic => by_header && secret.is_none(),
             Way::Apple => {
                 id && header.is_none() && secret.is_some_and(|secret| self.is_from_the_developer(secret))

@@ -72,7 +72,7 @@ fn check<'a>(
     expected: &Expected<'_>,
 ) -> Result<(&'a str, &'a str), Invalid> {
     let refuse = |reason: &str| Err(Invalid::Refused(reason.to_owned()));
-    let issuer = issuer(token, claims, expected)?;
+    let issuer = issuer(claims, expected)?;
     audience(claims, expected.config)?;
     times(claims, expected.now)?;
     authentication(claims, expected)?;
@@ -106,9 +106,9 @@ fn check<'a>(
 }
 
 /// Step 2: the issuer is the provider, or one of its tenants that the operator lists.
-fn issuer<'a>(token: &Signed, claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, Invalid> {
+fn issuer<'a>(claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, Invalid> {
     let issuer = claims.required_text("iss")?;
-    let (wanted, tenant) = if expected.issuer.contains(TENANT) {
+    let wanted = if expected.issuer.contains(TENANT) {
         let tenant = claims.required_text("tid")?;
         if !expected.config.tenants.iter().any(|listed| listed == tenant) {
             return Err(Invalid::Refused(format!(
@@ -116,9 +116,9 @@ fn issuer<'a>(token: &Signed, claims: Members<'a>, expected: &Expected<'_>) -> R
                 plain(tenant)
             )));
         }
-        (expected.issuer.replace(TENANT, tenant), tenant)
+        expected.issuer.replace(TENANT, tenant)
     } else {
-        (expected.issuer.to_owned(), "")
+        expected.issuer.to_owned()
     };
     if issuer != wanted {
         let issuer = plain(issuer);
@@ -126,16 +126,7 @@ fn issuer<'a>(token: &Signed, claims: Members<'a>, expected: &Expected<'_>) -> R
             "it was issued by {issuer}, not by {wanted} (`iss`)"
         )));
     }
-    // Keys of personal accounts, say, stand beside those of organizations. Each signs for its own issuer only.
-    match &token.key_issuer {
-        Some(key) if !tenant.is_empty() && key.replace(TENANT, tenant) != issuer => {
-            let key = plain(key);
-            Err(Invalid::Refused(format!(
-                "it was issued by {issuer}, and signed with a key of {key}"
-            )))
-        }
-        _ => Ok(issuer),
-    }
+    Ok(issuer)
 }
 
 /// Step 13: where a sign-in had to be recent, it was.

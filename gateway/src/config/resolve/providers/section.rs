@@ -12,6 +12,7 @@ use super::kind::{self, Places};
 use super::preset::{self, Parts};
 use crate::config::file::{self, Provider, Setting};
 use crate::config::presets::Shape;
+use crate::config::resolve::sign_out::sign_out;
 use crate::config::resolve::{Layers, Origin, in_variable};
 use crate::config::value::{Prompt, Protocol, ScopeToken, Shown, Value};
 
@@ -200,6 +201,13 @@ pub(super) fn provider(
         file.allow_private_addresses,
         false,
     );
+    let sign_out = sign_out(
+        layers,
+        &section.key("sign_out"),
+        &section.variable("sign_out"),
+        file.sign_out,
+        kind.as_ref(),
+    );
     let scopes = scopes(layers, &section, protocol, file.scopes);
     let audiences = words(layers, &section, "audiences", file.audiences);
     let tenants = tenants(layers, &section, kind.as_ref(), file.tenants);
@@ -229,6 +237,7 @@ pub(super) fn provider(
         allow_private_addresses,
         scopes: scopes.unwrap_or(defaults),
         userinfo,
+        sign_out,
         discovery,
         client_auth: client_auth?,
         audiences,
