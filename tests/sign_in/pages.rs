@@ -487,6 +487,10 @@ async fn pages_have_the_operators_name_logo_and_colour_and_take_up_changes() {
     let logo = setup.dir.path().join("logo.svg");
     let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
     fs::write(&logo, svg).unwrap();
+    let setup = setup.table(
+        "providers.google",
+        &format!("display_name = \"Acme <b> staff\"\nicon = {logo:?}"),
+    );
     let settings = format!("name = \"Acme <b> Zürich\"\nlogo = {logo:?}\naccent = \"#0a6640\"");
     let gateway = setup.clone().table("pages", &settings).start().await;
     let browser = gateway.browser();
@@ -504,6 +508,25 @@ async fn pages_have_the_operators_name_logo_and_colour_and_take_up_changes() {
         "{policy}"
     );
     assert_eq!(picture.text().await.unwrap(), svg);
+    // A provider has a name for people and a picture as well.
+    assert!(text.contains("Continue with Acme &#60;b&#62; staff"), "{text}");
+    let picture = browser.get(&asset(&text, "/assets/provider/google?v=")).await;
+    assert_eq!(picture.headers()["content-type"], "image/svg+xml");
+    assert!(
+        picture.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .contains("sandbox")
+    );
+    assert_eq!(
+        browser.get("/assets/provider/other").await.status(),
+        StatusCode::NOT_FOUND
+    );
+    let home = browser.get("/").await.text().await.unwrap();
+    assert!(
+        home.contains("&#34;google&#34;:&#34;Acme &#60;b&#62; staff&#34;"),
+        "{home}"
+    );
     let sheet = asset(&text, "/assets/gateway.css?v=");
     let css = browser.get(&sheet).await.text().await.unwrap();
     assert!(css.contains("--accent: #0a6640;"), "{css}");
