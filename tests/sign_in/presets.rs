@@ -42,10 +42,6 @@ fn ann() -> Value {
     json!({ "name": "Ann Lee", "email": "ann@example.org", "email_verified": true })
 }
 
-fn nothing() -> Value {
-    json!({})
-}
-
 /// Every preset but GitHub, which has a fake of its own.
 fn kinds() -> Vec<Kind> {
     vec![

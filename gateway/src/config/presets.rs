@@ -357,16 +357,6 @@ pub(super) fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
-impl Preset {
-    /// What it says of a key.
-    pub(super) fn setting(&self, key: &str) -> Option<&'static str> {
-        self.settings
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| *value)
-    }
-}
-
 impl Shape {
     /// What a value must be, if it is not that, to follow "must be".
     pub(super) fn problem(self, text: &str) -> Option<&'static str> {
@@ -419,7 +409,14 @@ mod tests {
             if known.contains("tenants") {
                 known.insert("tenantid");
             }
-            let issuer = preset.setting("issuer").unwrap_or_default();
+            let setting = |key| {
+                preset
+                    .settings
+                    .iter()
+                    .find(|(name, _)| *name == key)
+                    .map(|(_, value)| *value)
+            };
+            let issuer = setting("issuer").unwrap_or_default();
             for placeholder in issuer
                 .split('{')
                 .skip(1)
@@ -427,7 +424,7 @@ mod tests {
             {
                 assert!(known.contains(placeholder), "{}: {placeholder}", preset.name);
             }
-            assert!(preset.setting("display_name").is_some(), "{}", preset.name);
+            assert!(setting("display_name").is_some(), "{}", preset.name);
         }
     }
 

@@ -137,11 +137,6 @@ impl Fake {
         template(&self.server.uri(), &self.kind)
     }
 
-    /// The issuer of its people's identities.
-    pub(crate) fn identity_issuer(&self) -> String {
-        issuer(&self.server.uri(), &self.kind)
-    }
-
     /// All that it was asked.
     pub(crate) async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.unwrap()

@@ -59,7 +59,10 @@ fn the_old_environment_alone_is_enough() {
         (google.name.as_str(), google.client_id.as_str()),
         ("google", "google-id")
     );
-    assert_eq!(google.client_secret.expose_secret(), "google-secret");
+    assert_eq!(
+        google.client_auth.as_secret().unwrap().expose_secret(),
+        "google-secret"
+    );
     assert!(google.trusted_email && github.trusted_email);
     assert!(!google.allow_private_addresses && !github.allow_private_addresses);
     assert_eq!(
@@ -186,7 +189,7 @@ client_id = 17
 client_secret = "secret"
 trusted_email = true
 allow_private_addresses = true
-scopes = ["groups"]
+scopes = ["openid", "groups"]
 
 [providers.enterprise]
 kind = "github"
@@ -251,7 +254,13 @@ update = "off"
             work.allow_private_addresses,
             &work.scopes[..]
         ),
-        ("work", "17", true, true, &["groups".to_owned()][..])
+        (
+            "work",
+            "17",
+            true,
+            true,
+            &["openid".to_owned(), "groups".to_owned()][..]
+        )
     );
     let git = ProviderKind::GitHub {
         web: "https://git.example.org".parse().unwrap(),
