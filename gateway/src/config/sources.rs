@@ -38,7 +38,7 @@ pub struct Presets {
     pub extensions: Vec<String>,
     /// Configuration of plugins that have none of their own.
     pub plugins: BTreeMap<String, PluginConfig>,
-    /// Whether every origin on this machine is one of an application.
+    /// Whether every origin on this machine is one of an application, where none are configured.
     pub loopback_origins: bool,
 }
 

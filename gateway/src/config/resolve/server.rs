@@ -382,7 +382,7 @@ pub(super) fn origins(
     let mut allowed: Vec<url::Origin> = origins.into_iter().map(|(origin, _)| origin.0.origin()).collect();
     allowed.dedup();
     let mut allowed = Origins::from(allowed);
-    if layers.sources.presets.loopback_origins {
+    if allowed.iter().next().is_none() && layers.sources.presets.loopback_origins {
         allowed = allowed.and_loopback();
     }
 

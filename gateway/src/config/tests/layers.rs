@@ -436,3 +436,19 @@ fn the_docs_name_every_key_and_variable() {
     }
     assert!(named > 80, "{named}");
 }
+
+#[test]
+fn b11_under_dev_every_loopback_origin_counts_while_none_are_configured() {
+    let page = url::Url::parse("http://localhost:5173").unwrap().origin();
+    for (toml, is_dev, counts) in [
+        ("", true, true),
+        ("origins = []", true, true),
+        ("origins = [\"https://app.example.org\"]", true, false),
+        ("", false, false),
+    ] {
+        let mut setup = Setup::with_key(toml, &[]);
+        setup.sources.presets.loopback_origins = is_dev;
+        let origins = setup.load().config.reloadable.origins;
+        assert_eq!(origins.contains(&page), counts, "{toml:?} {is_dev}");
+    }
+}
