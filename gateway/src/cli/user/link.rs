@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use gateway_model::Identity;
 use gateway_store::Store;
+use gateway_upstream::TENANT;
 
 use super::super::output::{self, printable};
 use super::super::storage::{describe, find_user};
@@ -124,6 +125,14 @@ async fn identity(shared: &Shared, store: &Store, arguments: &Arguments) -> anyh
             ),
         },
     };
+    if issuer.contains(TENANT) {
+        bail!(
+            "{:?} stands for many tenants, and people are known by the issuer of their own: give the --issuer, which is {} with \
+             the ID of the person's tenant",
+            printable(&arguments.provider),
+            printable(&issuer)
+        );
+    }
     Ok(Identity {
         provider: arguments.provider.clone(),
         issuer,

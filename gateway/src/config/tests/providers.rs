@@ -319,7 +319,7 @@ fn p13_presets_lead_to_their_providers() {
         ),
         ("preset = \"discord\"", "https://discord.com"),
         (
-            "preset = \"entra\"\ntenant = \"0a0a0a0a-0000-4000-8000-0000000000aa\"",
+            "preset = \"entra\"\ntenant = \"0A0A0A0A-0000-4000-8000-0000000000aa\"",
             "https://login.microsoftonline.com/0a0a0a0a-0000-4000-8000-0000000000aa/v2.0",
         ),
         ("preset = \"facebook\"", "https://www.facebook.com"),

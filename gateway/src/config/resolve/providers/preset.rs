@@ -60,6 +60,8 @@ pub(super) fn apply(
                 layers.mistake(Some(origin), &section.key(key), message);
             }
             (Some(need), Some((text, origin))) => match need.shape.problem(&text) {
+                // Entra ID writes them in lower case, in its issuer too.
+                None if need.shape == Shape::Uuid => filled.push((key, text.to_ascii_lowercase())),
                 None => filled.push((key, text)),
                 Some(right) => layers.mistake(Some(origin), &section.key(key), format!("must be {right}")),
             },
