@@ -50,7 +50,7 @@ pub(super) async fn start(
 }
 
 /// Refuses a clock that is so wrong that nobody could sign in: every session and every certificate has expired by it.
-fn check_clock() -> anyhow::Result<()> {
+pub(super) fn check_clock() -> anyhow::Result<()> {
     let is_possible = SystemClock::since_epoch().is_some_and(|since| since.as_secs() <= LAST);
     ensure!(
         is_possible,
