@@ -132,7 +132,12 @@ pub fn main() -> ExitCode {
     if let Command::CompilePlugin(compile) = &cli.command {
         return compile_plugin::run(compile);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder
+        .enable_all()
+        .on_thread_start(crate::server::prepare)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
     };

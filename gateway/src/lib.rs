@@ -25,6 +25,7 @@
 //! | [`pages`] | HTML |
 //! | [`admin`], [`metrics`], [`telemetry`] | the admin listener, figures, the log |
 //! | [`time`] | moments as people read them |
+//! | [`watch`] | notices that the database was moved, removed or replaced |
 
 pub mod admin;
 pub mod app;
@@ -54,3 +55,4 @@ pub mod session;
 pub mod sign_in;
 pub mod telemetry;
 pub mod time;
+pub mod watch;

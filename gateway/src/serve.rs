@@ -28,7 +28,7 @@ use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
-use crate::{router, server};
+use crate::{router, server, watch};
 
 /// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
 /// that come at once are not answered, and try again a second later.
@@ -84,6 +84,8 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         .spawn(events::deliver(Arc::clone(&app), left_over, shutdown.clone()));
     app.background
         .spawn(events::prune(Arc::clone(&app), shutdown.clone()));
+    app.background
+        .spawn(watch::watch(Arc::clone(&app), shutdown.clone()));
 
     let address = public.local_addr()?;
     let serving = {

@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use gateway_model::SystemClock;
 
 use super::{Shared, mistakes};
 use crate::config::{self, Loaded, Sources, reload::reload};
 use crate::serve::{Mode, serve};
+use crate::time::LAST;
 
 pub(super) async fn run(shared: &Shared) -> anyhow::Result<()> {
     let sources = shared.sources();
@@ -22,6 +24,7 @@ pub(super) async fn start(
     dev: bool,
     listener: Option<TcpListener>,
 ) -> anyhow::Result<()> {
+    check_clock()?;
     // Writes the last lines when it is dropped.
     let _telemetry = crate::telemetry::init(&loaded.config.log)?;
     for warning in &loaded.warnings {
@@ -44,4 +47,15 @@ pub(super) async fn start(
         },
     )
     .await
+}
+
+/// Refuses a clock that is so wrong that nobody could sign in: every session and every certificate has expired by it.
+pub(super) fn check_clock() -> anyhow::Result<()> {
+    let is_possible = SystemClock::since_epoch().is_some_and(|since| since.as_secs() <= LAST);
+    ensure!(
+        is_possible,
+        "the machine's clock is wrong: it shows a time before 1970 or after 9999 (`date` prints it). Set it, then start the \
+         gateway again"
+    );
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use gateway_model::{Clock as _, SystemClock};
+use gateway_model::SystemClock;
 use gateway_plugin::{CompileOptions, PluginSigner, signed_as};
 
 use crate::config::flags;
@@ -62,7 +62,8 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
 /// A version above every one that was signed before: the clock's, and where that is behind, the next one after
 /// the signature that is about to be replaced.
 fn next_version(signature: &Path, name: &str) -> u64 {
-    let now = SystemClock.now().0.max(1);
+    // A clock before 1970 would use up all the numbers that there are.
+    let now = SystemClock::since_epoch().map_or(1, |since| since.as_secs().max(1));
     let before = read(signature, MAX_SMALL)
         .ok()
         .and_then(|text| signed_as(&String::from_utf8_lossy(&text)))
