@@ -13,6 +13,8 @@ mod commands;
 mod data;
 #[path = "operations/log.rs"]
 mod log;
+#[path = "operations/reload.rs"]
+mod reload;
 #[path = "operations/start.rs"]
 mod start;
 mod support;

@@ -21,6 +21,7 @@
 //! | [`cookie`], [`sealed_state`], [`navigation`] | what binds a sign-in to its browser, and whether a person began it |
 //! | [`client_address`], [`rate_limit`] | who asks, by address; how often one may |
 //! | [`issued`] | permission tokens that are given again |
+//! | [`small_file`] | reading files that an operator names, without waiting for good |
 //! | [`plugin_data`] | what plugins reach of the database |
 //! | [`pages`] | HTML |
 //! | [`admin`], [`metrics`], [`telemetry`] | the admin listener, figures, the log |
@@ -52,5 +53,6 @@ pub mod serve;
 pub mod server;
 pub mod session;
 pub mod sign_in;
+pub mod small_file;
 pub mod telemetry;
 pub mod time;

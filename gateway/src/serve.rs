@@ -310,7 +310,11 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => take_up(app, reload).await,
+                _ = self.hangup.recv() => tokio::select! {
+                    () = take_up(app, reload) => {}
+                    // What has been begun goes on, and ends with the process.
+                    () = self.told_to_end() => return,
+                },
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The admin token's file: made once, whole or not at all, for the gateway's own user alone.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use gateway_model::Random;
 use secrecy::SecretString;
+
+use crate::small_file;
 
 /// The shortest token an operator may write there: 128 bits in hexadecimal.
 const SHORTEST: usize = 32;
@@ -43,8 +44,7 @@ pub fn token(path: &Path, random: &dyn Random) -> io::Result<SecretString> {
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {
-    let file = OpenOptions::new().read(true).open(path)?;
-    let metadata = file.metadata()?;
+    let (text, metadata) = small_file::read_text(path, LONGEST)?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user && metadata.uid() != 0 {
         return Err(io::Error::other(
@@ -56,8 +56,6 @@ fn read(path: &Path) -> io::Result<SecretString> {
             "others can read it: run `chmod 600` on it, or delete it to get a new token",
         ));
     }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text)?;
     let token = text.trim();
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(io::Error::other("it holds no token: delete it to get a new one"));

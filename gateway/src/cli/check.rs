@@ -16,7 +16,7 @@ pub(super) fn run(shared: &Shared) -> anyhow::Result<()> {
     }
     write!(out, "{}", loaded.report)?;
     out.flush()?;
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings() {
         writeln!(io::stderr(), "warning: {warning}")?;
     }
     readable(&loaded.config.plugin_dir)

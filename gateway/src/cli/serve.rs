@@ -24,7 +24,7 @@ pub(super) async fn start(
 ) -> anyhow::Result<()> {
     // Writes the last lines when it is dropped.
     let _telemetry = crate::telemetry::init(&loaded.config.log)?;
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings() {
         tracing::warn!("{warning}");
     }
     let data_dir = &loaded.config.data_dir;

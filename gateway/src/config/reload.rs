@@ -15,7 +15,7 @@ pub fn reload(sources: Sources, in_force: &Loaded) -> Reload {
     let external = in_force.config.external.clone();
     Arc::new(move || {
         let newer = super::load(&sources).map_err(|errors| errors.in_one_line())?;
-        for warning in &newer.warnings {
+        for warning in newer.warnings() {
             tracing::warn!("{warning}");
         }
         let waiting = report.needs_restart(&newer.report);

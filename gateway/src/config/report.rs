@@ -45,6 +45,13 @@ const RELOADABLE: [&str; 9] = [
 ];
 
 impl Report {
+    /// Where a setting's value came from; `None` where nobody has set it.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        let entry = self.0.iter().find(|entry| entry.key == key)?;
+        Some(&entry.origin).filter(|origin| **origin != Origin::Default)
+    }
+
     /// The keys that have another value in `newer` and that only a restart takes up.
     #[must_use]
     pub fn needs_restart(&self, newer: &Self) -> Vec<String> {

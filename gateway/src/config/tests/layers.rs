@@ -16,7 +16,7 @@ use crate::rate_limit::Rate;
 #[test]
 fn nothing_but_a_key_is_enough_on_loopback() {
     let loaded = Setup::with_key("", &[]).load();
-    let config = loaded.config;
+    let config = &loaded.config;
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.external.as_str(), "http://127.0.0.1:8080/");
     assert_eq!(config.database, DatabaseUrl::File("data/gateway.db".into()));
@@ -27,7 +27,7 @@ fn nothing_but_a_key_is_enough_on_loopback() {
     assert!(config.providers.is_empty() && config.reloadable.services.is_empty());
     assert_eq!(config.reloadable.default_next.as_str(), "http://127.0.0.1:8080/");
     assert!(!config.reloadable.jsonp && !config.reloadable.user_lookup);
-    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.warnings(), Vec::<String>::new());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_old_environment_alone_is_enough() {
         ..Sources::default()
     };
     let loaded = load(&sources).unwrap();
-    let config = loaded.config;
+    let config = &loaded.config;
     assert_eq!(config.external.as_str(), "https://auth.example.org/");
     assert_eq!(config.database, DatabaseUrl::File("/var/lib/users.db".into()));
     let [google, github] = &config.providers[..] else {
@@ -102,8 +102,9 @@ fn the_old_environment_alone_is_enough() {
         config.session_secrets[0].expose_secret().len() >= 32,
         "derived from the key"
     );
-    let [warning] = &loaded.warnings[..] else {
-        panic!("{:?}", loaded.warnings)
+    let warnings = loaded.warnings();
+    let [warning] = &warnings[..] else {
+        panic!("{:?}", loaded.warnings())
     };
     assert!(
         warning.starts_with("server.trusted_proxies is not set"),
@@ -222,7 +223,7 @@ sign_in = "1000/h"
 update = "off"
 "#;
     let loaded = Setup::with_key(toml, &[]).load();
-    let config = loaded.config;
+    let config = &loaded.config;
     assert_eq!(config.plugin_dir, PathBuf::from("components"));
     assert_eq!(config.listen.to_string(), "0.0.0.0:80");
     assert_eq!(config.admin.listen, None);
@@ -262,7 +263,7 @@ update = "off"
         (&git, false),
         "only GitHub itself is trusted"
     );
-    let reloadable = config.reloadable;
+    let reloadable = config.reloadable.clone();
     assert!(reloadable.jsonp && reloadable.user_lookup);
     assert_eq!(
         reloadable.default_next.as_str(),
@@ -313,8 +314,9 @@ update = "off"
     assert_eq!(reloadable.plugins.plugins["roles"], roles);
     assert_eq!(reloadable.plugins.plugins["domains"], PluginConfig::default());
     // S2: `work` is trusted for addresses, `enterprise` is not.
-    let [warning] = &loaded.warnings[..] else {
-        panic!("{:?}", loaded.warnings)
+    let warnings = loaded.warnings();
+    let [warning] = &warnings[..] else {
+        panic!("{:?}", loaded.warnings())
     };
     assert!(
         warning.starts_with("providers.enterprise ") && warning.contains("random ids"),
