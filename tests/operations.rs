@@ -7,6 +7,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "operations/check.rs"]
+mod check;
 #[path = "operations/commands.rs"]
 mod commands;
 #[path = "operations/data.rs"]

@@ -169,20 +169,14 @@ pub struct LogConfig {
 pub struct Loaded {
     /// What is in force.
     pub config: Config,
-    /// What works and is probably not meant.
+    /// What works and is probably not meant, a sentence each.
+    pub warnings: Vec<String>,
+    /// The same, with the setting and the place.
     pub warned: Vec<Mistake>,
     /// What cannot be looked at yet, and is not held against the configuration.
     pub notes: Vec<Mistake>,
     /// Where each value came from.
     pub report: Report,
-}
-
-impl Loaded {
-    /// What works and is probably not meant, a sentence each.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<&str> {
-        self.warned.iter().map(|warning| &*warning.message).collect()
-    }
 }
 
 /// The part of the configuration that commands need which don't serve: where things are kept.

@@ -10,7 +10,9 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | [`config`], [`keys`] | what is configured, and key files |
+//! | [`prepare`] | whether a configuration can be served, for `serve` and for `config check` |
 //! | [`serve`] | from a configuration to a serving gateway, signals, shutdown |
+//! | [`control`] | how commands reach a gateway that runs: a socket in the data directory |
 //! | [`app`] | what all requests share |
 //! | [`server`] | connections and their limits |
 //! | [`router`], [`request`], [`response`] | which endpoint answers; reading requests; making answers |
@@ -32,6 +34,7 @@ pub mod app;
 pub mod cli;
 pub mod client_address;
 pub mod config;
+pub mod control;
 pub mod cookie;
 pub mod cors;
 pub mod events;
@@ -44,6 +47,7 @@ pub mod navigation;
 pub mod next;
 pub mod pages;
 pub mod plugin_data;
+pub mod prepare;
 pub mod rate_limit;
 pub mod request;
 pub mod response;

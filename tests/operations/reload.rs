@@ -88,3 +88,133 @@ async fn sigterm_ends_a_gateway_that_reads_its_configuration_again() {
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait().await.code(), Some(0), "{}", gateway.log.text());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
+    let setup = super::dev();
+    let gateway = setup.start().await;
+    let next = format!("/auth/check?next={}", super::encode("https://new.example"));
+    let ask = async || gateway.browser().get(&next).await.status().as_u16();
+    assert_eq!(ask().await, 400);
+    setup
+        .clone()
+        .origin("https://new.example")
+        .table("server", "drain = \"7m\"")
+        .service("none", "missing")
+        .write();
+    let ran = gateway.cli(&["reload"]).await;
+    assert_eq!(ask().await, 200, "at once: {ran:?}");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stdout.contains(&format!("process {}", gateway.pid())),
+        "{ran:?}"
+    );
+    for part in ["need a restart: server.drain", "missing"] {
+        assert!(ran.stderr.contains(part), "{part}: {ran:?}");
+    }
+
+    setup.clone().top("jsnop = true").top("jsonp = 7").write();
+    let ran = gateway.cli(&["reload"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let line = gateway
+        .log
+        .wait_for("the mistakes", |line| {
+            line.contains("the configuration has mistakes")
+        })
+        .await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let logged = line["error"].as_str().unwrap();
+    for sentence in [
+        "gateway.toml:1: jsnop: there is no such key; did you mean `jsonp`?",
+        "jsonp: must be true or false",
+    ] {
+        assert!(ran.stderr.contains(sentence), "{sentence} in {ran:?}");
+        assert!(logged.contains(sentence), "{sentence} in {logged}");
+    }
+    assert_eq!(ask().await, 200, "what was in force stays in force");
+
+    // Not even TOML: the gateway is found by its data directory.
+    fs::write(setup.dir.config_file(), "[server\n").unwrap();
+    let data = setup.dir.data_dir().display().to_string();
+    let ran = gateway.cli(&["reload", "--data", &data, "--json"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let answers: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(
+        answers[0]["errors"][0].as_str().unwrap().contains("not TOML"),
+        "{answers}"
+    );
+    assert_eq!(gateway.cli(&["reload"]).await.code, Some(1));
+
+    setup.write();
+    gateway.cli(&["reload"]).await.succeeded();
+    gateway.stop().await;
+    assert_eq!(
+        setup.dir.cli(&["reload"]).await.code,
+        Some(3),
+        "none runs any more"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_a_gateway_that_was_killed_is_not_asked() {
+    let setup = super::dev();
+    let mut gateway = setup.start().await;
+    gateway.kill().await;
+    assert_eq!(setup.dir.cli(&["reload"]).await.code, Some(3));
+    let gateway = setup.start().await;
+    gateway.cli(&["reload"]).await.succeeded();
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o7_prometheus_reads_metrics_and_can_do_nothing_else() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = "metrics-token";
+    let setup = super::dev().table(
+        "admin",
+        &format!("metrics_listen = \"127.0.0.1:0\"\nmetrics_token_file = {file:?}"),
+    );
+    let gateway = setup.start().await;
+    let path = setup.dir.path().join(file);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    let token = fs::read_to_string(path).unwrap().trim().to_owned();
+    let admin = gateway.admin().await;
+    let line = gateway
+        .log
+        .wait_for("the metrics listener", |line| line.contains("metrics listener"))
+        .await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let metrics = line["address"].as_str().unwrap().to_owned();
+    let client = super::support::browser::client();
+    let ask = async |address: &str, method: reqwest::Method, path: &str, token: &str| {
+        let request = client.request(method, format!("http://{address}{path}"));
+        let answer = request.bearer_auth(token).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    let (get, post) = (reqwest::Method::GET, reqwest::Method::POST);
+    let admin_address = admin.address.to_string();
+    assert_eq!(ask(&metrics, get.clone(), "/metrics", &token).await, 200);
+    assert_eq!(ask(&admin_address, get.clone(), "/metrics", &token).await, 200);
+    for (method, path) in [
+        (&get, "/plugins"),
+        (&get, "/ready"),
+        (&post, "/plugins/behave/reload"),
+        (&post, "/plugins/behave/rollback"),
+    ] {
+        for address in [&metrics, &admin_address] {
+            assert_eq!(
+                ask(address, method.clone(), path, &token).await,
+                403,
+                "{address}{path}"
+            );
+        }
+        assert_ne!(
+            ask(&metrics, method.clone(), path, &admin.token).await,
+            200,
+            "{path}"
+        );
+    }
+    assert_eq!(ask(&metrics, post, "/metrics", &token).await, 405);
+    assert_eq!(ask(&metrics, get, "/metrics", "wrong").await, 401);
+    gateway.stop().await;
+}

@@ -127,7 +127,7 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
+pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
     fs::canonicalize(path)
         .and_then(|path| fs::read_dir(&path).map(|_| path))
         .map_err(|error| HostError::PluginDirUnreadable {
@@ -146,6 +146,10 @@ fn copy_cache(from: &Path, to: &Path, digests: &BTreeSet<String>) -> io::Result<
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
+        // What is just being written.
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let is_code = Path::new(&name)
             .extension()
             .is_some_and(|extension| extension == "cwasm");

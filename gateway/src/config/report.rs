@@ -45,11 +45,15 @@ const RELOADABLE: [&str; 9] = [
 ];
 
 impl Report {
-    /// Where a setting's value came from; `None` where nobody has set it.
+    /// Where the value of a setting came from, or the first value of a section; `None` where nobody has set it.
     #[must_use]
     pub fn origin(&self, key: &str) -> Option<&Origin> {
-        let entry = self.0.iter().find(|entry| entry.key == key)?;
-        Some(&entry.origin).filter(|origin| **origin != Origin::Default)
+        let is_in = |entry: &&Entry| {
+            let rest = entry.key.strip_prefix(key);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut entries = self.0.iter().filter(is_in).map(|entry| &entry.origin);
+        entries.find(|origin| **origin != Origin::Default)
     }
 
     /// The keys that have another value in `newer` and that only a restart takes up.

@@ -198,6 +198,11 @@ impl<'a> Layers<'a> {
         if self.mistakes.is_empty() {
             Ok(Loaded {
                 config,
+                warnings: self
+                    .warnings
+                    .iter()
+                    .map(|warning| warning.message.clone())
+                    .collect(),
                 warned: self.warnings,
                 notes: self.notes,
                 report: self.report,

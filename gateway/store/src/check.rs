@@ -17,9 +17,20 @@ use crate::{open, owned, restore, salvage, schema, versions, wal};
 /// Larger files are not read from one end to the other, which would take seconds.
 const MAX_WHOLE: u64 = 256 << 20;
 
+/// How much of a database is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What opening it reads, and its schema.
+    Schema,
+    /// Every page, unless there are very many.
+    Pages,
+}
+
 /// What there is at the place of a database that could be opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
+    /// What cannot be read of it, although it can be opened.
+    pub damage: Option<String>,
     /// What is wrong with it and does not keep it from being opened, a sentence each.
     pub warnings: Vec<String>,
     /// What could not be looked at, a sentence each.
@@ -31,7 +42,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// What opening it would answer.
-pub fn check(url: &DatabaseUrl, made: &Path) -> Result<Checked, OpenError> {
+pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, OpenError> {
     let DatabaseUrl::File(path) = url else {
         return Ok(Checked::default());
     };
@@ -62,7 +73,11 @@ pub fn check(url: &DatabaseUrl, made: &Path) -> Result<Checked, OpenError> {
             if alone && restored.is_none() {
                 open::check_log(&file)?;
             }
-            look_inside(&file, alone, metadata.len(), &mut checked)?;
+            look_inside(&file, alone, &mut checked)?;
+            // What it left out there, it leaves out here.
+            if depth == Depth::Pages && checked.notes.is_empty() {
+                look_at_pages(&file, alone, metadata.len(), &mut checked)?;
+            }
         }
         Ok(_) => open::check_no_log(&file)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => open::check_no_log(&file)?,
@@ -77,7 +92,7 @@ pub fn check(url: &DatabaseUrl, made: &Path) -> Result<Checked, OpenError> {
     Ok(checked)
 }
 
-fn look_inside(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> Result<(), OpenError> {
+fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), OpenError> {
     let failed = |error: &rusqlite::Error| open::failed(path, error);
     // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
     if alone && (wal::path_of(path).exists() || beside(path, "-journal").exists()) {
@@ -88,12 +103,7 @@ fn look_inside(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> Re
         ));
         return Ok(());
     }
-    let connection = if alone {
-        open::open_immutable(path)
-    } else {
-        open::open_reader(path)
-    }
-    .map_err(|error| failed(&error))?;
+    let connection = read_only(path, alone)?;
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| failed(&error))?;
@@ -106,6 +116,10 @@ fn look_inside(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> Re
     if found > 0 {
         compare(&connection, path, found, checked)?;
     }
+    Ok(())
+}
+
+fn look_at_pages(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> Result<(), OpenError> {
     if size > MAX_WHOLE {
         checked.notes.push(format!(
             "{} is too large to be read from one end to the other here: `gateway backup` checks all of it",
@@ -113,12 +127,20 @@ fn look_inside(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> Re
         ));
         return Ok(());
     }
-    match salvage::problem(&connection) {
-        Ok(None) => {}
-        Ok(Some(detail)) => checked.warnings.push(damaged(path, &detail)),
-        Err(error) => checked.warnings.push(damaged(path, &error.to_string())),
-    }
+    checked.damage = match salvage::problem(&read_only(path, alone)?) {
+        Ok(problem) => problem.map(|detail| damaged(path, &detail)),
+        Err(error) => Some(damaged(path, &error.to_string())),
+    };
     Ok(())
+}
+
+fn read_only(path: &Path, alone: bool) -> Result<Connection, OpenError> {
+    let opened = if alone {
+        open::open_immutable(path)
+    } else {
+        open::open_reader(path)
+    };
+    opened.map_err(|error| open::failed(path, &error))
 }
 
 /// Whether the tables of its version are there, and every one of them can be read.
@@ -174,7 +196,7 @@ mod tests {
     use gateway_model::SystemRandom;
     use rusqlite::Connection;
 
-    use super::check;
+    use super::{Depth, check};
     use crate::error::OpenError;
     use crate::open::{self, WRITER_PATIENCE};
     use crate::url::DatabaseUrl;
@@ -204,7 +226,7 @@ mod tests {
         let url = DatabaseUrl::File(path.clone());
         let verdict = || {
             let before = state(dir.path());
-            let verdict = check(&url, dir.path());
+            let verdict = check(&url, dir.path(), Depth::Pages);
             assert_eq!(state(dir.path()), before, "{verdict:?}");
             verdict
         };
@@ -249,15 +271,15 @@ mod tests {
 
         let nowhere = DatabaseUrl::File(dir.path().join("none/gateway.db"));
         assert!(matches!(
-            check(&nowhere, Path::new("/elsewhere")),
+            check(&nowhere, Path::new("/elsewhere"), Depth::Pages),
             Err(OpenError::Unwritable { .. })
         ));
         assert!(
-            check(&nowhere, &dir.path().join("none")).is_ok(),
+            check(&nowhere, &dir.path().join("none"), Depth::Pages).is_ok(),
             "it will be there"
         );
         assert!(matches!(
-            check(&DatabaseUrl::File("/dev/zero".into()), dir.path()),
+            check(&DatabaseUrl::File("/dev/zero".into()), dir.path(), Depth::Pages),
             Err(OpenError::Unwritable { .. })
         ));
     }
@@ -268,7 +290,10 @@ mod tests {
         let path = dir.path().join("gateway.db");
         let url = DatabaseUrl::File(path.clone());
         let open = open::open(&path, WRITER_PATIENCE, &SystemRandom).unwrap();
-        assert_eq!(check(&url, dir.path()).unwrap(), super::Checked::default());
+        assert_eq!(
+            check(&url, dir.path(), Depth::Pages).unwrap(),
+            super::Checked::default()
+        );
         drop(open);
     }
 }

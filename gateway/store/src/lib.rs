@@ -85,7 +85,7 @@ mod wal;
 mod writer;
 
 pub use backup::{BackupError, backup};
-pub use check::{Checked, check};
+pub use check::{Checked, Depth, check};
 pub use copy::{Contents, Progress};
 pub use error::{OpenError, SignInError, StoreError, ValueError};
 pub use events::{MAX_KEPT_CLAIMS, PAGE};

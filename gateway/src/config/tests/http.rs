@@ -40,7 +40,7 @@ fn the_section_is_read() {
         requests: 3,
     };
     assert_eq!(config(&setup), read);
-    assert_eq!(setup.load().warnings(), Vec::<String>::new());
+    assert_eq!(setup.load().warnings, Vec::<String>::new());
     assert_eq!(
         setup.reported("plugin.x.http.allow"),
         "plugin.x.http.allow [http://policy.internal, http://127.0.0.1:9000, https://policy.example.org] \
@@ -109,17 +109,17 @@ redirects = true"#,
 fn what_reaches_nothing_is_worth_a_word() {
     let nothing =
         "the plugin \"x\" has the grant \"http\", but no plugin.x.http.allow, so it can reach nothing";
-    assert_eq!(with("").load().warnings(), [nothing]);
-    assert_eq!(with("[plugin.x.http]\nallow = []").load().warnings(), [nothing]);
+    assert_eq!(with("").load().warnings, [nothing]);
+    assert_eq!(with("[plugin.x.http]\nallow = []").load().warnings, [nothing]);
     assert_eq!(
         with("[plugin.x.http]\nallow = [\"http://a.example\"]\nallow_private = [\"b.example\"]")
             .load()
-            .warnings(),
+            .warnings,
         ["plugin.x.http.allow_private has b.example, which is no host of plugin.x.http.allow"]
     );
     let ungranted = "[service.x]\n[plugin.x.http]\nallow = [\"http://a.example\"]\n";
     assert_eq!(
-        Setup::with_key(ungranted, &[]).load().warnings(),
+        Setup::with_key(ungranted, &[]).load().warnings,
         ["the plugin \"x\" has a section \"http\", but not the grant \"http\", so it can send no requests"]
     );
 }

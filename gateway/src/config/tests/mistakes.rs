@@ -226,7 +226,7 @@ limits = { deadline = "1h" }
         ("GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("GATEWAY_SERVICE_HOST", "x"),
     ];
-    let warnings = Setup::with_key(toml, &variables).load().warnings().join("\n");
+    let warnings = Setup::with_key(toml, &variables).load().warnings.join("\n");
     for part in [
         "app.example.org",
         "server.external_address",

@@ -62,11 +62,11 @@ fn secrets_are_in_no_report_debug_or_mistake() {
     // It is mode 0644 here: worth a word.
     assert!(
         loaded
-            .warnings()
+            .warnings
             .iter()
             .any(|warning| warning.contains("chmod 600")),
         "{:?}",
-        loaded.warnings()
+        loaded.warnings
     );
 }
 
@@ -104,13 +104,13 @@ fn a_plugins_secrets_are_fetched_from_where_they_are_and_hidden() {
     let loaded = setup.load();
     assert!(
         loaded
-            .warnings()
+            .warnings
             .iter()
             .all(|warning| warning.contains("chmod 600")),
         "{:?}",
-        loaded.warnings()
+        loaded.warnings
     );
-    assert_eq!(loaded.warnings().len(), 1, "it is mode 0644 here");
+    assert_eq!(loaded.warnings.len(), 1, "it is mode 0644 here");
 
     fs::write(&file, "\n").unwrap();
     assert_eq!(
@@ -124,7 +124,7 @@ fn secrets_without_their_grant_are_worth_a_word() {
     let toml = "[service.x]\n[plugin.x.secrets]\na = { env = \"TOKEN_OF_X\" }\n";
     let loaded = Setup::with_key(toml, &[("TOKEN_OF_X", "canary")]).load();
     assert_eq!(
-        loaded.warnings(),
+        loaded.warnings,
         [r#"the plugin "x" has secrets, but not the grant "secrets", so it cannot read them"#]
     );
 }
@@ -227,16 +227,16 @@ fn a_public_key_of_another_private_key_is_worth_a_word() {
     assert_eq!(loaded.config.public_keys.len(), 1);
     assert!(
         loaded
-            .warnings()
+            .warnings
             .iter()
             .any(|warning| warning.contains("PUBLIC_KEY")),
         "{:?}",
-        loaded.warnings()
+        loaded.warnings
     );
 
     let keys = gateway_token::SigningKeys::from_pems(&[key().into()], &[]).unwrap();
     let loaded = Setup::with_key("", &[("PUBLIC_KEY", &keys.public_key_pem().replace('\n', "\\n"))]).load();
-    assert_eq!(loaded.warnings(), Vec::<String>::new());
+    assert_eq!(loaded.warnings, Vec::<String>::new());
 }
 
 #[test]
