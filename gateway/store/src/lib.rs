@@ -23,6 +23,7 @@
 //! | `join` | what an operator joins or separates by hand: identities and users |
 //! | `plugin_values` | what plugins keep, by key; how much each may |
 //! | `prune` | what is no longer needed |
+//! | `check` | what opening a database would answer, without opening it |
 //! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
 //! | `copy` | what both have in common |
 //! | `schema` | whether a database has the tables of its version, and no others |
@@ -60,6 +61,7 @@ use crate::writer::Writer;
 
 mod addresses;
 pub mod backup;
+mod check;
 mod copy;
 pub mod error;
 mod events;
@@ -87,6 +89,7 @@ mod wal;
 mod writer;
 
 pub use backup::{BackupError, backup};
+pub use check::{Checked, Depth, check};
 pub use copy::{Contents, Progress};
 pub use error::{OpenError, SignInError, StoreError, ValueError};
 pub use events::{MAX_KEPT_CLAIMS, PAGE};

@@ -232,7 +232,7 @@ fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
 }
 
 /// Refuses the place of a database that is missing or empty where its log is still there: SQLite would delete it.
-fn check_no_log(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_no_log(path: &Path) -> Result<(), OpenError> {
     let log = wal::path_of(path);
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         let path = path.to_owned();

@@ -111,6 +111,12 @@ pub fn exists(database: &Path) -> bool {
     database.exists() || beside(database, "-restore").exists()
 }
 
+/// The file that a restore, which was interrupted, puts in the place of the database.
+pub(crate) fn unfinished(database: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(database);
+    Some(beside(real.as_deref().unwrap_or(database), "-restore")).filter(|path| path.exists())
+}
+
 /// Locks everybody out who might use the database: the gateways, who lock the file of versions, and everybody who goes
 /// through SQLite, who holds its lock while the database is open in WAL mode. The locks end with the files.
 ///

@@ -54,10 +54,7 @@ pub enum HttpError {
     #[error("the address is not https")]
     Insecure,
     /// The address is one of this machine or a private network.
-    #[error(
-        "{0}: if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the \
-         gateway where it must not go"
-    )]
+    #[error("{}", advised(.0))]
     NotPublic(NotPublic),
     /// The status is not one the protocol has there.
     #[error("answered with status {0}")]
@@ -65,6 +62,17 @@ pub enum HttpError {
     /// The answer begins as JSON and goes on as something else.
     #[error("the answer is not JSON to its end")]
     Json,
+}
+
+/// An address that is not called, and what an operator can do about it.
+fn advised(refused: &NotPublic) -> String {
+    let advice = if refused.may_be_allowed() {
+        "if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the gateway \
+         where it must not go"
+    } else {
+        "the gateway never calls such an address, and no setting allows it"
+    };
+    format!("{refused}: {advice}")
 }
 
 /// A client for one provider.

@@ -1,7 +1,7 @@
 //! `gateway plugin sign`: a signature for gateways that trust the key.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +10,7 @@ use gateway_model::SystemClock;
 use gateway_plugin::{CompileOptions, PluginSigner, signed_as};
 
 use crate::config::flags;
+use crate::small_file;
 
 /// Largest file of a private key or of a signature.
 const MAX_SMALL: u64 = 64 << 10;
@@ -74,15 +75,8 @@ fn next_version(signature: &Path, name: &str) -> u64 {
 
 /// Reads a file of `max` bytes at most.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
-    let shown = || format!("cannot read {}", path.display());
-    let file = fs::File::open(path).with_context(shown)?;
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .with_context(shown)?;
-    if bytes.len() as u64 > max {
-        bail!("{} is larger than {max} bytes", path.display());
-    }
+    let (bytes, _) =
+        small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -114,11 +108,7 @@ mod tests {
         let path = dir.path().join("p.wasm");
         fs::write(&path, [0; 10]).unwrap();
         assert_eq!(read(&path, 10).unwrap().len(), 10);
-        assert!(
-            read(&path, 9)
-                .unwrap_err()
-                .to_string()
-                .contains("larger than 9 bytes")
-        );
+        let error = format!("{:#}", read(&path, 9).unwrap_err());
+        assert!(error.contains("larger than 9 bytes"), "{error}");
     }
 }
