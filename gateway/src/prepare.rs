@@ -8,7 +8,7 @@
 //! | [`Step::Listeners`] | whether the addresses can be listened on |
 //! | [`Step::Pages`] | every page of the database: for `config check`, since `serve` starts with what can be read |
 //! | [`Step::Plugins`] | every plugin's file, as the gateway admits it: for `config check`, since `serve` is about to do so |
-//! | always | the plugin directory, and what the configuration itself gives cause to warn of |
+//! | always | the clock, the plugin directory, and what the configuration itself gives cause to warn of |
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -28,6 +28,7 @@ use crate::config::sources::Origin;
 use crate::config::{Config, ConfigErrors, Loaded, Mistake, Report};
 use crate::control::Status;
 use crate::serve;
+use crate::time::LAST;
 
 /// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +99,23 @@ pub struct Scope {
     pub running: Vec<Status>,
 }
 
+/// The machine's clock is so wrong that nobody could sign in: every session and every certificate has expired by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the machine's clock is wrong: it shows a time before 1970 or after 9999 (`date` prints it). Set it, then start the \
+     gateway again"
+)]
+pub struct ImpossibleClock;
+
+/// Whether the clock shows a time that can be.
+///
+/// # Errors
+/// [`ImpossibleClock`].
+pub fn check_clock() -> Result<(), ImpossibleClock> {
+    let is_possible = SystemClock::since_epoch().is_some_and(|since| since.as_secs() <= LAST);
+    is_possible.then_some(()).ok_or(ImpossibleClock)
+}
+
 /// The mistakes of a configuration, as findings.
 #[must_use]
 pub fn of_mistakes(errors: &ConfigErrors) -> Vec<Finding> {
@@ -124,6 +142,9 @@ pub async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
             what: what.clone(),
         });
         found.findings.extend(findings);
+    }
+    if let Err(error) = check_clock() {
+        found.fatal("", error.to_string());
     }
     if scope.steps.contains(&Step::Parts) {
         keys(&mut found, config);

@@ -14,10 +14,10 @@ use gateway_plugin::{Grant, PluginConfig};
 use gateway_token::Algorithm;
 use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 
-use super::serve::{check_clock, start};
+use super::serve::start;
 use super::{Shared, mistakes};
 use crate::config::{self, Sources};
-use crate::keys;
+use crate::{keys, prepare};
 
 #[derive(Debug, Args)]
 pub(super) struct Dev {
@@ -37,7 +37,7 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
         refuse_others(address)?;
     }
     // Before a key is made, whose name is the time.
-    check_clock()?;
+    prepare::check_clock()?;
     // A gateway.toml that lies around may be that of a real installation: only one that is named counts.
     let mut sources = shared.sources_from(false);
     layers(&mut sources, &dev)?;

@@ -2,14 +2,12 @@
 
 use std::net::TcpListener;
 
-use anyhow::{Context as _, bail, ensure};
-use gateway_model::SystemClock;
+use anyhow::{Context as _, bail};
 
 use super::{Shared, mistakes};
 use crate::config::{self, Loaded, Sources, reload::reload};
 use crate::prepare::{self, Scope, Severity, Step};
 use crate::serve::{Mode, serve};
-use crate::time::LAST;
 
 pub(super) async fn run(shared: &Shared) -> anyhow::Result<()> {
     let sources = shared.sources();
@@ -25,7 +23,6 @@ pub(super) async fn start(
     dev: bool,
     listener: Option<TcpListener>,
 ) -> anyhow::Result<()> {
-    check_clock()?;
     // Writes the last lines when it is dropped.
     let _telemetry = crate::telemetry::init(&loaded.config.log)?;
     let scope = Scope {
@@ -69,15 +66,4 @@ pub(super) async fn start(
         },
     )
     .await
-}
-
-/// Refuses a clock that is so wrong that nobody could sign in: every session and every certificate has expired by it.
-pub(super) fn check_clock() -> anyhow::Result<()> {
-    let is_possible = SystemClock::since_epoch().is_some_and(|since| since.as_secs() <= LAST);
-    ensure!(
-        is_possible,
-        "the machine's clock is wrong: it shows a time before 1970 or after 9999 (`date` prints it). Set it, then start the \
-         gateway again"
-    );
-    Ok(())
 }

@@ -3,9 +3,7 @@
 //! It goes the way of [`Store::open`](crate::Store::open) up to the point from which that would write. A gateway that has
 //! the database open is not disturbed: what it commits meanwhile is not waited for, and nothing is locked against it.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -56,38 +54,25 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
     // Nobody opens it while it is looked at, and `versions` can tell whether somebody has.
     let _only_us = open::lock_directory(&path)?;
     may_write(parent, &path)?;
-    let restored = restore::unfinished(&path);
-    let alone = versions::alone(&path);
-    let file = restored.clone().unwrap_or_else(|| path.clone());
     let mut checked = Checked::default();
-    match fs::metadata(&file) {
-        Ok(metadata) if !metadata.is_file() => {
-            return Err(OpenError::Unwritable {
-                path: file,
-                hint: "it is not a regular file".into(),
-            });
-        }
-        Ok(metadata) if metadata.len() > 0 => {
-            may_write(&file, &file)?;
-            open::inspect(&file)?;
-            if alone && restored.is_none() {
-                open::check_log(&file)?;
-            }
-            look_inside(&file, alone, &mut checked)?;
-            // What it left out there, it leaves out here.
-            if depth == Depth::Pages && checked.notes.is_empty() {
-                look_at_pages(&file, alone, metadata.len(), &mut checked)?;
-            }
-        }
-        Ok(_) => open::check_no_log(&file)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => open::check_no_log(&file)?,
-        Err(error) => return Err(open::unwritable(&file, &error)),
-    }
-    if let Some(restored) = restored {
+    if !open::check_files(&path)?
+        && let Some(restored) = restore::check_interrupted(&path)?
+    {
         checked.notes.push(format!(
             "a restore was interrupted: the next start puts {} in the place of the database",
             restored.display()
         ));
+        return Ok(checked);
+    }
+    let alone = versions::alone(&path);
+    let Some(size) = open::look(&path, alone)?.filter(|size| *size > 0) else {
+        return Ok(checked);
+    };
+    may_write(&path, &path)?;
+    look_inside(&path, alone, &mut checked)?;
+    // What it left out there, it leaves out here.
+    if depth == Depth::Pages && checked.notes.is_empty() {
+        look_at_pages(&path, alone, size, &mut checked)?;
     }
     Ok(checked)
 }
@@ -95,7 +80,7 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
 fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), OpenError> {
     let failed = |error: &rusqlite::Error| open::failed(path, error);
     // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
-    if alone && (wal::path_of(path).exists() || beside(path, "-journal").exists()) {
+    if alone && wal::has_log(path) {
         checked.notes.push(format!(
             "{} was not closed in order, and its log is still there: what is in it is applied at the next start, and was not \
              looked at",
@@ -180,12 +165,6 @@ fn may_write(path: &Path, database: &Path) -> Result<(), OpenError> {
         Access::READ_OK | Access::WRITE_OK
     };
     accessat(CWD, path, mode, AtFlags::EACCESS).map_err(|error| open::unwritable(database, &error.into()))
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

@@ -71,30 +71,8 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
     let _only_us = lock_directory(&path)?;
     settle(&path)?;
     let alone = versions::alone(&path);
-    match fs::metadata(&path) {
-        Ok(file) if !file.is_file() => {
-            return Err(OpenError::Unwritable {
-                path,
-                hint: "it is not a regular file".into(),
-            });
-        }
-        Ok(file) if file.len() > 0 => {
-            check_links(&path, &file)?;
-            inspect(&path)?;
-            // Whoever uses it already has looked, and is changing both files.
-            if alone {
-                check_log(&path)?;
-            }
-        }
-        Ok(file) => {
-            check_links(&path, &file)?;
-            check_no_log(&path)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            check_no_log(&path)?;
-            create(&path)?;
-        }
-        Err(error) => return Err(unwritable(&path, &error)),
+    if look(&path, alone)?.is_none() {
+        create(&path)?;
     }
 
     let mut connection = connect(&path, patience).map_err(|error| failed(&path, &error))?;
@@ -136,6 +114,38 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
     })
 }
 
+/// Looks at the place of a database without changing anything. Returns how large the file is that is there, if one is.
+///
+/// # Errors
+/// What is in the way of using it.
+pub(crate) fn look(path: &Path, alone: bool) -> Result<Option<u64>, OpenError> {
+    match fs::metadata(path) {
+        Ok(file) if !file.is_file() => Err(OpenError::Unwritable {
+            path: path.to_owned(),
+            hint: "it is not a regular file".into(),
+        }),
+        Ok(file) if file.len() > 0 => {
+            check_links(path, &file)?;
+            inspect(path)?;
+            // Whoever uses it already has looked, and is changing both files.
+            if alone {
+                check_log(path)?;
+            }
+            Ok(Some(file.len()))
+        }
+        Ok(file) => {
+            check_links(path, &file)?;
+            check_no_log(path)?;
+            Ok(Some(0))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_no_log(path)?;
+            Ok(None)
+        }
+        Err(error) => Err(unwritable(path, &error)),
+    }
+}
+
 /// Finishes a restore that was interrupted. While somebody has the database open there can be none; then refuses files
 /// that are not those that are open under their names. The directory must be locked.
 ///
@@ -159,7 +169,7 @@ pub(crate) fn settle(path: &Path) -> Result<(), OpenError> {
 ///
 /// # Errors
 /// [`OpenError::Replaced`].
-fn check_files(path: &Path) -> Result<bool, OpenError> {
+pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
     let begun = Instant::now();
     while versions::in_use(path) {
         let replaced = versions::recorded(path).and_then(|record| record.replaced(path));
@@ -232,7 +242,7 @@ fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
 }
 
 /// Refuses the place of a database that is missing or empty where its log is still there: SQLite would delete it.
-pub(crate) fn check_no_log(path: &Path) -> Result<(), OpenError> {
+fn check_no_log(path: &Path) -> Result<(), OpenError> {
     let log = wal::path_of(path);
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         let path = path.to_owned();

@@ -111,12 +111,6 @@ pub fn exists(database: &Path) -> bool {
     database.exists() || beside(database, "-restore").exists()
 }
 
-/// The file that a restore, which was interrupted, puts in the place of the database.
-pub(crate) fn unfinished(database: &Path) -> Option<PathBuf> {
-    let real = fs::canonicalize(database);
-    Some(beside(real.as_deref().unwrap_or(database), "-restore")).filter(|path| path.exists())
-}
-
 /// Locks everybody out who might use the database: the gateways, who lock the file of versions, and everybody who goes
 /// through SQLite, who holds its lock while the database is open in WAL mode. The locks end with the files.
 ///
@@ -180,12 +174,24 @@ pub(crate) fn is_interrupted(path: &Path) -> bool {
 /// # Errors
 /// When the file is not what a restore leaves; and when a file cannot be moved: the next attempt goes on from there.
 pub(crate) fn finish(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    check_interrupted(path)?;
+    install(path)
+}
+
+/// Looks at the file of a restore that counts already and was interrupted, if there is one.
+///
+/// # Errors
+/// When the file is not what a restore leaves.
+pub(crate) fn check_interrupted(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     let real = fs::canonicalize(path);
     let new = beside(real.as_deref().unwrap_or(path), "-restore");
-    if is_interrupted(path) {
-        check_restored(&new).map_err(|why| OpenError::Unrestored { path: new, why })?;
+    if !is_interrupted(path) {
+        return Ok(None);
     }
-    install(path)
+    match check_restored(&new) {
+        Ok(()) => Ok(Some(new)),
+        Err(why) => Err(OpenError::Unrestored { path: new, why }),
+    }
 }
 
 /// Makes sure that a file is one that a restore has put there, or as good: whoever starts a gateway did not name it.
