@@ -3,20 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use std::{fmt, io};
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use gateway_model::{SystemClock, SystemRandom};
-use gateway_plugin::{CompileOptions, HostOptions, Network, PluginHost};
+use gateway_plugin::{Admissions, CompileOptions, HostOptions, Network, PluginHost};
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
 use gateway_upstream::Provider;
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
 use crate::admin::{self, AdminState};
@@ -56,7 +58,8 @@ impl fmt::Debug for Mode {
 }
 
 /// Serves until SIGTERM or SIGINT, then lets what is in flight end. A second signal ends it at once.
-/// SIGHUP reads the configuration again. Prints one line with the address when ready.
+/// SIGHUP reads the configuration again. Listens before the plugins are admitted, each of which serves as soon as it is;
+/// prints one line with the address when all of them serve or are refused.
 ///
 /// # Errors
 /// Whatever keeps it from serving, with what to do about it.
@@ -71,17 +74,25 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         None => bind(config.listen, "set server.listen (GATEWAY_LISTEN)")?,
     };
     let metrics = metrics::install()?;
-    let (app, left_over) = build(&config, mode.dev).await?;
+    let (app, left_over, admissions) = build(&config, mode.dev).await?;
     let ready = Arc::new(AtomicBool::new(false));
     let state = AdminState {
         metrics,
         plugins: app.plugins.clone(),
         store: app.store.clone(),
         ready: Arc::clone(&ready),
+        started: Instant::now(),
     };
     serve_admin(&config.admin, &app, state, &shutdown)?;
-    app.background
-        .spawn(events::deliver(Arc::clone(&app), left_over, shutdown.clone()));
+    let deliver = {
+        let (app, admissions, shutdown) = (Arc::clone(&app), admissions.clone(), shutdown.clone());
+        async move {
+            // A hook that is not there yet would fail, and its event wait for the next start.
+            shutdown.run_until_cancelled(admissions.done()).await;
+            events::deliver(app, left_over, shutdown).await;
+        }
+    };
+    app.background.spawn(deliver);
     app.background
         .spawn(events::prune(Arc::clone(&app), shutdown.clone()));
 
@@ -95,10 +106,20 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         tokio::spawn(async move { server::run(public, &server_limits, client, handler, shutdown).await })
     };
     ready.store(true, Ordering::Release);
-    tracing::info!(%address, external = app.address.text, "ready");
-    announce(address)?;
-
-    signals.until_told_to_end(&app, &mode.reload).await;
+    tracing::info!(%address, "listening");
+    {
+        let told_to_end = signals.until_told_to_end(&app, mode.reload);
+        tokio::pin!(told_to_end);
+        let is_told = tokio::select! {
+            () = &mut told_to_end => true,
+            () = admissions.done() => false,
+        };
+        if !is_told {
+            tracing::info!(%address, external = app.address.text, "ready");
+            announce(address)?;
+            told_to_end.await;
+        }
+    }
     tracing::info!("shutting down: finishing what is in flight");
     ready.store(false, Ordering::Release);
     shutdown.cancel();
@@ -145,11 +166,12 @@ fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     room.min(wanted)
 }
 
-/// Opens and starts everything a request may need; and gives the place of the last event that an earlier run has left.
+/// Opens and starts everything a request may need. Returns the place of the last event that an earlier run has left, too,
+/// and the admissions of the plugins, which go on.
 ///
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
-pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
+pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
@@ -179,7 +201,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
             ..config.compile.clone()
         },
     };
-    let plugins = PluginHost::start(host, config.reloadable.plugins.clone())
+    let (plugins, admissions) = PluginHost::open(host, config.reloadable.plugins.clone())
         .await
         .context("the plugins cannot be loaded")?;
     let mut providers = Vec::new();
@@ -211,7 +233,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         background: TaskTracker::new(),
         http_metrics: HttpMetrics::new(),
     };
-    Ok((Arc::new(app), left_over))
+    Ok((Arc::new(app), left_over, admissions))
 }
 
 /// The first session secret signs; what was issued under the others is still accepted.
@@ -305,25 +327,38 @@ impl Signals {
         }
     }
 
-    async fn until_told_to_end(&mut self, app: &App, reload: &Reload) {
+    /// Reads the configuration again at each SIGHUP, beside waiting for the end: reading it may take long.
+    async fn until_told_to_end(&mut self, app: &Arc<App>, reload: Reload) {
+        let wanted = Arc::new(Notify::new());
+        let reloads = {
+            let (app, wanted) = (Arc::clone(app), Arc::clone(&wanted));
+            async move {
+                loop {
+                    wanted.notified().await;
+                    take_up(&app, &reload).await;
+                }
+            }
+        };
+        let _reloads = AbortOnDropHandle::new(tokio::spawn(reloads));
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => take_up(app, reload).await,
+                _ = self.hangup.recv() => wanted.notify_one(),
             }
         }
     }
 }
 
-/// Puts a changed configuration in force, or keeps the old one where there is a mistake.
-async fn take_up(app: &App, reload: &Reload) {
+/// Puts a changed configuration in force, or keeps the old one where there is a mistake. Files of plugins are looked at
+/// after that.
+async fn take_up(app: &Arc<App>, reload: &Reload) {
     let reload = Arc::clone(reload);
     // It reads files.
     let read = tokio::task::spawn_blocking(move || reload()).await;
     match read.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(reloadable) => {
-            app.plugins.reconfigure(reloadable.plugins.clone()).await;
+            let admissions = app.plugins.adopt(reloadable.plugins.clone()).await;
             // Only where they are others: who has been told to wait is not let off by a change of something else.
             if app.live.load().rate_limits != reloadable.rate_limits {
                 app.rate_limits
@@ -331,6 +366,10 @@ async fn take_up(app: &App, reload: &Reload) {
             }
             app.live.store(Arc::new(reloadable));
             tracing::info!("the configuration was read again and is in force");
+            tokio::spawn(async move {
+                admissions.done().await;
+                tracing::info!("every plugin was looked at under the new configuration");
+            });
         }
         Err(error) => {
             tracing::error!(%error, "the configuration has mistakes; what was in force stays in force")
