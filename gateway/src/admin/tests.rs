@@ -135,7 +135,7 @@ fn refusals_have_their_status() {
 }
 
 #[test]
-fn o4_the_gateway_waits_a_while_for_plugins_that_have_nothing_to_serve() {
+fn the_gateway_waits_a_while_for_plugins_that_have_nothing_to_serve() {
     let admitted = PluginStatus {
         name: "p".to_owned(),
         being_admitted: true,
