@@ -47,6 +47,8 @@ pub(crate) enum Mood {
     WrongAudience,
     /// Leaves the nonce out.
     NoNonce,
+    /// Has an authorization endpoint whose address is longer than proxies accept.
+    LongAddress,
 }
 
 struct Grant {
@@ -210,9 +212,14 @@ impl Answers {
 
     fn discovery(&self) -> Value {
         let at = |path: &str| format!("{}{path}", self.issuer);
+        let authorize = if self.state.lock().unwrap().mood == Mood::LongAddress {
+            at(&format!("/authorize/{}", "x".repeat(4000)))
+        } else {
+            at("/authorize")
+        };
         json!({
             "issuer": self.issuer,
-            "authorization_endpoint": at("/authorize"),
+            "authorization_endpoint": authorize,
             "token_endpoint": at("/token"),
             "jwks_uri": at("/jwks"),
             "response_types_supported": ["code"],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::{fmt, fs, path};
+use std::{fmt, path};
 
 use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
+use crate::check::usable_dir;
 use crate::compile::Job;
 use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
@@ -96,13 +97,12 @@ impl PluginHost {
             compile,
         } = options;
         metrics::describe();
+        usable_dir(&plugin_dir)?;
         // Not canonical: where a link leads on the way may change.
-        let plugin_dir = fs::read_dir(&plugin_dir)
-            .and_then(|_| path::absolute(&plugin_dir))
-            .map_err(|error| HostError::PluginDirUnreadable {
-                path: plugin_dir,
-                error,
-            })?;
+        let plugin_dir = path::absolute(&plugin_dir).map_err(|error| HostError::PluginDirUnreadable {
+            path: plugin_dir,
+            error,
+        })?;
         let engines = Arc::new(Engines::start()?);
         let cache = Cache::open(&cache_dir, engines.usual(), &SystemRandom)?;
         let runtime = Builder::new_multi_thread()

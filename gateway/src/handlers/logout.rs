@@ -1,5 +1,6 @@
 //! `POST /auth/logout`: ends the caller's session and tells the hooks.
 
+use gateway_token::SessionClaims;
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -8,7 +9,10 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 
-/// Answers 200. A token that is no good any more is a session that has ended: success.
+/// Answers 200. A token that is not valid any more belongs to a session that has ended: success.
+///
+/// A token that seems to have expired ends the session that it was issued for: the clock may be ahead, and the session
+/// would be valid again once the clock is right.
 ///
 /// # Errors
 /// 503 where the database fails: the session goes on then.
@@ -20,7 +24,21 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
                 &json!({ "success": false, "error": "No token" }),
             ));
         }
-        Caller::NotSignedIn | Caller::UnknownUser => {}
+        Caller::NotSignedIn | Caller::UnknownUser => {
+            if let Some(SessionClaims {
+                session,
+                user,
+                expires,
+            }) = session::claims_ignoring_expiry(app, request)?
+                && app
+                    .store
+                    .log_out_as_issued(&session, &user, expires)
+                    .await?
+                    .is_some()
+            {
+                app.courier.wake();
+            }
+        }
         Caller::SignedIn(signed_in) => {
             if app.store.log_out(&signed_in.session.id).await?.is_some() {
                 app.courier.wake();

@@ -246,6 +246,16 @@ impl Oidc {
         if !(is_number("exp") && is_number("iat")) {
             return Err(id_token("its times are no numbers").into());
         }
+        match claims.get("nbf") {
+            None | Some(Value::Null) => {}
+            Some(begins) => {
+                let latest = now.timestamp().saturating_add(SKEW);
+                let begins = begins.as_f64().ok_or_else(|| id_token("nbf is not a number"))?;
+                if begins > latest as f64 {
+                    return Err(id_token("it is not valid yet (nbf)").into());
+                }
+            }
+        }
         Ok(claims)
     }
 }

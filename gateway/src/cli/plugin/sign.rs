@@ -1,15 +1,16 @@
 //! `gateway plugin sign`: a signature for gateways that trust the key.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use gateway_model::SystemClock;
 use gateway_plugin::{CompileOptions, MAX_VERSION, PluginSigner, TrustedKey};
 
 use crate::config::flags;
+use crate::small_file;
 
 /// Largest file of a private key or of a signature.
 const MAX_SMALL: u64 = 64 << 10;
@@ -64,17 +65,13 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two components that are signed in the same second must not have the same version.
-#[expect(clippy::disallowed_methods, reason = "the injected clock counts seconds")]
-fn milliseconds() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1).max(1))
-}
-
-/// The clock's version. Where it is behind, and this key has signed this very component before, the next one after that.
-/// Anybody may have written what is beside the component: unless the key made it, it says nothing.
+/// The clock's version, in milliseconds: two components that are signed in the same second must not have the same one.
+/// Where the clock is behind, and this key has signed this very component before, the next one after that. Anybody may
+/// have written what is beside the component: unless the key made it, it says nothing.
 fn next_version(signature: &Path, name: &str, component: &[u8], key: &TrustedKey) -> anyhow::Result<u64> {
-    let now = milliseconds();
+    // A clock before 1970 would use up all the numbers that there are.
+    let since = SystemClock::since_epoch();
+    let now = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1).max(1));
     let text = read(signature, MAX_SMALL).ok();
     let before = text.and_then(|text| key.signed_version(name, component, &String::from_utf8_lossy(&text)));
     let next = before.map_or(now, |before| now.max(before.saturating_add(1)));
@@ -89,15 +86,8 @@ fn next_version(signature: &Path, name: &str, component: &[u8], key: &TrustedKey
 
 /// Reads a file of `max` bytes at most.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
-    let shown = || format!("cannot read {}", path.display());
-    let file = fs::File::open(path).with_context(shown)?;
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .with_context(shown)?;
-    if bytes.len() as u64 > max {
-        bail!("{} is larger than {max} bytes", path.display());
-    }
+    let (bytes, _) =
+        small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -159,11 +149,7 @@ mod tests {
         let path = dir.path().join("p.wasm");
         fs::write(&path, [0; 10]).unwrap();
         assert_eq!(read(&path, 10).unwrap().len(), 10);
-        assert!(
-            read(&path, 9)
-                .unwrap_err()
-                .to_string()
-                .contains("larger than 9 bytes")
-        );
+        let error = format!("{:#}", read(&path, 9).unwrap_err());
+        assert!(error.contains("larger than 9 bytes"), "{error}");
     }
 }
