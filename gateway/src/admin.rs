@@ -6,7 +6,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `GET /health` | 200 while the process lives |
-//! | `GET /ready` | 200 while it can serve, else 503 with the reason |
+//! | `GET /ready` | 200 while it can serve, else 503 with the reason; which plugins are being admitted |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /plugins` | how each plugin stands, JSON |
 //! | `POST /plugins/NAME/reload`, `/rollback` | the same of one plugin, once it is in force |
@@ -14,9 +14,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gateway_plugin::PluginHost;
+use gateway_plugin::{PluginHost, PluginStatus};
 use gateway_store::Store;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
@@ -61,8 +61,13 @@ pub struct AdminState {
     pub store: Store,
     /// Whether the public listener serves.
     pub ready: Arc<AtomicBool>,
+    /// When the process began to serve.
+    pub started: Instant,
 }
 
+/// For so long after the start the gateway is not ready while a plugin that has nothing to serve is admitted: a load
+/// balancer waits for plugins that take a moment to compile, and not for one that takes minutes.
+const ADMISSION: Duration = Duration::from_secs(30);
 /// Who may ask what.
 #[derive(Debug, Default)]
 pub struct Tokens {
@@ -231,29 +236,41 @@ async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
     }
 }
 
-/// A plugin that does not load is no reason to take everybody's sign-in away: it is told, not held
-/// against the gateway.
+/// A plugin that does not load is not a reason to take everybody's sign-in away: it is listed, not held against the
+/// gateway.
 async fn ready(state: &AdminState) -> Response {
+    let plugins = state.plugins.status();
+    let named = |is: fn(&PluginStatus) -> bool| -> Vec<&str> {
+        let plugins = plugins.iter().filter(|plugin| is(plugin));
+        plugins.map(|plugin| plugin.name.as_str()).collect()
+    };
+    let admitted = named(|plugin| plugin.being_admitted);
     let problem = if !state.ready.load(Ordering::Acquire) {
         Some("starting or shutting down".to_owned())
+    } else if waits_for_plugins(&plugins, state.started.elapsed()) {
+        Some("plugins are being admitted".to_owned())
     } else {
         state.store.ping().await.err().map(|error| error.to_string())
     };
-    let plugins: Vec<_> = state
-        .plugins
-        .status()
-        .into_iter()
-        .filter(|plugin| plugin.problem.is_some())
-        .map(|plugin| plugin.name)
-        .collect();
     match problem {
         None => response::json(
             StatusCode::OK,
-            &json!({ "status": "ready", "plugins_with_problems": plugins }),
+            &json!({
+                "status": "ready",
+                "plugins_with_problems": named(|plugin| plugin.problem.is_some()),
+                "plugins_being_admitted": admitted,
+            }),
         ),
         Some(problem) => response::retry_later(response::json(
             StatusCode::SERVICE_UNAVAILABLE,
-            &json!({ "status": "not ready", "problem": problem }),
+            &json!({ "status": "not ready", "problem": problem, "plugins_being_admitted": admitted }),
         )),
     }
+}
+
+fn waits_for_plugins(plugins: &[PluginStatus], since_start: Duration) -> bool {
+    since_start < ADMISSION
+        && plugins
+            .iter()
+            .any(|plugin| plugin.being_admitted && plugin.generation.is_none() && plugin.problem.is_none())
 }

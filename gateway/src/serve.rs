@@ -4,21 +4,23 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use gateway_model::{SystemClock, SystemRandom};
-use gateway_plugin::{CompileOptions, HostOptions, Network, PluginHost};
+use gateway_plugin::{Admissions, CompileOptions, HostOptions, Network, PluginHost};
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
 use gateway_upstream::{Provider, ProviderConfig};
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use url::Url;
 
 use crate::admin::{self, AdminState, TokenFile, Tokens};
@@ -40,6 +42,9 @@ const BACKLOG: u32 = 4096;
 /// Files that are not connections of the public listener: the database, the admin listener, requests of plugins.
 const OTHER_FILES: usize = 256;
 
+/// How long a command that asked for a reload waits for the plugins' files: a service manager waits no longer than 90 s.
+const LOOKS: Duration = Duration::from_secs(30);
+
 /// What differs between `gateway serve` and `gateway dev`.
 pub struct Mode {
     /// Reads the configuration again, on SIGHUP.
@@ -59,7 +64,8 @@ impl fmt::Debug for Mode {
 }
 
 /// Serves until SIGTERM or SIGINT, then lets what is in flight end. A second signal ends it at once.
-/// SIGHUP reads the configuration again. Prints one line with the address when ready.
+/// SIGHUP reads the configuration again. Listens before the plugins are admitted, each of which serves as soon as it is;
+/// prints one line with the address when all of them serve or are refused.
 ///
 /// # Errors
 /// Whatever keeps it from serving, with what to do about it.
@@ -74,18 +80,26 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         None => bind(config.listen, "server.listen")?,
     };
     let metrics = metrics::install()?;
-    let (app, left_over) = build(&config, mode.dev).await?;
-    let (reloads, mut asked) = mpsc::channel(1);
+    let (app, left_over, admissions) = build(&config, mode.dev).await?;
+    let (reloads, asked) = mpsc::channel(1);
     let ready = Arc::new(AtomicBool::new(false));
     let state = AdminState {
         metrics,
         plugins: app.plugins.clone(),
         store: app.store.clone(),
         ready: Arc::clone(&ready),
+        started: Instant::now(),
     };
     let mut listens = serve_admin(&config, &app, &state, &shutdown)?;
-    app.background
-        .spawn(events::deliver(Arc::clone(&app), left_over, shutdown.clone()));
+    let deliver = {
+        let (app, admissions, shutdown) = (Arc::clone(&app), admissions.clone(), shutdown.clone());
+        async move {
+            // A hook that is not there yet would fail, and its event wait for the next start.
+            shutdown.run_until_cancelled(admissions.done()).await;
+            events::deliver(app, left_over, shutdown).await;
+        }
+    };
+    app.background.spawn(deliver);
     app.background
         .spawn(events::prune(Arc::clone(&app), shutdown.clone()));
     app.background
@@ -103,10 +117,20 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         tokio::spawn(async move { server::run(public, &server_limits, client, handler, shutdown).await })
     };
     ready.store(true, Ordering::Release);
-    tracing::info!(%address, external = app.address.text, "ready");
-    announce(address)?;
-
-    signals.until_told_to_end(&app, &mode.reload, &mut asked).await;
+    tracing::info!(%address, "listening");
+    {
+        let told_to_end = signals.until_told_to_end(&app, mode.reload, asked);
+        tokio::pin!(told_to_end);
+        let is_told = tokio::select! {
+            () = &mut told_to_end => true,
+            () = admissions.done() => false,
+        };
+        if !is_told {
+            tracing::info!(%address, external = app.address.text, "ready");
+            announce(address)?;
+            told_to_end.await;
+        }
+    }
     tracing::info!("shutting down: finishing what is in flight");
     ready.store(false, Ordering::Release);
     shutdown.cancel();
@@ -153,11 +177,12 @@ fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     room.min(wanted)
 }
 
-/// Opens and starts everything a request may need; and gives the place of the last event that an earlier run has left.
+/// Opens and starts everything a request may need. Returns the place of the last event that an earlier run has left, too,
+/// and the admissions of the plugins, which go on.
 ///
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
-pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
+pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
@@ -184,7 +209,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         network: Arc::new(Network::system()),
         compile: compile_options(config)?,
     };
-    let plugins = PluginHost::start(host, config.reloadable.plugins.clone())
+    let (plugins, admissions) = PluginHost::open(host, config.reloadable.plugins.clone())
         .await
         .context("the plugins cannot be loaded")?;
     let providers = config.providers.iter();
@@ -213,7 +238,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         background: TaskTracker::new(),
         http_metrics: HttpMetrics::new(),
     };
-    Ok((Arc::new(app), left_over))
+    Ok((Arc::new(app), left_over, admissions))
 }
 
 /// A provider as it is configured.
@@ -398,32 +423,36 @@ impl Signals {
         }
     }
 
-    async fn until_told_to_end(&mut self, app: &App, reload: &Reload, asked: &mut mpsc::Receiver<Asked>) {
+    /// Reads the configuration again at each SIGHUP, and whenever a command asks for it. That goes on beside waiting for
+    /// the end, as it may take long.
+    async fn until_told_to_end(&mut self, app: &Arc<App>, reload: Reload, mut asked: mpsc::Receiver<Asked>) {
+        let hung_up = Arc::new(Notify::new());
+        let reloads = {
+            let (app, hung_up) = (Arc::clone(app), Arc::clone(&hung_up));
+            async move {
+                loop {
+                    let asked = tokio::select! {
+                        () = hung_up.notified() => None,
+                        Some(asked) = asked.recv() => Some(asked),
+                    };
+                    take_up(&app, &reload, asked).await;
+                }
+            }
+        };
+        let _reloads = AbortOnDropHandle::new(tokio::spawn(reloads));
         loop {
-            let asked = tokio::select! {
-                () = async {
-                    tokio::select! {
-                        _ = self.terminate.recv() => {}
-                        _ = self.interrupt.recv() => {}
-                    }
-                } => return,
-                _ = self.hangup.recv() => None,
-                Some(asked) = asked.recv() => Some(asked),
-            };
             tokio::select! {
-                reloaded = take_up(app, reload) => if let Some(asked) = asked {
-                    // Whoever asked may have gone.
-                    let _ = asked.send(reloaded);
-                },
-                // What has been begun goes on, and ends with the process.
-                () = self.told_to_end() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => hung_up.notify_one(),
             }
         }
     }
 }
 
-/// Puts a changed configuration in force, or keeps the old one where there is a mistake.
-async fn take_up(app: &App, reload: &Reload) -> Reloaded {
+/// Puts a changed configuration in force, or keeps the old one where there is a mistake. The files of plugins are looked at
+/// after that; whoever asked is answered when they have been, or after a while.
+async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
     let reload = Arc::clone(reload);
     // It reads files.
     let read = tokio::task::spawn_blocking(move || reload()).await;
@@ -434,24 +463,49 @@ async fn take_up(app: &App, reload: &Reload) -> Reloaded {
     match read.unwrap_or_else(|error| Err(vec![error.to_string()])) {
         Ok(Reread { reloadable, warnings }) => {
             answer.warnings = warnings;
-            app.plugins.reconfigure(reloadable.plugins.clone()).await;
+            let admissions = app.plugins.adopt(reloadable.plugins.clone()).await;
             // Only where they are others: who has been told to wait is not let off by a change of something else.
             if app.live.load().rate_limits != reloadable.rate_limits {
                 app.rate_limits
                     .store(Arc::new(RateLimits::new(&reloadable.rate_limits)));
             }
             app.live.store(Arc::new(reloadable));
-            let plugins = app.plugins.status().into_iter();
-            answer.plugins = plugins
-                .filter_map(|plugin| Some(format!("{}: {}", plugin.name, plugin.problem?)))
-                .collect();
             tracing::info!("the configuration was read again and is in force");
+            let plugins = app.plugins.clone();
+            tokio::spawn(async move {
+                if timeout(LOOKS, admissions.done()).await.is_err() {
+                    reply(asked, answer, &plugins);
+                    admissions.done().await;
+                } else {
+                    reply(asked, answer, &plugins);
+                }
+                tracing::info!("every plugin was looked at under the new configuration");
+            });
         }
         Err(errors) => {
             let error = errors.join("; ");
             answer.errors = errors;
             tracing::error!(%error, "the configuration has mistakes; what was in force stays in force");
+            if let Some(asked) = asked {
+                // Whoever asked may have gone.
+                let _ = asked.send(answer);
+            }
         }
     }
-    answer
+}
+
+/// Tells a command how the plugins stand.
+fn reply(asked: Option<Asked>, mut answer: Reloaded, plugins: &PluginHost) {
+    let Some(asked) = asked else { return };
+    let plugins = plugins.status().into_iter().filter_map(|plugin| {
+        let problem = match plugin.problem {
+            Some(problem) => problem,
+            None if plugin.being_admitted => "its file is still being admitted".to_owned(),
+            None => return None,
+        };
+        Some(format!("{}: {problem}", plugin.name))
+    });
+    answer.plugins = plugins.collect();
+    // Whoever asked may have gone.
+    let _ = asked.send(answer);
 }

@@ -18,7 +18,6 @@ use crate::compile::CompileOptions;
 use crate::directory::PluginDirectory;
 use crate::engine::Engines;
 use crate::error::HostError;
-use crate::file;
 use crate::registry::Snapshot;
 use crate::serve::Lanes;
 use crate::trust::Trust;
@@ -73,16 +72,16 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
     ));
     let lanes = Arc::new(Lanes::new(runtime.handle()?));
     let (from, to) = (options.cache_dir.clone(), scratch.path().to_owned());
+    let directory = Arc::new(PluginDirectory::new(plugin_dir));
     let (files, names) = (
-        plugin_dir.clone(),
+        Arc::clone(&directory),
         set.plugins.keys().cloned().collect::<Vec<_>>(),
     );
     let max = options.compile.size;
     let copied = blocking(lanes.guests(), move || {
         let digests = names
             .iter()
-            .filter_map(|name| file::path(&files, name).ok())
-            .filter_map(|path| file::read_within(&path, max).ok())
+            .filter_map(|name| files.read(name, max).ok())
             .map(|file| file.digest)
             .collect();
         copy_cache(&from, &to, &digests)
@@ -96,10 +95,12 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
         .map_err(|error| fail(io::Error::other(error.to_string())))?
         .map_err(fail)?;
     let cache = Cache::open(scratch.path(), engines.usual(), &SystemRandom)?;
-    let directory = Arc::new(PluginDirectory::new(plugin_dir));
     let admission = Admission::new(engines, cache, directory, lanes, options.compile);
     let trust = Arc::new(Trust::of(&set));
-    let looks = Snapshot::roles(&set).into_iter().map(|(name, roles)| {
+    let roles = Snapshot::roles(&set);
+    let remembered = admission.remember(roles.keys().cloned().collect()).await;
+    remembered.map_err(|error| fail(io::Error::other(error.to_string())))?;
+    let looks = roles.into_iter().map(|(name, roles)| {
         let candidate = Candidate {
             config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
             serving: None,
@@ -107,6 +108,7 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
             roles,
             trust: Arc::clone(&trust),
             starting: true,
+            compiling: Arc::default(),
         };
         let admission = &admission;
         async move {

@@ -1,11 +1,13 @@
 //! Who is let in. What is answered then is tested against the running gateway.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use gateway_plugin::PluginStatus;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::{StatusCode, Uri};
 
-use super::{Guard, Refused, Tokens};
+use super::{ADMISSION, Guard, Refused, Tokens, waits_for_plugins};
 use crate::response::Response;
 
 const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef";
@@ -134,6 +136,32 @@ fn refusals_have_their_status() {
             refused == Refused::Token
         );
     }
+}
+
+#[test]
+fn the_gateway_waits_a_while_for_plugins_that_have_nothing_to_serve() {
+    let admitted = PluginStatus {
+        name: "p".to_owned(),
+        being_admitted: true,
+        ..PluginStatus::default()
+    };
+    let serving = PluginStatus {
+        generation: Some((1, "digest".to_owned())),
+        ..admitted.clone()
+    };
+    let broken = PluginStatus {
+        being_admitted: false,
+        problem: Some("it is broken".to_owned()),
+        ..admitted.clone()
+    };
+    let waits = |plugin: &PluginStatus, after| waits_for_plugins(std::slice::from_ref(plugin), after);
+    assert!(waits(&admitted, Duration::ZERO));
+    assert!(
+        !waits(&serving, Duration::ZERO),
+        "the last good one serves meanwhile"
+    );
+    assert!(!waits(&broken, Duration::ZERO), "a broken plugin is no reason");
+    assert!(!waits(&admitted, ADMISSION), "nor is one that takes for ever");
 }
 
 #[test]

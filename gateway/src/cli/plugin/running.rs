@@ -147,7 +147,9 @@ fn row(plugin: &Value) -> [String; 6] {
         .filter_map(|kept| Some(kept.get("number")?.as_u64()?.to_string()))
         .collect();
     let rolled_back = plugin.get("rolled_back").and_then(Value::as_bool) == Some(true);
+    let is_being_admitted = plugin.get("being_admitted").and_then(Value::as_bool) == Some(true);
     let state = match number {
+        None if is_being_admitted => "being admitted",
         None => "does not serve",
         Some(_) if rolled_back => "rolled back",
         Some(_) => "serves",
