@@ -17,7 +17,7 @@ use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 use super::serve::start;
 use super::{Shared, mistakes};
 use crate::config::{self, Sources};
-use crate::keys;
+use crate::{keys, prepare};
 
 #[derive(Debug, Args)]
 pub(super) struct Dev {
@@ -36,6 +36,8 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     if let Some(address) = dev.listen {
         refuse_others(address)?;
     }
+    // Before a key is made, whose name is the time.
+    prepare::check_clock()?;
     // A gateway.toml that lies around may be that of a real installation: only one that is named counts.
     let mut sources = shared.sources_from(false);
     layers(&mut sources, &dev)?;

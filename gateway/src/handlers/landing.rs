@@ -75,6 +75,17 @@ pub(crate) fn upstream_failed(visit: &Visit<'_>, provider: &str, error: &Upstrea
     })
 }
 
+/// 502: what the provider says of itself cannot be used. The log has the reason.
+pub(crate) fn provider_unusable(
+    visit: &Visit<'_>,
+    provider: &str,
+    error: &dyn std::fmt::Display,
+) -> Response {
+    tracing::error!(provider, %error, "the upstream provider failed");
+    count(provider, "upstream_failed");
+    visit.answer(&Failure::ProviderWrong)
+}
+
 /// The person may not sign in, or the database failed.
 pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::Error) -> Response {
     let (outcome, failure) = match error {

@@ -2,6 +2,7 @@
 //! told an address for their browser, which leads there by way of the provider where the operator wants that
 //! (`sign_out = "provider"`).
 
+use gateway_token::SessionClaims;
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -18,8 +19,12 @@ use super::visit::{Visit, bad_return, wants_a_page};
 /// The longest `Location`. nginx reads the head of an answer into 4 KB unless told otherwise, and there are more headers.
 const MAX_LOCATION: usize = 3_400;
 
-/// Answers 200. A token that is no good any more is a session that has ended: success. A browser that has sent a form is
-/// redirected.
+/// Answers 200. A token that is not valid any more belongs to a session that has ended: success.
+///
+/// A token that seems to have expired ends the session that it was issued for: the clock may be ahead, and the session
+/// would be valid again once the clock is right.
+///
+/// A browser that has sent a form is redirected.
 ///
 /// # Errors
 /// 400 for a bad `next`, 503 where the database fails: the session goes on then.
@@ -44,7 +49,20 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
                 _ => response::json(StatusCode::OK, &answer),
             });
         }
-        Caller::NotSignedIn | Caller::UnknownUser => None,
+        Caller::NotSignedIn | Caller::UnknownUser => {
+            if let Some(claims) = session::claims_ignoring_expiry(app, request)? {
+                let SessionClaims {
+                    session,
+                    user,
+                    expires,
+                } = claims;
+                let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+                if ended.is_some() {
+                    app.courier.wake();
+                }
+            }
+            None
+        }
         Caller::SignedIn(signed_in) => Some(signed_in),
     };
     let mut hint = None;
