@@ -32,10 +32,10 @@ use crate::handlers::callback_url;
 use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::pages::Offer;
-use crate::pages::branding::Logo;
+use crate::pages::branding::{Logo, MAX_LOGO};
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
-use crate::{prepare, router, server, watch};
+use crate::{prepare, router, server, small_file, watch};
 
 /// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
 /// that come at once are not answered, and try again a second later.
@@ -294,7 +294,9 @@ pub(crate) fn offer(provider: &ProviderConfig) -> Result<Offer> {
             file.display()
         )
     };
-    let picture = Logo::new(std::fs::read(file).with_context(unusable)?).with_context(unusable)?;
+    let most = u64::try_from(MAX_LOGO).unwrap_or(u64::MAX);
+    let (picture, _) = small_file::read(file, most).with_context(unusable)?;
+    let picture = Logo::new(picture).with_context(unusable)?;
     Ok(Offer::new(&provider.name, name, None).with_picture(picture))
 }
 

@@ -8,6 +8,7 @@ use crate::config::file;
 use crate::config::value::{Accent, PageName};
 use crate::pages::Branding;
 use crate::pages::branding::{self, Logo, MAX_LOGO};
+use crate::small_file;
 
 pub(super) fn branding(layers: &mut Layers<'_>, file: file::Pages) -> Arc<Branding> {
     let PageName(name) = layers.value(
@@ -34,11 +35,7 @@ pub(super) fn branding(layers: &mut Layers<'_>, file: file::Pages) -> Arc<Brandi
 }
 
 fn read(path: &Path) -> Result<Logo, String> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_LOGO).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(path)
-        .and_then(|file| file.take(most).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot be read: {error}"))?;
+    let most = u64::try_from(MAX_LOGO).unwrap_or(u64::MAX);
+    let (bytes, _) = small_file::read(path, most).map_err(|error| format!("cannot be read: {error}"))?;
     Logo::new(bytes).map_err(|error| error.to_string())
 }
