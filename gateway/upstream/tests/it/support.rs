@@ -109,6 +109,8 @@ pub(crate) struct Answers {
     pub(crate) token: Value,
     pub(crate) delay: Duration,
     pub(crate) status: u16,
+    /// An endpoint that has a status of its own.
+    pub(crate) broken: Option<(&'static str, u16)>,
     pub(crate) seen: HashMap<String, usize>,
     nonce: Value,
     last_form: HashMap<String, String>,
@@ -143,6 +145,7 @@ impl Fake {
             token: json!({}),
             delay: Duration::ZERO,
             status: 200,
+            broken: None,
             seen: HashMap::new(),
             nonce: Value::Null,
             last_form: HashMap::new(),
@@ -313,7 +316,8 @@ impl Respond for Endpoint {
             }
             _ => answers.discovery.clone(),
         };
-        ResponseTemplate::new(answers.status)
+        let broken = answers.broken.filter(|(at, _)| *at == self.at);
+        ResponseTemplate::new(broken.map_or(answers.status, |(_, status)| status))
             .set_body_json(body)
             .set_delay(answers.delay)
     }
