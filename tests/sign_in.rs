@@ -27,6 +27,10 @@ mod oracle;
 mod own_page;
 #[path = "sign_in/payloads.rs"]
 mod payloads;
+#[path = "sign_in/presets.rs"]
+mod presets;
+#[path = "sign_in/sign_out.rs"]
+mod sign_out;
 #[path = "sign_in/state.rs"]
 mod state;
 mod support;

@@ -10,7 +10,9 @@
 
 mod support;
 
-use support::browser::token_in;
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::browser::{location, parameter, token_in};
 use support::fake_github::FakeGitHub;
 use support::openid_provider::{Claims, OpenIdProvider, Person, dance};
 use support::setup::EXTERNAL;
@@ -86,4 +88,75 @@ async fn two_providers_serve_at_once() {
         "github:583231"
     );
     gateway.stop().await;
+}
+
+const SIGNED_OUT: &str = "https://auth.example.org/auth/logout_callback/company";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_a_person_signs_out_at_the_provider_and_is_asked_who_they_are_at_the_next_sign_in() {
+    let mut provider = OpenIdProvider::start(CALLBACK, "RS256", Claims::InIdToken).await;
+    let gateway = Setup::serve()
+        .table("providers.company", &provider.table())
+        .table("providers.company", "sign_out = \"provider\"")
+        .start()
+        .await;
+    provider.knows(&gateway).await;
+    let (browser, person) = (gateway.browser(), Person::new("ann"));
+    let sign_out = async |token: &str| {
+        let request = browser.request(Method::POST, "/auth/logout").bearer_auth(token);
+        let response = browser.send(request.form(&[("next", EXTERNAL)])).await;
+        let answer: Value = response.json().await.unwrap();
+        answer["url"].as_str().unwrap().parse::<url::Url>().unwrap()
+    };
+    let token = token_in(&dance(&browser, LOGIN, &person, CALLBACK).await);
+    let to_provider = location(&browser.get(LOGIN).await);
+    assert!(
+        !person.is_asked_who_they_are(&to_provider).await,
+        "signed in there"
+    );
+
+    let url = sign_out(&token).await;
+    assert!(url.as_str().starts_with(&provider.issuer), "{url}");
+    assert!(parameter(&url, "id_token_hint").is_some());
+    assert!(!browser.is_signed_in(&token).await);
+    let back = person.sign_out(&url, SIGNED_OUT).await;
+    assert_eq!(location(&browser.get(back.as_str()).await).as_str(), EXTERNAL);
+    // It tells the gateway of the same sign-out, too, which has nothing left to do.
+    assert_eq!(provider.told().await, "200");
+    assert!(person.is_asked_who_they_are(&to_provider).await);
+
+    // Without an ID token the provider goes by the client's id.
+    let token = token_in(&dance(&browser, LOGIN, &person, CALLBACK).await);
+    rusqlite::Connection::open(gateway.dir.database())
+        .unwrap()
+        .execute("DELETE FROM id_token_hints", [])
+        .unwrap();
+    let url = sign_out(&token).await;
+    assert_eq!(parameter(&url, "id_token_hint"), None);
+    assert_eq!(parameter(&url, "logout_hint").as_deref(), Some("ann@example.org"));
+    let back = person.sign_out(&url, SIGNED_OUT).await;
+    assert_eq!(location(&browser.get(back.as_str()).await).as_str(), EXTERNAL);
+    assert!(person.is_asked_who_they_are(&to_provider).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_sign_out_at_the_provider_ends_the_session_that_began_there() {
+    for algorithm in ["RS256", "ES256"] {
+        let mut provider = OpenIdProvider::start(CALLBACK, algorithm, Claims::InIdToken).await;
+        let gateway = gateway_for(&provider).await;
+        provider.knows(&gateway).await;
+        let browser = gateway.browser();
+        let (laptop, phone) = (Person::new("ann"), Person::new("ann"));
+        let on_laptop = token_in(&dance(&browser, LOGIN, &laptop, CALLBACK).await);
+        let on_phone = token_in(&dance(&browser, LOGIN, &phone, CALLBACK).await);
+        let end: url::Url = format!("{}/session/end", provider.issuer).parse().unwrap();
+        laptop.sign_out(&end, &provider.issuer).await;
+        assert_eq!(provider.told().await, "200");
+        assert!(!browser.is_signed_in(&on_laptop).await);
+        assert!(browser.is_signed_in(&on_phone).await);
+        let again = token_in(&dance(&browser, LOGIN, &laptop, CALLBACK).await);
+        assert_eq!(browser.check(&again).await["authenticated"], json!(true));
+        gateway.stop().await;
+    }
 }

@@ -268,6 +268,7 @@ async fn sign_in(app: &Arc<App>) -> String {
         name: "Ann".to_owned(),
         avatar_url: None,
         claims: Map::new(),
+        session: gateway_model::UpstreamSession::default(),
     };
     match sign_in::complete(app, person).await {
         Ok(Outcome::SignedIn(token)) => token,

@@ -126,6 +126,7 @@ async fn populate(file: &PathBuf) -> BTreeMap<UserId, User> {
             name: format!("Person {number}"),
             avatar_url: None,
             claims: Map::new(),
+            session: gateway_model::UpstreamSession::default(),
         };
         let pending = store.begin_sign_in(&person).await.expect("it begins");
         let accepted = Verdict::Accepted(BTreeMap::new());

@@ -5,6 +5,7 @@
 //! | `serve` | `gateway serve` |
 //! | `dev` | `gateway dev` |
 //! | `check` | `gateway config check` |
+//! | `provider` | `gateway provider check` |
 //! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
 //! | `session` | `gateway session list\|end` |
 //! | `backup`, `restore` | `gateway backup`, `gateway restore` |
@@ -37,6 +38,7 @@ mod dev;
 mod keys;
 mod output;
 mod plugin;
+mod provider;
 mod restore;
 mod serve;
 mod session;
@@ -97,6 +99,9 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at upstream providers
+    #[command(subcommand)]
+    Provider(provider::Command),
     /// Look at users, shut them out, let them in again
     #[command(subcommand)]
     User(user::Command),
@@ -154,6 +159,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::run(shared, dev).await,
         Command::Config(ConfigCommand::Check) => check::run(shared),
+        Command::Provider(command) => provider::run(shared, command).await,
         Command::User(command) => user::run(shared, command).await,
         Command::Session(command) => session::run(shared, command).await,
         Command::Backup(command) => backup::run(shared, command).await,

@@ -8,6 +8,7 @@
 //! | [`report`] | what is in force and where each value came from, secrets hidden |
 //! | [`reload`] | what SIGHUP does |
 //! | `flags` | the same values on the command line |
+//! | `presets` | what well-known providers need |
 //! | `parse` | TOML text to [`file::File`], with all mistakes in it |
 //! | `value` | how durations, sizes, addresses and the like are written |
 //! | `resolve` | the layers put together, a file for each group of sections |
@@ -33,6 +34,7 @@ pub mod file;
 pub(crate) mod flags;
 pub mod mistake;
 mod parse;
+mod presets;
 pub mod reload;
 pub mod report;
 mod resolve;
@@ -200,6 +202,25 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 /// All mistakes in that part.
 pub fn load_storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
     resolve::storage(sources)
+}
+
+/// The part of the configuration that says whom people sign in with.
+#[derive(Clone, Debug)]
+pub struct SignInConfig {
+    /// The gateway's own origin.
+    pub external: Url,
+    /// Upstream providers.
+    pub providers: Vec<ProviderConfig>,
+    /// What they may cost.
+    pub upstream_limits: HttpLimits,
+}
+
+/// Reads whom people sign in with, so that it can be tried before the rest is there.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
+    resolve::sign_in(sources)
 }
 
 /// Reads where the admin listener is and what it asks for, and nothing else.

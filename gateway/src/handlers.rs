@@ -1,6 +1,7 @@
 //! The endpoints, a file each: what they answer, and how each of their errors looks to the caller.
 
 pub mod authorize;
+pub mod backchannel_logout;
 pub mod callback;
 pub mod check;
 #[cfg(feature = "dev")]
@@ -9,12 +10,13 @@ pub mod home;
 pub(crate) mod landing;
 pub mod login;
 pub mod logout;
+pub mod logout_callback;
 pub mod openapi;
 pub mod public_key;
 pub mod resolve;
 pub mod update;
 
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use crate::app::App;
 use crate::next::{self, Next, NextError};
@@ -36,6 +38,15 @@ fn next_of(app: &App, request: &Request) -> Result<Result<Next, NextError>, BadR
 fn admit(app: &App, request: &Request) -> Result<(), TooMany> {
     let limits = app.rate_limits.load();
     limits.admit(Limit::SignIn, request.peer, &request.headers)
+}
+
+/// Where a provider sends people back to: the redirect URI that has to be registered with it.
+///
+/// # Errors
+/// Never, for names that the configuration accepts.
+pub(crate) fn callback_url(external: &Url, provider: &str) -> Result<Url, url::ParseError> {
+    let origin = external.origin().ascii_serialization();
+    Url::parse(&format!("{origin}/auth/oauth_callback/{provider}"))
 }
 
 /// The path at which a sign-in with this provider begins that ends at `next`.

@@ -16,6 +16,7 @@
 //! | [`router`], [`request`], [`response`] | which endpoint answers; reading requests; making answers |
 //! | [`handlers`] | the endpoints |
 //! | [`session`] | whose request it is |
+//! | [`sign_out`] | signing out at the provider too |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
 //! | [`next`], [`cors`], [`jsonp`] | where people may be sent, other origins |
 //! | [`cookie`], [`sealed_state`], [`navigation`] | what binds a sign-in to its browser, and whether a person began it |
@@ -52,5 +53,6 @@ pub mod serve;
 pub mod server;
 pub mod session;
 pub mod sign_in;
+pub mod sign_out;
 pub mod telemetry;
 pub mod time;

@@ -87,6 +87,11 @@ fn describe() {
         "Sign-ins, by provider and how they ended"
     );
     metrics::describe_counter!(
+        "gateway_provider_sign_outs_total",
+        Unit::Count,
+        "Logout tokens that providers have sent, by provider and what came of them"
+    );
+    metrics::describe_counter!(
         "gateway_permission_tokens_total",
         Unit::Count,
         "Permission tokens that were given, by whether they were signed for it or signed before and given again"

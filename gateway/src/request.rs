@@ -133,6 +133,14 @@ impl Request {
     pub fn parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
         Ok(only(&self.query, name)?.or(only(&self.form, name)?))
     }
+
+    /// A parameter of the form.
+    ///
+    /// # Errors
+    /// When it comes twice.
+    pub fn form_parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
+        only(&self.form, name)
+    }
 }
 
 fn only<'a>(parameters: &'a Parameters, name: &'static str) -> Result<Option<&'a str>, BadRequest> {

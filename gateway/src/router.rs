@@ -9,7 +9,9 @@
 //! | `/auth/public-key` | GET |
 //! | `/auth/resolve`, `/auth/get_profile` | GET, where switched on |
 //! | `/auth/login/<provider>` | GET |
-//! | `/auth/oauth_callback/<provider>` | GET |
+//! | `/auth/oauth_callback/<provider>` | GET; POST for providers whose `response_mode` is `form_post` |
+//! | `/auth/logout_callback/<provider>` | GET |
+//! | `/auth/backchannel_logout/<provider>` | POST, for OpenID Connect |
 //! | `/.well-known/jwks.json` | GET |
 //! | `/openapi.json` | GET |
 //! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
@@ -22,6 +24,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_upstream::Provider;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use hyper::header::{HeaderValue, ORIGIN};
@@ -36,6 +39,7 @@ use crate::{cors, handlers, jsonp, navigation};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const WRITE: &str = "POST, OPTIONS";
+const READ_OR_POST: &str = "GET, HEAD, POST, OPTIONS";
 const JAVASCRIPT: HeaderValue = HeaderValue::from_static("application/javascript; charset=utf-8");
 
 /// What a path stands for.
@@ -51,6 +55,8 @@ enum Route<'a> {
     GetProfile,
     Login(&'a str),
     Callback(&'a str),
+    LogoutCallback(&'a str),
+    BackchannelLogout(&'a str),
     OpenApi,
     Home,
     Style,
@@ -73,13 +79,20 @@ impl<'a> Route<'a> {
             "/" => Self::Home,
             "/assets/gateway.css" => Self::Style,
             "/assets/gateway.js" => Self::Script,
-            _ => match path.strip_prefix("/auth/login/").map(Self::Login) {
-                Some(login) => login,
-                None => path
-                    .strip_prefix("/auth/oauth_callback/")
-                    .map_or(Self::Unknown, Self::Callback),
-            },
+            _ => Self::of_provider(path).unwrap_or(Self::Unknown),
         }
+    }
+
+    /// Those that end in a provider's name.
+    fn of_provider(path: &'a str) -> Option<Self> {
+        let (route, provider) = path.strip_prefix("/auth/")?.split_once('/')?;
+        Some(match route {
+            "login" => Self::Login(provider),
+            "oauth_callback" => Self::Callback(provider),
+            "logout_callback" => Self::LogoutCallback(provider),
+            "backchannel_logout" => Self::BackchannelLogout(provider),
+            _ => return None,
+        })
     }
 
     /// How it is called in the log and in metrics: never what the caller sent.
@@ -95,6 +108,8 @@ impl<'a> Route<'a> {
             Self::GetProfile => "/auth/get_profile",
             Self::Login(_) => "/auth/login/{provider}",
             Self::Callback(_) => "/auth/oauth_callback/{provider}",
+            Self::LogoutCallback(_) => "/auth/logout_callback/{provider}",
+            Self::BackchannelLogout(_) => "/auth/backchannel_logout/{provider}",
             Self::OpenApi => "/openapi.json",
             Self::Home => "/",
             Self::Style => "/assets/gateway.css",
@@ -105,8 +120,18 @@ impl<'a> Route<'a> {
 
     const fn allow(self) -> &'static str {
         match self {
-            Self::Update | Self::Logout => WRITE,
+            Self::Update | Self::Logout | Self::BackchannelLogout(_) => WRITE,
             _ => READ,
+        }
+    }
+
+    /// The same in this configuration.
+    fn allow_in(self, app: &App) -> &'static str {
+        match self {
+            Self::Callback(name) if app.provider(name).is_some_and(Provider::posts_its_answer) => {
+                READ_OR_POST
+            }
+            _ => self.allow(),
         }
     }
 
@@ -116,14 +141,20 @@ impl<'a> Route<'a> {
             Self::Unknown => false,
             Self::Resolve | Self::GetProfile => app.live.load().user_lookup,
             Self::Login(provider) => app.provider_names().any(|name| name == provider),
-            Self::Callback(provider) => app.provider(provider).is_some(),
+            Self::Callback(provider) | Self::LogoutCallback(provider) => app.provider(provider).is_some(),
+            Self::BackchannelLogout(provider) => app
+                .provider(provider)
+                .is_some_and(gateway_upstream::Provider::has_logout_tokens),
             _ => true,
         }
     }
 
     /// Whether a person looks at what it answers, and not a program.
     const fn is_for_people(self) -> bool {
-        matches!(self, Self::Login(_) | Self::Callback(_) | Self::Home)
+        matches!(
+            self,
+            Self::Login(_) | Self::Callback(_) | Self::LogoutCallback(_) | Self::Home
+        )
     }
 
     /// Whether it is where a sign-in begins or ends.
@@ -160,8 +191,8 @@ where
         response::not_found()
     } else if method == Method::OPTIONS {
         options(&app, route, origin.as_ref())
-    } else if !allows(route.allow(), &method) {
-        response::method_not_allowed(route.allow())
+    } else if !allows(route.allow_in(&app), &method) {
+        response::method_not_allowed(route.allow_in(&app))
     } else if let Some(answer) = answer_at_once(&app, route, &request, &peer) {
         answer
     } else {
@@ -241,7 +272,7 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
     let answer = match route {
         Route::Check => handlers::check::handle(app, request).await,
         Route::Update => handlers::update::handle(app, request).await,
-        Route::Logout => handlers::logout::handle(app, request).await,
+        Route::Logout => Box::pin(handlers::logout::handle(app, request)).await,
         Route::Resolve => handlers::resolve::resolve(app, request).await,
         Route::GetProfile => handlers::resolve::get_profile(app, request).await,
         Route::Authorize => Ok(handlers::authorize::handle(app, request)
@@ -252,6 +283,14 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
         Route::Login(provider) => Ok(Box::pin(login(app, request, provider)).await),
         Route::Callback(provider) => Ok(match app.provider(provider) {
             Some(provider) => Box::pin(handlers::callback::handle(app, request, provider)).await,
+            None => response::not_found(),
+        }),
+        Route::LogoutCallback(provider) => Ok(match app.provider(provider) {
+            Some(provider) => handlers::logout_callback::handle(app, request, provider),
+            None => response::not_found(),
+        }),
+        Route::BackchannelLogout(provider) => Ok(match app.provider(provider) {
+            Some(provider) => Box::pin(handlers::backchannel_logout::handle(app, request, provider)).await,
             None => response::not_found(),
         }),
         Route::OpenApi => Ok(handlers::openapi::document()),
@@ -287,12 +326,12 @@ async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
 }
 
 fn options(app: &App, route: Route<'_>, origin: Option<&HeaderValue>) -> Response {
-    let mut response = response::allowing(Response::default(), route.allow());
+    let mut response = response::allowing(Response::default(), route.allow_in(app));
     cors::preflight(
         origin,
         &app.live.load().origins,
         &app.address.origin,
-        route.allow(),
+        route.allow_in(app),
         &mut response,
     );
     response
@@ -352,7 +391,9 @@ mod tests {
             Route::Resolve => Route::GetProfile,
             Route::GetProfile => Route::Login("{provider}"),
             Route::Login(name) => Route::Callback(name),
-            Route::Callback(_) => Route::OpenApi,
+            Route::Callback(name) => Route::LogoutCallback(name),
+            Route::LogoutCallback(name) => Route::BackchannelLogout(name),
+            Route::BackchannelLogout(_) => Route::OpenApi,
             Route::OpenApi => Route::Home,
             Route::Home => Route::Style,
             Route::Style => Route::Script,

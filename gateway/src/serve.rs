@@ -17,13 +17,13 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 use crate::admin::{self, AdminState};
 use crate::app::{Address, App};
 use crate::config::reload::Reload;
 use crate::config::{AdminConfig, Config};
 use crate::events::{self, Courier};
+use crate::handlers::callback_url;
 use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::plugin_data::PluginData;
@@ -184,8 +184,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         .context("the plugins cannot be loaded")?;
     let mut providers = Vec::new();
     for provider in &config.providers {
-        let redirect = Url::parse(&format!("{}/auth/oauth_callback/{}", address.text, provider.name))?;
-
+        let redirect = callback_url(&config.external, &provider.name)?;
         let built = Provider::new(provider.clone(), redirect, &config.upstream_limits, clock.clone());
         providers.push(built.with_context(|| format!("the provider \"{}\" cannot be used", provider.name))?);
     }

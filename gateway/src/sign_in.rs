@@ -8,6 +8,7 @@ use gateway_store::{Settled, SignInError, StoreError};
 use gateway_token::SessionClaims;
 
 use crate::app::App;
+use crate::sign_out;
 
 /// How a sign-in ended that went through.
 #[derive(Debug)]
@@ -51,7 +52,10 @@ pub async fn complete(app: &Arc<App>, person: UpstreamUser) -> Result<Outcome, E
 }
 
 async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
-    let pending = app.store.begin_sign_in(person).await?;
+    let mut pending = app.store.begin_sign_in(person).await?;
+    if let Some(id_token) = &person.session.id_token {
+        pending.sealed_id_token = sign_out::seal_id_token(app, &pending.user.id, id_token);
+    }
     let mut user = pending.user.clone();
     let new_user = match &pending.new_user {
         Some(event) => Some(ask(app, event, &user).await),

@@ -52,22 +52,24 @@ function began(mark) {
   }
 }
 
-// What the address brings: "arrived", "ignored" (a token that is not for this tab), or nothing.
+// What the address brings: "arrived", "ignored" (a token that is not for this tab), "left" (back from signing out), or nothing.
 function find() {
   const here = new URL(location.href);
   const [token, mark] = ["jwt", "sign_in"].map((name) => here.searchParams.get(name));
   const ignored = here.hash === "#ignored";
-  if (token !== null || mark !== null || ignored) {
+  const signedOut = here.hash === "#signed-out";
+  if (token !== null || mark !== null || ignored || signedOut) {
     here.searchParams.delete("jwt");
     here.searchParams.delete("sign_in");
-    history.replaceState(null, "", here.pathname + here.search + (ignored ? "" : here.hash));
+    history.replaceState(null, "", here.pathname + here.search + (ignored || signedOut ? "" : here.hash));
   }
   try { session = sessionStorage.getItem(STORED); } catch { /* nothing is stored */ }
   if (token && began(mark)) {
     keep(token);
     return "arrived";
   }
-  return token !== null || ignored ? "ignored" : "";
+  if (token !== null || ignored) return "ignored";
+  return signedOut ? "left" : "";
 }
 
 // --- Asking the gateway ---------------------------------------------------------------------------
@@ -247,8 +249,21 @@ async function setUsername() {
 }
 
 async function signOut() {
-  const answer = await ask("/auth/logout", { form: {} });
+  const home = `${location.origin}${location.pathname}#signed-out`;
+  let answer;
+  try {
+    answer = await ask("/auth/logout", { form: { next: home } });
+  } catch (error) {
+    // The page was opened by another name than the gateway's own, where nobody is sent back to.
+    if (error.status !== 400) throw error;
+    answer = await ask("/auth/logout", { form: {} });
+  }
   if (answer.success === true) keep(null);
+  // The provider signs the person out too, and sends them back here.
+  if (typeof answer.url === "string" && answer.url !== home && /^https?:\/\//.test(answer.url)) {
+    location.assign(answer.url);
+    return;
+  }
   await refresh({ moveFocus: true, notice: answer.success === true ? "You are signed out." : "" });
 }
 
@@ -349,5 +364,9 @@ byId("service")?.addEventListener("change", () => show("result", false));
 byId("sign-out").addEventListener("click", () => attempt(signOut, byId("sign-out")));
 
 const came = find();
-const notice = came === "ignored" ? "You were sent here with a sign-in that did not begin in this tab. It was ignored." : "";
+const NOTICES = {
+  ignored: "You were sent here with a sign-in that did not begin in this tab. It was ignored.",
+  left: "You are signed out.",
+};
+const notice = NOTICES[came] ?? "";
 attempt(() => refresh({ moveFocus: came === "arrived", notice }));

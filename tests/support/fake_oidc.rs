@@ -23,6 +23,8 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::browser::{self, Browser, parameter};
 
+pub(crate) mod logout;
+
 /// The client's id at this provider.
 pub(crate) const CLIENT_ID: &str = "gateway-client";
 
@@ -47,6 +49,8 @@ pub(crate) enum Mood {
     WrongAudience,
     /// Leaves the nonce out.
     NoNonce,
+    /// Gives a logout token in the ID token's place.
+    LogoutToken,
 }
 
 struct Grant {
@@ -64,6 +68,7 @@ struct State {
     token_calls: u32,
     id_tokens: Vec<String>,
     further_keys: usize,
+    signs_out: bool,
 }
 
 /// A running provider.
@@ -71,6 +76,7 @@ pub(crate) struct FakeOidc {
     server: MockServer,
     issuer: String,
     state: Arc<Mutex<State>>,
+    key: EncodingKey,
     /// The client's secret at this provider; a canary.
     pub(crate) client_secret: String,
 }
@@ -98,12 +104,14 @@ impl FakeOidc {
             token_calls: 0,
             id_tokens: Vec::new(),
             further_keys: 0,
+            signs_out: true,
         }));
+        let key = new_key();
         let provider = Answers {
             issuer: issuer.clone(),
             client_secret: client_secret.clone(),
             state: Arc::clone(&state),
-            key: new_key(),
+            key: key.clone(),
             foreign_key: new_key(),
         };
         Mock::given(any())
@@ -114,6 +122,7 @@ impl FakeOidc {
             server,
             issuer,
             state,
+            key,
             client_secret,
         }
     }
@@ -196,6 +205,7 @@ impl Answers {
                 return ResponseTemplate::new(200).set_body_raw("<title>provider</title>", "text/html");
             }
             "/authorize" => return self.authorize(&request.url),
+            "/end-session" => return Self::end_session(request),
             _ if mood == Mood::Down => ResponseTemplate::new(503).set_body_string("down for maintenance"),
             "/.well-known/openid-configuration" => ResponseTemplate::new(200).set_body_json(self.discovery()),
             "/jwks" => ResponseTemplate::new(200).set_body_json(json!({"keys": self.jwks()})),
@@ -210,7 +220,9 @@ impl Answers {
 
     fn discovery(&self) -> Value {
         let at = |path: &str| format!("{}{path}", self.issuer);
+        let signs_out = self.state.lock().unwrap().signs_out;
         json!({
+            "end_session_endpoint": signs_out.then(|| at("/end-session")),
             "issuer": self.issuer,
             "authorization_endpoint": at("/authorize"),
             "token_endpoint": at("/token"),
@@ -333,6 +345,11 @@ impl Answers {
         }
         let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
         header.kid = Some("key-1".into());
+        if mood == Mood::LogoutToken {
+            header.typ = Some("logout+jwt".into());
+            claims.insert("events".into(), json!({ logout::EVENT: {} }));
+            claims.insert("jti".into(), "1".into());
+        }
         let key = if mood == Mood::ForgedSignature {
             &self.foreign_key
         } else {

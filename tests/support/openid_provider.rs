@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use url::Url;
 
@@ -29,9 +29,9 @@ pub(crate) enum Claims {
 /// The running provider; ended when this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenIdProvider {
-    _child: Child,
+    child: Child,
     /// Kept open: Node ends when nobody reads what it says.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    stdout: Lines<BufReader<ChildStdout>>,
     /// Its issuer identifier.
     pub(crate) issuer: String,
 }
@@ -65,10 +65,25 @@ impl OpenIdProvider {
             .expect("the provider starts");
         let issuer = line.strip_prefix("listening ").expect("its address").to_owned();
         Self {
-            _child: child,
-            _stdout: lines,
+            child,
+            stdout: lines,
             issuer,
         }
+    }
+
+    /// Tells it where the gateway really listens, so that it can tell the gateway of sign-outs.
+    pub(crate) async fn knows(&mut self, gateway: &super::Gateway) {
+        let line = format!("gateway http://{}\n", gateway.address);
+        let stdin = self.child.stdin.as_mut().expect("stdin");
+        stdin.write_all(line.as_bytes()).await.expect("it reads");
+        stdin.flush().await.expect("it reads");
+    }
+
+    /// The status with which the gateway has answered its next logout token.
+    pub(crate) async fn told(&mut self) -> String {
+        let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
+        let line = line.expect("a sign-out").expect("a line").expect("it runs");
+        line.strip_prefix("told ").expect("a status").to_owned()
     }
 
     /// What the gateway's configuration says of it.
@@ -117,6 +132,47 @@ impl Person {
                 assert_eq!(response.status(), StatusCode::OK, "at {at}");
                 let page = response.text().await.expect("a page");
                 response = self.submit(&mut at, &page).await;
+            }
+        }
+        panic!("the provider never came to an end; last at {at}");
+    }
+
+    /// Goes to an address at which people sign out, says yes, and gives the address that the provider sends them to then:
+    /// at `back`, or its own page.
+    pub(crate) async fn sign_out(&self, at: &Url, back: &str) -> Url {
+        let response = self.client.get(at.clone()).send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK, "at {at}");
+        let page = response.text().await.expect("a page");
+        let action = between(&page, "action=\"", "\"").unwrap_or_else(|| panic!("no form at {at}: {page}"));
+        let xsrf = between(&page, "name=\"xsrf\" value=\"", "\"").expect("a form of the provider");
+        let at = at.join(action).expect("a URL");
+        let form = [("xsrf", xsrf), ("logout", "yes")];
+        let response = self.client.post(at.clone()).form(&form).send().await;
+        let response = response.expect("an answer");
+        assert!(
+            response.status().is_redirection(),
+            "at {at}: {}",
+            response.status()
+        );
+        let to = at.join(response.headers()["location"].to_str().expect("ASCII"));
+        let to = to.expect("a URL");
+        assert!(to.as_str().starts_with(back), "{to}");
+        to
+    }
+
+    /// Whether the provider would ask the person who they are.
+    pub(crate) async fn is_asked_who_they_are(&self, authorization: &Url) -> bool {
+        let mut at = authorization.clone();
+        for _ in 0..20 {
+            let response = self.client.get(at.clone()).send().await.expect("an answer");
+            if !response.status().is_redirection() {
+                let page = response.text().await.expect("a page");
+                return page.contains("name=\"prompt\" value=\"login\"");
+            }
+            let to = response.headers()["location"].to_str().expect("ASCII");
+            at = at.join(to).expect("a URL");
+            if at.origin() != authorization.origin() {
+                return false;
             }
         }
         panic!("the provider never came to an end; last at {at}");

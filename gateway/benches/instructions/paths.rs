@@ -207,6 +207,7 @@ async fn sign_in(store: &Store, number: usize) -> Result<()> {
         name: format!("Person {number}"),
         avatar_url: Some("https://img.example.org/a.png".to_owned()),
         claims: Map::new(),
+        session: gateway_model::UpstreamSession::default(),
     };
     let pending = store.begin_sign_in(&person).await?;
     let yes = Verdict::Accepted(Default::default());

@@ -169,6 +169,7 @@ mod tests {
             name: "\u{1b}[31mZoë".to_owned(),
             avatar_url: None,
             claims: serde_json::Map::new(),
+            session: gateway_model::UpstreamSession::default(),
         };
         store.begin_sign_in(&person).await.unwrap().user.id.to_string()
     }

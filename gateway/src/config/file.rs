@@ -235,34 +235,113 @@ pub struct Log {
 }
 
 /// `[providers.NAME]`: an upstream provider. `NAME` in a variable is in upper case, with `_` for
-/// anything but letters and digits. `google` and `github` need no more than an id and a secret.
+/// anything but letters and digits. The variable of a key is `GATEWAY_PROVIDER_NAME_` and the key in upper case, unless
+/// another one is named. `google` and `github` need no more than an id and a secret.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provider {
-    /// `kind`, `GATEWAY_PROVIDER_NAME_KIND`: `oidc` or `github`; by its name for `github`, else `oidc`.
+    /// `preset`: a well-known provider, whose settings are the defaults of all others; the one of the section's name for
+    /// `google` and `github`.
+    pub preset: Setting,
+    /// `domain`: what a preset needs to know.
+    pub domain: Setting,
+    /// `tenant`: what a preset needs to know.
+    pub tenant: Setting,
+    /// `realm`: what a preset needs to know.
+    pub realm: Setting,
+    /// `application`: what a preset needs to know.
+    pub application: Setting,
+    /// `user_pool`: what a preset needs to know.
+    pub user_pool: Setting,
+    /// `kind`: `oidc`, `oauth2` or `github`; `oidc` unless set.
     pub kind: Setting,
-    /// `issuer`, `GATEWAY_PROVIDER_NAME_ISSUER`: the issuer's exact identifier; known for `google`.
+    /// `issuer`: the issuer's exact identifier. For `oauth2` a URL of your choice that stands for it.
     pub issuer: Setting,
-    /// `web`, `GATEWAY_PROVIDER_NAME_WEB`: for `github`; `https://github.com` unless set.
+    /// `discovery_url`: for `oidc`, where the provider describes itself; below its issuer's identifier unless set.
+    pub discovery_url: Setting,
+    /// `web`: for `github`; `https://github.com` unless set.
     pub web: Setting,
-    /// `api`, `GATEWAY_PROVIDER_NAME_API`: for `github`; `https://api.github.com`, or `/api/v3` of another
-    /// `web`, unless set.
+    /// `api`: for `github`; `https://api.github.com`, or `/api/v3` of another `web`, unless set.
     pub api: Setting,
-    /// `client_id`, `GATEWAY_PROVIDER_NAME_CLIENT_ID`; `GOOGLE_KEY` and `GITHUB_KEY` for those two.
+    /// `authorize_url`: for `oauth2`, the authorization endpoint.
+    pub authorize_url: Setting,
+    /// `token_url`: for `oauth2`, the token endpoint.
+    pub token_url: Setting,
+    /// `userinfo_url`: for `oauth2`, where the provider says who the person is.
+    pub userinfo_url: Setting,
+    /// `[providers.NAME.claims]`: for `oauth2`, where everything is in that answer.
+    pub claims: Claims,
+    /// `client_id`; `GOOGLE_KEY` and `GITHUB_KEY` for those two.
     pub client_id: Setting,
-    /// `client_secret`, `GATEWAY_PROVIDER_NAME_CLIENT_SECRET`; `GOOGLE_SECRET` and `GITHUB_SECRET` for those
-    /// two.
+    /// `client_secret`; `GOOGLE_SECRET` and `GITHUB_SECRET` for those two.
     pub client_secret: Setting,
     /// `client_secret_file`, the variable of `client_secret` and `_FILE`: a file that holds it.
     pub client_secret_file: Setting,
-    /// `trusted_email`, `GATEWAY_PROVIDER_NAME_TRUSTED_EMAIL`: whether its verified addresses may find an
-    /// existing user; `true` for Google and GitHub themselves, else `false`.
+    /// `client_auth`: how the gateway proves which client it is: `auto`, `basic`, `post`, `private_key_jwt`, `apple` or
+    /// `none`; `auto` unless set.
+    pub client_auth: Setting,
+    /// `client_key`: the private key for `private_key_jwt` and `apple`, a PEM text.
+    pub client_key: Setting,
+    /// `client_key_file`: a file that holds it.
+    pub client_key_file: Setting,
+    /// `client_key_id`: what the provider calls that key.
+    pub client_key_id: Setting,
+    /// `client_key_alg`: the algorithm that it signs with; by its type unless set.
+    pub client_key_alg: Setting,
+    /// `client_assertion_audience`: whom assertions of `private_key_jwt` are for: `token_endpoint` or `issuer`;
+    /// `token_endpoint` unless set.
+    pub client_assertion_audience: Setting,
+    /// `team_id`: for `client_auth = "apple"`, the team that the key belongs to.
+    pub team_id: Setting,
+    /// `trusted_email`: whether its verified addresses may find an existing user; `true` for Google and GitHub
+    /// themselves, else `false`.
     pub trusted_email: Setting,
-    /// `allow_private_addresses`, `GATEWAY_PROVIDER_NAME_ALLOW_PRIVATE_ADDRESSES`: whether its names may lead to
-    /// private addresses; `false`.
+    /// `assume_email_verified`: whether its addresses count as verified where it does not say; `false`.
+    pub assume_email_verified: Setting,
+    /// `allow_private_addresses`: whether its names may lead to private addresses; `false`.
     pub allow_private_addresses: Setting,
-    /// `scopes`, `GATEWAY_PROVIDER_NAME_SCOPES` (`;`-delimited): beyond what the protocol needs.
+    /// `scopes` (`;`-delimited): all that are asked for; `openid email profile` for `oidc`, `read:user user:email` for
+    /// `github`, none for `oauth2`, unless set.
     pub scopes: List,
+    /// `audiences` (`;`-delimited): further audiences that ID tokens may have; none unless set.
+    pub audiences: List,
+    /// `tenants` (`;`-delimited): for an issuer with `{tenantid}` in it, the tenants whose people may sign in.
+    pub tenants: List,
+    /// `nonce`: whether ID tokens must repeat the nonce: `required`, `optional` or `off`; `required` unless set.
+    pub nonce: Setting,
+    /// `response_mode`: how the provider answers: `query` or `form_post`; `query` unless set.
+    pub response_mode: Setting,
+    /// `par`: whether authorization requests are pushed: `auto`, `always` or `never`; `auto` unless set.
+    pub par: Setting,
+    /// `prompt`: what the provider is to ask people each time, as in `select_account`; nothing unless set.
+    pub prompt: Setting,
+    /// `authorization_parameters` (`;`-delimited `name=value`): further parameters of authorization requests.
+    pub authorization_parameters: Named<Spanned<Scalar>>,
+    /// `userinfo`: when the userinfo endpoint is asked: `auto`, `always`, `never` or `required`; `auto` unless set.
+    pub userinfo: Setting,
+    /// `sign_out`: `local`, or `provider` to end the session at the provider too; `local` unless set. For `oidc`.
+    pub sign_out: Setting,
+    /// `display_name`: what people are told it is called.
+    pub display_name: Setting,
+    /// `icon`: the name of a mark that the gateway has, or a PNG or SVG file.
+    pub icon: Setting,
+}
+
+/// `[providers.NAME.claims]`: where everything is in what an `oauth2` provider says of a person. The variables are
+/// `GATEWAY_PROVIDER_NAME_CLAIMS_SUBJECT` and so on.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Claims {
+    /// `claims.subject`: what a person is known by for good, a text or a whole number; must be set.
+    pub subject: Setting,
+    /// `claims.email`: the address.
+    pub email: Setting,
+    /// `claims.email_verified`: whether the provider has verified it.
+    pub email_verified: Setting,
+    /// `claims.name`: the display name.
+    pub name: Setting,
+    /// `claims.picture`: the URL of a picture.
+    pub picture: Setting,
 }
 
 /// `[service.NAME]`: a service that `authorize` answers for.

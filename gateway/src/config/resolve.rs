@@ -1,6 +1,6 @@
 //! The layers put together: each setting from the strongest source that has it, read, checked, reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,13 @@ use super::parse::{self, Source};
 use super::report::{Entry, Report, Shown};
 use super::sources::{Origin, Sources};
 use super::value::Value;
-use super::{AdminConfig, Config, Loaded, StorageConfig};
+use super::{AdminConfig, Config, Loaded, SignInConfig, StorageConfig};
 
 mod keys;
 mod plugins;
 mod providers;
 mod server;
+mod sign_out;
 
 /// See [`super::load`].
 pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
@@ -112,6 +113,27 @@ pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> 
     }
 }
 
+/// See [`super::load_sign_in`].
+pub(super) fn sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
+    let (mut layers, file) = Layers::read(sources)?;
+    let server = server::server(&mut layers, file.server);
+    let upstream_limits = server::upstream(&mut layers, file.upstream);
+    let providers = providers::providers(&mut layers, file.providers);
+    layers.mistakes.retain(|mistake| {
+        let key = mistake.key.as_str();
+        key == "server.external_address" || key.starts_with("providers") || key.starts_with("upstream")
+    });
+    if layers.mistakes.is_empty() {
+        Ok(SignInConfig {
+            external: server.external,
+            providers,
+            upstream_limits,
+        })
+    } else {
+        Err(layers.errors())
+    }
+}
+
 /// See [`super::load_admin`].
 pub(super) fn admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources)?;
@@ -136,6 +158,8 @@ struct Layers<'a> {
     warnings: Vec<String>,
     /// The variables that have been asked for.
     variables: BTreeSet<String>,
+    /// By key, what holds where no other source says: the presets of providers.
+    fallbacks: BTreeMap<String, (String, Origin)>,
 }
 
 impl<'a> Layers<'a> {
@@ -148,6 +172,7 @@ impl<'a> Layers<'a> {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             variables: BTreeSet::new(),
+            fallbacks: BTreeMap::new(),
         };
         let Some(path) = &sources.file else {
             return Ok((layers, File::default()));
@@ -254,7 +279,10 @@ impl<'a> Layers<'a> {
             let origin = self.source.origin(&value.span());
             return Some((value.into_inner().0, origin));
         }
-        Some((self.sources.presets.settings.get(key)?.clone(), Origin::Preset))
+        if let Some(text) = self.sources.presets.settings.get(key) {
+            return Some((text.clone(), Origin::Preset));
+        }
+        self.fallbacks.get(key).cloned()
     }
 
     /// A setting that need not be there, and where it is from.
@@ -327,7 +355,11 @@ impl<'a> Layers<'a> {
                     .collect(),
             );
         }
-        split(self.sources.presets.settings.get(key)?, Origin::Preset)
+        if let Some(text) = self.sources.presets.settings.get(key) {
+            return split(text, Origin::Preset);
+        }
+        let (text, origin) = self.fallbacks.get(key)?;
+        split(text, origin.clone())
     }
 
     /// Several values; those that cannot be read are mistakes.
@@ -411,7 +443,7 @@ fn strength(origin: &Origin) -> u8 {
         Origin::Variable(_) => 3,
         Origin::File(..) => 2,
         Origin::Preset => 1,
-        Origin::Default => 0,
+        Origin::Default | Origin::ProviderPreset(_) => 0,
     }
 }
 

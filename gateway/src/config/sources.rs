@@ -135,6 +135,8 @@ pub enum Origin {
     File(PathBuf, usize),
     /// `gateway dev`.
     Preset,
+    /// The preset of a provider, by its name.
+    ProviderPreset(&'static str),
     /// Nobody set it.
     Default,
 }
@@ -146,6 +148,7 @@ impl fmt::Display for Origin {
             Self::Variable(name) => f.write_str(name),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Preset => f.write_str("gateway dev"),
+            Self::ProviderPreset(name) => write!(f, "preset {name}"),
             Self::Default => f.write_str("default"),
         }
     }

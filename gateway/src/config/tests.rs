@@ -12,6 +12,7 @@ use super::{Loaded, Sources, load};
 mod http;
 mod layers;
 mod mistakes;
+mod providers;
 mod secrets;
 
 /// A PEM key, as text.

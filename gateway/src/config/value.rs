@@ -10,9 +10,11 @@ use gateway_store::{DatabaseUrl, UserIds};
 use crate::rate_limit::Rate;
 
 mod most;
+mod provider;
 mod web;
 
-pub(super) use web::{External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
+pub(super) use provider::{ClientAuthMethod, Prompt, Protocol, ScopeToken, Shown};
+pub(super) use web::{EndpointUrl, External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
 
 /// A value that can be written as text.
 pub(super) trait Value: Sized {

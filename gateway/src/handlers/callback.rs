@@ -1,4 +1,5 @@
-//! `GET /auth/oauth_callback/<provider>`: ends a sign-in.
+//! `GET /auth/oauth_callback/<provider>`: ends a sign-in. Providers that send their answer in the form of a POST are sent
+//! on to it: see [`posted`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +7,8 @@ use std::time::Duration;
 use gateway_model::Timestamp;
 use gateway_store::StoreError;
 use gateway_upstream::{Callback, ErrorKind, Provider, UpstreamError};
-use hyper::StatusCode;
 use hyper::header::SET_COOKIE;
+use hyper::{Method, StatusCode};
 
 use crate::app::App;
 use crate::cookie;
@@ -19,6 +20,10 @@ use crate::sealed_state::SealedState;
 use crate::sign_in;
 
 use super::{admit, landing, login_path};
+
+pub(super) mod posted;
+
+use posted::Answer;
 
 /// How long a person may take at the provider.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
@@ -50,6 +55,9 @@ pub enum Error {
     /// The state has been used before, and the sign-in failed.
     #[error("the sign-in has failed before")]
     FailedBefore,
+    /// The answer was posted, and is not one that can be passed on.
+    #[error(transparent)]
+    Posted(#[from] posted::Error),
     /// There is neither a code nor an error.
     #[error("the callback has no code")]
     NoCode,
@@ -72,6 +80,10 @@ pub enum Error {
 
 /// Ends the sign-in: back to the application with a token, or a page that says why not and leads to another one.
 pub async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> Response {
+    if request.method == Method::POST {
+        return posted::pass_on(app, request, provider)
+            .unwrap_or_else(|error| refuse(provider.name(), &error.into(), HOME));
+    }
     let (name, begun) = match begun(app, request) {
         Ok(begun) => begun,
         Err(error) => return refuse(provider.name(), &error, HOME),
@@ -137,9 +149,7 @@ async fn finish(
     begun: &SealedState,
     again: &str,
 ) -> Result<Response, Error> {
-    let code = request.parameter("code")?;
-    let iss = request.parameter("iss")?;
-    let denied = request.parameter("error")?;
+    let answer = Answer::of(app, request, provider)?;
     if begun.provider != provider.name() {
         return Err(Error::OtherProvider);
     }
@@ -153,13 +163,15 @@ async fn finish(
     let next = next_again(app, &begun.next)?;
     // What comes to nothing does not count, so that no page can use up what everybody behind an address shares.
     admit(app, request)?;
-    if let Some(denied) = denied {
+    if let Some(denied) = &answer.error {
         return Err(Error::Denied(denied.chars().take(64).collect()));
     }
-    let code = code.filter(|code| !code.is_empty()).ok_or(Error::NoCode)?;
+    let code = answer.code.as_deref().filter(|code| !code.is_empty());
+    let code = code.ok_or(Error::NoCode)?;
+    let iss = answer.iss.as_deref();
     let claimed = app.store.claim_state(&begun.flow.state, expires)?;
     let claimed = claimed.ok_or(Error::Replayed)?;
-    let person = match provider.finish(&begun.flow, Callback { code, iss }).await {
+    let mut person = match provider.finish(&begun.flow, Callback { code, iss }).await {
         Ok(person) => person,
         Err(error) => {
             // Nobody has been asked yet: the page can be loaded again.
@@ -169,6 +181,12 @@ async fn finish(
             return Err(error.into());
         }
     };
+    // It came through the browser, so it is the person's own word: good enough for a name, and for nothing else.
+    if person.name.is_empty()
+        && let Some(name) = answer.user.as_deref().and_then(posted::name)
+    {
+        person.name = name;
+    }
     // The provider takes its code once, so this sign-in ends here even where the database fails.
     if !claimed.consume().await.map_err(sign_in::Error::from)? {
         return Err(Error::Replayed);
@@ -195,7 +213,7 @@ fn refuse(provider: &str, error: &Error, again: &str) -> Response {
         }
         Error::Denied(_) => (landing::TITLE, "The provider refused to sign you in."),
         Error::Next(_) => (landing::TITLE, "The application you came from is not known here."),
-        Error::OtherProvider | Error::NoCode => (
+        Error::OtherProvider | Error::NoCode | Error::Posted(_) => (
             landing::TITLE,
             "The provider's answer does not fit this sign-in. Please begin again.",
         ),

@@ -115,5 +115,6 @@ fn person(name: &str) -> UpstreamUser {
         name: display,
         avatar_url: None,
         claims: claims.as_object().cloned().unwrap_or_default(),
+        session: gateway_model::UpstreamSession::default(),
     }
 }

@@ -3,9 +3,10 @@
 
 use gateway_model::Timestamp;
 use gateway_token::KeyError;
-use gateway_upstream::{Provider, UpstreamError};
+use gateway_upstream::{Hints, PROMPTS, Provider, UpstreamError};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, SET_COOKIE};
+use url::form_urlencoded;
 
 use crate::app::App;
 use crate::cookie::room::{self, Begun, Worth};
@@ -22,6 +23,8 @@ use super::{admit, landing, login_path, next_of};
 /// The most bytes that `Location` and `Set-Cookie` have in one answer. nginx reads the head of an answer into 4 KB unless
 /// told otherwise, and there are the status line and a few more headers.
 const MAX_HEADERS: usize = 3_700;
+/// The longest `login_hint`, in bytes: an address has 254 at most (RFC 5321 section 4.5.3.1.3).
+const MAX_HINT: usize = 320;
 
 /// Why a sign-in cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum Error {
     /// The person may not be sent there.
     #[error(transparent)]
     Next(#[from] NextError),
+    /// The application asks for something that is not passed on.
+    #[error("{0}")]
+    Hint(&'static str),
     /// With it, the cookie is larger than browsers and proxies accept.
     #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
     NextTooLong,
@@ -53,16 +59,17 @@ pub enum Error {
 /// 400 for a bad `next`, 502 or 504 where the provider cannot be asked.
 pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result<Response, Error> {
     let next = next_of(app, request)??;
+    let hints = hints(request)?;
     let origins = &app.live.load().origins;
     let by_the_person = navigation::is_by_the_person(&request.headers, origins, &app.address.origin);
     let now = app.clock.now();
     let begun = begun(app, request, now);
     if !by_the_person && room::make(begun.clone(), at_most(provider, &next)).costs_a_sign_in {
-        return Ok(ask(request, provider, &next));
+        return Ok(ask(request, provider, &next, hints));
     }
     // From here on it costs something. A page that begins one sign-in after the other has not come this far.
     admit(app, request)?;
-    let authorization = provider.begin().await?;
+    let authorization = provider.begin_with(hints).await?;
     let secure = app.address.secure;
     let name = cookie::name(&authorization.flow.state, secure);
     let state = SealedState {
@@ -88,7 +95,10 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
     let cleared = room.clear.iter().map(|name| cookie::clear(name, secure));
     let cleared: Vec<HeaderValue> = cleared.collect();
     if cleared.iter().map(line).sum::<usize>() > left {
-        return Ok(clear_as_many_as_fit(ask(request, provider, &next), cleared));
+        return Ok(clear_as_many_as_fit(
+            ask(request, provider, &next, hints),
+            cleared,
+        ));
     }
     let answer = cleared
         .into_iter()
@@ -96,6 +106,22 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
             response::with(answer, SET_COOKIE, cookie)
         });
     Ok(response::with(answer, SET_COOKIE, set))
+}
+
+/// What the application asks for beside the sign-in itself: it goes to the provider, so it is bounded.
+fn hints(request: &Request) -> Result<Hints<'_>, Error> {
+    let given = |name| Ok::<_, BadRequest>(request.parameter(name)?.filter(|value| !value.is_empty()));
+    let login_hint = given("login_hint")?;
+    if login_hint.is_some_and(|hint| hint.len() > MAX_HINT || hint.chars().any(char::is_control)) {
+        return Err(Error::Hint(
+            "The login_hint must have no more than 320 bytes, and no control characters",
+        ));
+    }
+    let prompt = given("prompt")?;
+    if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
+        return Err(Error::Hint("The prompt must be select_account or login"));
+    }
+    Ok(Hints { login_hint, prompt })
 }
 
 /// At least the size of the cookie of a sign-in with this provider that ends at `next`.
@@ -127,12 +153,21 @@ fn begun<'a>(app: &App, request: &'a Request, now: Timestamp) -> Vec<Begun<'a>> 
 }
 
 /// The page that asks the person whether to go on. Its link is a page of ours, so that no other page can follow it.
-fn ask(request: &Request, provider: &Provider, next: &Next) -> Response {
+fn ask(request: &Request, provider: &Provider, next: &Next, hints: Hints<'_>) -> Response {
     // The configured default need not be an address that may be asked for.
-    let again = match request.parameter("next") {
+    let mut again = match request.parameter("next") {
         Ok(Some(_)) => login_path(provider.name(), next),
         _ => format!("/auth/login/{}", provider.name()),
     };
+    for (name, value) in [("login_hint", hints.login_hint), ("prompt", hints.prompt)] {
+        if let Some(value) = value {
+            again.push(if again.contains('?') { '&' } else { '?' });
+            let pair = form_urlencoded::Serializer::new(String::new())
+                .append_pair(name, value)
+                .finish();
+            again.push_str(&pair);
+        }
+    }
     response::page(StatusCode::OK, pages::CSP, pages::go_on(&again))
 }
 
@@ -159,7 +194,9 @@ fn line(cookie: &HeaderValue) -> usize {
 /// The page that says why.
 pub fn refuse(provider: &str, error: &Error) -> Response {
     match error {
-        Error::BadRequest(_) | Error::Next(_) | Error::NextTooLong => landing::bad(&error.to_string()),
+        Error::BadRequest(_) | Error::Next(_) | Error::Hint(_) | Error::NextTooLong => {
+            landing::bad(&error.to_string())
+        }
         Error::TooMany(too_many) => landing::too_many(*too_many),
         Error::Upstream(error) => landing::upstream_failed(provider, error, None),
         Error::Seal(error) => internal(provider, error),

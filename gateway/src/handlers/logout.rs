@@ -1,31 +1,102 @@
-//! `POST /auth/logout`: ends the caller's session and tells the hooks.
+//! `POST /auth/logout`: ends the caller's session and tells the hooks. A caller that says where the person goes next is
+//! told an address for their browser, which leads there by way of the provider where the operator wants that
+//! (`sign_out = "provider"`).
 
 use hyper::StatusCode;
+use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::json;
 
 use crate::app::App;
+use crate::navigation;
+use crate::next::{self, Next, NextError};
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
+use crate::sign_out::{self, MAX_NEXT};
 
-/// Answers 200. A token that is no good any more is a session that has ended: success.
+use super::landing;
+
+/// The longest `Location`. nginx reads the head of an answer into 4 KB unless told otherwise, and there are more headers.
+const MAX_LOCATION: usize = 3_400;
+
+/// Answers 200. A token that is no good any more is a session that has ended: success. A browser that has sent a form is
+/// redirected.
 ///
 /// # Errors
-/// 503 where the database fails: the session goes on then.
+/// 400 for a bad `next`, 503 where the database fails: the session goes on then.
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
-    match session::caller(app, request).await? {
+    let goes_there = is_navigation(&request.headers);
+    let next = match request.parameter("next")? {
+        None => None,
+        Some(text) => match allowed(app, text) {
+            Ok(next) => Some(next),
+            Err(error) if goes_there => return Ok(landing::bad(&error)),
+            Err(error) => return Ok(response::error(StatusCode::BAD_REQUEST, &error)),
+        },
+    };
+    let signed_in = match session::caller(app, request).await? {
         Caller::NoToken => {
-            return Ok(response::json(
-                StatusCode::OK,
-                &json!({ "success": false, "error": "No token" }),
-            ));
+            let answer = json!({ "success": false, "error": "No token" });
+            return Ok(match next {
+                Some(next) if goes_there => see_other(next.as_str()),
+                _ => response::json(StatusCode::OK, &answer),
+            });
         }
-        Caller::NotSignedIn | Caller::UnknownUser => {}
-        Caller::SignedIn(signed_in) => {
-            if app.store.log_out(&signed_in.session.id).await?.is_some() {
-                app.courier.wake();
-            }
+        Caller::NotSignedIn | Caller::UnknownUser => None,
+        Caller::SignedIn(signed_in) => Some(signed_in),
+    };
+    let mut hint = None;
+    if let Some(signed_in) = &signed_in {
+        let session = &signed_in.session.id;
+        if next.is_some() {
+            // It goes with the session. Without it the person is signed out all the same.
+            hint = app.store.sign_out_hint(session).unwrap_or_default();
+        }
+        if app.store.log_out(session).await?.is_some() {
+            app.courier.wake();
         }
     }
-    Ok(response::json(StatusCode::OK, &json!({ "success": true })))
+    let Some(next) = next else {
+        return Ok(response::json(StatusCode::OK, &json!({ "success": true })));
+    };
+    let longest = if goes_there { MAX_LOCATION } else { usize::MAX };
+    let url = match &signed_in {
+        Some(signed_in) => sign_out::leads_to(app, signed_in, hint.as_ref(), &next, longest).await,
+        None => next.as_str().to_owned(),
+    };
+    Ok(if goes_there {
+        see_other(&url)
+    } else {
+        response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
+    })
+}
+
+fn allowed(app: &App, text: &str) -> Result<Next, String> {
+    let live = app.live.load();
+    let next = next::parse(text, &live.origins, &app.address.origin)
+        .map_err(|error: NextError| error.to_string())?;
+    if next.as_str().len() > MAX_NEXT {
+        return Err(
+            "The address to return to is too long: it must be shorter than 2,000 characters".to_owned(),
+        );
+    }
+    Ok(next)
+}
+
+/// Whether a browser goes here with a form, and will show what is answered. What a script fetches is told otherwise.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let mut accepts = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepts.any(|types| types.contains("text/html")) && navigation::is_navigation(headers)
+}
+
+/// 303: the browser goes on with a `GET`.
+fn see_other(location: &str) -> Response {
+    let mut answer = response::redirect(location);
+    if answer.status() == StatusCode::FOUND {
+        *answer.status_mut() = StatusCode::SEE_OTHER;
+    }
+    answer
 }

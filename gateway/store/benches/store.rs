@@ -88,6 +88,7 @@ fn person(number: usize) -> UpstreamUser {
         name: format!("Person {number}"),
         avatar_url: Some("https://img.example.org/a.png".to_owned()),
         claims: serde_json::Map::new(),
+        session: gateway_model::UpstreamSession::default(),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `addresses` | which addresses issuers have given to whom, for good |
 //! | `settle` | how a sign-in ends: verdicts, activation, session |
 //! | `events` | what hooks have still to be told |
+//! | `upstream_sessions` | which sessions came from which session at a provider, and how a provider ends them |
 //! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
 //! | `join` | what an operator joins or separates by hand: identities and users |
 //! | `plugin_values` | what plugins keep, by key; how much each may |
@@ -76,6 +77,7 @@ mod sessions;
 mod settle;
 mod sign_in;
 mod states;
+mod upstream_sessions;
 pub mod url;
 mod users;
 mod versions;
@@ -95,6 +97,7 @@ pub use sessions::SignedIn;
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;
 pub use states::ClaimedState;
+pub use upstream_sessions::{SignOutHint, UpstreamSignOut, UpstreamSignedOut};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub use users::{Found, FoundBy, SetUsername};
 

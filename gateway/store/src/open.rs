@@ -23,7 +23,7 @@ use crate::{owned, restore, wal};
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 
 /// The schema's history, oldest first. Landed files are never edited, removed or reordered.
-pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 6]> = LazyLock::new(|| {
+pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 7]> = LazyLock::new(|| {
     [
         M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
         M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
@@ -37,6 +37,7 @@ pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 6]> = LazyLock::new(|| {
             include_str!("../../../migrations/0006_given_addresses.sql"),
             |transaction: &Transaction<'_>| Ok(addresses::fill(transaction)?),
         ),
+        M::up(include_str!("../../../migrations/0007_upstream_sessions.sql")),
     ]
 });
 

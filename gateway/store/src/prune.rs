@@ -83,6 +83,13 @@ impl Store {
             i64::from(MAX_USED),
         )
         .await?;
+        self.prune_table(
+            Touches::Nobody,
+            "DELETE FROM upstream_sign_outs WHERE key IN
+                (SELECT key FROM upstream_sign_outs WHERE expires <= ?1 LIMIT ?2)",
+            expired,
+        )
+        .await?;
         self.prune_table(Touches::Nobody, PLUGIN_VALUES, expired).await?;
         self.prune_table(
             Touches::Nobody,

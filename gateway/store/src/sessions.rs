@@ -226,14 +226,14 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
 }
 
 /// Ends a session, expired or not; gives whose it was.
-fn end(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<UserId>> {
+pub(crate) fn end(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<UserId>> {
     let sql = "DELETE FROM sessions WHERE id = ?1 RETURNING user_id";
     let user: Option<String> = rows::optional(connection, sql, [session.as_str()])?;
     Ok(user.map(UserId::from))
 }
 
 /// Commits the event that tells of a sign-out; `None` where there is no live session.
-fn sign_out(
+pub(crate) fn sign_out(
     connection: &Connection,
     session: &SessionId,
     event: EventId,

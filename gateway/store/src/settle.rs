@@ -18,6 +18,7 @@ use crate::events::{self, Recorded};
 use crate::rows;
 use crate::sessions;
 use crate::sign_in::PendingSignIn;
+use crate::upstream_sessions::{self, Origin};
 use crate::users;
 use crate::versions::Touches;
 
@@ -40,7 +41,7 @@ pub enum Settled {
         /// What the person is shown.
         reason: String,
     },
-    /// A hook gave no verdict, or the user was disabled or deleted meanwhile.
+    /// A hook gave no verdict, or the user was disabled, deleted or signed out by their provider meanwhile.
     Refused,
 }
 
@@ -70,6 +71,7 @@ impl Store {
             new_user: new_user.cloned(),
             login: login.cloned(),
             session,
+            from: Origin::of(pending),
             now: self.now(),
             lifetime: session_lifetime,
             limits: self.limits(),
@@ -89,6 +91,7 @@ struct SignIn {
     new_user: Option<Verdict>,
     login: Option<Verdict>,
     session: SessionId,
+    from: Origin,
     now: Timestamp,
     lifetime: Duration,
     limits: UserLimits,
@@ -182,6 +185,13 @@ impl SignIn {
 
     fn open_session(self, connection: &Connection) -> rusqlite::Result<Settled> {
         let user = &self.user;
+        if upstream_sessions::has_ended(connection, &self.identity, &self.from, self.now)? {
+            tracing::info!(
+                %user, provider = self.identity.provider,
+                "a sign-in is refused: the provider has signed the person out since it began"
+            );
+            return Ok(Settled::Refused);
+        }
         let session = sessions::add(
             connection,
             self.session,
@@ -192,7 +202,10 @@ impl SignIn {
             self.limits.sessions,
         )?;
         Ok(match (session, rows::user_by_id(connection, user)?) {
-            (Some(session), Some(user)) => Settled::SignedIn { user, session },
+            (Some(session), Some(user)) => {
+                upstream_sessions::keep(connection, &session.id, &self.identity.issuer, &self.from)?;
+                Settled::SignedIn { user, session }
+            }
             _ => Settled::Refused,
         })
     }

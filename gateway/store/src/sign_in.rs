@@ -54,6 +54,12 @@ pub struct PendingSignIn {
     pub new_user: Option<Event>,
     /// The event that tells of this sign-in.
     pub login: Event,
+    /// The provider's name for the session that the person has there.
+    pub sid: Option<String>,
+    /// When the provider signed its ID token, by its own clock.
+    pub issued: Option<Timestamp>,
+    /// The ID token, sealed, to be kept with the session: whoever begins the sign-in decides that. Deleted with it.
+    pub sealed_id_token: Option<String>,
 }
 
 impl Store {
@@ -83,6 +89,7 @@ impl Store {
             name: person.name.clone(),
             avatar_url: person.avatar_url.clone(),
             claims: Map::new(),
+            session: gateway_model::UpstreamSession::default(),
         };
         let touches: Touches<Result<Begun, SignInError>> =
             Touches::Found(|begun| begun.as_ref().ok().map(|begun| &begun.pending.user.id));
@@ -99,6 +106,8 @@ impl Store {
             mut pending,
             needs_claims,
         } = begun.await??;
+        pending.sid.clone_from(&person.session.sid);
+        pending.issued = person.session.issued;
         pending.login.claims.clone_from(&person.claims);
         if let Some(event) = &mut pending.new_user
             && needs_claims
@@ -197,6 +206,9 @@ fn begin(
             user,
             new_user,
             login,
+            sid: None,
+            issued: None,
+            sealed_id_token: None,
         },
         needs_claims,
     })

@@ -45,6 +45,8 @@ pub(crate) enum Touches<T> {
     User(UserId),
     /// That of the user, if any, whom the result names.
     Found(fn(&T) -> Option<&UserId>),
+    /// That of the users whom the result names.
+    All(fn(&T) -> &[UserId]),
     /// Anybody's.
     Everybody,
 }
@@ -56,6 +58,12 @@ impl<T> Touches<T> {
             Self::Nobody => None,
             Self::User(user) => Some(user),
             Self::Found(user) => user(result),
+            Self::All(users) => match users(result) {
+                [] => None,
+                [user] => Some(user),
+                // Rare: two people in one session of their provider.
+                [..] => return 0..SLOTS,
+            },
             Self::Everybody => return 0..SLOTS,
         };
         user.map_or(0..0, |user| slot(user)..slot(user) + 1)

@@ -26,7 +26,13 @@ impl Verification {
     /// What claims say in `email_verified`.
     #[must_use]
     pub fn of(claims: &Map<String, Value>) -> Self {
-        match claims.get("email_verified") {
+        Self::said(claims.get("email_verified"))
+    }
+
+    /// What a member says that tells whether an address is verified.
+    #[must_use]
+    pub fn said(member: Option<&Value>) -> Self {
+        match member {
             Some(Value::Bool(true)) => Self::Verified,
             Some(Value::String(text)) if text == "true" => Self::Text,
             None | Some(Value::Null) => Self::Unsaid,

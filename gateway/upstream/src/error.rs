@@ -26,6 +26,9 @@ pub enum UpstreamError {
     /// The token endpoint says no (RFC 6749 section 5.2).
     #[error("the token endpoint refuses: {0}")]
     TokenRefused(Refusal),
+    /// The endpoint for pushed authorization requests says no (RFC 9126 section 2.3).
+    #[error("the provider refuses the pushed authorization request: {0}")]
+    PushRefused(Refusal),
     /// An answer is not what the protocol has there.
     #[error("{what}: {problem}")]
     BadResponse {
@@ -143,6 +146,7 @@ impl UpstreamError {
             | Self::Config(_)
             | Self::BadDiscovery(_)
             | Self::BadResponse { .. }
+            | Self::PushRefused(_)
             | Self::OtherSubject => ErrorKind::Wrong,
         }
     }

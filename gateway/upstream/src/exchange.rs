@@ -2,40 +2,29 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use gateway_model::text::without_unsafe;
-use http::Request;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use secrecy::{ExposeSecret as _, SecretString};
+use gateway_model::Timestamp;
+use secrecy::SecretString;
 use serde_json::Value;
-use url::{Url, form_urlencoded};
+use url::Url;
 
+use crate::client::{ClientAuth, Sent, Server};
 use crate::error::{Refusal, UpstreamError};
-use crate::http::{HttpError, HttpRequest, HttpResponse, Requests};
+use crate::http::{HttpError, HttpResponse, Requests};
 use crate::json::{self, Members};
 
 const WHAT: &str = "the token endpoint";
-
-/// How the gateway proves who it is (RFC 6749 section 2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClientAuth {
-    /// The id and the secret in a header.
-    Basic,
-    /// The id and the secret in the form.
-    Post,
-}
 
 /// The exchange of one code.
 pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: &'a Url,
     pub(crate) client_id: &'a str,
-    pub(crate) client_secret: &'a SecretString,
-    pub(crate) auth: ClientAuth,
+    pub(crate) auth: &'a ClientAuth,
+    pub(crate) server: Server<'a>,
     pub(crate) redirect_uri: &'a Url,
     pub(crate) code: &'a str,
     /// The PKCE verifier (RFC 7636 section 4.5).
     pub(crate) verifier: &'a str,
+    pub(crate) now: Timestamp,
 }
 
 /// What a token endpoint answered: the members that the gateway uses.
@@ -59,90 +48,53 @@ impl Exchange<'_> {
     /// # Errors
     /// When the endpoint cannot be asked, refuses, or answers without a token.
     pub(crate) async fn send(&self, requests: &Requests<'_>) -> Result<Tokens, UpstreamError> {
-        let request = self.request()?;
+        let form = [
+            ("grant_type".into(), "authorization_code".into()),
+            ("code".into(), self.code.into()),
+            ("redirect_uri".into(), self.redirect_uri.as_str().into()),
+            ("code_verifier".into(), self.verifier.into()),
+        ];
+        let request = self
+            .auth
+            .request(self.endpoint, self.client_id, self.server, &form, self.now)?;
+        let sent = Sent::of(&request, self.auth);
         let answer = requests
             .send(request)
             .await
             .map_err(|error| UpstreamError::Http { what: WHAT, error })?;
-        self.read(&answer)
+        read(&answer, &sent)
     }
+}
 
-    fn request(&self) -> Result<HttpRequest, UpstreamError> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", self.code)
-            .append_pair("redirect_uri", self.redirect_uri.as_str())
-            .append_pair("code_verifier", self.verifier);
-        let mut request = Request::post(self.endpoint.as_str())
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match self.auth {
-            ClientAuth::Basic => request = request.header(AUTHORIZATION, format!("Basic {}", self.basic())),
-            ClientAuth::Post => {
-                form.append_pair("client_id", self.client_id)
-                    .append_pair("client_secret", self.client_secret.expose_secret());
-            }
+/// Only the members that count are read: others, `expires_in` and `token_type` among them, may be of any type. The
+/// token is used as a bearer token (RFC 6750), once and at once; a provider that meant another kind refuses it.
+fn read(answer: &HttpResponse, sent: &Sent) -> Result<Tokens, UpstreamError> {
+    let status = answer.status();
+    let members = match json::object(answer.body()) {
+        Ok(members) => members,
+        Err(_) if !status.is_success() => {
+            let error = HttpError::Status(status.as_u16());
+            return Err(UpstreamError::Http { what: WHAT, error });
         }
-        request
-            .body(form.finish().into_bytes())
-            .map_err(|_| bad("the request cannot be written"))
+        Err(problem) => return Err(bad(&format!("the answer {problem}"))),
+    };
+    // GitHub refuses with status 200.
+    if !status.is_success() || (members.contains_key("error") && !members.contains_key("access_token")) {
+        let text = |name| members.get(name).and_then(Value::as_str);
+        let description = text("error_description").map(|description| sent.removed_from(description));
+        return Err(UpstreamError::TokenRefused(Refusal::new(
+            text("error").unwrap_or_default(),
+            description.as_deref(),
+        )));
     }
-
-    /// The id and the secret, each encoded as in a form first (RFC 6749 section 2.3.1).
-    fn basic(&self) -> String {
-        let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let secret = encode(self.client_secret.expose_secret());
-        STANDARD.encode(format!("{}:{secret}", encode(self.client_id)))
-    }
-
-    /// Only the members that count are read: others, `expires_in` and `token_type` among them, may be of any type. The
-    /// token is used as a bearer token (RFC 6750), once and at once; a provider that meant another kind refuses it.
-    fn read(&self, answer: &HttpResponse) -> Result<Tokens, UpstreamError> {
-        let status = answer.status();
-        let members = match json::object(answer.body()) {
-            Ok(members) => members,
-            Err(_) if !status.is_success() => {
-                let error = HttpError::Status(status.as_u16());
-                return Err(UpstreamError::Http { what: WHAT, error });
-            }
-            Err(problem) => return Err(bad(&format!("the answer {problem}"))),
-        };
-        // GitHub refuses with status 200.
-        if !status.is_success() || (members.contains_key("error") && !members.contains_key("access_token")) {
-            let text = |name| members.get(name).and_then(Value::as_str);
-            let description = text("error_description").map(|description| self.without_secrets(description));
-            return Err(UpstreamError::TokenRefused(Refusal::new(
-                text("error").unwrap_or_default(),
-                description.as_deref(),
-            )));
-        }
-        let members = Members(&members);
-        let unfit = |unfit: json::Unfit| bad(&unfit.to_string());
-        let secret = |text: &str| SecretString::from(text.to_owned());
-        Ok(Tokens {
-            access_token: members.required_text("access_token").map(secret).map_err(unfit)?,
-            id_token: members.text("id_token").map_err(unfit)?.map(secret),
-            scopes: scopes(members),
-        })
-    }
-
-    /// A description may repeat what was sent. That stays out of the log.
-    fn without_secrets(&self, text: &str) -> String {
-        let secret = self.client_secret.expose_secret();
-        let mut sent = vec![self.basic()];
-        for secret in [self.code, self.verifier, secret]
-            .into_iter()
-            .filter(|sent| !sent.is_empty())
-        {
-            sent.push(form_urlencoded::byte_serialize(secret.as_bytes()).collect());
-            sent.push(secret.to_owned());
-        }
-        // One may be a part of another.
-        sent.sort_by_key(|sent| std::cmp::Reverse(sent.len()));
-        let text = without_unsafe(text);
-        sent.iter()
-            .fold(text, |text, sent| text.replace(sent, "[removed]"))
-    }
+    let members = Members(&members);
+    let unfit = |unfit: json::Unfit| bad(&unfit.to_string());
+    let secret = |text: &str| SecretString::from(text.to_owned());
+    Ok(Tokens {
+        access_token: members.required_text("access_token").map(secret).map_err(unfit)?,
+        id_token: members.text("id_token").map_err(unfit)?.map(secret),
+        scopes: scopes(members),
+    })
 }
 
 /// The scopes, as one text or as a list. Other shapes say nothing: nobody is kept out by this member.

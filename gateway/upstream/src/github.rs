@@ -3,28 +3,26 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Email, Identity, UpstreamUser};
+use gateway_model::{Clock, Email, Identity, UpstreamSession, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
-use oauth2::basic::BasicClient;
-use oauth2::{
-    AuthUrl, ClientId, CsrfToken, EndpointNotSet, EndpointSet, PkceCodeChallenge, RedirectUrl, Scope,
-};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::authorize;
+use crate::check::{self, Findings};
 use crate::claims;
+use crate::client::Server;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
-use crate::exchange::{ClientAuth, Exchange};
+use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, Requests};
 use crate::names::{Names, is_private};
-use crate::provider::{Authorization, Callback, Flow};
+use crate::provider::{Authorization, Callback, Flow, Hints};
 
-const SCOPES: &[&str] = &["read:user", "user:email"];
 const USER: &str = "GET /user";
 const EMAILS: &str = "GET /user/emails";
 /// The most addresses that GitHub gives at once.
@@ -32,22 +30,21 @@ const PER_PAGE: usize = 100;
 /// How many pages of addresses are asked for. Nobody known has more than one.
 const PAGES: usize = 5;
 
-type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet>;
-
 /// GitHub, or a GitHub Enterprise Server.
 #[derive(Debug)]
 pub(crate) struct GitHub {
     config: ProviderConfig,
-    client: Client,
     http: Http,
     /// The web address' origin: what stands for an issuer.
     issuer: String,
     /// What the callback's `iss` may be, where GitHub sends one.
     iss: String,
+    authorize: Url,
     token: Url,
     user: Url,
     emails: Url,
     redirect_uri: Url,
+    clock: Arc<dyn Clock>,
 }
 
 /// One address of a person.
@@ -65,6 +62,7 @@ impl GitHub {
         api: &Url,
         redirect_uri: Url,
         limits: &HttpLimits,
+        clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
         // Both are the operator's own words.
@@ -73,19 +71,17 @@ impl GitHub {
         if !http.is_secure(api) {
             return Err(UpstreamError::Config(format!("{api} must be https")));
         }
-        let client = BasicClient::new(ClientId::new(config.client_id.clone()))
-            .set_auth_uri(AuthUrl::from_url(below(web, "login/oauth/authorize")?))
-            .set_redirect_uri(RedirectUrl::from_url(redirect_uri.clone()));
         Ok(Self {
             issuer: web.origin().ascii_serialization(),
             iss: below(web, "login/oauth")?.into(),
             user: below(api, "user")?,
             emails: below(api, "user/emails")?,
             token: below(web, "login/oauth/access_token")?,
+            authorize: below(web, "login/oauth/authorize")?,
             redirect_uri,
             config,
-            client,
             http,
+            clock,
         })
     }
 
@@ -93,24 +89,47 @@ impl GitHub {
         &self.issuer
     }
 
-    pub(crate) fn begin(&self) -> Authorization {
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let scopes = SCOPES
-            .iter()
-            .copied()
-            .chain(self.config.scopes.iter().map(String::as_str));
-        let (url, state) = self
-            .client
-            .authorize_url(CsrfToken::new_random)
-            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
-            .set_pkce_challenge(challenge)
-            .url();
-        let flow = Flow {
-            state: state.into_secret(),
-            nonce: None,
-            verifier: verifier.into_secret(),
-        };
+    pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {
+        let (flow, mut parameters) = authorize::request(&self.config, &self.redirect_uri, false, hints);
+        // GitHub's own word for it (docs.github.com, "Authorizing OAuth apps").
+        for (name, _) in &mut parameters {
+            if name == "login_hint" {
+                *name = "login".into();
+            }
+        }
+        let url = authorize::url(&self.authorize, &parameters);
         Authorization { url, flow }
+    }
+
+    /// The exchange of a code. GitHub reads the id and the secret in the form.
+    fn exchange<'a>(&'a self, code: &'a str, verifier: &'a str) -> Exchange<'a> {
+        const METHODS: &[String] = &[];
+        Exchange {
+            endpoint: &self.token,
+            client_id: &self.config.client_id,
+            auth: &self.config.client_auth,
+            server: Server {
+                issuer: &self.issuer,
+                token_endpoint: &self.token,
+                methods: Some(METHODS),
+            },
+            redirect_uri: &self.redirect_uri,
+            code,
+            verifier,
+            now: self.clock.now(),
+        }
+    }
+
+    /// Asks GitHub what a sign-in would.
+    pub(crate) async fn check(&self, findings: &mut Findings) {
+        let requests = self.http.requests();
+        match check::get(&self.http, self.user.as_str()).await {
+            Ok(answer) => check::clock(findings, answer.headers(), self.clock.now()),
+            Err(error) => findings.error("API", check::unreachable(self.user.as_str(), &error)),
+        }
+        check::credentials(findings, &requests, self.exchange("", ""), "client_secret_post").await;
+        let page = self.begin(Hints::default()).url;
+        check::sign_in_page(findings, &self.http, &page, &self.redirect_uri).await;
     }
 
     pub(crate) async fn finish(
@@ -125,16 +144,7 @@ impl GitHub {
             return Err(UpstreamError::IssuerMismatch);
         }
         let requests = self.http.requests();
-        let exchange = Exchange {
-            endpoint: &self.token,
-            client_id: &self.config.client_id,
-            client_secret: &self.config.client_secret,
-            // GitHub reads the id and the secret in the form.
-            auth: ClientAuth::Post,
-            redirect_uri: &self.redirect_uri,
-            code: callback.code,
-            verifier: &flow.verifier,
-        };
+        let exchange = self.exchange(callback.code, &flow.verifier);
         let tokens = exchange.send(&requests).await?;
         let token = &tokens.access_token;
         let claims: Map<String, Value> = get(&requests, USER, &self.user, token).await?;
@@ -174,6 +184,7 @@ impl GitHub {
             name: name(&claims),
             avatar_url: claims::picture(claims.get("avatar_url").and_then(Value::as_str)),
             claims,
+            session: UpstreamSession::default(),
         })
     }
 

@@ -137,6 +137,24 @@ impl Http {
         }
     }
 
+    /// What a browser would be answered at an address: the status and where it leads. Nothing of the body is read.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn look(&self, url: &Url) -> Result<(u16, Option<String>), HttpError> {
+        self.may_ask(url)?;
+        let answer = self
+            .client
+            .get(url.clone())
+            .header("accept", "text/html")
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        let location = answer.headers().get(reqwest::header::LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        Ok((answer.status().as_u16(), location.map(str::to_owned)))
+    }
+
     /// The requests of one sign-in.
     pub(crate) fn requests(&self) -> Requests<'_> {
         Requests {

@@ -150,6 +150,8 @@ struct Key {
     id: Option<String>,
     /// The one algorithm that it is for, where it says so.
     only: Option<Algorithm>,
+    /// The issuer whose tokens it signs, where it says so: Entra ID has keys of several issuers in one set.
+    issuer: Option<String>,
     public: Public,
 }
 
@@ -170,6 +172,7 @@ impl Key {
         Some(Self {
             id: text("kid").map(str::to_owned),
             only,
+            issuer: text("issuer").map(str::to_owned),
             public,
         })
     }
@@ -318,6 +321,8 @@ impl Unverified {
 pub(crate) struct Signed {
     pub(crate) algorithm: Algorithm,
     pub(crate) payload: Vec<u8>,
+    /// The issuer that the key is for, where the provider says so.
+    pub(crate) key_issuer: Option<String>,
 }
 
 /// Names of algorithms that may be in a log. A header may hold anything, what was sent to the provider included.
@@ -367,11 +372,14 @@ pub(crate) fn verify(
         });
         return Err(unusable.map_or(Unverified::UnknownKey, Unverified::UnusableKey));
     }
-    if fitting.any(|key| key.verifies(algorithm, message.as_bytes(), &signature)) {
-        Ok(Signed { algorithm, payload })
-    } else {
-        Err(Unverified::Signature)
-    }
+    let key = fitting
+        .find(|key| key.verifies(algorithm, message.as_bytes(), &signature))
+        .ok_or(Unverified::Signature)?;
+    Ok(Signed {
+        algorithm,
+        payload,
+        key_issuer: key.issuer.clone(),
+    })
 }
 
 /// The algorithm and the key's id. Other members that would bring a key, or fetch one, are not looked at.

@@ -6,34 +6,39 @@
 //! | [`discovery`] | asks the provider about itself, and keeps the answer |
 //! | [`metadata`] | what the provider says of itself |
 //! | [`id_token`] | what an ID token has to say |
+//! | [`par`] | authorization requests that are pushed |
+//! | [`check`] | what would go wrong in a sign-in, before there is one |
+//! | [`logout`] | how the provider signs people out, and says that it has |
 //! | [`userinfo`] | when the userinfo endpoint is asked, and what its answer is good for |
 
 use std::sync::Arc;
 
 use gateway_model::{Clock, Identity, UpstreamUser};
-use oauth2::basic::BasicClient;
-use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use url::Url;
 
 use self::discovery::{Discovery, Known};
 use self::id_token::{Claims, Expected};
+use self::metadata::Metadata;
+use crate::authorize;
 use crate::claims::{self, Verification};
-use crate::config::{HttpLimits, ProviderConfig, Userinfo};
+use crate::client::Server;
+use crate::config::{HttpLimits, NonceRule, ProviderConfig, TENANT, Userinfo};
 use crate::error::UpstreamError;
-use crate::exchange::{ClientAuth, Exchange, Tokens};
+use crate::exchange::{Exchange, Tokens};
 use crate::http::{Http, Requests};
 use crate::jws::{self, Algorithm, Signed, Unverified};
 use crate::names::Names;
-use crate::provider::{Authorization, Callback, Flow};
+use crate::provider::{Authorization, Callback, Flow, Hints};
 
+mod check;
 mod discovery;
 mod id_token;
+mod logout;
 mod metadata;
+mod par;
 mod userinfo;
-
-const SCOPES: &[&str] = &["openid", "email", "profile"];
 
 /// An OpenID Connect issuer.
 #[derive(Debug)]
@@ -63,7 +68,13 @@ impl Oidc {
             )));
         }
         let http = Http::new(&home, config.allow_private_addresses, limits, names)?;
-        let discovery = Discovery::new(config.name.clone(), issuer, http.clone(), Arc::clone(&clock));
+        let discovery = Discovery::new(
+            config.name.clone(),
+            issuer,
+            config.discovery.clone(),
+            http.clone(),
+            Arc::clone(&clock),
+        );
         Ok(Self {
             config,
             redirect_uri,
@@ -77,29 +88,16 @@ impl Oidc {
         self.discovery.issuer()
     }
 
-    pub(crate) async fn begin(&self) -> Result<Authorization, UpstreamError> {
+    pub(crate) async fn begin(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
         let provider = self.discovery.known().await?;
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let scopes = SCOPES
-            .iter()
-            .copied()
-            .chain(self.config.scopes.iter().map(String::as_str));
-        let client = BasicClient::new(ClientId::new(self.config.client_id.clone()))
-            .set_auth_uri(AuthUrl::from_url(
-                provider.metadata.authorization_endpoint.clone(),
-            ))
-            .set_redirect_uri(RedirectUrl::from_url(self.redirect_uri.clone()));
-        let nonce = CsrfToken::new_random();
-        let (url, state) = client
-            .authorize_url(CsrfToken::new_random)
-            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
-            .add_extra_param("nonce", nonce.secret())
-            .set_pkce_challenge(challenge)
-            .url();
-        let flow = Flow {
-            state: state.into_secret(),
-            nonce: Some(nonce.into_secret()),
-            verifier: verifier.into_secret(),
+        let metadata = &provider.metadata;
+        let (flow, parameters) = authorize::request(&self.config, &self.redirect_uri, true, hints);
+        let url = match par::endpoint(metadata, &self.http, self.config.par)? {
+            Some(endpoint) => {
+                let requests = self.http.requests();
+                self.push(&requests, metadata, &endpoint, &parameters).await?
+            }
+            None => authorize::url(&metadata.authorization_endpoint, &parameters),
         };
         Ok(Authorization { url, flow })
     }
@@ -112,17 +110,27 @@ impl Oidc {
     ) -> Result<UpstreamUser, UpstreamError> {
         let mut provider = self.discovery.known().await?;
         match callback.iss {
-            Some(iss) if iss != provider.metadata.issuer => return Err(UpstreamError::IssuerMismatch),
+            Some(iss) if !self.is_issuer(iss) => return Err(UpstreamError::IssuerMismatch),
             None if provider.metadata.promises_iss => return Err(UpstreamError::IssuerMismatch),
             Some(_) | None => {}
         }
-        let nonce = flow
-            .nonce
-            .as_deref()
-            .ok_or_else(|| id_token::refused("the sign-in has no nonce"))?;
+        let nonce = flow.nonce.as_deref();
+        // Without one to compare, the code goes nowhere.
+        if nonce.is_none() && self.config.nonce != NonceRule::Off {
+            return Err(id_token::refused("the sign-in has no nonce"));
+        }
         let requests = self.http.requests();
         let tokens = self.exchange(&provider, &requests, flow, callback).await?;
-        let Claims { subject, mut all } = self.id_token(&mut provider, &tokens, nonce).await?;
+        let Claims {
+            issuer,
+            subject,
+            mut all,
+        } = self.id_token(&mut provider, &tokens, nonce).await?;
+        // Either may be one of several tenants.
+        if callback.iss.is_some_and(|iss| iss != issuer) {
+            return Err(UpstreamError::IssuerMismatch);
+        }
+        let session = self.session(&all, &tokens);
         // The rest of the answer is not needed any more, and may be large.
         let access_token = tokens.access_token.clone();
         drop(tokens);
@@ -130,7 +138,7 @@ impl Oidc {
             && userinfo::is_asked(self.config.userinfo, &all, hooks_read_claims)
         {
             let answer = userinfo::ask(&requests, &endpoint, &access_token).await;
-            match self.userinfo(&mut provider, answer, &subject).await {
+            match self.userinfo(&mut provider, answer, &issuer, &subject).await {
                 Ok(more) => claims::merge(&mut all, more),
                 Err(error) => self.without_userinfo(error, &all)?,
             }
@@ -144,13 +152,14 @@ impl Oidc {
         Ok(UpstreamUser {
             identity: Identity {
                 provider: self.config.name.clone(),
-                issuer: provider.metadata.issuer.clone(),
+                issuer,
                 subject,
             },
-            email: claims::email(&all, self.config.trusted_email, false),
+            email: claims::email(&all, self.config.trusted_email, self.config.assume_email_verified),
             name: claims::name(&all),
             avatar_url: claims::picture(all.get("picture").and_then(Value::as_str)),
             claims: all,
+            session,
         })
     }
 
@@ -161,24 +170,48 @@ impl Oidc {
         flow: &Flow,
         callback: Callback<'_>,
     ) -> Result<Tokens, UpstreamError> {
-        // Without a word on it, basic is what they take (Discovery 1.0 section 3).
-        let methods = provider.metadata.auth_methods.as_ref();
-        let basic =
-            methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
-        let exchange = Exchange {
-            endpoint: &provider.metadata.token_endpoint,
-            client_id: &self.config.client_id,
-            client_secret: &self.config.client_secret,
-            auth: if basic {
-                ClientAuth::Basic
-            } else {
-                ClientAuth::Post
-            },
-            redirect_uri: &self.redirect_uri,
-            code: callback.code,
-            verifier: &flow.verifier,
-        };
+        let exchange = self.exchange_of(&provider.metadata, callback.code, &flow.verifier);
         exchange.send(requests).await
+    }
+
+    fn exchange_of<'a>(&'a self, metadata: &'a Metadata, code: &'a str, verifier: &'a str) -> Exchange<'a> {
+        Exchange {
+            endpoint: &metadata.token_endpoint,
+            client_id: &self.config.client_id,
+            auth: &self.config.client_auth,
+            server: Self::server(metadata),
+            redirect_uri: &self.redirect_uri,
+            code,
+            verifier,
+            now: self.clock.now(),
+        }
+    }
+
+    fn server(metadata: &Metadata) -> Server<'_> {
+        Server {
+            issuer: &metadata.issuer,
+            token_endpoint: &metadata.token_endpoint,
+            methods: metadata.auth_methods.as_deref(),
+        }
+    }
+
+    /// Whether this is the provider, or one of its tenants that the operator lists.
+    fn is_issuer(&self, iss: &str) -> bool {
+        let issuer = self.discovery.issuer();
+        if !issuer.contains(TENANT) {
+            return iss == issuer;
+        }
+        let mut tenants = self.config.tenants.iter();
+        tenants.any(|tenant| iss == issuer.replace(TENANT, tenant))
+    }
+
+    /// Whether the key of a token may sign for an issuer: of a provider of many tenants, some keys are for one of them.
+    fn may_sign_for(&self, token: &Signed, iss: &str) -> bool {
+        let template = self.discovery.issuer();
+        let Some(key) = token.key_issuer.as_deref().filter(|_| template.contains(TENANT)) else {
+            return true;
+        };
+        key == iss || key == template
     }
 
     /// The claims of the ID token, once it has been validated (Core 1.0 section 3.1.3.7).
@@ -186,7 +219,7 @@ impl Oidc {
         &self,
         provider: &mut Arc<Known>,
         tokens: &Tokens,
-        nonce: &str,
+        nonce: Option<&str>,
     ) -> Result<Claims, UpstreamError> {
         let token = tokens.id_token.as_ref().ok_or_else(|| {
             id_token::refused(
@@ -199,12 +232,17 @@ impl Oidc {
             .await?;
         let expected = Expected {
             issuer: &provider.metadata.issuer,
-            client_id: &self.config.client_id,
+            config: &self.config,
             nonce,
             access_token: tokens.access_token.expose_secret(),
             now: self.clock.now().0,
         };
-        id_token::read(&signed, &expected)
+        let claims = id_token::read(&signed, &expected)?;
+        // Keys of personal accounts, say, stand beside those of organizations. Each signs for its own issuer only.
+        if !self.may_sign_for(&signed, &claims.issuer) {
+            return Err(id_token::refused("it is signed with a key of another tenant"));
+        }
+        Ok(claims)
     }
 
     /// A token with a good signature, by the keys that are known or else by newer ones: the provider may have rotated its
@@ -231,6 +269,7 @@ impl Oidc {
         &self,
         provider: &mut Arc<Known>,
         answer: Result<userinfo::Answer, UpstreamError>,
+        issuer: &str,
         subject: &str,
     ) -> Result<Map<String, Value>, UpstreamError> {
         let claims = match answer? {
@@ -241,7 +280,6 @@ impl Oidc {
                     .verified(provider, &token, &algorithms, userinfo::unverified)
                     .await?;
                 let claims = userinfo::read(&signed.payload)?;
-                let issuer = &provider.metadata.issuer;
                 userinfo::check_token(&claims, issuer, &self.config.client_id, self.clock.now().0)?;
                 claims
             }
@@ -268,6 +306,9 @@ impl Oidc {
 
     /// Says why an address does not count, where the operator could change that.
     fn warn_of_address(&self, claims: &Map<String, Value>) {
+        if self.config.assume_email_verified {
+            return;
+        }
         let said = match Verification::of(claims) {
             Verification::Unsaid => "the provider does not say whether it is verified (`email_verified`)",
             Verification::Text => "`email_verified` is the text \"true\", not true",

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
-use crate::config::{HttpLimits, ProviderConfig, ProviderKind};
+use crate::check::{Finding, Findings};
+use crate::config::{HttpLimits, Icon, ProviderConfig, ProviderKind, ResponseMode};
 use crate::error::UpstreamError;
 use crate::github::GitHub;
+use crate::logout::{EndSession, LogoutError, LogoutToken, MAX_LOGOUT_TOKENS};
 use crate::names::{Names, SystemNames};
+use crate::oauth::OAuth;
 use crate::oidc::Oidc;
 
 /// Where to send the browser, and what to keep (sealed, in its cookie) until it comes back.
@@ -43,7 +46,16 @@ pub struct Callback<'a> {
     pub iss: Option<&'a str>,
 }
 
-// None of the three says in a log what it holds: with it somebody else could end the sign-in.
+/// What an application asks for at one sign-in.
+#[derive(Clone, Copy, Default)]
+pub struct Hints<'a> {
+    /// Who is expected to sign in (OpenID Connect Core 1.0 section 3.1.2.1, `login_hint`).
+    pub login_hint: Option<&'a str>,
+    /// What the provider is to ask the person, in place of the configured `prompt`.
+    pub prompt: Option<&'a str>,
+}
+
+// None of the four says in a log what it holds: with it somebody else could end the sign-in.
 
 impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +66,12 @@ impl fmt::Debug for Authorization {
 impl fmt::Debug for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flow").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Hints<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hints").finish_non_exhaustive()
     }
 }
 
@@ -71,14 +89,19 @@ pub const MAX_WAITING: usize = 256;
 #[derive(Debug)]
 pub struct Provider {
     name: String,
+    look: (Option<String>, Option<Icon>),
+    response_mode: ResponseMode,
     protocol: Protocol,
     places: Semaphore,
+    /// For logout tokens, so that neither they nor sign-ins keep the others out.
+    logout_places: Semaphore,
 }
 
 #[derive(Debug)]
 enum Protocol {
     Oidc(Box<Oidc>),
     GitHub(Box<GitHub>),
+    OAuth(Box<OAuth>),
 }
 
 impl Provider {
@@ -108,20 +131,29 @@ impl Provider {
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
         let name = config.name.clone();
+        let look = (config.display_name.clone(), config.icon.clone());
+        let response_mode = config.response_mode;
         let protocol = match config.kind.clone() {
             ProviderKind::Oidc { issuer } => {
                 let oidc = Oidc::new(config, issuer, redirect_uri, limits, clock, names)?;
                 Protocol::Oidc(Box::new(oidc))
             }
             ProviderKind::GitHub { web, api } => {
-                let github = GitHub::new(config, &web, &api, redirect_uri, limits, names)?;
+                let github = GitHub::new(config, &web, &api, redirect_uri, limits, clock, names)?;
                 Protocol::GitHub(Box::new(github))
+            }
+            ProviderKind::OAuth2(kind) => {
+                let oauth = OAuth::new(config, *kind, redirect_uri, limits, clock, names)?;
+                Protocol::OAuth(Box::new(oauth))
             }
         };
         Ok(Self {
             name,
+            look,
+            response_mode,
             protocol,
             places: Semaphore::new(MAX_WAITING),
+            logout_places: Semaphore::new(MAX_LOGOUT_TOKENS),
         })
     }
 
@@ -138,7 +170,26 @@ impl Provider {
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.issuer(),
             Protocol::GitHub(github) => github.issuer(),
+            Protocol::OAuth(oauth) => oauth.issuer(),
         }
+    }
+
+    /// What people call it, where that is configured.
+    #[must_use]
+    pub fn display_name(&self) -> Option<&str> {
+        self.look.0.as_deref()
+    }
+
+    /// What it is recognised by, where that is configured.
+    #[must_use]
+    pub const fn icon(&self) -> Option<&Icon> {
+        self.look.1.as_ref()
+    }
+
+    /// Whether its answers may come in the form of a POST.
+    #[must_use]
+    pub fn posts_its_answer(&self) -> bool {
+        self.response_mode == ResponseMode::FormPost
     }
 
     /// Begins a sign-in, with a new state, nonce and verifier.
@@ -146,10 +197,19 @@ impl Provider {
     /// # Errors
     /// When the provider has to be asked where to send people, and does not say.
     pub async fn begin(&self) -> Result<Authorization, UpstreamError> {
+        self.begin_with(Hints::default()).await
+    }
+
+    /// The same, with what an application asks for.
+    ///
+    /// # Errors
+    /// As [`Provider::begin`].
+    pub async fn begin_with(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
         let _place = self.place()?;
         match &self.protocol {
-            Protocol::Oidc(oidc) => oidc.begin().await,
-            Protocol::GitHub(github) => Ok(github.begin()),
+            Protocol::Oidc(oidc) => oidc.begin(hints).await,
+            Protocol::GitHub(github) => Ok(github.begin(hints)),
+            Protocol::OAuth(oauth) => Ok(oauth.begin(hints)),
         }
     }
 
@@ -175,7 +235,64 @@ impl Provider {
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.finish(flow, callback, hooks_read_claims).await,
             Protocol::GitHub(github) => github.finish(flow, callback).await,
+            Protocol::OAuth(oauth) => oauth.finish(flow, callback).await,
         }
+    }
+
+    /// Asks the provider what a sign-in would ask it, without one, and says what would go wrong.
+    pub async fn check(&self) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.check(&mut findings).await,
+            Protocol::GitHub(github) => github.check(&mut findings).await,
+            Protocol::OAuth(oauth) => oauth.check(&mut findings).await,
+        }
+        findings.0
+    }
+
+    /// Whether people who sign out are to be signed out at the provider too.
+    #[must_use]
+    pub fn signs_out(&self) -> bool {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.signs_out(),
+            Protocol::GitHub(_) | Protocol::OAuth(_) => false,
+        }
+    }
+
+    /// Where a person signs out at the provider, who comes back from there; `None` where it has no such address.
+    ///
+    /// # Errors
+    /// When the provider has to be asked for it, and does not say.
+    pub async fn end_session(&self, request: &EndSession<'_>) -> Result<Option<Url>, UpstreamError> {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => {
+                let _place = self.place()?;
+                oidc.end_session(request).await
+            }
+            Protocol::GitHub(_) | Protocol::OAuth(_) => Ok(None),
+        }
+    }
+
+    /// Whether it has a protocol by which it can say that somebody has signed out there.
+    #[must_use]
+    pub fn has_logout_tokens(&self) -> bool {
+        matches!(self.protocol, Protocol::Oidc(_))
+    }
+
+    /// What a logout token says, if it is one of this provider for this client (OpenID Connect Back-Channel Logout 1.0
+    /// section 2.6). Whether it has been used before is not known here.
+    ///
+    /// # Errors
+    /// [`LogoutError::Invalid`] where it is not, [`LogoutError::Unknown`] where that cannot be told now.
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutError> {
+        let Protocol::Oidc(oidc) = &self.protocol else {
+            return Err(LogoutError::invalid(&"this provider has none"));
+        };
+        let _place = self
+            .logout_places
+            .try_acquire()
+            .map_err(|_| UpstreamError::Overloaded)?;
+        oidc.logout_token(token).await
     }
 
     fn place(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {

@@ -5,9 +5,14 @@
 // Prints `listening http://127.0.0.1:PORT` (its issuer) when ready, and ends when stdin is closed, so
 // that it never outlives the test that started it. Whoever signs in by the name NAME is
 // NAME@example.org, verified; names that begin with `unverified` are not.
+//
+// It signs people out, and tells the gateway of it. The gateway's address is one that only a proxy would have, so a line
+// `gateway http://127.0.0.1:PORT` on stdin says where it really listens. Each logout token that was sent is a line
+// `told STATUS`.
 
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
 
 import Provider from 'oidc-provider';
 
@@ -29,6 +34,7 @@ const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
+let gateway = null;
 const provider = new Provider(issuer, {
   clients: [{
     client_id: clientId,
@@ -37,6 +43,9 @@ const provider = new Provider(issuer, {
     response_types: ['code'],
     grant_types: ['authorization_code'],
     id_token_signed_response_alg: process.env.ID_TOKEN_ALG ?? 'RS256',
+    post_logout_redirect_uris: [redirectUri.replace('oauth_callback', 'logout_callback')],
+    backchannel_logout_uri: redirectUri.replace('oauth_callback', 'backchannel_logout'),
+    backchannel_logout_session_required: true,
   }],
   jwks: { keys: [key('RS256'), key('ES256')] },
   cookies: { keys: ['only for tests'] },
@@ -49,7 +58,13 @@ const provider = new Provider(issuer, {
   // True as the specification has it: name and address come from the userinfo endpoint alone. False as
   // Google does: they are in the ID token, and no second request is needed.
   conformIdTokenClaims: process.env.CONFORM === 'true',
-  features: { devInteractions: { enabled: true } },
+  features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true } },
+  async fetch(url, options) {
+    const called = new URL(url);
+    const answer = await fetch(gateway ? new URL(called.pathname + called.search, gateway) : called, options);
+    console.log(`told ${answer.status}`);
+    return answer;
+  },
   async findAccount(_, id) {
     return {
       accountId: id,
@@ -67,4 +82,6 @@ const provider = new Provider(issuer, {
 
 server.on('request', provider.callback());
 console.log(`listening ${issuer}`);
-process.stdin.resume().on('end', () => process.exit(0));
+const lines = createInterface({ input: process.stdin });
+lines.on('line', (line) => { gateway = line.split(' ')[1]; });
+lines.on('close', () => process.exit(0));

@@ -77,7 +77,7 @@ sign_in = "5"
     gateway.toml:25: providers: "a/b" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
     gateway.toml:26: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave
     gateway.toml:27: providers.work.issuer: must be an https URL without query and fragment, as in https://login.example.org
-    gateway.toml:28: providers.work.web: means nothing for this kind of provider: issuer belongs to oidc, web and api to github
+    gateway.toml:28: providers.work.web: means nothing for a provider of kind oidc: it belongs to github
     gateway.toml:29: providers.work.client_secret_file: providers.work.client_secret is given too: keep one of them
     gateway.toml:33: service.wiki: "../roles" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
     gateway.toml:36: plugin.x.grnats: there is no such key; did you mean `grants`?
@@ -145,8 +145,8 @@ fn what_is_missing_is_said_with_what_to_do() {
     insta::assert_snapshot!(setup.mistakes().join("\n"), @r#"
     server.external_address: is missing: set it, or EXTERNAL_ADDRESS, to the address that browsers reach the gateway at
     keys.signing: there is no signing key: make one with `gateway keys generate --out data/keys`, or set PRIVATE_KEY to a PEM text
-    gateway.toml:3: providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL
     gateway.toml:3: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave
+    gateway.toml:3: providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL
     gateway.toml:3: providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave
     "#);
 }

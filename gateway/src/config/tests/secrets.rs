@@ -23,7 +23,11 @@ fn secrets_are_in_no_report_debug_or_mistake() {
     let setup = Setup::with_key(&toml, &variables);
     let loaded = setup.load();
     assert_eq!(
-        loaded.config.providers[0].client_secret.expose_secret(),
+        loaded.config.providers[0]
+            .client_auth
+            .as_secret()
+            .unwrap()
+            .expose_secret(),
         "canary-file",
         "the line's end is no part"
     );
@@ -134,7 +138,11 @@ fn a_variable_wins_over_a_secret_file_and_two_of_a_kind_are_a_mistake() {
     let toml = "[providers.google]\nclient_id = \"id\"\nclient_secret_file = \"/nonexistent\"\n";
     let setup = Setup::with_key(toml, &[("GOOGLE_SECRET", "stronger")]);
     assert_eq!(
-        setup.load().config.providers[0].client_secret.expose_secret(),
+        setup.load().config.providers[0]
+            .client_auth
+            .as_secret()
+            .unwrap()
+            .expose_secret(),
         "stronger"
     );
     let setup = Setup::with_key(&format!("{toml}client_secret = \"x\"\n"), &[]);

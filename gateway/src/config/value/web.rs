@@ -128,6 +128,23 @@ impl Value for UpstreamUrl {
     }
 }
 
+/// An endpoint of an upstream provider, which may have a query of its own: https, or http on this machine.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct EndpointUrl(pub(in crate::config) Url);
+
+impl Value for EndpointUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        web_url(text)
+            .filter(|url| !is_exposed(url) && url.fragment().is_none())
+            .map(Self)
+            .ok_or_else(|| "an https URL without a fragment, as in https://login.example.org/token".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// An issuer's identifier (OpenID Connect Core 1.0, section 2, `iss`): kept character for character, for
 /// that is how it is compared; a URL parser would add a slash to some.
 #[derive(Clone, Debug)]
@@ -136,6 +153,12 @@ pub(in crate::config) struct Issuer(pub(in crate::config) String);
 impl Value for Issuer {
     fn read(text: &str) -> Result<Self, String> {
         UpstreamUrl::read(text)?;
+        // What is copied most easily is the address of the document that the issuer publishes.
+        if let Some((issuer, _)) = text.split_once("/.well-known/") {
+            return Err(format!(
+                "the issuer's identifier alone, {issuer}, without /.well-known/ and what follows it"
+            ));
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -157,6 +180,7 @@ fn web_url(text: &str) -> Option<Url> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Value as _;
     use super::super::tests::table;
     use super::{External, Issuer, UpstreamUrl, WebOrigin};
 
@@ -217,5 +241,26 @@ mod tests {
             ("https://tenant.example.org/", Some("https://tenant.example.org/")),
             ("http://login.example.org", None),
         ]);
+    }
+
+    #[test]
+    fn p19_the_address_of_the_discovery_document_is_not_an_issuer() {
+        for (text, issuer) in [
+            (
+                "https://id.example.org/.well-known/openid-configuration",
+                "https://id.example.org",
+            ),
+            (
+                "https://id.example.org/realms/a/.well-known/openid-configuration/",
+                "https://id.example.org/realms/a",
+            ),
+            (
+                "https://id.example.org/.well-known/oauth-authorization-server",
+                "https://id.example.org",
+            ),
+        ] {
+            let right = Issuer::read(text).expect_err(text);
+            assert!(right.contains(&format!("alone, {issuer}, without")), "{right}");
+        }
     }
 }

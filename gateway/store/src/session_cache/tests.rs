@@ -304,6 +304,7 @@ async fn a_write_that_bypasses_the_store_is_seen_after_a_second() {
         name: "Alice".into(),
         avatar_url: None,
         claims: serde_json::Map::new(),
+        session: gateway_model::UpstreamSession::default(),
     };
     let pending = store.begin_sign_in(&person).await.unwrap();
     let verdict = Verdict::Accepted(BTreeMap::new());

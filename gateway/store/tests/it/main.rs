@@ -7,6 +7,7 @@
 //! | `ending` | how sign-ins end: verdicts, races, redelivery |
 //! | `people` | looking up, listing, naming, disabling, deleting |
 //! | `sessions` | sessions, sign-outs, states, pruning |
+//! | `upstream_sessions` | sign-outs that a provider tells of, and what it is told at one |
 //! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
 //! | `caching` | that a session kept in memory is as good as the one in the database |
 //! | `bounds` | that one user, one provider or one caller fills neither memory nor disk |
@@ -35,4 +36,5 @@ mod restoring;
 mod salvage;
 mod sessions;
 mod support;
+mod upstream_sessions;
 mod who;

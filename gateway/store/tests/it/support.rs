@@ -69,6 +69,12 @@ impl Fixture {
         connection.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    /// What somebody does to the file by hand.
+    pub(crate) fn execute(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.path()).unwrap();
+        connection.execute(sql, []).unwrap();
+    }
+
     pub(crate) async fn begin(&self, person: &UpstreamUser) -> PendingSignIn {
         self.store.begin_sign_in(person).await.unwrap()
     }
@@ -150,6 +156,7 @@ pub(crate) fn person(provider: &str, subject: &str, email: Option<&str>) -> Upst
         name: format!("{subject} of {provider}"),
         avatar_url: None,
         claims,
+        session: gateway_model::UpstreamSession::default(),
     }
 }
 

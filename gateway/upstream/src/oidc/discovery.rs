@@ -9,6 +9,7 @@ use gateway_model::{Clock, Timestamp};
 use http::header::ACCEPT;
 use http::{Request, StatusCode};
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::metadata::{Metadata, bad};
 use crate::claims::plain;
@@ -39,6 +40,8 @@ pub(crate) struct Discovery {
     /// The provider's name in the configuration, for the log.
     provider: String,
     issuer: String,
+    /// Where the document is, if not below the issuer.
+    url: Option<Url>,
     http: Http,
     clock: Arc<dyn Clock>,
     /// Held while asking: whoever comes meanwhile waits for the same answer, a failure included, so that
@@ -71,10 +74,17 @@ impl State {
 }
 
 impl Discovery {
-    pub(crate) fn new(provider: String, issuer: String, http: Http, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        provider: String,
+        issuer: String,
+        url: Option<Url>,
+        http: Http,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             provider,
             issuer,
+            url,
             http,
             clock,
             state: Mutex::default(),
@@ -84,6 +94,17 @@ impl Discovery {
 
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Where the provider describes itself (Discovery 1.0 section 4).
+    pub(crate) fn url(&self) -> String {
+        match &self.url {
+            Some(url) => url.to_string(),
+            None => {
+                let base = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
+                format!("{base}/.well-known/openid-configuration")
+            }
+        }
     }
 
     /// What is known, or else asked now. Where the provider cannot be asked, what was known in the last day.
@@ -150,10 +171,7 @@ impl Discovery {
     }
 
     async fn answer(&self) -> Result<Known, UpstreamError> {
-        let base = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
-        let document = self
-            .get(&format!("{base}/.well-known/openid-configuration"))
-            .await?;
+        let document = self.get(&self.url()).await?;
         let metadata = Metadata::read(&document)?;
         if metadata.issuer != self.issuer {
             return Err(bad(&format!(

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::claims::plain;
+use crate::config::{NonceRule, ProviderConfig, TENANT};
 use crate::error::UpstreamError;
 use crate::json::{self, Members, Unfit, kind, unfit};
 use crate::jws::{Signed, Unverified};
@@ -20,17 +21,21 @@ const MAX_SUBJECT: usize = 255;
 
 /// What an ID token has to fit.
 pub(super) struct Expected<'a> {
+    /// The issuer's identifier, or a template of it with [`TENANT`] in it.
     pub(super) issuer: &'a str,
-    pub(super) client_id: &'a str,
-    pub(super) nonce: &'a str,
+    /// The client's id, and what the operator set of ID tokens.
+    pub(super) config: &'a ProviderConfig,
+    /// The nonce that was sent, if any.
+    pub(super) nonce: Option<&'a str>,
     /// The access token that came with it.
     pub(super) access_token: &'a str,
     /// Seconds since 1970.
     pub(super) now: u64,
 }
 
-/// The claims of an ID token, and its subject.
+/// The claims of an ID token, its issuer and its subject.
 pub(super) struct Claims {
+    pub(super) issuer: String,
     pub(super) subject: String,
     pub(super) all: Map<String, Value>,
 }
@@ -38,12 +43,12 @@ pub(super) struct Claims {
 /// Reads an ID token whose signature is right, and checks every claim that counts.
 pub(super) fn read(token: &Signed, expected: &Expected<'_>) -> Result<Claims, UpstreamError> {
     let all = json::object(&token.payload).map_err(|problem| odd(&format!("its payload {problem}")))?;
-    let subject = check(token, Members(&all), expected).map_err(|invalid| match invalid {
+    let (issuer, subject) = check(token, Members(&all), expected).map_err(|invalid| match invalid {
         Invalid::Unfit(unfit) => odd(&unfit.to_string()),
         Invalid::Refused(reason) => refused(&reason),
     })?;
-    let subject = subject.to_owned();
-    Ok(Claims { subject, all })
+    let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+    Ok(Claims { issuer, subject, all })
 }
 
 /// Why a claim is not accepted.
@@ -60,22 +65,30 @@ impl From<Unfit> for Invalid {
     }
 }
 
-fn check<'a>(token: &Signed, claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, Invalid> {
+/// Gives the issuer and the subject.
+fn check<'a>(
+    token: &Signed,
+    claims: Members<'a>,
+    expected: &Expected<'_>,
+) -> Result<(&'a str, &'a str), Invalid> {
     let refuse = |reason: &str| Err(Invalid::Refused(reason.to_owned()));
-    let issuer = claims.required_text("iss")?;
-    if issuer != expected.issuer {
-        let (issuer, wanted) = (plain(issuer), expected.issuer);
-        return Err(Invalid::Refused(format!(
-            "it was issued by {issuer}, not by {wanted} (`iss`)"
-        )));
-    }
-    audience(claims, expected)?;
+    let issuer = issuer(claims, expected)?;
+    audience(claims, expected.config)?;
     times(claims, expected.now)?;
-    match claims.text("nonce")? {
-        Some(nonce) if verify_slices_are_equal(nonce.as_bytes(), expected.nonce.as_bytes()).is_ok() => {}
+    authentication(claims, expected)?;
+    match (claims.text("nonce")?, expected.nonce) {
+        (Some(nonce), Some(sent)) if verify_slices_are_equal(nonce.as_bytes(), sent.as_bytes()).is_ok() => {}
         // Neither is anybody's business.
-        Some(_) => return refuse("it belongs to another sign-in (`nonce`)"),
-        None => return refuse("it has no `nonce`"),
+        (Some(_), Some(_)) => return refuse("it belongs to another sign-in (`nonce`)"),
+        (None, Some(_)) if expected.config.nonce == NonceRule::Optional => {}
+        (None, Some(_)) => {
+            return refuse(
+                "it has no `nonce`; if this provider never repeats it, set nonce = \"optional\" for it",
+            );
+        }
+        // None was sent.
+        (_, None) if expected.config.nonce == NonceRule::Off => {}
+        (_, None) => return refuse("the sign-in has no nonce"),
     }
     if let Some(hash) = claims.text("at_hash")? {
         let digest = token.algorithm.hash(expected.access_token.as_bytes());
@@ -89,11 +102,52 @@ fn check<'a>(token: &Signed, claims: Members<'a>, expected: &Expected<'_>) -> Re
     if subject.len() > MAX_SUBJECT {
         return Err(unfit("sub", "at most 255 bytes", "longer").into());
     }
-    Ok(subject)
+    Ok((issuer, subject))
 }
 
-/// Steps 3 to 5: the token is for us, and for nobody else.
-fn audience(claims: Members<'_>, expected: &Expected<'_>) -> Result<(), Invalid> {
+/// Step 2: the issuer is the provider, or one of its tenants that the operator lists.
+fn issuer<'a>(claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, Invalid> {
+    let issuer = claims.required_text("iss")?;
+    let wanted = if expected.issuer.contains(TENANT) {
+        let tenant = claims.required_text("tid")?;
+        if !expected.config.tenants.iter().any(|listed| listed == tenant) {
+            return Err(Invalid::Refused(format!(
+                "its tenant {} is not listed (`tid`); if its people may sign in, add it to the provider's tenants",
+                plain(tenant)
+            )));
+        }
+        expected.issuer.replace(TENANT, tenant)
+    } else {
+        expected.issuer.to_owned()
+    };
+    if issuer != wanted {
+        let issuer = plain(issuer);
+        return Err(Invalid::Refused(format!(
+            "it was issued by {issuer}, not by {wanted} (`iss`)"
+        )));
+    }
+    Ok(issuer)
+}
+
+/// Step 13: where a sign-in had to be recent, it was.
+fn authentication(claims: Members<'_>, expected: &Expected<'_>) -> Result<(), Invalid> {
+    let parameters = expected.config.authorization_parameters.iter();
+    let mut max_age = parameters.filter(|(name, _)| name == "max_age");
+    let Some(max_age) = max_age.next().and_then(|(_, age)| age.parse::<u64>().ok()) else {
+        return Ok(());
+    };
+    let at = claims.required_time("auth_time")?;
+    if at.saturating_add(max_age).saturating_add(SKEW) < expected.now {
+        return Err(Invalid::Refused(
+            "the person signed in at the provider longer ago than max_age (`auth_time`)".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Steps 3 to 5: the token is for us, and for nobody else whom the operator does not trust. One that is for others too says
+/// that it was issued to us.
+fn audience(claims: Members<'_>, config: &ProviderConfig) -> Result<(), Invalid> {
     const EXPECTED: &str = "a string or a list of strings";
     let audiences = match claims.0.get("aud") {
         Some(Value::String(audience)) => vec![audience.as_str()],
@@ -101,20 +155,25 @@ fn audience(claims: Members<'_>, expected: &Expected<'_>) -> Result<(), Invalid>
         Some(other) => return Err(unfit("aud", EXPECTED, kind(other)).into()),
         None => return Err(claims.missing("aud", EXPECTED).into()),
     };
-    if !audiences.contains(&expected.client_id) {
+    if !audiences.contains(&config.client_id.as_str()) {
         let audiences = plain(&audiences.join(", "));
+        let reason = format!("it is for {audiences}, and not for {} (`aud`)", config.client_id);
+        return Err(Invalid::Refused(reason));
+    }
+    let mut others = audiences.iter().filter(|audience| **audience != config.client_id);
+    let is_shared = others.clone().next().is_some();
+    if let Some(other) = others.find(|other| !config.audiences.iter().any(|trusted| trusted == *other)) {
         let reason = format!(
-            "it is for {audiences}, and not for {} (`aud`)",
-            expected.client_id
+            "it is also for {}, which is not trusted (`aud`); if that is yours, add it to the provider's audiences",
+            plain(other)
         );
         return Err(Invalid::Refused(reason));
     }
-    if let Some(other) = audiences.iter().find(|audience| **audience != expected.client_id) {
-        let reason = format!("it is also for {}, which is not trusted (`aud`)", plain(other));
-        return Err(Invalid::Refused(reason));
-    }
     match claims.text("azp")? {
-        Some(party) if party != expected.client_id => Err(Invalid::Refused(format!(
+        None if is_shared => Err(Invalid::Refused(
+            "it is for several audiences, and does not say to which it was issued (`azp`)".to_owned(),
+        )),
+        Some(party) if party != config.client_id => Err(Invalid::Refused(format!(
             "it was issued to another client, {} (`azp`)",
             plain(party)
         ))),

@@ -17,6 +17,7 @@ mod github;
 mod hostile;
 mod id_tokens;
 mod secrets;
+mod settings;
 mod sign_in;
 mod signatures;
 mod support;

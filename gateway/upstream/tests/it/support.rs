@@ -112,7 +112,7 @@ pub(crate) struct Answers {
     /// An endpoint that has a status of its own.
     pub(crate) broken: Option<(&'static str, u16)>,
     pub(crate) seen: HashMap<String, usize>,
-    nonce: Value,
+    pub(crate) nonce: Value,
     last_form: HashMap<String, String>,
 }
 
@@ -280,7 +280,9 @@ pub(crate) fn config(issuer: &str) -> ProviderConfig {
     };
     ProviderConfig {
         trusted_email: true,
-        scopes: vec!["groups".to_owned()],
+        scopes: ["openid", "email", "profile", "groups"]
+            .map(str::to_owned)
+            .to_vec(),
         ..ProviderConfig::new("p", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
     }
 }

@@ -121,7 +121,9 @@ pub(crate) fn provider_within(
     };
     let config = ProviderConfig {
         trusted_email,
-        scopes: vec!["read:org".to_owned()],
+        scopes: ["read:user", "user:email", "read:org"]
+            .map(str::to_owned)
+            .to_vec(),
         ..ProviderConfig::new("github", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
     };
     let limits = HttpLimits {

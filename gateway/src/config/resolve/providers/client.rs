@@ -1,0 +1,158 @@
+//! How the gateway proves to a provider which client it is.
+
+use gateway_upstream::{Audience, ClientAuth, ClientKey, SecretMethod};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::client_variables;
+use super::section::Section;
+use crate::config::file::Setting;
+use crate::config::resolve::{Layers, Origin};
+use crate::config::value::{ClientAuthMethod, Protocol};
+
+/// The settings of the client.
+pub(super) struct Client {
+    pub(super) auth: Setting,
+    pub(super) secret: Setting,
+    pub(super) secret_file: Setting,
+    pub(super) key: Setting,
+    pub(super) key_file: Setting,
+    pub(super) key_id: Setting,
+    pub(super) key_alg: Setting,
+    pub(super) audience: Setting,
+    pub(super) team_id: Setting,
+}
+
+/// What proves it.
+pub(super) fn auth(
+    layers: &mut Layers<'_>,
+    section: &Section,
+    protocol: Protocol,
+    client: Client,
+) -> Option<ClientAuth> {
+    let method = section.value(layers, "client_auth", client.auth, ClientAuthMethod::Auto);
+    let (_, secret_variable) = client_variables(&section.name);
+    let before = layers.mistakes.len();
+    let secret = layers.secret(
+        &section.key("client_secret"),
+        &secret_variable,
+        client.secret,
+        client.secret_file,
+    );
+    let key = layers.secret(
+        &section.key("client_key"),
+        &section.variable("client_key"),
+        client.key,
+        client.key_file,
+    );
+    let key_id = section.optional::<String>(layers, "client_key_id", client.key_id);
+    let key_alg = section.optional::<String>(layers, "client_key_alg", client.key_alg);
+    let audience = section.optional::<Audience>(layers, "client_assertion_audience", client.audience);
+    let team_id = section.optional::<String>(layers, "team_id", client.team_id);
+    let told = layers.mistakes.len() > before;
+    let misfit = |layers: &mut Layers<'_>, key: &str, origin: &Origin, right: &str| {
+        layers.mistake(Some(origin.clone()), &section.key(key), right);
+    };
+    if protocol == Protocol::GitHub && !matches!(method, ClientAuthMethod::Auto | ClientAuthMethod::Post) {
+        let message = "must be auto or post: GitHub takes a secret and nothing else";
+        layers.mistake(section.origin.clone(), &section.key("client_auth"), message);
+        return None;
+    }
+    match method {
+        ClientAuthMethod::Auto | ClientAuthMethod::Basic | ClientAuthMethod::Post => {
+            if let Some((_, origin)) = &key {
+                let right = "means nothing with a client secret: set client_auth to private_key_jwt or apple, or remove it";
+                misfit(layers, "client_key", origin, right);
+            }
+            let Some((secret, _)) = secret else {
+                if !told {
+                    let message = format!(
+                        "is missing: set it, or client_secret_file, or {secret_variable}, to the secret that the provider gave"
+                    );
+                    layers.mistake(section.origin.clone(), &section.key("client_secret"), message);
+                }
+                return None;
+            };
+            let method = match method {
+                ClientAuthMethod::Basic => SecretMethod::Basic,
+                ClientAuthMethod::Post => SecretMethod::Post,
+                _ => SecretMethod::Discovered,
+            };
+            Some(ClientAuth::Secret { secret, method })
+        }
+        ClientAuthMethod::None => {
+            for (key, found) in [("client_secret", &secret), ("client_key", &key)] {
+                if let Some((_, origin)) = found {
+                    misfit(
+                        layers,
+                        key,
+                        origin,
+                        "means nothing with client_auth = \"none\": remove one of them",
+                    );
+                }
+            }
+            Some(ClientAuth::None)
+        }
+        ClientAuthMethod::PrivateKeyJwt | ClientAuthMethod::Apple => {
+            if let Some((_, origin)) = &secret {
+                let right = "means nothing where client_auth asks for a key: remove one of them";
+                misfit(layers, "client_secret", origin, right);
+            }
+            let is_apple = method == ClientAuthMethod::Apple;
+            for (key, missing, what) in [
+                ("client_key_id", is_apple && key_id.is_none(), "the ID of the key"),
+                (
+                    "team_id",
+                    is_apple && team_id.is_none(),
+                    "the ID of the team that the key belongs to",
+                ),
+            ] {
+                if missing {
+                    let message = format!("is missing: set it, or {}, to {what}", section.variable(key));
+                    layers.mistake(section.origin.clone(), &section.key(key), message);
+                }
+            }
+            let key = self::key(layers, section, key, key_id, key_alg, told)?;
+            if is_apple {
+                let (team_id, _) = team_id?;
+                Some(ClientAuth::Apple { team_id, key })
+            } else {
+                let audience = audience.map(|(audience, _)| audience).unwrap_or_default();
+                Some(ClientAuth::PrivateKey { key, audience })
+            }
+        }
+    }
+}
+
+fn key(
+    layers: &mut Layers<'_>,
+    section: &Section,
+    key: Option<(SecretString, Origin)>,
+    id: Option<(String, Origin)>,
+    algorithm: Option<(String, Origin)>,
+    told: bool,
+) -> Option<ClientKey> {
+    let Some((pem, origin)) = key else {
+        if !told {
+            let message = format!(
+                "is missing: set client_key_file, or {}, to the private key that signs for this client, a PEM text",
+                section.variable("client_key")
+            );
+            layers.mistake(section.origin.clone(), &section.key("client_key"), message);
+        }
+        return None;
+    };
+    let algorithm = algorithm.map(|(algorithm, _)| algorithm);
+    // Variables cannot have line ends everywhere, so `\n` stands for one, as in PRIVATE_KEY.
+    let text = pem.expose_secret().replace("\\n", "\n");
+    match ClientKey::read(&text, algorithm.as_deref(), id.map(|(id, _)| id)) {
+        Ok(key) => Some(key),
+        Err(problem) => {
+            layers.mistake(
+                Some(origin),
+                &section.key("client_key"),
+                format!("cannot be used: {problem}"),
+            );
+            None
+        }
+    }
+}

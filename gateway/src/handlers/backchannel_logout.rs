@@ -1,0 +1,102 @@
+//! `POST /auth/backchannel_logout/<provider>`: a provider says that somebody has signed out there (OpenID Connect
+//! Back-Channel Logout 1.0). Nobody is trusted but the provider's signature.
+
+use gateway_store::{StoreError, UpstreamSignOut, UpstreamSignedOut};
+use gateway_upstream::{LogoutError, LogoutToken, Provider};
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::app::App;
+use crate::request::{BadRequest, Request};
+use crate::response::{self, Response};
+
+/// Why nobody is signed out.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    #[error("the body has no logout_token")]
+    NoToken,
+    #[error(transparent)]
+    Token(#[from] LogoutError),
+    #[error("the logout token has been used before")]
+    Replayed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// 200 once the sessions have ended, on disk: also where there were none, which is nobody's business. 400 for a token that
+/// does not count, 503 where it cannot be told (sections 2.7 and 2.8).
+pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
+    match end(app, request, provider).await {
+        Ok(ended) => {
+            count(provider, if ended > 0 { "ended" } else { "nothing" });
+            tracing::info!(
+                provider = provider.name(),
+                ended,
+                "the provider has signed somebody out"
+            );
+            Response::default()
+        }
+        Err(error) => refuse(provider, &error),
+    }
+}
+
+/// How many sessions have ended.
+async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, Error> {
+    // From the body alone: addresses are logged by proxies.
+    let token = request.form_parameter("logout_token")?;
+    let token = token.filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
+    let LogoutToken {
+        issuer,
+        subject,
+        sid,
+        id,
+        issued,
+        until,
+    } = provider.logout_token(token).await?;
+    let sign_out = UpstreamSignOut {
+        issuer,
+        subject,
+        sid,
+        token: id,
+        issued,
+        until,
+    };
+    match app.store.end_upstream_sessions(&sign_out).await? {
+        UpstreamSignedOut::Replayed => Err(Error::Replayed),
+        UpstreamSignedOut::Ended(ended) => {
+            if ended > 0 {
+                app.courier.wake();
+            }
+            Ok(ended)
+        }
+    }
+}
+
+fn refuse(provider: &Provider, error: &Error) -> Response {
+    match error {
+        Error::Store(error) => {
+            count(provider, "failed");
+            tracing::error!(provider = provider.name(), %error, "the database failed during a sign-out by the provider");
+            response::unavailable("The database is not available")
+        }
+        Error::Token(LogoutError::Unknown(error)) => {
+            count(provider, "failed");
+            tracing::error!(provider = provider.name(), %error, "a logout token cannot be verified");
+            response::unavailable("The logout token cannot be verified at the moment")
+        }
+        Error::BadRequest(_) | Error::NoToken | Error::Token(LogoutError::Invalid(_)) | Error::Replayed => {
+            count(provider, "refused");
+            tracing::warn!(provider = provider.name(), %error, "a logout token is refused");
+            let answer = json!({ "error": "invalid_request", "error_description": error.to_string() });
+            response::json(StatusCode::BAD_REQUEST, &answer)
+        }
+    }
+}
+
+fn count(provider: &Provider, outcome: &'static str) {
+    let provider = provider.name().to_owned();
+    metrics::counter!("gateway_provider_sign_outs_total", "provider" => provider, "outcome" => outcome)
+        .increment(1);
+}

@@ -1,0 +1,390 @@
+//! Sign-outs: where a person goes to sign out at the provider (OpenID Connect RP-Initiated Logout 1.0), and logout tokens,
+//! by which a provider says that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0).
+//!
+//! Front-channel logout is left out: it needs the gateway's cookies in a frame of another site, which browsers no longer
+//! send, and a provider that has it has the back channel too.
+
+use std::fmt;
+use std::time::Duration;
+
+use gateway_model::Timestamp;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::claims::plain;
+use crate::error::UpstreamError;
+use crate::json::{self, Bad, Members, Unfit};
+
+/// The longest ID token that is kept for a sign-out, in bytes: it has to fit into an address.
+pub(crate) const MAX_ID_TOKEN_HINT: usize = 4096;
+/// The longest logout token, in bytes. One has the claims below and a signature.
+pub(crate) const MAX_LOGOUT_TOKEN: usize = 16 << 10;
+/// Logout tokens of one provider that are looked at at once.
+pub(crate) const MAX_LOGOUT_TOKENS: usize = 32;
+
+/// What a logout token's `typ` may be. Section 2.4 recommends the first, and many providers send the second.
+pub(crate) const TYPES: &[&str] = &["logout+jwt", "jwt"];
+/// The event that makes a token a logout token (section 2.4).
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+/// How old a logout token may be. Providers try again when the gateway does not answer, for minutes and not for hours.
+const MAX_AGE: Duration = Duration::from_secs(900);
+/// How far the provider's clock may be ahead of ours, or behind it.
+const SKEW: Duration = Duration::from_secs(60);
+/// The longest subject, in bytes (OpenID Connect Core 1.0 section 2).
+const MAX_SUBJECT: usize = 255;
+
+/// What a provider is told when somebody signs out.
+#[derive(Clone, Copy)]
+pub struct EndSession<'a> {
+    /// The ID token that the session began with: `id_token_hint`. Without one the provider may ask the person.
+    pub id_token: Option<&'a str>,
+    /// The person's address, as this provider gave it: `logout_hint` where there is no ID token.
+    pub address: Option<&'a str>,
+    /// Where the provider sends the person then: `post_logout_redirect_uri`. It has to be registered there.
+    pub return_to: &'a str,
+    /// What comes back with the person.
+    pub state: &'a str,
+}
+
+impl fmt::Debug for EndSession<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndSession").finish_non_exhaustive()
+    }
+}
+
+impl EndSession<'_> {
+    /// The address that signs a person out at `endpoint` (RP-Initiated Logout 1.0 section 2).
+    pub(crate) fn url(&self, mut endpoint: Url, client_id: &str) -> Url {
+        {
+            let mut query = endpoint.query_pairs_mut();
+            if let Some(id_token) = self.id_token {
+                query.append_pair("id_token_hint", id_token);
+            } else {
+                query.append_pair("client_id", client_id);
+                if let Some(address) = self.address {
+                    query.append_pair("logout_hint", address);
+                }
+            }
+            query
+                .append_pair("post_logout_redirect_uri", self.return_to)
+                .append_pair("state", self.state);
+        }
+        endpoint
+    }
+}
+
+/// What a logout token says, once it has been validated. `subject`, `sid` or both are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogoutToken {
+    /// Who has signed somebody out.
+    pub issuer: String,
+    /// Whom.
+    pub subject: Option<String>,
+    /// Of which session.
+    pub sid: Option<String>,
+    /// The token's name (`jti`): it may be used once.
+    pub id: String,
+    /// When it was signed, by the provider's clock.
+    pub issued: Timestamp,
+    /// When it is too old, by the gateway's clock: until then its name has to be remembered.
+    pub until: Timestamp,
+}
+
+/// Why a logout token does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogoutError {
+    /// It is not a logout token of this provider for this client.
+    #[error("the logout token is not valid: {0}")]
+    Invalid(String),
+    /// It cannot be told now.
+    #[error(transparent)]
+    Unknown(#[from] UpstreamError),
+}
+
+impl LogoutError {
+    /// The problem may quote the token, and so whoever made it up.
+    pub(crate) fn invalid(problem: &impl fmt::Display) -> Self {
+        Self::Invalid(plain(&problem.to_string()))
+    }
+}
+
+/// What is wrong with the claims of a logout token.
+#[derive(Debug, thiserror::Error)]
+enum Invalid {
+    #[error("its payload {0}")]
+    Json(#[from] Bad),
+    #[error("{0}")]
+    Unfit(#[from] Unfit),
+    #[error("its issuer (`iss`) is another one")]
+    Issuer,
+    #[error("it is for another client (`aud`)")]
+    Audience,
+    #[error("it was issued in the future (`iat`); are both clocks right?")]
+    Early,
+    #[error("it was issued more than 15 minutes ago (`iat`)")]
+    Old,
+    #[error("it has expired (`exp`)")]
+    Expired,
+    #[error("`events` has no member \"{EVENT}\" that is an object, so it is another kind of token")]
+    Event,
+    #[error("it has a `nonce`, so it is another kind of token")]
+    Nonce,
+    #[error("it names neither a subject (`sub`) nor a session (`sid`)")]
+    Nobody,
+    #[error("its subject (`sub`) has more than {MAX_SUBJECT} bytes")]
+    Subject,
+}
+
+/// Validates what a token says whose signature is right (section 2.6).
+pub(crate) fn read(
+    payload: &[u8],
+    issuer: &str,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<LogoutToken, LogoutError> {
+    json::object(payload)
+        .map_err(Invalid::from)
+        .and_then(|claims| check(&claims, issuer, client_id, now))
+        .map_err(|invalid| LogoutError::invalid(&invalid))
+}
+
+fn check(
+    claims: &Map<String, Value>,
+    issuer: &str,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<LogoutToken, Invalid> {
+    let members = Members(claims);
+    if members.required_text("iss")? != issuer {
+        return Err(Invalid::Issuer);
+    }
+    let is_for_us = match claims.get("aud") {
+        Some(Value::String(audience)) => audience == client_id,
+        // Of several, the others may end their sessions too.
+        Some(Value::Array(audiences)) => audiences.iter().any(|audience| audience == client_id),
+        _ => false,
+    };
+    if !is_for_us {
+        return Err(Invalid::Audience);
+    }
+    let (issued, expires) = (
+        Timestamp(members.required_time("iat")?),
+        Timestamp(members.required_time("exp")?),
+    );
+    let until = issued.after(MAX_AGE).after(SKEW);
+    if issued > now.after(SKEW) {
+        return Err(Invalid::Early);
+    }
+    if until <= now {
+        return Err(Invalid::Old);
+    }
+    if expires.after(SKEW) <= now {
+        return Err(Invalid::Expired);
+    }
+    let event = claims.get("events").and_then(|events| events.get(EVENT));
+    if !event.is_some_and(Value::is_object) {
+        return Err(Invalid::Event);
+    }
+    if claims.contains_key("nonce") {
+        return Err(Invalid::Nonce);
+    }
+    let some = |name| match members.text(name)? {
+        Some(_) => members.required_text(name).map(|text| Some(text.to_owned())),
+        None => Ok(None),
+    };
+    let (subject, sid): (Option<String>, Option<String>) = (some("sub")?, some("sid")?);
+    if subject.is_none() && sid.is_none() {
+        return Err(Invalid::Nobody);
+    }
+    if subject
+        .as_ref()
+        .is_some_and(|subject| subject.len() > MAX_SUBJECT)
+    {
+        return Err(Invalid::Subject);
+    }
+    Ok(LogoutToken {
+        issuer: issuer.to_owned(),
+        subject,
+        sid,
+        id: members.required_text("jti")?.to_owned(),
+        issued,
+        until,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_model::Timestamp;
+    use serde_json::{Value, json};
+    use url::Url;
+
+    use super::{EVENT, EndSession, LogoutError, LogoutToken, read};
+
+    const ISSUER: &str = "https://id.example.org";
+    const NOW: u64 = 1_790_000_000;
+
+    fn claims() -> Value {
+        json!({
+            "iss": ISSUER, "aud": "us", "iat": NOW - 5, "exp": NOW + 115, "jti": "1", "sub": "ann", "sid": "s",
+            "events": { EVENT: {} },
+        })
+    }
+
+    fn verdict(claims: &Value) -> Result<LogoutToken, LogoutError> {
+        read(claims.to_string().as_bytes(), ISSUER, "us", Timestamp(NOW))
+    }
+
+    #[test]
+    fn p21_a_logout_token_says_whom_and_of_which_session() {
+        let token = verdict(&claims()).unwrap();
+        let expected = LogoutToken {
+            issuer: ISSUER.to_owned(),
+            subject: Some("ann".to_owned()),
+            sid: Some("s".to_owned()),
+            id: "1".to_owned(),
+            issued: Timestamp(NOW - 5),
+            until: Timestamp(NOW - 5 + 960),
+        };
+        assert_eq!(token, expected);
+        for (name, value) in [
+            ("aud", json!(["them", "us"])),
+            ("iat", json!(NOW + 60)),
+            ("iat", json!(NOW - 959)),
+            ("iat", json!(NOW as f64 - 0.5)),
+            ("exp", json!(NOW - 59)),
+            ("exp", json!(NOW * 2)),
+            ("events", json!({ EVENT: { "a": 1 }, "other": null })),
+            ("sub", json!(null)),
+            ("sid", json!(null)),
+            ("azp", json!("them")),
+        ] {
+            let mut claims = claims();
+            claims[name] = value;
+            assert!(verdict(&claims).is_ok(), "{claims}");
+        }
+    }
+
+    #[test]
+    fn p21_a_token_that_is_not_a_logout_token_for_us_is_refused() {
+        let long = "a".repeat(256);
+        for (name, values) in [
+            (
+                "iss",
+                vec![
+                    json!("https://id.example.org/"),
+                    json!(["https://id.example.org"]),
+                    json!(null),
+                ],
+            ),
+            (
+                "aud",
+                vec![
+                    json!("them"),
+                    json!("us2"),
+                    json!([]),
+                    json!(["them"]),
+                    json!([["us"]]),
+                    json!({"us": 1}),
+                    json!(null),
+                ],
+            ),
+            (
+                "iat",
+                vec![
+                    json!(NOW + 61),
+                    json!(NOW - 960),
+                    json!(0),
+                    json!(-1),
+                    json!(NOW.to_string()),
+                    json!(null),
+                    json!(1e300),
+                ],
+            ),
+            (
+                "exp",
+                vec![json!(NOW - 60), json!(0), json!(null), json!("later"), json!(-1)],
+            ),
+            ("jti", vec![json!(null), json!(""), json!(1), json!(["1"])]),
+            (
+                "events",
+                vec![
+                    json!(null),
+                    json!({}),
+                    json!([EVENT]),
+                    json!(EVENT),
+                    json!({ EVENT: null }),
+                    json!({ EVENT: true }),
+                    json!({ EVENT: [] }),
+                    json!({ "http://schemas.openid.net/event/backchannel-logout/": {} }),
+                ],
+            ),
+            ("nonce", vec![json!("n"), json!(""), json!(null)]),
+            ("sub", vec![json!(""), json!(1), json!(["ann"]), json!(long)]),
+            ("sid", vec![json!(""), json!(1), json!({})]),
+        ] {
+            for value in values {
+                let mut claims = claims();
+                claims[name] = value;
+                let error = verdict(&claims).unwrap_err();
+                assert!(matches!(error, LogoutError::Invalid(_)), "{claims}: {error}");
+            }
+            let mut claims = claims();
+            claims.as_object_mut().unwrap().remove(name);
+            let may_go = ["nonce", "sub", "sid"].contains(&name);
+            assert_eq!(verdict(&claims).is_ok(), may_go, "without {name}");
+        }
+        let mut claims = claims();
+        for name in ["sub", "sid"] {
+            claims.as_object_mut().unwrap().remove(name);
+        }
+        assert!(verdict(&claims).is_err());
+        for odd in ["", "[]", "null", "{", r#"{"iss":"a","iss":"a"}"#] {
+            assert!(
+                read(odd.as_bytes(), ISSUER, "us", Timestamp(NOW)).is_err(),
+                "{odd}"
+            );
+        }
+    }
+
+    #[test]
+    fn p21_a_clock_at_the_end_of_time_refuses_everything_quietly() {
+        for now in [0, u64::MAX] {
+            let claims = claims().to_string();
+            assert!(read(claims.as_bytes(), ISSUER, "us", Timestamp(now)).is_err());
+        }
+    }
+
+    #[test]
+    fn p20_the_provider_is_told_who_signs_out_and_where_they_come_back() {
+        let end = EndSession {
+            id_token: Some("e.y.J"),
+            address: Some("ann+x@example.org"),
+            return_to: "https://auth.example.org/auth/logout_callback/id",
+            state: "s&t=1",
+        };
+        let endpoint = Url::parse("https://id.example.org/logout?tenant=a%20b").unwrap();
+        let back = "post_logout_redirect_uri=https%3A%2F%2Fauth.example.org%2Fauth%2Flogout_callback%2Fid&state=s%26t%3D1";
+        assert_eq!(
+            end.url(endpoint.clone(), "us").as_str(),
+            format!("https://id.example.org/logout?tenant=a%20b&id_token_hint=e.y.J&{back}")
+        );
+        let less = EndSession {
+            id_token: None,
+            ..end
+        };
+        assert_eq!(
+            less.url(endpoint.clone(), "us").as_str(),
+            format!(
+                "https://id.example.org/logout?tenant=a%20b&client_id=us&logout_hint=ann%2Bx%40example.org&{back}"
+            )
+        );
+        let least = EndSession {
+            address: None,
+            ..less
+        };
+        assert_eq!(
+            least.url(endpoint, "us").as_str(),
+            format!("https://id.example.org/logout?tenant=a%20b&client_id=us&{back}")
+        );
+    }
+}

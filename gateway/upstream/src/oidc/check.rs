@@ -1,0 +1,248 @@
+//! What would go wrong in a sign-in through an OpenID provider: what it says of itself, against what is configured.
+
+use url::Url;
+
+use super::metadata::Metadata;
+use super::{Oidc, par};
+use crate::authorize;
+use crate::check::{self, Findings};
+use crate::client::ClientAuth;
+use crate::config::{NonceRule, Par, ResponseMode};
+use crate::jws::KeySet;
+use crate::provider::Hints;
+
+impl Oidc {
+    /// Asks the provider what a sign-in would.
+    pub(crate) async fn check(&self, findings: &mut Findings) {
+        let Some(metadata) = self.described(findings).await else {
+            return;
+        };
+        self.keys(findings, &metadata).await;
+        let says = Says(&metadata);
+        self.compare(findings, &says);
+        let requests = self.http.requests();
+        let method = self.config.client_auth.method(metadata.auth_methods.as_deref());
+        check::credentials(findings, &requests, self.exchange_of(&metadata, "", ""), method).await;
+        let (_, parameters) = authorize::request(&self.config, &self.redirect_uri, true, Hints::default());
+        let url = match par::endpoint(&metadata, &self.http, self.config.par) {
+            Ok(None) => authorize::url(&metadata.authorization_endpoint, &parameters),
+            Ok(Some(endpoint)) => match self.push(&requests, &metadata, &endpoint, &parameters).await {
+                Ok(url) => {
+                    findings.ok(
+                        "pushed requests",
+                        "the provider takes the authorization request (RFC 9126)",
+                    );
+                    url
+                }
+                Err(error) => {
+                    findings.error(
+                        "pushed requests",
+                        format!("the provider refuses the request: {error}"),
+                    );
+                    return;
+                }
+            },
+            Err(error) => {
+                findings.error("pushed requests", error.to_string());
+                return;
+            }
+        };
+        check::sign_in_page(findings, &self.http, &url, &self.redirect_uri).await;
+    }
+
+    /// What it says of itself, if that can be used.
+    async fn described(&self, findings: &mut Findings) -> Option<Metadata> {
+        const ABOUT: &str = "discovery";
+        let url = self.discovery.url();
+        let answer = match check::get(&self.http, &url).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                findings.error(ABOUT, check::unreachable(&url, &error));
+                return None;
+            }
+        };
+        check::clock(findings, answer.headers(), self.clock.now());
+        if answer.status() != 200 {
+            let status = answer.status().as_u16();
+            findings.error(
+                ABOUT,
+                format!("{url} answers {status}: is the issuer right? It is what the provider's documentation calls issuer"),
+            );
+            return None;
+        }
+        let metadata = match Metadata::read(answer.body()) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                findings.error(ABOUT, error.to_string());
+                return None;
+            }
+        };
+        if metadata.issuer != self.discovery.issuer() {
+            findings.error(
+                ABOUT,
+                format!(
+                    "the provider calls itself {}: set issuer to exactly that, if it is the one you mean (it is {} now)",
+                    crate::claims::plain(&metadata.issuer),
+                    self.discovery.issuer()
+                ),
+            );
+            return None;
+        }
+        if let Err(error) = metadata.check_endpoints(&self.http) {
+            findings.error(ABOUT, error.to_string());
+            return None;
+        }
+        findings.ok(ABOUT, format!("{url} describes {}", metadata.issuer));
+        Some(metadata)
+    }
+
+    async fn keys(&self, findings: &mut Findings, metadata: &Metadata) {
+        const ABOUT: &str = "keys";
+        if metadata.algorithms.is_empty() {
+            findings.error(
+                ABOUT,
+                "the provider signs ID tokens with no algorithm that the gateway verifies (RS, PS and ES 256 to 512, EdDSA): \
+                 choose one of them for this client",
+            );
+        }
+        let url = metadata.jwks_uri.as_str();
+        match check::get(&self.http, url).await {
+            Ok(answer) if answer.status() == 200 => match KeySet::read(answer.body()) {
+                Ok(_) => findings.ok(ABOUT, format!("{url} has the provider's keys")),
+                Err(problem) => findings.error(ABOUT, format!("{url}: {problem}")),
+            },
+            Ok(answer) => findings.error(ABOUT, format!("{url} answers {}", answer.status().as_u16())),
+            Err(error) => findings.error(ABOUT, check::unreachable(url, &error)),
+        }
+    }
+
+    /// What it says, against what is configured.
+    fn compare(&self, findings: &mut Findings, says: &Says<'_>) {
+        let config = &self.config;
+        if says.lacks("response_types_supported", "code") {
+            findings.error(
+                "flow",
+                "the provider does not offer the authorization code flow (response_types_supported)",
+            );
+        }
+        if config.response_mode == ResponseMode::FormPost
+            && says.lacks("response_modes_supported", "form_post")
+        {
+            findings.error(
+                "flow",
+                "the provider does not offer form_post (response_modes_supported): set response_mode = \"query\"",
+            );
+        }
+        let unknown: Vec<&str> = config
+            .scopes
+            .iter()
+            .map(String::as_str)
+            .filter(|scope| says.lacks("scopes_supported", scope))
+            .collect();
+        if unknown.is_empty() {
+            findings.ok("scopes", config.scopes.join(" "));
+        } else {
+            findings.warning(
+                "scopes",
+                format!(
+                    "the provider does not list {} (scopes_supported); if it refuses sign-ins because of that, set scopes to \
+                     those that it has",
+                    unknown.join(", ")
+                ),
+            );
+        }
+        let has_pkce = says.list("code_challenge_methods_supported");
+        let has_pkce = has_pkce.map(|methods| methods.contains(&"S256"));
+        match has_pkce {
+            Some(true) => findings.ok("PKCE", "the provider supports S256"),
+            _ if config.nonce != NonceRule::Required => findings.warning(
+                "PKCE",
+                "the provider does not say that it supports S256, and nonce is not required: nothing binds its answer to the \
+                 browser but the state. Set nonce = \"required\" if its ID tokens have one",
+            ),
+            Some(false) => findings.warning("PKCE", "the provider does not support S256; the nonce protects sign-ins"),
+            None => findings.note(
+                "PKCE",
+                "the provider does not say whether it supports S256; it is sent, and the nonce protects sign-ins either way",
+            ),
+        }
+        self.compare_client(findings, says);
+        if says.lacks("claims_supported", "email_verified") && !config.assume_email_verified {
+            findings.note(
+                "addresses",
+                "the provider does not list the claim email_verified. Without it addresses do not count, unless you set \
+                 assume_email_verified = true",
+            );
+        }
+        if says.has_url("end_session_endpoint") {
+            findings.note(
+                "sign-out",
+                "the provider can sign people out too (end_session_endpoint)",
+            );
+        }
+    }
+
+    fn compare_client(&self, findings: &mut Findings, says: &Says<'_>) {
+        const ABOUT: &str = "client authentication";
+        let config = &self.config;
+        let methods = says.0.auth_methods.as_deref();
+        let method = config.client_auth.method(methods);
+        // Without a word on it, basic is what they take (Discovery 1.0 section 3).
+        let lacks = methods.is_some_and(|methods| !methods.iter().any(|known| known == method));
+        if lacks {
+            let offered = methods.unwrap_or_default().join(", ");
+            findings.error(
+                ABOUT,
+                format!("the provider does not offer {method}; it offers {offered}. Set client_auth to one of them"),
+            );
+        }
+        if let ClientAuth::PrivateKey { key, .. } = &config.client_auth {
+            let algorithm = key.algorithm_name();
+            if says.lacks("token_endpoint_auth_signing_alg_values_supported", algorithm) {
+                findings.error(
+                    ABOUT,
+                    format!(
+                        "the provider does not take assertions signed with {algorithm}: set client_key_alg"
+                    ),
+                );
+            }
+            if let Some(jwk) = key.public_jwk() {
+                findings.note(ABOUT, format!("the key to register with the provider: {jwk}"));
+            }
+        }
+        if config.par == Par::Never && says.requires_par() {
+            findings.error(
+                "pushed requests",
+                "the provider takes pushed authorization requests only: set par = \"auto\"",
+            );
+        }
+    }
+}
+
+/// What a provider says of itself, read leniently: what it does not say is not held against it.
+struct Says<'a>(&'a Metadata);
+
+impl Says<'_> {
+    fn list(&self, name: &str) -> Option<Vec<&str>> {
+        self.0.members().texts(name).ok().flatten()
+    }
+
+    /// Whether there is such a list, and this is not in it.
+    fn lacks(&self, name: &str, wanted: &str) -> bool {
+        self.list(name).is_some_and(|list| !list.contains(&wanted))
+    }
+
+    fn has_url(&self, name: &str) -> bool {
+        self.0
+            .members()
+            .url(name)
+            .ok()
+            .flatten()
+            .is_some_and(|url: Url| url.has_host())
+    }
+
+    fn requires_par(&self) -> bool {
+        let flag = self.0.members().flag("require_pushed_authorization_requests");
+        flag.ok().flatten().unwrap_or_default()
+    }
+}

@@ -1,0 +1,829 @@
+//! Every preset signs a person in through a fake of its provider, which keeps the rules that the provider documents.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use reqwest::Method;
+use reqwest::header::{LOCATION, ORIGIN};
+use serde_json::{Value, json};
+use url::Url;
+
+use self::fake::{CLIENT_ID, Fake, Kind, SECRET, TENANT, Way};
+use super::support::browser::{Browser, location, parameter, token_in};
+use super::support::fake_github::FakeGitHub;
+use super::support::{Gateway, Setup};
+use super::{APP, login};
+
+#[path = "presets/fake.rs"]
+mod fake;
+
+/// A provider by the book, whose ID tokens say everything.
+const PLAIN: Kind = Kind {
+    preset: "",
+    path: "",
+    lines: "",
+    way: Way::Either,
+    scopes: &["openid", "email", "profile"],
+    nonce: true,
+    form_post: false,
+    id_token: Some(ann),
+    userinfo: None,
+    tokens: || json!({ "scope": "openid email profile" }),
+    discovery: || json!({ "code_challenge_methods_supported": ["S256"] }),
+    refuses_with_200: false,
+    par: false,
+    elliptic: false,
+    subject: "ann-1",
+    name: "Ann Lee",
+    email: Some("ann@example.org"),
+    picture: None,
+};
+
+fn ann() -> Value {
+    json!({ "name": "Ann Lee", "email": "ann@example.org", "email_verified": true })
+}
+
+/// Every preset but GitHub, which has a fake of its own.
+fn kinds() -> Vec<Kind> {
+    vec![
+        // developer.apple.com, "Sign in with Apple REST API".
+        Kind {
+            preset: "apple",
+            lines: "team_id = \"TEAM123456\"\nclient_key_id = \"KEY1234567\"\nclient_key_file = \"apple.p8\"",
+            way: Way::Apple,
+            scopes: &["openid", "email", "name"],
+            form_post: true,
+            // No name, texts for booleans.
+            id_token: Some(|| {
+                json!({
+                    "email": "ann@example.org", "email_verified": "true", "is_private_email": "false",
+                    "nonce_supported": true, "auth_time": 1,
+                })
+            }),
+            tokens: || json!({ "refresh_token": "r" }),
+            discovery: || {
+                json!({
+                    "response_modes_supported": ["query", "fragment", "form_post"],
+                    "claims_supported": ["aud", "email", "email_verified", "exp", "iat", "is_private_email", "iss", "nonce", "sub"],
+                })
+            },
+            ..PLAIN
+        },
+        // auth0.com/docs: the issuer ends with a slash.
+        Kind {
+            preset: "auth0",
+            path: "/",
+            discovery: || json!({ "device_authorization_endpoint": "https://x.example.org/oauth/device/code" }),
+            ..PLAIN
+        },
+        // authelia.com, "OpenID Connect 1.0 claims": since 4.39 ID tokens have next to nothing.
+        Kind {
+            preset: "authelia",
+            way: Way::Basic,
+            id_token: Some(
+                || json!({ "amr": ["pwd", "otp"], "azp": CLIENT_ID, "at_hash": null, "jti": "x" }),
+            ),
+            userinfo: Some(|| {
+                let mut all = ann();
+                all["sub"] = "ann-1".into();
+                all["groups"] = json!(["admins"]);
+                all
+            }),
+            discovery: || {
+                json!({
+                    "code_challenge_methods_supported": ["S256"],
+                    "pushed_authorization_request_endpoint": "https://x.example.org/api/oidc/pushed-authorization-request",
+                    "require_pushed_authorization_requests": false,
+                })
+            },
+            ..PLAIN
+        },
+        // docs.goauthentik.io: the slug of the application is a part of the issuer, and a slash ends it.
+        Kind {
+            preset: "authentik",
+            path: "/application/o/gateway/",
+            ..PLAIN
+        },
+        // docs.aws.amazon.com/cognito: booleans are texts in userinfo.
+        Kind {
+            preset: "cognito",
+            path: "/eu-central-1_AbCdEfGhI",
+            id_token: Some(|| {
+                json!({
+                    "cognito:username": "ann", "email": "ann@example.org", "email_verified": true, "token_use": "id",
+                    "event_id": "x", "auth_time": 1,
+                })
+            }),
+            userinfo: Some(
+                || json!({ "sub": "ann-1", "email": "ann@example.org", "email_verified": "true", "name": "Ann Lee", "username": "ann" }),
+            ),
+            discovery: || json!({ "scopes_supported": ["openid", "email", "phone", "profile"] }),
+            ..PLAIN
+        },
+        // discord.com/developers/docs, OAuth2 and "User Object".
+        Kind {
+            preset: "discord",
+            scopes: &["identify", "email"],
+            id_token: None,
+            userinfo: Some(|| {
+                json!({
+                    "id": "80351110224678912", "username": "ann", "discriminator": "0", "global_name": "Ann Lee",
+                    "avatar": "8342729096ea3675442027381ff50dfe", "verified": true, "email": "ann@example.org", "flags": 64,
+                    "banner": null, "mfa_enabled": true, "locale": "en-GB",
+                })
+            }),
+            tokens: || json!({ "expires_in": 604800, "scope": "identify email" }),
+            subject: "80351110224678912",
+            picture: Some(
+                "https://cdn.discordapp.com/avatars/80351110224678912/8342729096ea3675442027381ff50dfe.png",
+            ),
+            ..PLAIN
+        },
+        // learn.microsoft.com, "OpenID Connect on the Microsoft identity platform": no word on whether addresses are verified.
+        Kind {
+            preset: "entra",
+            path: "/0a0a0a0a-0000-4000-8000-0000000000aa/v2.0",
+            id_token: Some(|| {
+                json!({
+                    "name": "Ann Lee", "email": "ann@example.org", "preferred_username": "ann@example.org", "tid": TENANT,
+                    "oid": "1", "ver": "2.0", "uti": "x", "rh": "y",
+                })
+            }),
+            userinfo: Some(
+                || json!({ "sub": "ann-1", "name": "Ann Lee", "picture": "https://graph.microsoft.com/v1.0/me/photo/$value" }),
+            ),
+            discovery: || {
+                json!({
+                    "response_modes_supported": ["query", "fragment", "form_post"], "http_logout_supported": true,
+                    "tenant_region_scope": "EU", "cloud_instance_name": "microsoftonline.com", "rbac_url": "https://pas.windows.net",
+                    "scopes_supported": ["openid", "profile", "email", "offline_access"],
+                    "token_endpoint_auth_methods_supported":
+                        ["client_secret_post", "private_key_jwt", "client_secret_basic", "self_signed_tls_client_auth"],
+                })
+            },
+            email: None,
+            ..PLAIN
+        },
+        // The same for many tenants: the issuer in the discovery document is a template.
+        Kind {
+            preset: "entra-tenants",
+            path: "/{tenantid}/v2.0",
+            lines: "tenants = [\"11111111-0000-4000-8000-000000000000\", \"0A0A0A0A-0000-4000-8000-0000000000AA\"]",
+            id_token: Some(
+                || json!({ "name": "Ann Lee", "email": "ann@example.org", "tid": TENANT, "ver": "2.0" }),
+            ),
+            email: None,
+            ..PLAIN
+        },
+        // developers.facebook.com, "Manually Build a Login Flow": a picture in depth, no word on verification.
+        Kind {
+            preset: "facebook",
+            way: Way::Post,
+            scopes: &["public_profile", "email"],
+            id_token: None,
+            userinfo: Some(|| {
+                json!({
+                    "id": "10158", "name": "Ann Lee", "email": "ann@example.org",
+                    "picture": {"data": {"height": 50, "is_silhouette": false, "url": "https://platform-lookaside.fbsbx.com/p?asid=10158", "width": 50}},
+                })
+            }),
+            tokens: || json!({ "token_type": "bearer", "expires_in": 5183944 }),
+            subject: "10158",
+            email: None,
+            picture: Some("https://platform-lookaside.fbsbx.com/p?asid=10158"),
+            ..PLAIN
+        },
+        Kind {
+            preset: "forgejo",
+            id_token: Some(gitea),
+            ..PLAIN
+        },
+        // docs.gitea.com, "OAuth2 Provider".
+        Kind {
+            preset: "gitea",
+            id_token: Some(gitea),
+            ..PLAIN
+        },
+        // docs.gitlab.com, "GitLab as OpenID Connect identity provider".
+        Kind {
+            preset: "gitlab",
+            id_token: Some(
+                || json!({ "sub_legacy": "x", "name": "Ann Lee", "nickname": "ann", "preferred_username": "ann", "auth_time": 1 }),
+            ),
+            userinfo: Some(|| {
+                let mut all = ann();
+                merge(
+                    &mut all,
+                    json!({ "sub": "ann-1", "groups": ["g"], "profile": "https://gitlab.com/ann", "website": "" }),
+                );
+                all
+            }),
+            tokens: || json!({ "created_at": 1_607_635_748, "refresh_token": "r", "expires_in": 7200 }),
+            ..PLAIN
+        },
+        // developers.google.com/identity/openid-connect.
+        Kind {
+            preset: "google",
+            id_token: Some(|| {
+                let mut all = ann();
+                merge(
+                    &mut all,
+                    json!({ "azp": CLIENT_ID, "hd": "example.org", "given_name": "Ann" }),
+                );
+                all
+            }),
+            tokens: || json!({ "scope": "openid https://www.googleapis.com/auth/userinfo.email" }),
+            ..PLAIN
+        },
+        // kanidm.github.io: ES256, and a client's id in the issuer.
+        Kind {
+            preset: "kanidm",
+            path: "/oauth2/openid/canary-client",
+            elliptic: true,
+            id_token: Some(|| {
+                let mut all = ann();
+                merge(
+                    &mut all,
+                    json!({ "azp": CLIENT_ID, "amr": null, "scopes": ["openid", "profile", "email"] }),
+                );
+                all
+            }),
+            ..PLAIN
+        },
+        // www.keycloak.org: with its usual mapper, `account` is an audience as well.
+        Kind {
+            preset: "keycloak",
+            path: "/realms/main",
+            id_token: Some(|| {
+                let mut all = ann();
+                merge(
+                    &mut all,
+                    json!({ "aud": [CLIENT_ID, "account"], "azp": CLIENT_ID, "acr": "1", "typ": "ID", "session_state": "x" }),
+                );
+                all
+            }),
+            tokens: || json!({ "not-before-policy": 0, "refresh_expires_in": 1800, "session_state": "x" }),
+            ..PLAIN
+        },
+        // learn.microsoft.com/linkedin, "Sign In with LinkedIn using OpenID Connect": no nonce, a text for a boolean.
+        Kind {
+            preset: "linkedin",
+            path: "/oauth",
+            way: Way::Post,
+            nonce: false,
+            id_token: Some(
+                || json!({ "name": "Ann Lee", "email": "ann@example.org", "email_verified": "true", "locale": "en_US" }),
+            ),
+            userinfo: Some(|| {
+                json!({
+                    "sub": "ann-1", "name": "Ann Lee", "email": "ann@example.org", "email_verified": true,
+                    "locale": {"country": "US", "language": "en"},
+                })
+            }),
+            discovery: || json!({ "subject_types_supported": ["pairwise"], "scopes_supported": ["openid", "profile", "email"] }),
+            email: None,
+            ..PLAIN
+        },
+        // developer.okta.com: ID tokens that come with an access token are thin.
+        Kind {
+            preset: "okta",
+            id_token: Some(
+                || json!({ "name": "Ann Lee", "preferred_username": "ann@example.org", "ver": 1, "jti": "x", "amr": ["pwd"] }),
+            ),
+            userinfo: Some(|| {
+                let mut all = ann();
+                merge(
+                    &mut all,
+                    json!({ "sub": "ann-1", "zoneinfo": "America/Los_Angeles", "updated_at": 1 }),
+                );
+                all
+            }),
+            ..PLAIN
+        },
+        // api.slack.com/authentication/sign-in-with-slack: status 200 for everything, `ok` in every answer.
+        Kind {
+            preset: "slack",
+            way: Way::Post,
+            refuses_with_200: true,
+            id_token: Some(|| {
+                let mut all = ann();
+                merge(
+                    &mut all,
+                    json!({ "https://slack.com/user_id": "U1", "https://slack.com/team_id": "T1", "date_email_verified": 1 }),
+                );
+                all
+            }),
+            tokens: || json!({ "ok": true, "token_type": "Bearer", "state": "" }),
+            discovery: || json!({ "response_modes_supported": ["form_post"], "claims_parameter_supported": false }),
+            ..PLAIN
+        },
+        // dev.twitch.tv/docs/authentication/getting-tokens-oidc: scopes are a list, claims come on request.
+        Kind {
+            preset: "twitch",
+            path: "/oauth2",
+            way: Way::Post,
+            scopes: &["openid", "user:read:email"],
+            id_token: Some(|| {
+                json!({
+                    "azp": CLIENT_ID, "email": "ann@example.org", "email_verified": true, "preferred_username": "Ann Lee",
+                    "picture": "https://static-cdn.jtvnw.net/p/ann.png",
+                })
+            }),
+            tokens: || json!({ "scope": ["openid", "user:read:email"], "expires_in": 14_124, "token_type": "bearer" }),
+            picture: Some("https://static-cdn.jtvnw.net/p/ann.png"),
+            ..PLAIN
+        },
+        // zitadel.com/docs: all applications of the project, and the project, are audiences.
+        Kind {
+            preset: "zitadel",
+            lines: "audiences = [\"251237591122837505\", \"251237591122837506@project\"]",
+            id_token: Some(|| {
+                json!({
+                    "aud": [CLIENT_ID, "251237591122837506@project", "251237591122837505"], "azp": CLIENT_ID,
+                    "client_id": CLIENT_ID, "amr": ["pwd"],
+                })
+            }),
+            userinfo: Some(|| {
+                let mut all = ann();
+                merge(&mut all, json!({ "sub": "ann-1", "updated_at": 1_700_000_000 }));
+                all
+            }),
+            ..PLAIN
+        },
+    ]
+}
+
+fn gitea() -> Value {
+    json!({
+        "name": "Ann Lee", "preferred_username": "ann", "email": "ann@example.org", "email_verified": true,
+        "groups": ["org:team"], "profile": "https://git.example.org/ann", "website": "", "locale": "en-US", "updated_at": 1,
+    })
+}
+
+fn merge(base: &mut Value, more: Value) {
+    for (name, value) in more.as_object().unwrap() {
+        base[name] = value.clone();
+    }
+}
+
+/// The section of a provider: the preset, what an operator fills in, and where the fake is in place of the real one.
+fn section(fake: &Fake) -> String {
+    let (kind, uri) = (&fake.kind, fake.uri());
+    let places = if kind.id_token.is_none() {
+        format!(
+            "authorize_url = \"{uri}/authorize\"\ntoken_url = \"{uri}/token\"\nuserinfo_url = \"{uri}/userinfo\""
+        )
+    } else if kind.path.contains("{tenantid}") {
+        format!(
+            "issuer = \"{}\"\ndiscovery_url = \"{uri}/common/v2.0/.well-known/openid-configuration\"",
+            fake.issuer()
+        )
+    } else {
+        format!("issuer = \"{}\"", fake.issuer())
+    };
+    let secret = match kind.way {
+        Way::Apple | Way::Public => String::new(),
+        _ => format!("client_secret = \"{SECRET}\""),
+    };
+    format!(
+        "preset = \"{}\"\nclient_id = \"{CLIENT_ID}\"\n{secret}\n{places}\n{}",
+        kind.preset, kind.lines
+    )
+}
+
+async fn start(fakes: &[Fake]) -> Gateway {
+    let mut setup = Setup::serve().origin(APP);
+    for fake in fakes {
+        if fake.kind.way == Way::Apple {
+            let path = setup.dir.path().join("apple.p8");
+            std::fs::write(&path, &fake.developer_key).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let lines = section(fake).replace(
+            "apple.p8",
+            &setup.dir.path().join("apple.p8").display().to_string(),
+        );
+        setup = setup.table(&format!("providers.{}", fake.kind.preset), &lines);
+    }
+    setup.start().await
+}
+
+/// Goes to the provider and back, as a browser does: by GET, or by the POST of a form that the provider's page sends.
+async fn sign_in(fake: &Fake, browser: &Browser) -> reqwest::Response {
+    let authorize = location(&browser.get(&login(fake.kind.preset, APP)).await);
+    let answer = browser.get(authorize.as_str()).await;
+    if !fake.kind.form_post {
+        return browser.get(location(&answer).as_str()).await;
+    }
+    let action = answer.headers()["x-form-action"].to_str().unwrap().to_owned();
+    let form = answer.text().await.unwrap();
+    let callback = post(browser, &action, form).await;
+    browser.get(&callback).await
+}
+
+/// A cross-site POST: `SameSite=Lax` cookies stay at home. Gives where it leads.
+async fn post(browser: &Browser, action: &str, form: String) -> String {
+    let stranger = browser.without_cookies();
+    let request = stranger
+        .request(Method::POST, action)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header(ORIGIN, "https://appleid.apple.com")
+        .header("sec-fetch-site", "cross-site")
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-dest", "document")
+        .body(form);
+    let answer = stranger.send(request).await;
+    assert_eq!(answer.status(), 303, "{action}");
+    assert!(answer.headers().get("set-cookie").is_none());
+    answer.headers()[LOCATION].to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
+    let mut fakes = Vec::new();
+    for kind in kinds() {
+        fakes.push(Fake::start(kind).await);
+    }
+    let gateway = start(&fakes).await;
+    for fake in &fakes {
+        let kind = &fake.kind;
+        let browser = gateway.browser();
+        let answer = sign_in(fake, &browser).await;
+        if answer.status() != 302 {
+            let status = answer.status();
+            panic!("{}: {status}\n{}", kind.preset, gateway.log.text());
+        }
+        let token = token_in(&answer);
+        let profile = browser.check(&token).await["profile"].clone();
+        let expected_picture = kind.picture.map_or(Value::Null, Value::from);
+        assert_eq!(
+            profile["email"],
+            kind.email.map_or(Value::Null, Value::from),
+            "{}",
+            kind.preset
+        );
+        assert_eq!(profile["avatar_url"], expected_picture, "{}", kind.preset);
+        assert_eq!(
+            profile["name"],
+            if kind.preset == "cognito" {
+                "Ann Lee"
+            } else {
+                kind.name
+            },
+            "{}",
+            kind.preset
+        );
+        assert_eq!(
+            profile["provider_id"],
+            format!("{}:{}", kind.preset, kind.subject)
+        );
+        assert!(browser.cookies().is_empty(), "{}", kind.preset);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_the_github_preset_signs_in_and_passes_the_login_hint_under_githubs_name() {
+    let github = FakeGitHub::start().await;
+    let gateway = Setup::serve()
+        .origin(APP)
+        .table(
+            "providers.code",
+            &format!("preset = \"github\"\n{}", github.table()),
+        )
+        .start()
+        .await;
+    let browser = gateway.browser();
+    let begun = browser
+        .get(&format!(
+            "{}&login_hint=ann&prompt=select_account",
+            login("code", APP)
+        ))
+        .await;
+    let authorize = location(&begun);
+    assert_eq!(parameter(&authorize, "login").as_deref(), Some("ann"));
+    assert_eq!(parameter(&authorize, "login_hint"), None);
+    assert_eq!(parameter(&authorize, "prompt").as_deref(), Some("select_account"));
+    let token = token_in(&github.sign_in(&browser, &login("code", APP)).await);
+    assert_eq!(
+        browser.check(&token).await["profile"]["provider_id"],
+        "code:583231"
+    );
+    gateway.stop().await;
+}
+
+fn one(preset: &str) -> Kind {
+    kinds().into_iter().find(|kind| kind.preset == preset).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p8_a_tenant_that_is_not_listed_is_refused_and_the_log_says_which_setting() {
+    let fake = Fake::start(Kind {
+        lines: "tenants = [\"11111111-0000-4000-8000-000000000000\"]",
+        ..one("entra-tenants")
+    })
+    .await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let answer = sign_in(&fake, &gateway.browser()).await;
+    assert_eq!(answer.status(), 400);
+    let log = gateway.log.text();
+    assert!(log.contains(TENANT) && log.contains("tenants"), "{log}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_an_audience_that_is_not_listed_is_refused_and_the_log_says_which_setting() {
+    let fake = Fake::start(Kind {
+        lines: "audiences = [\"251237591122837505\"]",
+        ..one("zitadel")
+    })
+    .await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let answer = sign_in(&fake, &gateway.browser()).await;
+    assert_eq!(answer.status(), 400);
+    let log = gateway.log.text();
+    assert!(
+        log.contains("251237591122837506@project") && log.contains("audiences"),
+        "{log}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_a_provider_that_requires_pushed_requests_gets_them_and_the_browser_brings_a_reference() {
+    let fake = Fake::start(Kind {
+        preset: "keycloak",
+        lines: "prompt = \"login\"\nauthorization_parameters = { acr_values = \"gold silver\", ui_locales = \"de\" }",
+        par: true,
+        ..one("keycloak")
+    })
+    .await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let browser = gateway.browser();
+    let target = format!("{}&login_hint=ann%40example.org", login("keycloak", APP));
+    let authorize = location(&browser.get(&target).await);
+    let names: Vec<String> = authorize
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    assert_eq!(names, ["client_id", "request_uri"], "{authorize}");
+    let pushed = fake.requests().await;
+    let pushed = pushed
+        .iter()
+        .find(|request| request.url.path() == "/par")
+        .unwrap();
+    let mut form = Url::parse("http://x/").unwrap();
+    form.set_query(Some(std::str::from_utf8(&pushed.body).unwrap()));
+    for (name, value) in [
+        ("acr_values", "gold silver"),
+        ("ui_locales", "de"),
+        ("prompt", "login"),
+        ("login_hint", "ann@example.org"),
+        ("code_challenge_method", "S256"),
+    ] {
+        assert_eq!(parameter(&form, name).as_deref(), Some(value), "{form}");
+    }
+    let back = location(&browser.get(authorize.as_str()).await);
+    token_in(&browser.get(back.as_str()).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
+    let fake = Fake::start(one("apple")).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let ann = gateway.browser();
+    let authorize = location(&ann.get(&login("apple", APP)).await);
+    for cookie in ann.cookies().keys() {
+        assert!(cookie.starts_with("__Host-"), "{cookie}");
+    }
+    let answer = ann.get(authorize.as_str()).await;
+    let action = answer.headers()["x-form-action"].to_str().unwrap().to_owned();
+    let form = answer.text().await.unwrap();
+
+    // Login CSRF: somebody else's browser is made to post Ann's answer.
+    let bob = gateway.browser();
+    let callback = post(&bob, &action, form.clone()).await;
+    let stolen = bob.get(&callback).await;
+    assert_eq!(stolen.status(), 400);
+    assert!(
+        stolen
+            .text()
+            .await
+            .unwrap()
+            .contains("did not begin in this browser")
+    );
+
+    // Neither the code nor the name is in the address that proxies write down.
+    let code = url::form_urlencoded::parse(form.as_bytes())
+        .find(|(name, _)| name == "code")
+        .unwrap()
+        .1
+        .into_owned();
+    assert!(
+        !callback.contains(&code) && !callback.contains("Ann"),
+        "{callback}"
+    );
+
+    // What is sealed for one sign-in fits no other.
+    let second = location(&ann.get(&login("apple", APP)).await);
+    let other_state = parameter(&second, "state").unwrap();
+    let mut swapped = Url::parse(&callback).unwrap();
+    let sealed = parameter(&swapped, "answer").unwrap();
+    swapped
+        .query_pairs_mut()
+        .clear()
+        .append_pair("state", &other_state)
+        .append_pair("answer", &sealed);
+    assert_eq!(ann.get(swapped.as_str()).await.status(), 400);
+
+    // Frames and scripts post nothing.
+    let image = bob
+        .request(Method::POST, &action)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "cross-site")
+        .header("sec-fetch-mode", "no-cors")
+        .header("sec-fetch-dest", "empty")
+        .body(form.clone());
+    assert_eq!(bob.send(image).await.status(), 403);
+
+    // In Ann's own browser it works, once.
+    token_in(&ann.get(&callback).await);
+    assert_eq!(ann.get(&callback).await.status(), 400);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_only_providers_that_post_their_answers_have_a_callback_for_it() {
+    let fake = Fake::start(one("google")).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let browser = gateway.browser();
+    let request = browser
+        .request(Method::POST, "/auth/oauth_callback/google")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("state=x&code=y");
+    let answer = browser.send(request).await;
+    assert_eq!(answer.status(), 405);
+    assert_eq!(answer.headers()["allow"], "GET, HEAD, OPTIONS");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_an_application_asks_for_the_account_chooser_and_for_nothing_else() {
+    let fake = Fake::start(one("google")).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let browser = gateway.browser();
+    let asked = async |more: &str| {
+        let answer = browser.get(&format!("{}{more}", login("google", APP))).await;
+        (answer.status().as_u16(), answer)
+    };
+    let (_, plain) = asked("").await;
+    assert_eq!(parameter(&location(&plain), "prompt"), None);
+    let (_, chooser) = asked("&prompt=select_account").await;
+    assert_eq!(
+        parameter(&location(&chooser), "prompt").as_deref(),
+        Some("select_account")
+    );
+    let long = format!("&login_hint={}", "a".repeat(321));
+    for refused in [
+        "&prompt=none",
+        "&prompt=select_account%20none",
+        "&login_hint=a%0Ab",
+        &long,
+    ] {
+        assert_eq!(asked(refused).await.0, 400, "{refused}");
+    }
+    gateway.stop().await;
+}
+
+/// What `gateway provider check` prints for this provider: the exit code, and the findings that are not good.
+async fn checked(kind: Kind) -> (Option<i32>, Value) {
+    let fake = Fake::start(kind).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let ran = gateway
+        .cli(&["provider", "check", fake.kind.preset, "--json"])
+        .await;
+    let report =
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}\n{}", ran.stdout, ran.stderr));
+    gateway.stop().await;
+    (ran.code, report)
+}
+
+fn errors(report: &Value) -> Vec<String> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|finding| finding["level"] == "error")
+        .map(|finding| {
+            format!(
+                "{}: {}",
+                finding["about"].as_str().unwrap(),
+                finding["message"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_finds_nothing_wrong_where_people_can_sign_in() {
+    for preset in [
+        "apple",
+        "keycloak",
+        "entra-tenants",
+        "discord",
+        "slack",
+        "linkedin",
+    ] {
+        let (code, report) = checked(one(preset)).await;
+        assert_eq!(errors(&report), [""; 0], "{report:#}");
+        assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
+        assert_eq!(
+            report["redirect_uri"],
+            format!("https://auth.example.org/auth/oauth_callback/{preset}")
+        );
+        assert!(!report.to_string().contains(SECRET), "{report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_in() {
+    for (kind, expected) in [
+        (
+            Kind {
+                lines: "client_auth = \"none\"",
+                way: Way::Public,
+                ..one("google")
+            },
+            "client: the token endpoint refuses the client: invalid_client",
+        ),
+        (
+            Kind {
+                lines: "scopes = [\"openid\", \"calendar\"]",
+                ..one("google")
+            },
+            "sign-in page: the provider refuses the request: invalid_scope",
+        ),
+        (
+            Kind {
+                lines: "response_mode = \"form_post\"",
+                discovery: || json!({ "response_modes_supported": ["query"] }),
+                ..one("google")
+            },
+            "flow: the provider does not offer form_post",
+        ),
+        (
+            Kind {
+                lines: "par = \"never\"",
+                par: true,
+                ..one("keycloak")
+            },
+            "pushed requests: the provider takes pushed authorization requests only",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "issuer": "https://another.example.org" }),
+                ..one("google")
+            },
+            "discovery: the provider calls itself https://another.example.org",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "id_token_signing_alg_values_supported": ["HS256"] }),
+                ..one("google")
+            },
+            "keys: the provider signs ID tokens with no algorithm that the gateway verifies",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
+                ..one("google")
+            },
+            "client authentication: the provider does not offer client_secret_post; it offers private_key_jwt",
+        ),
+    ] {
+        let (code, report) = checked(kind).await;
+        let found = errors(&report);
+        assert!(
+            found.iter().any(|error| error.starts_with(expected)),
+            "{expected}\n{report:#}"
+        );
+        assert_eq!(
+            (code, &report["ok"]),
+            (Some(1), &Value::Bool(false)),
+            "{report:#}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_prints_lines_for_people() {
+    let fake = Fake::start(one("gitlab")).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    let text = gateway.cli(&["provider", "check", "gitlab"]).await.succeeded();
+    assert!(text.starts_with("provider      gitlab ("), "{text}");
+    assert!(
+        text.contains("\nok       client: the token endpoint accepts the client"),
+        "{text}"
+    );
+    let unknown = gateway.cli(&["provider", "check", "gitlub"]).await.failed();
+    assert!(unknown.contains("the configuration has gitlab"), "{unknown}");
+    gateway.stop().await;
+}

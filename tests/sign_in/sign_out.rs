@@ -1,0 +1,636 @@
+//! Leaving again: by way of the provider, and because the provider says so.
+
+use std::collections::BTreeMap;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::support::browser::{Browser, encode, location, parameter, token_in};
+use super::support::fake_github::FakeGitHub;
+use super::support::fake_oidc::logout::unsigned;
+use super::support::fake_oidc::{CLIENT_ID, FakeOidc, Mood, now};
+use super::support::{Gateway, Setup, eventually};
+use super::{APP, alice, login};
+
+const HOME: &str = "https://auth.example.org/";
+const CALLBACK: &str = "https://auth.example.org/auth/logout_callback/google";
+const BACKCHANNEL: &str = "/auth/backchannel_logout/google";
+
+fn setup(google: &FakeOidc) -> Setup {
+    Setup::serve()
+        .oidc("google", google)
+        .table("providers.google", "sign_out = \"provider\"")
+        .origin(APP)
+}
+
+async fn sign_in(gateway: &Gateway, provider: &FakeOidc, name: &str) -> String {
+    token_in(&provider.sign_in(&gateway.browser(), &login(name, APP)).await)
+}
+
+/// What a script is told that signs out.
+async fn sign_out(browser: &Browser, token: &str, next: &str) -> (StatusCode, Value) {
+    let request = browser.request(Method::POST, "/auth/logout").bearer_auth(token);
+    let response = browser.send(request.form(&[("next", next)])).await;
+    (response.status(), response.json().await.unwrap())
+}
+
+/// What browsers send with a form.
+fn as_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
+    request
+        .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-dest", "document")
+        .header("sec-fetch-site", "cross-site")
+        .form(form)
+}
+
+fn see_other(response: &Response) -> url::Url {
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    response.headers()["location"].to_str().unwrap().parse().unwrap()
+}
+
+fn url_in(answer: &Value) -> url::Url {
+    answer["url"].as_str().expect("a URL").parse().unwrap()
+}
+
+/// What the database holds, by hand.
+fn count(gateway: &Gateway, sql: &str) -> i64 {
+    let database = Connection::open(gateway.dir.database()).unwrap();
+    database.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_a_script_is_told_where_its_user_signs_out_at_the_provider_and_they_come_back() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).start().await;
+    let browser = gateway.browser();
+    let token = sign_in(&gateway, &google, "google").await;
+    let next = format!("{APP}/bye?a=1&b=%20x#part");
+    let (status, answer) = sign_out(&browser, &token, &next).await;
+    assert_eq!((status, &answer["success"]), (StatusCode::OK, &json!(true)));
+    assert!(!browser.is_signed_in(&token).await);
+
+    let url = url_in(&answer);
+    assert!(
+        url.as_str()
+            .starts_with(&format!("{}/end-session?", google.issuer())),
+        "{url}"
+    );
+    assert_eq!(parameter(&url, "id_token_hint"), google.id_tokens().pop());
+    assert_eq!(
+        parameter(&url, "post_logout_redirect_uri").as_deref(),
+        Some(CALLBACK)
+    );
+    assert!(
+        !url.as_str().contains("bye"),
+        "the provider does not learn where the person goes: {url}"
+    );
+    let back = location(&browser.get(url.as_str()).await);
+    assert!(back.as_str().starts_with(&format!("{CALLBACK}?state=")), "{back}");
+    assert_eq!(location(&browser.get(back.as_str()).await).as_str(), next);
+    assert_eq!(browser.cookies(), BTreeMap::new());
+
+    // The token is over, so nobody is sent to the provider with it again.
+    let (_, answer) = sign_out(&browser, &token, &next).await;
+    assert_eq!(answer, json!({"success": true, "url": next}));
+    let log = gateway.stop().await.text();
+    for id_token in google.id_tokens() {
+        assert!(!log.contains(&id_token));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_a_form_leads_to_the_provider_without_a_script() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).start().await;
+    let browser = gateway.browser();
+    let token = sign_in(&gateway, &google, "google").await;
+    let post = async |form: &[(&str, &str)]| {
+        browser
+            .send(as_form(browser.request(Method::POST, "/auth/logout"), form))
+            .await
+    };
+    let response = post(&[("jwt", &token), ("next", APP)]).await;
+    let url = see_other(&response);
+    assert_eq!(parameter(&url, "id_token_hint"), google.id_tokens().pop());
+    assert!(!browser.is_signed_in(&token).await);
+    // Whoever has no session goes on to the application, and no page can sign anybody out at the provider.
+    for form in [vec![("next", APP)], vec![("jwt", "x"), ("next", APP)]] {
+        assert_eq!(see_other(&post(&form).await).as_str(), format!("{APP}/"));
+    }
+    let evil = post(&[("jwt", &token), ("next", "https://evil.example/")]).await;
+    assert_eq!(evil.status(), StatusCode::BAD_REQUEST);
+    assert!(evil.text().await.unwrap().contains("not allowed"));
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_who_does_not_ask_is_answered_as_before() {
+    let google = FakeOidc::start(alice()).await;
+    let other = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).oidc("other", &other).start().await;
+    let browser = gateway.browser();
+    let token = sign_in(&gateway, &google, "google").await;
+    assert_eq!(
+        browser.post_as(&token, "/auth/logout").await,
+        json!({"success": true})
+    );
+    assert!(!browser.is_signed_in(&token).await);
+    // The default is local, and nothing is kept for it.
+    let token = sign_in(&gateway, &other, "other").await;
+    assert_eq!(count(&gateway, "SELECT count(*) FROM id_token_hints"), 0);
+    let (_, answer) = sign_out(&browser, &token, APP).await;
+    assert_eq!(answer, json!({"success": true, "url": format!("{APP}/")}));
+    assert!(!browser.is_signed_in(&token).await);
+    let (_, answer) = sign_out(&browser, "", APP).await;
+    assert_eq!(answer, json!({"success": false, "error": "No token"}));
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_nobody_is_sent_to_an_address_that_is_not_allowed() {
+    let google = FakeOidc::start(alice()).await;
+    let other = FakeOidc::start(alice()).await;
+    let gateway = setup(&google)
+        .oidc("other", &other)
+        .table("providers.other", "sign_out = \"provider\"")
+        .start()
+        .await;
+    let browser = gateway.browser();
+    let token = sign_in(&gateway, &google, "google").await;
+    let long = format!("{APP}/{}", "x".repeat(2000));
+    for next in [
+        "https://evil.example/",
+        "//evil.example",
+        "javascript:alert(1)",
+        "/",
+        "",
+        &long,
+    ] {
+        let (status, answer) = sign_out(&browser, &token, next).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{next}");
+        assert!(answer["error"].is_string());
+        assert!(browser.is_signed_in(&token).await, "nothing has happened: {next}");
+    }
+
+    let (_, answer) = sign_out(&browser, &token, APP).await;
+    let state = parameter(&url_in(&answer), "state").unwrap();
+    let arrives = async |query: &str| location(&browser.get(&format!("{CALLBACK}{query}")).await).to_string();
+    assert_eq!(arrives(&format!("?state={state}")).await, format!("{APP}/"));
+    let home = format!("{HOME}#signed-out");
+    let mut changed = state.clone().into_bytes();
+    changed[20] ^= 1;
+    let changed = String::from_utf8(changed).unwrap();
+    let sealed_elsewhere = browser.get(&login("google", "https://app.example.org/")).await;
+    let cookie = sealed_elsewhere.headers()["set-cookie"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let cookie = cookie.split(['=', ';']).nth(1).unwrap();
+    for query in [
+        "",
+        "?state=",
+        "?state=https://evil.example/",
+        &format!("?state={changed}"),
+        &format!("?state={state}&state={state}"),
+        &format!("?state={cookie}"),
+        &format!("?next={}", encode("https://evil.example/")),
+        "?state=%ff",
+    ] {
+        let response = browser.get(&format!("{CALLBACK}{query}")).await;
+        if response.status() != StatusCode::BAD_REQUEST {
+            assert_eq!(location(&response).as_str(), home, "{query}");
+        }
+    }
+    // What was sealed for one provider is nothing to another.
+    let elsewhere = CALLBACK.replace("google", "other");
+    let response = browser.get(&format!("{elsewhere}?state={state}")).await;
+    assert_eq!(location(&response).as_str(), home);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_the_id_token_is_sealed_in_the_database_and_goes_with_the_session() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).start().await;
+    let token = sign_in(&gateway, &google, "google").await;
+    assert_eq!(count(&gateway, "SELECT count(*) FROM id_token_hints"), 1);
+    let id_token = google.id_tokens().pop().unwrap();
+    let parts: Vec<&str> = id_token.split('.').collect();
+    for file in ["", "-wal"] {
+        let path = format!("{}{file}", gateway.dir.database().display());
+        let bytes = std::fs::read(path).unwrap();
+        for part in &parts[1..] {
+            let part = &part.as_bytes()[..24];
+            assert!(!bytes.windows(part.len()).any(|window| window == part), "{file}");
+        }
+    }
+    gateway.browser().post_as(&token, "/auth/logout").await;
+    assert_eq!(count(&gateway, "SELECT count(*) FROM id_token_hints"), 0);
+
+    // Whoever puts somebody else's row in the place of theirs gets nothing by it.
+    let token = sign_in(&gateway, &google, "google").await;
+    google.set_person(json!({"sub": "5678", "name": "Bob"}));
+    sign_in(&gateway, &google, "google").await;
+    let swap = "UPDATE id_token_hints SET sealed =
+        (SELECT other.sealed FROM id_token_hints other WHERE other.session <> id_token_hints.session)
+        WHERE session = (SELECT id FROM sessions ORDER BY identity_id LIMIT 1)";
+    let database = Connection::open(gateway.dir.database()).unwrap();
+    assert_eq!(database.execute(swap, []).unwrap(), 1);
+    let (_, answer) = sign_out(&gateway.browser(), &token, APP).await;
+    let url = url_in(&answer);
+    assert_eq!(parameter(&url, "id_token_hint"), None);
+    assert_eq!(parameter(&url, "client_id").as_deref(), Some(CLIENT_ID));
+    assert_eq!(
+        parameter(&url, "logout_hint").as_deref(),
+        Some("alice@example.org")
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_an_id_token_that_is_too_long_for_an_address_is_left_out() {
+    let person = |bytes: usize| {
+        let mut person = alice();
+        person["groups"] = "g".repeat(bytes).into();
+        person
+    };
+    let google = FakeOidc::start(person(4000)).await;
+    let gateway = setup(&google).start().await;
+    let browser = gateway.browser();
+    let token = sign_in(&gateway, &google, "google").await;
+    assert_eq!(count(&gateway, "SELECT count(*) FROM id_token_hints"), 0);
+    let (_, answer) = sign_out(&browser, &token, APP).await;
+    let url = url_in(&answer);
+    assert_eq!(parameter(&url, "id_token_hint"), None);
+    assert_eq!(
+        parameter(&url, "logout_hint").as_deref(),
+        Some("alice@example.org")
+    );
+
+    // A script takes what a redirect behind a proxy cannot hold.
+    google.set_person(person(2200));
+    let next = format!("{APP}/{}", "x".repeat(1900));
+    let token = sign_in(&gateway, &google, "google").await;
+    let (_, answer) = sign_out(&browser, &token, &next).await;
+    assert!(parameter(&url_in(&answer), "id_token_hint").is_some());
+    let token = sign_in(&gateway, &google, "google").await;
+    let request = browser.request(Method::POST, "/auth/logout");
+    let url = see_other(
+        &browser
+            .send(as_form(request, &[("jwt", &token), ("next", &next)]))
+            .await,
+    );
+    assert_eq!(parameter(&url, "id_token_hint"), None);
+    assert!(url.as_str().len() < 3_400, "{}", url.as_str().len());
+    let back = location(&browser.get(url.as_str()).await);
+    assert_eq!(location(&browser.get(back.as_str()).await).as_str(), next);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_a_provider_that_cannot_sign_out_keeps_nobody_signed_in_here() {
+    let google = FakeOidc::start(alice()).await;
+    google.set_signs_out(false);
+    let setup = setup(&google);
+    let gateway = setup.start().await;
+    let token = sign_in(&gateway, &google, "google").await;
+    let (_, answer) = sign_out(&gateway.browser(), &token, APP).await;
+    assert_eq!(answer, json!({"success": true, "url": format!("{APP}/")}));
+    assert!(!gateway.browser().is_signed_in(&token).await);
+    let log = gateway.flushed_log().await;
+    assert!(
+        log.iter().any(|line| line.contains("no end_session_endpoint")),
+        "{log:?}"
+    );
+
+    // It is down, and the gateway was started anew, so it knows nothing of it.
+    let token = sign_in(&gateway, &google, "google").await;
+    gateway.stop().await;
+    google.set_mood(Mood::Down);
+    let gateway = setup.start().await;
+    let (_, answer) = sign_out(&gateway.browser(), &token, APP).await;
+    assert_eq!(answer, json!({"success": true, "url": format!("{APP}/")}));
+    assert!(!gateway.browser().is_signed_in(&token).await);
+    gateway.stop().await;
+}
+
+/// What the gateway answers a provider that sends a logout token.
+async fn tell(gateway: &Gateway, provider: &str, token: &str) -> (StatusCode, String) {
+    let browser = gateway.browser();
+    let path = format!("/auth/backchannel_logout/{provider}");
+    let request = browser
+        .request(Method::POST, &path)
+        .form(&[("logout_token", token)]);
+    let response = browser.send(request).await;
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    (response.status(), response.text().await.unwrap())
+}
+
+fn ok() -> (StatusCode, String) {
+    (StatusCode::OK, String::new())
+}
+
+/// Signs in with a session of this name at the provider.
+async fn sign_in_by(gateway: &Gateway, provider: &FakeOidc, subject: &str, sid: &str) -> String {
+    provider.set_person(json!({"sub": subject, "name": "Somebody", "sid": sid}));
+    sign_in(gateway, provider, "google").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_logout_token_ends_the_sessions_that_it_names_for_good_and_the_hooks_are_told() {
+    let google = FakeOidc::start(alice()).await;
+    let setup = setup(&google)
+        .plugin("count", test_guests::COUNT)
+        .plugin_table("count", "grants = [\"logging\"]")
+        .extension("count");
+    let mut gateway = setup.start().await;
+    let browser = gateway.browser();
+    let laptop = sign_in_by(&gateway, &google, "ann", "laptop").await;
+    let phone = sign_in_by(&gateway, &google, "ann", "phone").await;
+    let tablet = sign_in_by(&gateway, &google, "ann", "tablet").await;
+    let bob = sign_in_by(&gateway, &google, "bob", "desk").await;
+    let who = async || {
+        let mut who = Vec::new();
+        for token in [&laptop, &phone, &tablet, &bob] {
+            who.push(browser.is_signed_in(token).await);
+        }
+        who
+    };
+    assert_eq!(who().await, [true; 4]);
+    let claims = google.logout_claims(None, Some("laptop"));
+    assert_eq!(
+        tell(&gateway, "google", &google.logout_token(&claims)).await,
+        ok()
+    );
+    assert_eq!(who().await, [false, true, true, true]);
+    // Nobody learns whether there was a session.
+    let claims = google.logout_claims(Some("nobody"), None);
+    assert_eq!(
+        tell(&gateway, "google", &google.logout_token(&claims)).await,
+        ok()
+    );
+    let claims = google.logout_claims(Some("ann"), None);
+    let token = google.sign(&json!({"alg": "RS256"}), &claims);
+    assert_eq!(tell(&gateway, "google", &token).await, ok());
+    gateway.kill().await;
+
+    let gateway = setup.start().await;
+    let browser = gateway.browser();
+    for (token, lives) in [(&laptop, false), (&phone, false), (&tablet, false), (&bob, true)] {
+        assert_eq!(browser.is_signed_in(token).await, lives);
+    }
+    eventually("the hooks are told of three sign-outs", async || {
+        let told = gateway.flushed_log().await;
+        let told = told
+            .iter()
+            .filter(|line| line.contains("hook=on-user-logout"))
+            .count();
+        // The first may have been told before the kill.
+        (told >= 2).then_some(())
+    })
+    .await;
+    // The same person signs in again in a new session.
+    let again = sign_in_by(&gateway, &google, "ann", "laptop-2").await;
+    assert!(browser.is_signed_in(&again).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
+    let google = FakeOidc::start(alice()).await;
+    let other = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).oidc("other", &other).start().await;
+    let browser = gateway.browser();
+    let session = sign_in_by(&gateway, &google, "ann", "s").await;
+    let id_token = google.id_tokens().pop().unwrap();
+    let good = || google.logout_claims(Some("ann"), Some("s"));
+    let header = |alg: &str| json!({"alg": alg, "kid": "key-1", "typ": "logout+jwt"});
+    let with = |name: &str, value: Value| {
+        let mut claims = good();
+        claims[name] = value;
+        google.logout_token(&claims)
+    };
+    let without = |name: &str| {
+        let mut claims = good();
+        claims.as_object_mut().unwrap().remove(name);
+        google.logout_token(&claims)
+    };
+    let typed = |typ: &str| {
+        let mut header = header("RS256");
+        header["typ"] = typ.into();
+        google.sign(&header, &good())
+    };
+    let mac = |key: &[u8]| {
+        let key = jsonwebtoken::EncodingKey::from_secret(key);
+        let message = unsigned(&header("HS256"), &good());
+        let mac = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
+        format!("{message}.{}", mac.unwrap())
+    };
+    let whole = google.logout_token(&good());
+    let (message, signature) = whole.rsplit_once('.').unwrap();
+    let elsewhere = other.logout_token(&other.logout_claims(Some("ann"), Some("s")));
+    let huge = with("padding", "x".repeat(20_000).into());
+    let mut brings_key = header("RS256");
+    brings_key["jku"] = "https://evil.example/jwks".into();
+    brings_key["kid"] = "evil".into();
+    let mut critical = header("RS256");
+    critical["crit"] = json!(["exp"]);
+    let forged = [
+        ("another key", google.forge(&header("RS256"), &good())),
+        ("no algorithm", format!("{}.", unsigned(&header("none"), &good()))),
+        ("no algorithm, signed", google.sign(&header("none"), &good())),
+        (
+            "no algorithm in capitals",
+            format!("{}.", unsigned(&header("NONE"), &good())),
+        ),
+        ("no signature", format!("{message}.")),
+        ("no signature at all", message.to_owned()),
+        ("the client's secret as key", mac(google.client_secret.as_bytes())),
+        ("an empty key", mac(b"")),
+        (
+            "another algorithm for the key",
+            google.sign(&header("RS512"), &good()),
+        ),
+        ("a key of its own", google.forge(&brings_key, &good())),
+        ("an extension", google.sign(&critical, &good())),
+        (
+            "the provider's signature over something else",
+            format!("{}.{signature}", unsigned(&header("RS256"), &good())),
+        ),
+        ("cut", whole[..whole.len() - 4].to_owned()),
+        ("more parts", format!("{whole}.x")),
+        ("an ID token", id_token.clone()),
+        ("an access token's type", typed("at+jwt")),
+        ("another type", typed("secevent+jwt")),
+        ("another provider's", elsewhere.clone()),
+        ("another issuer's name", with("iss", other.issuer().into())),
+        ("for another client", with("aud", "another-client".into())),
+        ("for nobody", without("aud")),
+        ("without an issuer", without("iss")),
+        ("without an event", without("events")),
+        (
+            "another event",
+            with(
+                "events",
+                json!({"http://schemas.openid.net/event/frontchannel-logout": {}}),
+            ),
+        ),
+        ("a nonce", with("nonce", "n".into())),
+        ("without an id", without("jti")),
+        ("without a time", without("iat")),
+        ("without an end", without("exp")),
+        ("old", with("iat", (now() - 3600).into())),
+        ("expired", with("exp", (now() - 120).into())),
+        ("of the future", with("iat", (now() + 3600).into())),
+        ("an empty session", with("sid", "".into())),
+        ("too long", huge),
+        ("rubbish", "rubbish".to_owned()),
+        ("dots", "..".to_owned()),
+        ("nothing", String::new()),
+    ];
+    for (what, token) in &forged {
+        let (status, answer) = tell(&gateway, "google", token).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{what}: {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"], "invalid_request", "{what}");
+        assert!(answer["error_description"].is_string(), "{what}");
+        assert!(browser.is_signed_in(&session).await, "{what}");
+    }
+    // A good one, in a way that nobody sends it, or at another provider.
+    let query = format!("{BACKCHANNEL}?logout_token={whole}");
+    let in_query = browser.send(browser.request(Method::POST, &query)).await;
+    let twice = [("logout_token", &whole), ("logout_token", &whole)];
+    let twice = browser
+        .send(browser.request(Method::POST, BACKCHANNEL).form(&twice))
+        .await;
+    let fetched = browser.get(&query).await;
+    let statuses = [in_query.status(), twice.status(), fetched.status()];
+    assert_eq!(
+        statuses,
+        [
+            StatusCode::BAD_REQUEST,
+            StatusCode::BAD_REQUEST,
+            StatusCode::METHOD_NOT_ALLOWED
+        ]
+    );
+    assert_eq!(tell(&gateway, "other", &whole).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(tell(&gateway, "nobody", &whole).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(tell(&gateway, "other", &elsewhere).await, ok());
+    assert!(browser.is_signed_in(&session).await);
+    assert_eq!(tell(&gateway, "google", &whole).await, ok());
+    assert!(!browser.is_signed_in(&session).await);
+
+    // Again: the person has come back meanwhile.
+    let again = sign_in_by(&gateway, &google, "ann", "s-2").await;
+    assert_eq!(tell(&gateway, "google", &whole).await.0, StatusCode::BAD_REQUEST);
+    assert!(browser.is_signed_in(&again).await);
+    let log = gateway.stop().await.text();
+    assert!(log.contains("the logout token has been used before"));
+    println!(
+        "logout tokens: {} that do not count, none taken",
+        forged.len() + 5
+    );
+    assert!(!log.contains(signature), "no token is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_logout_token_is_not_an_id_token() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).start().await;
+    google.set_mood(Mood::LogoutToken);
+    let response = google.sign_in(&gateway.browser(), &login("google", APP)).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(count(&gateway, "SELECT count(*) FROM users"), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_flood_of_forged_logout_tokens_costs_the_provider_and_others_nothing() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).start().await;
+    let session = sign_in_by(&gateway, &google, "ann", "s").await;
+    let header = |kid: String| json!({"alg": "RS256", "kid": kid});
+    let claims = google.logout_claims(Some("ann"), None);
+    let signature = google.sign(&json!({"alg": "RS256"}), &claims);
+    let signature = signature.rsplit_once('.').unwrap().1.to_owned();
+    let mut flood = tokio::task::JoinSet::new();
+    for n in 0..300 {
+        let kid = if n % 2 == 0 {
+            "key-1".to_owned()
+        } else {
+            format!("made-up-{n}")
+        };
+        let token = format!("{}.{signature}", unsigned(&header(kid), &claims));
+        let browser = gateway.browser();
+        flood.spawn(async move {
+            let request = browser.request(Method::POST, BACKCHANNEL);
+            browser
+                .send(request.form(&[("logout_token", token)]))
+                .await
+                .status()
+        });
+    }
+    let mut statuses = BTreeMap::new();
+    while let Some(status) = flood.join_next().await {
+        *statuses.entry(status.unwrap().as_u16()).or_insert(0) += 1;
+    }
+    assert!(
+        statuses.keys().all(|status| [400, 503].contains(status)),
+        "{statuses:?}"
+    );
+    assert!(statuses[&400] > 0);
+    let browser = gateway.browser();
+    assert!(browser.is_signed_in(&session).await);
+    let asked = google.requests().await;
+    let asked = asked
+        .iter()
+        .filter(|request| request.url.path() == "/jwks")
+        .count();
+    // Every half a minute at most; this may have taken some of them.
+    assert!(asked < 10, "{asked}");
+    let good = google.logout_token(&google.logout_claims(None, Some("s")));
+    assert_eq!(tell(&gateway, "google", &good).await, ok());
+    assert!(!browser.is_signed_in(&session).await);
+    assert_eq!(count(&gateway, "SELECT count(*) FROM upstream_sign_outs"), 2);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_token_that_cannot_be_verified_now_is_asked_for_again() {
+    let google = FakeOidc::start(alice()).await;
+    let setup = setup(&google);
+    let gateway = setup.start().await;
+    let session = sign_in_by(&gateway, &google, "ann", "s").await;
+    gateway.stop().await;
+    google.set_mood(Mood::Down);
+    let gateway = setup.start().await;
+    let token = google.logout_token(&google.logout_claims(None, Some("s")));
+    let browser = gateway.browser();
+    let request = browser
+        .request(Method::POST, BACKCHANNEL)
+        .form(&[("logout_token", &token)]);
+    let response = browser.send(request).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert!(browser.is_signed_in(&session).await);
+    google.set_mood(Mood::Well);
+    assert_eq!(tell(&gateway, "google", &token).await, ok());
+    assert!(!browser.is_signed_in(&session).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_only_an_openid_provider_has_logout_tokens() {
+    let github = FakeGitHub::start().await;
+    let gateway = Setup::serve()
+        .table("providers.github", &github.table())
+        .origin(APP)
+        .start()
+        .await;
+    assert_eq!(tell(&gateway, "github", "x.y.z").await.0, StatusCode::NOT_FOUND);
+    let config = gateway.cli(&["config", "check"]).await.succeeded();
+    assert!(config.contains("providers.github.sign_out"), "{config}");
+    gateway.stop().await;
+}
