@@ -215,6 +215,11 @@ impl Fake {
             .unwrap_or_default()
     }
 
+    /// The nonce of the sign-in that is going on.
+    pub(crate) fn nonce(&self, nonce: &str) {
+        self.set(|answers| answers.nonce = json!(nonce));
+    }
+
     /// The form that the token endpoint was sent.
     pub(crate) fn form(&self) -> HashMap<String, String> {
         self.answers.lock().unwrap().last_form.clone()
@@ -269,6 +274,7 @@ pub(crate) fn configured(config: ProviderConfig, clock: Arc<ManualClock>, timeou
     let limits = HttpLimits {
         timeout,
         max_body: 64 << 10,
+        proxy: None,
     };
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()
 }
