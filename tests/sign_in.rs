@@ -19,6 +19,8 @@ mod large;
 mod matrix;
 #[path = "sign_in/navigations.rs"]
 mod navigations;
+#[path = "sign_in/network.rs"]
+mod network;
 #[path = "sign_in/next.rs"]
 mod next;
 #[path = "sign_in/oracle.rs"]

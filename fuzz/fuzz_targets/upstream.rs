@@ -100,6 +100,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         let limits = HttpLimits {
             timeout: Duration::from_secs(5),
             max_body: 16 << 10,
+            proxy: None,
         };
         let redirect = Url::parse("https://auth.example.org/auth/oauth_callback/p").expect("a URL");
         Provider::new(config, redirect, &limits, Arc::clone(&clock) as Arc<dyn Clock>).expect("a provider")

@@ -182,6 +182,12 @@ impl PluginHost {
         self.0.registry.snapshot().set.services.contains_key(service)
     }
 
+    /// Whether an extension is configured: one that has hooks, which read the claims of those who sign in.
+    #[must_use]
+    pub fn has_extensions(&self) -> bool {
+        !self.0.registry.snapshot().set.extensions.is_empty()
+    }
+
     /// The configured services, sorted.
     #[must_use]
     pub fn services(&self) -> Vec<String> {

@@ -201,7 +201,7 @@ pub struct Tokens {
     pub permission_reuse: Setting,
 }
 
-/// `[upstream]`: what an upstream provider may cost.
+/// `[upstream]`: how upstream providers are reached, and what one may cost.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
@@ -209,6 +209,10 @@ pub struct Upstream {
     pub timeout: Setting,
     /// `upstream.max_body`, `GATEWAY_UPSTREAM_MAX_BODY`: largest answer; `1MiB` unless set.
     pub max_body: Setting,
+    /// `upstream.proxy`, `HTTPS_PROXY`, `ALL_PROXY`: an egress proxy, for providers that are not on this machine.
+    pub proxy: Setting,
+    /// `upstream.no_proxy`, `NO_PROXY`: hosts that are reached without it.
+    pub no_proxy: Setting,
 }
 
 /// `[rate_limits]`: how often one client's address may ask. Without `server.trusted_proxies` addresses of this machine and

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway_model::Timestamp;
 use gateway_store::StoreError;
-use gateway_upstream::{Callback, ErrorKind, Provider, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, Provider, Refusal, UpstreamError};
 use hyper::header::SET_COOKIE;
 use hyper::{Method, StatusCode};
 
@@ -62,8 +62,8 @@ pub enum Error {
     #[error("the callback has no code")]
     NoCode,
     /// The provider says no (RFC 6749 section 4.1.2.1).
-    #[error("the provider answered {0:?}")]
-    Denied(String),
+    #[error("the provider refused: {0}")]
+    Denied(Refusal),
     /// Where the person was going is not allowed any more.
     #[error(transparent)]
     Next(#[from] NextError),
@@ -164,14 +164,18 @@ async fn finish(
     // What comes to nothing does not count, so that no page can use up what everybody behind an address shares.
     admit(app, request)?;
     if let Some(denied) = &answer.error {
-        return Err(Error::Denied(denied.chars().take(64).collect()));
+        let description = answer.description.as_deref();
+        return Err(Error::Denied(Refusal::new(denied, description)));
     }
     let code = answer.code.as_deref().filter(|code| !code.is_empty());
     let code = code.ok_or(Error::NoCode)?;
     let iss = answer.iss.as_deref();
     let claimed = app.store.claim_state(&begun.flow.state, expires)?;
     let claimed = claimed.ok_or(Error::Replayed)?;
-    let mut person = match provider.finish(&begun.flow, Callback { code, iss }).await {
+    let callback = Callback { code, iss };
+    let hooks_read_claims = app.plugins.has_extensions();
+    let person = provider.finish_with(&begun.flow, callback, hooks_read_claims);
+    let mut person = match person.await {
         Ok(person) => person,
         Err(error) => {
             // Nobody has been asked yet: the page can be loaded again.
@@ -208,7 +212,7 @@ fn refuse(provider: &str, error: &Error, again: &str) -> Response {
         Error::Upstream(error) => return landing::upstream_failed(provider, error, Some(again)),
         Error::SignIn(error) => return landing::not_signed_in(provider, error, again),
         Error::Store(error) => return landing::store_busy(provider, error, again),
-        Error::Denied(code) if code == "access_denied" => {
+        Error::Denied(refusal) if refusal.code() == Some("access_denied") => {
             (landing::TITLE, "You did not let the provider sign you in.")
         }
         Error::Denied(_) => (landing::TITLE, "The provider refused to sign you in."),

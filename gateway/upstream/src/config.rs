@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::client::ClientAuth;
 use crate::mapping::Mapping;
+use crate::proxy::EgressProxy;
 
 /// One provider, as configured.
 #[derive(Clone, Debug)]
@@ -214,11 +215,13 @@ impl ProviderKind {
     }
 }
 
-/// Limits on what an upstream may make us wait for or read.
+/// How providers are asked, and limits on what one may make us wait for or read.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
     /// For one request, connect to last byte.
     pub timeout: Duration,
     /// Largest body, in bytes.
     pub max_body: usize,
+    /// The proxy by which providers are reached that are not on this machine.
+    pub proxy: Option<EgressProxy>,
 }

@@ -1,7 +1,9 @@
-//! Requests to providers: no redirects, no proxy, https but for a provider on loopback, no private address but for a
-//! provider that has one, and a limit on time and bytes, for each answer and for all answers of one provider together.
+//! Requests to providers: no redirects, https but for a provider on loopback, no private address but for a provider that
+//! has one, and a limit on time and bytes, for each answer and for all answers of one provider together. An egress proxy is
+//! used where one is configured, and a request that met a connection the provider was closing is sent once more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
@@ -13,12 +15,16 @@ use crate::error::UpstreamError;
 use crate::json::{self, MAX_VALUES};
 use crate::names::{self, Names, NotPublic, Resolver};
 
+mod connections;
+
 /// GitHub refuses requests without one.
 const USER_AGENT: &str = concat!("auth-gateway/", env!("CARGO_PKG_VERSION"));
 /// The largest headers of an answer, names and values, in bytes.
 const MAX_HEADERS: usize = 64 << 10;
 /// Connections to one host that are kept for the next sign-in.
 const MAX_IDLE: usize = 32;
+/// How long they are kept. Firewalls forget idle connections, and tell nobody.
+const IDLE: Duration = Duration::from_secs(30);
 /// What all sign-ins through one provider may hold of its answers at once, in bytes. What is made of an answer takes a few
 /// times its size.
 const MAX_HELD: usize = 16 << 20;
@@ -72,6 +78,8 @@ pub enum HttpError {
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
+    /// The same without connections that are kept.
+    fresh: reqwest::Client,
     max_body: usize,
     /// The provider itself is on loopback, by http.
     loopback: bool,
@@ -98,19 +106,31 @@ impl Http {
             return Err(UpstreamError::Config(format!("{home} must be https")));
         }
         let private = allow_private || names::is_private(home);
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .dns_resolver(Resolver::new(names, private))
-            .pool_max_idle_per_host(MAX_IDLE)
-            .timeout(limits.timeout)
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(|error| UpstreamError::Config(chain(&error)))?;
+        // No proxy leads to this machine.
+        let proxy = limits.proxy.as_ref().filter(|_| !loopback);
+        let resolver = Resolver::new(names, private, proxy.map(|proxy| proxy.host().to_owned()));
+        let client = |idle: usize| {
+            let mut client = reqwest::Client::builder()
+                .redirect(Policy::none())
+                .no_proxy()
+                .dns_resolver(resolver.clone())
+                .connector_layer(connections::Layer)
+                .pool_max_idle_per_host(idle)
+                .pool_idle_timeout(IDLE)
+                .timeout(limits.timeout)
+                .user_agent(USER_AGENT);
+            if let Some(proxy) = proxy {
+                client = client.proxy(proxy.proxy());
+            }
+            client
+                .build()
+                .map_err(|error| UpstreamError::Config(chain(&error)))
+        };
         // A limit that the operator raised is one that some answers may go up to.
         let room = MAX_HELD.max(limits.max_body.saturating_mul(2)) / UNIT;
         Ok(Self {
-            client,
+            client: client(MAX_IDLE)?,
+            fresh: client(0)?,
             max_body: limits.max_body,
             loopback,
             private,
@@ -155,6 +175,20 @@ impl Http {
         Ok((answer.status().as_u16(), location.map(str::to_owned)))
     }
 
+    /// Sends a request. Where it went over a connection that had been kept, and that ended without an answer, the provider
+    /// was closing the connection as the request came (RFC 9112 section 9.3.1): it is sent once more, over a new one. That
+    /// goes for the exchange of a code too: a provider that had begun on it after all does not give tokens for it twice.
+    async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
+        let again = request.try_clone();
+        let (answer, was_kept) = connections::watched(self.client.execute(request)).await;
+        match (answer, again) {
+            (Err(error), Some(again)) if was_kept && connections::ended(&error) => {
+                self.fresh.execute(again).await
+            }
+            (answer, _) => answer,
+        }
+    }
+
     /// The requests of one sign-in.
     pub(crate) fn requests(&self) -> Requests<'_> {
         Requests {
@@ -196,7 +230,6 @@ impl Requests<'_> {
         self.http.may_ask(request.url())?;
         let mut answer = self
             .http
-            .client
             .execute(request)
             .await
             .map_err(|error| failure(&error))?;
@@ -307,6 +340,7 @@ mod tests {
         let limits = HttpLimits {
             timeout: Duration::from_secs(60),
             max_body: MAX_BODY,
+            proxy: None,
         };
         Http::new(&Url::parse(home).unwrap(), allow_private, &limits, names).ok()
     }

@@ -417,3 +417,6 @@ fn read_header(
     }
     Ok((algorithm, members.text("kid")?.map(str::to_owned)))
 }
+
+#[cfg(test)]
+mod tests;

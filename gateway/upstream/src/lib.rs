@@ -14,6 +14,7 @@
 //! | [`claims`] | what is taken from claims, and what is not believed |
 //! | [`http`] | requests with a limit on everything that an upstream could make us read or wait for |
 //! | [`logout`] | sign-outs: at the provider, and those that it tells of |
+//! | [`proxy`] | the egress proxy by which providers are reached |
 //! | [`names`] | which addresses a provider may be at, and who looks them up |
 //! | `exchange` | the exchange of a code for tokens |
 //! | `json` | reads JSON: bounded, and strict about the members that count |
@@ -40,6 +41,7 @@ pub mod names;
 pub mod oauth;
 pub mod oidc;
 pub mod provider;
+pub mod proxy;
 
 pub use authorize::{PROMPTS, RESERVED_PARAMETERS};
 pub use client::{Audience, ClientAuth, ClientKey, SecretMethod};
@@ -52,3 +54,4 @@ pub use logout::{EndSession, LogoutError, LogoutToken};
 pub use mapping::{Mapping, Member};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, Hints, MAX_WAITING, Provider};
+pub use proxy::EgressProxy;

@@ -96,6 +96,8 @@ type LookUp = Shared<BoxFuture<'static, Result<Arc<[IpAddr]>, Arc<str>>>>;
 pub(crate) struct Resolver {
     names: Arc<dyn Names>,
     private: bool,
+    /// The host of the egress proxy. The operator chose it, and it may be anywhere.
+    proxy: Option<String>,
     places: Arc<Semaphore>,
     /// Those that are being looked up: whoever wants the same name waits for the same answer.
     running: Arc<Mutex<HashMap<String, LookUp>>>,
@@ -111,10 +113,11 @@ impl fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    pub(crate) fn new(names: Arc<dyn Names>, private: bool) -> Self {
+    pub(crate) fn new(names: Arc<dyn Names>, private: bool, proxy: Option<String>) -> Self {
         Self {
             names,
             private,
+            proxy,
             places: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             running: Arc::default(),
         }
@@ -165,7 +168,9 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let look_up = self.look_up(name.as_str());
-        let private = self.private;
+        let proxy = self.proxy.as_deref();
+        let is_proxy = proxy.is_some_and(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
+        let private = self.private || is_proxy;
         Box::pin(async move {
             let look_up = look_up.ok_or("too many names of this provider are being looked up")?;
             let addresses = look_up.await.map_err(|error| error.to_string())?;
@@ -233,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a13_a_dead_name_takes_one_thread_and_no_other_name_waits_for_it() {
         let (fake, release) = Fake::new();
-        let resolver = Resolver::new(Arc::clone(&fake) as Arc<dyn Names>, false);
+        let resolver = Resolver::new(Arc::clone(&fake) as Arc<dyn Names>, false, None);
         let waiting: Vec<_> = (0..200)
             .map(|_| tokio::spawn(resolver.resolve("dead.example.org".parse().unwrap())))
             .collect();
@@ -254,8 +259,8 @@ mod tests {
     async fn a13_dead_names_of_one_provider_leave_other_providers_alone() {
         let (fake, release) = Fake::new();
         let names = Arc::clone(&fake) as Arc<dyn Names>;
-        let bad = Resolver::new(Arc::clone(&names), false);
-        let good = Resolver::new(names, false);
+        let bad = Resolver::new(Arc::clone(&names), false, None);
+        let good = Resolver::new(names, false, None);
         let mut refused = HashSet::new();
         for number in 0..100 {
             let look_up = bad.look_up(&format!("dead-{number}.example.org"));
@@ -294,11 +299,21 @@ mod tests {
             (&["0.0.0.0"], false, false),
         ] {
             for (private, good) in [(false, to_public), (true, to_private)] {
-                let resolver = Resolver::new(Arc::new(Always(addresses)), private);
+                let resolver = Resolver::new(Arc::new(Always(addresses)), private, None);
                 let answer = resolve(&resolver, "id.example.org").await;
                 assert_eq!(answer.is_ok(), good, "{addresses:?} {private}: {answer:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn p14_a_proxy_may_be_at_a_private_address_and_nobody_else() {
+        let proxy = Some("proxy.corp.example.org".to_owned());
+        let resolver = Resolver::new(Arc::new(Always(&["10.0.0.1"])), false, proxy.clone());
+        assert_eq!(resolve(&resolver, "proxy.corp.example.org").await, Ok(1));
+        assert!(resolve(&resolver, "id.example.org").await.is_err());
+        let metadata = Resolver::new(Arc::new(Always(&["169.254.169.254"])), false, proxy);
+        assert!(resolve(&metadata, "proxy.corp.example.org").await.is_err());
     }
 
     #[test]

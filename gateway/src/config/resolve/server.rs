@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway_model::UserLimits;
 use gateway_store::{DatabaseUrl, UserIds};
-use gateway_upstream::HttpLimits;
+use gateway_upstream::{EgressProxy, HttpLimits};
 use url::Url;
 
 use super::{Layers, Origin, loopback_url};
@@ -354,7 +354,43 @@ pub(super) fn upstream(layers: &mut Layers<'_>, file: file::Upstream) -> HttpLim
                 Bytes(1 << 20),
             )
             .0,
+        proxy: proxy(layers, file.proxy, file.no_proxy),
     }
+}
+
+/// The proxy by which providers are reached. The usual variables name one: those in capitals win, as the gateway's own.
+fn proxy(layers: &mut Layers<'_>, address: Setting, no_proxy: Setting) -> Option<EgressProxy> {
+    const KEY: &str = "upstream.proxy";
+    const ADDRESS: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    const WITHOUT: [&str; 2] = ["NO_PROXY", "no_proxy"];
+    let (address, origin) = first(layers, KEY, ADDRESS, address)?;
+    let without = first(layers, "upstream.no_proxy", WITHOUT, no_proxy);
+    match EgressProxy::new(address.trim(), without.as_ref().map(|(list, _)| list.as_str())) {
+        Ok(proxy) => {
+            // Its address may have a password in it.
+            layers.show(KEY, proxy.to_string(), origin);
+            if let Some((list, origin)) = without {
+                layers.show("upstream.no_proxy", list, origin);
+            }
+            Some(proxy)
+        }
+        Err(right) => {
+            layers.mistake(Some(origin), KEY, format!("must be {right}"));
+            None
+        }
+    }
+}
+
+/// What the first of several variables says that is set, or else the file.
+fn first<const N: usize>(
+    layers: &mut Layers<'_>,
+    key: &str,
+    variables: [&str; N],
+    in_file: Setting,
+) -> Option<(String, Origin)> {
+    let environment = &layers.sources.environment;
+    let set = variables.into_iter().find(|name| environment.get(name).is_some());
+    layers.text(key, set.unwrap_or(variables[0]), in_file)
 }
 
 /// The origins of applications, and where people go who came without `next`.

@@ -50,6 +50,8 @@ pub(super) struct Answer {
     /// RFC 9207.
     pub(super) iss: Option<String>,
     pub(super) error: Option<String>,
+    /// `error_description`, for the log.
+    pub(super) description: Option<String>,
     /// What Apple says of a person the first time, and never again: JSON.
     pub(super) user: Option<String>,
 }
@@ -70,6 +72,7 @@ impl Answer {
                 "code" => &mut answer.code,
                 "iss" => &mut answer.iss,
                 "error" => &mut answer.error,
+                "error_description" => &mut answer.description,
                 "user" => &mut answer.user,
                 _ => continue,
             };
@@ -84,6 +87,7 @@ impl Answer {
             code: text("code")?,
             iss: text("iss")?,
             error: text("error")?,
+            description: text("error_description")?,
             user: None,
         })
     }
@@ -94,7 +98,7 @@ pub(super) fn pass_on(app: &App, request: &Request, provider: &Provider) -> Resu
     let state = request.parameter("state")?.filter(|state| !state.is_empty());
     let state = state.ok_or(Error::NoState)?;
     let mut form = form_urlencoded::Serializer::new(String::new());
-    for name in ["code", "iss", "error"] {
+    for name in ["code", "iss", "error", "error_description"] {
         if let Some(value) = request.parameter(name)? {
             form.append_pair(name, value);
         }

@@ -212,6 +212,7 @@ mod tests {
         let limits = HttpLimits {
             timeout: Duration::from_secs(1),
             max_body: 1024,
+            proxy: None,
         };
         let issuer = Url::parse("https://id.example.org").unwrap();
         let http = Http::new(&issuer, false, &limits, Arc::new(SystemNames)).unwrap();

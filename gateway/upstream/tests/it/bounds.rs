@@ -19,6 +19,7 @@ use crate::support::{CLIENT_ID, CLIENT_SECRET, Fake, Key, NOW, REDIRECT, claims}
 const LIMITS: HttpLimits = HttpLimits {
     timeout: Duration::from_secs(60),
     max_body: 1 << 20,
+    proxy: None,
 };
 
 fn config(kind: ProviderKind) -> ProviderConfig {

@@ -30,6 +30,7 @@ fn an_issuer_is_an_https_url_without_query_and_fragment() {
         let limits = HttpLimits {
             timeout: Duration::from_secs(1),
             max_body: 1024,
+            proxy: None,
         };
         let clock = Arc::new(ManualClock::at(NOW));
         match Provider::new(config, REDIRECT.parse().unwrap(), &limits, clock) {

@@ -46,6 +46,7 @@ fn built(fake: &Fake, config: ProviderConfig, redirect: &str, timeout: Duration)
     let limits = HttpLimits {
         timeout,
         max_body: 64 << 10,
+        proxy: None,
     };
     Provider::new(config, redirect.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
 }

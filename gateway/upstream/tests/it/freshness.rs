@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
-use gateway_upstream::{Callback, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, UpstreamError};
 use serde_json::json;
 
 use crate::id_tokens::refused;
@@ -76,4 +76,77 @@ async fn when_the_clock_has_gone_mad_everything_has_expired() {
         assert!(matches!(error, UpstreamError::BadIdToken(_)), "{now}: {error:?}");
         assert!(error.to_string().contains("expired"), "{now}: {error}");
     }
+}
+
+#[tokio::test]
+async fn p16_what_was_known_serves_for_a_day_while_the_provider_cannot_be_asked() {
+    const DISCOVERY: &str = "/.well-known/openid-configuration";
+    for at in [DISCOVERY, "/keys"] {
+        let fake = Fake::start().await;
+        fake.sign_in().await.unwrap();
+        fake.claims(|claims| claims["exp"] = json!(u32::MAX));
+        fake.set(|answers| answers.broken = Some((at, 503)));
+        fake.clock.advance(Duration::from_secs(3601));
+        for _ in 0..5 {
+            fake.sign_in().await.unwrap();
+        }
+        assert_eq!(fake.seen(at), 2, "asked again once, not by everybody");
+        // It is asked twice a minute at most, and serves as soon as it is there again.
+        fake.clock.advance(Duration::from_secs(31));
+        fake.sign_in().await.unwrap();
+        assert_eq!(fake.seen(at), 3);
+        fake.set(|answers| answers.broken = None);
+        fake.clock.advance(Duration::from_secs(31));
+        fake.sign_in().await.unwrap();
+        fake.sign_in().await.unwrap();
+        assert_eq!(fake.seen(at), 4);
+        // From the last answer on it is a day and no longer.
+        fake.set(|answers| answers.broken = Some((at, 503)));
+        fake.clock.advance(Duration::from_secs(24 * 3600 - 1));
+        fake.sign_in().await.unwrap();
+        fake.clock.advance(Duration::from_secs(1));
+        let error = fake.provider.begin().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Down, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn p16_an_answer_that_makes_no_sense_counts_as_none() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    fake.claims(|claims| claims["exp"] = json!(u32::MAX));
+    for (member, odd) in [
+        ("issuer", json!("https://other.example.org")),
+        ("jwks_uri", json!(7)),
+        ("token_endpoint", json!("http://other.example.org/token")),
+    ] {
+        fake.clock.advance(Duration::from_secs(3601));
+        fake.set(|answers| answers.discovery[member] = odd);
+        fake.sign_in().await.unwrap();
+    }
+    // An answer with other keys is one: a provider withdraws keys that way.
+    let good = Fake::start().await;
+    good.sign_in().await.unwrap();
+    good.set(|answers| answers.keys = vec![]);
+    good.clock.advance(Duration::from_secs(3601));
+    good.claims(|claims| claims["exp"] = json!(u32::MAX));
+    refused(&good, "a withdrawn key").await;
+}
+
+#[tokio::test]
+async fn p16_an_unknown_key_does_not_hide_that_the_provider_is_down() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let (stranger, issuer) = (Key::new(), fake.server.uri());
+    fake.set(|answers| answers.id_token = Box::new(move |nonce| stranger.sign(&claims(&issuer, nonce))));
+    fake.set(|answers| answers.broken = Some(("/keys", 503)));
+    fake.clock.advance(Duration::from_secs(60));
+    for _ in 0..5 {
+        let error = fake.sign_in().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Down, "{error}");
+    }
+    assert_eq!(fake.seen("/keys"), 2, "anybody can make up a key");
+    // What is known serves on for those whose key is.
+    fake.claims(|_| {});
+    fake.sign_in().await.unwrap();
 }

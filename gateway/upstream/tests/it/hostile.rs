@@ -34,6 +34,7 @@ fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
     let limits = HttpLimits {
         timeout,
         max_body: MAX_BODY,
+        proxy: None,
     };
     Provider::new(config, REDIRECT.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
 }

@@ -10,6 +10,7 @@
 
 mod bounds;
 mod configuration;
+mod connections;
 mod discovery;
 mod exchange;
 mod freshness;

@@ -109,6 +109,8 @@ pub(crate) struct Answers {
     pub(crate) token: Value,
     pub(crate) delay: Duration,
     pub(crate) status: u16,
+    /// An endpoint that has a status of its own.
+    pub(crate) broken: Option<(&'static str, u16)>,
     pub(crate) seen: HashMap<String, usize>,
     pub(crate) nonce: Value,
     last_form: HashMap<String, String>,
@@ -143,6 +145,7 @@ impl Fake {
             token: json!({}),
             delay: Duration::ZERO,
             status: 200,
+            broken: None,
             seen: HashMap::new(),
             nonce: Value::Null,
             last_form: HashMap::new(),
@@ -212,6 +215,11 @@ impl Fake {
             .unwrap_or_default()
     }
 
+    /// The nonce of the sign-in that is going on.
+    pub(crate) fn nonce(&self, nonce: &str) {
+        self.set(|answers| answers.nonce = json!(nonce));
+    }
+
     /// The form that the token endpoint was sent.
     pub(crate) fn form(&self) -> HashMap<String, String> {
         self.answers.lock().unwrap().last_form.clone()
@@ -266,6 +274,7 @@ pub(crate) fn configured(config: ProviderConfig, clock: Arc<ManualClock>, timeou
     let limits = HttpLimits {
         timeout,
         max_body: 64 << 10,
+        proxy: None,
     };
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock).unwrap()
 }
@@ -315,7 +324,8 @@ impl Respond for Endpoint {
             }
             _ => answers.discovery.clone(),
         };
-        ResponseTemplate::new(answers.status)
+        let broken = answers.broken.filter(|(at, _)| *at == self.at);
+        ResponseTemplate::new(broken.map_or(answers.status, |(_, status)| status))
             .set_body_json(body)
             .set_delay(answers.delay)
     }

@@ -129,6 +129,7 @@ pub(crate) fn provider_within(
     let limits = HttpLimits {
         timeout,
         max_body: 64 << 10,
+        proxy: None,
     };
     let clock = Arc::new(ManualClock::at(NOW));
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock)

@@ -1,0 +1,84 @@
+//! Whether a request went over a connection of its own, or over one that had been kept from an earlier one.
+//!
+//! The pool does not tell. It asks for a connection within the task that sends the request, and only where it has none to
+//! give: who watches that task knows.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+tokio::task_local! {
+    /// Whether a connection was asked for.
+    static CONNECTED: Cell<bool>;
+}
+
+/// Sends a request, and tells whether it went over a connection that had been kept.
+pub(super) async fn watched<F: Future>(request: F) -> (F::Output, bool) {
+    let watched = async {
+        let answer = request.await;
+        (answer, !CONNECTED.with(Cell::get))
+    };
+    CONNECTED.scope(Cell::new(false), watched).await
+}
+
+/// Whether a connection ended before an answer came, or while the request was being sent.
+pub(super) fn ended(error: &reqwest::Error) -> bool {
+    if error.is_timeout() || error.is_connect() {
+        return false;
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::NotConnected
+                    | io::ErrorKind::UnexpectedEof
+            );
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Notes that a connection is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer;
+
+impl<S> tower_layer::Layer<S> for Layer {
+    type Service = Noting<S>;
+
+    fn layer(&self, connector: S) -> Noting<S> {
+        Noting(connector)
+    }
+}
+
+/// A connector that notes that it is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Noting<S>(S);
+
+impl<S: Service<R>, R> Service<R> for Noting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        // Outside a request that is watched, nobody wants to know.
+        let _ = CONNECTED.try_with(|connected| connected.set(true));
+        self.0.call(request)
+    }
+}
