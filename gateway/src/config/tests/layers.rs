@@ -399,13 +399,18 @@ fn a_reload_gives_what_can_be_replaced_and_keeps_the_address() {
     let write = |toml: &str| fs::write(setup.sources.file.as_ref().unwrap(), toml).unwrap();
     write("jsonp = true\n[server]\nexternal_address = \"https://two.example\"\n");
     let reloaded = reload().unwrap();
-    assert!(reloaded.jsonp);
-    assert_eq!(reloaded.default_next.as_str(), "https://one.example/");
-    write("jsnop = true\nuser_lookup = 7\n");
-    let error = reload().unwrap_err();
+    assert!(reloaded.reloadable.jsonp);
+    assert_eq!(reloaded.reloadable.default_next.as_str(), "https://one.example/");
     assert!(
-        error.contains(":1: jsnop") && error.contains(":2: user_lookup") && !error.contains('\n'),
-        "{error}"
+        reloaded.warnings.concat().contains("server.external_address"),
+        "{:?}",
+        reloaded.warnings
+    );
+    write("jsnop = true\nuser_lookup = 7\n");
+    let errors = reload().unwrap_err();
+    assert!(
+        errors[0].contains(":1: jsnop") && errors[1].contains(":2: user_lookup"),
+        "{errors:?}"
     );
 }
 
@@ -435,4 +440,20 @@ fn the_docs_name_every_key_and_variable() {
         }
     }
     assert!(named > 80, "{named}");
+}
+
+#[test]
+fn b11_under_dev_every_loopback_origin_counts_while_none_are_configured() {
+    let page = url::Url::parse("http://localhost:5173").unwrap().origin();
+    for (toml, is_dev, counts) in [
+        ("", true, true),
+        ("origins = []", true, true),
+        ("origins = [\"https://app.example.org\"]", true, false),
+        ("", false, false),
+    ] {
+        let mut setup = Setup::with_key(toml, &[]);
+        setup.sources.presets.loopback_origins = is_dev;
+        let origins = setup.load().config.reloadable.origins;
+        assert_eq!(origins.contains(&page), counts, "{toml:?} {is_dev}");
+    }
 }
