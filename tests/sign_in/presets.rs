@@ -503,7 +503,6 @@ async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
 
 /// As they are shipped: nothing of where the provider is stands in the configuration but what the preset asks for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the proxy"]
 async fn p6_to_p14_every_preset_signs_in_at_the_addresses_that_its_provider_really_has() {
     let (tenants, others): (Vec<Kind>, Vec<Kind>) = kinds()
         .into_iter()
