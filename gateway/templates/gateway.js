@@ -260,8 +260,9 @@ async function signOut() {
   }
   if (answer.success === true) keep(null);
   // The provider signs the person out too, and sends them back here.
-  if (typeof answer.url === "string" && answer.url !== home && /^https?:\/\//.test(answer.url)) {
-    location.assign(answer.url);
+  const onward = new URL(answer.url ?? home);
+  if (onward.protocol.startsWith("http") && onward.href !== new URL(home).href) {
+    location.assign(onward);
     return;
   }
   await refresh({ moveFocus: true, notice: answer.success === true ? "You are signed out." : "" });

@@ -42,6 +42,7 @@ fn as_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
         .header("sec-fetch-mode", "navigate")
         .header("sec-fetch-dest", "document")
         .header("sec-fetch-site", "cross-site")
+        .header("origin", APP)
         .form(form)
 }
 
@@ -111,6 +112,17 @@ async fn p20_a_form_leads_to_the_provider_without_a_script() {
             .send(as_form(browser.request(Method::POST, "/auth/logout"), form))
             .await
     };
+    // A page of another origin can only have a token of its own, and sends nobody to the provider with it.
+    for origin in ["https://evil.example", "null"] {
+        let request = browser.request(Method::POST, "/auth/logout");
+        let mut request = as_form(request, &[("jwt", &token), ("next", APP)])
+            .build()
+            .unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        let response = reqwest::Client::new().execute(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{origin}");
+        assert!(browser.is_signed_in(&token).await, "{origin}");
+    }
     let response = post(&[("jwt", &token), ("next", APP)]).await;
     let url = see_other(&response);
     assert_eq!(parameter(&url, "id_token_hint"), google.id_tokens().pop());

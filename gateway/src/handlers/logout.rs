@@ -26,6 +26,9 @@ const MAX_LOCATION: usize = 3_400;
 /// 400 for a bad `next`, 503 where the database fails: the session goes on then.
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     let goes_there = is_navigation(&request.headers);
+    if goes_there && is_foreign(app, request) {
+        return Ok(foreign_page());
+    }
     let next = match request.parameter("next")? {
         None => None,
         Some(text) => match allowed(app, text) {
@@ -69,6 +72,19 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     } else {
         response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
     })
+}
+
+/// Whether a page sends the form that has no business to sign anybody out: it could do so with a token of its own, to have
+/// the person signed out at their provider.
+fn is_foreign(app: &App, request: &Request) -> bool {
+    let origins = &app.live.load().origins;
+    navigation::is_from_a_foreign_page(&request.headers, origins, &app.address.origin)
+}
+
+/// 403: nothing has happened.
+fn foreign_page() -> Response {
+    let message = "The page that you came from may not sign you out: its origin is not configured.";
+    response::error_page(StatusCode::FORBIDDEN, "You are not signed out", message, None)
 }
 
 fn allowed(app: &App, text: &str) -> Result<Next, String> {
