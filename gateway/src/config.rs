@@ -133,6 +133,11 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// A 0600 file that holds the token, written at start where it is missing.
     pub token_file: PathBuf,
+    /// A listener that answers `/metrics` and nothing else; off unless set.
+    pub metrics_listen: Option<SocketAddr>,
+    /// A file that holds a token for `/metrics` and nothing else. Its group may read it. Written at start where it is
+    /// missing; there is no such token unless set.
+    pub metrics_token_file: Option<PathBuf>,
 }
 
 /// What a caller may cost.
@@ -166,6 +171,10 @@ pub struct Loaded {
     pub config: Config,
     /// What works and is probably not meant, a sentence each.
     pub warnings: Vec<String>,
+    /// The same, with the setting and the place.
+    pub warned: Vec<Mistake>,
+    /// What cannot be looked at yet, and is not held against the configuration.
+    pub notes: Vec<Mistake>,
     /// Where each value came from.
     pub report: Report,
 }

@@ -23,13 +23,7 @@ static PREFETCH: [HeaderName; 4] = [
 /// Whether this is a browser that goes to the address in a window or tab, as far as the request tells.
 #[must_use]
 pub fn is_navigation(headers: &HeaderMap) -> bool {
-    // Programs have been seen to send a mode and nothing else: Node's fetch() is one. Browsers send all of it.
-    let is_a_browser = [&SITE, &DEST]
-        .iter()
-        .any(|name| values(headers, name).next().is_some());
-    if !is_a_browser {
-        return !is_prefetch(headers);
-    }
+    // Each counts by itself: a browser may leave one of them out, and a program such as Node's fetch() sends its mode alone.
     let is = |name, wanted: &[u8]| values(headers, name).all(|value| value == wanted);
     is(&MODE, b"navigate") && is(&DEST, b"document") && !is_prefetch(headers)
 }
@@ -114,7 +108,6 @@ mod tests {
             "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-site: cross-site",
             "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-user: ?1",
             "sec-fetch-mode: navigate",
-            "sec-fetch-mode: cors",
             "sec-fetch-mode: ",
             "sec-fetch-site: none\nsec-fetch-mode: navigate",
             "purpose: something",
@@ -128,6 +121,10 @@ mod tests {
             "sec-fetch-mode: navigate\nsec-fetch-dest: object",
             "sec-fetch-mode: navigate\nsec-fetch-dest: embed",
             "sec-fetch-mode: navigate\nsec-fetch-dest: fencedframe",
+            "sec-fetch-mode: cors",
+            "sec-fetch-mode: no-cors",
+            "sec-fetch-mode: websocket",
+            "sec-fetch-mode: same-origin",
             "sec-fetch-mode: cors\nsec-fetch-dest: empty",
             "sec-fetch-mode: same-origin\nsec-fetch-site: same-origin",
             "sec-fetch-mode: websocket\nsec-fetch-site: cross-site",

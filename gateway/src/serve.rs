@@ -1,34 +1,37 @@
 //! From a configuration to a gateway that serves, and from a signal to its end.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, io};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
 use gateway_model::{SystemClock, SystemRandom};
 use gateway_plugin::{CompileOptions, HostOptions, Network, PluginHost};
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
-use gateway_upstream::Provider;
+use gateway_upstream::{Provider, ProviderConfig};
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, TokenFile, Tokens};
 use crate::app::{Address, App};
-use crate::config::reload::Reload;
-use crate::config::{AdminConfig, Config};
+use crate::config::Config;
+use crate::config::reload::{Reload, Reread};
+use crate::control::{Asked, Control, Reloaded, Status};
 use crate::events::{self, Courier};
 use crate::issued::Issued;
 use crate::metrics::{self, HttpMetrics};
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
-use crate::{router, server};
+use crate::{prepare, router, server, watch};
 
 /// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
 /// that come at once are not answered, and try again a second later.
@@ -68,10 +71,11 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     let shutdown = CancellationToken::new();
     let public = match mode.listener {
         Some(listener) => TcpListener::from_std(listener)?,
-        None => bind(config.listen, "set server.listen (GATEWAY_LISTEN)")?,
+        None => bind(config.listen, "server.listen")?,
     };
     let metrics = metrics::install()?;
     let (app, left_over) = build(&config, mode.dev).await?;
+    let (reloads, mut asked) = mpsc::channel(1);
     let ready = Arc::new(AtomicBool::new(false));
     let state = AdminState {
         metrics,
@@ -79,13 +83,17 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         store: app.store.clone(),
         ready: Arc::clone(&ready),
     };
-    serve_admin(&config.admin, &app, state, &shutdown)?;
+    let mut listens = serve_admin(&config, &app, &state, &shutdown)?;
     app.background
         .spawn(events::deliver(Arc::clone(&app), left_over, shutdown.clone()));
     app.background
         .spawn(events::prune(Arc::clone(&app), shutdown.clone()));
+    app.background
+        .spawn(watch::watch(Arc::clone(&app), shutdown.clone()));
 
     let address = public.local_addr()?;
+    listens.push(address);
+    serve_control(&config.data_dir, listens, reloads, &app, &shutdown);
     let serving = {
         let app = Arc::clone(&app);
         let limits = Arc::clone(&app);
@@ -98,7 +106,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     tracing::info!(%address, external = app.address.text, "ready");
     announce(address)?;
 
-    signals.until_told_to_end(&app, &mode.reload).await;
+    signals.until_told_to_end(&app, &mode.reload, &mut asked).await;
     tracing::info!("shutting down: finishing what is in flight");
     ready.store(false, Ordering::Release);
     shutdown.cancel();
@@ -169,26 +177,20 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
     let data = PluginData::new(store.clone());
     let host = HostOptions {
         plugin_dir: config.plugin_dir.clone(),
-        cache_dir: config.data_dir.join("cache"),
+        cache_dir: cache_dir(config),
         guest_threads: config.guest_threads,
         users: Arc::new(data.clone()),
         values: Arc::new(data),
         network: Arc::new(Network::system()),
-        compile: CompileOptions {
-            command: Some(crate::cli::compiler()?),
-            ..config.compile.clone()
-        },
+        compile: compile_options(config)?,
     };
     let plugins = PluginHost::start(host, config.reloadable.plugins.clone())
         .await
         .context("the plugins cannot be loaded")?;
-    let mut providers = Vec::new();
-    for provider in &config.providers {
-        let redirect = Url::parse(&format!("{}/auth/oauth_callback/{}", address.text, provider.name))?;
-
-        let built = Provider::new(provider.clone(), redirect, &config.upstream_limits, clock.clone());
-        providers.push(built.with_context(|| format!("the provider \"{}\" cannot be used", provider.name))?);
-    }
+    let providers = config.providers.iter();
+    let providers: Result<Vec<Provider>> = providers
+        .map(|wanted| provider(config, wanted, &address, clock.clone()))
+        .collect();
     let app = App {
         clock,
         random,
@@ -197,7 +199,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
         keys,
         issued: Issued::new(config.token_reuse),
         session_key,
-        providers,
+        providers: providers?,
         dev,
         address,
         session_lifetime: config.session_lifetime,
@@ -214,8 +216,39 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64)> {
     Ok((Arc::new(app), left_over))
 }
 
+/// A provider as it is configured.
+///
+/// # Errors
+/// Why it cannot be one.
+pub(crate) fn provider(
+    config: &Config,
+    provider: &ProviderConfig,
+    address: &Address,
+    clock: Arc<SystemClock>,
+) -> Result<Provider> {
+    let redirect = Url::parse(&format!("{}/auth/oauth_callback/{}", address.text, provider.name))?;
+    Provider::new(provider.clone(), redirect, &config.upstream_limits, clock)
+        .with_context(|| format!("the provider \"{}\" cannot be used", provider.name))
+}
+
+/// How plugins are compiled: by this program, in a process of its own.
+///
+/// # Errors
+/// When the program cannot be found.
+pub(crate) fn compile_options(config: &Config) -> io::Result<CompileOptions> {
+    Ok(CompileOptions {
+        command: Some(crate::cli::compiler()?),
+        ..config.compile.clone()
+    })
+}
+
+/// Where compiled plugins are kept.
+pub(crate) fn cache_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("cache")
+}
+
 /// The first session secret signs; what was issued under the others is still accepted.
-fn session_key(config: &Config, issuer: &str, random: Arc<SystemRandom>) -> Result<SessionKey> {
+pub(crate) fn session_key(config: &Config, issuer: &str, random: Arc<SystemRandom>) -> Result<SessionKey> {
     const UNUSABLE: &str = "a session secret cannot be used";
     let mut secrets = config.session_secrets.iter();
     let first = secrets.next().context("there is no session secret")?;
@@ -225,34 +258,94 @@ fn session_key(config: &Config, issuer: &str, random: Arc<SystemRandom>) -> Resu
     })
 }
 
+/// Begins to answer operators and Prometheus; returns where.
 fn serve_admin(
-    config: &AdminConfig,
+    config: &Config,
     app: &App,
-    state: AdminState,
+    state: &AdminState,
     shutdown: &CancellationToken,
-) -> Result<()> {
-    let Some(address) = config.listen else {
-        return Ok(());
-    };
-    let token = admin::token(&config.token_file, app.random.as_ref()).with_context(|| {
-        format!(
-            "the admin token's file {} cannot be used",
-            config.token_file.display()
-        )
-    })?;
-    let listener = bind(address, "set admin.listen (GATEWAY_ADMIN_LISTEN)")?;
-    let address = listener.local_addr()?;
-    tracing::info!(%address, token_file = %config.token_file.display(), "admin listener");
-    app.background
-        .spawn(admin::run(listener, token, state, shutdown.clone()));
-    Ok(())
+) -> Result<Vec<SocketAddr>> {
+    let (mut operators, mut monitors) = (None, None);
+    for (_, file) in prepare::tokens(config) {
+        let token = admin::token(file, app.random.as_ref())
+            .with_context(|| format!("the token's file {} cannot be used", file.path().display()))?;
+        match file {
+            TokenFile::Operators(_) => operators = Some(token),
+            TokenFile::Monitors(_) => monitors = Some(token),
+        }
+    }
+    let listeners = [
+        ("admin.listen", config.admin.listen, false),
+        ("admin.metrics_listen", config.admin.metrics_listen, true),
+    ];
+    let mut listens = Vec::new();
+    for (setting, address, metrics_only) in listeners {
+        let Some(address) = address else { continue };
+        let listener = bind(address, setting)?;
+        let address = listener.local_addr()?;
+        listens.push(address);
+        if metrics_only {
+            tracing::info!(%address, "metrics listener");
+        } else {
+            tracing::info!(%address, token_file = %config.admin.token_file.display(), "admin listener");
+        }
+        let tokens = Tokens {
+            operators: operators.clone().filter(|_| !metrics_only),
+            monitors: monitors.clone(),
+            open: metrics_only && monitors.is_none(),
+        };
+        app.background
+            .spawn(admin::run(listener, tokens, state.clone(), shutdown.clone()));
+    }
+    Ok(listens)
 }
 
-fn bind(address: SocketAddr, what_to_do: &str) -> Result<TcpListener> {
-    listen(address).with_context(|| format!("cannot listen on {address}: {what_to_do}"))
+/// Begins to answer commands on this machine. A data directory that cannot have sockets is no reason not to serve.
+fn serve_control(
+    data_dir: &Path,
+    listens: Vec<SocketAddr>,
+    reloads: mpsc::Sender<Asked>,
+    app: &App,
+    shutdown: &CancellationToken,
+) {
+    match Control::bind(data_dir) {
+        Ok(control) => {
+            let pid = std::process::id();
+            let status = Status { pid, listens };
+            app.background
+                .spawn(control.run(status, reloads, shutdown.clone()));
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            data_dir = %data_dir.display(),
+            "there is no control socket: `gateway reload` cannot reach this gateway; send it SIGHUP instead"
+        ),
+    }
+}
+
+fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    listen(address).map_err(|error| anyhow!(cannot_listen(address, setting, &error)))
+}
+
+/// Why an address cannot be listened on, and what to do about it.
+pub(crate) fn cannot_listen(address: SocketAddr, setting: &str, error: &io::Error) -> String {
+    let variable = match setting {
+        "admin.listen" => "GATEWAY_ADMIN_LISTEN",
+        "admin.metrics_listen" => "GATEWAY_METRICS_LISTEN",
+        _ => "GATEWAY_LISTEN",
+    };
+    format!("cannot listen on {address}: set {setting} ({variable}) to another address: {error}")
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address)?.listen(BACKLOG)
+}
+
+/// A socket that has an address and does not listen there yet.
+///
+/// # Errors
+/// When the address is taken, or cannot be had.
+pub(crate) fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -260,7 +353,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // The port may be in use by connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 /// The one line on stdout, for whoever started the process and waits.
@@ -305,24 +398,42 @@ impl Signals {
         }
     }
 
-    async fn until_told_to_end(&mut self, app: &App, reload: &Reload) {
+    async fn until_told_to_end(&mut self, app: &App, reload: &Reload, asked: &mut mpsc::Receiver<Asked>) {
         loop {
+            let asked = tokio::select! {
+                () = async {
+                    tokio::select! {
+                        _ = self.terminate.recv() => {}
+                        _ = self.interrupt.recv() => {}
+                    }
+                } => return,
+                _ = self.hangup.recv() => None,
+                Some(asked) = asked.recv() => Some(asked),
+            };
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => take_up(app, reload).await,
+                reloaded = take_up(app, reload) => if let Some(asked) = asked {
+                    // Whoever asked may have gone.
+                    let _ = asked.send(reloaded);
+                },
+                // What has been begun goes on, and ends with the process.
+                () = self.told_to_end() => return,
             }
         }
     }
 }
 
 /// Puts a changed configuration in force, or keeps the old one where there is a mistake.
-async fn take_up(app: &App, reload: &Reload) {
+async fn take_up(app: &App, reload: &Reload) -> Reloaded {
     let reload = Arc::clone(reload);
     // It reads files.
     let read = tokio::task::spawn_blocking(move || reload()).await;
-    match read.unwrap_or_else(|error| Err(error.to_string())) {
-        Ok(reloadable) => {
+    let mut answer = Reloaded {
+        pid: std::process::id(),
+        ..Reloaded::default()
+    };
+    match read.unwrap_or_else(|error| Err(vec![error.to_string()])) {
+        Ok(Reread { reloadable, warnings }) => {
+            answer.warnings = warnings;
             app.plugins.reconfigure(reloadable.plugins.clone()).await;
             // Only where they are others: who has been told to wait is not let off by a change of something else.
             if app.live.load().rate_limits != reloadable.rate_limits {
@@ -330,10 +441,17 @@ async fn take_up(app: &App, reload: &Reload) {
                     .store(Arc::new(RateLimits::new(&reloadable.rate_limits)));
             }
             app.live.store(Arc::new(reloadable));
+            let plugins = app.plugins.status().into_iter();
+            answer.plugins = plugins
+                .filter_map(|plugin| Some(format!("{}: {}", plugin.name, plugin.problem?)))
+                .collect();
             tracing::info!("the configuration was read again and is in force");
         }
-        Err(error) => {
-            tracing::error!(%error, "the configuration has mistakes; what was in force stays in force")
+        Err(errors) => {
+            let error = errors.join("; ");
+            answer.errors = errors;
+            tracing::error!(%error, "the configuration has mistakes; what was in force stays in force");
         }
     }
+    answer
 }

@@ -211,13 +211,18 @@ impl Gateway {
 impl SetupDir {
     /// Runs a command on the directory's configuration.
     pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+        cli::finish(self.cli_command(arguments)).await
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn cli_command(&self, arguments: &[&str]) -> Command {
         let mut command = cli::command();
         command
             .current_dir(self.path())
             .envs(self.environment())
             .args(arguments);
         command.arg("--config").arg(self.config_file());
-        cli::finish(command).await
+        command
     }
 }
 

@@ -75,6 +75,17 @@ pub(crate) struct Looked {
     seen: Record,
 }
 
+impl Looked {
+    /// Why the file that is there does not serve, and whether something else does in its place.
+    pub(crate) fn problem(&self) -> Option<(String, bool)> {
+        match &self.result {
+            Err(problem) => Some((problem.to_string(), false)),
+            Ok(Loaded::New(_, Some(problem))) => Some((problem.to_string(), true)),
+            Ok(Loaded::New(_, None) | Loaded::Unchanged) => None,
+        }
+    }
+}
+
 /// A good file.
 struct Take {
     file: Arc<PluginFile>,

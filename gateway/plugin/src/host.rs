@@ -1,10 +1,10 @@
 //! The host put together: threads for guests, the registry, the watch, and what callers do with them.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fmt, fs};
 
 use futures_util::StreamExt as _;
 use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
@@ -14,6 +14,7 @@ use tokio::sync::{RwLock, watch};
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
+use crate::check::usable_dir;
 use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
 use crate::error::{AdmissionError, CallError, HostError, RollbackError};
@@ -67,12 +68,7 @@ impl PluginHost {
         } = options;
         metrics::describe();
         // The directory itself may be a link; what is in it may not.
-        let plugin_dir = fs::canonicalize(&plugin_dir)
-            .and_then(|path| fs::read_dir(&path).map(|_| path))
-            .map_err(|error| HostError::PluginDirUnreadable {
-                path: plugin_dir,
-                error,
-            })?;
+        let plugin_dir = usable_dir(&plugin_dir)?;
         let engines = Arc::new(Engines::start()?);
         let cache = Cache::open(&cache_dir, engines.usual(), &SystemRandom)?;
         let runtime = Builder::new_multi_thread()

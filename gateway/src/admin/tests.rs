@@ -5,14 +5,18 @@ use std::net::IpAddr;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::{StatusCode, Uri};
 
-use super::{Guard, Refused};
+use super::{Guard, Refused, Tokens};
 use crate::response::Response;
 
 const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef";
 
 fn guard(own: &str) -> Guard {
     let own: IpAddr = own.parse().unwrap();
-    Guard::new(own, &"0123456789abcdef0123456789abcdef".to_owned().into())
+    let tokens = Tokens {
+        operators: Some("0123456789abcdef0123456789abcdef".to_owned().into()),
+        ..Tokens::default()
+    };
+    Guard::new(own, &tokens)
 }
 
 fn admit(own: &str, target: &str, headers: &[(HeaderName, &str)]) -> Result<(), Refused> {
@@ -130,4 +134,74 @@ fn refusals_have_their_status() {
             refused == Refused::Token
         );
     }
+}
+
+#[test]
+fn o7_a_token_for_metrics_reads_them_and_can_do_nothing_else() {
+    const MONITOR: &str = "Bearer fedcba9876543210fedcba9876543210";
+    let guard = |with_token, open| {
+        let monitors = "fedcba9876543210fedcba9876543210".to_owned();
+        let tokens = Tokens {
+            operators: Some("0123456789abcdef0123456789abcdef".to_owned().into()),
+            monitors: Some(monitors.into()).filter(|_| with_token),
+            open,
+        };
+        Guard::new([127, 0, 0, 1].into(), &tokens)
+    };
+    let ask = |guard: &Guard, path: &str, headers: &[(HeaderName, &str)]| {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        guard.admit(&path.parse::<Uri>().unwrap(), &pairs.collect())
+    };
+    let both = guard(true, false);
+    let with = |token| [(HOST, "localhost"), (AUTHORIZATION, token)];
+    assert_eq!(ask(&both, "/metrics", &with(MONITOR)), Ok(()));
+    assert_eq!(
+        ask(
+            &both,
+            "/metrics",
+            &[(HOST, "gateway.internal"), (AUTHORIZATION, MONITOR)]
+        ),
+        Ok(())
+    );
+    assert_eq!(ask(&both, "/metrics", &with(BEARER)), Ok(()));
+    assert_eq!(ask(&both, "/plugins", &with(BEARER)), Ok(()));
+    for path in [
+        "/",
+        "/health",
+        "/ready",
+        "/plugins",
+        "/plugins/x/rollback",
+        "/metrics/",
+        "//metrics",
+        "/Metrics",
+    ] {
+        assert_eq!(
+            ask(&both, path, &with(MONITOR)),
+            Err(Refused::MetricsOnly),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        ask(&both, "/metrics", &[(HOST, "localhost")]),
+        Err(Refused::Token)
+    );
+    let page = [
+        (HOST, "localhost"),
+        (AUTHORIZATION, MONITOR),
+        (ORIGIN, "https://e.example"),
+    ];
+    assert_eq!(ask(&both, "/metrics", &page), Err(Refused::WebPage));
+
+    let open = guard(false, true);
+    assert_eq!(ask(&open, "/metrics", &[(HOST, "127.0.0.1:9464")]), Ok(()));
+    assert_eq!(
+        ask(&open, "/plugins", &[(HOST, "127.0.0.1")]),
+        Err(Refused::MetricsOnly)
+    );
+    assert_eq!(
+        ask(&open, "/metrics", &[(HOST, "evil.example")]),
+        Err(Refused::Host)
+    );
 }

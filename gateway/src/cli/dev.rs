@@ -14,7 +14,7 @@ use gateway_plugin::{Grant, PluginConfig};
 use gateway_token::Algorithm;
 use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 
-use super::serve::start;
+use super::serve::{check_clock, start};
 use super::{Shared, mistakes};
 use crate::config::{self, Sources};
 use crate::keys;
@@ -36,6 +36,8 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     if let Some(address) = dev.listen {
         refuse_others(address)?;
     }
+    // Before a key is made, whose name is the time.
+    check_clock()?;
     // A gateway.toml that lies around may be that of a real installation: only one that is named counts.
     let mut sources = shared.sources_from(false);
     layers(&mut sources, &dev)?;

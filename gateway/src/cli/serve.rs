@@ -2,11 +2,14 @@
 
 use std::net::TcpListener;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
+use gateway_model::SystemClock;
 
 use super::{Shared, mistakes};
 use crate::config::{self, Loaded, Sources, reload::reload};
+use crate::prepare::{self, Scope, Severity, Step};
 use crate::serve::{Mode, serve};
+use crate::time::LAST;
 
 pub(super) async fn run(shared: &Shared) -> anyhow::Result<()> {
     let sources = shared.sources();
@@ -22,10 +25,32 @@ pub(super) async fn start(
     dev: bool,
     listener: Option<TcpListener>,
 ) -> anyhow::Result<()> {
+    check_clock()?;
     // Writes the last lines when it is dropped.
     let _telemetry = crate::telemetry::init(&loaded.config.log)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+    let scope = Scope {
+        // The plugins' files are looked at when they are loaded.
+        steps: [Step::Data, Step::Listeners].into(),
+        listens: listener.is_some(),
+        dev,
+        running: Vec::new(),
+    };
+    let findings = prepare::look(&loaded, &scope).await;
+    let fatal: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Fatal)
+        .map(ToString::to_string)
+        .collect();
+    match &fatal[..] {
+        [] => {}
+        [reason] => bail!("{reason}"),
+        _ => bail!("the gateway cannot start:\n{}", fatal.join("\n")),
+    }
+    for finding in findings {
+        match finding.severity {
+            Severity::Note => tracing::info!("{}", finding.what.message),
+            _ => tracing::warn!("{}", finding.what.message),
+        }
     }
     let data_dir = &loaded.config.data_dir;
     crate::keys::private_dir(data_dir).with_context(|| {
@@ -44,4 +69,15 @@ pub(super) async fn start(
         },
     )
     .await
+}
+
+/// Refuses a clock that is so wrong that nobody could sign in: every session and every certificate has expired by it.
+pub(super) fn check_clock() -> anyhow::Result<()> {
+    let is_possible = SystemClock::since_epoch().is_some_and(|since| since.as_secs() <= LAST);
+    ensure!(
+        is_possible,
+        "the machine's clock is wrong: it shows a time before 1970 or after 9999 (`date` prints it). Set it, then start the \
+         gateway again"
+    );
+    Ok(())
 }

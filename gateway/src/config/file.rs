@@ -132,6 +132,12 @@ pub struct Admin {
     /// `admin.token_file`, `GATEWAY_ADMIN_TOKEN_FILE`: the file that holds the token, `admin-token` in the
     /// data directory unless set; written at start where it is missing.
     pub token_file: Setting,
+    /// `admin.metrics_listen`, `GATEWAY_METRICS_LISTEN`: address and port of a listener that answers `/metrics` and
+    /// nothing else, or `off`; `off` unless set.
+    pub metrics_listen: Setting,
+    /// `admin.metrics_token_file`, `GATEWAY_METRICS_TOKEN_FILE`: a file that holds a token with which `/metrics` can be
+    /// read and nothing else done; its group may read it. Written at start where it is missing.
+    pub metrics_token_file: Setting,
 }
 
 /// `[database]`.

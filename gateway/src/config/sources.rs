@@ -25,6 +25,9 @@ pub struct Sources {
     pub flags: BTreeMap<&'static str, (&'static str, String)>,
     /// What `gateway dev` sets.
     pub presets: Presets,
+    /// Whether systemd's credentials may be missing because the service that they are for does not run: for
+    /// `gateway config check`.
+    pub before_start: bool,
 }
 
 /// What `gateway dev` sets in place of the defaults; anything else that is set wins.

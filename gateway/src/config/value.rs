@@ -9,6 +9,7 @@ use gateway_store::{DatabaseUrl, UserIds};
 
 use crate::rate_limit::Rate;
 
+mod least;
 mod most;
 mod web;
 
@@ -27,6 +28,11 @@ pub(super) trait Value: Sized {
 
     /// The most that a setting may be, where this is more.
     fn beyond(&self, _key: &str) -> Option<String> {
+        None
+    }
+
+    /// The least that a setting may be, where this is less.
+    fn short_of(&self, _key: &str) -> Option<String> {
         None
     }
 }
@@ -130,6 +136,11 @@ impl Value for Duration {
         (*self > most).then(|| most.show())
     }
 
+    fn short_of(&self, key: &str) -> Option<String> {
+        let least = least::duration(key);
+        (*self < least).then(|| least.show())
+    }
+
     fn show(&self) -> String {
         let milliseconds = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
         show_measure(milliseconds, &TIMES)
@@ -164,7 +175,13 @@ impl Value for DurationOrOff {
 pub(super) struct Bytes(pub(super) usize);
 
 /// The units of sizes, in bytes, from largest to smallest.
-const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+const SIZES: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("", 1),
+];
 
 impl Value for Bytes {
     fn read(text: &str) -> Result<Self, String> {
@@ -172,7 +189,7 @@ impl Value for Bytes {
             .and_then(|bytes| usize::try_from(bytes).ok())
             .filter(|bytes| *bytes > 0)
             .map(Self)
-            .ok_or_else(|| "a size in bytes, KiB, MiB or GiB, as in 64MiB or 65536".into())
+            .ok_or_else(|| "a size in bytes, KiB, MiB, GiB or TiB, as in 64MiB or 65536".into())
             .and_then(|size: Self| {
                 if size.0 > most::BYTES {
                     return Err(format!("a size of {} at most", Self(most::BYTES).show()));
@@ -184,6 +201,11 @@ impl Value for Bytes {
     fn beyond(&self, key: &str) -> Option<String> {
         let most = most::bytes(key);
         (self.0 > most).then(|| Self(most).show())
+    }
+
+    fn short_of(&self, key: &str) -> Option<String> {
+        let least = least::bytes(key);
+        (self.0 < least).then(|| Self(least).show())
     }
 
     fn show(&self) -> String {
@@ -501,7 +523,9 @@ mod tests {
             ("64mib", None),
             ("MiB", None),
             ("99999999999999GiB", None),
-            ("1024GiB", Some("1024GiB")),
+            ("1TiB", Some("1TiB")),
+            ("1024GiB", Some("1TiB")),
+            ("2TiB", None),
             ("1025GiB", None),
         ]);
         table::<Count>(&[

@@ -103,6 +103,14 @@ pub(crate) fn upstream_failed(provider: &str, error: &UpstreamError, again: Opti
     response::error_page(status, TITLE, message, again)
 }
 
+/// 502: what the provider says of itself cannot be used. The log has the reason.
+pub(crate) fn provider_unusable(provider: &str, error: &dyn std::fmt::Display) -> Response {
+    tracing::error!(provider, %error, "the upstream provider failed");
+    count(provider, "upstream_failed");
+    let message = "The provider's answer cannot be used. Please try again later.";
+    response::error_page(StatusCode::BAD_GATEWAY, TITLE, message, None)
+}
+
 /// The person may not sign in, or the database failed.
 pub(crate) fn not_signed_in(provider: &str, error: &sign_in::Error, again: &str) -> Response {
     let message = match error {

@@ -23,6 +23,10 @@ use super::{admit, landing, login_path, next_of};
 /// told otherwise, and there are the status line and a few more headers.
 const MAX_HEADERS: usize = 3_700;
 
+/// A `next` of this length must fit beside the address that the browser is sent to. Where not even that does, it is the
+/// provider's address that is too long.
+const SHORT_NEXT: usize = 300;
+
 /// Why a sign-in cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,6 +39,11 @@ pub enum Error {
     /// With it, the cookie is larger than browsers and proxies accept.
     #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
     NextTooLong,
+    /// With the address that the provider's authorization endpoint makes, the answer is larger than proxies accept.
+    #[error(
+        "the address of its authorization endpoint, with the parameters, has {0} bytes, which is more than proxies accept"
+    )]
+    ProviderTooLong(usize),
     /// Too many sign-ins come from the caller's address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -79,7 +88,13 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
     };
     let (location, set) = (authorization.url.as_str(), cookie::set(&name, &sealed, secure));
     let size = cookie::size(&name, sealed.as_bytes());
-    let left = MAX_HEADERS.checked_sub("location: \r\n".len() + location.len() + line(&set));
+    let fixed = "location: \r\n".len() + location.len() + line(&set);
+    // The seal is base64.
+    let in_base64 = |bytes: usize| bytes.div_ceil(3) * 4;
+    if fixed.saturating_sub(in_base64(next.as_str().len())) + in_base64(SHORT_NEXT) > MAX_HEADERS {
+        return Err(Error::ProviderTooLong(location.len()));
+    }
+    let left = MAX_HEADERS.checked_sub(fixed);
     let Some(left) = left.filter(|_| size <= cookie::MAX_TOGETHER) else {
         return Err(Error::NextTooLong);
     };
@@ -162,6 +177,7 @@ pub fn refuse(provider: &str, error: &Error) -> Response {
         Error::BadRequest(_) | Error::Next(_) | Error::NextTooLong => landing::bad(&error.to_string()),
         Error::TooMany(too_many) => landing::too_many(*too_many),
         Error::Upstream(error) => landing::upstream_failed(provider, error, None),
+        Error::ProviderTooLong(_) => landing::provider_unusable(provider, error),
         Error::Seal(error) => internal(provider, error),
     }
 }

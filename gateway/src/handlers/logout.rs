@@ -2,6 +2,7 @@
 //! told an address for their browser, which leads there by way of the provider where the operator wants that
 //! (`sign_out = "provider"`).
 
+use gateway_token::SessionClaims;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::json;
@@ -19,8 +20,11 @@ use super::landing;
 /// The longest `Location`. nginx reads the head of an answer into 4 KB unless told otherwise, and there are more headers.
 const MAX_LOCATION: usize = 3_400;
 
-/// Answers 200. A token that is no good any more is a session that has ended: success. A browser that has sent a form is
-/// redirected.
+/// Answers 200. A token that is not valid any more belongs to a session that has ended: success. A browser that has sent a
+/// form is redirected.
+///
+/// A token that seems to have expired ends the session that it was issued for: the clock may be ahead, and the session
+/// would be valid again once the clock is right.
 ///
 /// # Errors
 /// 400 for a bad `next`, 503 where the database fails: the session goes on then.
@@ -45,7 +49,10 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
                 _ => response::json(StatusCode::OK, &answer),
             });
         }
-        Caller::NotSignedIn | Caller::UnknownUser => None,
+        Caller::NotSignedIn | Caller::UnknownUser => {
+            end_expired(app, request).await?;
+            None
+        }
         Caller::SignedIn(signed_in) => Some(signed_in),
     };
     let mut hint = None;
@@ -72,6 +79,23 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     } else {
         response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
     })
+}
+
+/// Ends the session that an expired token was issued for.
+async fn end_expired(app: &App, request: &Request) -> Result<(), CallerError> {
+    let Some(claims) = session::claims_ignoring_expiry(app, request)? else {
+        return Ok(());
+    };
+    let SessionClaims {
+        session,
+        user,
+        expires,
+    } = claims;
+    let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+    if ended.is_some() {
+        app.courier.wake();
+    }
+    Ok(())
 }
 
 /// Whether a page sends the form that has no business to sign anybody out: it could do so with a token of its own, to have

@@ -18,10 +18,12 @@ use tokio::time::timeout;
 
 use crate::cli::output::{self, printable};
 use crate::cli::{Shared, mistakes};
-use crate::config;
+use crate::{config, small_file};
 
 /// Longest answer.
 const MAX_ANSWER: usize = 16 << 20;
+/// Largest file of a token.
+const MAX_TOKEN: u64 = 4096;
 /// How long a gateway may take to take a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// A little longer than the gateway itself takes at most.
@@ -184,7 +186,7 @@ impl Client {
                 (address, file.unwrap_or(admin.token_file))
             }
         };
-        let token = std::fs::read_to_string(&token_file).with_context(|| {
+        let (token, _) = small_file::read_text(&token_file, MAX_TOKEN).with_context(|| {
             let file = token_file.display();
             format!("cannot read the admin token in {file}: give --token-file")
         })?;

@@ -1,15 +1,16 @@
 //! `gateway plugin sign`: a signature for gateways that trust the key.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use gateway_model::{Clock as _, SystemClock};
+use gateway_model::SystemClock;
 use gateway_plugin::{CompileOptions, PluginSigner, signed_as};
 
 use crate::config::flags;
+use crate::small_file;
 
 /// Largest file of a private key or of a signature.
 const MAX_SMALL: u64 = 64 << 10;
@@ -62,7 +63,8 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
 /// A version above every one that was signed before: the clock's, and where that is behind, the next one after
 /// the signature that is about to be replaced.
 fn next_version(signature: &Path, name: &str) -> u64 {
-    let now = SystemClock.now().0.max(1);
+    // A clock before 1970 would use up all the numbers that there are.
+    let now = SystemClock::since_epoch().map_or(1, |since| since.as_secs().max(1));
     let before = read(signature, MAX_SMALL)
         .ok()
         .and_then(|text| signed_as(&String::from_utf8_lossy(&text)))
@@ -73,15 +75,8 @@ fn next_version(signature: &Path, name: &str) -> u64 {
 
 /// Reads a file of `max` bytes at most.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
-    let shown = || format!("cannot read {}", path.display());
-    let file = fs::File::open(path).with_context(shown)?;
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .with_context(shown)?;
-    if bytes.len() as u64 > max {
-        bail!("{} is larger than {max} bytes", path.display());
-    }
+    let (bytes, _) =
+        small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -113,11 +108,7 @@ mod tests {
         let path = dir.path().join("p.wasm");
         fs::write(&path, [0; 10]).unwrap();
         assert_eq!(read(&path, 10).unwrap().len(), 10);
-        assert!(
-            read(&path, 9)
-                .unwrap_err()
-                .to_string()
-                .contains("larger than 9 bytes")
-        );
+        let error = format!("{:#}", read(&path, 9).unwrap_err());
+        assert!(error.contains("larger than 9 bytes"), "{error}");
     }
 }
