@@ -81,9 +81,14 @@ impl OpenIdProvider {
 
     /// The status with which the gateway has answered its next logout token.
     pub(crate) async fn told(&mut self) -> String {
-        let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
-        let line = line.expect("a sign-out").expect("a line").expect("it runs");
-        line.strip_prefix("told ").expect("a status").to_owned()
+        loop {
+            let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
+            let line = line.expect("a sign-out").expect("a line").expect("it runs");
+            // The library says other things, too.
+            if let Some(status) = line.strip_prefix("told ") {
+                return status.to_owned();
+            }
+        }
     }
 
     /// What the gateway's configuration says of it.

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::app::App;
+use crate::navigation;
 use crate::next::{self, Next, NextError};
 use crate::pages::Failure;
 use crate::request::Request;
@@ -31,6 +32,9 @@ const MAX_LOCATION: usize = 3_400;
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     // A browser that goes here with a form shows what is answered. What a script fetches is told otherwise.
     let goes_there = wants_a_page(&request.headers);
+    if goes_there && is_foreign(app, request) {
+        return Ok(Visit::new(app, &request.headers).page(&Failure::ForeignSignOut));
+    }
     let next = match request.parameter("next")? {
         None => None,
         Some(text) => match allowed(app, text) {
@@ -50,17 +54,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
             });
         }
         Caller::NotSignedIn | Caller::UnknownUser => {
-            if let Some(claims) = session::claims_ignoring_expiry(app, request)? {
-                let SessionClaims {
-                    session,
-                    user,
-                    expires,
-                } = claims;
-                let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
-                if ended.is_some() {
-                    app.courier.wake();
-                }
-            }
+            end_expired(app, request).await?;
             None
         }
         Caller::SignedIn(signed_in) => Some(signed_in),
@@ -89,6 +83,30 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     } else {
         response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
     })
+}
+
+/// Ends the session that an expired token was issued for.
+async fn end_expired(app: &App, request: &Request) -> Result<(), CallerError> {
+    let Some(claims) = session::claims_ignoring_expiry(app, request)? else {
+        return Ok(());
+    };
+    let SessionClaims {
+        session,
+        user,
+        expires,
+    } = claims;
+    let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+    if ended.is_some() {
+        app.courier.wake();
+    }
+    Ok(())
+}
+
+/// Whether a page sends the form that has no business to sign anybody out: it could do so with a token of its own, to have
+/// the person signed out at their provider.
+fn is_foreign(app: &App, request: &Request) -> bool {
+    let origins = &app.live.load().origins;
+    navigation::is_from_a_foreign_page(&request.headers, origins, &app.address.origin)
 }
 
 /// Why a person cannot be sent to an address.

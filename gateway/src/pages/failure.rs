@@ -60,6 +60,8 @@ pub enum Failure<'a> {
     FailedBefore,
     /// The sign-in did not begin in this browser.
     Elsewhere,
+    /// A page of an origin that is not configured would sign the person out.
+    ForeignSignOut,
     /// There is nothing at this address.
     NotFound,
     /// There is no provider of this name.
@@ -105,7 +107,11 @@ impl Failure<'_> {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Rejected(_) | Self::Disabled | Self::EmailInUse | Self::NotAPerson => StatusCode::FORBIDDEN,
+            Self::Rejected(_)
+            | Self::Disabled
+            | Self::EmailInUse
+            | Self::NotAPerson
+            | Self::ForeignSignOut => StatusCode::FORBIDDEN,
             Self::TryLater | Self::Reload | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ProviderSlow => StatusCode::GATEWAY_TIMEOUT,
@@ -163,6 +169,7 @@ impl Failure<'_> {
             | Self::NotAPerson
             | Self::Completed
             | Self::Elsewhere
+            | Self::ForeignSignOut
             | Self::NotFound
             | Self::WrongMethod
             | Self::Unreadable(_) => return None,
@@ -203,6 +210,7 @@ impl Failure<'_> {
             | Self::NotAPerson
             | Self::Completed
             | Self::Elsewhere
+            | Self::ForeignSignOut
             | Self::NotFound
             | Self::WrongMethod
             | Self::Unreadable(_) => "The request cannot be answered",
@@ -235,6 +243,7 @@ impl Failure<'_> {
             Self::Completed => &texts.completed,
             Self::FailedBefore => &texts.failed_before,
             Self::Elsewhere => &texts.elsewhere,
+            Self::ForeignSignOut => &texts.foreign_sign_out,
             Self::NotFound => &texts.not_found,
             Self::UnknownProvider(_) => &texts.unknown_provider,
             Self::WrongMethod => &texts.wrong_method,

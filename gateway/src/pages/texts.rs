@@ -152,6 +152,7 @@ pub(super) struct Errors {
     pub(super) bad_return: Said,
     pub(super) unknown_return: Said,
     pub(super) long_return: Said,
+    pub(super) foreign_sign_out: Said,
     pub(super) too_many: Said,
     pub(super) not_a_person: Said,
     pub(super) expired: Said,
