@@ -53,9 +53,9 @@ pub(super) enum Command {
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
         Command::New(new) => new::run(&new),
-        Command::Check(check) => apart::run(Duration::ZERO, check::run(check)).await,
-        Command::Call(call) => apart::run(call.longest(), call::run(call)).await,
-        Command::Bench(bench) => apart::run(bench.longest(), bench::run(bench)).await,
+        Command::Check(check) => apart::run(Duration::ZERO, check::run(shared, check)).await,
+        Command::Call(call) => apart::run(call.longest(shared)?, call::run(shared, call)).await,
+        Command::Bench(bench) => apart::run(bench.longest(shared)?, bench::run(shared, bench)).await,
         Command::Sign(sign) => sign::run(&sign),
         Command::List(list) => running::list(shared, list).await,
         Command::Reload(reload) => running::reload(shared, reload).await,
