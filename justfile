@@ -9,6 +9,9 @@ canaries := "out/js-canary.wasm:out/python-canary.wasm:out/c-canary.wasm"
 # Where `api-tools` installs to.
 api_tools := env("API_TOOLS", justfile_directory() / "tests/api/out")
 
+# Where `client-tools` installs to.
+client_tools := env("CLIENT_TOOLS", justfile_directory() / "tests/clients/out")
+
 # Lists the recipes.
 default:
     @just --list
@@ -28,8 +31,8 @@ test-busy *ARGS:
         timeout 1h cargo test --workspace {{ARGS}}
 
 # All tests: also thousands of connections, kills and swaps, and what needs Node, Chromium, Python, C and JavaScript.
-test-all: node-modules api-tools guests
-    PATH="{{api_tools}}/bin:$PATH" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
+test-all: node-modules api-tools client-tools guests
+    PATH="{{api_tools}}/bin:$PATH" CLIENT_TOOLS="{{client_tools}}" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
 
 # Makes requests, good and bad, from what gateway/openapi.json says, so many for each operation, and holds the answers
 # against it.
@@ -112,6 +115,7 @@ node-modules:
     npm ci --no-audit --no-fund --prefix tests/upstream/oidc-provider
     npm ci --no-audit --no-fund --prefix tests/browser
     npm ci --no-audit --no-fund --prefix tests/upstream/angular-client
+    npm ci --no-audit --no-fund --prefix tests/clients
 
 # What `api-fuzz` needs from PyPI.
 api-tools:
@@ -119,3 +123,10 @@ api-tools:
         python3 -m venv "{{api_tools}}" && \
         "{{api_tools}}/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r tests/api/requirements.txt && \
         cp tests/api/requirements.txt "{{api_tools}}/installed.txt"; }
+
+# What the tests of generated clients need from PyPI.
+client-tools:
+    cmp -s tests/clients/requirements.txt "{{client_tools}}/installed.txt" || { \
+        python3 -m venv "{{client_tools}}" && \
+        "{{client_tools}}/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.txt && \
+        cp tests/clients/requirements.txt "{{client_tools}}/installed.txt"; }

@@ -12,14 +12,19 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
+use support::Setup;
+use support::browser::token_in;
 use support::cli::{self, Ran};
+use support::wait::PATIENCE;
 use tempfile::TempDir;
 use test_guests::{
     BEHAVE, CORE_MODULE, IMPORTS_CONFIG, IMPORTS_HTTP, IMPORTS_KEY_VALUE, IMPORTS_LOGGING, IMPORTS_SECRETS,
-    IMPORTS_USERS, LOGIN_ONLY, NO_EXPORTS, PLAIN, REJECT, UNKNOWN_IMPORT, V1, VERSIONS,
+    IMPORTS_USERS, LOGIN_ONLY, NO_EXPORTS, PLAIN, REJECT, TRIAL_TRAP, UNKNOWN_IMPORT, V1, VERSIONS,
 };
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// An author's directory, in which the commands run.
 struct Desk(TempDir);
@@ -715,4 +720,208 @@ async fn a_secret_may_come_from_a_pipe_that_ends_and_from_nothing_endless() {
     let writes = tokio::task::spawn_blocking(move || fs::write(at, "secret\n"));
     check(pipe.to_str().unwrap()).await.succeeded();
     writes.await.unwrap().unwrap();
+}
+
+/// What an author has in the project's directory.
+const PROJECT: &str = r#"
+plugin_dir = "."
+
+[plugin.config]
+grants = ["config", "logging"]
+
+[plugin.config.settings]
+colour = "blue"
+size = "7"
+
+[plugin.config.limits]
+fuel = 200_000_000
+
+[service.mine]
+provider = "config"
+"#;
+
+#[tokio::test]
+async fn u5_plugin_commands_read_the_projects_configuration() {
+    let desk = Desk::new(&[
+        ("config.wasm", IMPORTS_CONFIG),
+        ("secrets.wasm", IMPORTS_SECRETS),
+        ("gateway.toml", PROJECT.as_bytes()),
+        ("token", b"canary"),
+    ]);
+    let text = desk.plugin("check config.wasm").await.succeeded();
+    assert!(
+        text.contains("config@1.0.0: granted by config") && text.contains("admissible  yes"),
+        "{text}"
+    );
+    let call = "call config.wasm get-permissions --user u --service mine";
+    let ran = desk.plugin(call).await;
+    assert!(ran.stderr.contains(" of 200,000,000"), "{ran:?}");
+    let found: Value = serde_json::from_str(&ran.succeeded()).unwrap();
+    assert!(found.to_string().contains("blue"), "{found}");
+    // Flags win, and do not take away what they do not mention.
+    let found = desk
+        .json(&format!("{call} --setting colour=red --fuel 300_000_000"))
+        .await
+        .to_string();
+    assert!(
+        found.contains("red") && found.contains('7') && !found.contains("blue"),
+        "{found}"
+    );
+    desk.json("bench config.wasm get-permissions --user u --service mine --calls 2 --json")
+        .await;
+
+    // Another name has another table, and a file that is named counts instead.
+    let said = desk.plugin("check config.wasm --name other").await.failed();
+    assert!(said.contains("[plugin.other]"), "{said}");
+    fs::write(
+        desk.path().join("other.toml"),
+        PROJECT.replace("[plugin.config", "[plugin.other"),
+    )
+    .unwrap();
+    desk.plugin("check config.wasm --name other --config other.toml")
+        .await
+        .succeeded();
+    desk.plugin("check config.wasm --config other.toml")
+        .await
+        .failed();
+
+    // A mistake is named with its line, where it is about this plugin.
+    fs::write(
+        desk.path().join("gateway.toml"),
+        "[plugin.secrets]\ngrants = [\"secrets\"]\n[plugin.secrets.secrets]\ntoken = { env = \"NOT_SET\" }\n\
+         [plugin.config]\ngrnats = []\n",
+    )
+    .unwrap();
+    let call = "call secrets.wasm get-permissions --user u --service s";
+    let said = desk.plugin(call).await.failed();
+    assert!(
+        said.contains("gateway.toml:4") && said.contains("NOT_SET is not set"),
+        "{said}"
+    );
+    desk.plugin(&format!("{call} --secret-file token=token"))
+        .await
+        .succeeded();
+    let said = desk.plugin("check config.wasm").await.failed();
+    assert!(
+        said.contains("gateway.toml:6") && said.contains("did you mean `grants`"),
+        "{said}"
+    );
+
+    let pinned = format!("[plugin.plain]\nsha256 = \"{}\"\n", "0".repeat(64));
+    let desk = Desk::new(&[("plain.wasm", PLAIN), ("gateway.toml", pinned.as_bytes())]);
+    let said = desk.plugin("check plain.wasm").await.failed();
+    assert!(said.contains("pins `sha256`"), "{said}");
+}
+
+/// Runs `gateway dev` in a directory; gives the gateway's own page and what the command said on stderr.
+async fn dev(desk: &Desk, arguments: &[&str]) -> (String, String) {
+    let mut command = cli::command();
+    command
+        .current_dir(desk.path())
+        .env("HOME", desk.path())
+        .args(["dev", "--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::from(fs::File::create(desk.path().join("log")).unwrap()));
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = tokio::time::timeout(PATIENCE, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap();
+    let address =
+        address.unwrap_or_else(|| panic!("{}", fs::read_to_string(desk.path().join("log")).unwrap()));
+    let page = reqwest::get(&address).await.unwrap().text().await.unwrap();
+    child.kill().await.unwrap();
+    (page, fs::read_to_string(desk.path().join("log")).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn u5_dev_reads_the_projects_configuration_and_not_a_real_gateways() {
+    let desk = Desk::new(&[
+        ("config.wasm", IMPORTS_CONFIG),
+        ("gateway.toml", PROJECT.as_bytes()),
+    ]);
+    let (page, log) = dev(&desk, &[]).await;
+    assert!(page.contains(">mine<"), "{page}\n{log}");
+
+    for setting in [
+        "data_dir = \"real\"\n",
+        "[database]\nurl = \"sqlite:///real.db\"\n",
+        "[server]\nexternal_address = \"auth.example.org\"\n",
+        "[keys]\nsession_secret = \"0123456789abcdef0123456789abcdef\"\n",
+    ] {
+        let real = format!("{setting}[service.mine]\nprovider = \"example\"\n");
+        fs::write(desk.path().join("gateway.toml"), &real).unwrap();
+        let (page, log) = dev(&desk, &[]).await;
+        assert!(!page.contains(">mine<"), "{setting}: {page}");
+        assert!(log.contains("gateway.toml is not read"), "{setting}: {log}");
+        assert!(!desk.path().join("real.db").exists() && !desk.path().join("real").exists());
+    }
+    // Who names it, means it.
+    let (page, log) = dev(&desk, &["--config", "gateway.toml"]).await;
+    assert!(page.contains(">mine<"), "{page}\n{log}");
+}
+
+#[tokio::test]
+async fn u10_a_call_is_made_though_the_trial_fails() {
+    let desk = Desk::new(&[("p.wasm", TRIAL_TRAP)]);
+    let said = desk.plugin("check p.wasm").await.failed();
+    assert!(
+        said.contains("p.wasm would not be served: its trial call failed"),
+        "{said}"
+    );
+
+    let ran = desk
+        .plugin("call p.wasm get-permissions --user u --service wiki")
+        .await;
+    assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "{}"), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("note: a gateway would not serve this component: its trial call failed"),
+        "{ran:?}"
+    );
+    // A call that fails by itself says so, with where it happened.
+    let said = desk
+        .fails("call p.wasm get-permissions --user u --service trial")
+        .await;
+    assert!(said.contains("gateway: p: get-permissions trapped"), "{said}");
+    desk.json("bench p.wasm get-permissions --user u --service wiki --calls 2 --json")
+        .await;
+
+    // What cannot be called is still an error: there is nothing to make a call to.
+    fs::write(desk.path().join("p.wasm"), UNKNOWN_IMPORT).unwrap();
+    let said = desk
+        .fails("call p.wasm get-permissions --user u --service wiki")
+        .await;
+    assert!(said.contains("would not be served"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn u11_dev_names_the_services_when_one_is_asked_for_that_does_not_exist() {
+    let gateway = Setup::dev()
+        .plugin("plain", PLAIN)
+        .service("wiki", "plain")
+        .service("shop", "plain")
+        .start()
+        .await;
+    let browser = gateway.browser();
+    let token = token_in(&browser.sign_in_dev("alice").await);
+    let long = "x".repeat(5000);
+    for service in ["wikki", "", "a%0Ab", long.as_str()] {
+        let (_, answer) = browser.authorize(&token, service).await;
+        assert_eq!(answer, json!({ "permissions": {} }));
+    }
+    let log = gateway.stop().await;
+    let messages: Vec<String> = log
+        .entries()
+        .iter()
+        .filter_map(|entry| Some(entry["message"].as_str()?.to_owned()))
+        .filter(|message| message.starts_with("there is no service"))
+        .collect();
+    assert_eq!(messages.len(), 4, "{messages:?}");
+    assert!(messages[0].contains("\"wikki\""), "{messages:?}");
+    for message in &messages {
+        assert!(message.contains("shop, wiki") && message.len() < 400, "{message}");
+    }
 }

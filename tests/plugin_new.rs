@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 #[test]
-fn rust() {
+fn projects_in_rust() {
     // For both projects, so that what they depend on is compiled once.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-new");
     let target = target.display().to_string();
@@ -34,7 +34,7 @@ fn rust() {
 }
 
 #[test]
-fn javascript() {
+fn projects_in_javascript() {
     for project in projects("js", "import", "componentize-qjs") {
         // What is pinned does not change.
         project.build(&[("npm_config_prefer_offline", "true".into())]);
@@ -43,7 +43,7 @@ fn javascript() {
 }
 
 #[test]
-fn python() {
+fn projects_in_python() {
     let tool = format!("COMPONENTIZE_PY={}", tool("venv/bin/componentize-py"));
     for project in projects("python", "class", "a.b-2") {
         project.build(&[("MAKEFLAGS", tool.clone())]);
@@ -52,17 +52,160 @@ fn python() {
 }
 
 #[test]
-fn c() {
-    let tools = format!(
-        "ZIG={} WIT_BINDGEN={} WASM_TOOLS={}",
-        tool("venv/bin/python-zig"),
-        tool("bin/wit-bindgen"),
-        tool("bin/wasm-tools")
-    );
+fn projects_in_c() {
     for project in projects("c", "int", "Test_1.x") {
-        project.build(&[("MAKEFLAGS", tools.clone())]);
+        project.build(&c_tools());
         project.ask();
     }
+}
+
+/// What a project in C is built with: a compiler, the gateway, and what every system has. No Rust, so nothing that takes
+/// minutes to be built first.
+fn c_tools() -> [(&'static str, String); 2] {
+    let tools = format!(
+        "ZIG={} GATEWAY={}",
+        tool("venv/bin/python-zig"),
+        env!("CARGO_BIN_EXE_gateway")
+    );
+    [
+        ("MAKEFLAGS", tools),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
+    ]
+}
+
+#[test]
+fn u12_a_project_in_c_is_built_by_a_compiler_and_the_gateway() {
+    let [project, _] = projects("c", "provider", "extension");
+    for path in ["Makefile", "README.md"] {
+        let text = project.read(path);
+        assert!(
+            !text.contains("cargo") && !text.contains("rustup"),
+            "{path}: {text}"
+        );
+    }
+    project.build(&c_tools());
+    project.ask();
+
+    // What the world says is followed: another import, and a name that is not there.
+    let world = project.read("wit/world.wit");
+    let wider = world.replace(
+        "config@1.0.0;",
+        "config@1.0.0;\n    import auth-gateway:plugin/logging@1.0.0;",
+    );
+    project.write("wit/world.wit", &wider);
+    project.make(&c_tools()).unwrap();
+    assert!(
+        project
+            .read("out/plugin.h")
+            .contains("auth_gateway_plugin_logging_log(")
+    );
+    project.write("wit/world.wit", &world.replace("config@1.0.0", "confg@1.0.0"));
+    let said = project.make(&c_tools()).unwrap_err();
+    assert!(said.contains("confg") && said.contains("wit/world.wit"), "{said}");
+    project.write("wit/world.wit", &world);
+
+    // What C programs do and plugins cannot.
+    let rule = project.read("src/rule.c");
+    let prints = rule.replace("size_t at = 0;", "size_t at = 0; printf(\"%zu\", at);");
+    project.write("src/rule.c", &format!("#include <stdio.h>\n{prints}"));
+    let said = project.make(&c_tools()).unwrap_err();
+    assert!(said.contains("such as `printf`"), "{said}");
+}
+
+#[test]
+fn u6_a_failed_assertion_in_c_denies_and_names_the_function() {
+    let [project, _] = projects("c", "provider", "extension");
+    let rule = project.read("src/rule.c");
+    let asserts = rule.replace("size_t at = 0;", "assert(user_id.length != 3); size_t at = 0;");
+    assert_ne!(asserts, rule);
+    project.write("src/rule.c", &format!("#include <assert.h>\n{asserts}"));
+    project.build(&c_tools());
+    let ask = |user: &str| {
+        project.call(&format!(
+            "provider.wasm get-permissions --user {user} --service wiki --setting editors=*"
+        ))
+    };
+    let (code, said) = ask("17");
+    assert!(code == Some(0) && said.contains("\"edit\": true"), "{said}");
+    let (code, said) = ask("173");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("\n  in may_edit\n  called by "), "{said}");
+    // Names cost little; debug information would be a hundred times as large.
+    let size = std::fs::metadata(project.place.path().join("provider.wasm"))
+        .unwrap()
+        .len();
+    assert!(size < 32 << 10, "{size}");
+}
+
+#[test]
+fn u6_an_exception_in_javascript_names_the_function() {
+    let [project, _] = projects("js", "provider", "extension");
+    let rule = project.read("src/rule.js");
+    let inner =
+        "    const listed = [editors].map(function splitEditors(list) { return list.nothing.at(0); });\n";
+    let (head, tail) = rule.split_once("    const listed").unwrap();
+    project.write(
+        "src/rule.js",
+        &format!("{head}{inner}{}", tail.split_once('\n').unwrap().1),
+    );
+    let offline = ("npm_config_prefer_offline", "true".to_owned());
+    project.run(
+        Command::new("bash")
+            .args(["-c", "npm ci && npm run build"])
+            .envs([offline]),
+    );
+    let (code, said) = project.call("provider.wasm get-permissions --user 17 --service wiki");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("\n  in splitEditors\n  called by mayEdit\n  called by getPermissions"),
+        "{said}"
+    );
+}
+
+#[test]
+fn u8_a_python_component_is_built_again_when_anything_in_src_changes() {
+    let [project, _] = projects("python", "provider", "extension");
+    let tool = [(
+        "MAKEFLAGS",
+        format!("COMPONENTIZE_PY={}", tool("venv/bin/componentize-py")),
+    )];
+    let component = || {
+        project.make(&tool).unwrap();
+        let place = project.place.path().join("provider.wasm");
+        (
+            std::fs::metadata(&place).unwrap().modified().unwrap(),
+            std::fs::read(place).unwrap(),
+        )
+    };
+    let has = |component: &[u8], text: &str| component.windows(text.len()).any(|at| at == text.as_bytes());
+    let rule = project.read("src/rule.py");
+    let reads = "import json\nimport pathlib\n\nfrom lists.words import WORD\n\n\
+                 FILE = pathlib.Path(__file__).with_name(\"some data.json\")\n\
+                 DATA = json.loads(FILE.read_text()) if FILE.exists() else WORD\n\n\n";
+    project.write("src/rule.py", &format!("{reads}{rule}"));
+    project.write("src/lists/__init__.py", "");
+    project.write("src/lists/words.py", "WORD = \"canary-\" + \"a\" * 24\n");
+    project.write("src/some data.json", "\"canary-before-0123456789\"");
+    let (made, bytes) = component();
+    assert!(has(&bytes, "canary-before-0123456789"));
+
+    assert_eq!(component().0, made, "nothing has changed");
+    project.run(Command::new("make").args(["test"]));
+    assert_eq!(
+        component().0,
+        made,
+        "the test leaves nothing behind that looks like a change"
+    );
+
+    project.write("src/some data.json", "\"canary-after-9876543210\"");
+    let (again, bytes) = component();
+    assert!(again > made && has(&bytes, "canary-after-9876543210"));
+    project.write("src/lists/words.py", "WORD = \"canary-\" + \"b\" * 24\n");
+    let (third, bytes) = component();
+    assert!(third > again && has(&bytes, "canary-bbbbbbbbbbbbbbbbbbbbbbbb"));
+    std::fs::remove_file(project.place.path().join("src/some data.json")).unwrap();
+    let (_, bytes) = component();
+    assert!(!has(&bytes, "canary-after-9876543210"), "a file that is gone");
 }
 
 #[test]
@@ -136,6 +279,39 @@ fn projects(lang: &str, provider: &'static str, extension: &'static str) -> [Pro
 }
 
 impl Project {
+    fn write(&self, path: &str, text: &str) {
+        let path = self.place.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Runs `make`; gives what it wrote where it fails.
+    fn make(&self, environment: &[(&str, String)]) -> Result<(), String> {
+        let ended = Command::new("make")
+            .current_dir(self.place.path())
+            .envs(environment.iter().cloned())
+            .output()
+            .unwrap();
+        let written = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        if ended.status.success() {
+            Ok(())
+        } else {
+            Err(written)
+        }
+    }
+
+    /// Runs `gateway plugin call` in the project, whose `gateway.toml` grants what it needs.
+    fn call(&self, arguments: &str) -> (Option<i32>, String) {
+        let ended = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["plugin", "call", "--cache", "compiled", "--deadline", "30s"])
+            .args(arguments.split_whitespace())
+            .current_dir(self.place.path())
+            .output()
+            .unwrap();
+        let written = [ended.stdout, ended.stderr].concat();
+        (ended.status.code(), String::from_utf8(written).unwrap())
+    }
+
     fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.place.path().join(path)).unwrap()
     }
@@ -172,23 +348,32 @@ impl Project {
             serde_json::from_str(&self.run(&mut command)).unwrap()
         };
         assert!(call.starts_with(&format!("{}.wasm ", self.name)), "{call}");
+        // A configuration that says nothing of the plugin.
+        self.write("nothing.toml", "");
+        let nothing = "--config nothing.toml --grant config";
         if self.kind == "provider" {
-            assert_eq!(answer(call), json!({ "edit": true }));
-            let others = call.replace("editors=17", "editors=1,7");
-            assert_eq!(answer(&others), json!({ "edit": false }));
-            let nobody = call.replace("--setting editors=17", "");
-            assert_eq!(answer(&nobody), json!({ "edit": false }));
+            for (flags, edit) in [
+                ("", true),
+                ("--setting editors=4,17", true),
+                ("--setting editors=1,7", false),
+                (nothing, false),
+            ] {
+                assert_eq!(
+                    answer(&format!("{call} {flags}")),
+                    json!({ "edit": edit }),
+                    "{flags}"
+                );
+            }
             return;
         }
         for hook in ["on-new-user", "on-user-login"] {
             let call = call.replace("on-new-user", hook);
             let accepted = json!({ "accepted": { "email-domain": "example.org" } });
             assert_eq!(answer(&call), accepted, "{hook}");
-            let elsewhere = call.replace("domain=example.org", "domain=example.com");
-            assert!(answer(&elsewhere)["rejected"].is_string(), "{hook}");
-            let nobody = call.replace("--setting domain=example.org", "");
+            let elsewhere = answer(&format!("{call} --setting domain=example.com"));
+            assert!(elsewhere["rejected"].is_string(), "{hook}: {elsewhere}");
             assert_eq!(
-                answer(&nobody),
+                answer(&format!("{call} {nothing}")),
                 json!({ "unavailable": "the setting `domain` is missing" }),
                 "{hook}"
             );

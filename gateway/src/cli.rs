@@ -11,7 +11,7 @@
 //! | `session` | `gateway session list\|end` |
 //! | `backup`, `restore` | `gateway backup`, `gateway restore` |
 //! | `keys` | `gateway keys generate` |
-//! | `plugin` | `gateway plugin new\|check\|call\|bench` |
+//! | `plugin` | `gateway plugin new\|check\|call\|bench\|bindings\|componentize` |
 //! | `compile_plugin` | `gateway compile-plugin`, which the gateway starts by itself |
 //! | `storage` | opens the database beside a running gateway |
 //! | `output` | tables, JSON, and text that is safe to show on a terminal |
@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "dev")]
+use crate::config::sources::FILE_VARIABLE;
 use crate::config::{ConfigErrors, Sources};
 
 mod backup;
@@ -82,16 +84,17 @@ struct Shared {
 impl Shared {
     /// Where the command takes its settings from.
     fn sources(&self) -> Sources {
-        self.sources_from(true)
-    }
-
-    /// The same; `look_around` is whether a `gateway.toml` in the working directory counts.
-    fn sources_from(&self, look_around: bool) -> Sources {
-        let mut sources = Sources::of_process(self.config.as_deref(), look_around);
+        let mut sources = Sources::of_process(self.config.as_deref());
         if let Some(url) = &self.database {
             sources.set_flag("database.url", "--database", url);
         }
         sources
+    }
+
+    /// Whether a flag or a variable names the configuration file.
+    #[cfg(feature = "dev")]
+    fn names_a_file(&self) -> bool {
+        self.config.is_some() || std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty())
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::UserLimits;
-use gateway_plugin::{CompileOptions, PluginSet};
+use gateway_plugin::{CompileOptions, PluginConfig, PluginSet};
 use gateway_store::{DatabaseUrl, UserIds};
 use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
@@ -243,6 +243,28 @@ pub fn load_sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
 /// All mistakes in that part.
 pub fn load_admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
     resolve::admin(sources)
+}
+
+/// Reads the configuration of one plugin, whether or not anything uses it. Mistakes in other sections do not matter, nor
+/// those in keys of the plugin that are not `is_of_use`, for example `secrets.token.file`.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_plugin(
+    sources: &Sources,
+    name: &str,
+    is_of_use: impl Fn(&str) -> bool,
+) -> Result<PluginConfig, ConfigErrors> {
+    resolve::plugin(sources, name, is_of_use)
+}
+
+/// A key in the file that only the configuration of a particular gateway has: where its users and keys are, or how it
+/// is reached from outside. `None` for the file of a plugin's project.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn installation(sources: &Sources) -> Result<Option<&'static str>, ConfigErrors> {
+    resolve::installation(sources)
 }
 
 /// Reads the address of a listener, for flags.

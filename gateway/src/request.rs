@@ -1,8 +1,10 @@
-//! Requests, read strictly: parameters that are text, a body that is a form, neither larger than
+//! Requests, read strictly: parameters that are text, a body that is a form or a JSON object, neither larger than
 //! they may be.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use tokio::time::timeout;
 
 use crate::response::{self, Response};
@@ -34,10 +38,18 @@ pub struct Request {
     /// The address of the connection that it came by.
     pub peer: IpAddr,
     query: Parameters,
-    form: Parameters,
+    body: Parameters,
 }
 
-type Parameters = Vec<(String, String)>;
+type Parameters = Vec<(String, Parameter)>;
+
+/// The value of a parameter.
+#[derive(Debug, PartialEq, Eq)]
+enum Parameter {
+    Text(String),
+    /// A number, for example, in JSON. That matters only to an endpoint that has a parameter of this name.
+    NotText,
+}
 
 /// A request that cannot be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,9 +66,15 @@ pub enum BadRequest {
     /// `errors` is something else than `next` or `page`.
     #[error("The parameter \"errors\" must be next or page")]
     Errors,
-    /// The body is no form.
-    #[error("A body must be application/x-www-form-urlencoded")]
+    /// A parameter that has to be text is something else, in JSON.
+    #[error("The parameter \"{0}\" must be a string")]
+    NotText(&'static str),
+    /// The body is neither a form nor JSON.
+    #[error("A body must be application/json or application/x-www-form-urlencoded")]
     ContentType,
+    /// The body says that it is JSON, and is not one object.
+    #[error("The body must be a JSON object, each of whose members comes only once")]
+    Json,
     /// The body is larger than it may be.
     #[error("The body is too large")]
     BodyTooLarge,
@@ -74,7 +92,12 @@ impl BadRequest {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::Parameters | Self::Repeated(_) | Self::Errors | Self::Body => StatusCode::BAD_REQUEST,
+            Self::Parameters
+            | Self::Repeated(_)
+            | Self::Errors
+            | Self::NotText(_)
+            | Self::Json
+            | Self::Body => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -89,7 +112,7 @@ impl From<BadRequest> for Response {
 }
 
 impl Request {
-    /// Reads the parameters in the target and, of a `POST`, the form in the body.
+    /// Reads the parameters in the target and, of a `POST`, those in the body.
     ///
     /// # Errors
     /// What is wrong with either.
@@ -111,9 +134,9 @@ impl Request {
             return Err(BadRequest::TargetTooLong);
         }
         let query = parse(head.uri.query().unwrap_or_default())?;
-        let form = if head.method == Method::POST && !body.is_end_stream() {
-            let form = form(&head.headers, body, max_body);
-            timeout(body_timeout, form)
+        let body = if head.method == Method::POST && !body.is_end_stream() {
+            let body = parameters(&head.headers, body, max_body);
+            timeout(body_timeout, body)
                 .await
                 .map_err(|_| BadRequest::BodyTooSlow)??
         } else {
@@ -125,24 +148,24 @@ impl Request {
             headers: head.headers,
             peer,
             query,
-            form,
+            body,
         })
     }
 
-    /// A parameter of the query or, where it is not there, of the form.
+    /// A parameter of the query or, where it is not there, of the body.
     ///
     /// # Errors
-    /// When it comes twice.
+    /// When it comes twice in one of them, or is not text.
     pub fn parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
-        Ok(only(&self.query, name)?.or(only(&self.form, name)?))
+        Ok(only(&self.query, name)?.or(only(&self.body, name)?))
     }
 
-    /// A parameter of the form.
+    /// A parameter of the body alone.
     ///
     /// # Errors
-    /// When it comes twice.
-    pub fn form_parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
-        only(&self.form, name)
+    /// When it comes twice, or is not text.
+    pub fn body_parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
+        only(&self.body, name)
     }
 }
 
@@ -150,14 +173,16 @@ fn only<'a>(parameters: &'a Parameters, name: &'static str) -> Result<Option<&'a
     let mut values = parameters
         .iter()
         .filter(|(key, _)| key == name)
-        .map(|(_, value)| value.as_str());
+        .map(|(_, value)| value);
     match (values.next(), values.next()) {
-        (first, None) => Ok(first),
+        (None, None) => Ok(None),
+        (Some(Parameter::Text(text)), None) => Ok(Some(text)),
+        (Some(Parameter::NotText), None) => Err(BadRequest::NotText(name)),
         (_, Some(_)) => Err(BadRequest::Repeated(name)),
     }
 }
 
-async fn form<B>(headers: &HeaderMap, body: B, max_body: usize) -> Result<Parameters, BadRequest>
+async fn parameters<B>(headers: &HeaderMap, body: B, max_body: usize) -> Result<Parameters, BadRequest>
 where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
@@ -184,6 +209,12 @@ where
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let essence = essence.split(';').next().unwrap_or_default().trim();
+    // Pages of other origins can send forms and plain text unasked, and JSON only after a preflight (Fetch standard, section
+    // 4.8): text that looks like JSON is not taken for it.
+    if essence.eq_ignore_ascii_case("application/json") {
+        let Members(members) = serde_json::from_slice(&bytes).map_err(|_| BadRequest::Json)?;
+        return Ok(members);
+    }
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(BadRequest::ContentType);
     }
@@ -199,7 +230,7 @@ fn parse(text: &str) -> Result<Parameters, BadRequest> {
             return Err(BadRequest::Parameters);
         }
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        parameters.push((decode(name)?, decode(value)?));
+        parameters.push((decode(name)?, Parameter::Text(decode(value)?)));
     }
     Ok(parameters)
 }
@@ -216,9 +247,144 @@ fn decode(text: &str) -> Result<String, BadRequest> {
         .map_err(|_| BadRequest::Parameters)
 }
 
+/// The members of a JSON object. One that is null counts as missing, as a form has no way to say so.
+struct Members(Parameters);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members, A::Error> {
+        let (mut members, mut names) = (Vec::new(), BTreeSet::new());
+        while let Some(name) = object.next_key::<String>()? {
+            if names.len() == MAX_PARAMETERS || !names.insert(name.clone()) {
+                return Err(de::Error::custom("too many members, or one of them twice"));
+            }
+            let Member(value) = object.next_value()?;
+            members.extend(value.map(|value| (name, value)));
+        }
+        Ok(Members(members))
+    }
+}
+
+/// The value of a member; `None` for null. Of what is not text nothing is kept: a list would take many times the memory
+/// that it takes in the body.
+struct Member(Option<Parameter>);
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
+
+struct MemberVisitor;
+
+impl<'de> Visitor<'de> for MemberVisitor {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Member, E> {
+        Ok(Member(Some(Parameter::Text(text.to_owned()))))
+    }
+
+    fn visit_unit<E>(self) -> Result<Member, E> {
+        Ok(Member(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+        Ok(Member(Some(Parameter::NotText)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+        Ok(Member(Some(Parameter::NotText)))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
+        Ok(Member(Some(Parameter::NotText)))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+        Ok(Member(Some(Parameter::NotText)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Member, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member(Some(Parameter::NotText)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Member, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Member(Some(Parameter::NotText)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{BadRequest, only, parse};
+    use super::{BadRequest, MAX_PARAMETERS, Members, only, parse};
+
+    fn json(text: &str) -> Option<Vec<(String, super::Parameter)>> {
+        let Members(members) = serde_json::from_slice(text.as_bytes()).ok()?;
+        Some(members)
+    }
+
+    #[test]
+    fn json_objects_are_parameters() {
+        let object =
+            json(r#"{"a": "1 \u00e9", "b": null, "c": 7, "n": -7, "f": 1.5e300, "t": true, "l": [[1], {}, "x"], "d": {"a": [], "a": "2"}, "e": ""}"#).unwrap();
+        assert_eq!(only(&object, "a"), Ok(Some("1 é")));
+        assert_eq!(only(&object, "b"), Ok(None));
+        for other in ["c", "n", "f", "t", "l", "d"] {
+            assert_eq!(only(&object, other), Err(BadRequest::NotText(other)));
+        }
+        assert_eq!(only(&object, "e"), Ok(Some("")));
+        assert_eq!(only(&object, "missing"), Ok(None));
+        assert_eq!(json("{}"), Some(Vec::new()));
+        // What is ignored is not followed into its depth.
+        let deep = format!("{{\"a\": {}{}}}", "[".repeat(30_000), "]".repeat(30_000));
+        assert_eq!(only(&json(&deep).unwrap(), "a"), Err(BadRequest::NotText("a")));
+    }
+
+    #[test]
+    fn what_is_not_one_json_object_is_rejected() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "\"username\"",
+            "{",
+            "{} {}",
+            "{'a': 1}",
+            "\u{feff}{}",
+            r#"{"a": "\ud800"}"#,
+            r#"{"a": "1", "a": "1"}"#,
+            r#"{"a": 1, "a": 1}"#,
+            r#"{"a": 1, "\u0061": 1}"#,
+            "username=neo",
+        ] {
+            assert_eq!(json(text), None, "{text}");
+        }
+        assert!(serde_json::from_slice::<Members>(b"{\"a\": \"\xff\"}").is_err());
+        let many = |count: usize| {
+            let members: Vec<String> = (0..count).map(|n| format!("\"{n}\": 1")).collect();
+            json(&format!("{{{}}}", members.join(",")))
+        };
+        assert!(many(MAX_PARAMETERS).is_some());
+        assert!(many(MAX_PARAMETERS + 1).is_none());
+    }
 
     #[test]
     fn reads_what_browsers_send() {

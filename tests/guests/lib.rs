@@ -140,6 +140,9 @@ pub const PUBLISHED_HOOKS_1_0: &[u8] = include_bytes!("published/1.0.0/hooks.was
 /// By hand: a provider that answers no permissions, imports nothing but `types` and is a kilobyte small.
 pub const PLAIN: &[u8] = built::PLAIN;
 
+/// Answers no permissions, and traps in a service whose name has five letters: `trial`, for one.
+pub const TRIAL_TRAP: &[u8] = built::TRIAL_TRAP;
+
 /// A provider whose start function loops: it never comes to its first call.
 pub const START_LOOP: &[u8] = built::START_LOOP;
 

@@ -103,7 +103,7 @@ pub use text::grouped;
 pub use trust::{KeyError, MAX_VERSION, PluginSigner, SignError, TrustedKey};
 pub use workbench::{
     Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Made, Measured,
-    Question, Report, Workbench, WorkbenchError, WorkbenchOptions,
+    Question, Report, Workbench, WorkbenchError, WorkbenchOptions, plugin_name,
 };
 
 /// A provider's answer, checked.

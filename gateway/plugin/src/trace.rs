@@ -94,19 +94,22 @@ impl Trace {
         } else {
             |_| true
         };
-        let mut functions: Vec<(String, usize)> = Vec::new();
-        for name in frames.into_iter().filter(keep).filter_map(|frame| frame.name) {
-            let is_full = functions.len() == MAX_FUNCTIONS;
-            match functions.last_mut() {
-                Some((last, count)) if *last == name => *count += 1,
-                _ if is_full => break,
-                _ => functions.push((name, 1)),
-            }
-        }
+        let functions = counted(frames.into_iter().filter(keep).filter_map(|frame| frame.name));
+        let said = tidy(said);
+        // An interpreter's own functions would tell the author nothing. What it says of an exception does.
+        let in_script = if is_nameless {
+            counted(javascript(&said))
+        } else {
+            Vec::new()
+        };
         Self {
-            functions,
-            is_nameless,
-            said: tidy(said),
+            is_nameless: is_nameless && in_script.is_empty(),
+            functions: if in_script.is_empty() {
+                functions
+            } else {
+                in_script
+            },
+            said,
         }
     }
 
@@ -141,8 +144,8 @@ impl fmt::Display for Trace {
         }
         if self.is_nameless {
             f.write_str(
-                "; where, the component does not say: it has no names of functions (keep its name section: \
-                 `strip = \"debuginfo\"` in Cargo's release profile, no -s for C, no `wasm-tools strip --all`)",
+                "; the component has no names of functions that would say where (Rust: set `strip = \"debuginfo\"` in \
+                 the release profile; C: compile with -g)",
             )?;
         }
         if !self.said.is_empty() {
@@ -150,6 +153,34 @@ impl fmt::Display for Trace {
         }
         Ok(())
     }
+}
+
+/// Names, with how often each comes in a row.
+fn counted(names: impl Iterator<Item = String>) -> Vec<(String, usize)> {
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for name in names {
+        let is_full = counted.len() == MAX_FUNCTIONS;
+        match counted.last_mut() {
+            Some((last, count)) if *last == name => *count += 1,
+            _ if is_full => break,
+            _ => counted.push((name, 1)),
+        }
+    }
+    counted
+}
+
+/// The functions in the stack of a JavaScript exception, innermost first, as QuickJS writes them and its runtime repeats
+/// them: `stack: Some("    at rule (/src/rule.js:3:37)\n    at …")`, with `\` and `n` for the end of a line.
+fn javascript(said: &[String]) -> impl Iterator<Item = String> {
+    said.iter()
+        .flat_map(|line| line.split("\\n"))
+        .filter_map(|frame| {
+            let frame = frame.rsplit_once('"').map_or(frame, |(_, frame)| frame);
+            let (name, place) = frame.trim_start().strip_prefix("at ")?.split_once(" (")?;
+            let is_in_a_file = place.contains(".js:");
+            let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
+            (is_in_a_file && is_name).then(|| printable(name, MAX_NAME))
+        })
 }
 
 /// One frame of a guest's stack.
@@ -288,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stripped_component_is_told_how_to_keep_names() {
+    fn a_component_without_names_is_told_how_to_keep_them() {
         let said = trace(&[("m", None), ("m", None)], &[]);
         assert!(
             said.contains("no names of functions") && said.contains("strip = "),
@@ -297,6 +328,41 @@ mod tests {
         assert!(!trace(&[("m", None), ("m", Some("f"))], &[]).contains("strip"));
         let glue = [("m", None), ("m", Some("cabi_realloc"))];
         assert!(trace(&glue, &[]).contains("strip") && !trace(&glue, &[]).contains("cabi"));
+    }
+
+    #[test]
+    fn u6_a_javascript_exception_names_its_functions() {
+        let exception = r#"Exception { message: Some("at (last) \"x\""), stack: Some("    at deep (/src/rule.js:8:69)\n    at deep (/src/rule.js:8:70)\n    at map (native)\n    at mayEdit (/src/rule.js:3:41)\n") })"#;
+        let said = trace(
+            &[("m", None), ("m", None)],
+            &[
+                "thread '<unnamed>' (1) panicked at interpreter.rs:51:31:",
+                exception,
+            ],
+        );
+        assert!(
+            said.starts_with("; in `deep` (2 times in a row), called by `mayEdit`; it wrote to stderr: "),
+            "{said}"
+        );
+        // Names of the component's own are better, and words that only look like a stack are none.
+        assert!(trace(&[("m", Some("f"))], &[exception]).starts_with("; in `f`; "));
+        for words in [
+            "at home (in bed)",
+            "at  (/src/a.js:1:1)",
+            "look at x (/src/a.js:1:1)",
+            "at a b (c.js:1)",
+        ] {
+            let said = trace(&[("m", None)], &[words]);
+            assert!(
+                said.starts_with("; the component has no names"),
+                "{words}: {said}"
+            );
+        }
+        let many = "at f(".repeat(3)
+            + &(0..1000)
+                .map(|n| format!("\\n at f{n} (a.js:1)"))
+                .collect::<String>();
+        assert!(trace(&[("m", None)], &[&many]).matches('`').count() <= 2 * MAX_FUNCTIONS);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct WorkbenchOptions {
     /// Maps memory for each instance, where the gateway takes it from a pool. The pool reserves terabytes of
     /// address space, which valgrind, for one, does not have. How long calls take says little then.
     pub without_pool: bool,
+    /// Lets a component be called whose trial fails. The report says that it is not admissible all the same.
+    pub call_untried: bool,
 }
 
 /// Why there was nothing to call, or nothing to measure.
@@ -94,7 +96,7 @@ fn list(names: &[&str]) -> String {
 /// A component that can be looked at and called.
 pub struct Workbench {
     report: Report,
-    /// `None` where it is not admissible.
+    /// `None` where there is nothing to call.
     generation: Option<Arc<Generation>>,
     users: Arc<dyn UserLookup>,
     values: Arc<ScratchValues>,
@@ -180,12 +182,14 @@ impl Workbench {
             ),
             engines,
         };
-        let name = options.name.unwrap_or_else(|| name_of(path));
+        let name = options.name.unwrap_or_else(|| plugin_name(path));
         let mut report = Report::new(&name);
-        let generation = kept.admit(path, &name, Arc::new(config), &mut report).await;
-        let generation = match generation {
+        let admitted = kept
+            .admit(path, &name, Arc::new(config), options.call_untried, &mut report)
+            .await;
+        let generation = match admitted {
             Ok(generation) => {
-                report.is_admissible = true;
+                report.is_admissible = report.problem.is_none();
                 Some(Arc::from(generation))
             }
             Err(problem) => {
@@ -209,6 +213,12 @@ impl Workbench {
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Whether there is something to call: an admissible component, or one that may be called untried.
+    #[must_use]
+    pub const fn is_callable(&self) -> bool {
+        self.generation.is_some()
     }
 
     /// Asks for a user's permissions in a service. What the component keeps is there at the next call.
@@ -343,6 +353,7 @@ impl Kept {
         path: &Path,
         name: &str,
         config: Arc<PluginConfig>,
+        call_untried: bool,
         report: &mut Report,
     ) -> Result<Box<Generation>, AdmissionError> {
         file::path(Path::new(""), name)?;
@@ -383,12 +394,24 @@ impl Kept {
             starting: false,
             compiling: Arc::default(),
         };
-        self.admission.admit(&candidate, &component, identity).await
+        match self
+            .admission
+            .admit(&candidate, &component, identity.clone())
+            .await
+        {
+            Err(problem @ AdmissionError::Trial(_)) if call_untried => {
+                let generation = self.admission.admit_untried(&candidate, &component, identity)?;
+                report.problem = Some(problem.to_string());
+                Ok(generation)
+            }
+            admitted => admitted,
+        }
     }
 }
 
 /// The name that a file would have as a plugin.
-fn name_of(path: &Path) -> String {
+#[must_use]
+pub fn plugin_name(path: &Path) -> String {
     let stem = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -404,7 +427,7 @@ fn name_of(path: &Path) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::name_of;
+    use super::plugin_name;
 
     #[test]
     fn a_plugin_is_called_like_its_file() {
@@ -415,7 +438,7 @@ mod tests {
             ("/", "plugin"),
             ("x", "x"),
         ] {
-            assert_eq!(name_of(Path::new(path)), name);
+            assert_eq!(plugin_name(Path::new(path)), name);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 
 use super::serve::start;
 use super::{Shared, mistakes};
+use crate::config::sources::DEFAULT_FILE;
 use crate::config::{self, Sources};
 use crate::{keys, prepare};
 
@@ -38,8 +39,8 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     }
     // Before a key is made, whose name is the time.
     prepare::check_clock()?;
-    // A gateway.toml that lies around may be that of a real installation: only one that is named counts.
-    let mut sources = shared.sources_from(false);
+    let mut sources = shared.sources();
+    pass_over_an_installation(shared, &mut sources)?;
     layers(&mut sources, &dev)?;
     keys::private_dir(&dev.data)
         .with_context(|| format!("cannot make the data directory {}", dev.data.display()))?;
@@ -68,6 +69,24 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     sources.preset("server.external_address", format!("http://{bound}"));
     let loaded = config::load(&sources).map_err(|errors| mistakes(&errors))?;
     start(sources, loaded, true, Some(listener)).await
+}
+
+/// The development mode signs in anybody as anybody, so it must not come near a real gateway's users and keys because it
+/// happens to be started in its directory: a `gateway.toml` that has them counts only if it is named.
+fn pass_over_an_installation(shared: &Shared, sources: &mut Sources) -> anyhow::Result<()> {
+    if shared.names_a_file() {
+        return Ok(());
+    }
+    if let Some(key) = config::installation(sources).map_err(|errors| mistakes(&errors))? {
+        writeln!(
+            io::stderr(),
+            "note: {file} is not read, because it sets `{key}` and so belongs to a gateway that people use; to use it \
+             all the same, say --config {file}",
+            file = DEFAULT_FILE
+        )?;
+        sources.file = None;
+    }
+    Ok(())
 }
 
 fn refuse_others(address: SocketAddr) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@
 //! | `bench` | `gateway plugin bench` |
 //! | `running` | `gateway plugin list`, `reload`, `rollback` |
 //! | `sign` | `gateway plugin sign` |
+//! | `componentize` | `gateway plugin bindings`, `gateway plugin componentize` |
 //! | `sandbox` | what `check`, `call` and `bench` say of a component and what it may do |
 //! | `apart` | the process that these three run in |
 //! | `question` | what a component is asked |
@@ -23,6 +24,8 @@ pub(super) mod apart;
 mod bench;
 mod call;
 mod check;
+#[cfg(feature = "dev")]
+mod componentize;
 mod new;
 mod people;
 mod question;
@@ -40,6 +43,12 @@ pub(super) enum Command {
     Call(call::Call),
     /// Measure what a call costs
     Bench(bench::Bench),
+    /// Write C bindings for a world
+    #[cfg(feature = "dev")]
+    Bindings(componentize::Bindings),
+    /// Make a component of the core module that a C compiler wrote
+    #[cfg(feature = "dev")]
+    Componentize(componentize::Componentize),
     /// Sign a component
     Sign(sign::Sign),
     /// List the plugins of the running gateway
@@ -53,9 +62,13 @@ pub(super) enum Command {
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
         Command::New(new) => new::run(&new),
-        Command::Check(check) => apart::run(Duration::ZERO, check::run(check)).await,
-        Command::Call(call) => apart::run(call.longest(), call::run(call)).await,
-        Command::Bench(bench) => apart::run(bench.longest(), bench::run(bench)).await,
+        Command::Check(check) => apart::run(Duration::ZERO, check::run(shared, check)).await,
+        Command::Call(call) => apart::run(call.longest(shared)?, call::run(shared, call)).await,
+        Command::Bench(bench) => apart::run(bench.longest(shared)?, bench::run(shared, bench)).await,
+        #[cfg(feature = "dev")]
+        Command::Bindings(bindings) => componentize::bindings(&bindings),
+        #[cfg(feature = "dev")]
+        Command::Componentize(componentize) => componentize::componentize(&componentize),
         Command::Sign(sign) => sign::run(&sign),
         Command::List(list) => running::list(shared, list).await,
         Command::Reload(reload) => running::reload(shared, reload).await,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use gateway_plugin::PluginConfig;
 use secrecy::SecretString;
 use url::Url;
 
@@ -155,6 +156,51 @@ pub(super) fn admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
     } else {
         Err(layers.errors())
     }
+}
+
+/// See [`super::load_plugin`].
+pub(super) fn plugin(
+    sources: &Sources,
+    name: &str,
+    is_of_use: impl Fn(&str) -> bool,
+) -> Result<PluginConfig, ConfigErrors> {
+    let (mut layers, file) = Layers::read(sources)?;
+    let config = plugins::one(&mut layers, file.plugin, name);
+    let section = format!("plugin.{name}.");
+    layers
+        .mistakes
+        .retain(|mistake| match mistake.key.strip_prefix(&section) {
+            Some(key) => is_of_use(key),
+            None => mistake.key == "plugin",
+        });
+    if layers.mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(layers.errors())
+    }
+}
+
+/// See [`super::installation`].
+pub(super) fn installation(sources: &Sources) -> Result<Option<&'static str>, ConfigErrors> {
+    let (_, file) = Layers::read(sources)?;
+    let (server, keys) = (&file.server, &file.keys);
+    let is_of_one_gateway = [
+        ("data_dir", file.data_dir.is_some()),
+        ("database.url", file.database.url.is_some()),
+        ("server.external_address", server.external_address.is_some()),
+        ("keys.signing", keys.signing.is_some()),
+        (
+            "keys.session_secret",
+            keys.session_secret.is_some() || keys.session_secret_file.is_some(),
+        ),
+        (
+            "keys.session_secrets",
+            keys.session_secrets.is_some() || keys.session_secrets_file.is_some(),
+        ),
+    ];
+    Ok(is_of_one_gateway
+        .into_iter()
+        .find_map(|(key, is_set)| is_set.then_some(key)))
 }
 
 /// The sources, and what has been found in them so far.

@@ -103,14 +103,14 @@ pub struct NotUtf8;
 
 impl Sources {
     /// The sources of a command: the file that a flag names, else the one that [`FILE_VARIABLE`] names,
-    /// else [`DEFAULT_FILE`] where `look_around` and it is there; and the process's environment.
+    /// else [`DEFAULT_FILE`] where it is there; and the process's environment.
     #[must_use]
-    pub fn of_process(file: Option<&Path>, look_around: bool) -> Self {
+    pub fn of_process(file: Option<&Path>) -> Self {
         let environment = Environment::of_process();
         let named = file
             .map(Path::to_owned)
             .or_else(|| Some(PathBuf::from(environment.get(FILE_VARIABLE)?.ok()?)));
-        let found = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| look_around && path.exists());
+        let found = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
         Self {
             file: named.or_else(found),
             environment,

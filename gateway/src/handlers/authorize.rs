@@ -15,6 +15,9 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 
+/// How many characters of a made-up name the log shows.
+const MAX_SHOWN: usize = 64;
+
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -73,6 +76,9 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         return Ok(nothing());
     };
     if !app.live.load().services.contains_key(service) {
+        if app.dev {
+            name_the_services(app, service);
+        }
         return Ok(nothing());
     }
 
@@ -128,6 +134,18 @@ fn answer(
         serde_json::to_vec(&answer).map(Bytes::from).map_err(Error::Json)
     })?;
     Ok(response::json_text(StatusCode::OK, answer))
+}
+
+/// The answer does not say that a service does not exist: nobody is to find out by asking which ones there are. Under
+/// `gateway dev` the log does, since whoever asks is the developer.
+fn name_the_services(app: &App, asked: &str) {
+    let live = app.live.load();
+    let services: Vec<&str> = live.services.keys().map(String::as_str).collect();
+    let shown: String = asked.chars().take(MAX_SHOWN).collect();
+    tracing::warn!(
+        "there is no service {shown:?}, so the answer has no permissions; the services are: {}",
+        services.join(", ")
+    );
 }
 
 /// No token: nobody is signed in, or nobody is asked for the service.

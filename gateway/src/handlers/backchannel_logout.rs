@@ -45,7 +45,7 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Respon
 /// How many sessions have ended.
 async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, Error> {
     // From the body alone: addresses are logged by proxies.
-    let token = request.form_parameter("logout_token")?;
+    let token = request.body_parameter("logout_token")?;
     let token = token.filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
     let LogoutToken {
         issuer,

@@ -24,6 +24,69 @@ mod tests {
 
     use super::DOCUMENT;
 
+    /// Every schema in a part of the document that is an object with properties, with where it is.
+    fn objects<'a>(part: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
+        if part.get("type") == Some(&json!("object")) {
+            found.push((path.to_owned(), part));
+        }
+        match part {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    objects(member, &format!("{path}/{name}"), found);
+                }
+            }
+            Value::Array(members) => {
+                for (number, member) in members.iter().enumerate() {
+                    objects(member, &format!("{path}/{number}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Generators make a type that nothing fits of an object without properties, and models that reject whatever a later
+    /// gateway adds of one that is closed.
+    #[test]
+    fn objects_are_open_and_have_types_that_fit() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let mut found = Vec::new();
+        objects(&document, "", &mut found);
+        assert!(found.len() > 10);
+        for (path, schema) in found {
+            let further = schema.get("additionalProperties");
+            assert_ne!(further, Some(&json!(false)), "{path}");
+            assert!(schema.get("properties").is_some() || further.is_some(), "{path}");
+            // openapi-python-client looks at a constant only where there is no type beside it, and tells members of a
+            // union apart by their constants.
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let is_boolean = property.get("const").is_some_and(Value::is_boolean);
+                assert!(!is_boolean || property.get("type").is_none(), "{path}: {name}");
+            }
+        }
+    }
+
+    /// A result of an operation has one type: JSONP is for clients that nobody generates.
+    #[test]
+    fn an_answer_and_a_request_have_one_content_type() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        for (path, operation) in document["paths"].as_object().unwrap() {
+            for method in ["get", "post"]
+                .into_iter()
+                .filter_map(|method| operation.get(method))
+            {
+                let contents = [
+                    &method["responses"]["200"]["content"],
+                    &method["requestBody"]["content"],
+                ];
+                for content in contents.into_iter().filter_map(Value::as_object) {
+                    let is_json = content.contains_key("application/json");
+                    assert!(!is_json || content.len() == 1, "{path}: {content:?}");
+                }
+            }
+        }
+        assert!(!DOCUMENT.contains("application/javascript"));
+    }
+
     /// Client generators send a token in every way that the document lists, at once.
     #[test]
     fn s4_there_is_one_way_to_send_a_token() {

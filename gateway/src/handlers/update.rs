@@ -1,4 +1,5 @@
-//! `POST /auth/update`: the caller's username, set once.
+//! `POST /auth/update`: the caller's username, set once. Asking for the same name again succeeds, so that a client may
+//! repeat a request whose answer it lost.
 
 use gateway_model::Username;
 use gateway_store::SetUsername;
@@ -11,6 +12,9 @@ use crate::rate_limit::TooMany;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
+
+/// What the old service says.
+const ALREADY_SET: &str = "Cannot modify username, already set";
 
 /// Answers 200 with `success` true or false, as the service's ancestor did.
 ///
@@ -30,8 +34,9 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     let Some(username) = username else {
         return Ok(success());
     };
-    if user.username.is_some() {
-        return Ok(refuse("Cannot modify username, already set"));
+    if let Some(set) = &user.username {
+        let is_same = set.as_str() == username;
+        return Ok(if is_same { success() } else { refuse(ALREADY_SET) });
     }
     let username = match Username::parse(username) {
         Ok(username) => username,
@@ -39,7 +44,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     };
     Ok(match app.store.set_username(&user.id, &username).await? {
         SetUsername::Set => success(),
-        SetUsername::AlreadySet => refuse("Cannot modify username, already set"),
+        SetUsername::AlreadySet => refuse(ALREADY_SET),
         SetUsername::Taken => refuse("Username already taken"),
         SetUsername::UnknownUser => refuse("Unknown User"),
     })

@@ -315,12 +315,16 @@ fn set_username(
         params![user.as_str(), username.as_str(), username.folded()],
     ) {
         Ok(0) => {
-            let there: Option<i64> =
-                rows::optional(connection, "SELECT 1 FROM users WHERE id = ?1", [user.as_str()])?;
-            Ok(if there.is_some() {
-                SetUsername::AlreadySet
-            } else {
-                SetUsername::UnknownUser
+            let current: Option<Option<String>> = rows::optional(
+                connection,
+                "SELECT username FROM users WHERE id = ?1",
+                [user.as_str()],
+            )?;
+            Ok(match current {
+                // The same request again, or another one for the same name that came first.
+                Some(Some(current)) if current == username.as_str() => SetUsername::Set,
+                Some(_) => SetUsername::AlreadySet,
+                None => SetUsername::UnknownUser,
             })
         }
         Ok(_) => Ok(SetUsername::Set),

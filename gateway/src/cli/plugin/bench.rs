@@ -10,7 +10,7 @@ use gateway_plugin::{BenchLimits, Measured, grouped};
 use super::check::time;
 use super::question::Asked;
 use super::sandbox::Sandbox;
-use crate::cli::output;
+use crate::cli::{Shared, output};
 use crate::config::flags;
 
 /// Most calls of a kind: the time of each is remembered.
@@ -35,13 +35,13 @@ pub(in crate::cli) struct Bench {
 
 impl Bench {
     /// What all calls may take: the last one may begin when the time is over.
-    pub(super) fn longest(&self) -> Duration {
-        let deadline = self.sandbox.limits().deadline;
-        Duration::from_secs(self.seconds).saturating_add(deadline.saturating_mul(4))
+    pub(super) fn longest(&self, shared: &Shared) -> anyhow::Result<Duration> {
+        let deadline = self.sandbox.config(shared)?.limits.deadline;
+        Ok(Duration::from_secs(self.seconds).saturating_add(deadline.saturating_mul(4)))
     }
 }
 
-pub(super) async fn run(bench: Bench) -> anyhow::Result<()> {
+pub(super) async fn run(shared: &Shared, bench: Bench) -> anyhow::Result<()> {
     let Bench {
         sandbox,
         asked,
@@ -50,8 +50,10 @@ pub(super) async fn run(bench: Bench) -> anyhow::Result<()> {
         json,
     } = bench;
     let prepared = asked.prepare(sandbox.users()?)?;
-    let workbench = sandbox.open(prepared.users.clone()).await?;
-    sandbox.admissible(workbench.report())?;
+    let workbench = sandbox
+        .open(sandbox.config(shared)?, prepared.users.clone(), true)
+        .await?;
+    sandbox.callable(&workbench)?;
     let limits = BenchLimits {
         calls: calls.min(MAX_CALLS),
         time: Duration::from_secs(seconds),

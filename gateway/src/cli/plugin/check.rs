@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use anyhow::bail;
 use clap::Args;
 use gateway_plugin::{ImportStatus, Report, grouped};
 
 use super::sandbox::Sandbox;
+use crate::cli::Shared;
 use crate::cli::output::{self, printable};
 
 #[derive(Debug, Args)]
@@ -17,9 +19,11 @@ pub(in crate::cli) struct Check {
     json: bool,
 }
 
-pub(super) async fn run(check: Check) -> anyhow::Result<()> {
+pub(super) async fn run(shared: &Shared, check: Check) -> anyhow::Result<()> {
     let sandbox = &check.sandbox;
-    let bench = sandbox.open(sandbox.users()?).await?;
+    let config = sandbox.config(shared)?;
+    let pinned = config.sha256.clone();
+    let bench = sandbox.open(config, sandbox.users()?, false).await?;
     let report = bench.report();
     let mut out = io::stdout().lock();
     if check.json {
@@ -27,7 +31,13 @@ pub(super) async fn run(check: Check) -> anyhow::Result<()> {
     } else if report.size.is_some() {
         write(&mut out, report)?;
     }
-    sandbox.admissible(report)
+    sandbox.admissible(report)?;
+    match (pinned, &report.sha256) {
+        (Some(pinned), Some(found)) if pinned != *found => bail!(
+            "the component would not be served: the configuration pins `sha256` to {pinned}, and this file has {found}"
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -61,8 +71,8 @@ fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         if report.has_names {
             "yes: errors say in which functions they happen"
         } else {
-            "no: errors cannot say in which functions they happen; keep the name section (Rust: \
-             strip = \"debuginfo\")"
+            "no: errors cannot say in which functions they happen (Rust: set strip = \"debuginfo\"; C: compile with \
+             -g; JavaScript: an exception's stack says it all the same)"
         },
     )?;
     for (at, export) in report.exports.iter().enumerate() {

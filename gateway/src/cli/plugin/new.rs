@@ -5,6 +5,7 @@
 //! | `name` | what becomes of the plugin's name where a language has other rules |
 //! | `template` | the files of a project, by language and kind |
 
+use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ enum Language {
     Js,
     /// Needs Python and make
     Python,
-    /// Needs make, Python and Rust
+    /// Needs make and Python
     C,
 }
 
@@ -133,10 +134,23 @@ fn said(new: &New, directory: &Path, files: &[(&str, String)]) -> String {
     let interface = template::WIT_DIR;
     let directory = quoted(directory);
     let [test, build] = new.lang.next();
+    let mut build = build.to_owned();
+    if new.lang == Language::C && !is_in_path("gateway") {
+        // The Makefile runs the gateway, and would not find it.
+        if let Ok(own) = env::current_exe() {
+            build += &format!(" GATEWAY={}", quoted(&own));
+        }
+    }
     format!(
         "{shown}: {kind} in {language}\n{own}  {interface}/: the gateway's interface\n\
          next:\n  cd {directory} && {test}\n  {build}\n"
     )
+}
+
+/// Whether a shell finds a program.
+fn is_in_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 /// A path as a shell takes it.

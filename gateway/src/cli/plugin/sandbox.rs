@@ -1,5 +1,5 @@
-//! Which component, and what it may do: the flags that say on the command line what `[plugin.NAME]` says in
-//! the configuration, and the component put on the bench under them.
+//! Which component, and what it may do: `[plugin.NAME]` of the configuration, flags that say otherwise on the command
+//! line, and the component put on the bench under them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use gateway_model::User;
 use gateway_plugin::{
-    CompileOptions, Grant, HostName, HttpConfig, HttpOrigin, Limits, Network, PluginConfig, Report, Secret,
-    Workbench, WorkbenchOptions,
+    CompileOptions, Grant, HostName, HttpOrigin, Limits, Network, PluginConfig, Report, Secret, Workbench,
+    WorkbenchOptions, plugin_name,
 };
 
 use super::people;
-use crate::cli::compiler;
 use crate::cli::output::printable;
-use crate::config::flags;
+use crate::cli::{Shared, compiler, mistakes};
+use crate::config::{self, flags};
 use crate::small_file::{self, Stream};
 
 /// How long one waits before one is told what for.
@@ -37,13 +37,14 @@ pub(super) struct Sandbox {
     /// The plugin's name [default: the file's]
     #[arg(long, value_name = "NAME", value_parser = flags::name)]
     name: Option<String>,
-    /// What it may import: users, config, secrets, key-value, logging, http; nothing unless granted
+    /// What it may import besides what the configuration grants: users, config, secrets, key-value, logging, http
     #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',', value_parser = flags::grant)]
     grants: Vec<Grant>,
-    /// One of its settings, for the grant config
+    /// One of its settings, for the grant config; a configured one of that name does not count then
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
-    /// One of its secrets, for the grant secrets: a file that holds it, a pipe, or - for standard input
+    /// One of its secrets, for the grant secrets: a file that holds it, a pipe, or - for standard input; a configured one
+    /// of that name does not count then
     #[arg(long = "secret-file", value_name = "NAME=PATH", value_parser = pair)]
     secret_files: Vec<(String, String)>,
     /// The same, written out: everybody on this machine can see it while the command runs, so use --secret-file
@@ -52,7 +53,7 @@ pub(super) struct Sandbox {
     /// Everybody there is, for the grant users: a JSON list of users
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
-    /// Where it may send requests, for the grant http
+    /// Where it may send requests besides what the configuration allows, for the grant http
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     allow: Vec<HttpOrigin>,
     /// A host among them that may be on this machine or its own networks
@@ -68,7 +69,7 @@ pub(super) struct Sandbox {
     no_cache: bool,
 }
 
-/// What a call may use; what is not said is as in a gateway that says nothing.
+/// What a call may use; what is not given here is as configured, and else as below.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitFlags {
@@ -99,8 +100,7 @@ struct LimitFlags {
 }
 
 impl LimitFlags {
-    fn limits(&self) -> Limits {
-        let base = Limits::default();
+    fn over(&self, base: &Limits) -> Limits {
         Limits {
             fuel: self.fuel.unwrap_or(base.fuel),
             deadline: self.deadline.unwrap_or(base.deadline),
@@ -124,17 +124,39 @@ impl Sandbox {
             .map_or_else(|| Ok(Vec::new()), people::users)
     }
 
-    /// Whether it may look users up.
-    pub(super) fn sees_users(&self) -> bool {
-        self.grants.contains(&Grant::Users)
+    /// The name that the plugin has in the configuration.
+    fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| plugin_name(&self.file))
     }
 
-    /// What a call may use.
-    pub(super) fn limits(&self) -> Limits {
-        self.limits.limits()
+    /// What the plugin may do: as configured, and as the flags say where they say otherwise. Without the secrets of the
+    /// flags, which can be read only once.
+    ///
+    /// # Errors
+    /// Mistakes in what the configuration says of the plugin.
+    pub(super) fn config(&self, shared: &Shared) -> anyhow::Result<PluginConfig> {
+        let given = |name: &str| {
+            let flags = self.secrets.iter().chain(&self.secret_files);
+            flags.map(|(given, _)| given.as_str()).any(|given| {
+                let rest = name.strip_prefix(given);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let is_of_use = |key: &str| key.strip_prefix("secrets.").is_none_or(|name| !given(name));
+        let mut config = config::load_plugin(&shared.sources(), &self.name(), is_of_use)
+            .map_err(|errors| mistakes(&errors))?;
+        config.grants.extend(self.grants.iter().copied());
+        config.limits = self.limits.over(&config.limits);
+        config.settings.extend(self.settings.iter().cloned());
+        config.http.allow.extend(self.allow.iter().cloned());
+        config
+            .http
+            .allow_private
+            .extend(self.allow_private.iter().cloned());
+        Ok(config)
     }
 
-    /// Its secrets.
+    /// The secrets that flags give.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -166,29 +188,17 @@ impl Sandbox {
         Ok(secrets)
     }
 
-    /// What the flags say, as the configuration would.
-    ///
-    /// # Errors
-    /// When a secret cannot be read.
-    pub(super) fn config(&self) -> anyhow::Result<PluginConfig> {
-        Ok(PluginConfig {
-            grants: self.grants.iter().copied().collect(),
-            limits: self.limits.limits(),
-            settings: self.settings.iter().cloned().collect(),
-            secrets: self.secrets()?,
-            http: HttpConfig {
-                allow: self.allow.iter().cloned().collect(),
-                allow_private: self.allow_private.iter().cloned().collect(),
-                ..HttpConfig::default()
-            },
-            ..PluginConfig::default()
-        })
-    }
-
-    /// Puts the component on the bench; says so where that takes a while.
-    pub(super) async fn open(&self, users: Vec<User>) -> anyhow::Result<Workbench> {
+    /// Puts the component on the bench under what [`Sandbox::config`] gave; says so where that takes a while.
+    pub(super) async fn open(
+        &self,
+        mut config: PluginConfig,
+        users: Vec<User>,
+        call_untried: bool,
+    ) -> anyhow::Result<Workbench> {
+        config.secrets.extend(self.secrets()?);
         let options = WorkbenchOptions {
-            name: self.name.clone(),
+            name: Some(self.name()),
+            call_untried,
             users,
             network: Some(Arc::new(Network::system())),
             cache_dir: self.cache_dir(),
@@ -198,7 +208,7 @@ impl Sandbox {
             },
             without_pool: false,
         };
-        let open = Workbench::open(&self.file, self.config()?, options);
+        let open = Workbench::open(&self.file, config, options);
         tokio::pin!(open);
         let opened = tokio::select! {
             opened = &mut open => opened,
@@ -221,6 +231,22 @@ impl Sandbox {
             let dir = std::env::home_dir()?.join(".cache/auth-gateway");
             fs::create_dir_all(&dir).is_ok().then_some(dir)
         })
+    }
+
+    /// Fails where the component cannot be called, and says so where it can be called but a gateway would not serve it.
+    pub(super) fn callable(&self, bench: &Workbench) -> anyhow::Result<()> {
+        let report = bench.report();
+        match &report.problem {
+            Some(problem) if bench.is_callable() => {
+                writeln!(
+                    io::stderr(),
+                    "note: a gateway would not serve this component: {}\nnote: your call is made all the same",
+                    printable(problem)
+                )?;
+                Ok(())
+            }
+            _ => self.admissible(report),
+        }
     }
 
     /// Fails where a gateway would not serve the component: its words, and which flags are missing here.

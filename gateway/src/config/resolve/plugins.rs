@@ -84,6 +84,20 @@ pub(super) fn plugins(
     )
 }
 
+/// The configuration of one plugin, whether or not anything uses it.
+pub(super) fn one(layers: &mut Layers<'_>, tables: file::Named<file::Plugin>, name: &str) -> PluginConfig {
+    let table = in_order(layers, "plugin", tables)
+        .into_iter()
+        .find_map(|(found, _, table)| (found == name).then_some(table));
+    plugin(
+        layers,
+        name,
+        table.unwrap_or_default(),
+        PluginConfig::default(),
+        &Origin::Default,
+    )
+}
+
 fn services(layers: &mut Layers<'_>, in_file: file::Named<file::Service>) -> BTreeMap<String, ServiceConfig> {
     let mut tables: BTreeMap<String, (Origin, file::Service)> = in_order(layers, "service", in_file)
         .into_iter()

@@ -19,9 +19,16 @@ async fn a_username_is_set_once_and_unique_without_regard_to_case() {
         SetUsername::Set
     );
     assert_eq!(
-        f.store.set_username(&alice.id, &name("Alice2")).await.unwrap(),
-        SetUsername::AlreadySet
+        f.store.set_username(&alice.id, &name("Alice")).await.unwrap(),
+        SetUsername::Set,
+        "the same again"
     );
+    for other in ["Alice2", "alice"] {
+        assert_eq!(
+            f.store.set_username(&alice.id, &name(other)).await.unwrap(),
+            SetUsername::AlreadySet
+        );
+    }
     assert_eq!(
         f.store.set_username(&bob.id, &name("aLICE")).await.unwrap(),
         SetUsername::Taken

@@ -71,6 +71,7 @@ const fn of_language(language: Language) -> &'static [File] {
             (".gitignore", template!("c/gitignore")),
             ("Makefile", template!("c/Makefile")),
             ("requirements.txt", template!("c/requirements.txt")),
+            ("include/assert.h", template!("c/assert.h")),
         ],
     }
 }
