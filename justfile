@@ -111,6 +111,7 @@ build-production:
 node-modules:
     npm ci --no-audit --no-fund --prefix tests/upstream/oidc-provider
     npm ci --no-audit --no-fund --prefix tests/browser
+    npm ci --no-audit --no-fund --prefix tests/upstream/angular-client
 
 # What `api-fuzz` needs from PyPI.
 api-tools:

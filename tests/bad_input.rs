@@ -22,6 +22,8 @@ const PATHS: &[&str] = &[
     "/",
     "/assets/gateway.css",
     "/assets/gateway.js",
+    "/assets/logo",
+    "/auth/services",
     "/auth/check",
     "/auth/authorize",
     "/auth/update",

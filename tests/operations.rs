@@ -7,12 +7,16 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "operations/check.rs"]
+mod check;
 #[path = "operations/commands.rs"]
 mod commands;
 #[path = "operations/data.rs"]
 mod data;
 #[path = "operations/log.rs"]
 mod log;
+#[path = "operations/reload.rs"]
+mod reload;
 #[path = "operations/start.rs"]
 mod start;
 mod support;

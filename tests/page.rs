@@ -15,7 +15,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 use support::Setup;
-use support::fake_oidc::FakeOidc;
+use support::fake_oidc::{FakeOidc, Mood};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use wiremock::matchers::any;
@@ -64,6 +64,49 @@ async fn a_person_clicks_through_the_page() {
     let screenshots = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
     let screenshots = screenshots.to_str().expect("a path that is text");
     run("click-through.mjs", &[gateway.external.as_str(), screenshots]).await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_is_accessible_in_each_language_on_a_phone_and_a_desktop() {
+    let example = guest_examples::ALL
+        .iter()
+        .find(|example| example.name == "example")
+        .expect("an example");
+    let provider = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
+    let down = FakeOidc::start(json!({"sub": "1"})).await;
+    down.set_mood(Mood::Down);
+    let setup = Setup::dev()
+        .oidc("google", &provider)
+        .oidc("zulu", &provider)
+        .oidc("github", &down)
+        .table("providers.github", "kind = \"oidc\"")
+        .plugin("example", example.wasm)
+        .service("example", "example")
+        .plugin("behave", test_guests::BEHAVE)
+        .service("trap", "behave")
+        .plugin("reject", test_guests::REJECT)
+        .extension("reject")
+        .table("pages", "name = \"Acme Research\"");
+    let gateway = setup.start().await;
+    let screenshots = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots/pages");
+    let screenshots = screenshots.to_str().expect("a path that is text");
+    run("pages.mjs", &[gateway.external.as_str(), screenshots]).await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b11_the_published_angular_client_of_the_old_service_completes_its_flow_under_dev() {
+    let example = guest_examples::ALL
+        .iter()
+        .find(|example| example.name == "example")
+        .expect("an example");
+    let gateway = Setup::dev()
+        .plugin("example", example.wasm)
+        .service("example", "example")
+        .start()
+        .await;
+    run("angular-client.mjs", &[gateway.external.as_str()]).await;
     gateway.stop().await;
 }
 

@@ -665,7 +665,7 @@ async fn hostile_files_give_one_clear_sentence() {
         ("--grant everything", "one of the grants users, config"),
         ("--setting novalue", "it must be NAME=VALUE"),
         ("--fuel lots", "a whole number above 0"),
-        ("--memory 64MB", "a size in bytes, KiB, MiB or GiB"),
+        ("--memory 64MB", "a size in bytes, KiB, MiB, GiB or TiB"),
         ("--allow example.org", "an origin"),
     ] {
         let call = format!("call v1.wasm get-permissions --service s --user u {flags}");
@@ -673,4 +673,46 @@ async fn hostile_files_give_one_clear_sentence() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
         assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_may_come_from_a_pipe_that_ends_and_from_nothing_endless() {
+    let dir = tempfile::tempdir().unwrap();
+    let component = dir.path().join("p.wasm");
+    fs::write(&component, test_guests::V1).unwrap();
+    let check = async |secret: &str| {
+        let mut command = cli::command();
+        command
+            .args([
+                "plugin",
+                "check",
+                "--no-cache",
+                "--grant",
+                "secrets",
+                "--secret-file",
+            ])
+            .arg(format!("x={secret}"))
+            .arg(&component);
+        cli::finish(command).await
+    };
+    for (path, what) in [("/dev/zero", "a device"), ("/", "a directory")] {
+        let said = check(path).await.failed();
+        assert!(
+            said.contains(&format!("it is {what}, not a regular file")),
+            "{said}"
+        );
+    }
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let at = pipe.clone();
+    let writes = tokio::task::spawn_blocking(move || fs::write(at, "secret\n"));
+    check(pipe.to_str().unwrap()).await.succeeded();
+    writes.await.unwrap().unwrap();
 }

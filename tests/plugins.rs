@@ -19,6 +19,8 @@ mod grants;
 mod hostile;
 #[path = "plugins/reuse.rs"]
 mod reuse;
+#[path = "plugins/slow.rs"]
+mod slow;
 mod support;
 
 use reqwest::StatusCode;

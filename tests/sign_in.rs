@@ -27,6 +27,8 @@ mod next;
 mod oracle;
 #[path = "sign_in/own_page.rs"]
 mod own_page;
+#[path = "sign_in/pages.rs"]
+mod pages;
 #[path = "sign_in/payloads.rs"]
 mod payloads;
 #[path = "sign_in/presets.rs"]

@@ -181,6 +181,9 @@ async fn everything_works_under_the_unit() {
         return;
     };
 
+    // O6: before the first start, as root.
+    let checked = systemd.ok("/usr/local/bin/gateway config check --config /etc/gateway/gateway.toml 2>&1");
+    assert!(checked.contains("when the service starts"), "{checked}");
     systemd.ok("systemctl start gateway");
     systemd.logged("\"ready\"", 1).await;
     let external = Url::parse("https://auth.example.org/").unwrap();
@@ -241,6 +244,18 @@ async fn everything_works_under_the_unit() {
     systemd
         .logged("the configuration was read again and is in force", 1)
         .await;
+    // O8: a broken file makes the reload fail.
+    let file = "/etc/gateway/gateway.toml";
+    systemd.ok(&format!("cp {file} {file}.good && echo mistake = 1 >> {file}"));
+    assert!(!systemd.run("systemctl reload gateway").0, "{}", systemd.log());
+    systemd.ok(&format!("cp {file}.good {file} && systemctl reload gateway"));
+    let checked = systemd.ok(&format!(
+        "setpriv --reuid=gateway --regid=gateway --init-groups gateway config check --config {file} 2>&1"
+    ));
+    assert!(
+        checked.contains("is taken by the gateway that serves this configuration"),
+        "{checked}"
+    );
     let users = systemd.ok("setpriv --reuid=gateway --regid=gateway --init-groups gateway user list --config /etc/gateway/gateway.toml");
     assert!(users.contains("Alice"), "{users}");
     assert!(browser.is_signed_in(&token).await);
@@ -254,11 +269,19 @@ async fn everything_works_under_the_unit() {
         systemd.ok("systemctl show --property Result --value gateway"),
         "success"
     );
-    let refused: Vec<Value> = systemd
-        .log()
-        .lines()
+    // What the command of the reload that failed has said is no JSON.
+    let log = systemd.log();
+    let (entries, said): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.starts_with('{'));
+    assert!(
+        said.iter()
+            .all(|line| line.contains("the configuration ") || line.contains("gateway.toml:")),
+        "{said:?}"
+    );
+    let refused: Vec<Value> = entries
+        .into_iter()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .filter(|entry: &Value| entry["level"] == "ERROR" || entry["level"] == "WARN")
+        .filter(|entry| !entry.to_string().contains("the configuration has mistakes"))
         .collect();
     assert_eq!(refused, Vec::<Value>::new());
 }

@@ -5,6 +5,7 @@
 use std::sync::LazyLock;
 
 use gateway::next;
+use gateway::origins::Origins;
 use libfuzzer_sys::fuzz_target;
 use url::{Origin, Url};
 
@@ -26,6 +27,7 @@ static ORIGINS: LazyLock<Vec<Origin>> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let (own, origins) = ORIGINS.split_last().expect("five");
+    let origins = &Origins::from(origins.to_vec());
     let Ok(next) = next::parse(text, origins, own) else {
         return;
     };

@@ -6,7 +6,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `GET /health` | 200 while the process lives |
-//! | `GET /ready` | 200 while it can serve, else 503 with the reason |
+//! | `GET /ready` | 200 while it can serve, else 503 with the reason; which plugins are being admitted |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /plugins` | how each plugin stands, JSON |
 //! | `POST /plugins/NAME/reload`, `/rollback` | the same of one plugin, once it is in force |
@@ -14,9 +14,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gateway_plugin::PluginHost;
+use gateway_plugin::{PluginHost, PluginStatus};
 use gateway_store::Store;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::response::{self, Response};
 use crate::server::{self, Peer};
 
-pub use self::token::token;
+pub use self::token::{TokenFile, check as check_token, token};
 
 mod plugins;
 #[cfg(test)]
@@ -61,10 +61,26 @@ pub struct AdminState {
     pub store: Store,
     /// Whether the public listener serves.
     pub ready: Arc<AtomicBool>,
+    /// When the process began to serve.
+    pub started: Instant,
+}
+
+/// For so long after the start the gateway is not ready while a plugin that has nothing to serve is admitted: a load
+/// balancer waits for plugins that take a moment to compile, and not for one that takes minutes.
+const ADMISSION: Duration = Duration::from_secs(30);
+/// Who may ask what.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    /// The token that can do everything; `None`: nobody can.
+    pub operators: Option<SecretString>,
+    /// The token that reads metrics.
+    pub monitors: Option<SecretString>,
+    /// Whether everybody may read metrics who can reach the listener.
+    pub open: bool,
 }
 
 /// Serves until `shutdown`.
-pub async fn run(listener: TcpListener, token: SecretString, state: AdminState, shutdown: CancellationToken) {
+pub async fn run(listener: TcpListener, tokens: Tokens, state: AdminState, shutdown: CancellationToken) {
     let own = match listener.local_addr() {
         Ok(address) => address.ip(),
         Err(error) => {
@@ -72,7 +88,7 @@ pub async fn run(listener: TcpListener, token: SecretString, state: AdminState, 
             return;
         }
     };
-    let guard = Guard::new(own, &token);
+    let guard = Guard::new(own, &tokens);
     let shared = Arc::new((state, guard));
     let handler = move |request: Request<Incoming>, peer: Peer| {
         let shared = Arc::clone(&shared);
@@ -104,6 +120,8 @@ enum Refused {
     Host,
     #[error("The admin token is missing or wrong")]
     Token,
+    #[error("Only /metrics is answered with this token, or on this listener")]
+    MetricsOnly,
 }
 
 impl From<Refused> for Response {
@@ -111,6 +129,7 @@ impl From<Refused> for Response {
         let message = refused.to_string();
         match refused {
             Refused::WebPage => response::error(StatusCode::FORBIDDEN, &message),
+            Refused::MetricsOnly => response::error(StatusCode::FORBIDDEN, &message),
             Refused::Host => response::error(StatusCode::MISDIRECTED_REQUEST, &message),
             Refused::Token => response::with(
                 response::error(StatusCode::UNAUTHORIZED, &message),
@@ -124,37 +143,42 @@ impl From<Refused> for Response {
 /// Who may ask.
 struct Guard {
     own: IpAddr,
-    digest: [u8; 32],
+    operators: Option<[u8; 32]>,
+    monitors: Option<[u8; 32]>,
+    open: bool,
 }
 
 impl Guard {
-    fn new(own: IpAddr, token: &SecretString) -> Self {
-        let digest = Sha256::digest(token.expose_secret().as_bytes()).into();
-        Self { own, digest }
+    fn new(own: IpAddr, tokens: &Tokens) -> Self {
+        let digest = |token: &Option<SecretString>| {
+            let token = token.as_ref()?;
+            Some(Sha256::digest(token.expose_secret().as_bytes()).into())
+        };
+        Self {
+            own,
+            operators: digest(&tokens.operators),
+            monitors: digest(&tokens.monitors),
+            open: tokens.open,
+        }
     }
 
     fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         if headers.contains_key(ORIGIN) {
             return Err(Refused::WebPage);
         }
-        if !self.is_asked(uri, headers) {
+        let digest = token_in(headers).map(|token| <[u8; 32]>::from(Sha256::digest(token.as_bytes())));
+        // Digests are compared, so that the time it takes tells nothing of the token.
+        let has = |token: Option<[u8; 32]>| digest.is_some() && digest == token;
+        let (is_operator, is_monitor) = (has(self.operators), has(self.monitors));
+        // Prometheus may know the listener by a name. A page that has led a browser here by a name does not know the token.
+        if !is_monitor && !self.is_asked(uri, headers) {
             return Err(Refused::Host);
         }
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(Refused::Token);
-        };
-        let token = value
-            .to_str()
-            .unwrap_or_default()
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match token {
-            // Digests are compared, so that the time it takes tells nothing of the token.
-            Some((_, token)) if <[u8; 32]>::from(Sha256::digest(token.trim().as_bytes())) == self.digest => {
-                Ok(())
-            }
-            _ => Err(Refused::Token),
+        match () {
+            () if is_operator => Ok(()),
+            () if uri.path() == "/metrics" && (is_monitor || self.open) => Ok(()),
+            () if is_monitor || self.open => Err(Refused::MetricsOnly),
+            () => Err(Refused::Token),
         }
     }
 
@@ -182,6 +206,16 @@ impl Guard {
     }
 }
 
+/// The token of a request that has one.
+fn token_in(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
     if let Some(answer) = plugins::handle(&state.plugins, path, method).await {
         return answer;
@@ -202,29 +236,41 @@ async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
     }
 }
 
-/// A plugin that does not load is no reason to take everybody's sign-in away: it is told, not held
-/// against the gateway.
+/// A plugin that does not load is not a reason to take everybody's sign-in away: it is listed, not held against the
+/// gateway.
 async fn ready(state: &AdminState) -> Response {
+    let plugins = state.plugins.status();
+    let named = |is: fn(&PluginStatus) -> bool| -> Vec<&str> {
+        let plugins = plugins.iter().filter(|plugin| is(plugin));
+        plugins.map(|plugin| plugin.name.as_str()).collect()
+    };
+    let admitted = named(|plugin| plugin.being_admitted);
     let problem = if !state.ready.load(Ordering::Acquire) {
         Some("starting or shutting down".to_owned())
+    } else if waits_for_plugins(&plugins, state.started.elapsed()) {
+        Some("plugins are being admitted".to_owned())
     } else {
         state.store.ping().await.err().map(|error| error.to_string())
     };
-    let plugins: Vec<_> = state
-        .plugins
-        .status()
-        .into_iter()
-        .filter(|plugin| plugin.problem.is_some())
-        .map(|plugin| plugin.name)
-        .collect();
     match problem {
         None => response::json(
             StatusCode::OK,
-            &json!({ "status": "ready", "plugins_with_problems": plugins }),
+            &json!({
+                "status": "ready",
+                "plugins_with_problems": named(|plugin| plugin.problem.is_some()),
+                "plugins_being_admitted": admitted,
+            }),
         ),
         Some(problem) => response::retry_later(response::json(
             StatusCode::SERVICE_UNAVAILABLE,
-            &json!({ "status": "not ready", "problem": problem }),
+            &json!({ "status": "not ready", "problem": problem, "plugins_being_admitted": admitted }),
         )),
     }
+}
+
+fn waits_for_plugins(plugins: &[PluginStatus], since_start: Duration) -> bool {
+    since_start < ADMISSION
+        && plugins
+            .iter()
+            .any(|plugin| plugin.being_admitted && plugin.generation.is_none() && plugin.problem.is_none())
 }

@@ -17,6 +17,7 @@ use crate::config::Reloadable;
 use crate::events::Courier;
 use crate::issued::Issued;
 use crate::metrics::HttpMetrics;
+use crate::pages::Offer;
 use crate::rate_limit::RateLimits;
 
 /// What all requests share.
@@ -37,6 +38,8 @@ pub struct App {
     pub session_key: SessionKey,
     /// Upstream providers, in the order people are offered them.
     pub providers: Vec<Provider>,
+    /// How the ways to sign in look on pages, in that order.
+    pub offers: Vec<Offer>,
     /// Whether the development sign-in is offered.
     pub dev: bool,
     /// The gateway's own address.
@@ -96,15 +99,47 @@ impl App {
 
     /// The names of all ways to sign in.
     pub fn provider_names(&self) -> impl Iterator<Item = &str> {
+        let stand_ins = DEV_STAND_INS.into_iter().filter(|name| self.is_dev_sign_in(name));
         self.providers
             .iter()
             .map(Provider::name)
             .chain(self.dev.then_some(DEV_PROVIDER))
+            .chain(stand_ins)
+    }
+
+    /// Whether the development sign-in answers for this name.
+    #[must_use]
+    pub fn is_dev_sign_in(&self, name: &str) -> bool {
+        let stands_in = || DEV_STAND_INS.contains(&name) && self.provider(name).is_none();
+        self.dev && (name == DEV_PROVIDER || stands_in())
+    }
+
+    /// The names of the ways to sign in, and their names for people.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.offers
+            .iter()
+            .map(|offer| (offer.name.as_str(), offer.label.as_str()))
+    }
+
+    /// How a way to sign in looks on pages.
+    #[must_use]
+    pub fn offer(&self, name: &str) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.name == name)
+    }
+
+    /// The name for people of a way to sign in.
+    #[must_use]
+    pub fn label<'a>(&'a self, name: &'a str) -> &'a str {
+        self.offer(name).map_or(name, |offer| &offer.label)
     }
 }
 
 /// The name of the development sign-in.
 pub const DEV_PROVIDER: &str = "dev";
+
+/// Names that the development sign-in answers for as well, where no such provider is configured: what clients of the old
+/// service know.
+const DEV_STAND_INS: [&str; 2] = ["google", "github"];
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

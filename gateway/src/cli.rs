@@ -6,6 +6,7 @@
 //! | `dev` | `gateway dev` |
 //! | `check` | `gateway config check` |
 //! | `provider` | `gateway provider check` |
+//! | `reload` | `gateway reload` |
 //! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
 //! | `session` | `gateway session list\|end` |
 //! | `backup`, `restore` | `gateway backup`, `gateway restore` |
@@ -17,7 +18,8 @@
 //!
 //! All commands work while the gateway serves. Results go to stdout, everything else to stderr. The exit
 //! code is 0 when the command did what it was told, 2 when it was not understood, 3 when it is for a running
-//! gateway and none answers, and 1 otherwise.
+//! gateway and none answers, 4 when `config check` finds that the gateway would start and something that is configured
+//! would not work, and 1 otherwise.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -39,6 +41,7 @@ mod keys;
 mod output;
 mod plugin;
 mod provider;
+mod reload;
 mod restore;
 mod serve;
 mod session;
@@ -51,6 +54,9 @@ pub(crate) use compile_plugin::compiler;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The exit code where no gateway answers.
 const UNREACHABLE: u8 = 3;
+
+/// The exit code where the gateway would serve, but not everything that is configured.
+const DEGRADED: u8 = 4;
 
 /// An auth gateway whose policy is WebAssembly components.
 #[derive(Debug, Parser)]
@@ -102,6 +108,10 @@ enum Command {
     /// Look at upstream providers
     #[command(subcommand)]
     Provider(provider::Command),
+    /// Have the running gateway read its configuration again, and wait until it has
+    ///
+    /// Exits with 1 and says what is wrong where the configuration has mistakes: then what was in force stays in force.
+    Reload(reload::Reload),
     /// Look at users, shut them out, let them in again
     #[command(subcommand)]
     User(user::Command),
@@ -125,8 +135,11 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Print what is in force and where it comes from, or every mistake and where it is
-    Check,
+    /// Say whether `gateway serve` would start and serve everything, and print what is in force or what is wrong
+    ///
+    /// Nothing is changed on disk, and a gateway that runs is not disturbed. Exits with 0 if everything would be served, with
+    /// 1 if the gateway would not start, and with 4 if it would start but something that is configured would not work.
+    Check(check::Check),
 }
 
 /// Runs the command that the process was started with.
@@ -137,7 +150,12 @@ pub fn main() -> ExitCode {
     if let Command::CompilePlugin(compile) = &cli.command {
         return compile_plugin::run(compile);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder
+        .enable_all()
+        .on_thread_start(crate::server::prepare)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
     };
@@ -158,7 +176,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve => serve::run(shared).await,
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::run(shared, dev).await,
-        Command::Config(ConfigCommand::Check) => check::run(shared),
+        Command::Config(ConfigCommand::Check(check)) => check::run(shared, &check).await,
+        Command::Reload(reload) => reload::run(shared, &reload).await,
         Command::Provider(command) => provider::run(shared, command).await,
         Command::User(command) => user::run(shared, command).await,
         Command::Session(command) => session::run(shared, command).await,
@@ -175,6 +194,12 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(ended) = error.downcast_ref::<plugin::apart::Ended>() {
         return ended.code();
     }
+    if error.is::<check::Degraded>() {
+        return ExitCode::from(DEGRADED);
+    }
+    if error.is::<check::Fails>() {
+        return ExitCode::FAILURE;
+    }
     let (text, (written, end)) = (format!("gateway: {error:#}"), mpsc::channel::<()>());
     // Nobody is left to be told where stderr is closed; and where nobody reads it, nobody waits.
     thread::spawn(move || {
@@ -182,7 +207,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         drop(written);
     });
     let _ = end.recv_timeout(PATIENCE);
-    if error.is::<plugin::running::Unreachable>() {
+    if error.is::<plugin::running::Unreachable>() || error.is::<reload::NotRunning>() {
         return ExitCode::from(UNREACHABLE);
     }
     ExitCode::FAILURE

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::UserLimits;
@@ -28,6 +29,8 @@ use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::origins::Origins;
+use crate::pages::Branding;
 use crate::rate_limit::RateLimitConfig;
 
 pub mod file;
@@ -108,7 +111,7 @@ pub struct Reloadable {
     pub services: BTreeMap<String, ServiceConfig>,
     /// Origins of applications: where people may be sent back to, and which pages may call (CORS).
     /// The gateway's own is always in.
-    pub origins: Vec<url::Origin>,
+    pub origins: Origins,
     /// Where people go who came without `next`; the gateway's own page unless set.
     pub default_next: Url,
     /// Whether JSONP is answered.
@@ -117,6 +120,8 @@ pub struct Reloadable {
     pub user_lookup: bool,
     /// How often one client's address may ask, and who says what it is.
     pub rate_limits: RateLimitConfig,
+    /// What the pages look like.
+    pub branding: Arc<Branding>,
 }
 
 /// One service that `authorize` answers for.
@@ -135,6 +140,11 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// A 0600 file that holds the token, written at start where it is missing.
     pub token_file: PathBuf,
+    /// A listener that answers `/metrics` and nothing else; off unless set.
+    pub metrics_listen: Option<SocketAddr>,
+    /// A file that holds a token for `/metrics` and nothing else. Its group may read it. Written at start where it is
+    /// missing; there is no such token unless set.
+    pub metrics_token_file: Option<PathBuf>,
 }
 
 /// What a caller may cost.
@@ -168,6 +178,10 @@ pub struct Loaded {
     pub config: Config,
     /// What works and is probably not meant, a sentence each.
     pub warnings: Vec<String>,
+    /// The same, with the setting and the place.
+    pub warned: Vec<Mistake>,
+    /// What cannot be looked at yet, and is not held against the configuration.
+    pub notes: Vec<Mistake>,
     /// Where each value came from.
     pub report: Report,
 }

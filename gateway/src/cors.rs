@@ -4,16 +4,22 @@
 use hyper::Response;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HeaderValue, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, VARY,
 };
 use url::{Origin, Url};
 
-const HEADERS: HeaderValue = HeaderValue::from_static("authorization, auth-token, content-type");
+use crate::origins::Origins;
+
+/// What a page may send: a token, a form, and where a trace goes on (W3C Trace Context).
+const HEADERS: HeaderValue =
+    HeaderValue::from_static("authorization, auth-token, content-type, traceparent, tracestate");
+/// What a page may read beyond what the Fetch standard lets it: when to ask again, and what to quote to the operator.
+const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After, X-Request-Id");
 /// What a page may keep a preflight for, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Lets the page of this `Origin` read the answer, if it may. `Vary` always: the answer depends on it.
-pub fn apply<B>(origin: Option<&HeaderValue>, origins: &[Origin], own: &Origin, response: &mut Response<B>) {
+pub fn apply<B>(origin: Option<&HeaderValue>, origins: &Origins, own: &Origin, response: &mut Response<B>) {
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = origin.filter(|origin| is_allowed(origin, origins, own)) else {
@@ -21,12 +27,13 @@ pub fn apply<B>(origin: Option<&HeaderValue>, origins: &[Origin], own: &Origin, 
     };
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }
 
 /// Says what a page of this `Origin` may send, if it may send anything.
 pub fn preflight<B>(
     origin: Option<&HeaderValue>,
-    origins: &[Origin],
+    origins: &Origins,
     own: &Origin,
     allow: &'static str,
     response: &mut Response<B>,
@@ -40,7 +47,7 @@ pub fn preflight<B>(
 }
 
 /// Whether pages of this `Origin` may call.
-pub(crate) fn is_allowed(origin: &HeaderValue, origins: &[Origin], own: &Origin) -> bool {
+pub(crate) fn is_allowed(origin: &HeaderValue, origins: &Origins, own: &Origin) -> bool {
     let Some(text) = origin.to_str().ok().filter(|text| *text != "null") else {
         return false;
     };
@@ -57,10 +64,11 @@ mod tests {
     use url::Url;
 
     use super::{apply, preflight};
+    use crate::origins::Origins;
 
     /// The headers of an answer to a page of some origin, and of one to its preflight.
     fn answers(origin: Option<&str>) -> [HeaderMap; 2] {
-        let origins = [Url::parse("https://app.example.org").unwrap().origin()];
+        let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let origin = origin.map(|origin| origin.parse().unwrap());
         let (mut plain, mut asked) = (Response::new(()), Response::new(()));
@@ -72,18 +80,25 @@ mod tests {
     }
 
     #[test]
-    fn configured_origins_may_call() {
+    fn b7_configured_origins_may_call_and_read_when_to_ask_again() {
         for origin in ["https://app.example.org", "https://auth.example.org"] {
             let [plain, asked] = answers(Some(origin));
             for headers in [&plain, &asked] {
                 assert_eq!(headers["access-control-allow-origin"], origin);
                 assert_eq!(headers["access-control-allow-credentials"], "true");
+                assert_eq!(
+                    headers["access-control-expose-headers"],
+                    "Retry-After, X-Request-Id"
+                );
                 assert_eq!(headers["vary"], "Origin");
             }
             assert!(!plain.contains_key("access-control-allow-methods"));
             assert_eq!(asked["access-control-allow-methods"], "GET, HEAD, OPTIONS");
             let headers = &asked["access-control-allow-headers"];
-            assert_eq!(headers, "authorization, auth-token, content-type");
+            assert_eq!(
+                headers,
+                "authorization, auth-token, content-type, traceparent, tracestate"
+            );
             assert!(asked.contains_key("access-control-max-age"));
         }
     }

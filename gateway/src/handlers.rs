@@ -14,7 +14,10 @@ pub mod logout_callback;
 pub mod openapi;
 pub mod public_key;
 pub mod resolve;
+pub mod services;
+pub mod sign_in;
 pub mod update;
+pub(crate) mod visit;
 
 use url::{Url, form_urlencoded};
 
@@ -49,12 +52,33 @@ pub(crate) fn callback_url(external: &Url, provider: &str) -> Result<Url, url::P
     Url::parse(&format!("{origin}/auth/oauth_callback/{provider}"))
 }
 
-/// The path at which a sign-in with this provider begins that ends at `next`.
-fn login_path(provider: &str, next: &Next) -> String {
-    let query: String = form_urlencoded::Serializer::new(String::new())
-        .append_pair("next", next.as_str())
-        .finish();
-    format!("/auth/login/{provider}?{query}")
+/// Whether `next` is to be told of a sign-in that fails: `errors=next`. Without it the person is, on a page.
+fn tells_next(request: &Request) -> Result<bool, BadRequest> {
+    match request.parameter("errors")? {
+        None | Some("page") => Ok(false),
+        Some("next") => Ok(true),
+        Some(_) => Err(BadRequest::Errors),
+    }
+}
+
+/// The path at which a sign-in with this provider begins that ends at `next`, and tells it of a failure where it
+/// `tells_next`.
+fn login_path(provider: &str, next: &Next, tells_next: bool) -> String {
+    format!("/auth/login/{provider}?{}", query(next, tells_next))
+}
+
+/// The path of the page with all ways to sign in.
+fn sign_in_path(next: &Next, tells_next: bool) -> String {
+    format!("/auth/login?{}", query(next, tells_next))
+}
+
+fn query(next: &Next, tells_next: bool) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("next", next.as_str());
+    if tells_next {
+        query.append_pair("errors", "next");
+    }
+    query.finish()
 }
 
 /// 400, or 503 where the database fails.

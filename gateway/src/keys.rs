@@ -4,8 +4,8 @@
 //! whose name is last signs, the others are published. Generated keys are named by the time, so the
 //! newest signs; a key that is to be published only goes under a name that sorts before.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use gateway_model::Clock;
 use gateway_store::owned::{self, Unsafe};
 use gateway_token::{Algorithm, KeyError, SigningKeys};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::small_file;
 
 /// Largest file that is read as a key or a secret, in bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -139,17 +141,11 @@ fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
 /// Reads a file that holds a secret: its text, and whether everybody on the machine may read it.
 ///
 /// # Errors
-/// When it cannot be read, is too large or is not text; or when it belongs to somebody else, or others may write it.
+/// When it is not a regular file, cannot be read, is too large or is not text; or when it belongs to somebody else, or others may write it.
 pub fn read_secret(path: &Path) -> io::Result<(String, bool)> {
     owned::file(path)?;
-    let file = File::open(path)?;
-    let exposed = file.metadata()?.permissions().mode() & 0o004 != 0;
-    let mut text = String::new();
-    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
-    }
-    Ok((text, exposed))
+    let (text, metadata) = small_file::read_text(path, MAX_FILE)?;
+    Ok((text, metadata.permissions().mode() & 0o004 != 0))
 }
 
 /// The warning for a secret that everybody on the machine may read.

@@ -10,7 +10,9 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | [`config`], [`keys`] | what is configured, and key files |
+//! | [`prepare`] | whether a configuration can be served, for `serve` and for `config check` |
 //! | [`serve`] | from a configuration to a serving gateway, signals, shutdown |
+//! | [`control`] | how commands reach a gateway that runs: a socket in the data directory |
 //! | [`app`] | what all requests share |
 //! | [`server`] | connections and their limits |
 //! | [`router`], [`request`], [`response`] | which endpoint answers; reading requests; making answers |
@@ -18,20 +20,23 @@
 //! | [`session`] | whose request it is |
 //! | [`sign_out`] | signing out at the provider too |
 //! | [`sign_in`], [`events`] | from a person to a session, by way of the hooks; events nobody waits for |
-//! | [`next`], [`cors`], [`jsonp`] | where people may be sent, other origins |
+//! | [`origins`], [`next`], [`cors`], [`jsonp`] | applications' origins, where people may be sent, pages that call |
 //! | [`cookie`], [`sealed_state`], [`navigation`] | what binds a sign-in to its browser, and whether a person began it |
 //! | [`client_address`], [`rate_limit`] | who asks, by address; how often one may |
 //! | [`issued`] | permission tokens that are given again |
+//! | [`small_file`] | reading files that an operator names, without waiting for good |
 //! | [`plugin_data`] | what plugins reach of the database |
 //! | [`pages`] | HTML |
 //! | [`admin`], [`metrics`], [`telemetry`] | the admin listener, figures, the log |
 //! | [`time`] | moments as people read them |
+//! | [`watch`] | notices that the database was moved, removed or replaced |
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod client_address;
 pub mod config;
+pub mod control;
 pub mod cookie;
 pub mod cors;
 pub mod events;
@@ -42,8 +47,10 @@ pub mod keys;
 pub mod metrics;
 pub mod navigation;
 pub mod next;
+pub mod origins;
 pub mod pages;
 pub mod plugin_data;
+pub mod prepare;
 pub mod rate_limit;
 pub mod request;
 pub mod response;
@@ -54,5 +61,7 @@ pub mod server;
 pub mod session;
 pub mod sign_in;
 pub mod sign_out;
+pub mod small_file;
 pub mod telemetry;
 pub mod time;
+pub mod watch;

@@ -6,6 +6,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER};
 use url::{Origin, Url};
 
 use crate::cors;
+use crate::origins::Origins;
 
 static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -23,13 +24,7 @@ static PREFETCH: [HeaderName; 4] = [
 /// Whether this is a browser that goes to the address in a window or tab, as far as the request tells.
 #[must_use]
 pub fn is_navigation(headers: &HeaderMap) -> bool {
-    // Programs have been seen to send a mode and nothing else: Node's fetch() is one. Browsers send all of it.
-    let is_a_browser = [&SITE, &DEST]
-        .iter()
-        .any(|name| values(headers, name).next().is_some());
-    if !is_a_browser {
-        return !is_prefetch(headers);
-    }
+    // Each counts by itself: a browser may leave one of them out, and a program such as Node's fetch() sends its mode alone.
     let is = |name, wanted: &[u8]| values(headers, name).all(|value| value == wanted);
     is(&MODE, b"navigate") && is(&DEST, b"document") && !is_prefetch(headers)
 }
@@ -54,7 +49,7 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
 /// Whether a person began this navigation and no page of another site can have done so alone: it comes from the address
 /// bar or a page of the gateway's, or from a click on a page of an origin that was configured.
 #[must_use]
-pub fn is_by_the_person(headers: &HeaderMap, origins: &[Origin], own: &Origin) -> bool {
+pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
     let mut sites = values(headers, &SITE).peekable();
     if sites.peek().is_none() {
         return true;
@@ -74,7 +69,7 @@ pub fn is_by_the_person(headers: &HeaderMap, origins: &[Origin], own: &Origin) -
 /// Whether a page of another origin, which is not configured, sends this. It cannot read the answer; what it does would
 /// count for everybody behind the person's address.
 #[must_use]
-pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &[Origin], own: &Origin) -> bool {
+pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
     let mut sites = values(headers, &SITE);
     let is_foreign = sites.any(|site| !matches!(site, b"none" | b"same-origin"));
     is_foreign
@@ -95,6 +90,7 @@ mod tests {
     use url::Url;
 
     use super::{is_by_the_person, is_from_a_foreign_page, is_navigation};
+    use crate::origins::Origins;
 
     fn headers(text: &str) -> HeaderMap {
         let lines = text.split('\n').filter(|line| !line.is_empty());
@@ -114,7 +110,6 @@ mod tests {
             "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-site: cross-site",
             "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-user: ?1",
             "sec-fetch-mode: navigate",
-            "sec-fetch-mode: cors",
             "sec-fetch-mode: ",
             "sec-fetch-site: none\nsec-fetch-mode: navigate",
             "purpose: something",
@@ -128,6 +123,10 @@ mod tests {
             "sec-fetch-mode: navigate\nsec-fetch-dest: object",
             "sec-fetch-mode: navigate\nsec-fetch-dest: embed",
             "sec-fetch-mode: navigate\nsec-fetch-dest: fencedframe",
+            "sec-fetch-mode: cors",
+            "sec-fetch-mode: no-cors",
+            "sec-fetch-mode: websocket",
+            "sec-fetch-mode: same-origin",
             "sec-fetch-mode: cors\nsec-fetch-dest: empty",
             "sec-fetch-mode: same-origin\nsec-fetch-site: same-origin",
             "sec-fetch-mode: websocket\nsec-fetch-site: cross-site",
@@ -147,7 +146,7 @@ mod tests {
 
     #[test]
     fn a8_a_page_cannot_pass_for_the_person() {
-        let origins = [Url::parse("https://app.example.org").unwrap().origin()];
+        let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let is = |text| is_by_the_person(&headers(text), &origins, &own);
         for person in [
@@ -177,7 +176,7 @@ mod tests {
 
     #[test]
     fn a11_pages_of_other_origins_are_told_from_programs_and_configured_ones() {
-        let origins = [Url::parse("https://app.example.org").unwrap().origin()];
+        let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let is = |text| is_from_a_foreign_page(&headers(text), &origins, &own);
         for fine in [

@@ -3,6 +3,8 @@
 
 use url::{Origin, Url};
 
+use crate::origins::Origins;
+
 /// The longest address, in bytes, both as it comes and as the standard writes it.
 const MAX: usize = 4096;
 
@@ -11,21 +13,24 @@ const MAX: usize = 4096;
 pub struct Next(Url);
 
 /// Why an address may not be gone to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NextError {
     /// Not an absolute http or https URL, or written so that readers may disagree on what it says.
     #[error("The address to return to is not an absolute http or https URL")]
     NotAnAddress,
     /// Its origin is not one that was configured.
-    #[error("The address to return to is not allowed")]
-    NotAllowed,
+    #[error("The address to return to is not allowed: {origin} is not one of `origins` (ALLOWED_ORIGINS)")]
+    NotAllowed {
+        /// Its origin.
+        origin: String,
+    },
 }
 
 /// Reads an address and checks that its origin is in `origins` or `own`.
 ///
 /// # Errors
 /// When it is no absolute http(s) URL or its origin is not allowed.
-pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextError> {
+pub fn parse(text: &str, origins: &Origins, own: &Origin) -> Result<Next, NextError> {
     // What the standard removes or turns round while parsing: nobody means well by it.
     let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
     if text.is_empty() || text.len() > MAX || text.contains(odd) {
@@ -45,7 +50,9 @@ pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextE
     }
     let origin = url.origin();
     if !origin.is_tuple() || !(origin == *own || origins.contains(&origin)) {
-        return Err(NextError::NotAllowed);
+        return Err(NextError::NotAllowed {
+            origin: origin.ascii_serialization(),
+        });
     }
     let url = without_token(url);
     // What is not ASCII has grown threefold.
@@ -56,19 +63,24 @@ pub fn parse(text: &str, origins: &[Origin], own: &Origin) -> Result<Next, NextE
 }
 
 /// The same URL without any `jwt` in its query; every other parameter as it was, byte for byte.
-fn without_token(mut url: Url) -> Url {
+fn without_token(url: Url) -> Url {
+    without(url, &["jwt"])
+}
+
+/// The same URL without parameters of these names.
+fn without(mut url: Url, names: &[&str]) -> Url {
     let Some(query) = url.query() else { return url };
-    let is_token = |pair: &&str| {
+    let goes = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         // The name as the application will read it: %6Awt is jwt.
         url::form_urlencoded::parse(name.as_bytes())
             .next()
-            .is_some_and(|(name, _)| name == "jwt")
+            .is_some_and(|(name, _)| names.contains(&name.as_ref()))
     };
-    if !query.split('&').any(|pair| is_token(&pair)) {
+    if !query.split('&').any(|pair| goes(&pair)) {
         return url;
     }
-    let kept: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
+    let kept: Vec<&str> = query.split('&').filter(|pair| !goes(pair)).collect();
     let kept = kept.join("&");
     url.set_query(Some(&kept).filter(|kept| !kept.is_empty()).map(String::as_str));
     url
@@ -93,13 +105,49 @@ impl Next {
         self.0.path() == "/" && self.0.origin() == *own
     }
 
+    /// Whether its origin is this one.
+    #[must_use]
+    pub fn is_on(&self, origin: &Origin) -> bool {
+        self.0.origin() == *origin
+    }
+
+    /// The host, and the port where it is not the usual one: what a person is told of it.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        match self.0.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// The same address without what an earlier sign-in that failed has told it.
+    #[must_use]
+    pub fn without_error(self) -> Self {
+        Self(without(self.0, &["error", "error_description"]))
+    }
+
     /// The address with `jwt=<token>` at the end of its query, before a fragment.
     #[must_use]
     pub fn with_token(&self, token: &str) -> String {
+        self.with(&format!("jwt={token}"))
+    }
+
+    /// The address with `error` and `error_description` (RFC 6749 section 4.1.2.1) at the end of its query.
+    #[must_use]
+    pub fn with_error(&self, code: &str, description: &str) -> String {
+        let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+        pairs
+            .append_pair("error", code)
+            .append_pair("error_description", description);
+        self.with(&pairs.finish())
+    }
+
+    fn with(&self, pairs: &str) -> String {
         let mut url = self.0.clone();
         let query = match url.query() {
-            Some(query) if !query.is_empty() => format!("{query}&jwt={token}"),
-            _ => format!("jwt={token}"),
+            Some(query) if !query.is_empty() => format!("{query}&{pairs}"),
+            _ => pairs.to_owned(),
         };
         url.set_query(Some(&query));
         url.into()
@@ -112,17 +160,18 @@ mod tests {
     use url::{Origin, Url};
 
     use super::{Next, NextError, parse};
+    use crate::origins::Origins;
 
     fn origin(text: &str) -> Origin {
         Url::parse(text).unwrap().origin()
     }
 
     fn read(text: &str) -> Result<Next, NextError> {
-        parse(
-            text,
-            &[origin("https://app.example.org"), origin("http://localhost:3000")],
-            &origin("https://auth.example.org"),
-        )
+        let origins = Origins::from(vec![
+            origin("https://app.example.org"),
+            origin("http://localhost:3000"),
+        ]);
+        parse(text, &origins, &origin("https://auth.example.org"))
     }
 
     fn arrives(text: &str) -> String {
@@ -231,6 +280,37 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text:?} is let through as {:?}", read(text));
         }
+    }
+
+    #[test]
+    fn b11_the_error_names_the_origin_to_configure() {
+        let error = read("http://localhost:5173/x?y").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "The address to return to is not allowed: http://localhost:5173 is not one of `origins` (ALLOWED_ORIGINS)"
+        );
+    }
+
+    #[test]
+    fn b5_an_error_is_added_to_the_query_and_replaces_an_earlier_one() {
+        let told = |text: &str| {
+            let next = read(text).unwrap().without_error();
+            next.with_error("access_denied", "It's \"no\" & that's it")
+        };
+        let said = "error=access_denied&error_description=It%27s+%22no%22+%26+that%27s+it";
+        assert_eq!(
+            told("https://app.example.org"),
+            format!("https://app.example.org/?{said}")
+        );
+        assert_eq!(
+            told("https://app.example.org/?a=%2F&error=x&%65rror_description=y#f"),
+            format!("https://app.example.org/?a=%2F&{said}#f")
+        );
+        // Only where it was asked for: an application's own parameter stays.
+        assert_eq!(
+            arrives("https://app.example.org/?error=x"),
+            "https://app.example.org/?error=x&jwt=T"
+        );
     }
 
     #[test]

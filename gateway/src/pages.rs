@@ -1,76 +1,221 @@
-//! The few pages that people see: the gateway's own, "choose who to be" of the development sign-in, and
-//! what is said when something went wrong. Text in, HTML out: what is put in is escaped here.
+//! The few pages that people see. Text in, HTML out: what is put in is escaped here.
 //!
-//! The templates, the style sheet and the script stand in `templates/`. Nothing in a page is inline, so
-//! that the policy can forbid it; nothing comes from another host but people's pictures.
+//! | module | what it holds |
+//! |---|---|
+//! | [`branding`] | the operator's name, logo and colour |
+//! | [`colour`] | contrast, and shades that can be read |
+//! | [`language`] | which translation a browser gets |
+//! | [`texts`] | what the pages say, a file for each language |
+//! | [`provider`] | names and marks of ways to sign in |
+//! | [`failure`] | what an error page can be about |
+//! | [`choose_user`] | the page of the development sign-in |
+//!
+//! The templates, the texts, the style sheet and the script are in `templates/`. Nothing in a page is inline, so that the
+//! policy can forbid it; nothing comes from another host but people's pictures.
 
 use askama::Template;
 
+pub mod branding;
 #[cfg(feature = "dev")]
 mod choose_user;
+pub mod colour;
+pub mod failure;
+pub mod language;
+pub mod provider;
+mod texts;
 
+pub use branding::Branding;
 #[cfg(feature = "dev")]
 pub use choose_user::{CHOOSE_USER_CSP, Person, choose_user};
+pub use failure::Failure;
+pub use language::Language;
+pub use provider::{Choice, Mark, Offer};
 
-/// `Content-Security-Policy` (level 3) of every page.
-pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src https: data:; \
-                       connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+use texts::{Texts, fill};
 
-/// `/assets/gateway.css`, to be sent as `text/css; charset=utf-8`.
+/// `Content-Security-Policy` (level 3) of the gateway's own page, which has a script and shows people's pictures.
+pub const HOME_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; \
+                            connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// `Content-Security-Policy` of every other page.
+pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; \
+                       base-uri 'none'; frame-ancestors 'none'";
+
+/// `Content-Security-Policy` of the operator's logo, which may be opened as a document: then no script of it runs, and it
+/// is of no origin. Styles within an SVG stay, since some browsers hold pictures against this as well.
+pub const LOGO_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'";
+
+/// The style sheet, before the operator's colour: `/assets/gateway.css` is [`Branding::css`].
 pub const CSS: &str = include_str!("../templates/gateway.css");
 
 /// `/assets/gateway.js`, a module, to be sent as `text/javascript; charset=utf-8`.
 pub const JS: &str = include_str!("../templates/gateway.js");
 
+/// What is around every page.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    branding: &'a Branding,
+    language: Language,
+    texts: &'static Texts,
+}
+
+impl<'a> Frame<'a> {
+    /// Pages in this look and language.
+    #[must_use]
+    pub fn new(branding: &'a Branding, language: Language) -> Self {
+        Self {
+            branding,
+            language,
+            texts: language.texts(),
+        }
+    }
+
+    /// The language.
+    #[must_use]
+    pub const fn language(&self) -> Language {
+        self.language
+    }
+}
+
 #[derive(Template)]
 #[template(path = "index.html")]
 struct Index<'a> {
-    services: &'a [String],
+    frame: Frame<'a>,
+    home: &'a str,
+    choices: &'a [Choice<'a>],
+    names: String,
+    script_texts: String,
+    verify: [String; 3],
 }
 
-/// The page at `/`: sign in, profile, permissions of each of `services` (in that order), sign out. It
-/// is the same for everybody: who is signed in is found out by its script.
+/// The gateway's own page, at `home`, its origin: sign in by one of `choices`, profile, permissions, sign out. It is the
+/// same for everybody: its script finds out who is signed in. `names` are the providers' names for people.
 #[must_use]
-pub fn index(services: &[String]) -> String {
-    rendered(&Index { services })
+pub fn index(frame: Frame<'_>, home: &str, choices: &[Choice<'_>], names: &[(&str, &str)]) -> String {
+    let names: serde_json::Map<String, serde_json::Value> = names
+        .iter()
+        .map(|(name, label)| ((*name).to_owned(), (*label).into()))
+        .collect();
+    let texts = &frame.texts.home;
+    rendered(&Index {
+        frame,
+        home,
+        choices,
+        names: json(&names),
+        script_texts: json(&frame.texts.script),
+        verify: around(&texts.verify, ["{key_set}", "{public_key}"]),
+    })
+}
+
+/// The parts of a text before, between and after two placeholders.
+fn around(text: &str, [first, second]: [&str; 2]) -> [String; 3] {
+    let (before, rest) = text.split_once(first).unwrap_or((text, ""));
+    let (between, after) = rest.split_once(second).unwrap_or((rest, ""));
+    [before, between, after].map(str::to_owned)
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'a> {
+    frame: Frame<'a>,
+    to: Option<String>,
+    choices: &'a [Choice<'a>],
+}
+
+/// The ways to sign in. `place` is where the person goes then, as they are told. No script.
+#[must_use]
+pub fn sign_in(frame: Frame<'_>, place: Option<&str>, choices: &[Choice<'_>]) -> String {
+    let to = place.map(|place| fill(&frame.texts.sign_in.to, &[("place", place)]));
+    rendered(&SignIn { frame, to, choices })
+}
+
+/// Where an error page leads, and what the person can quote. Links are absolute paths or http(s) URLs; others are left out.
+#[derive(Clone, Debug, Default)]
+pub struct Ways<'a> {
+    /// Begins another sign-in like this one.
+    pub again: Option<String>,
+    /// Offers all ways to sign in.
+    pub another: Option<String>,
+    /// Back to where the person came from: the address, and the name of the place.
+    pub back: Option<(String, String)>,
+    /// The provider's name for people.
+    pub provider: Option<String>,
+    /// The id of the request in the log.
+    pub reference: Option<&'a str>,
 }
 
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
-    status: u16,
+    frame: Frame<'a>,
+    status: String,
     title: &'a str,
-    message: &'a str,
-    retry: Option<&'a str>,
+    message: String,
+    reason: Option<&'a str>,
+    again: Option<(&'a str, &'a str)>,
+    another: Option<&'a str>,
+    back: Option<(&'a str, String)>,
+    reference: Option<&'a str>,
 }
 
-/// What a person is told when something went wrong: the HTTP status, a title, a sentence or two in
-/// plain words, and where "Sign in again" leads: an absolute path or an http or https URL, anything else
-/// is left out. No script.
+/// Says what went wrong, with a way back and a way to begin again. No script.
 #[must_use]
-pub fn error(status: u16, title: &str, message: &str, retry: Option<&str>) -> String {
-    let retry = retry.filter(|link| {
-        let path = link.starts_with('/') && !link.starts_with("//") && !link.starts_with("/\\");
-        path || link.starts_with("https://") || link.starts_with("http://")
-    });
+pub fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String {
+    let texts = frame.texts;
+    let said = failure.said(&texts.errors);
+    let provider = match failure {
+        Failure::UnknownProvider(name) => name,
+        _ => ways.provider.as_deref().unwrap_or(&texts.common.provider),
+    };
+    let origin = match failure {
+        Failure::UnknownReturn(origin) => origin,
+        _ => "",
+    };
+    let link = |link: &'_ Option<String>| link.clone().filter(|link| leads_to_a_page(link));
+    let (again, another) = (link(&ways.again), link(&ways.another));
+    // What the first link says, by where it leads.
+    let begins = |link: &str| match failure {
+        _ if link == "/" => &texts.common.home,
+        Failure::UnknownProvider(_) => &texts.common.another,
+        _ => &texts.common.again,
+    };
+    let back = ways.back.as_ref().filter(|(link, _)| leads_to_a_page(link));
     rendered(&ErrorPage {
-        status,
-        title,
-        message,
-        retry,
+        frame,
+        status: fill(&texts.common.error, &[("status", failure.status().as_str())]),
+        title: &said.title,
+        message: fill(&said.message, &[("provider", provider), ("origin", origin)]),
+        reason: match failure {
+            Failure::Rejected(reason) => Some(reason),
+            _ => None,
+        },
+        again: again.as_deref().map(|link| (link, begins(link).as_str())),
+        another: another.as_deref(),
+        back: back.map(|(link, place)| (link.as_str(), fill(&texts.common.back, &[("place", place)]))),
+        reference: ways.reference,
     })
+}
+
+fn leads_to_a_page(link: &str) -> bool {
+    let path = link.starts_with('/') && !link.starts_with("//") && !link.starts_with("/\\");
+    path || link.starts_with("https://") || link.starts_with("http://")
 }
 
 #[derive(Template)]
 #[template(path = "go_on.html")]
 struct GoOn<'a> {
+    frame: Frame<'a>,
     link: &'a str,
 }
 
 /// Asks a person whether to begin one more sign-in, which `link`, an absolute path, does. No script.
 #[must_use]
-pub fn go_on(link: &str) -> String {
-    rendered(&GoOn { link })
+pub fn go_on(frame: Frame<'_>, link: &str) -> String {
+    rendered(&GoOn { frame, link })
 }
 
 /// Writing to a string does not fail, and these templates call nothing that could.
@@ -81,7 +226,10 @@ fn rendered(page: &impl Template) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{CSP, CSS, JS, error, go_on, index};
+    use super::{
+        Branding, CSP, CSS, Choice, Failure, Frame, HOME_CSP, JS, Language, Offer, Ways, error, go_on, index,
+        sign_in,
+    };
 
     const HOSTILE: &str = "\"><script>alert(1)</script>'&";
 
@@ -114,56 +262,110 @@ mod tests {
             assert!(link.starts_with("/assets/"), "{link}");
         }
         assert_eq!(page.matches("<h1").count(), page.matches("</h1>").count());
-        assert!(page.starts_with("<!doctype html>") && page.contains("<html lang=\"en\">"));
+        assert!(page.starts_with("<!doctype html>") && page.contains("<html lang=\""));
+    }
+
+    /// Calls `test` with every language.
+    pub(super) fn in_each_language(test: impl Fn(Frame<'_>)) {
+        let branding = Branding {
+            name: HOSTILE.to_owned(),
+            ..Branding::default()
+        };
+        for language in Language::all() {
+            test(Frame::new(&branding, language));
+        }
+    }
+
+    fn choice(offer: &Offer) -> Choice<'_> {
+        Choice {
+            offer,
+            link: format!("/auth/login/{}?next=a&b", offer.name),
+        }
     }
 
     #[test]
-    fn services_are_offered_in_order_and_as_text() {
-        let page = index(&["billing".into(), HOSTILE.into()]);
-        assert_strict(&page);
-        let billing = page.find("<option value=\"billing\">billing</option>").unwrap();
-        let hostile = page
-            .find("&#60;script&#62;")
-            .or_else(|| page.find("&lt;script&gt;"))
-            .unwrap();
-        assert!(billing < hostile);
-        assert!(!page.contains("<script>alert"));
+    fn b6_providers_are_offered_in_order_and_as_text() {
+        in_each_language(|frame| {
+            let offers = [
+                Offer::new("zulu", Some(HOSTILE), None),
+                Offer::new("google", None, None),
+            ];
+            let choices = offers.each_ref().map(choice);
+            let names = [("zulu", HOSTILE)];
+            for page in [
+                index(frame, "https://auth.example", &choices, &names),
+                sign_in(frame, Some(HOSTILE), &choices),
+            ] {
+                assert_strict(&page);
+                assert!(!page.contains("<script>alert"));
+                assert!(page.find("/auth/login/zulu").unwrap() < page.find("/auth/login/google").unwrap());
+            }
+        });
     }
 
     #[test]
-    fn without_services_there_is_nothing_to_choose() {
-        let page = index(&[]);
-        assert_strict(&page);
-        assert!(page.contains("No service is configured") && !page.contains("<select"));
-    }
-
-    #[test]
-    fn an_error_says_what_it_is_told_as_text() {
-        let page = error(403, "Not let in", HOSTILE, Some("/auth/login/github?next=a&b"));
-        assert_strict(&page);
-        assert!(page.contains("Error 403") && page.contains("Not let in"));
-        assert!(!page.contains("<script"));
-        assert!(page.contains("Sign in again"));
-        assert!(!error(502, "t", "m", None).contains("Sign in again"));
+    fn b5_an_error_page_says_what_happened_and_leads_back_and_on() {
+        in_each_language(|frame| {
+            let ways = Ways {
+                again: Some("/auth/login/github?next=a&b".into()),
+                another: Some("/auth/login?next=a".into()),
+                back: Some(("https://app.example/".into(), HOSTILE.into())),
+                provider: Some(HOSTILE.into()),
+                reference: Some("0123"),
+            };
+            for failure in [
+                Failure::Denied,
+                Failure::Rejected(HOSTILE),
+                Failure::UnknownProvider(HOSTILE),
+                Failure::UnknownReturn(HOSTILE),
+            ] {
+                let page = error(frame, &failure, &ways);
+                assert_strict(&page);
+                assert!(!page.contains("<script"), "{page}");
+                assert!(page.contains(failure.status().as_str()) && page.contains("0123"));
+                for link in [
+                    "/auth/login/github?next=a&#38;b",
+                    "/auth/login?next=a",
+                    "https://app.example/",
+                ] {
+                    assert!(page.contains(&format!("href=\"{link}\"")), "{link}: {page}");
+                }
+                assert!(!page.contains('{'), "{page}");
+            }
+        });
     }
 
     #[test]
     fn a8_the_question_whether_to_go_on_is_a_page_with_one_link() {
-        let page = go_on("/auth/login/github?next=\"><script>");
-        assert_strict(&page);
-        assert!(!page.contains("<script"), "{page}");
-        assert!(page.contains("href=\"/auth/login/github?next=&#34;"), "{page}");
+        in_each_language(|frame| {
+            let page = go_on(frame, "/auth/login/github?next=\"><script>");
+            assert_strict(&page);
+            assert!(!page.contains("<script"), "{page}");
+            assert!(page.contains("href=\"/auth/login/github?next=&#34;"), "{page}");
+        });
     }
 
     #[test]
-    fn sign_in_again_leads_to_a_page_and_nowhere_else() {
+    fn links_lead_to_a_page_and_nowhere_else() {
+        let branding = Branding::default();
+        let frame = Frame::new(&branding, Language::default());
+        let page = |link: &str| {
+            let ways = Ways {
+                again: Some(link.into()),
+                another: Some(link.into()),
+                back: Some((link.into(), "x".into())),
+                ..Ways::default()
+            };
+            error(frame, &Failure::Denied, &ways)
+        };
         for link in [
             "/auth/login/github",
             "https://app.example/",
             "http://127.0.0.1:8080/",
         ] {
-            assert!(
-                error(400, "t", "m", Some(link)).contains("Sign in again"),
+            assert_eq!(
+                page(link).matches(&format!("href=\"{link}\"")).count(),
+                3,
                 "{link}"
             );
         }
@@ -175,16 +377,48 @@ mod tests {
             "",
             " https://e",
         ] {
-            assert!(
-                !error(400, "t", "m", Some(link)).contains("Sign in again"),
-                "{link}"
-            );
+            let page = page(link);
+            let ways = page.split("class=\"ways\"").nth(1).unwrap();
+            assert!(!ways.contains("href="), "{link}: {ways}");
         }
     }
 
     #[test]
+    fn every_text_of_the_script_is_there_and_is_used() {
+        let page = index(
+            Frame::new(&Branding::default(), Language::default()),
+            "",
+            &[],
+            &[],
+        );
+        // `t("key")`, but not the end of another function's name.
+        let begins = JS.match_indices("t(\"").filter(|(at, _)| {
+            let before = JS[..*at].chars().next_back();
+            !before.is_some_and(|c| c.is_alphanumeric() || c == '.')
+        });
+        let mut asked: Vec<&str> = begins
+            .filter_map(|(at, _)| JS[at + 3..].split('"').next())
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
+        assert!(asked.len() > 20, "{asked:?}");
+        for key in &asked {
+            assert!(page.contains(&format!("&#34;{key}&#34;:")), "{key}");
+        }
+        let texts = serde_json::to_value(&Language::default().texts().script).unwrap();
+        let unused = texts
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| !asked.contains(&key.as_str()));
+        assert_eq!(unused.count(), 0, "{asked:?}");
+    }
+
+    #[test]
     fn the_assets_need_nothing_that_the_policy_forbids() {
-        assert!(!CSP.contains("unsafe") && !CSP.contains('*') && !CSP.contains("  "));
+        for policy in [CSP, HOME_CSP] {
+            assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("  "));
+        }
         for forbidden in [
             "innerHTML",
             "outerHTML",

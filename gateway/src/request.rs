@@ -51,6 +51,9 @@ pub enum BadRequest {
     /// A parameter that may come once came twice.
     #[error("The parameter \"{0}\" may come only once")]
     Repeated(&'static str),
+    /// `errors` is something else than `next` or `page`.
+    #[error("The parameter \"errors\" must be next or page")]
+    Errors,
     /// The body is no form.
     #[error("A body must be application/x-www-form-urlencoded")]
     ContentType,
@@ -71,7 +74,7 @@ impl BadRequest {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::Parameters | Self::Repeated(_) | Self::Body => StatusCode::BAD_REQUEST,
+            Self::Parameters | Self::Repeated(_) | Self::Errors | Self::Body => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,

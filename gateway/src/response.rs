@@ -99,8 +99,8 @@ pub fn allowing(mut response: Response, allow: &'static str) -> Response {
 
 /// A page under a `Content-Security-Policy`.
 #[must_use]
-pub fn page(status: StatusCode, policy: &'static str, html: String) -> Response {
-    let mut response = body(status, HTML, html);
+pub fn page(policy: &'static str, html: String) -> Response {
+    let mut response = body(StatusCode::OK, HTML, html);
     response
         .headers_mut()
         .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -110,14 +110,13 @@ pub fn page(status: StatusCode, policy: &'static str, html: String) -> Response 
 /// 200 and an empty page.
 #[must_use]
 pub fn empty_page() -> Response {
-    page(StatusCode::OK, pages::CSP, String::new())
+    page(pages::CSP, String::new())
 }
 
-/// A page that says what went wrong; with 503, that asking again in a second may help.
+/// The same page with the status of a failure; with 503, saying that asking again in a second may help.
 #[must_use]
-pub fn error_page(status: StatusCode, title: &str, message: &str, retry: Option<&str>) -> Response {
-    let html = pages::error(status.as_u16(), title, message, retry);
-    let page = page(status, pages::CSP, html);
+pub fn failed_page(status: StatusCode, mut page: Response) -> Response {
+    *page.status_mut() = status;
     if status == StatusCode::SERVICE_UNAVAILABLE {
         retry_later(page)
     } else {

@@ -3,18 +3,19 @@
 //! | path | methods |
 //! |---|---|
 //! | `/auth/check` | GET |
-//! | `/auth/authorize` | GET |
+//! | `/auth/authorize`, `/auth/services` | GET |
 //! | `/auth/update` | POST |
 //! | `/auth/logout` | POST |
 //! | `/auth/public-key` | GET |
 //! | `/auth/resolve`, `/auth/get_profile` | GET, where switched on |
-//! | `/auth/login/<provider>` | GET |
+//! | `/auth/login`, `/auth/login/<provider>` | GET |
 //! | `/auth/oauth_callback/<provider>` | GET; POST for providers whose `response_mode` is `form_post` |
 //! | `/auth/logout_callback/<provider>` | GET |
 //! | `/auth/backchannel_logout/<provider>` | POST, for OpenID Connect |
 //! | `/.well-known/jwks.json` | GET |
 //! | `/openapi.json` | GET |
 //! | `/`, `/assets/gateway.css`, `/assets/gateway.js` | GET |
+//! | `/assets/logo`, `/assets/provider/<provider>` | GET, where there is one |
 //!
 //! The document at `/openapi.json` says the same, and a test holds it against the routes. HEAD is answered
 //! wherever GET is, OPTIONS everywhere. What every answer has is added here, once, and
@@ -27,15 +28,17 @@ use std::time::Instant;
 use gateway_upstream::Provider;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use hyper::header::{HeaderValue, ORIGIN};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
-use crate::app::{App, DEV_PROVIDER};
+use crate::app::App;
+use crate::handlers::visit::{Visit, wants_a_page};
+use crate::pages::Failure;
 use crate::rate_limit::Limit;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::server::Peer;
-use crate::{cors, handlers, jsonp, navigation};
+use crate::{config, cors, handlers, jsonp, navigation};
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const WRITE: &str = "POST, OPTIONS";
@@ -47,12 +50,14 @@ const JAVASCRIPT: HeaderValue = HeaderValue::from_static("application/javascript
 enum Route<'a> {
     Check,
     Authorize,
+    Services,
     Update,
     Logout,
     PublicKey,
     Jwks,
     Resolve,
     GetProfile,
+    SignIn,
     Login(&'a str),
     Callback(&'a str),
     LogoutCallback(&'a str),
@@ -61,6 +66,8 @@ enum Route<'a> {
     Home,
     Style,
     Script,
+    Logo,
+    Picture(&'a str),
     Unknown,
 }
 
@@ -69,6 +76,7 @@ impl<'a> Route<'a> {
         match path {
             "/auth/check" => Self::Check,
             "/auth/authorize" => Self::Authorize,
+            "/auth/services" => Self::Services,
             "/auth/update" => Self::Update,
             "/auth/logout" => Self::Logout,
             "/auth/public-key" => Self::PublicKey,
@@ -79,18 +87,21 @@ impl<'a> Route<'a> {
             "/" => Self::Home,
             "/assets/gateway.css" => Self::Style,
             "/assets/gateway.js" => Self::Script,
+            "/assets/logo" => Self::Logo,
+            "/auth/login" => Self::SignIn,
             _ => Self::of_provider(path).unwrap_or(Self::Unknown),
         }
     }
 
     /// Those that end in a provider's name.
     fn of_provider(path: &'a str) -> Option<Self> {
-        let (route, provider) = path.strip_prefix("/auth/")?.split_once('/')?;
+        let (route, provider) = path.split_at(path.rfind('/')? + 1);
         Some(match route {
-            "login" => Self::Login(provider),
-            "oauth_callback" => Self::Callback(provider),
-            "logout_callback" => Self::LogoutCallback(provider),
-            "backchannel_logout" => Self::BackchannelLogout(provider),
+            "/auth/login/" => Self::Login(provider),
+            "/auth/oauth_callback/" => Self::Callback(provider),
+            "/assets/provider/" => Self::Picture(provider),
+            "/auth/logout_callback/" => Self::LogoutCallback(provider),
+            "/auth/backchannel_logout/" => Self::BackchannelLogout(provider),
             _ => return None,
         })
     }
@@ -100,12 +111,14 @@ impl<'a> Route<'a> {
         match self {
             Self::Check => "/auth/check",
             Self::Authorize => "/auth/authorize",
+            Self::Services => "/auth/services",
             Self::Update => "/auth/update",
             Self::Logout => "/auth/logout",
             Self::PublicKey => "/auth/public-key",
             Self::Jwks => "/.well-known/jwks.json",
             Self::Resolve => "/auth/resolve",
             Self::GetProfile => "/auth/get_profile",
+            Self::SignIn => "/auth/login",
             Self::Login(_) => "/auth/login/{provider}",
             Self::Callback(_) => "/auth/oauth_callback/{provider}",
             Self::LogoutCallback(_) => "/auth/logout_callback/{provider}",
@@ -114,6 +127,8 @@ impl<'a> Route<'a> {
             Self::Home => "/",
             Self::Style => "/assets/gateway.css",
             Self::Script => "/assets/gateway.js",
+            Self::Logo => "/assets/logo",
+            Self::Picture(_) => "/assets/provider/{provider}",
             Self::Unknown => "unknown",
         }
     }
@@ -145,6 +160,8 @@ impl<'a> Route<'a> {
             Self::BackchannelLogout(provider) => app
                 .provider(provider)
                 .is_some_and(gateway_upstream::Provider::has_logout_tokens),
+            Self::Logo => app.live.load().branding.logo.is_some(),
+            Self::Picture(provider) => app.offer(provider).is_some_and(|offer| offer.picture().is_some()),
             _ => true,
         }
     }
@@ -153,7 +170,7 @@ impl<'a> Route<'a> {
     const fn is_for_people(self) -> bool {
         matches!(
             self,
-            Self::Login(_) | Self::Callback(_) | Self::LogoutCallback(_) | Self::Home
+            Self::SignIn | Self::Login(_) | Self::Callback(_) | Self::LogoutCallback(_) | Self::Home
         )
     }
 
@@ -172,41 +189,48 @@ impl<'a> Route<'a> {
 }
 
 /// Answers a request, counts it, and logs it.
-pub async fn handle<B>(app: Arc<App>, request: hyper::Request<B>, peer: Peer) -> Response
+pub async fn handle<B>(app: Arc<App>, mut request: hyper::Request<B>, peer: Peer) -> Response
 where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
+    let id = request_id(&app);
+    request.headers_mut().insert(&REQUEST_ID, id.clone());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
     let line = Line {
         app: Arc::clone(&app),
         method: known(&method),
         route: route.pattern(),
+        id: id.clone(),
         begin: Instant::now(),
         status: CUT_OFF,
     };
     let origin = request.headers().get(ORIGIN).cloned();
 
     let mut response = if !route.exists(&app) {
-        response::not_found()
+        nothing_here(&app, route, &request)
     } else if method == Method::OPTIONS {
         options(&app, route, origin.as_ref())
     } else if !allows(route.allow_in(&app), &method) {
-        response::method_not_allowed(route.allow_in(&app))
+        wrong_method(&app, route, request.headers())
     } else if let Some(answer) = answer_at_once(&app, route, &request, &peer) {
         answer
     } else {
+        let headers = route.is_for_people().then(|| request.headers().clone());
         let read = Request::read(request, peer.address, app.max_body, app.body_timeout).await;
         peer.is_served();
         match read {
             Ok(request) => dispatch(&app, route, &request).await,
-            Err(bad) if route.is_for_people() => handlers::landing::unreadable(bad),
-            Err(bad) => bad.into(),
+            Err(bad) => match headers {
+                Some(headers) => handlers::landing::unreadable(&Visit::new(&app, &headers), bad),
+                None => bad.into(),
+            },
         }
     };
     let live = app.live.load();
     cors::apply(origin.as_ref(), &live.origins, &app.address.origin, &mut response);
     response::finish(&mut response);
+    response.headers_mut().insert(&REQUEST_ID, id);
     line.end(response.status().as_u16());
     response
 }
@@ -222,7 +246,7 @@ fn answer_at_once<B>(
     let headers = request.headers();
     if route.is_sign_in() {
         if !navigation::is_navigation(headers) {
-            return Some(handlers::landing::not_a_navigation());
+            return Some(Visit::new(app, headers).page(&Failure::NotAPerson));
         }
         // Who only looks whether there is something, begins and ends nothing.
         return (request.method() == Method::HEAD).then(response::empty_page);
@@ -248,6 +272,7 @@ struct Line {
     app: Arc<App>,
     method: &'static str,
     route: &'static str,
+    id: HeaderValue,
     begin: Instant,
     status: u16,
 }
@@ -263,7 +288,8 @@ impl Drop for Line {
         let (method, route, status, elapsed) = (self.method, self.route, self.status, self.begin.elapsed());
         self.app.http_metrics.record(route, method, status, elapsed);
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(target: "gateway::request", method, route, status, micros, "request");
+        let id = self.id.to_str().unwrap_or_default();
+        tracing::info!(target: "gateway::request", method, route, status, micros, id, "request");
     }
 }
 
@@ -271,6 +297,7 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
     // A future is as large as its largest branch, and is moved about: sign-ins, large and rare, are boxed.
     let answer = match route {
         Route::Check => handlers::check::handle(app, request).await,
+        Route::Services => handlers::services::handle(app, request).await,
         Route::Update => handlers::update::handle(app, request).await,
         Route::Logout => Box::pin(handlers::logout::handle(app, request)).await,
         Route::Resolve => handlers::resolve::resolve(app, request).await,
@@ -280,6 +307,7 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
             .unwrap_or_else(Response::from)),
         Route::PublicKey => Ok(handlers::public_key::pem(app)),
         Route::Jwks => Ok(handlers::public_key::jwks(app)),
+        Route::SignIn => Ok(handlers::sign_in::handle(app, request)),
         Route::Login(provider) => Ok(Box::pin(login(app, request, provider)).await),
         Route::Callback(provider) => Ok(match app.provider(provider) {
             Some(provider) => Box::pin(handlers::callback::handle(app, request, provider)).await,
@@ -295,8 +323,10 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
         }),
         Route::OpenApi => Ok(handlers::openapi::document()),
         Route::Home => Ok(handlers::home::handle(app, request)),
-        Route::Style => Ok(handlers::home::style()),
+        Route::Style => Ok(handlers::home::style(app)),
         Route::Script => Ok(handlers::home::script()),
+        Route::Logo => Ok(handlers::home::logo(app)),
+        Route::Picture(provider) => Ok(handlers::home::provider_picture(app, provider)),
         Route::Unknown => Ok(response::not_found()),
     };
     let answer = answer.unwrap_or_else(handlers::caller_error);
@@ -308,21 +338,50 @@ async fn dispatch(app: &Arc<App>, route: Route<'_>, request: &Request) -> Respon
 }
 
 async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
-    if app.dev && name == DEV_PROVIDER {
-        #[cfg(feature = "dev")]
-        return match handlers::dev_login::handle(app, request).await {
-            Ok(answer) => answer,
-            Err(handlers::dev_login::Error::TooMany(too_many)) => handlers::landing::too_many(too_many),
-            Err(error) => handlers::landing::bad(&error.to_string()),
-        };
+    #[cfg(feature = "dev")]
+    if app.is_dev_sign_in(name) {
+        return handlers::dev_login::handle(app, request).await;
     }
-    let Some(provider) = app.provider(name) else {
+    match app.provider(name) {
+        Some(provider) => handlers::login::handle(app, request, provider).await,
+        None => response::not_found(),
+    }
+}
+
+/// Identifies the request in the log, to the caller, and on error pages. A caller's own is never used.
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+fn request_id(app: &App) -> HeaderValue {
+    let mut id = [0; 8];
+    // Without randomness there is no id; whatever needs it more says so.
+    if app.random.fill(&mut id).is_err() {
+        return HeaderValue::from_static("-");
+    }
+    HeaderValue::from_str(&hex::encode(id)).unwrap_or(HeaderValue::from_static("-"))
+}
+
+/// 404: a page for a person, who may have come with a provider that is gone, and JSON for a program.
+fn nothing_here<B>(app: &App, route: Route<'_>, request: &hyper::Request<B>) -> Response {
+    if !wants_a_page(request.headers()) {
         return response::not_found();
-    };
-    match handlers::login::handle(app, request, provider).await {
-        Ok(answer) => answer,
-        Err(error) => handlers::login::refuse(name, &error),
     }
+    let visit = Visit::new(app, request.headers());
+    match route {
+        // Only what may be a name is repeated: a page says nothing that a link wants it to say.
+        Route::Login(provider) | Route::Callback(provider) if config::read_name(provider).is_ok() => visit
+            .to_next_of(request.uri())
+            .page(&Failure::UnknownProvider(provider)),
+        _ => visit.page(&Failure::NotFound),
+    }
+}
+
+/// 405 with `Allow`, in the same way.
+fn wrong_method(app: &App, route: Route<'_>, headers: &HeaderMap) -> Response {
+    if !wants_a_page(headers) {
+        return response::method_not_allowed(route.allow_in(app));
+    }
+    let page = Visit::new(app, headers).page(&Failure::WrongMethod);
+    response::allowing(page, route.allow_in(app))
 }
 
 fn options(app: &App, route: Route<'_>, origin: Option<&HeaderValue>) -> Response {
@@ -383,13 +442,15 @@ mod tests {
     fn after(route: Route<'_>) -> Option<Route<'_>> {
         Some(match route {
             Route::Check => Route::Authorize,
-            Route::Authorize => Route::Update,
+            Route::Authorize => Route::Services,
+            Route::Services => Route::Update,
             Route::Update => Route::Logout,
             Route::Logout => Route::PublicKey,
             Route::PublicKey => Route::Jwks,
             Route::Jwks => Route::Resolve,
             Route::Resolve => Route::GetProfile,
-            Route::GetProfile => Route::Login("{provider}"),
+            Route::GetProfile => Route::SignIn,
+            Route::SignIn => Route::Login("{provider}"),
             Route::Login(name) => Route::Callback(name),
             Route::Callback(name) => Route::LogoutCallback(name),
             Route::LogoutCallback(name) => Route::BackchannelLogout(name),
@@ -397,7 +458,9 @@ mod tests {
             Route::OpenApi => Route::Home,
             Route::Home => Route::Style,
             Route::Style => Route::Script,
-            Route::Script => Route::Unknown,
+            Route::Script => Route::Logo,
+            Route::Logo => Route::Picture("{provider}"),
+            Route::Picture(_) => Route::Unknown,
             Route::Unknown => return None,
         })
     }

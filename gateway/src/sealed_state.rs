@@ -11,6 +11,7 @@ use gateway_upstream::Flow;
 const VERSION: u8 = 2;
 const BY_THE_PERSON: u8 = 1;
 const ENDED: u8 = 2;
+const TELLS_NEXT: u8 = 4;
 /// The bit of a length that says that what follows is decoded base64url.
 const DECODED: u8 = 0x80;
 
@@ -27,6 +28,8 @@ pub struct SealedState {
     pub issued: u64,
     /// Whether the person began it: no page can have done so without them.
     pub by_the_person: bool,
+    /// Whether `next` is told of a failure in the person's place.
+    pub tells_next: bool,
     /// Whether it has ended, so that a reload can say so.
     pub ended: bool,
 }
@@ -56,7 +59,10 @@ impl SealedState {
     }
 
     fn encode(&self) -> Option<Vec<u8>> {
-        let flags = if self.by_the_person { BY_THE_PERSON } else { 0 } | if self.ended { ENDED } else { 0 };
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags = flag(self.by_the_person, BY_THE_PERSON)
+            | flag(self.ended, ENDED)
+            | flag(self.tells_next, TELLS_NEXT);
         let mut bytes = vec![VERSION, flags];
         bytes.extend(self.issued.to_be_bytes());
         // An absent nonce and an empty one are the same: no provider is sent an empty one.
@@ -89,6 +95,7 @@ impl SealedState {
             next: String::from_utf8(rest.to_vec()).ok()?,
             issued: u64::from_be_bytes(*issued),
             by_the_person: flags & BY_THE_PERSON != 0,
+            tells_next: flags & TELLS_NEXT != 0,
             ended: flags & ENDED != 0,
         })
     }
@@ -141,6 +148,7 @@ mod tests {
             next: next.to_owned(),
             issued: 1_796_000_000,
             by_the_person: true,
+            tells_next: false,
             ended: false,
         }
     }
@@ -171,18 +179,19 @@ mod tests {
             text in "\\PC{0,30}",
             nonce in proptest::option::of("[A-Za-z0-9_-]{1,50}"),
             next in "\\PC{0,200}",
-            flags in 0u8..4,
+            flags in 0u8..8,
         ) {
             let mut before = state([&random, &text, &text, &next], nonce.as_deref());
             (before.by_the_person, before.ended) = (flags & 1 != 0, flags & 2 != 0);
+            before.tells_next = flags & 4 != 0;
             let after = SealedState::decode(&before.encode().unwrap()).unwrap();
             assert_eq!(
                 (&after.flow.state, &after.flow.nonce, &after.flow.verifier, &after.provider, &after.next),
                 (&before.flow.state, &before.flow.nonce, &before.flow.verifier, &before.provider, &before.next)
             );
             assert_eq!(
-                (after.issued, after.by_the_person, after.ended),
-                (before.issued, before.by_the_person, before.ended)
+                (after.issued, after.by_the_person, after.tells_next, after.ended),
+                (before.issued, before.by_the_person, before.tells_next, before.ended)
             );
         }
 

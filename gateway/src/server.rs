@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, DATE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -33,12 +33,15 @@ use tokio_util::task::TaskTracker;
 use crate::config::ServerLimits;
 use crate::response;
 
+use self::date::Timely;
 use self::heads::Complete;
 use self::places::{Place, Places};
 use self::stream::Impatient;
 
+pub use self::date::prepare;
 pub use self::places::Peer;
 
+mod date;
 mod heads;
 mod held;
 mod places;
@@ -147,7 +150,10 @@ async fn connection<H, F>(
         // Boxed, because hyper moves it about, and it is kilobytes large.
         let answer = guarded(Box::pin(handler(request, peer.clone())), limits.request_timeout);
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if let Some(date) = date::header() {
+                answer.headers_mut().insert(DATE, date);
+            }
             peer.is_waited_for();
             Ok::<_, std::convert::Infallible>(answer)
         }
@@ -158,18 +164,23 @@ async fn connection<H, F>(
         .max_buf_size(MAX_HEAD)
         .max_header_size(MAX_HEAD)
         .half_close(false)
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(Complete::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = Timely(connection.as_mut()) => ended,
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            Timely(connection).await
         }
     };
-    if let Err(error) = ended {
+    match ended {
+        Some(Ok(())) => {}
         // A malformed request has been answered 400; the rest is a caller who went away.
-        tracing::debug!(%error, "a connection ended early");
+        Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
+        None => {
+            tracing::debug!("a connection was closed: the machine's clock shows no time that HTTP can write")
+        }
     }
 }
 

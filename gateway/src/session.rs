@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use gateway_store::{SignedIn, StoreError};
+use gateway_token::SessionClaims;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use crate::app::App;
@@ -48,6 +49,15 @@ pub async fn caller(app: &App, request: &Request) -> Result<Caller, CallerError>
         None if app.store.lookup_user(&claims.user).await?.is_none() => Ok(Caller::UnknownUser),
         None => Ok(Caller::NotSignedIn),
     }
+}
+
+/// Returns the claims of a request's token if this gateway issued it, expired or not. For a sign-out alone.
+///
+/// # Errors
+/// When the token comes twice.
+pub fn claims_ignoring_expiry(app: &App, request: &Request) -> Result<Option<SessionClaims>, BadRequest> {
+    let token = token(request)?;
+    Ok(token.and_then(|token| app.session_key.verify_ignoring_expiry(&token).ok()))
 }
 
 /// The token: `Authorization: Bearer` (RFC 6750 section 2.1), else the header `auth-token`, else `jwt`

@@ -65,8 +65,12 @@ fn lines<W>(log: &LogConfig, writer: W, colours: bool) -> Result<Dispatch>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter =
+    let mut filter =
         EnvFilter::try_new(&log.filter).with_context(|| format!("the log filter {:?}", log.filter))?;
+    // What it says of a directory that is gone, the plugin host says better.
+    if !log.filter.contains("notify") {
+        filter = filter.add_directive("notify=error".parse()?);
+    }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);

@@ -17,7 +17,7 @@ pub fn rfc3339(moment: Timestamp) -> String {
 }
 
 /// The last second of the year 9999, beyond which HTTP has no dates.
-const LAST: u64 = 253_402_300_799;
+pub const LAST: u64 = 253_402_300_799;
 
 /// A moment in HTTP's format (RFC 9110 section 5.6.7), or the last one that it has: a damaged database, or a clock that
 /// was once wrong, may give any.

@@ -3,7 +3,8 @@
 // It uses nothing but the endpoints that every application has. The session token comes back from a
 // sign-in in the query, as `jwt`; it is taken out of the address bar at once and kept for this tab.
 // A token counts only if the sign-in began in this tab: anybody can make a link with a token of theirs.
-// Whatever comes from the network is shown as text, never as markup.
+// Whatever comes from the network is shown as text, never as markup. What it says itself is in the page, in the
+// language that the browser asked for.
 
 const STORED = "auth-gateway.session";
 const BEGUN = "auth-gateway.begun";
@@ -12,6 +13,16 @@ const PATIENCE = 15_000; // milliseconds
 const byId = (id) => document.getElementById(id);
 const show = (id, shown) => { byId(id).hidden = !shown; };
 const say = (text) => { byId("status").textContent = text; };
+
+const { home, names, texts } = document.body.dataset;
+const TEXTS = JSON.parse(texts);
+const NAMES = JSON.parse(names);
+// Dates are written as in the person's country, if its language is the page's.
+const LANGUAGE = navigator.languages.find((tag) => tag.split("-")[0] === document.documentElement.lang)
+  ?? document.documentElement.lang;
+
+// A text, with its placeholders filled in.
+const t = (key, values = {}) => TEXTS[key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
 // --- The session token ----------------------------------------------------------------------------
 
@@ -32,10 +43,10 @@ function begin(provider) {
   try {
     sessionStorage.setItem(BEGUN, mark);
   } catch {
-    throw new Failure("This page can sign you in only if your browser lets it store data for this tab.");
+    throw new Failure(t("storage"));
   }
-  const login = new URL(provider);
-  const next = new URL(login.searchParams.get("next") ?? location.origin);
+  const login = new URL(provider, home);
+  const next = new URL("/", home);
   next.searchParams.set("sign_in", mark);
   login.searchParams.set("next", next);
   location.assign(login);
@@ -93,13 +104,12 @@ async function ask(path, { query = {}, form } = {}) {
     });
     answer = await response.json().catch(() => null);
   } catch {
-    throw new Failure("The gateway cannot be reached. Check your connection, then try again.");
+    throw new Failure(t("unreachable"));
   }
   if (!response.ok || answer === null || typeof answer !== "object") {
-    const reason = typeof answer?.error === "string" ? `: ${answer.error}` : "";
-    throw Object.assign(new Failure(`The gateway did not answer (${response.status}${reason}).`), {
-      status: response.status,
-    });
+    const { status } = response;
+    const reason = answer?.error;
+    throw new Failure(typeof reason === "string" ? t("no_answer_because", { status, reason }) : t("no_answer", { status }));
   }
   return answer;
 }
@@ -114,78 +124,71 @@ function showProblem(message, again) {
   text.textContent = message;
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = "Try again";
+  button.textContent = t("try_again");
   button.addEventListener("click", again);
   byId("problem").className = "problem";
   byId("problem").replaceChildren(text, button);
   byId("problem").scrollIntoView({ block: "nearest" });
 }
 
-// Runs something that asks the gateway; what goes wrong is said, and can be tried again.
+// Runs something that asks the gateway; what goes wrong is said, and can be tried again. The control that began it keeps
+// the focus, which a control that is disabled loses.
 async function attempt(action, control) {
+  if (control?.getAttribute("aria-disabled") === "true") return;
   clearProblem();
-  if (control) control.disabled = true;
+  control?.setAttribute("aria-disabled", "true");
   try {
     await action();
   } catch (error) {
     if (!(error instanceof Failure)) console.error(error);
-    const message = error instanceof Failure ? error.message : "Something went wrong on this page.";
+    const message = error instanceof Failure ? error.message : t("page_failed");
     showProblem(message, () => attempt(action, control));
   } finally {
-    if (control) control.disabled = false;
+    control?.removeAttribute("aria-disabled");
   }
 }
 
 // --- Who you are ----------------------------------------------------------------------------------
 
-async function check() {
-  try {
-    return await ask("/auth/check", { query: { next: location.origin + location.pathname } });
-  } catch (error) {
-    // The page was opened by another name than the gateway's own. A sign-in comes back to that one, and has to begin there.
-    if (error.status !== 400) throw error;
-    const answer = await ask("/auth/check");
-    const [provider] = Object.values(answer.providers ?? {});
-    const home = provider && new URL(provider.url).origin;
-    if (home && home !== location.origin) location.replace(home);
-    return answer;
-  }
-}
-
 async function refresh({ moveFocus = false, notice = "" } = {}) {
   const pending = setTimeout(() => show("loading", true), 300);
   let answer;
   try {
-    answer = await check();
+    answer = await ask("/auth/check");
   } finally {
     clearTimeout(pending);
     show("loading", false);
   }
   const profile = answer.authenticated === true ? answer.profile : null;
-  const why = notice || (session ? "Your session has ended. Sign in again." : "");
+  const why = notice || (session ? t("session_ended") : "");
   if (!profile) keep(null);
   show("result", false);
   show("notice", why !== "");
   byId("notice").textContent = why;
+  document.body.dataset.view = profile ? "signed-in" : "signed-out";
+  byId("signed-out").classList.remove("waiting");
   show("signed-out", !profile);
   for (const id of ["signed-in", "permissions", "sign-out"]) show(id, Boolean(profile));
-  if (profile) showProfile(profile); else showProviders(answer.providers ?? {});
+  if (profile) {
+    showProfile(profile);
+    await showServices();
+  }
   if (moveFocus) byId(profile ? "name" : "signed-out-title").focus();
-  if (profile) say(`Signed in as ${byId("name").textContent}.`);
+  if (profile) say(t("signed_in", { name: byId("name").textContent }));
   else say(why);
 }
 
 function showProfile(profile) {
-  const name = profile.name || profile.username || profile.email || "Nameless";
+  const name = profile.name || profile.username || profile.email || t("nameless");
   byId("name").textContent = name;
   byId("initial").textContent = [...name][0].toUpperCase();
-  byId("email").textContent = profile.email || "No verified email address";
-  byId("username").textContent = profile.username ?? "not set";
+  byId("email").textContent = profile.email || t("no_email");
+  byId("username").textContent = profile.username ?? t("not_set");
   byId("username").classList.toggle("muted", !profile.username);
   byId("user-id").textContent = profile.id;
   byId("provider").textContent = providerName(profile.provider_id ?? "");
   const joined = new Date(profile.join_date);
-  byId("joined").textContent = Number.isNaN(joined.getTime()) ? "" : joined.toLocaleDateString("en", { dateStyle: "long" });
+  byId("joined").textContent = Number.isNaN(joined.getTime()) ? "" : joined.toLocaleDateString(LANGUAGE, { dateStyle: "long" });
   show("username-form", !profile.username);
   showAvatar(profile.avatar_url);
 }
@@ -198,40 +201,34 @@ function showAvatar(url) {
   image.src = url;
 }
 
+// `provider_id` is the provider's name, a colon, and who the person is there.
 function providerName(id) {
-  const known = { google: "Google", github: "GitHub", dev: "the development sign-in" };
-  return Object.hasOwn(known, id) ? known[id] : id;
+  const [name] = id.split(":");
+  if (name === "dev") return t("test_sign_in");
+  return Object.hasOwn(NAMES, name) ? NAMES[name] : name;
 }
 
-function showProviders(providers) {
-  const choices = Object.entries(providers)
-    .filter(([, provider]) => /^https?:\/\//.test(provider?.url))
-    .map(([id, provider]) => {
-      const link = document.createElement("a");
-      link.className = "choice";
-      // Opened in another tab, it is this page, where a sign-in can begin.
-      link.href = "/";
-      link.dataset.provider = id;
-      link.addEventListener("click", (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-        event.preventDefault();
-        attempt(() => begin(provider.url));
-      });
-      const text = document.createElement("span");
-      text.className = "who";
-      text.textContent = id === "dev" ? "Sign in as somebody invented" : `Sign in with ${providerName(id)}`;
-      link.append(text);
-      const item = document.createElement("li");
-      item.append(link);
-      return item;
-    });
-  if (choices.length === 0) {
-    const item = document.createElement("li");
-    item.textContent = "No way to sign in is configured.";
-    choices.push(item);
-  }
-  byId("providers").replaceChildren(...choices);
+// The links work without this. With it, the token that comes back is known to be this tab's.
+for (const link of document.querySelectorAll("#providers a")) {
+  const { href } = link;
+  // Opened in another tab, it is this page, where a sign-in can begin.
+  link.href = "/";
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    attempt(() => begin(href), link);
+  });
 }
+
+// Why a username is refused, as the API says it, and as this page does.
+const REFUSALS = {
+  "Username already taken": () => t("username_taken"),
+  "This username is reserved": () => t("username_reserved"),
+  "A username has 3 to 32 characters": () => t("username_length"),
+  "A username has letters a to z, digits, - and _ only": () => t("username_characters"),
+  "A username must not begin with -": () => t("username_dash"),
+  "A username must not look like an id": () => t("username_id"),
+};
 
 async function setUsername() {
   const input = byId("username-input");
@@ -240,34 +237,38 @@ async function setUsername() {
   const answer = await ask("/auth/update", { form: { username: input.value } });
   if (answer.success === true) {
     await refresh({ moveFocus: true });
-    say("Your username is set.");
+    say(t("username_set"));
     return;
   }
-  byId("username-error").textContent = answer.error ?? "The gateway did not take this username.";
+  const refusal = Object.hasOwn(REFUSALS, answer.error) ? REFUSALS[answer.error]() : answer.error;
+  byId("username-error").textContent = refusal ?? t("username_refused");
   input.setAttribute("aria-invalid", "true");
   input.focus();
 }
 
 async function signOut() {
-  const home = `${location.origin}${location.pathname}#signed-out`;
-  let answer;
-  try {
-    answer = await ask("/auth/logout", { form: { next: home } });
-  } catch (error) {
-    // The page was opened by another name than the gateway's own, where nobody is sent back to.
-    if (error.status !== 400) throw error;
-    answer = await ask("/auth/logout", { form: {} });
-  }
+  const here = `${home}/#signed-out`;
+  const answer = await ask("/auth/logout", { form: { next: here } });
   if (answer.success === true) keep(null);
   // The provider signs the person out too, and sends them back here.
-  if (typeof answer.url === "string" && answer.url !== home && /^https?:\/\//.test(answer.url)) {
+  if (typeof answer.url === "string" && answer.url !== here && /^https?:\/\//.test(answer.url)) {
     location.assign(answer.url);
     return;
   }
-  await refresh({ moveFocus: true, notice: answer.success === true ? "You are signed out." : "" });
+  await refresh({ moveFocus: true, notice: answer.success === true ? t("signed_out") : "" });
 }
 
 // --- What you may do ------------------------------------------------------------------------------
+
+async function showServices() {
+  const { services } = await ask("/auth/services");
+  const select = byId("service");
+  const chosen = select.value;
+  select.replaceChildren(...services.map((service) => new Option(service, service)));
+  if (services.includes(chosen)) select.value = chosen;
+  show("service-form", services.length > 0);
+  show("no-services", services.length === 0);
+}
 
 async function showPermissions() {
   const service = byId("service").value;
@@ -276,12 +277,13 @@ async function showPermissions() {
   if (typeof answer.token !== "string") {
     // No token: the session has ended, or the service is no longer configured. The first shows itself.
     await refresh({ moveFocus: true });
-    if (session) throw new Failure(`The gateway gives no permissions for ${service} any more.`);
+    if (session) throw new Failure(t("service_gone", { service }));
     return;
   }
   const permissions = Object.entries(answer.permissions ?? {});
-  const count = permissions.length === 1 ? "1 permission" : `${permissions.length || "No"} permissions`;
-  byId("summary").textContent = `${count} in ${service}.`;
+  const count = permissions.length;
+  byId("summary").textContent = count === 0 ? t("no_permissions", { service })
+    : count === 1 ? t("one_permission", { service }) : t("permissions", { count, service });
   byId("permission-table").hidden = permissions.length === 0;
   byId("permission-table").tBodies[0].replaceChildren(...permissions.map(permissionRow));
   showToken(answer.token);
@@ -296,7 +298,8 @@ function permissionRow([name, value]) {
   head.scope = "row";
   head.textContent = name;
   const code = document.createElement("code");
-  code.textContent = JSON.stringify(value);
+  // With spaces, so that long lists break where a person would break them.
+  code.textContent = JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
   row.append(head, document.createElement("td"));
   row.lastChild.append(code);
   return row;
@@ -312,9 +315,9 @@ function showToken(token) {
   byId("token-header").textContent = JSON.stringify(header, null, 2);
   byId("token-claims").textContent = JSON.stringify(claims, null, 2);
   byId("token").textContent = token;
-  const at = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en", { timeStyle: "medium", hourCycle: "h23" });
+  const at = (seconds) => new Date(seconds * 1000).toLocaleTimeString(LANGUAGE, { timeStyle: "medium", hourCycle: "h23" });
   const minutes = Math.round((claims.exp - claims.iat) / 60);
-  byId("token-times").textContent = `Signed at ${at(claims.iat)}, good for ${minutes} minutes, until ${at(claims.exp)}.`;
+  byId("token-times").textContent = t("token_times", { signed: at(claims.iat), minutes, expires: at(claims.exp) });
 }
 
 // What an application does before it believes a token: find the key by its id, check the signature.
@@ -339,14 +342,13 @@ async function signatureHolds(token) {
 async function showSignature(token) {
   const badge = byId("token-signature");
   badge.dataset.state = "unknown";
-  badge.textContent = "Checking the signature …";
+  badge.textContent = t("checking_signature");
   let holds = null;
   // A browser without this algorithm, or a page without https, cannot check: that is no bad signature.
   try { holds = await signatureHolds(token); } catch { /* said below */ }
   if (byId("token").textContent !== token) return;
   badge.dataset.state = holds === null ? "unknown" : holds ? "good" : "bad";
-  badge.textContent = holds === null ? "Signature not checked: this browser cannot"
-    : holds ? "Signature verified with the key set" : "Signature does not match the key set";
+  badge.textContent = holds === null ? t("signature_unknown") : holds ? t("signature_good") : t("signature_bad");
 }
 
 // --- Start ----------------------------------------------------------------------------------------
@@ -363,10 +365,11 @@ onSubmit("service-form", showPermissions);
 byId("service")?.addEventListener("change", () => show("result", false));
 byId("sign-out").addEventListener("click", () => attempt(signOut, byId("sign-out")));
 
-const came = find();
-const NOTICES = {
-  ignored: "You were sent here with a sign-in that did not begin in this tab. It was ignored.",
-  left: "You are signed out.",
-};
-const notice = NOTICES[came] ?? "";
-attempt(() => refresh({ moveFocus: came === "arrived", notice }));
+// A sign-in comes back to the gateway's own address, and so has to begin there.
+if (location.origin === home) {
+  const came = find();
+  const notices = { ignored: t("foreign"), left: t("signed_out") };
+  attempt(() => refresh({ moveFocus: came === "arrived", notice: notices[came] ?? "" }));
+} else {
+  location.replace(home);
+}

@@ -151,7 +151,7 @@ fn request(
     }
 }
 
-/// All that an answer says, but for what is another each time: the clock, and the secrets of a sign-in that begins.
+/// All that an answer says, but for what is another each time: the clock, the request's id, and the secrets of a sign-in that begins.
 async fn told(response: Response) -> String {
     let mut url = response.headers().get("location").map(|location| {
         let url = url::Url::parse(location.to_str().unwrap()).unwrap();
@@ -166,10 +166,13 @@ async fn told(response: Response) -> String {
         format!("{} {query:?}", url.path())
     });
     let status = response.status();
+    // Error pages have it, too.
+    let id = response.headers().get("x-request-id");
+    let id = id.map_or_else(String::new, |id| id.to_str().unwrap().to_owned());
     let mut headers: Vec<_> = response
         .headers()
         .iter()
-        .filter(|(name, _)| !["date", "location"].contains(&name.as_str()))
+        .filter(|(name, _)| !["date", "location", "x-request-id"].contains(&name.as_str()))
         .map(|(name, value)| {
             // A new cookie: its name and value are random, its attributes are not.
             let value = value.to_str().unwrap();
@@ -181,7 +184,7 @@ async fn told(response: Response) -> String {
         })
         .collect();
     headers.sort();
-    let body = response.text().await.unwrap();
+    let body = response.text().await.unwrap().replace(&id, "");
     format!("{status} {} {headers:?} {body}", url.take().unwrap_or_default())
 }
 

@@ -43,7 +43,7 @@ async function step(name, action) {
 
 const assertNoToken = () => assert.doesNotMatch(page.url(), /jwt|eyJ/, "the address bar has the token");
 
-const providers = () => page.getByRole("link", { name: "Sign in as somebody invented" });
+const providers = () => page.getByRole("link", { name: "Continue as a test user" });
 
 async function askFor(service) {
   await page.getByLabel("Service", { exact: true }).selectOption(service);
@@ -57,7 +57,7 @@ await step("signed out", async () => {
 
 await step("choose who to be", async () => {
   await providers().click();
-  await page.getByRole("heading", { name: "Choose who to be" }).waitFor();
+  await page.getByRole("heading", { name: "Choose a test user" }).waitFor();
 });
 
 await step("profile", async () => {
@@ -80,6 +80,20 @@ await step("permissions", async () => {
   assert.equal(header.alg, "RS256");
   await page.getByText("Signature verified with the key set").waitFor();
   assertNoToken();
+  await page.getByText("the development sign-in").waitFor();
+});
+
+await step("b9 Enter keeps the focus", async () => {
+  const button = page.getByRole("button", { name: "Show permissions" });
+  const focused = () => page.evaluate(() => document.activeElement?.textContent);
+  await button.focus();
+  for (let asked = 0; asked < 3; asked += 1) {
+    const answer = page.waitForResponse((response) => response.url().includes("/auth/authorize"));
+    await page.keyboard.press("Enter");
+    await answer;
+    await page.getByText("Signature verified with the key set").waitFor();
+    assert.equal(await focused(), "Show permissions");
+  }
 });
 
 await step("a provider that fails", async () => {

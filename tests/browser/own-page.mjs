@@ -3,6 +3,7 @@
 // URL is a gateway under `gateway dev`, PAGE-URL a page of another origin, which is up to no good. $CHROMIUM is the browser.
 
 import assert from "node:assert/strict";
+import { get } from "node:http";
 import { chromium } from "playwright-core";
 
 const [url, hostile] = process.argv.slice(2);
@@ -14,8 +15,8 @@ const browser = await chromium.launch({
 
 const ignored = (page) => page.locator("#notice", { hasText: "did not begin in this tab" }).waitFor();
 const signedIn = (page, name) => page.getByRole("heading", { name }).waitFor();
-const signedOut = (page) => page.getByRole("link", { name: "Sign in as somebody invented" }).waitFor();
-const begin = (page) => page.getByRole("link", { name: "Sign in as somebody invented" }).click();
+const signedOut = (page) => page.getByRole("link", { name: "Continue as a test user" }).waitFor();
+const begin = (page) => page.getByRole("link", { name: "Continue as a test user" }).click();
 const choose = (page, name) => page.getByRole("link", { name }).click();
 
 // No entry of the tab's history has a token, however it got there.
@@ -27,8 +28,11 @@ async function assertNoToken(page) {
 }
 
 // The attacker's own: signed in elsewhere.
-const theirs = await fetch(`${url}auth/login/dev?user=eve&next=${encodeURIComponent(`${url}?sign_in=0`)}`, { redirect: "manual" });
-const link = theirs.headers.get("location");
+const theirs = `${url}auth/login/dev?user=eve&next=${encodeURIComponent(`${url}?sign_in=0`)}`;
+// fetch() says that it is one, and is refused.
+const link = await new Promise((answers, fails) => {
+  get(theirs, (answer) => answers(answer.resume().headers.location)).on("error", fails);
+});
 assert.match(link, /jwt=/);
 
 const context = await browser.newContext();
@@ -72,7 +76,7 @@ const tabs = [await context.newPage(), await context.newPage()];
 for (const tab of tabs) {
   await tab.goto(url);
   await begin(tab);
-  await tab.getByRole("heading", { name: "Choose who to be" }).waitFor();
+  await tab.getByRole("heading", { name: "Choose a test user" }).waitFor();
 }
 for (const [tab, name] of [[tabs[1], "Bob"], [tabs[0], "Trinity"]]) {
   await choose(tab, name);
@@ -86,7 +90,7 @@ const opened = other.waitForEvent("popup");
 await other.evaluate((url) => { window.opened = window.open(url); }, url);
 const popup = await opened;
 await begin(popup);
-await popup.getByRole("heading", { name: "Choose who to be" }).waitFor();
+await popup.getByRole("heading", { name: "Choose a test user" }).waitFor();
 for (const foreign of [link, `${url}auth/login/dev?user=eve&next=${encodeURIComponent(url)}`]) {
   await other.evaluate((link) => { window.opened.location = link; }, foreign);
   await ignored(popup);

@@ -11,7 +11,8 @@ use super::ledger::claims;
 use super::machine::skip;
 use super::support::browser::{encode, token_in};
 use super::support::fake_oidc::{FakeOidc, now};
-use super::support::{Gateway, Setup};
+use super::support::raw::exchange;
+use super::support::{Gateway, Setup, cli};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -229,6 +230,75 @@ async fn id_tokens_from_the_future_count_within_a_minute() {
         assert_eq!(answer.status(), expected, "{off} s off");
     }
     gateway.stop().await;
+}
+
+/// A session that was ended under a wrong clock stays ended, and only that one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o3_a_sign_out_under_a_clock_that_is_ahead_holds_when_it_is_right_again() {
+    let Some((clock, setup)) = Clock::new(setup()) else {
+        return;
+    };
+    let gateway = setup.start().await;
+    for off in [15 * DAY, YEAR, 200 * YEAR, -real() - DAY] {
+        let alice = gateway.sign_in("alice").await;
+        let bob = gateway.sign_in("bob").await;
+        clock.jump(off);
+        gateway.browser().post_as(&alice, "/auth/logout").await;
+        clock.jump(0);
+        assert!(!gateway.browser().is_signed_in(&alice).await, "{off} s on");
+        assert!(gateway.browser().is_signed_in(&bob).await, "{off} s on");
+    }
+    gateway.stop().await;
+}
+
+/// Libraries panic where they are asked for such a date.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o3_a_clock_before_1970_or_after_9999_makes_nothing_panic() {
+    let Some((clock, setup)) = Clock::new(setup()) else {
+        return;
+    };
+    let provider = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
+    let setup = setup.oidc("corporate", &provider);
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    for off in [-real() - DAY, -real() - 60 * YEAR] {
+        clock.jump(off);
+        // On every thread.
+        for _ in 0..40 {
+            let browser = gateway.browser();
+            let answer = browser.get("/auth/check").await;
+            assert_eq!(answer.status(), StatusCode::OK, "{off} s");
+            assert_eq!(answer.headers().get("date"), None, "{off} s");
+            assert!(!browser.is_signed_in(&alice).await, "{off} s");
+        }
+        assert_eq!(permission(&gateway, &alice).await, None, "{off} s");
+        let refused = exchange(gateway.address, b"GET / HTTP/1.1\r\nno colon\r\n\r\n").await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{off} s: {refused}");
+        assert!(!refused.contains("\r\ndate: "), "{off} s: {refused}");
+        let login = gateway.browser().get("/auth/login/corporate").await;
+        assert!(login.status().is_server_error(), "{off} s: {}", login.status());
+        gateway.browser().sign_in_dev("bob").await;
+        assert!(gateway.admin().await.get("/health").await.status().is_success());
+    }
+    // Beyond the year 9999 not even a connection is kept.
+    clock.jump(9000 * YEAR);
+    let _ = exchange(
+        gateway.address,
+        b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    clock.jump(0);
+    let answer = gateway.browser().get("/auth/check").await;
+    assert!(answer.headers().contains_key("date"));
+    assert!(gateway.browser().is_signed_in(&alice).await);
+    gateway.stop().await;
+
+    for off in [-real() - DAY, 9000 * YEAR] {
+        clock.jump(off);
+        setup.write();
+        let said = cli::finish(setup.command()).await.failed();
+        assert!(said.contains("the machine's clock is wrong"), "{off} s: {said}");
+    }
 }
 
 /// Whatever the clock did, no request was counted as having taken long or less than nothing.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::dev;
 use super::support::Setup;
 use super::support::cli::{self, Ran};
+use super::support::fake_oidc::FakeOidc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_work_while_the_gateway_serves() {
@@ -164,17 +165,37 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
         .await
         .failed();
     assert!(unknown.contains("--issuer"), "{unknown}");
-    let linked = run(&[
-        "user",
-        "link",
-        &alice,
-        "nowhere",
-        "1",
-        "--issuer",
-        "https://nowhere.example",
-        "--json",
-    ])
-    .await;
+    let elsewhere = ["user", "link", &alice, "nowhere", "1", "--issuer"];
+    let link = async |issuer: &[&str]| gateway.cli(&[&elsewhere[..], issuer].concat()).await;
+    let known = link(&["https://nowhere.example"]).await.failed();
+    assert!(known.contains("--unknown-issuer"), "{known}");
+    for wrong in [
+        "nowhere.example",
+        "https://nowhere.example?x=1",
+        "ftp://nowhere.example",
+        "",
+    ] {
+        let said = link(&[wrong, "--unknown-issuer"]).await.failed();
+        assert!(said.contains("is not an issuer"), "{said}");
+    }
+    for (subject, issuer) in [
+        ("s".repeat(256), "https://nowhere.example".to_owned()),
+        ("a\nb".to_owned(), "https://nowhere.example".to_owned()),
+        (
+            "1".to_owned(),
+            format!("https://nowhere.example/{}", "x".repeat(2048)),
+        ),
+    ] {
+        let arguments = ["user", "link", &alice, "nowhere", &subject, "--issuer", &issuer];
+        let said = gateway
+            .cli(&[&arguments[..], &["--unknown-issuer"]].concat())
+            .await
+            .failed();
+        assert!(said.contains("control characters"), "{said}");
+    }
+    let linked = link(&["https://nowhere.example", "--unknown-issuer", "--json"])
+        .await
+        .succeeded();
     let linked: Value = serde_json::from_str(&linked).unwrap();
     assert_eq!(linked["identities"].as_array().unwrap().len(), 3);
 
@@ -210,6 +231,33 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
     let merged: Value = serde_json::from_str(&merged).unwrap();
     assert_eq!(merged["user"]["id"], alice.as_str());
     assert_eq!(merged["dropped"]["email"], "carol@example.org");
+    gateway.stop().await;
+}
+
+/// An identity of another issuer would be nobody's, or somebody else's once that issuer is configured.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s1_an_identity_is_linked_under_the_issuer_that_is_configured() {
+    let google = FakeOidc::start(serde_json::json!({"sub": "1", "name": "Alice"})).await;
+    let gateway = Setup::serve().oidc("google", &google).start().await;
+    google.sign_in(&gateway.browser(), "/auth/login/google").await;
+    let issuer = google.issuer();
+    let other = [
+        "user",
+        "link",
+        "google:1",
+        "google",
+        "2",
+        "--issuer",
+        "https://other.example.org",
+    ];
+    let said = gateway.cli(&other).await.failed();
+    assert!(
+        said.contains("another issuer") && said.contains(&issuer),
+        "{said}"
+    );
+    let own = [&other[..6], &[issuer.as_str()]].concat();
+    let said = gateway.cli(&own).await.succeeded();
+    assert!(said.contains("linked google:2"), "{said}");
     gateway.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! What a gateway keeps: backups, secrets that are replaced, files that belong to somebody else, and a log that nobody
 //! reads.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
@@ -99,13 +100,176 @@ async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
     for session in [&alice, &bob] {
         assert!(gateway.browser().is_signed_in(session).await);
     }
-    let shown = gateway.cli(&["config", "check"]).await.succeeded();
+    let shown = gateway
+        .cli(&["config", "check", "--skip", "listeners"])
+        .await
+        .succeeded();
     assert!(shown.contains("keys.session_secrets"), "{shown}");
     assert!(
         !shown.contains("canary") && !shown.contains("another-session"),
         "{shown}"
     );
     gateway.stop().await;
+}
+
+/// Sign-ins would be acknowledged that are lost with the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
+    let setup = setup();
+    let gateway = setup.start().await;
+    let alice = gateway.sign_in("alice").await;
+    let backup = setup.dir.path().join("backup.db");
+    gateway
+        .cli(&["backup", backup.to_str().unwrap()])
+        .await
+        .succeeded();
+    gateway.sign_in("bob").await;
+    let (database, away) = (setup.dir.database(), setup.dir.path().join("away.db"));
+    fs::rename(&database, &away).unwrap();
+    fs::copy(&backup, &database).unwrap();
+
+    let admin = gateway.admin().await;
+    let answer = admin.get("/ready").await;
+    assert_eq!(answer.status(), 503);
+    let said = answer.text().await.unwrap();
+    let sentence = "was moved, removed or replaced while the gateway has it open";
+    assert!(
+        said.contains(sentence) && said.contains("put the file back"),
+        "{said}"
+    );
+    let refused = gateway.browser().sign_in_dev("carol").await;
+    assert_eq!(refused.status(), 503);
+    assert!(gateway.browser().is_signed_in(&alice).await, "reading goes on");
+    for arguments in [
+        &["user", "list"][..],
+        &["user", "disable", "dev:alice"],
+        &["user", "export"],
+    ] {
+        let said = gateway.cli(arguments).await.failed();
+        assert!(
+            said.contains("while a gateway has it open"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert_eq!(fs::read(&database).unwrap(), fs::read(&backup).unwrap());
+    let noticed = |line: &str| line.contains("the database is not where it was");
+    gateway.log.wait_for("the gateway notices", noticed).await;
+
+    fs::rename(&away, &database).unwrap();
+    gateway
+        .log
+        .wait_for("the gateway notices that too", |line| {
+            line.contains("writes to it again")
+        })
+        .await;
+    assert_eq!(admin.get("/ready").await.status(), 200);
+    let lines = gateway.flushed_log().await;
+    let told: Vec<_> = lines.iter().filter(|line| line.contains(sentence)).collect();
+    assert_eq!(lines.iter().filter(|line| noticed(line)).count(), 1, "{told:?}");
+    gateway.sign_in("carol").await;
+    let listed = gateway.cli(&["user", "list"]).await.succeeded();
+    assert!(listed.contains("bob") && listed.contains("carol"), "{listed}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o1_commands_that_read_a_backup_leave_it_and_its_directory_as_they_are() {
+    let setup = setup();
+    let gateway = setup.start().await;
+    gateway.sign_in("alice").await;
+    let directory = setup.dir.path().join("backups");
+    fs::create_dir(&directory).unwrap();
+    mode(&directory, 0o700);
+    let backup = directory.join("backup.db");
+    gateway
+        .cli(&["backup", backup.to_str().unwrap()])
+        .await
+        .succeeded();
+    gateway.stop().await;
+    // The database of a gateway that was stopped.
+    let stopped = directory.join("stopped.db");
+    fs::copy(setup.dir.database(), &stopped).unwrap();
+    let elsewhere = setup.dir.path().join("elsewhere.db");
+    let contents = || {
+        let entries = fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let files: BTreeMap<_, _> = entries
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect();
+        files
+    };
+    let before = contents();
+    for file in [&backup, &stopped] {
+        let database = format!("sqlite:///{}", file.display());
+        let run = async |arguments: &[&str]| {
+            let arguments = [arguments, &["--database", &database]].concat();
+            setup.dir.cli(&arguments).await
+        };
+        for arguments in [
+            &["user", "list"][..],
+            &["user", "list", "--json"],
+            &["user", "export"],
+            &["user", "show", "dev:alice"],
+        ] {
+            let said = run(arguments).await.succeeded();
+            assert!(said.contains("alice@example.org"), "{arguments:?}: {said}");
+        }
+        run(&["session", "list"]).await.succeeded();
+        let said = run(&["user", "show", "nobody"]).await.failed();
+        assert!(said.contains("no user"), "{said}");
+        run(&["backup", "--overwrite", elsewhere.to_str().unwrap()])
+            .await
+            .succeeded();
+        assert!(
+            contents() == before,
+            "{}: {:?}",
+            file.display(),
+            contents().keys()
+        );
+    }
+}
+
+/// The exit code says whether the work is done: a script that restores must not begin again because a log is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
+    let setup = setup();
+    let gateway = setup.start().await;
+    gateway.sign_in("alice").await;
+    gateway.sign_in("bob").await;
+    let said = gateway.cli(&["backup", "-"]).await.failed();
+    assert!(said.contains("Name a file"), "{said}");
+    assert!(!setup.dir.path().join("-").exists());
+    let backup = setup.dir.path().join("backup.db");
+    let file = backup.to_str().unwrap();
+    let run = async |arguments: &[&str]| {
+        let ran = cli::finish_unheard(setup.dir.cli_command(arguments)).await;
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("the work is done"),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
+    };
+    run(&["backup", file]).await;
+    assert!(backup.exists());
+    run(&["user", "disable", "dev:alice"]).await;
+    run(&["user", "enable", "dev:alice"]).await;
+    run(&["user", "link", "dev:alice", "dev", "carol"]).await;
+    run(&["session", "end", "--user", "dev:bob"]).await;
+    run(&["user", "merge", "dev:bob", "--into", "dev:alice", "--yes"]).await;
+    let listed: serde_json::Value =
+        serde_json::from_str(&gateway.cli(&["user", "list", "--json"]).await.succeeded()).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    // What is only to be read was not.
+    for arguments in [&["user", "list"][..], &["user", "export"], &["session", "list"]] {
+        let ran = cli::finish_unheard(setup.dir.cli_command(arguments)).await;
+        assert_eq!(ran.code, Some(1), "{arguments:?}: {}", ran.stderr);
+    }
+    gateway.stop().await;
+    run(&["restore", file]).await;
+    let listed = setup.dir.cli(&["user", "list"]).await.succeeded();
+    assert!(listed.contains("bob"), "{listed}");
 }
 
 /// Starts a gateway that must not start; gives what it says.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::{Method, Response, StatusCode};
 
 use super::support::Gateway;
-use super::support::browser::{Browser, location, token_in};
+use super::support::browser::{Browser, location, parameter, token_in};
 use super::support::fake_oidc::FakeOidc;
 use super::{APP, login, start};
 
@@ -256,5 +256,38 @@ async fn a8_after_a_page_has_begun_many_sign_ins_the_person_begins_another() {
         token_in(&browser.get(consent(&browser, &begun).await.as_str()).await);
     }
     assert_eq!(google.token_calls(), 10);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_what_an_application_asks_for_survives_the_question_whether_to_go_on() {
+    let (gateway, _google, _other) = start().await;
+    let browser = gateway.browser();
+    let hinted = format!(
+        "{}&login_hint=ann%2Bx%40example.org&prompt=select_account",
+        login("google", &address(600))
+    );
+    let mut asked = None;
+    for _ in 0..100 {
+        let mut request = browser.request(Method::GET, &hinted);
+        for (name, value) in BY_A_PAGE {
+            request = request.header(name, value);
+        }
+        let answer = browser.send(request).await;
+        if answer.status() == StatusCode::OK {
+            asked = Some(answer.text().await.unwrap());
+            break;
+        }
+    }
+    let page = asked.expect("the person is asked when there is no room");
+    let link = page.split("class=\"button\" href=\"").nth(1).unwrap();
+    let link = link.split('"').next().unwrap().replace("&#38;", "&");
+    let request = browser
+        .request(Method::GET, &link)
+        .header("sec-fetch-site", "same-origin");
+    let authorize = location(&browser.send(request).await);
+    for (name, value) in [("login_hint", "ann+x@example.org"), ("prompt", "select_account")] {
+        assert_eq!(parameter(&authorize, name).as_deref(), Some(value), "{authorize}");
+    }
     gateway.stop().await;
 }

@@ -124,10 +124,7 @@ async fn b3_who_says_no_can_load_the_page_again_and_change_their_mind() {
     );
     for _reload in 0..2 {
         let (page, link) = page(browser.get(&denied).await, StatusCode::BAD_REQUEST).await;
-        assert!(
-            page.contains("You did not let the provider sign you in"),
-            "{page}"
-        );
+        assert!(page.contains("You did not let Google sign you in"), "{page}");
         assert_eq!(link, login("google", NEXT));
     }
     token_in(&browser.get(callback.as_str()).await);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::fake::{CLIENT_ID, Fake, Kind, SECRET, TENANT, Way};
+use self::internet::Internet;
 use super::support::browser::{Browser, location, parameter, token_in};
 use super::support::fake_github::FakeGitHub;
 use super::support::{Gateway, Setup};
@@ -15,11 +16,15 @@ use super::{APP, login};
 
 #[path = "presets/fake.rs"]
 mod fake;
+#[path = "presets/internet.rs"]
+mod internet;
 
 /// A provider by the book, whose ID tokens say everything.
 const PLAIN: Kind = Kind {
     preset: "",
     path: "",
+    hosts: &[],
+    needs: "",
     lines: "",
     way: Way::Either,
     scopes: &["openid", "email", "profile"],
@@ -48,6 +53,7 @@ fn kinds() -> Vec<Kind> {
         // developer.apple.com, "Sign in with Apple REST API".
         Kind {
             preset: "apple",
+            hosts: &["appleid.apple.com"],
             lines: "team_id = \"TEAM123456\"\nclient_key_id = \"KEY1234567\"\nclient_key_file = \"apple.p8\"",
             way: Way::Apple,
             scopes: &["openid", "email", "name"],
@@ -71,6 +77,8 @@ fn kinds() -> Vec<Kind> {
         // auth0.com/docs: the issuer ends with a slash.
         Kind {
             preset: "auth0",
+            hosts: &["example.eu.auth0.com"],
+            needs: "domain = \"example.eu.auth0.com\"",
             path: "/",
             discovery: || json!({ "device_authorization_endpoint": "https://x.example.org/oauth/device/code" }),
             ..PLAIN
@@ -78,6 +86,8 @@ fn kinds() -> Vec<Kind> {
         // authelia.com, "OpenID Connect 1.0 claims": since 4.39 ID tokens have next to nothing.
         Kind {
             preset: "authelia",
+            hosts: &["authelia.example.net"],
+            needs: "domain = \"authelia.example.net\"",
             way: Way::Basic,
             id_token: Some(
                 || json!({ "amr": ["pwd", "otp"], "azp": CLIENT_ID, "at_hash": null, "jti": "x" }),
@@ -100,12 +110,16 @@ fn kinds() -> Vec<Kind> {
         // docs.goauthentik.io: the slug of the application is a part of the issuer, and a slash ends it.
         Kind {
             preset: "authentik",
+            hosts: &["authentik.example.net"],
+            needs: "domain = \"authentik.example.net\"\napplication = \"gateway\"",
             path: "/application/o/gateway/",
             ..PLAIN
         },
         // docs.aws.amazon.com/cognito: booleans are texts in userinfo.
         Kind {
             preset: "cognito",
+            hosts: &["cognito-idp.eu-central-1.amazonaws.com"],
+            needs: "user_pool = \"eu-central-1_AbCdEfGhI\"",
             path: "/eu-central-1_AbCdEfGhI",
             id_token: Some(|| {
                 json!({
@@ -122,6 +136,7 @@ fn kinds() -> Vec<Kind> {
         // discord.com/developers/docs, OAuth2 and "User Object".
         Kind {
             preset: "discord",
+            hosts: &["discord.com"],
             scopes: &["identify", "email"],
             id_token: None,
             userinfo: Some(|| {
@@ -141,6 +156,8 @@ fn kinds() -> Vec<Kind> {
         // learn.microsoft.com, "OpenID Connect on the Microsoft identity platform": no word on whether addresses are verified.
         Kind {
             preset: "entra",
+            hosts: &["login.microsoftonline.com"],
+            needs: "tenant = \"0a0a0a0a-0000-4000-8000-0000000000aa\"",
             path: "/0a0a0a0a-0000-4000-8000-0000000000aa/v2.0",
             id_token: Some(|| {
                 json!({
@@ -166,6 +183,7 @@ fn kinds() -> Vec<Kind> {
         // The same for many tenants: the issuer in the discovery document is a template.
         Kind {
             preset: "entra-tenants",
+            hosts: &["login.microsoftonline.com"],
             path: "/{tenantid}/v2.0",
             lines: "tenants = [\"11111111-0000-4000-8000-000000000000\", \"0A0A0A0A-0000-4000-8000-0000000000AA\"]",
             id_token: Some(
@@ -177,6 +195,7 @@ fn kinds() -> Vec<Kind> {
         // developers.facebook.com, "Manually Build a Login Flow": a picture in depth, no word on verification.
         Kind {
             preset: "facebook",
+            hosts: &["www.facebook.com", "graph.facebook.com"],
             way: Way::Post,
             scopes: &["public_profile", "email"],
             id_token: None,
@@ -194,18 +213,23 @@ fn kinds() -> Vec<Kind> {
         },
         Kind {
             preset: "forgejo",
+            hosts: &["codeberg.org"],
+            needs: "domain = \"codeberg.org\"",
             id_token: Some(gitea),
             ..PLAIN
         },
         // docs.gitea.com, "OAuth2 Provider".
         Kind {
             preset: "gitea",
+            hosts: &["gitea.example.net"],
+            needs: "domain = \"gitea.example.net\"",
             id_token: Some(gitea),
             ..PLAIN
         },
         // docs.gitlab.com, "GitLab as OpenID Connect identity provider".
         Kind {
             preset: "gitlab",
+            hosts: &["gitlab.com"],
             id_token: Some(
                 || json!({ "sub_legacy": "x", "name": "Ann Lee", "nickname": "ann", "preferred_username": "ann", "auth_time": 1 }),
             ),
@@ -223,6 +247,7 @@ fn kinds() -> Vec<Kind> {
         // developers.google.com/identity/openid-connect.
         Kind {
             preset: "google",
+            hosts: &["accounts.google.com"],
             id_token: Some(|| {
                 let mut all = ann();
                 merge(
@@ -237,6 +262,8 @@ fn kinds() -> Vec<Kind> {
         // kanidm.github.io: ES256, and a client's id in the issuer.
         Kind {
             preset: "kanidm",
+            hosts: &["idm.example.net"],
+            needs: "domain = \"idm.example.net\"",
             path: "/oauth2/openid/canary-client",
             elliptic: true,
             id_token: Some(|| {
@@ -252,6 +279,8 @@ fn kinds() -> Vec<Kind> {
         // www.keycloak.org: with its usual mapper, `account` is an audience as well.
         Kind {
             preset: "keycloak",
+            hosts: &["keycloak.example.net"],
+            needs: "domain = \"keycloak.example.net\"\nrealm = \"main\"",
             path: "/realms/main",
             id_token: Some(|| {
                 let mut all = ann();
@@ -267,6 +296,7 @@ fn kinds() -> Vec<Kind> {
         // learn.microsoft.com/linkedin, "Sign In with LinkedIn using OpenID Connect": no nonce, a text for a boolean.
         Kind {
             preset: "linkedin",
+            hosts: &["www.linkedin.com"],
             path: "/oauth",
             way: Way::Post,
             nonce: false,
@@ -286,6 +316,8 @@ fn kinds() -> Vec<Kind> {
         // developer.okta.com: ID tokens that come with an access token are thin.
         Kind {
             preset: "okta",
+            hosts: &["example.okta.com"],
+            needs: "domain = \"example.okta.com\"",
             id_token: Some(
                 || json!({ "name": "Ann Lee", "preferred_username": "ann@example.org", "ver": 1, "jti": "x", "amr": ["pwd"] }),
             ),
@@ -302,6 +334,7 @@ fn kinds() -> Vec<Kind> {
         // api.slack.com/authentication/sign-in-with-slack: status 200 for everything, `ok` in every answer.
         Kind {
             preset: "slack",
+            hosts: &["slack.com"],
             way: Way::Post,
             refuses_with_200: true,
             id_token: Some(|| {
@@ -319,6 +352,7 @@ fn kinds() -> Vec<Kind> {
         // dev.twitch.tv/docs/authentication/getting-tokens-oidc: scopes are a list, claims come on request.
         Kind {
             preset: "twitch",
+            hosts: &["id.twitch.tv"],
             path: "/oauth2",
             way: Way::Post,
             scopes: &["openid", "user:read:email"],
@@ -335,6 +369,8 @@ fn kinds() -> Vec<Kind> {
         // zitadel.com/docs: all applications of the project, and the project, are audiences.
         Kind {
             preset: "zitadel",
+            hosts: &["example.zitadel.cloud"],
+            needs: "domain = \"example.zitadel.cloud\"",
             lines: "audiences = [\"251237591122837505\", \"251237591122837506@project\"]",
             id_token: Some(|| {
                 json!({
@@ -365,6 +401,19 @@ fn merge(base: &mut Value, more: Value) {
     }
 }
 
+/// The section of a provider as an operator writes it.
+fn as_shipped(fake: &Fake) -> String {
+    let kind = &fake.kind;
+    let secret = match kind.way {
+        Way::Apple | Way::Public => String::new(),
+        _ => format!("client_secret = \"{SECRET}\""),
+    };
+    format!(
+        "preset = \"{}\"\nclient_id = \"{CLIENT_ID}\"\n{secret}\n{}\n{}",
+        kind.preset, kind.needs, kind.lines
+    )
+}
+
 /// The section of a provider: the preset, what an operator fills in, and where the fake is in place of the real one.
 fn section(fake: &Fake) -> String {
     let (kind, uri) = (&fake.kind, fake.uri());
@@ -391,6 +440,10 @@ fn section(fake: &Fake) -> String {
 }
 
 async fn start(fakes: &[Fake]) -> Gateway {
+    setup(fakes, section).start().await
+}
+
+fn setup(fakes: &[Fake], section: fn(&Fake) -> String) -> Setup {
     let mut setup = Setup::serve().origin(APP);
     for fake in fakes {
         if fake.kind.way == Way::Apple {
@@ -404,13 +457,13 @@ async fn start(fakes: &[Fake]) -> Gateway {
         );
         setup = setup.table(&format!("providers.{}", fake.kind.preset), &lines);
     }
-    setup.start().await
+    setup
 }
 
 /// Goes to the provider and back, as a browser does: by GET, or by the POST of a form that the provider's page sends.
 async fn sign_in(fake: &Fake, browser: &Browser) -> reqwest::Response {
     let authorize = location(&browser.get(&login(fake.kind.preset, APP)).await);
-    let answer = browser.get(authorize.as_str()).await;
+    let answer = browser.get(fake.reachable(&authorize).as_str()).await;
     if !fake.kind.form_post {
         return browser.get(location(&answer).as_str()).await;
     }
@@ -444,7 +497,41 @@ async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
         fakes.push(Fake::start(kind).await);
     }
     let gateway = start(&fakes).await;
-    for fake in &fakes {
+    all_sign_in(&gateway, &fakes).await;
+    gateway.stop().await;
+}
+
+/// As they are shipped: nothing of where the provider is stands in the configuration but what the preset asks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p14_every_preset_signs_in_at_the_addresses_that_its_provider_really_has() {
+    let (tenants, others): (Vec<Kind>, Vec<Kind>) = kinds()
+        .into_iter()
+        .partition(|kind| kind.preset == "entra-tenants");
+    // Two presets have the same host.
+    for kinds in [tenants, others] {
+        let mut fakes = Vec::new();
+        for kind in kinds {
+            fakes.push(Fake::at_its_host(kind).await);
+        }
+        let hosts = fakes.iter().flat_map(|fake| {
+            fake.kind
+                .hosts
+                .iter()
+                .map(|host| ((*host).to_owned(), fake.address()))
+        });
+        let internet = Internet::start(hosts.collect()).await;
+        let mut setup = setup(&fakes, as_shipped);
+        for (name, value) in internet.variables(setup.dir.path()) {
+            setup = setup.env(name, &value);
+        }
+        let gateway = setup.start().await;
+        all_sign_in(&gateway, &fakes).await;
+        gateway.stop().await;
+    }
+}
+
+async fn all_sign_in(gateway: &Gateway, fakes: &[Fake]) {
+    for fake in fakes {
         let kind = &fake.kind;
         let browser = gateway.browser();
         let answer = sign_in(fake, &browser).await;
@@ -462,23 +549,13 @@ async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
             kind.preset
         );
         assert_eq!(profile["avatar_url"], expected_picture, "{}", kind.preset);
-        assert_eq!(
-            profile["name"],
-            if kind.preset == "cognito" {
-                "Ann Lee"
-            } else {
-                kind.name
-            },
-            "{}",
-            kind.preset
-        );
+        assert_eq!(profile["name"], kind.name, "{}", kind.preset);
         assert_eq!(
             profile["provider_id"],
             format!("{}:{}", kind.preset, kind.subject)
         );
         assert!(browser.cookies().is_empty(), "{}", kind.preset);
     }
-    gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -527,6 +604,27 @@ async fn p8_a_tenant_that_is_not_listed_is_refused_and_the_log_says_which_settin
     assert_eq!(answer.status(), 400);
     let log = gateway.log.text();
     assert!(log.contains(TENANT) && log.contains("tenants"), "{log}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p8_an_identity_of_a_provider_of_many_tenants_is_linked_by_the_issuer_of_one() {
+    let fake = Fake::start(one("entra-tenants")).await;
+    let gateway = start(std::slice::from_ref(&fake)).await;
+    token_in(&sign_in(&fake, &gateway.browser()).await);
+    let link = async |more: &[&str]| {
+        let all = ["user", "link", "entra-tenants:ann-1", "entra-tenants", "ann-2"];
+        gateway.cli(&[&all[..], more].concat()).await
+    };
+    let refused = link(&[]).await.failed();
+    assert!(
+        refused.contains("--issuer") && refused.contains("{tenantid}"),
+        "{refused}"
+    );
+    let linked = link(&["--issuer", "https://login.example.org/t/v2.0"])
+        .await
+        .succeeded();
+    assert!(linked.contains("linked entra-tenants:ann-2"), "{linked}");
     gateway.stop().await;
 }
 

@@ -125,3 +125,26 @@ async fn a_person_who_says_no_at_the_provider_sees_a_plain_page() {
     assert_eq!(google.token_calls(), 0);
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() {
+    let google = FakeOidc::start(alice()).await;
+    google.set_mood(Mood::LongAddress);
+    let gateway = Setup::serve().oidc("google", &google).origin(APP).start().await;
+    let response = gateway.browser().get(&login("google", APP)).await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_plain(Mood::LongAddress, response).await;
+    let line = gateway
+        .log
+        .wait_for("the reason", |line| line.contains("authorization endpoint"))
+        .await;
+    assert!(line.contains("google"), "{line}");
+
+    // An address to return to that is too long is.
+    google.set_mood(Mood::Well);
+    let other = FakeOidc::start(alice()).await;
+    let gateway = Setup::serve().oidc("google", &other).origin(APP).start().await;
+    let next = format!("{APP}/{}", "x".repeat(2500));
+    let response = gateway.browser().get(&login("google", &next)).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}

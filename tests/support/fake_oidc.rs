@@ -51,6 +51,8 @@ pub(crate) enum Mood {
     NoNonce,
     /// Gives a logout token in the ID token's place.
     LogoutToken,
+    /// Has an authorization endpoint whose address is longer than proxies accept.
+    LongAddress,
 }
 
 struct Grant {
@@ -221,10 +223,15 @@ impl Answers {
     fn discovery(&self) -> Value {
         let at = |path: &str| format!("{}{path}", self.issuer);
         let signs_out = self.state.lock().unwrap().signs_out;
+        let authorize = if self.state.lock().unwrap().mood == Mood::LongAddress {
+            at(&format!("/authorize/{}", "x".repeat(4000)))
+        } else {
+            at("/authorize")
+        };
         json!({
             "end_session_endpoint": signs_out.then(|| at("/end-session")),
             "issuer": self.issuer,
-            "authorization_endpoint": at("/authorize"),
+            "authorization_endpoint": authorize,
             "token_endpoint": at("/token"),
             "jwks_uri": at("/jwks"),
             "response_types_supported": ["code"],

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use url::Url;
 
 use super::admin::Admin;
@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Waits for the line that says where it listens.
+    /// Waits for the line that says that it is ready, and where it listens.
     pub(crate) async fn start(mut command: Command, setup: &Setup) -> Self {
         let mut child = command.spawn().expect("the gateway's binary starts");
         let log = Log::capture(child.stderr.take().expect("stderr is a pipe"));
@@ -48,10 +48,25 @@ impl Gateway {
             log.wait_for_end().await;
             panic!("the gateway ended before it was ready:\n{}", log.text());
         }
-        let address = address_in(&line);
         compiled()
             .keep(&setup.dir.cache())
             .expect("what was compiled can be kept");
+        Self::at(child, stdout, log, &line, setup)
+    }
+
+    /// Waits until it listens, which it does before its plugins are admitted.
+    pub(crate) async fn start_at_once(mut command: Command, setup: &Setup) -> Self {
+        let mut child = command.spawn().expect("the gateway's binary starts");
+        let log = Log::capture(child.stderr.take().expect("stderr is a pipe"));
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let line = log
+            .wait_for("where it listens", |line| line.contains("\"listening\""))
+            .await;
+        Self::at(child, stdout, log, &line, setup)
+    }
+
+    fn at(child: Child, mut stdout: BufReader<ChildStdout>, log: Log, line: &str, setup: &Setup) -> Self {
+        let address = address_in(line);
         // Whatever else it says must not block it.
         tokio::spawn(async move {
             while stdout
@@ -163,18 +178,32 @@ impl Gateway {
         rustix::process::kill_process(pid, signal).expect("our own child can be told");
     }
 
-    /// Tells it to read its configuration again, and waits until it says that it has, or why not.
+    /// Tells it to read its configuration again, and waits until it says that it has, and has looked at all plugins
+    /// under it, or why not.
     pub(crate) async fn reload(&self) -> String {
         let before = self.log.lines().iter().filter(|line| is_reload(line)).count();
+        let looked = self.log.lines().iter().filter(|line| is_looked(line)).count();
         self.signal(rustix::process::Signal::HUP);
-        super::eventually("the configuration is read again", async || {
+        let said = super::eventually("the configuration is read again", async || {
             self.log
                 .lines()
                 .into_iter()
                 .filter(|line| is_reload(line))
                 .nth(before)
         })
-        .await
+        .await;
+        if !said.contains("has mistakes") {
+            super::eventually("all plugins are looked at", async || {
+                self.log
+                    .lines()
+                    .iter()
+                    .filter(|line| is_looked(line))
+                    .nth(looked)
+                    .map(|_| ())
+            })
+            .await;
+        }
+        said
     }
 
     /// Waits for its end.
@@ -211,18 +240,27 @@ impl Gateway {
 impl SetupDir {
     /// Runs a command on the directory's configuration.
     pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+        cli::finish(self.cli_command(arguments)).await
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn cli_command(&self, arguments: &[&str]) -> Command {
         let mut command = cli::command();
         command
             .current_dir(self.path())
             .envs(self.environment())
             .args(arguments);
         command.arg("--config").arg(self.config_file());
-        cli::finish(command).await
+        command
     }
 }
 
 fn is_reload(line: &str) -> bool {
     line.contains("the configuration was read again") || line.contains("the configuration has mistakes")
+}
+
+fn is_looked(line: &str) -> bool {
+    line.contains("every plugin was looked at under the new configuration")
 }
 
 /// The loopback address in a line.

@@ -42,15 +42,19 @@ pub trait Clock: Send + Sync + fmt::Debug {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-impl Clock for SystemClock {
+impl SystemClock {
+    /// How long ago the Unix epoch was; `None` where the machine's clock is so wrong that it is still to come.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    #[must_use]
+    pub fn since_epoch() -> Option<Duration> {
+        SystemTime::now().duration_since(UNIX_EPOCH).ok()
+    }
+}
+
+impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         // A clock before 1970 is a broken clock: everything has expired then.
-        Timestamp(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(u64::MAX, |d| d.as_secs()),
-        )
+        Timestamp(Self::since_epoch().map_or(u64::MAX, |since| since.as_secs()))
     }
 }
 

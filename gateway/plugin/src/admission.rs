@@ -8,17 +8,18 @@
 //! | `rollback` | going back to the generation before |
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gateway_model::{Clock, SystemClock};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 
 use crate::PluginConfig;
 use crate::cache::Cache;
-use crate::compile::{CompileOptions, Compiler};
+use crate::compile::{CompileOptions, Compiler, Job};
 use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
 use crate::error::AdmissionError;
@@ -38,6 +39,9 @@ pub(crate) use self::trial::Identified;
 #[cfg(test)]
 pub(crate) use self::trial::invented_user;
 
+/// Mebibytes of plugins' files that are in memory at once, however many plugins there are; four of the largest.
+const FILES: u32 = 512;
+
 /// Looks at files and makes generations of them.
 pub(crate) struct Admission {
     history: Arc<History>,
@@ -45,7 +49,9 @@ pub(crate) struct Admission {
     directory: Arc<PluginDirectory>,
     lanes: Arc<Lanes>,
     engines: Arc<Engines>,
-    compiler: Compiler,
+    compiler: Arc<Compiler>,
+    /// The memory for files, in mebibytes.
+    files: Arc<Semaphore>,
     /// The code of what is kept, by digest: going back takes no longer than a trial. Linked anew each
     /// time, for the grants as they are then.
     code: Mutex<BTreeMap<Arc<str>, Component>>,
@@ -64,6 +70,8 @@ pub(crate) struct Candidate {
     pub(crate) serving: Option<Arc<Generation>>,
     /// Whether the gateway starts: then the last good file may stand in for a broken one.
     pub(crate) starting: bool,
+    /// What is being compiled of it. Kept from one look to the next, so that looking again does not mean compiling again.
+    pub(crate) compiling: Arc<Mutex<Option<Job>>>,
 }
 
 /// What looking at a plugin's file gave, before it is in force and on record.
@@ -73,6 +81,17 @@ pub(crate) struct Looked {
     take: Option<Take>,
     /// What was known of the plugin.
     seen: Record,
+}
+
+impl Looked {
+    /// Why the file that is there does not serve, and whether something else does in its place.
+    pub(crate) fn problem(&self) -> Option<(String, bool)> {
+        match &self.result {
+            Err(problem) => Some((problem.to_string(), false)),
+            Ok(Loaded::New(_, Some(problem))) => Some((problem.to_string(), true)),
+            Ok(Loaded::New(_, None) | Loaded::Unchanged) => None,
+        }
+    }
 }
 
 /// A good file.
@@ -96,10 +115,20 @@ impl Candidate {
         digest: &str,
         signature: Option<&Arc<str>>,
     ) -> Result<(), AdmissionError> {
-        if self.trust.keys.is_empty() || self.config.sha256.is_some() {
+        if !self.asks_for_version() {
             return Ok(());
         }
         seen.check_age(&self.name, digest, signature)
+    }
+
+    /// Whether a generation has passed its trial under the configuration as it is now.
+    fn is_settled(&self, serving: &Generation) -> bool {
+        serving.config == self.config && !serving.is_untried
+    }
+
+    /// Whether it matters which version was accepted before.
+    fn asks_for_version(&self) -> bool {
+        !self.trust.keys.is_empty() && self.config.sha256.is_none()
     }
 }
 
@@ -117,7 +146,13 @@ impl Admission {
             history: Arc::new(History::new(Arc::clone(&cache))),
             cache: Arc::clone(&cache),
             directory,
-            compiler: Compiler::new(Arc::clone(&engines), cache, lanes.guests().clone(), compile),
+            compiler: Arc::new(Compiler::new(
+                Arc::clone(&engines),
+                cache,
+                lanes.guests().clone(),
+                compile,
+            )),
+            files: Arc::new(Semaphore::new(FILES as usize)),
             engines,
             lanes,
             code: Mutex::default(),
@@ -158,6 +193,7 @@ impl Admission {
     pub(crate) async fn settle(&self, name: &Arc<str>, looked: Looked) -> Option<Settled> {
         let Looked { result, take, seen } = looked;
         let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));
+        let directory = Arc::clone(&self.directory);
         let missing = result.as_ref().is_err_and(AdmissionError::is_missing);
         let switches = take.is_some() || matches!(result, Ok(Loaded::New(..)));
         let recorded = self.blocking(move || {
@@ -176,7 +212,8 @@ impl Admission {
                 signature,
                 version,
             } = take;
-            Some(history.take(&plugin, &file, signature, version, SystemClock.now()))
+            let home = directory.home(&plugin);
+            Some(history.take(&plugin, &file, signature, version, home, SystemClock.now()))
         });
         let record = match recorded.await {
             Ok(record) => record?,
@@ -231,7 +268,7 @@ impl Admission {
         seen: &Record,
     ) -> Result<(Loaded, Option<Take>), AdmissionError> {
         let path = self.path(&candidate.name)?;
-        let read = self.read(&candidate.name, &path).await?;
+        let read = self.read(&candidate.name).await?;
         let missing = read.as_ref().is_err_and(AdmissionError::is_missing);
         let digest = read.as_ref().ok().map(|file| file.digest.as_str());
         if !missing && let Some(rolled_back) = seen.holds(digest) {
@@ -239,11 +276,13 @@ impl Admission {
             return Ok((loaded, None));
         }
         let file = Arc::new(read?);
-        let signed = path.clone();
-        let signature: Option<Arc<str>> = self
-            .blocking(move || file::read_signature(&signed))
-            .await?
-            .map(Arc::from);
+        let signature = self.read_signature(candidate).await?;
+        if seen.is_damaged && candidate.asks_for_version() {
+            return Err(AdmissionError::Forgotten {
+                plugin: candidate.name.to_string(),
+                path: self.history.path(&candidate.name),
+            });
+        }
         candidate.check_trust(&file.digest, signature.as_ref())?;
         candidate.check_age(seen, &file.digest, signature.as_ref())?;
         let is_verified = !candidate.trust.keys.is_empty();
@@ -258,7 +297,7 @@ impl Admission {
             .filter(|serving| *serving.digest == *file.digest);
         if let Some(serving) = serving {
             check_roles(&candidate.roles, &serving.exports)?;
-            if serving.config == candidate.config && serving.signature == signature {
+            if candidate.is_settled(serving) && serving.signature == signature {
                 return Ok((Loaded::Unchanged, Some(take)));
             }
         }
@@ -269,9 +308,9 @@ impl Admission {
         };
         let component = match serving {
             Some(serving) => serving.pre.component().clone(),
-            None => self.compile(&candidate.name, file).await?,
+            None => self.compile(candidate, file).await?,
         };
-        let generation = self.admit(candidate, component, identified).await?;
+        let generation = self.admit(candidate, &component, identified).await?;
         if self.look(&candidate.name).await? == Presence::Absent {
             // Taken away while it compiled.
             return Err(AdmissionError::Missing { path });
@@ -280,24 +319,33 @@ impl Admission {
     }
 
     /// Reads a plugin's file. One that cannot be found is missing only where the directory says so.
-    async fn read(
-        &self,
-        plugin: &Arc<str>,
-        path: &Path,
-    ) -> Result<Result<PluginFile, AdmissionError>, AdmissionError> {
-        let (path, max) = (path.to_owned(), self.compiler.max_size());
+    async fn read(&self, plugin: &Arc<str>) -> Result<Result<PluginFile, AdmissionError>, AdmissionError> {
+        let max = self.compiler.max_size();
+        let size = match self.look(plugin).await? {
+            Presence::Here(stamp) => stamp.size.min(max),
+            _ => 0,
+        };
+        let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(FILES).min(FILES);
+        let memory = Arc::clone(&self.files).acquire_many_owned(mebibytes).await.ok();
         let (directory, plugin) = (Arc::clone(&self.directory), Arc::clone(plugin));
-        self.blocking(move || {
-            file::read_within(&path, max).map_err(|error| match (&error, directory.check()) {
-                (AdmissionError::Missing { .. }, _) => directory.missing(&plugin, &path),
-                // A directory that is a link to itself makes every file in it one.
-                (AdmissionError::Unreadable { .. } | AdmissionError::Symlink { .. }, Err(_)) => {
-                    directory.missing(&plugin, &path)
-                }
-                _ => error,
-            })
-        })
-        .await
+        let read = self.blocking(move || directory.read(&plugin, max)).await?;
+        Ok(read.map(|file| PluginFile {
+            _memory: memory.map(Arc::new),
+            ..file
+        }))
+    }
+
+    /// Reads a plugin's signature. What cannot be one counts as none where none is asked for.
+    async fn read_signature(&self, candidate: &Candidate) -> Result<Option<Arc<str>>, AdmissionError> {
+        let (directory, plugin) = (Arc::clone(&self.directory), Arc::clone(&candidate.name));
+        match self.blocking(move || directory.read_signature(&plugin)).await? {
+            Ok(signature) => Ok(signature.map(Arc::from)),
+            Err(error) if candidate.trust.keys.is_empty() => {
+                tracing::warn!(plugin = &*candidate.name, "a signature is not used: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(AdmissionError::NotASignature(Box::new(error))),
+        }
     }
 
     /// Whether a plugin's file is there.
@@ -314,7 +362,7 @@ impl Admission {
             .ok_or_else(|| refused("it is not kept any more".to_owned()))?;
         if let Some(serving) = &candidate.serving
             && serving.number == to
-            && serving.config == candidate.config
+            && candidate.is_settled(serving)
         {
             candidate.check_trust(&serving.digest, serving.signature.as_ref())?;
             check_roles(&candidate.roles, &serving.exports)?;
@@ -330,13 +378,13 @@ impl Admission {
     /// already, under the configuration as it is now. `None` where that is what serves already.
     async fn stand_in(&self, candidate: &Candidate, seen: &Record) -> Option<Box<Generation>> {
         if let Some(serving) = &candidate.serving {
-            if serving.config == candidate.config {
+            if candidate.is_settled(serving) {
                 return None;
             }
             candidate
                 .check_trust(&serving.digest, serving.signature.as_ref())
                 .ok()?;
-            let component = serving.pre.component().clone();
+            let component = serving.pre.component();
             return self.admit(candidate, component, &**serving).await.ok();
         }
         if !candidate.starting {
@@ -371,26 +419,66 @@ impl Admission {
                     .blocking(move || history.component(&wanted))
                     .await?
                     .ok_or(AdmissionError::NotKept { number: kept.number })?;
-                self.compile(&candidate.name, Arc::new(file)).await?
+                self.compile(candidate, Arc::new(file)).await?
             }
         };
-        self.admit(candidate, component, kept).await
+        self.admit(candidate, &component, kept).await
+    }
+
+    /// What can serve while a new file is compiled: at the start, the last good generation, where its code is at hand and
+    /// the file's is not.
+    pub(crate) async fn interim(&self, candidate: &Candidate) -> Option<Settled> {
+        let record = self.record(&candidate.name).await.ok()?;
+        let kept = record.in_force()?;
+        let file = Arc::new(self.read(&candidate.name).await.ok()?.ok()?);
+        if *file.digest == *kept.digest || self.compiler.cached(&file).await.ok()?.is_some() {
+            return None;
+        }
+        drop(file);
+        let (history, wanted) = (Arc::clone(&self.history), kept.clone());
+        let before = self.blocking(move || history.component(&wanted)).await.ok()??;
+        self.compiler.cached(&Arc::new(before)).await.ok()??;
+        let generation = self.restore(candidate, kept).await.ok()?;
+        Some(Settled {
+            result: Ok(Loaded::New(generation, None)),
+            record: Arc::new(record),
+        })
+    }
+
+    /// What is known of plugins before their files are looked at, and where these were seen last.
+    pub(crate) async fn remember(
+        &self,
+        plugins: Vec<Arc<str>>,
+    ) -> Result<Vec<(Arc<str>, Record)>, AdmissionError> {
+        let (history, directory) = (Arc::clone(&self.history), Arc::clone(&self.directory));
+        self.blocking(move || {
+            let records = plugins.into_iter().map(|plugin| {
+                let record = history.record(&plugin);
+                directory.remind(&plugin, record.home.as_ref());
+                (plugin, record)
+            });
+            records.collect()
+        })
+        .await
     }
 
     /// The compiled component, from memory, the cache or the compiler.
     ///
     /// # Errors
     /// When it is none.
-    pub(crate) async fn compile(
+    async fn compile(
         &self,
-        plugin: &str,
+        candidate: &Candidate,
         file: Arc<PluginFile>,
     ) -> Result<Component, AdmissionError> {
         let at_hand = self.code.lock().get(&*file.digest).cloned();
-        match at_hand {
-            Some(component) => Ok(component),
-            None => self.compiler.compile(plugin, file).await,
+        if let Some(component) = at_hand {
+            return Ok(component);
         }
+        let job = self.compiler.begin(&candidate.name, file);
+        // What was being compiled before ends here, unless it is the same.
+        candidate.compiling.lock().replace(job.clone());
+        job.await
     }
 
     async fn record(&self, name: &Arc<str>) -> Result<Record, AdmissionError> {

@@ -45,7 +45,12 @@ const CHUNK: usize = 256 << 10;
 enum Found {
     Ours,
     Nothing,
+    Damaged,
 }
+
+/// An entry is there, and is not what the gateway wrote, or cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damaged;
 
 /// Whether an entry must outlast a power failure from the moment it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +114,10 @@ impl Cache {
             .and_then(|mut memory| match self.copy(&name, &mut memory)? {
                 Found::Ours => deserialize(engine, memory).map(Some),
                 Found::Nothing => Ok(None),
+                Found::Damaged => {
+                    warn_of(&name);
+                    Ok(None)
+                }
             });
         component.unwrap_or_else(|error| {
             tracing::warn!(
@@ -136,11 +145,28 @@ impl Cache {
 
     /// The payload of an entry; `None` where it is missing, or not what we wrote under this name.
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        self.read_sound(name)
+            .inspect_err(|Damaged| warn_of(name))
+            .ok()
+            .flatten()
+    }
+
+    /// The payload of an entry; `None` where it is missing.
+    ///
+    /// # Errors
+    /// When it is there, and is not what we wrote under this name.
+    pub(crate) fn read_sound(&self, name: &str) -> Result<Option<Vec<u8>>, Damaged> {
         let mut payload = Vec::new();
-        match self.copy(name, &mut payload).ok()? {
-            Found::Ours => Some(payload),
-            Found::Nothing => None,
+        match self.copy(name, &mut payload) {
+            Ok(Found::Ours) => Ok(Some(payload)),
+            Ok(Found::Nothing) => Ok(None),
+            Ok(Found::Damaged) | Err(_) => Err(Damaged),
         }
+    }
+
+    /// Where an entry is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// Whether there is an entry of this name that is what we wrote under it.
@@ -178,11 +204,7 @@ impl Cache {
             into.write_all(read)?;
         }
         if verify_slices_are_equal(authenticated.sign().as_ref(), &tag).is_err() {
-            tracing::warn!(
-                entry = name,
-                "a cache entry is not what the gateway wrote: it is not used"
-            );
-            return Ok(Found::Nothing);
+            return Ok(Found::Damaged);
         }
         let now = Timespec {
             tv_sec: 0,
@@ -292,6 +314,13 @@ impl Cache {
             }
         }
     }
+}
+
+fn warn_of(entry: &str) {
+    tracing::warn!(
+        entry,
+        "a cache entry is damaged, or was not written by this gateway: it is not used"
+    );
 }
 
 /// Removes what a gateway that was killed was writing. Another one may be writing now.

@@ -352,6 +352,7 @@ mod tests {
             ready: Ready::default(),
             memory: None,
             peak: AtomicUsize::new(0),
+            is_untried: false,
             pre,
             exports,
         };

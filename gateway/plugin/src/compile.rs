@@ -7,16 +7,20 @@
 //! | `child` | what the process does |
 //! | `bench` | the limits of a process that tries a component |
 
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Component;
 
 pub use self::bench::BenchProcess;
@@ -26,6 +30,7 @@ use crate::cache::{self, Cache};
 use crate::engine::Engines;
 use crate::error::AdmissionError;
 use crate::file::{MAX_FILE, PluginFile};
+use crate::places::Places;
 use crate::text::printable;
 
 mod bench;
@@ -33,6 +38,10 @@ mod child;
 
 /// How many components compile at once.
 const MAX_COMPILERS: usize = 2;
+/// A component that compiles for longer makes room for others; an interpreter with its library takes about as long.
+const SLOW: Duration = Duration::from_secs(15);
+/// How many components are remembered that cannot be compiled.
+const MAX_REFUSED: usize = 256;
 /// When the log says that compiling goes on, and how often it says so again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of compiled code that are taken from a process.
@@ -80,13 +89,21 @@ impl Code {
     }
 }
 
+/// One component that is being compiled, for everybody who waits for it. Nobody left who does ends it.
+pub(crate) type Job = Shared<BoxFuture<'static, Result<Component, AdmissionError>>>;
+type WeakJob = WeakShared<BoxFuture<'static, Result<Component, AdmissionError>>>;
+
 /// Compiles, and keeps what it compiled in the cache.
 pub(crate) struct Compiler {
     engines: Arc<Engines>,
     cache: Arc<Cache>,
     guests: Handle,
     options: CompileOptions,
-    compilers: Arc<Semaphore>,
+    places: Places,
+    /// What is being compiled, by digest.
+    jobs: Mutex<HashMap<String, WeakJob>>,
+    /// What cannot be compiled, by digest: nobody tries the same bytes again under the same limits.
+    refused: Mutex<VecDeque<(String, AdmissionError)>>,
 }
 
 impl Compiler {
@@ -102,7 +119,9 @@ impl Compiler {
             cache,
             guests,
             options,
-            compilers: Arc::new(Semaphore::new(MAX_COMPILERS)),
+            places: Places::new(MAX_COMPILERS, SLOW),
+            jobs: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -111,45 +130,64 @@ impl Compiler {
         self.options.size
     }
 
-    /// The compiled component, from the cache or the compiler. `plugin` is for the log. Dropping the future
-    /// ends a compiler that is a process.
+    /// Begins to make the compiled component, from the cache or by the compiler, or joins those who wait for it already.
+    /// `plugin` is for the log.
+    pub(crate) fn begin(self: &Arc<Self>, plugin: &str, file: Arc<PluginFile>) -> Job {
+        let mut jobs = self.jobs.lock();
+        if let Some(job) = jobs.get(&file.digest).and_then(WeakShared::upgrade) {
+            return job;
+        }
+        jobs.retain(|_, job| job.upgrade().is_some());
+        let (digest, plugin, compiler) = (file.digest.clone(), plugin.to_owned(), Arc::clone(self));
+        let task = self
+            .guests
+            .spawn(async move { compiler.compile(&plugin, file).await });
+        let task = AbortOnDropHandle::new(task);
+        let job = async move {
+            task.await
+                .unwrap_or_else(|error| Err(AdmissionError::CompileFailed(error.to_string())))
+        };
+        let job = job.boxed().shared();
+        if let Some(weak) = job.downgrade() {
+            jobs.insert(digest, weak);
+        }
+        job
+    }
+
+    /// The compiled component. Dropping the future ends a compiler that is a process.
     ///
     /// # Errors
     /// When it is none, or compiling it takes more than it may.
-    pub(crate) async fn compile(
-        &self,
-        plugin: &str,
-        file: Arc<PluginFile>,
-    ) -> Result<Component, AdmissionError> {
+    async fn compile(&self, plugin: &str, file: Arc<PluginFile>) -> Result<Component, AdmissionError> {
         check_kind(&file.bytes)?;
+        if let Some(refused) = self.refused(&file.digest) {
+            return Err(refused);
+        }
         // Before the queue: what is compiled already waits for no compiler.
         if let Some(component) = self.cached(&file).await? {
             return Ok(component);
         }
-        let _permit = self.compilers.acquire().await;
-        if let Some(component) = self.cached(&file).await? {
-            return Ok(component);
-        }
-        let started = Instant::now();
-        let mut tell = interval_at(started + PATIENCE, PATIENCE);
-        let compile = async {
-            match self.options.command.as_deref() {
-                Some([program, arguments @ ..]) => self.compile_apart(program, arguments, &file).await,
-                Some([]) | None => self.compile_here(&file).await,
+        let compiled = match self.options.command.as_deref() {
+            Some([program, arguments @ ..]) => {
+                let compile = || self.told(plugin, &file, self.compile_apart(program, arguments, &file));
+                self.places.run(compile).await
+            }
+            Some([]) | None => {
+                let _place = self.places.take().await;
+                self.told(plugin, &file, self.compile_here(&file)).await
             }
         };
-        tokio::pin!(compile);
-        let code = loop {
-            tokio::select! {
-                code = &mut compile => break code?,
-                _ = tell.tick() => tracing::info!(
-                    plugin, digest = file.digest,
-                    "compiling the plugin, {} s so far", started.elapsed().as_secs()
-                ),
-            }
+        let digest = file.digest.clone();
+        let compiled = match compiled {
+            Ok(code) => self.accept(file, code).await,
+            Err(error) => Err(error),
         };
+        compiled.inspect_err(|error| self.refuse(&digest, error))
+    }
+
+    /// Loads compiled code, and keeps it.
+    async fn accept(&self, file: Arc<PluginFile>, code: Code) -> Result<Component, AdmissionError> {
         let (engines, cache) = (Arc::clone(&self.engines), Arc::clone(&self.cache));
-        let file = Arc::clone(&file);
         let keep = move || {
             let component = cache::accept(&engines.of(&file.bytes), &code);
             if component.is_ok() {
@@ -157,12 +195,48 @@ impl Compiler {
             }
             component
         };
-        blocking(&self.guests, keep)
-            .await?
-            .map_err(|error| AdmissionError::CompileFailed(printable(&format!("{error:#}"), 1000)))
+        blocking(&self.guests, keep).await?.map_err(|error| {
+            let reason = printable(&format!("{error:#}"), 1000);
+            if error.chain().any(|cause| cause.is::<std::io::Error>()) {
+                AdmissionError::CompileFailed(reason)
+            } else {
+                AdmissionError::DoesNotFit(reason)
+            }
+        })
     }
 
-    async fn cached(&self, file: &Arc<PluginFile>) -> Result<Option<Component>, AdmissionError> {
+    /// Says in the log that compiling goes on.
+    async fn told<T>(&self, plugin: &str, file: &PluginFile, compile: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let mut tell = interval_at(started + PATIENCE, PATIENCE);
+        tokio::pin!(compile);
+        loop {
+            tokio::select! {
+                compiled = &mut compile => return compiled,
+                _ = tell.tick() => tracing::info!(
+                    plugin, digest = file.digest,
+                    "compiling the plugin, {} s so far", started.elapsed().as_secs()
+                ),
+            }
+        }
+    }
+
+    fn refused(&self, digest: &str) -> Option<AdmissionError> {
+        let refused = self.refused.lock();
+        let found = refused.iter().find(|(known, _)| known == digest);
+        found.map(|(_, error)| error.clone())
+    }
+
+    fn refuse(&self, digest: &str, error: &AdmissionError) {
+        if error.is_about_bytes() {
+            let mut refused = self.refused.lock();
+            refused.truncate(MAX_REFUSED - 1);
+            refused.push_front((digest.to_owned(), error.clone()));
+        }
+    }
+
+    /// The component's code, where it is in the cache.
+    pub(crate) async fn cached(&self, file: &Arc<PluginFile>) -> Result<Option<Component>, AdmissionError> {
         let (engines, cache) = (Arc::clone(&self.engines), Arc::clone(&self.cache));
         let file = Arc::clone(file);
         let load = move || cache.load(&engines.of(&file.bytes), &file.digest);

@@ -237,9 +237,23 @@ pub(crate) enum AdmissionError {
     /// The plugin's name is no file name.
     #[error("\"{name}\" cannot be a file's name: use letters, digits, - and _")]
     Name { name: String },
-    /// A link, which somebody else could point elsewhere.
-    #[error("{path} is a symbolic link: put the component itself there")]
+    /// Nothing can be said about this file.
+    #[error(
+        "there is no {path}, but this is not the directory in which the file was last seen, so it does not count as \
+         removed: put the file there, or take the plugin out of the configuration"
+    )]
+    Elsewhere { path: PathBuf },
+    /// A link that somebody else could point anywhere.
+    #[error(
+        "{path} is a symbolic link that leaves its directory, and the gateway follows links only within it: make it a \
+         relative link to a file in the same directory, or put the component itself there"
+    )]
     Symlink { path: PathBuf },
+    /// A link to nothing.
+    #[error(
+        "{path} is a symbolic link to a file that does not exist: put that file in place, or remove the link"
+    )]
+    Dangling { path: PathBuf },
     /// A directory, a pipe, a device.
     #[error("{path} is not a regular file")]
     NotAFile { path: PathBuf },
@@ -268,14 +282,23 @@ pub(crate) enum AdmissionError {
     #[error("it is not a valid component: {0}")]
     Invalid(String),
     /// Compiling did not end.
-    #[error("compiling it takes longer than {0:?}")]
+    #[error(
+        "compiling it takes longer than {0:?} (`plugins.compile_time`): the gateway does not try this file again before \
+         it changes, or the gateway restarts"
+    )]
     CompileTimeout(Duration),
     /// Compiling took too much.
-    #[error("compiling it takes more than {0} bytes of memory")]
+    #[error(
+        "compiling it takes more than {0} bytes of memory (`plugins.compile_memory`): the gateway does not try this file \
+         again before it changes, or the gateway restarts"
+    )]
     CompileMemory(u64),
     /// The compiler failed.
     #[error("compiling it failed: {0}")]
     CompileFailed(String),
+    /// Its code is more than the engine takes.
+    #[error("compiling it failed: {0}")]
+    DoesNotFit(String),
     /// Another component than the one that the configuration names.
     #[error(
         "its SHA-256 is {digest}, and `sha256` under `[plugin.{plugin}]` in the configuration is {pinned}: put that \
@@ -292,6 +315,24 @@ pub(crate) enum AdmissionError {
          {plugin}.wasm`, which writes {plugin}.wasm.sig"
     )]
     Unsigned { plugin: String },
+    /// What is there instead of a signature cannot be one.
+    #[error("its signature cannot be used: {0}; `gateway plugin sign` writes one of about 150 bytes")]
+    NotASignature(Box<AdmissionError>),
+    /// A version that leaves no room for a later one.
+    #[error(
+        "its signature states version {version}, and versions end at {}: sign it again with a lower one, with \
+         `gateway plugin sign --key FILE --version NUMBER {plugin}.wasm`",
+        crate::trust::MAX_VERSION
+    )]
+    VersionTooHigh { plugin: String, version: u64 },
+    /// It is not known which version was accepted before.
+    #[error(
+        "{path} is damaged, or was not written by this gateway: the kept generations of \"{plugin}\" are lost, and with \
+         them the version that was accepted last, so that an older signed component could serve. Check that \
+         {plugin}.wasm is the one you want, and either set its `sha256` under `[plugin.{plugin}]`, or delete {path} to \
+         accept its version"
+    )]
+    Forgotten { plugin: String, path: PathBuf },
     /// A signature of something else, or by somebody else.
     #[error(
         "{plugin}.wasm.sig is not a signature of {digest} by a trusted key ({keys}): sign this very component, with \
@@ -408,5 +449,27 @@ impl AdmissionError {
     /// Whether the file is gone, as against broken: then the plugin is withdrawn.
     pub(crate) const fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Name { .. })
+    }
+
+    /// Whether it may be over without a change of the file or of the configuration: the machine was in the way.
+    pub(crate) fn may_pass(&self) -> bool {
+        let is_late = matches!(self, Self::Trial(failure) if matches!(failure.error, CallError::DeadlineExceeded { .. }));
+        is_late
+            || matches!(
+                self,
+                Self::Away { .. }
+                    | Self::Unreadable { .. }
+                    | Self::Changing { .. }
+                    | Self::CompileFailed(_)
+                    | Self::Forgotten { .. }
+            )
+    }
+
+    /// Whether the same bytes would fail in the same way under the same limits of the compiler.
+    pub(crate) const fn is_about_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::CompileTimeout(_) | Self::CompileMemory(_) | Self::Invalid(_) | Self::DoesNotFit(_)
+        )
     }
 }

@@ -1,16 +1,17 @@
-//! Reading a plugin's file once: a regular file, no link, no pipe, not too large, and not while somebody
-//! writes to it.
+//! Reading a plugin's file once: a regular file, not a pipe, not too large, and not while somebody
+//! writes to it. `directory` opens it.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::MmapMut;
-use rustix::fs::{OFlags, Stat};
-use rustix::io::Errno;
+use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::AdmissionError;
 
@@ -18,7 +19,7 @@ use crate::error::AdmissionError;
 pub(crate) const MAX_FILE: u64 = 128 << 20;
 
 /// Largest file of a signature: base64 of 64 bytes.
-const MAX_SIGNATURE: u64 = 1024;
+pub(crate) const MAX_SIGNATURE: u64 = 1024;
 
 /// A file's bytes and what they are.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct PluginFile {
     pub(crate) bytes: Bytes,
     /// SHA-256 in hex.
     pub(crate) digest: String,
+    /// Its part of the memory that files may take together.
+    pub(crate) _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl PluginFile {
@@ -35,6 +38,7 @@ impl PluginFile {
         Self {
             digest: hex::encode(Sha256::digest(&bytes)),
             bytes,
+            _memory: None,
         }
     }
 }
@@ -44,7 +48,7 @@ impl PluginFile {
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
-    size: u64,
+    pub(crate) size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
@@ -98,46 +102,21 @@ pub(crate) fn signature_path(path: &Path) -> PathBuf {
     path.with_added_extension("sig")
 }
 
-/// The text of a plugin's signature. `None` where there is none, or what is there cannot be one: then none
-/// is what it is worth.
-pub(crate) fn read_signature(path: &Path) -> Option<String> {
-    match read_within(&signature_path(path), MAX_SIGNATURE) {
-        Ok(file) => Some(String::from_utf8_lossy(&file.bytes).trim().to_owned()),
-        Err(AdmissionError::Missing { .. }) => None,
-        Err(error) => {
-            tracing::warn!("a signature is not used: {error}");
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) fn read(path: &Path) -> Result<PluginFile, AdmissionError> {
-    read_within(path, MAX_FILE)
+    crate::directory::read_at(path, MAX_FILE)
 }
 
-/// Reads a plugin's file, of `max` bytes at most.
+/// Reads a file, of `max` bytes at most. `path` is for messages.
 ///
 /// # Errors
-/// When there is none, or it is not a file that the gateway takes.
-pub(crate) fn read_within(path: &Path, max: u64) -> Result<PluginFile, AdmissionError> {
+/// When it is not a file that the gateway takes.
+pub(crate) fn read_open(file: &File, path: &Path, max: u64) -> Result<PluginFile, AdmissionError> {
     let owned = || path.to_owned();
     let unreadable = |error: io::Error| AdmissionError::Unreadable {
         path: path.to_owned(),
         error: error.to_string(),
     };
-    // Without NONBLOCK, opening a pipe waits for a writer.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path);
-    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NOENT) => AdmissionError::Missing { path: owned() },
-        Some(Errno::LOOP) => AdmissionError::Symlink { path: owned() },
-        _ => unreadable(error),
-    })?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(AdmissionError::NotAFile { path: owned() });
@@ -155,7 +134,8 @@ pub(crate) fn read_within(path: &Path, max: u64) -> Result<PluginFile, Admission
     // as much as its largest plugins.
     let length = usize::try_from(metadata.len()).map_err(|error| unreadable(io::Error::other(error)))?;
     let mut bytes = MmapMut::map_anon(length).map_err(unreadable)?;
-    let read = (&file).read_exact(&mut bytes);
+    let mut reader = file;
+    let read = reader.read_exact(&mut bytes);
     let after = file.metadata().map_err(unreadable)?;
     if Stamp::of(&after) != Stamp::of(&metadata) {
         return Err(AdmissionError::Changing { path: owned() });
@@ -180,8 +160,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("good"), b"bytes").unwrap();
-        symlink(at("good"), at("link")).unwrap();
-        symlink(at("nowhere"), at("dangling")).unwrap();
+        symlink("good", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        symlink("/etc/hostname", at("outside")).unwrap();
+        symlink("itself", at("itself")).unwrap();
         fs::create_dir(at("dir")).unwrap();
         fs::write(at("empty"), b"").unwrap();
         rustix::fs::mknodat(
@@ -204,11 +186,14 @@ mod tests {
             read(&at("missing")),
             Err(AdmissionError::Missing { .. })
         ));
-        assert!(matches!(read(&at("link")), Err(AdmissionError::Symlink { .. })));
+        assert_eq!(&*read(&at("link")).unwrap().bytes, b"bytes");
         assert!(matches!(
             read(&at("dangling")),
-            Err(AdmissionError::Symlink { .. })
+            Err(AdmissionError::Dangling { .. })
         ));
+        for leaves in ["outside", "itself"] {
+            assert!(matches!(read(&at(leaves)), Err(AdmissionError::Symlink { .. })));
+        }
         assert!(matches!(read(&at("dir")), Err(AdmissionError::NotAFile { .. })));
         assert!(matches!(read(&at("pipe")), Err(AdmissionError::NotAFile { .. })));
         assert!(matches!(read(&at("empty")), Err(AdmissionError::Empty { .. })));

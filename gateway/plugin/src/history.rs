@@ -10,13 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gateway_model::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, Durable};
+use crate::cache::{Cache, Damaged, Durable};
+use crate::directory::Place;
 use crate::error::AdmissionError;
 use crate::file::PluginFile;
 use crate::trust::{self, Seniority};
@@ -64,6 +66,12 @@ pub(crate) struct Record {
     /// The highest version that a signature stated of what was accepted. Never falls, whatever serves.
     #[serde(default)]
     pub(crate) senior: Option<Seniority>,
+    /// The directory in which its file was last seen: only there can it be removed.
+    #[serde(default)]
+    pub(crate) home: Option<Place>,
+    /// What was kept is there and cannot be read: everything else in here is as of a new plugin, and need not be so.
+    #[serde(skip)]
+    pub(crate) is_damaged: bool,
     /// How many times it was rolled back, to notice that it was while a file was being looked at.
     #[serde(skip)]
     rollbacks: u64,
@@ -184,21 +192,45 @@ impl History {
         self.read(&mut self.records.lock(), plugin).clone()
     }
 
-    fn read<'a>(&self, records: &'a mut BTreeMap<Arc<str>, Record>, plugin: &Arc<str>) -> &'a mut Record {
-        records
-            .entry(Arc::clone(plugin))
-            .or_insert_with(|| self.load(&record_name(plugin)).unwrap_or_default())
+    /// Where a plugin's record is on disk.
+    pub(crate) fn path(&self, plugin: &str) -> PathBuf {
+        self.cache.path(&record_name(plugin))
     }
 
-    fn load(&self, entry: &str) -> Option<Record> {
-        let payload = self.cache.read(entry)?;
-        match serde_json::from_slice(&payload) {
-            Ok(record) => Some(record),
-            Err(error) => {
-                tracing::warn!(entry, %error, "cannot read what is kept of a plugin");
-                None
-            }
+    fn read<'a>(&self, records: &'a mut BTreeMap<Arc<str>, Record>, plugin: &Arc<str>) -> &'a mut Record {
+        let record = records.entry(Arc::clone(plugin)).or_insert_with(|| {
+            self.load(&record_name(plugin)).unwrap_or_else(|Damaged| {
+                tracing::error!(
+                    plugin = &**plugin,
+                    path = %self.path(plugin).display(),
+                    "what is kept of the plugin is damaged: its earlier generations, whether it was rolled back or \
+                     withdrawn, and the highest version that was accepted are lost; restore the file from a backup, or \
+                     delete it to begin anew"
+                );
+                Record {
+                    is_damaged: true,
+                    ..Record::default()
+                }
+            })
+        });
+        // Somebody may have done something about it.
+        if record.is_damaged
+            && let Ok(mended) = self.load(&record_name(plugin))
+        {
+            *record = mended;
         }
+        record
+    }
+
+    /// What is on disk; as of a new plugin where there is nothing.
+    fn load(&self, entry: &str) -> Result<Record, Damaged> {
+        let Some(payload) = self.cache.read_sound(entry)? else {
+            return Ok(Record::default());
+        };
+        serde_json::from_slice(&payload).map_err(|error| {
+            tracing::warn!(entry, %error, "cannot read what is kept of a plugin");
+            Damaged
+        })
     }
 
     /// Takes a good file for the one that serves, and gives the record as it is then. `version` is the one that
@@ -209,6 +241,7 @@ impl History {
         file: &PluginFile,
         signature: Option<Arc<str>>,
         version: Option<u64>,
+        home: Option<Place>,
         now: Timestamp,
     ) -> Record {
         let component = component_name(&file.digest);
@@ -219,6 +252,8 @@ impl History {
         let record = self.read(&mut records, plugin);
         let before = record.clone();
         record.take(&file.digest, signature, version, now);
+        record.home = home.or_else(|| record.home.take());
+        record.is_damaged = false;
         let record = record.clone();
         if record == before && was_kept {
             return record;
@@ -248,7 +283,9 @@ impl History {
         let before = record.clone();
         record.rolled_back = None;
         record.withdrawn = !record.generations.is_empty();
-        if *record != before
+        // A damaged one is not replaced by one that knows nothing: that would be the end of the accepted version.
+        if !record.is_damaged
+            && *record != before
             && let Err(error) = self.write(plugin, record)
         {
             tracing::warn!(plugin = &**plugin, %error, "cannot record that the plugin was taken away");

@@ -1,24 +1,28 @@
 //! The host put together: threads for guests, the registry, the watch, and what callers do with them.
 
-use std::collections::BTreeSet;
-use std::future::Future;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fmt, fs};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::{fmt, path};
 
-use futures_util::StreamExt as _;
 use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{RwLock, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
+use crate::check::usable_dir;
+use crate::compile::Job;
 use crate::directory::{PluginDirectory, Presence};
 use crate::engine::Engines;
 use crate::error::{AdmissionError, CallError, HostError, RollbackError};
 use crate::guest::Sources;
-use crate::registry::{Plugin, Registry, Settled, Snapshot};
+use crate::registry::{Adopted, Plugin, Registry, Settled, Snapshot, Turn};
 use crate::serve::Lanes;
 use crate::trust::Trust;
 use crate::watcher::Watcher;
@@ -28,6 +32,10 @@ use crate::{
 
 /// Most threads that read files and compile.
 const MAX_BLOCKING: usize = 8;
+/// How long a start waits for a file before the last good generation serves in its place.
+const MEANWHILE: Duration = Duration::from_millis(300);
+/// How often going back begins anew where the plugin was replaced meanwhile.
+const MAX_AGAIN: usize = 8;
 
 /// The plugins, loaded and watched. Cheap to clone: all clones are one host, which ends with the last.
 #[derive(Clone)]
@@ -40,22 +48,45 @@ pub(crate) struct Inner {
     admission: Admission,
     directory: Arc<PluginDirectory>,
     sources: Sources,
-    /// A file's change is put in force under the read half, a configuration's under the write half.
-    reloading: RwLock<()>,
-    /// Held while a file's change or a rollback is put on record and in force: the two never differ.
+    /// Held while a configuration, a file's change or a rollback is put on record and in force: the two never differ, and
+    /// what was found out under one configuration does not come into force under another. Nothing that compiles or calls
+    /// a plugin happens meanwhile.
     settling: tokio::sync::Mutex<()>,
-    shut_down: AtomicBool,
+    /// The host has been shut down: no file is looked at any more.
+    ended: CancellationToken,
     runtime: Mutex<Option<Runtime>>,
 }
 
+/// The looks at all plugins' files that a configuration asks for. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admissions(watch::Receiver<bool>);
+
+impl Admissions {
+    /// Returns when each plugin serves, or has a problem.
+    pub async fn done(&self) {
+        // The looks have ended in any case where nobody is left to say so.
+        let _ = self.0.clone().wait_for(|done| *done).await;
+    }
+}
+
 impl PluginHost {
-    /// Reads, admits and compiles what is in the directory, then watches it. Returns when everything
-    /// that is there and good serves. A plugin that cannot be loaded is a problem for the log and
-    /// [`PluginHost::status`], not an error.
+    /// [`PluginHost::open`], and returns when everything that is there and good serves.
+    ///
+    /// # Errors
+    /// As for [`PluginHost::open`].
+    pub async fn start(options: HostOptions, set: PluginSet) -> Result<Self, HostError> {
+        let (host, admissions) = Self::open(options, set).await?;
+        admissions.done().await;
+        Ok(host)
+    }
+
+    /// Begins to read, admit and compile what is in the directory, and to watch it. Each plugin serves as soon as it is
+    /// admitted, and until then its calls fail; while a new file is compiled, the last good generation serves. A plugin
+    /// that cannot be loaded is a problem for the log and [`PluginHost::status`], not an error.
     ///
     /// # Errors
     /// When the directories cannot be used, or the engine does not run on this machine.
-    pub async fn start(options: HostOptions, set: PluginSet) -> Result<Self, HostError> {
+    pub async fn open(options: HostOptions, set: PluginSet) -> Result<(Self, Admissions), HostError> {
         let HostOptions {
             plugin_dir,
             cache_dir,
@@ -66,13 +97,12 @@ impl PluginHost {
             compile,
         } = options;
         metrics::describe();
-        // The directory itself may be a link; what is in it may not.
-        let plugin_dir = fs::canonicalize(&plugin_dir)
-            .and_then(|path| fs::read_dir(&path).map(|_| path))
-            .map_err(|error| HostError::PluginDirUnreadable {
-                path: plugin_dir,
-                error,
-            })?;
+        usable_dir(&plugin_dir)?;
+        // Not canonical: where a link leads on the way may change.
+        let plugin_dir = path::absolute(&plugin_dir).map_err(|error| HostError::PluginDirUnreadable {
+            path: plugin_dir,
+            error,
+        })?;
         let engines = Arc::new(Engines::start()?);
         let cache = Cache::open(&cache_dir, engines.usual(), &SystemRandom)?;
         let runtime = Builder::new_multi_thread()
@@ -104,23 +134,37 @@ impl PluginHost {
                 network: Some(network),
                 transcript: None,
             },
-            reloading: RwLock::new(()),
             settling: tokio::sync::Mutex::default(),
-            shut_down: AtomicBool::new(false),
+            ended: CancellationToken::new(),
             runtime: Mutex::new(Some(runtime)),
         });
-        // Before the files are read, so that no change is missed in between.
+        let names = inner.adopt(set, true).await;
+        // Before the files are read, so that no change is missed in between; and after it is known where they were.
         let watcher = Watcher::new(directory);
-        inner.apply(set, true).await;
+        let admissions = inner.look_at(names);
         inner.lanes.guests().spawn(watcher.run(Arc::downgrade(&inner)));
-        Ok(Self(inner))
+        Ok((Self(inner), admissions))
     }
 
-    /// Takes a new configuration and looks at every file again (SIGHUP). Returns when it is in force:
-    /// services, extensions and plugins in one switch. A plugin that is not good under it serves on as
-    /// it did, and has a problem.
+    /// Takes a new configuration (SIGHUP). Returns when it is in force: services and extensions in one switch, and what
+    /// serves already of their plugins does so under their new settings, secrets and grants; what may not is withdrawn.
+    /// Then every file is looked at again; so are limits, under which a plugin must pass its trial before they count.
+    pub async fn adopt(&self, set: PluginSet) -> Admissions {
+        let inner = Arc::clone(&self.0);
+        // Goes on even when the caller gives up waiting: half of it must not be in force.
+        let task = self.0.lanes.guests().spawn(async move {
+            let names = inner.adopt(set, false).await;
+            inner.look_at(names)
+        });
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the plugins' configuration could not be put in force");
+            Admissions(watch::Sender::new(true).subscribe())
+        })
+    }
+
+    /// [`PluginHost::adopt`], and returns when every file has been looked at.
     pub async fn reconfigure(&self, set: PluginSet) {
-        self.0.apply(set, false).await;
+        self.adopt(set).await.done().await;
     }
 
     /// Lets the generation before the one that serves serve again, at once, if it is good under the
@@ -252,96 +296,240 @@ impl PluginHost {
         self.0.registry.changes()
     }
 
-    /// Takes no new calls, waits for those in flight (each ends by its deadline), and ends the watch.
+    /// Takes no new calls, waits for those in flight (each ends by its deadline), and ends the watch. Files that are
+    /// being compiled or tried are given up.
     pub async fn shutdown(&self) {
-        self.0.shut_down.store(true, Ordering::Release);
+        self.0.ended.cancel();
         self.0.lanes.drain().await;
     }
 }
 
 impl Inner {
-    /// Puts a configuration in force. Goes on even when the caller gives up waiting: half of it must not
-    /// be.
-    fn apply(self: &Arc<Self>, set: PluginSet, starting: bool) -> impl Future<Output = ()> + use<> {
-        let inner = Arc::clone(self);
-        let task = self.lanes.guests().spawn(async move {
-            let _exclusive = inner.reloading.write().await;
-            let before = inner.registry.snapshot();
-            let set = Arc::new(set);
-            let trust = Arc::new(Trust::of(&set));
-            let candidates = Snapshot::roles(&set).into_iter().map(|(name, roles)| Candidate {
-                config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
-                serving: before
-                    .plugins
-                    .get(&name)
-                    .and_then(|plugin| plugin.generation.clone()),
-                name,
-                roles,
-                trust: Arc::clone(&trust),
-                starting,
-            });
-            let loads = candidates.map(|candidate| {
-                let inner = Arc::clone(&inner);
-                async move {
-                    let loaded = inner.admission.load(&candidate).await;
-                    (candidate.name, loaded)
-                }
-            });
-            // So many files are in memory at once, however many plugins there are.
-            let mut loads = futures_util::stream::iter(loads).buffered(MAX_BLOCKING);
-            let mut results = Vec::new();
-            while let Some((name, looked)) = loads.next().await {
-                // Nothing is rolled back meanwhile: that takes the other half of the lock.
-                if let Some(settled) = inner.admission.settle(&name, looked).await {
-                    results.push((name, settled));
-                }
-            }
-            drop(loads);
-            inner.registry.replace(set, results);
-            inner.prepare();
+    /// Puts a configuration in force for what serves already. Returns the names of its plugins.
+    async fn adopt(&self, set: PluginSet, starting: bool) -> Vec<Arc<str>> {
+        let _settling = self.settling.lock().await;
+        let before = self.registry.snapshot();
+        let set = Arc::new(set);
+        let roles = Snapshot::roles(&set);
+        let new = roles
+            .keys()
+            .filter(|name| !before.plugins.contains_key(*name))
+            .cloned();
+        let remembered = self.admission.remember(new.collect()).await;
+        let remembered = remembered.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read what is kept of the plugins");
+            Vec::new()
         });
-        async move {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "the plugins' configuration could not be put in force");
+        let mut records: BTreeMap<_, _> = remembered.into_iter().collect();
+        let trust = Arc::new(Trust::of(&set));
+        let adopted: Vec<_> = roles
+            .into_iter()
+            .map(|(name, roles)| {
+                let old = before.plugins.get(&name);
+                let candidate = Candidate {
+                    config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
+                    serving: old.and_then(|plugin| plugin.generation.clone()),
+                    name: Arc::clone(&name),
+                    roles,
+                    trust: Arc::clone(&trust),
+                    starting,
+                    compiling: Arc::default(),
+                };
+                let carried = match &candidate.serving {
+                    Some(serving) => self.admission.carry(&candidate, serving).map(|anew| match anew {
+                        Some(generation) => Some(Arc::from(generation)),
+                        None => Some(Arc::clone(serving)),
+                    }),
+                    None => Ok(None),
+                };
+                let (generation, problem) = match carried {
+                    Ok(generation) => (generation, None),
+                    Err(problem) => (None, Some(problem)),
+                };
+                let adopted = Adopted {
+                    config: candidate.config,
+                    roles: candidate.roles,
+                    generation,
+                    problem,
+                    record: records.remove(&name),
+                    starting,
+                };
+                (name, adopted)
+            })
+            .collect();
+        let names = adopted.iter().map(|(name, _)| Arc::clone(name)).collect();
+        self.registry.adopt(set, adopted);
+        self.prepare();
+        names
+    }
+
+    /// Looks at these plugins' files, each for itself.
+    fn look_at(self: &Arc<Self>, names: Vec<Arc<str>>) -> Admissions {
+        let (done, admissions) = watch::channel(false);
+        let inner = Arc::clone(self);
+        let looks = async move {
+            let mut looks = JoinSet::new();
+            for name in names {
+                let inner = Arc::clone(&inner);
+                looks.spawn(async move { inner.reload(&name).await });
             }
+            while let Some(looked) = looks.join_next().await {
+                if let Err(error) = looked {
+                    tracing::error!(%error, "a plugin's file could not be looked at");
+                }
+            }
+            done.send_replace(true);
+        };
+        self.lanes.guests().spawn(looks);
+        Admissions(admissions)
+    }
+
+    /// Asks that whoever looks at a plugin's file looks whether it has changed meanwhile.
+    pub(crate) fn ask(&self, name: &Arc<str>) {
+        if let Some(plugin) = self.registry.snapshot().plugins.get(name) {
+            plugin.turn.ask();
         }
     }
 
     /// Looks at one plugin's file and puts in force what it gives.
     pub(crate) async fn reload(&self, name: &Arc<str>) {
-        let _shared = self.reloading.read().await;
         let turn = match self.registry.snapshot().plugins.get(name) {
             Some(plugin) => Arc::clone(&plugin.turn),
             None => return,
         };
-        let _turn = turn.lock().await;
-        // As it is now, after whoever had the turn before.
-        let snapshot = self.registry.snapshot();
-        let Some(plugin) = snapshot.plugins.get(name) else {
-            return;
+        let number = turn.ask();
+        let look = async {
+            let _turn = turn.lock.lock().await;
+            // Whoever had the turn before may have seen all there is to see.
+            if turn.answered.load(Ordering::Acquire) < number {
+                self.look(name, &turn).await;
+            }
         };
-        let looked = self.admission.load(&candidate(&snapshot, plugin)).await;
-        let _settling = self.settling.lock().await;
-        if let Some(settled) = self.admission.settle(name, looked).await {
-            self.registry.publish(name, settled);
-            self.prepare();
+        self.ended.run_until_cancelled(look).await;
+    }
+
+    async fn look(&self, name: &Arc<str>, turn: &Turn) {
+        let compiling = Arc::default();
+        loop {
+            let mut asked = turn.asked.subscribe();
+            let snapshot = self.registry.snapshot();
+            let Some(plugin) = snapshot.plugins.get(name) else {
+                return;
+            };
+            let seen = self.see(name);
+            let candidate = candidate(&snapshot, plugin, &compiling);
+            // What is being compiled is not given up by beginning again.
+            let looked = tokio::select! {
+                looked = self.admission.load(&candidate) => looked,
+                () = self.overtaken(&candidate, seen, &mut asked) => continue,
+                () = self.serve_meanwhile(&candidate) => continue,
+            };
+            let _settling = self.settling.lock().await;
+            if !self.is_current(&candidate) {
+                continue;
+            }
+            let answered = if self.see(name) == seen {
+                *turn.asked.borrow()
+            } else {
+                *asked.borrow()
+            };
+            match self.admission.settle(name, looked).await {
+                Some(settled) => {
+                    self.registry.publish(name, settled, true);
+                    self.prepare();
+                }
+                None => self.registry.looked(name),
+            }
+            turn.answered.store(answered, Ordering::Release);
+            return;
         }
+    }
+
+    /// Lets the last good generation serve while a new file is compiled at the start. Returns once it does, if ever.
+    async fn serve_meanwhile(&self, candidate: &Candidate) {
+        if candidate.starting && candidate.serving.is_none() {
+            // What is compiled already is admitted sooner than that.
+            sleep(MEANWHILE).await;
+            if let Some(settled) = self.admission.interim(candidate).await {
+                let _settling = self.settling.lock().await;
+                if self.is_current(candidate) {
+                    self.registry.publish(&candidate.name, settled, false);
+                    self.prepare();
+                    return;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// A plugin's file and its signature as they are now.
+    fn see(&self, name: &str) -> [Presence; 2] {
+        self.directory
+            .look_at_all([name])
+            .next()
+            .unwrap_or([Presence::Absent; 2])
+    }
+
+    /// Returns when what is being looked at is not what there is any more.
+    async fn overtaken(&self, candidate: &Candidate, seen: [Presence; 2], asked: &mut watch::Receiver<u64>) {
+        loop {
+            if asked.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if !self.is_asked_for(candidate) || self.see(&candidate.name) != seen {
+                return;
+            }
+        }
+    }
+
+    /// Whether a plugin is configured as the candidate is.
+    fn is_asked_for(&self, candidate: &Candidate) -> bool {
+        let snapshot = self.registry.snapshot();
+        snapshot.plugins.get(&candidate.name).is_some_and(|plugin| {
+            plugin.config == candidate.config
+                && plugin.roles == candidate.roles
+                && Trust::of(&snapshot.set) == *candidate.trust
+        })
+    }
+
+    /// Whether the candidate still is what there is: nothing that was found out about it is out of date.
+    fn is_current(&self, candidate: &Candidate) -> bool {
+        let snapshot = self.registry.snapshot();
+        let serving = snapshot
+            .plugins
+            .get(&candidate.name)
+            .and_then(|plugin| plugin.generation.as_ref());
+        let is_same = match (serving, &candidate.serving) {
+            (Some(serving), Some(seen)) => Arc::ptr_eq(serving, seen),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same && self.is_asked_for(candidate)
     }
 
     /// Lets the generation before serve again.
     async fn roll_back(&self, name: &str) -> Result<(), RollbackError> {
-        let _shared = self.reloading.read().await;
-        let _settling = self.settling.lock().await;
-        let snapshot = self.registry.snapshot();
-        let Some((name, plugin)) = snapshot.plugins.get_key_value(name) else {
-            return Err(RollbackError::NotConfigured {
-                plugin: name.to_owned(),
-            });
-        };
-        let settled = self.admission.roll_back(&candidate(&snapshot, plugin)).await?;
-        self.registry.publish(name, settled);
-        self.prepare();
-        Ok(())
+        for _ in 0..MAX_AGAIN {
+            let snapshot = self.registry.snapshot();
+            let Some((name, plugin)) = snapshot.plugins.get_key_value(name) else {
+                return Err(RollbackError::NotConfigured {
+                    plugin: name.to_owned(),
+                });
+            };
+            let candidate = candidate(&snapshot, plugin, &Arc::default());
+            let prepared = self.admission.prepare_rollback(&candidate).await?;
+            let _settling = self.settling.lock().await;
+            if self.is_current(&candidate) {
+                let settled = self.admission.roll_back(name, prepared).await?;
+                self.registry.publish(name, settled, false);
+                self.prepare();
+                return Ok(());
+            }
+        }
+        Err(RollbackError::Failed {
+            plugin: name.to_owned(),
+            reason: "it was replaced again and again meanwhile".to_owned(),
+        })
     }
 
     /// Makes instances ahead for what serves now.
@@ -362,8 +550,15 @@ impl Inner {
                 result: Err(AdmissionError::Missing { path }),
                 record: Arc::clone(&plugin.record),
             };
-            self.registry.publish(name, settled);
+            self.registry.publish(name, settled, false);
         }
+    }
+
+    /// The names of plugins whose problem may be over though their files are the same.
+    pub(crate) fn troubled_plugins(&self) -> BTreeSet<Arc<str>> {
+        let snapshot = self.registry.snapshot();
+        let troubled = snapshot.plugins.values().filter(|plugin| plugin.may_pass);
+        troubled.map(|plugin| Arc::clone(&plugin.name)).collect()
     }
 
     /// The names of all configured plugins.
@@ -373,19 +568,20 @@ impl Inner {
 
     /// Whether the host has been shut down.
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.shut_down.load(Ordering::Acquire)
+        self.ended.is_cancelled()
     }
 }
 
 /// A configured plugin, to look at its file.
-fn candidate(snapshot: &Snapshot, plugin: &Plugin) -> Candidate {
+fn candidate(snapshot: &Snapshot, plugin: &Plugin, compiling: &Arc<Mutex<Option<Job>>>) -> Candidate {
     Candidate {
         name: Arc::clone(&plugin.name),
         config: Arc::clone(&plugin.config),
         roles: plugin.roles.clone(),
         trust: Arc::new(Trust::of(&snapshot.set)),
         serving: plugin.generation.clone(),
-        starting: false,
+        starting: plugin.starting,
+        compiling: Arc::clone(compiling),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `serve` | the way to a guest thread and back, metrics round a call |
 //! | `queue` | each plugin's share of the calls that run and wait |
 //! | `ready` | instances made ahead of need |
+//! | `places` | what may take long, such that it holds up nothing else |
 //! | `call` | one call in a fresh instance; every way it fails, in words |
 //! | `permission_provider`, `lifecycle` | what is called: a provider, the three hooks |
 //! | `trace` | where in a guest a call failed, in the guest's own names |
@@ -40,6 +41,7 @@ mod answer;
 mod bindings;
 mod cache;
 mod call;
+mod check;
 mod compile;
 mod config;
 mod convert;
@@ -62,6 +64,7 @@ mod log;
 mod memory;
 mod metrics;
 mod permission_provider;
+mod places;
 mod queue;
 mod ready;
 mod registry;
@@ -82,6 +85,7 @@ use std::sync::Arc;
 
 use gateway_model::PermissionMap;
 
+pub use check::{CheckOptions, PluginProblem, check, usable_dir};
 pub use compile::{BenchProcess, ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
     DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig,
@@ -89,14 +93,14 @@ pub use config::{
 };
 pub use error::{CallError, HostError, RollbackError, ValueError};
 pub use history::KeptGeneration;
-pub use host::PluginHost;
+pub use host::{Admissions, PluginHost};
 pub use http::{HostName, HttpConfig, HttpOrigin, Network, OriginError, Resolver};
 pub use log::LogLine;
 pub use scratch::ScratchValues;
 pub use secret::Secret;
 pub use status::PluginStatus;
 pub use text::grouped;
-pub use trust::{KeyError, PluginSigner, SignError, TrustedKey, signed_as};
+pub use trust::{KeyError, MAX_VERSION, PluginSigner, SignError, TrustedKey};
 pub use workbench::{
     Answer, Bench, BenchLimits, Call, CallFailure, Compiled, Export, Import, ImportStatus, Made, Measured,
     Question, Report, Workbench, WorkbenchError, WorkbenchOptions,

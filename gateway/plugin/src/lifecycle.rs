@@ -101,9 +101,7 @@ async fn run_hook(
 ) -> Result<Option<Said>, CallError> {
     let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
     else {
-        let problem = plugin
-            .and_then(|plugin| plugin.problem.as_deref())
-            .unwrap_or("it is not there");
+        let problem = plugin.map_or("it is not there", |plugin| plugin.why_not());
         return Err(CallError::NotLoaded {
             plugin: name.to_owned(),
             problem: problem.to_owned(),

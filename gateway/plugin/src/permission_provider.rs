@@ -58,9 +58,7 @@ async fn ask<T: Send + 'static>(
     let plugin = snapshot.plugins.get(provider.as_str());
     let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
     else {
-        let problem = plugin
-            .and_then(|plugin| plugin.problem.as_deref())
-            .unwrap_or("it is not there");
+        let problem = plugin.map_or("it is not there", |plugin| plugin.why_not());
         return Err(CallError::NotLoaded {
             plugin: provider.clone(),
             problem: problem.to_owned(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ pub(crate) struct Generation {
     pub(crate) memory: Option<Arc<MemoryShare>>,
     /// The most bytes that one of its instances has taken, or keeps in place for the next.
     pub(crate) peak: AtomicUsize,
+    /// It serves under a configuration under which it has not been tried.
+    pub(crate) is_untried: bool,
 }
 
 impl Generation {
@@ -77,6 +79,7 @@ pub(crate) struct Roles {
 }
 
 /// One configured plugin.
+#[derive(Clone)]
 pub(crate) struct Plugin {
     pub(crate) name: Arc<str>,
     pub(crate) config: Arc<PluginConfig>,
@@ -87,15 +90,78 @@ pub(crate) struct Plugin {
     pub(crate) problem: Option<Arc<str>>,
     /// Whether that is because the directory cannot be read, which is said once and not for each plugin.
     pub(crate) is_away: bool,
+    /// Whether that may be over without a change of the file: then it is looked at again.
+    pub(crate) may_pass: bool,
+    /// Whether its file has not been looked at since the gateway started, or was configured anew.
+    pub(crate) being_admitted: bool,
+    /// Whether its file has never been looked at: then its last good generation may serve in place of a broken file.
+    pub(crate) starting: bool,
     /// What is kept of it from before.
     pub(crate) record: Arc<Record>,
     /// The way in for permission requests.
     pub(crate) requests: Arc<Lane>,
     /// The way in for sign-ins, which do not wait for permission requests.
     pub(crate) hooks: Arc<Lane>,
-    /// Held while its file is looked at, one after the other: a slow look at what the file was must not come
-    /// into force after a quick one at what it is.
-    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Who looks at its file.
+    pub(crate) turn: Arc<Turn>,
+}
+
+impl Plugin {
+    /// Why nothing serves.
+    pub(crate) fn why_not(&self) -> &str {
+        match self.problem.as_deref() {
+            Some(problem) => problem,
+            None if self.being_admitted => "its file is being admitted",
+            None => "it is not there",
+        }
+    }
+}
+
+/// A plugin's file is looked at by one after the other: a slow look at what the file was must not come into force after a
+/// quick one at what it is.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// Held while somebody looks.
+    pub(crate) lock: tokio::sync::Mutex<()>,
+    /// How many looks have been asked for.
+    pub(crate) asked: watch::Sender<u64>,
+    /// How many of them are answered.
+    pub(crate) answered: AtomicU64,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            lock: tokio::sync::Mutex::default(),
+            asked: watch::Sender::new(0),
+            answered: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Turn {
+    /// Asks for a look. One that goes on at a file that has changed begins again. Returns the number of the request.
+    pub(crate) fn ask(&self) -> u64 {
+        let mut number = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            number = *asked;
+        });
+        number
+    }
+}
+
+/// How a plugin stands when a configuration comes into force, before its file is looked at.
+pub(crate) struct Adopted {
+    pub(crate) config: Arc<PluginConfig>,
+    pub(crate) roles: Roles,
+    /// What may serve under it.
+    pub(crate) generation: Option<Arc<Generation>>,
+    /// Why what served may not.
+    pub(crate) problem: Option<AdmissionError>,
+    /// What is kept of it, where that is not known yet.
+    pub(crate) record: Option<Record>,
+    pub(crate) starting: bool,
 }
 
 /// Every plugin, and who asks it.
@@ -237,18 +303,14 @@ impl Registry {
             .is_some_and(|serving| Arc::ptr_eq(serving, generation))
     }
 
-    /// Puts a configuration in force with what its plugins' files gave, in one switch.
-    pub(crate) fn replace(&self, set: Arc<PluginSet>, results: Vec<(Arc<str>, Settled)>) {
+    /// Puts a configuration in force, in one switch: services, extensions, and what already serves of its plugins. Their
+    /// files have yet to be looked at.
+    pub(crate) fn adopt(&self, set: Arc<PluginSet>, adopted: Vec<(Arc<str>, Adopted)>) {
         let _changing = self.changing.lock();
         let old = self.snapshot();
-        let mut roles = Snapshot::roles(&set);
-        let trust = Trust::of(&set);
         let mut plugins = BTreeMap::new();
-        for (name, settled) in results {
-            let config = set.plugins.get(&*name).cloned().unwrap_or_default();
-            let before = old.plugins.get(&name);
-            let roles = roles.remove(&name).unwrap_or_default();
-            let plugin = self.successor(&name, Arc::new(config), roles, &trust, before, settled);
+        for (name, adopted) in adopted {
+            let plugin = self.adopted(&name, adopted, old.plugins.get(&name));
             plugins.insert(name, Arc::new(plugin));
         }
         for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
@@ -257,36 +319,33 @@ impl Registry {
         self.store(Snapshot { set, plugins });
     }
 
-    /// Puts what one plugin's file gave in force.
-    pub(crate) fn publish(&self, name: &Arc<str>, settled: Settled) {
-        let _changing = self.changing.lock();
-        let old = self.snapshot();
-        let Some(before) = old.plugins.get(name) else {
-            return;
+    fn adopted(&self, name: &Arc<str>, adopted: Adopted, before: Option<&Arc<Plugin>>) -> Plugin {
+        let Adopted {
+            config,
+            roles,
+            generation,
+            problem,
+            record,
+            starting,
+        } = adopted;
+        if let Some(problem) = &problem {
+            tracing::warn!(
+                plugin = &**name,
+                "the plugin is withdrawn under the new configuration: {problem}"
+            );
+            count_swap(name, Swap::Withdrawn);
+        }
+        let known = || before.and_then(|plugin| plugin.problem.clone());
+        let problem = match problem {
+            Some(problem) => Some(problem.to_string().into()),
+            None => known(),
         };
-        let (config, roles) = (Arc::clone(&before.config), before.roles.clone());
-        let trust = Trust::of(&old.set);
-        let plugin = self.successor(name, config, roles, &trust, Some(before), settled);
-        let mut plugins = old.plugins.clone();
-        plugins.insert(Arc::clone(name), Arc::new(plugin));
-        self.store(Snapshot {
-            set: Arc::clone(&old.set),
-            plugins,
-        });
-    }
-
-    /// How a plugin stands after its file was looked at.
-    fn successor(
-        &self,
-        name: &Arc<str>,
-        config: Arc<PluginConfig>,
-        roles: Roles,
-        trust: &Trust,
-        before: Option<&Arc<Plugin>>,
-        settled: Settled,
-    ) -> Plugin {
-        let Settled { result, record } = settled;
-        let (generation, problem, is_away) = succeed(name, &config, trust, before, result, &record);
+        show_state(
+            name,
+            generation.as_ref().map_or(0, |generation| generation.number),
+            problem.is_some(),
+        );
+        let record = record.map(Arc::new);
         let lane = |of: fn(&Plugin) -> &Arc<Lane>| {
             before.map_or_else(|| self.queues.lane(), |plugin| Arc::clone(of(plugin)))
         };
@@ -296,12 +355,69 @@ impl Registry {
             roles,
             generation,
             problem,
-            is_away,
-            record,
+            is_away: before.is_some_and(|plugin| plugin.is_away),
+            may_pass: before.is_some_and(|plugin| plugin.may_pass),
+            being_admitted: true,
+            starting: starting || before.is_some_and(|plugin| plugin.starting),
+            record: record
+                .or_else(|| before.map(|plugin| Arc::clone(&plugin.record)))
+                .unwrap_or_default(),
             requests: lane(|plugin| &plugin.requests),
             hooks: lane(|plugin| &plugin.hooks),
             turn: before.map_or_else(Arc::default, |plugin| Arc::clone(&plugin.turn)),
         }
+    }
+
+    /// Puts what one plugin's file gave in force. `is_done` is whether that answers what the plugin was admitted for.
+    pub(crate) fn publish(&self, name: &Arc<str>, settled: Settled, is_done: bool) {
+        self.change(name, |set, before| {
+            let Settled { result, record } = settled;
+            let (config, trust) = (Arc::clone(&before.config), Trust::of(set));
+            let may_pass = match &result {
+                Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.may_pass(),
+                Ok(_) => false,
+            };
+            let (generation, problem, is_away) = succeed(name, &config, &trust, before, result, &record);
+            Plugin {
+                name: Arc::clone(name),
+                config,
+                roles: before.roles.clone(),
+                generation,
+                problem,
+                is_away,
+                may_pass,
+                being_admitted: before.being_admitted && !is_done,
+                starting: before.starting && !is_done,
+                record,
+                requests: Arc::clone(&before.requests),
+                hooks: Arc::clone(&before.hooks),
+                turn: Arc::clone(&before.turn),
+            }
+        });
+    }
+
+    /// Notes that a plugin's file was looked at, and that nothing came of it.
+    pub(crate) fn looked(&self, name: &Arc<str>) {
+        self.change(name, |_, before| Plugin {
+            being_admitted: false,
+            starting: false,
+            ..Plugin::clone(before)
+        });
+    }
+
+    fn change(&self, name: &Arc<str>, change: impl FnOnce(&PluginSet, &Arc<Plugin>) -> Plugin) {
+        let _changing = self.changing.lock();
+        let old = self.snapshot();
+        let Some(before) = old.plugins.get(name) else {
+            return;
+        };
+        let plugin = change(&old.set, before);
+        let mut plugins = old.plugins.clone();
+        plugins.insert(Arc::clone(name), Arc::new(plugin));
+        self.store(Snapshot {
+            set: Arc::clone(&old.set),
+            plugins,
+        });
     }
 }
 
@@ -311,21 +427,18 @@ fn succeed(
     name: &Arc<str>,
     config: &PluginConfig,
     trust: &Trust,
-    before: Option<&Arc<Plugin>>,
+    before: &Plugin,
     result: Result<Loaded, AdmissionError>,
     record: &Record,
 ) -> (Option<Arc<Generation>>, Option<Arc<str>>, bool) {
     // A grant that was taken away is gone at once, and so is trust: what was built with it does not serve
     // on, even where nothing else can serve in its place.
-    let serving = before
-        .and_then(|plugin| plugin.generation.clone())
-        .filter(|serving| {
-            serving.config.grants.is_subset(&config.grants)
-                && serving.config.http.is_within(&config.http)
-                && trust::check(trust, name, config, &serving.digest, serving.signature.as_ref()).is_ok()
-        });
-    let known = before.and_then(|plugin| plugin.problem.clone());
-    let was_away = before.is_some_and(|plugin| plugin.is_away);
+    let serving = before.generation.clone().filter(|serving| {
+        serving.config.grants.is_subset(&config.grants)
+            && serving.config.http.is_within(&config.http)
+            && trust::check(trust, name, config, &serving.digest, serving.signature.as_ref()).is_ok()
+    });
+    let (known, was_away) = (before.problem.clone(), before.is_away);
     let is_away = match &result {
         Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.is_away(),
         Ok(_) => false,
@@ -364,6 +477,8 @@ fn succeed(
         Err(error) => {
             let text: Arc<str> = error.to_string().into();
             let missing = error.is_missing();
+            // Its trial has failed by now, whatever is wrong with the file.
+            let serving = serving.filter(|serving| !serving.is_untried);
             let is_told = is_away && serving.is_some();
             if !is_told && (known.as_ref() != Some(&text) || (missing && serving.is_some())) {
                 match (&serving, missing) {

@@ -2,9 +2,9 @@
 //! and a line in the log where it fails.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,16 +16,20 @@ use crate::guest::Sources;
 use crate::log;
 use crate::memory::Memory;
 use crate::metrics::Outcome;
+use crate::places::Places;
 use crate::queue::Queues;
 use crate::ready::Preparer;
 use crate::registry::{Generation, Plugin, Snapshot};
+
+/// A trial that takes longer makes room for others.
+const SLOW_TRIAL: Duration = Duration::from_secs(10);
 
 /// Where calls queue and run.
 pub(crate) struct Lanes {
     guests: Handle,
     queues: Arc<Queues>,
     memory: Arc<Memory>,
-    trials: Arc<Semaphore>,
+    trials: Places,
     preparer: Arc<Preparer>,
 }
 
@@ -37,7 +41,7 @@ impl Lanes {
             guests,
             queues: Arc::new(Queues::new()),
             memory: Arc::default(),
-            trials: Arc::new(Semaphore::new(MAX_TRIALS as usize)),
+            trials: Places::new(MAX_TRIALS as usize, SLOW_TRIAL),
         }
     }
 
@@ -60,8 +64,6 @@ impl Lanes {
     pub(crate) async fn drain(&self) {
         self.preparer.close();
         self.queues.drain().await;
-        let _ = self.trials.acquire_many(MAX_TRIALS).await;
-        self.trials.close();
     }
 
     /// Makes instances ahead for what serves.
@@ -72,9 +74,9 @@ impl Lanes {
         }
     }
 
-    /// A slot for a trial call, waited for.
-    pub(crate) async fn trial_slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.trials).acquire_owned().await.ok()
+    /// Where trial calls run.
+    pub(crate) const fn trials(&self) -> &Places {
+        &self.trials
     }
 
     /// Calls a function of the generation in a fresh instance on a guest thread, for `service` where one asks. `check` turns

@@ -6,7 +6,7 @@ use crate::registry::{Plugin, Snapshot};
 use crate::trust;
 
 /// How one plugin stands.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PluginStatus {
     /// Its name.
     pub name: String,
@@ -34,6 +34,8 @@ pub struct PluginStatus {
     pub services: Vec<String>,
     /// Whether it is configured as an extension.
     pub extension: bool,
+    /// Whether its file is being looked at since the gateway started, or was configured anew.
+    pub being_admitted: bool,
     /// Why the file that is there now does not serve.
     pub problem: Option<String>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn of_one(snapshot: &Snapshot, plugin: &Plugin) -> PluginStatus {
         }),
         services: plugin.roles.services.clone(),
         extension: plugin.roles.extension,
+        being_admitted: plugin.being_admitted,
         problem: plugin.problem.as_deref().map(ToOwned::to_owned),
     }
 }

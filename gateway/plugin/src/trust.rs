@@ -30,6 +30,10 @@ const PUBLIC_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
+/// The highest version that a signature may state. Every JSON reader gets it to the digit, and a version by the second
+/// or the millisecond is far below it: a higher one is a mistake, after which no later version could follow.
+pub const MAX_VERSION: u64 = (1 << 53) - 1;
+
 /// A public Ed25519 key whose signatures count.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustedKey([u8; 32]);
@@ -57,8 +61,8 @@ pub enum SignError {
     /// No plugin can have this name.
     #[error("\"{0}\" cannot be a plugin's name: use letters, digits, - and _")]
     Name(String),
-    /// Versions begin at 1.
-    #[error("a version must be 1 or more")]
+    /// Versions go from 1 to [`MAX_VERSION`].
+    #[error("the version must be a whole number from 1 to {MAX_VERSION}")]
     Version,
 }
 
@@ -130,12 +134,12 @@ impl PluginSigner {
     /// accepted a component with a higher `version` under this name refuse this one.
     ///
     /// # Errors
-    /// When no plugin can have the name, or the version is 0.
+    /// When no plugin can have the name, or the version is out of range.
     pub fn sign(&self, name: &str, version: u64, component: &[u8]) -> Result<String, SignError> {
         if file::path(Path::new(""), name).is_err() {
             return Err(SignError::Name(crate::text::printable(name, 128)));
         }
-        if version == 0 {
+        if !(1..=MAX_VERSION).contains(&version) {
             return Err(SignError::Version);
         }
         let digest = hex::encode(Sha256::digest(component));
@@ -204,7 +208,11 @@ impl<'a> Statement<'a> {
         };
         let mut words = rest.split(' ');
         let (name, version, base64) = (words.next()?, words.next()?, words.next()?);
-        let version: u64 = version.parse().ok().filter(|number: &u64| *number > 0)?;
+        // As it is signed: a number that can be written in two ways would have two texts for one signature.
+        if version.starts_with('0') || !version.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let version: u64 = version.parse().ok()?;
         words.next().is_none().then_some(Self {
             names: Some((name, version)),
             base64,
@@ -223,12 +231,16 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// What the text of a `.sig` file claims: the plugin's name and version. Not verified; `None` where it claims
-/// nothing.
-#[must_use]
-pub fn signed_as(text: &str) -> Option<(String, u64)> {
-    let (name, version) = Statement::read(text)?.names?;
-    Some((name.to_owned(), version))
+impl TrustedKey {
+    /// The version that the text of a `.sig` file states for a component under this plugin's name; `None` unless this
+    /// key made the signature.
+    #[must_use]
+    pub fn signed_version(&self, plugin: &str, component: &[u8], signature: &str) -> Option<u64> {
+        let digest = hex::encode(Sha256::digest(component));
+        signed_by(std::slice::from_ref(self), plugin, &digest, signature)?;
+        let (_, version) = Statement::read(signature)?.names?;
+        Some(version)
+    }
 }
 
 /// The version that a signature states; `None` where it states none.
@@ -272,6 +284,11 @@ pub(crate) fn check(
             name: crate::text::printable(name, 128),
             plugin,
         });
+    }
+    if let Some((_, version)) = statement.and_then(|statement| statement.names)
+        && version > MAX_VERSION
+    {
+        return Err(AdmissionError::VersionTooHigh { plugin, version });
     }
     let signer = statement.and_then(|statement| statement.signer(&trust.keys, &plugin, digest));
     if signer.is_none() {
@@ -355,8 +372,8 @@ mod tests {
     use base64::Engine as _;
 
     use super::{
-        KeyError, PluginSigner, STANDARD, Seniority, SignError, Trust, TrustedKey, check, message,
-        message_v1, signed_by,
+        KeyError, MAX_VERSION, PluginSigner, STANDARD, Seniority, SignError, Trust, TrustedKey, check,
+        message, message_v1, signed_by,
     };
     use crate::PluginConfig;
     use crate::error::AdmissionError;
@@ -442,6 +459,8 @@ mod tests {
             format!("v2 q 12 {base64}"),
             format!("v2 p 13 {base64}"),
             format!("v2 p 0 {base64}"),
+            format!("v2 p 012 {base64}"),
+            format!("v2 p +12 {base64}"),
             format!("v2 p 12 {base64} x"),
             format!("v2 p\n12 {base64}"),
             base64.to_owned(),
@@ -464,7 +483,45 @@ mod tests {
                 "{name:?}"
             );
         }
-        assert_eq!(signer.sign("p", 0, b"c"), Err(SignError::Version));
+        for version in [0, MAX_VERSION + 1, u64::MAX] {
+            assert_eq!(signer.sign("p", version, b"c"), Err(SignError::Version));
+        }
+    }
+
+    #[test]
+    fn a16_a_version_that_leaves_no_room_is_refused_though_it_was_signed() {
+        let signer = PluginSigner::from_pem(&private()).unwrap();
+        let trust = Trust {
+            keys: vec![signer.public_key().unwrap()],
+            allows_v1: false,
+        };
+        let (digest, config) = (digest(b"component"), PluginConfig::default());
+        let check_of = |version: u64| {
+            let made = signer.0.sign(&message("p", version, &digest));
+            let text: Arc<str> = format!("v2 p {version} {}", STANDARD.encode(made.as_ref())).into();
+            check(&trust, "p", &config, &digest, Some(&text))
+        };
+        assert_eq!(check_of(MAX_VERSION), Ok(()));
+        for version in [MAX_VERSION + 1, u64::MAX] {
+            let error = check_of(version).unwrap_err();
+            assert!(matches!(error, AdmissionError::VersionTooHigh { .. }), "{error}");
+            assert!(error.to_string().contains("9007199254740991"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a16_only_the_keys_own_signature_tells_a_version() {
+        let signer = PluginSigner::from_pem(&private()).unwrap();
+        let key = signer.public_key().unwrap();
+        let other = PluginSigner::from_pem(&private()).unwrap();
+        let text = signer.sign("p", 12, b"component").unwrap();
+        assert_eq!(key.signed_version("p", b"component", &text), Some(12));
+        assert_eq!(key.signed_version("q", b"component", &text), None);
+        assert_eq!(key.signed_version("p", b"another", &text), None);
+        let theirs = other.sign("p", 13, b"component").unwrap();
+        assert_eq!(key.signed_version("p", b"component", &theirs), None);
+        let made_up = format!("v2 p {} AAAA", u64::MAX);
+        assert_eq!(key.signed_version("p", b"component", &made_up), None);
     }
 
     #[test]

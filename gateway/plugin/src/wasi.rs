@@ -2,15 +2,17 @@
 //! no sockets, no environment, no arguments; stdin is at its end; stdout and stderr go to the log.
 
 use bytes::Bytes;
+use gateway_model::SystemClock;
 use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::AsyncWrite;
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 
 use crate::guest::GuestState;
 use crate::log::{GuestLog, LineWriter};
@@ -46,9 +48,24 @@ pub(crate) fn empty_context(log: &GuestLog) -> WasiCtx {
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(MAX_RANDOM)
+        .wall_clock(WallClock)
         .stdout(LogStream::new(log, "stdout"))
         .stderr(LogStream::new(log, "stderr"));
     builder.build()
+}
+
+/// The machine's time of day. A clock before 1970 is a broken clock, and everything has expired by it: guests are given
+/// the end of the year 9999.
+struct WallClock;
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        SystemClock::since_epoch().unwrap_or(Duration::from_secs(253_402_300_799))
+    }
 }
 
 /// A guest's stdout or stderr. All its handles write to the same line.

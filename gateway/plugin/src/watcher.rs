@@ -12,11 +12,16 @@ use tokio::sync::Notify;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::directory::{Identity, PluginDirectory, Presence, Reason};
+use crate::directory::{Place, PluginDirectory, Presence, Reason};
 use crate::host::Inner;
 
-/// How often all files are looked at.
-const POLL: Duration = Duration::from_secs(2);
+/// How often all files are looked at: a release that a link was switched to serves within two seconds.
+const POLL: Duration = Duration::from_secs(1);
+/// So many polls after it a file is read again whose problem may be over though it has not changed; then after twice as
+/// many, and so on.
+const FIRST_RETRY: u32 = 5;
+/// The most polls between two tries.
+const LAST_RETRY: u32 = 640;
 /// How long the directory must be quiet before changed files are read: a writer's next write follows
 /// within this.
 const QUIET: Duration = Duration::from_millis(40);
@@ -29,6 +34,8 @@ struct Changes {
     names: Mutex<BTreeSet<String>>,
     /// Events were lost: any may have changed.
     all: Mutex<bool>,
+    /// Something else in the directory has changed, which links in it may lead to.
+    links: Mutex<bool>,
     wake: Notify,
 }
 
@@ -38,7 +45,7 @@ pub(crate) struct Watcher {
     changes: Arc<Changes>,
     watch: Option<RecommendedWatcher>,
     /// The directory that is watched, or was when that was tried.
-    watched: Option<Identity>,
+    watched: Option<Place>,
     /// Why the directory cannot be read, since it cannot. Said when that begins and when it ends, not in between.
     away: Option<Reason>,
     /// Each plugin's file and its signature, as they were last seen.
@@ -65,12 +72,21 @@ impl Watcher {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut loads = Loads::default();
+        let mut retries = Retries::default();
         loop {
             let changes = Arc::clone(&self.changes);
             tokio::select! {
-                () = changes.wake.notified() => self.wait_for_quiet().await,
+                () = changes.wake.notified() => {
+                    self.wait_for_quiet().await;
+                    if std::mem::take(&mut *self.changes.links.lock()) {
+                        let Some(host) = host.upgrade() else { return };
+                        self.poll(&host);
+                    }
+                }
                 _ = poll.tick() => {
                     let Some(host) = host.upgrade() else { return };
+                    let again = retries.poll(host.troubled_plugins());
+                    self.changes.names.lock().extend(again);
                     self.poll(&host);
                     if !self.has_changes() {
                         continue;
@@ -92,6 +108,8 @@ impl Watcher {
             }
             for name in self.take_changes(&host) {
                 host.withdraw_if_missing(&name);
+                // A look that goes on at what the file was begins again.
+                host.ask(&name);
                 let host = Arc::clone(&host);
                 let plugin = Arc::clone(&name);
                 loads.begin(name, async move { host.reload(&plugin).await });
@@ -121,16 +139,11 @@ impl Watcher {
             .into_iter()
             .filter(|name| all || names.contains(&**name))
             .collect();
-        for name in &changed {
-            let seen = self.see(name);
+        let seen = self.directory.look_at_all(changed.iter().map(|name| &**name));
+        for (name, seen) in changed.iter().zip(seen) {
             self.seen.insert(Arc::clone(name), seen);
         }
         changed
-    }
-
-    /// A plugin's file and its signature as they are now.
-    fn see(&self, name: &str) -> [Presence; 2] {
-        [self.directory.look(name), self.directory.look_at_signature(name)]
     }
 
     /// Compares every file with how it was when it was last looked at.
@@ -140,13 +153,13 @@ impl Watcher {
         }
         let names = host.plugin_names();
         self.seen.retain(|name, _| names.contains(name));
-        for name in names {
-            let now = self.see(&name);
+        let now = self.directory.look_at_all(names.iter().map(|name| &**name));
+        for (name, now) in names.iter().zip(now) {
             // The directory has gone in this moment: the next poll says so once.
             let is_away = now
                 .iter()
                 .any(|presence| matches!(presence, Presence::Unknown(reason) if reason.is_about_directory()));
-            if !is_away && self.seen.get(&name) != Some(&now) {
+            if !is_away && self.seen.get(name) != Some(&now) {
                 self.changes.names.lock().insert(name.to_string());
             }
         }
@@ -156,8 +169,8 @@ impl Watcher {
     /// when it cannot be read any more, and when it can again. Gives whether it can.
     fn look_at_directory(&mut self) -> bool {
         let path = self.directory.path().display();
-        let identity = match self.directory.check() {
-            Ok(identity) => identity,
+        let place = match self.directory.check() {
+            Ok(place) => place,
             Err(reason) => {
                 if self.away.is_none() {
                     tracing::warn!(
@@ -177,12 +190,12 @@ impl Watcher {
             tracing::info!(directory = %path, "the plugin directory can be read again");
             *self.changes.all.lock() = true;
         }
-        let is_another = self.watched != Some(identity);
+        let is_another = self.watched.as_ref() != Some(&place);
         if is_another && self.watched.is_some() {
             *self.changes.all.lock() = true;
         }
         if is_another || self.watch.is_none() {
-            self.watched = Some(identity);
+            self.watched = Some(place);
             self.watch(is_another);
         }
         true
@@ -206,6 +219,31 @@ impl Watcher {
             ),
             Err(_) => {}
         }
+    }
+}
+
+/// When files are read again whose problem may be over: by plugin, the polls until then, and from one try to the next.
+#[derive(Default)]
+struct Retries(BTreeMap<Arc<str>, (u32, u32)>);
+
+impl Retries {
+    /// One more poll. Returns the plugins that have their turn of those in trouble.
+    fn poll(&mut self, troubled: BTreeSet<Arc<str>>) -> Vec<String> {
+        self.0.retain(|name, _| troubled.contains(name));
+        let mut again = Vec::new();
+        for name in troubled {
+            let (left, interval) = self
+                .0
+                .entry(Arc::clone(&name))
+                .or_insert((FIRST_RETRY, FIRST_RETRY));
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                *interval = interval.saturating_mul(2).min(LAST_RETRY);
+                *left = *interval;
+                again.push(name.to_string());
+            }
+        }
+        again
     }
 }
 
@@ -255,12 +293,19 @@ fn note(changes: &Changes, event: notify::Result<notify::Event>) {
     if event.need_rescan() || event.paths.is_empty() {
         *changes.all.lock() = true;
     }
-    let names = event.paths.iter().filter_map(|path| {
-        let name = path.file_name()?.to_str()?;
+    for path in &event.paths {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         // Its signature may be what makes a file one that serves.
-        name.strip_suffix(".sig").unwrap_or(name).strip_suffix(".wasm")
-    });
-    changes.names.lock().extend(names.map(ToOwned::to_owned));
+        match name.strip_suffix(".sig").unwrap_or(name).strip_suffix(".wasm") {
+            Some(name) => {
+                changes.names.lock().insert(name.to_owned());
+            }
+            None => *changes.links.lock() = true,
+        }
+    }
     changes.wake.notify_one();
 }
 
@@ -268,7 +313,23 @@ fn note(changes: &Changes, event: notify::Result<notify::Event>) {
 mod tests {
     use std::sync::Arc;
 
-    use super::Loads;
+    use super::{Loads, Retries};
+
+    #[test]
+    fn a_problem_that_may_pass_is_looked_at_less_and_less_often() {
+        let mut retries = Retries::default();
+        let mut tries = |polls: usize, name: &str| {
+            let tried = (0..polls).map(|_| retries.poll([Arc::from(name)].into()).len());
+            tried.sum::<usize>()
+        };
+        assert_eq!(tries(4, "p"), 0);
+        assert_eq!(tries(1, "p"), 1);
+        assert_eq!(tries(9, "p"), 0);
+        assert_eq!(tries(1, "p"), 1);
+        assert_eq!(tries(10_000, "p"), 19);
+        assert_eq!(tries(5, "q"), 1);
+        assert_eq!(tries(5, "p"), 1, "it was well in between");
+    }
 
     #[tokio::test]
     async fn a_plugin_whose_look_panicked_is_looked_at_again() {

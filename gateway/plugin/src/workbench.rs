@@ -31,7 +31,7 @@ pub use self::report::{Compiled, Export, Import, ImportStatus, Report};
 use crate::admission::{Admission, Candidate, Identified, blocking};
 use crate::cache::Cache;
 use crate::compile::{CompileOptions, Compiler};
-use crate::directory::PluginDirectory;
+use crate::directory::{self, PluginDirectory};
 use crate::engine::Engines;
 use crate::error::{AdmissionError, HostError};
 use crate::exports::Function;
@@ -163,12 +163,12 @@ impl Workbench {
         let open = || Cache::open(&cache_dir, engines.usual(), &SystemRandom);
         let (cache, guests) = (Arc::new(open()?), lanes.guests().clone());
         let kept = Kept {
-            compiler: Compiler::new(
+            compiler: Arc::new(Compiler::new(
                 Arc::clone(&engines),
                 Arc::clone(&cache),
                 guests.clone(),
                 options.compile.clone(),
-            ),
+            )),
             guests,
             cache,
             admission: Admission::new(
@@ -332,7 +332,7 @@ struct Kept {
     guests: Handle,
     engines: Arc<Engines>,
     cache: Arc<Cache>,
-    compiler: Compiler,
+    compiler: Arc<Compiler>,
     admission: Admission,
 }
 
@@ -349,7 +349,7 @@ impl Kept {
         let path = path.to_owned();
         let max = self.compiler.max_size();
         let read = move || {
-            let file = file::read_within(&resolved(&path), max)?;
+            let file = directory::read_at(&path, max)?;
             // Where it cannot be read any further, the compiler says so better.
             let (facts, _) = facts::read(&file.bytes);
             Ok::<_, AdmissionError>((Arc::new(file), facts))
@@ -371,7 +371,7 @@ impl Kept {
         let was_cached = cached.is_some();
         let component = match cached {
             Some(component) => component,
-            None => self.compiler.compile(name, file).await?,
+            None => self.compiler.begin(name, file).await?,
         };
         report.compiled = Some(Compiled::new(started.elapsed(), was_cached));
         let candidate = Candidate {
@@ -381,17 +381,10 @@ impl Kept {
             trust: Arc::default(),
             serving: None,
             starting: false,
+            compiling: Arc::default(),
         };
-        self.admission.admit(&candidate, component, identity).await
+        self.admission.admit(&candidate, &component, identity).await
     }
-}
-
-/// Where a path leads. The gateway takes no links, as somebody else could point them elsewhere; here they
-/// are the author's own.
-fn resolved(path: &Path) -> PathBuf {
-    let is_link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    let target = is_link.then(|| std::fs::canonicalize(path).ok()).flatten();
-    target.unwrap_or_else(|| path.to_owned())
 }
 
 /// The name that a file would have as a plugin.

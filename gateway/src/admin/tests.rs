@@ -1,18 +1,24 @@
 //! Who is let in. What is answered then is tested against the running gateway.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use gateway_plugin::PluginStatus;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::{StatusCode, Uri};
 
-use super::{Guard, Refused};
+use super::{ADMISSION, Guard, Refused, Tokens, waits_for_plugins};
 use crate::response::Response;
 
 const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef";
 
 fn guard(own: &str) -> Guard {
     let own: IpAddr = own.parse().unwrap();
-    Guard::new(own, &"0123456789abcdef0123456789abcdef".to_owned().into())
+    let tokens = Tokens {
+        operators: Some("0123456789abcdef0123456789abcdef".to_owned().into()),
+        ..Tokens::default()
+    };
+    Guard::new(own, &tokens)
 }
 
 fn admit(own: &str, target: &str, headers: &[(HeaderName, &str)]) -> Result<(), Refused> {
@@ -130,4 +136,100 @@ fn refusals_have_their_status() {
             refused == Refused::Token
         );
     }
+}
+
+#[test]
+fn the_gateway_waits_a_while_for_plugins_that_have_nothing_to_serve() {
+    let admitted = PluginStatus {
+        name: "p".to_owned(),
+        being_admitted: true,
+        ..PluginStatus::default()
+    };
+    let serving = PluginStatus {
+        generation: Some((1, "digest".to_owned())),
+        ..admitted.clone()
+    };
+    let broken = PluginStatus {
+        being_admitted: false,
+        problem: Some("it is broken".to_owned()),
+        ..admitted.clone()
+    };
+    let waits = |plugin: &PluginStatus, after| waits_for_plugins(std::slice::from_ref(plugin), after);
+    assert!(waits(&admitted, Duration::ZERO));
+    assert!(
+        !waits(&serving, Duration::ZERO),
+        "the last good one serves meanwhile"
+    );
+    assert!(!waits(&broken, Duration::ZERO), "a broken plugin is no reason");
+    assert!(!waits(&admitted, ADMISSION), "nor is one that takes for ever");
+}
+
+#[test]
+fn o7_a_token_for_metrics_reads_them_and_can_do_nothing_else() {
+    const MONITOR: &str = "Bearer fedcba9876543210fedcba9876543210";
+    let guard = |with_token, open| {
+        let monitors = "fedcba9876543210fedcba9876543210".to_owned();
+        let tokens = Tokens {
+            operators: Some("0123456789abcdef0123456789abcdef".to_owned().into()),
+            monitors: Some(monitors.into()).filter(|_| with_token),
+            open,
+        };
+        Guard::new([127, 0, 0, 1].into(), &tokens)
+    };
+    let ask = |guard: &Guard, path: &str, headers: &[(HeaderName, &str)]| {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        guard.admit(&path.parse::<Uri>().unwrap(), &pairs.collect())
+    };
+    let both = guard(true, false);
+    let with = |token| [(HOST, "localhost"), (AUTHORIZATION, token)];
+    assert_eq!(ask(&both, "/metrics", &with(MONITOR)), Ok(()));
+    assert_eq!(
+        ask(
+            &both,
+            "/metrics",
+            &[(HOST, "gateway.internal"), (AUTHORIZATION, MONITOR)]
+        ),
+        Ok(())
+    );
+    assert_eq!(ask(&both, "/metrics", &with(BEARER)), Ok(()));
+    assert_eq!(ask(&both, "/plugins", &with(BEARER)), Ok(()));
+    for path in [
+        "/",
+        "/health",
+        "/ready",
+        "/plugins",
+        "/plugins/x/rollback",
+        "/metrics/",
+        "//metrics",
+        "/Metrics",
+    ] {
+        assert_eq!(
+            ask(&both, path, &with(MONITOR)),
+            Err(Refused::MetricsOnly),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        ask(&both, "/metrics", &[(HOST, "localhost")]),
+        Err(Refused::Token)
+    );
+    let page = [
+        (HOST, "localhost"),
+        (AUTHORIZATION, MONITOR),
+        (ORIGIN, "https://e.example"),
+    ];
+    assert_eq!(ask(&both, "/metrics", &page), Err(Refused::WebPage));
+
+    let open = guard(false, true);
+    assert_eq!(ask(&open, "/metrics", &[(HOST, "127.0.0.1:9464")]), Ok(()));
+    assert_eq!(
+        ask(&open, "/plugins", &[(HOST, "127.0.0.1")]),
+        Err(Refused::MetricsOnly)
+    );
+    assert_eq!(
+        ask(&open, "/metrics", &[(HOST, "evil.example")]),
+        Err(Refused::Host)
+    );
 }

@@ -1,63 +1,122 @@
-//! The admin token's file: made once, whole or not at all, for the gateway's own user alone.
+//! The files of tokens: made once, whole or not at all, for the gateway's own user; that of a token which only reads
+//! metrics also for its group.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use gateway_model::Random;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use secrecy::SecretString;
+
+use crate::small_file;
 
 /// The shortest token an operator may write there: 128 bits in hexadecimal.
 const SHORTEST: usize = 32;
 /// More than any token; a file that was named by mistake is not read to its end.
 const LONGEST: u64 = 4096;
 
+/// The file of a token, and what the token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFile<'a> {
+    /// Everything: nobody but the gateway's user may read the file.
+    Operators(&'a Path),
+    /// Reading metrics: the file's group may read it too.
+    Monitors(&'a Path),
+}
+
+impl<'a> TokenFile<'a> {
+    /// Where it is.
+    #[must_use]
+    pub const fn path(self) -> &'a Path {
+        match self {
+            Self::Operators(path) | Self::Monitors(path) => path,
+        }
+    }
+
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Operators(_) => 0o600,
+            Self::Monitors(_) => 0o640,
+        }
+    }
+}
+
 /// The token: what the file holds, or 256 new random bits in hexadecimal that are written there.
 ///
 /// # Errors
 /// When others can read or have written the file, it holds no token, or it cannot be read or written.
-pub fn token(path: &Path, random: &dyn Random) -> io::Result<SecretString> {
-    match read(path) {
+pub fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<SecretString> {
+    match read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
     }
     let mut bytes = [0; 32];
     random.fill(&mut bytes).map_err(io::Error::other)?;
     let token = hex::encode(bytes);
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    // It gets its name when it is complete: a process that dies half way leaves no empty file to be
-    // stumbled over. Its mode is 0600 from the beginning.
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    writeln!(file, "{token}")?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(path) {
+    // It gets its name when it is complete: a process that dies half way leaves no empty file to be stumbled over. Its mode
+    // is 0600 from the beginning.
+    let mut draft = tempfile::NamedTempFile::new_in(directory(file.path()))?;
+    writeln!(draft, "{token}")?;
+    draft
+        .as_file()
+        .set_permissions(Permissions::from_mode(file.mode()))?;
+    draft.as_file().sync_all()?;
+    match draft.persist_noclobber(file.path()) {
         Ok(_) => Ok(token.into()),
         // Another process was faster: both use its token.
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => read(path),
+        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => read(file),
         Err(lost) => Err(lost.error),
     }
 }
 
-fn read(path: &Path) -> io::Result<SecretString> {
-    let file = OpenOptions::new().read(true).open(path)?;
-    let metadata = file.metadata()?;
+/// Whether [`token`] would succeed. `made` is a directory that is there by then.
+///
+/// # Errors
+/// As for [`token`].
+pub fn check(file: TokenFile<'_>, made: &Path) -> io::Result<()> {
+    match read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found.map(drop),
+    }
+    let directory = directory(file.path());
+    if directory == made && !made.exists() {
+        return Ok(());
+    }
+    let writable = accessat(
+        CWD,
+        directory,
+        Access::WRITE_OK | Access::EXEC_OK,
+        AtFlags::EACCESS,
+    );
+    writable.map_err(|error| {
+        let error = io::Error::from(error);
+        let message = format!("it cannot be made in {}: {error}", directory.display());
+        io::Error::new(error.kind(), message)
+    })
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn read(file: TokenFile<'_>) -> io::Result<SecretString> {
+    let (text, metadata) = small_file::read_text(file.path(), LONGEST)?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user && metadata.uid() != 0 {
         return Err(io::Error::other(
             "it belongs to another user, who knows what is in it: delete it to get a new token",
         ));
     }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(io::Error::other(
-            "others can read it: run `chmod 600` on it, or delete it to get a new token",
-        ));
+    if metadata.mode() & 0o777 & !file.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "others can read or write it: run `chmod {:o}` on it, or delete it to get a new token",
+            file.mode()
+        )));
     }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text)?;
     let token = text.trim();
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(io::Error::other("it holds no token: delete it to get a new one"));
@@ -74,7 +133,7 @@ mod tests {
     use gateway_model::clock::{Random, RandomError};
     use secrecy::ExposeSecret as _;
 
-    use super::token;
+    use super::{TokenFile, check, token};
 
     /// Gives nothing.
     #[derive(Debug)]
@@ -90,11 +149,13 @@ mod tests {
     fn is_made_once_for_its_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin-token");
-        let made = token(&path, &SystemRandom).unwrap();
+        let made = token(TokenFile::Operators(&path), &SystemRandom).unwrap();
         assert_eq!(made.expose_secret().len(), 64);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(
-            token(&path, &SystemRandom).unwrap().expose_secret(),
+            token(TokenFile::Operators(&path), &SystemRandom)
+                .unwrap()
+                .expose_secret(),
             made.expose_secret()
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -103,8 +164,14 @@ mod tests {
     #[test]
     fn nothing_is_left_where_it_cannot_be_made() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(token(&directory.path().join("admin-token"), &Dry).is_err());
-        assert!(token(&directory.path().join("none/admin-token"), &SystemRandom).is_err());
+        assert!(token(TokenFile::Operators(&directory.path().join("admin-token")), &Dry).is_err());
+        assert!(
+            token(
+                TokenFile::Operators(&directory.path().join("none/admin-token")),
+                &SystemRandom
+            )
+            .is_err()
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -115,13 +182,58 @@ mod tests {
         fs::write(&path, "0".repeat(64)).unwrap();
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            assert!(token(&path, &SystemRandom).is_err(), "{mode:o}");
+            assert!(
+                token(TokenFile::Operators(&path), &SystemRandom).is_err(),
+                "{mode:o}"
+            );
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(token(&path, &SystemRandom).is_ok());
+        assert!(token(TokenFile::Operators(&path), &SystemRandom).is_ok());
         for text in ["", "\n", "short", &"a b".repeat(30)] {
             fs::write(&path, text).unwrap();
-            assert!(token(&path, &SystemRandom).is_err(), "{text:?}");
+            assert!(
+                token(TokenFile::Operators(&path), &SystemRandom).is_err(),
+                "{text:?}"
+            );
         }
+    }
+
+    #[test]
+    fn o7_the_group_may_read_a_token_for_metrics() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metrics-token");
+        let file = TokenFile::Monitors(&path);
+        token(file, &SystemRandom).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        for (mode, good) in [
+            (0o600, true),
+            (0o440, true),
+            (0o644, false),
+            (0o660, false),
+            (0o650, false),
+        ] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(token(file, &SystemRandom).is_ok(), good, "{mode:o}");
+            assert_eq!(check(file, directory.path()).is_ok(), good, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn o5_a_tokens_file_is_judged_without_being_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = directory.path().join("data");
+        for (path, good) in [
+            (directory.path().join("token"), true),
+            (made.join("token"), true),
+            (directory.path().join("elsewhere/token"), false),
+            (directory.path().to_owned(), false),
+        ] {
+            assert_eq!(
+                check(TokenFile::Operators(&path), &made).is_ok(),
+                good,
+                "{path:?}"
+            );
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

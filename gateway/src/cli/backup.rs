@@ -3,15 +3,16 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::Args;
 use gateway_store::Progress;
 
-use super::output::printable;
+use super::output::{printable, report};
 use super::{Shared, storage};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
-    /// The file to write; its owner alone can read it
+    /// The file to write, not `-`; its owner alone can read it
     file: PathBuf,
     /// Replace the file where it exists
     #[arg(long)]
@@ -21,6 +22,11 @@ pub(super) struct Backup {
 pub(super) async fn run(shared: &Shared, command: Backup) -> anyhow::Result<()> {
     let database = storage::path(shared)?;
     let Backup { file, overwrite } = command;
+    ensure!(
+        file.as_os_str() != "-",
+        "a backup is not written to standard output: it gets its name when it is complete and checked. Name a file (./- \
+         for one that is called so)"
+    );
     let target = file.clone();
     let copying = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new("backing up");
@@ -29,13 +35,13 @@ pub(super) async fn run(shared: &Shared, command: Backup) -> anyhow::Result<()> 
         })
     });
     let contents = copying.await??;
-    writeln!(
-        io::stdout(),
-        "backed up {} users to {} ({} bytes, checked)",
+    let done = format!(
+        "backed up {} users to {} ({} bytes, checked)\n",
         contents.users,
         printable(&file.display().to_string()),
         contents.bytes
-    )?;
+    );
+    report(done.as_bytes());
     Ok(())
 }
 

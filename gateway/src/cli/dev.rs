@@ -17,7 +17,7 @@ use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 use super::serve::start;
 use super::{Shared, mistakes};
 use crate::config::{self, Sources};
-use crate::keys;
+use crate::{keys, prepare};
 
 #[derive(Debug, Args)]
 pub(super) struct Dev {
@@ -36,6 +36,8 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     if let Some(address) = dev.listen {
         refuse_others(address)?;
     }
+    // Before a key is made, whose name is the time.
+    prepare::check_clock()?;
     // A gateway.toml that lies around may be that of a real installation: only one that is named counts.
     let mut sources = shared.sources_from(false);
     layers(&mut sources, &dev)?;
@@ -93,6 +95,8 @@ fn layers(sources: &mut Sources, dev: &Dev) -> anyhow::Result<()> {
     }
     sources.preset("plugin_dir", text(&dev.data.join("plugins"))?);
     sources.preset("admin.listen", "127.0.0.1:0");
+    // A page that is being worked on comes from a server of its own, on whatever port that likes.
+    sources.presets.loopback_origins = true;
     // Until a port is bound.
     sources.preset("server.external_address", "http://127.0.0.1");
     if io::IsTerminal::is_terminal(&io::stderr()) {

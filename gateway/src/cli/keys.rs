@@ -1,12 +1,11 @@
 //! `gateway keys`: makes keys, for permission tokens and for signing plugins.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use gateway_model::SystemClock;
 
-use super::{Shared, mistakes};
+use super::{Shared, mistakes, output};
 use crate::{config, keys};
 
 #[derive(Debug, Subcommand)]
@@ -66,11 +65,7 @@ pub(super) fn run(shared: &Shared, command: &Command) -> anyhow::Result<()> {
         }
         (false, _) => "It is published from the next start; another one's name is last, and that one signs.",
     };
-    writeln!(
-        io::stdout(),
-        "made {}\nkid  {}\n{does}",
-        made.path.display(),
-        made.kid
-    )?;
+    let done = format!("made {}\nkid  {}\n{does}\n", made.path.display(), made.kid);
+    output::report(done.as_bytes());
     Ok(())
 }

@@ -45,6 +45,21 @@ pub(super) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<(
     writeln!(out)
 }
 
+/// Prints what a command has done. It is done whether or not this can be read, so a failure is not the command's.
+pub(super) fn report(text: &[u8]) {
+    let mut out = io::stdout().lock();
+    let printed = out.write_all(text).and_then(|()| out.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        // Nobody is left to be told where stderr is closed, too.
+        let _ = writeln!(
+            io::stderr(),
+            "gateway: the work is done, but standard output cannot be written: {error}"
+        );
+    }
+}
+
 /// A text with control characters, and those that change the direction of writing, spelled out: names
 /// come from people, who could otherwise steer the operator's terminal.
 pub(super) fn printable(text: &str) -> String {

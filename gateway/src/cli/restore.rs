@@ -1,12 +1,12 @@
 //! `gateway restore`: a backup in the place of the database.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::backup::Meter;
-use super::output::printable;
+use super::output::{printable, report};
 use super::{Shared, storage};
 
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(super) async fn run(shared: &Shared, command: Restore) -> anyhow::Result<()>
         gateway_store::restore(&backup, &database, &mut |progress| meter.show(progress))
     });
     let restored = restoring.await??;
-    let mut out = io::stdout();
+    let mut out = Vec::new();
     writeln!(
         out,
         "restored {} users from {} to {shown}",
@@ -35,5 +35,6 @@ pub(super) async fn run(shared: &Shared, command: Restore) -> anyhow::Result<()>
     for old in restored.kept {
         writeln!(out, "kept {}", printable(&old.display().to_string()))?;
     }
+    report(&out);
     Ok(())
 }

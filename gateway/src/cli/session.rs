@@ -35,26 +35,36 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
-    let store = storage::open(shared).await?;
-    let mut out = BufWriter::new(io::stdout().lock());
     match command {
-        Command::List { user, json } => list(&store, user.as_deref(), json, &mut out).await?,
-        Command::End { id, user } => end(&store, id.as_deref(), user.as_deref(), &mut out).await?,
+        Command::List { user, json } => {
+            let store = storage::open_to_read(shared).await?;
+            let listed = list(&store, user.as_deref(), json).await;
+            let closed = store.close().await;
+            listed?;
+            Ok(closed?)
+        }
+        Command::End { id, user } => {
+            let store = storage::open(shared).await?;
+            let mut said = Vec::new();
+            let done = end(&store, id.as_deref(), user.as_deref(), &mut said).await;
+            output::report(&said);
+            let closed = store.close().await;
+            done?;
+            Ok(closed?)
+        }
     }
-    out.flush()?;
-    store.close().await?;
-    Ok(())
 }
 
-async fn list(store: &Store, user: Option<&str>, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+async fn list(store: &Store, user: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
     let user = match user {
         Some(who) => Some(find_user(store, who).await?.id),
         None => None,
     };
     let sessions = store.list_sessions(user.as_ref()).await?;
     if json {
-        output::json(out, &sessions)?;
-        return Ok(());
+        output::json(&mut out, &sessions)?;
+        return Ok(out.flush()?);
     }
     let rows: Vec<[String; 5]> = sessions
         .into_iter()
@@ -68,8 +78,8 @@ async fn list(store: &Store, user: Option<&str>, json: bool, out: &mut impl Writ
             ]
         })
         .collect();
-    output::table(out, ["ID", "USER", "PROVIDER", "CREATED", "EXPIRES"], &rows)?;
-    Ok(())
+    output::table(&mut out, ["ID", "USER", "PROVIDER", "CREATED", "EXPIRES"], &rows)?;
+    Ok(out.flush()?)
 }
 
 async fn end(

@@ -17,16 +17,31 @@ use crate::config::{self, StorageConfig};
 /// Says what to do where there is none.
 pub(super) async fn open(shared: &Shared) -> anyhow::Result<Store> {
     let (path, storage) = configured(shared)?;
-    let options = StoreOptions {
+    Store::open(&DatabaseUrl::File(path), options(&storage))
+        .await
+        .context("cannot open the database")
+}
+
+/// Opens the configured database, which must be there, only to read it. A file that no gateway uses, a backup for
+/// instance, stays as it is, and nothing is left beside it.
+///
+/// # Errors
+/// Says what to do where there is none.
+pub(super) async fn open_to_read(shared: &Shared) -> anyhow::Result<Store> {
+    let (path, storage) = configured(shared)?;
+    Store::open_to_read(&path, options(&storage))
+        .await
+        .context("cannot open the database")
+}
+
+fn options(storage: &StorageConfig) -> StoreOptions {
+    StoreOptions {
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         user_ids: storage.user_ids,
         event_retention: storage.event_retention,
         limits: storage.user_limits,
-    };
-    Store::open(&DatabaseUrl::File(path), options)
-        .await
-        .context("cannot open the database")
+    }
 }
 
 /// Opens the configured database, which is damaged, to save what is left.

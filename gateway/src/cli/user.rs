@@ -58,6 +58,9 @@ pub(super) enum OnSound {
     Link {
         #[command(flatten)]
         identity: link::Arguments,
+        /// Accept an --issuer that is neither the configured provider's nor one under which people have signed in
+        #[arg(long, requires = "issuer")]
+        unknown_issuer: bool,
     },
     /// Take an identity from a user: ends the sessions it began. Its next sign-in is a new user; with user_ids =
     /// "email-md5" it is refused while the id of its address is taken
@@ -83,25 +86,55 @@ pub(super) enum OnSound {
 }
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let command = match command {
-        Command::Export => return export::run(shared, &mut out).await,
-        Command::Sound(command) => command,
-    };
-    let store = storage::open(shared).await?;
     match command {
-        OnSound::List { json } => list(&store, json, &mut out).await?,
-        OnSound::Show { who, json } => show(&store, &who, json, &mut out).await?,
-        OnSound::Disable { who } => disable(&store, &who, &mut out).await?,
-        OnSound::Enable { who } => enable(&store, &who, &mut out).await?,
-        OnSound::Link { identity } => link::link(shared, &store, &identity, &mut out).await?,
-        OnSound::Unlink { identity } => link::unlink(shared, &store, &identity, &mut out).await?,
-        OnSound::Merge { merge } => merge::run(&store, &merge, &mut out).await?,
-        OnSound::Delete { who, yes } => delete(&store, &who, yes, &mut out).await?,
+        Command::Export => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            export::run(shared, &mut out).await
+        }
+        Command::Sound(command @ (OnSound::List { .. } | OnSound::Show { .. })) => {
+            let store = storage::open_to_read(shared).await?;
+            let shown = read(&store, command).await;
+            // Also after an error: what a process leaves open stays beside the file.
+            let closed = store.close().await;
+            shown?;
+            Ok(closed?)
+        }
+        Command::Sound(command) => {
+            let store = storage::open(shared).await?;
+            let mut said = Vec::new();
+            let done = change(shared, &store, command, &mut said).await;
+            output::report(&said);
+            let closed = store.close().await;
+            done?;
+            Ok(closed?)
+        }
     }
-    out.flush()?;
-    store.close().await?;
-    Ok(())
+}
+
+async fn read(store: &Store, command: OnSound) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match command {
+        OnSound::List { json } => list(store, json, &mut out).await?,
+        OnSound::Show { who, json } => show(store, &who, json, &mut out).await?,
+        _ => {}
+    }
+    Ok(out.flush()?)
+}
+
+/// `out`: what has been done. Writing to it does not fail, so that an error is one of the work.
+async fn change(shared: &Shared, store: &Store, command: OnSound, out: &mut Vec<u8>) -> anyhow::Result<()> {
+    match command {
+        OnSound::List { .. } | OnSound::Show { .. } => Ok(()),
+        OnSound::Disable { who } => disable(store, &who, out).await,
+        OnSound::Enable { who } => enable(store, &who, out).await,
+        OnSound::Link {
+            identity,
+            unknown_issuer,
+        } => link::link(shared, store, &identity, unknown_issuer, out).await,
+        OnSound::Unlink { identity } => link::unlink(shared, store, &identity, out).await,
+        OnSound::Merge { merge } => merge::run(store, &merge, out).await,
+        OnSound::Delete { who, yes } => delete(store, &who, yes, out).await,
+    }
 }
 
 /// Hands every user to `each`, a page at a time, in the order of their ids.

@@ -59,6 +59,8 @@ pub struct File {
     pub rate_limits: RateLimits,
     /// `[log]`
     pub log: Log,
+    /// `[pages]`
+    pub pages: Pages,
     /// `[providers.NAME]`: the upstream providers that people sign in with, offered in the order of the
     /// file. `GATEWAY_PROVIDERS` (`;`-delimited) names those that are configured by variables alone.
     pub providers: Named<Provider>,
@@ -132,6 +134,12 @@ pub struct Admin {
     /// `admin.token_file`, `GATEWAY_ADMIN_TOKEN_FILE`: the file that holds the token, `admin-token` in the
     /// data directory unless set; written at start where it is missing.
     pub token_file: Setting,
+    /// `admin.metrics_listen`, `GATEWAY_METRICS_LISTEN`: address and port of a listener that answers `/metrics` and
+    /// nothing else, or `off`; `off` unless set.
+    pub metrics_listen: Setting,
+    /// `admin.metrics_token_file`, `GATEWAY_METRICS_TOKEN_FILE`: a file that holds a token with which `/metrics` can be
+    /// read and nothing else done; its group may read it. Written at start where it is missing.
+    pub metrics_token_file: Setting,
 }
 
 /// `[database]`.
@@ -236,6 +244,18 @@ pub struct Log {
     /// `log.filter`, `GATEWAY_LOG`: what is logged, for example `info` or `warn,gateway=debug`; `info`
     /// unless set.
     pub filter: Setting,
+}
+
+/// `[pages]`: what the pages look like that people see.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pages {
+    /// `pages.name`, `GATEWAY_PAGES_NAME`: the name at the top of each page; `Auth gateway` unless set.
+    pub name: Setting,
+    /// `pages.logo`, `GATEWAY_PAGES_LOGO`: an SVG or PNG file that is shown beside the name.
+    pub logo: Setting,
+    /// `pages.accent`, `GATEWAY_PAGES_ACCENT`: the colour of buttons and links, `#rrggbb`.
+    pub accent: Setting,
 }
 
 /// `[providers.NAME]`: an upstream provider. `NAME` in a variable is in upper case, with `_` for

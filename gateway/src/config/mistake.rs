@@ -33,10 +33,13 @@ impl fmt::Display for Mistake {
 pub struct ConfigErrors(pub Vec<Mistake>);
 
 impl ConfigErrors {
-    /// In one line, for the log.
+    /// Each by itself, in one line.
     #[must_use]
-    pub fn in_one_line(&self) -> String {
-        self.to_string().replace('\n', "; ")
+    pub fn sentences(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .map(|mistake| mistake.to_string().replace('\n', " "))
+            .collect()
     }
 }
 

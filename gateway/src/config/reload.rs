@@ -4,8 +4,17 @@ use std::sync::Arc;
 
 use super::{Loaded, Reloadable, Sources};
 
-/// Reads the configuration again; on a mistake the text for the log, in one line.
-pub type Reload = Arc<dyn Fn() -> Result<Reloadable, String> + Send + Sync>;
+/// Reads the configuration again; the mistakes where there are any, a sentence each.
+pub type Reload = Arc<dyn Fn() -> Result<Reread, Vec<String>> + Send + Sync>;
+
+/// What was read, and what is worth a word.
+#[derive(Debug)]
+pub struct Reread {
+    /// What is to be in force.
+    pub reloadable: Reloadable,
+    /// What works and is probably not meant, and what needs a restart. It is in the log already.
+    pub warnings: Vec<String>,
+}
 
 /// A function that reads the same sources again. It warns, in the log, of changes that only a restart
 /// takes up. The environment is the one the process was started with; flags stay.
@@ -14,22 +23,22 @@ pub fn reload(sources: Sources, in_force: &Loaded) -> Reload {
     let report = in_force.report.clone();
     let external = in_force.config.external.clone();
     Arc::new(move || {
-        let newer = super::load(&sources).map_err(|errors| errors.in_one_line())?;
-        for warning in &newer.warnings {
+        let newer = super::load(&sources).map_err(|errors| errors.sentences())?;
+        let mut warnings = newer.warnings;
+        for warning in &warnings {
             tracing::warn!("{warning}");
         }
         let waiting = report.needs_restart(&newer.report);
         if !waiting.is_empty() {
-            tracing::warn!(
-                keys = waiting.join(", "),
-                "these settings have changed and need a restart"
-            );
+            let keys = waiting.join(", ");
+            tracing::warn!(keys, "these settings have changed and need a restart");
+            warnings.push(format!("these settings have changed and need a restart: {keys}"));
         }
         let mut reloadable = newer.config.reloadable;
         // The address that is in force stays in force, and so does the gateway's own page on it.
         if reloadable.default_next == newer.config.external {
             reloadable.default_next = external.clone();
         }
-        Ok(reloadable)
+        Ok(Reread { reloadable, warnings })
     })
 }

@@ -32,7 +32,7 @@ pub enum Shown {
 }
 
 /// Sections and keys that SIGHUP re-reads.
-const RELOADABLE: [&str; 9] = [
+const RELOADABLE: [&str; 10] = [
     "plugin.",
     "service.",
     "extensions",
@@ -42,9 +42,21 @@ const RELOADABLE: [&str; 9] = [
     "user_lookup",
     "server.trusted_proxies",
     "rate_limits",
+    "pages.",
 ];
 
 impl Report {
+    /// Where the value of a setting came from, or the first value of a section; `None` where nobody has set it.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        let is_in = |entry: &&Entry| {
+            let rest = entry.key.strip_prefix(key);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut entries = self.0.iter().filter(is_in).map(|entry| &entry.origin);
+        entries.find(|origin| **origin != Origin::Default)
+    }
+
     /// The keys that have another value in `newer` and that only a restart takes up.
     #[must_use]
     pub fn needs_restart(&self, newer: &Self) -> Vec<String> {

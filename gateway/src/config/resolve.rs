@@ -14,12 +14,17 @@ use super::report::{Entry, Report, Shown};
 use super::sources::{Origin, Sources};
 use super::value::Value;
 use super::{AdminConfig, Config, Loaded, SignInConfig, StorageConfig};
+use crate::small_file;
 
 mod keys;
+mod pages;
 mod plugins;
 mod providers;
 mod server;
 mod sign_out;
+
+/// Largest configuration file, in bytes: a hundred thousand services and their plugins.
+const MAX_FILE: u64 = 16 << 20;
 
 /// See [`super::load`].
 pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
@@ -36,6 +41,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let server = server::server(&mut layers, file.server);
     let rate_limits = server::rate_limits(&mut layers, trusted_proxies, file.rate_limits, &server.external);
     let admin = server::admin(&mut layers, file.admin, &data_dir);
+    server::check_listeners(&mut layers, server.listen, &admin);
     let log = server::log(&mut layers, file.log);
     let keys = keys::keys(&mut layers, file.keys, &data_dir);
     let tokens = server::tokens(&mut layers, file.tokens);
@@ -44,6 +50,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     providers::warn_of_untrusted_addresses(&mut layers, &providers, storage.user_ids);
     let (origins, default_next) =
         server::origins(&mut layers, file.origins, file.default_next, &server.external);
+    let branding = pages::branding(&mut layers, file.pages);
     let jsonp = layers.value("jsonp", "GATEWAY_JSONP", file.jsonp, false);
     let user_lookup = layers.value("user_lookup", "GATEWAY_USER_LOOKUP", file.user_lookup, false);
     let compile = plugins::files::compile(&mut layers, &file.plugins);
@@ -95,6 +102,7 @@ pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
             jsonp,
             user_lookup,
             rate_limits,
+            branding,
         },
     })
 }
@@ -155,7 +163,8 @@ struct Layers<'a> {
     source: Source,
     report: Report,
     mistakes: Vec<Mistake>,
-    warnings: Vec<String>,
+    warnings: Vec<Mistake>,
+    notes: Vec<Mistake>,
     /// The variables that have been asked for.
     variables: BTreeSet<String>,
     /// By key, what holds where no other source says: the presets of providers.
@@ -171,14 +180,15 @@ impl<'a> Layers<'a> {
             report: Report::default(),
             mistakes: Vec::new(),
             warnings: Vec::new(),
+            notes: Vec::new(),
             variables: BTreeSet::new(),
             fallbacks: BTreeMap::new(),
         };
         let Some(path) = &sources.file else {
             return Ok((layers, File::default()));
         };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let text = match small_file::read_text(path, MAX_FILE) {
+            Ok((text, _)) => text,
             Err(error) => {
                 let message = format!("cannot read the configuration file {}: {error}", path.display());
                 layers.mistake(None, "", message);
@@ -196,22 +206,33 @@ impl<'a> Layers<'a> {
     }
 
     fn finish(mut self, config: Config) -> Result<Loaded, ConfigErrors> {
-        let names: Vec<&str> = self.sources.environment.names().collect();
-        for name in names.into_iter().filter(|name| name.starts_with("GATEWAY_")) {
+        let sources = self.sources;
+        for name in sources
+            .environment
+            .names()
+            .filter(|name| name.starts_with("GATEWAY_"))
+        {
             if name == super::sources::FILE_VARIABLE || self.variables.contains(name) {
                 continue;
             }
             // Kubernetes sets GATEWAY_PORT and the like by itself where a service is called so: only what
             // looks like a slip is worth a word.
-            if let Some(right) = nearest(name, self.variables.iter().map(String::as_str)) {
-                self.warnings
-                    .push(format!("{name} is no variable of the gateway; is {right} meant?"));
+            let right = nearest(name, self.variables.iter().map(String::as_str)).map(str::to_owned);
+            if let Some(right) = right {
+                let warning = format!("the gateway has no variable {name}; do you mean {right}?");
+                self.warn_at(Some(Origin::Variable(name.to_owned())), "", warning);
             }
         }
         if self.mistakes.is_empty() {
             Ok(Loaded {
                 config,
-                warnings: self.warnings,
+                warnings: self
+                    .warnings
+                    .iter()
+                    .map(|warning| warning.message.clone())
+                    .collect(),
+                warned: self.warnings,
+                notes: self.notes,
                 report: self.report,
             })
         } else {
@@ -235,7 +256,37 @@ impl<'a> Layers<'a> {
     }
 
     fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
+        self.warn_at(None, "", warning);
+    }
+
+    fn warn_at(&mut self, origin: Option<Origin>, key: &str, message: String) {
+        self.warnings.push(Mistake {
+            origin,
+            key: key.to_owned(),
+            message,
+        });
+    }
+
+    /// Whether a path leads to systemd credentials that are not there because their service does not run. Notes it, where
+    /// that is no mistake.
+    fn waits_for_the_service(&mut self, key: &str, path: &Path, origin: &Origin) -> bool {
+        if !self.sources.before_start {
+            return false;
+        }
+        let Some(directory) = credentials_of(path).filter(|directory| !directory.exists()) else {
+            return false;
+        };
+        let message = format!(
+            "{} was not looked at: systemd makes {} when the service starts",
+            path.display(),
+            directory.display()
+        );
+        self.notes.push(Mistake {
+            origin: Some(origin.clone()),
+            key: key.to_owned(),
+            message,
+        });
+        true
     }
 
     fn show(&mut self, key: &str, value: String, origin: Origin) {
@@ -252,6 +303,11 @@ impl<'a> Layers<'a> {
             value: Shown::Hidden(secret),
             origin,
         });
+    }
+
+    /// Where the value of a setting came from that was read already; `None` where nobody has set it.
+    fn origin(&self, key: &str) -> Option<Origin> {
+        self.report.origin(key).cloned()
     }
 
     /// The value of a variable. One that is not UTF-8 is a mistake and counts as not set.
@@ -317,7 +373,10 @@ impl<'a> Layers<'a> {
     fn parse<T: Value>(&mut self, key: &str, text: &str, origin: &Origin) -> Option<T> {
         let read = T::read(text).and_then(|value| match value.beyond(key) {
             Some(most) => Err(format!("{most} at most")),
-            None => Ok(value),
+            None => match value.short_of(key) {
+                Some(least) => Err(format!("{least} at least")),
+                None => Ok(value),
+            },
         });
         match read {
             Ok(value) => Some(value),
@@ -420,10 +479,11 @@ impl<'a> Layers<'a> {
         match crate::keys::read_secret(path) {
             Ok((text, exposed)) => {
                 if exposed {
-                    self.warn(crate::keys::exposed(path));
+                    self.warn_at(Some(origin.clone()), key, crate::keys::exposed(path));
                 }
                 Some(text)
             }
+            Err(_) if self.waits_for_the_service(key, path, origin) => Some(STAND_IN.to_owned()),
             Err(error) => {
                 self.mistake(
                     Some(origin.clone()),
@@ -434,6 +494,18 @@ impl<'a> Layers<'a> {
             }
         }
     }
+}
+
+/// Where systemd gives a service its credentials.
+const CREDENTIALS: &str = "/run/credentials";
+
+/// Stands in for a secret that is not there yet, so that the rest can be checked.
+const STAND_IN: &str = "a credential of a service that does not run";
+
+/// The directory of the service whose credential a path names.
+fn credentials_of(path: &Path) -> Option<PathBuf> {
+    let service = path.strip_prefix(CREDENTIALS).ok()?.components().next()?;
+    Some(Path::new(CREDENTIALS).join(service))
 }
 
 /// Which source wins.

@@ -25,6 +25,9 @@ pub struct Sources {
     pub flags: BTreeMap<&'static str, (&'static str, String)>,
     /// What `gateway dev` sets.
     pub presets: Presets,
+    /// Whether systemd's credentials may be missing because the service that they are for does not run: for
+    /// `gateway config check`.
+    pub before_start: bool,
 }
 
 /// What `gateway dev` sets in place of the defaults; anything else that is set wins.
@@ -38,6 +41,8 @@ pub struct Presets {
     pub extensions: Vec<String>,
     /// Configuration of plugins that have none of their own.
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// Whether every origin on this machine is one of an application, where none are configured.
+    pub loopback_origins: bool,
 }
 
 /// A copy of the process's environment.

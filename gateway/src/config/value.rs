@@ -7,8 +7,10 @@ use std::time::Duration;
 use gateway_plugin::{Grant, HostName, HttpOrigin, OnFailure, OriginError};
 use gateway_store::{DatabaseUrl, UserIds};
 
+use crate::pages::colour::{self, Rgb};
 use crate::rate_limit::Rate;
 
+mod least;
 mod most;
 mod provider;
 mod web;
@@ -29,6 +31,11 @@ pub(super) trait Value: Sized {
 
     /// The most that a setting may be, where this is more.
     fn beyond(&self, _key: &str) -> Option<String> {
+        None
+    }
+
+    /// The least that a setting may be, where this is less.
+    fn short_of(&self, _key: &str) -> Option<String> {
         None
     }
 }
@@ -132,6 +139,11 @@ impl Value for Duration {
         (*self > most).then(|| most.show())
     }
 
+    fn short_of(&self, key: &str) -> Option<String> {
+        let least = least::duration(key);
+        (*self < least).then(|| least.show())
+    }
+
     fn show(&self) -> String {
         let milliseconds = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
         show_measure(milliseconds, &TIMES)
@@ -166,7 +178,13 @@ impl Value for DurationOrOff {
 pub(super) struct Bytes(pub(super) usize);
 
 /// The units of sizes, in bytes, from largest to smallest.
-const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+const SIZES: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("", 1),
+];
 
 impl Value for Bytes {
     fn read(text: &str) -> Result<Self, String> {
@@ -174,7 +192,7 @@ impl Value for Bytes {
             .and_then(|bytes| usize::try_from(bytes).ok())
             .filter(|bytes| *bytes > 0)
             .map(Self)
-            .ok_or_else(|| "a size in bytes, KiB, MiB or GiB, as in 64MiB or 65536".into())
+            .ok_or_else(|| "a size in bytes, KiB, MiB, GiB or TiB, as in 64MiB or 65536".into())
             .and_then(|size: Self| {
                 if size.0 > most::BYTES {
                     return Err(format!("a size of {} at most", Self(most::BYTES).show()));
@@ -186,6 +204,11 @@ impl Value for Bytes {
     fn beyond(&self, key: &str) -> Option<String> {
         let most = most::bytes(key);
         (self.0 > most).then(|| Self(most).show())
+    }
+
+    fn short_of(&self, key: &str) -> Option<String> {
+        let least = least::bytes(key);
+        (self.0 < least).then(|| Self(least).show())
     }
 
     fn show(&self) -> String {
@@ -413,6 +436,48 @@ impl Value for IsJson {
     }
 }
 
+/// The name at the top of pages: a line of text.
+#[derive(Clone, Debug)]
+pub(super) struct PageName(pub(super) String);
+
+impl Value for PageName {
+    fn read(text: &str) -> Result<Self, String> {
+        let is_plain = !text.chars().any(gateway_model::text::is_unsafe);
+        if is_plain && !text.is_empty() && text.chars().count() <= 60 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a name of 1 to 60 characters in one line".into())
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The accent of pages: a colour that can be read on them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accent(pub(super) Rgb);
+
+impl Value for Accent {
+    fn read(text: &str) -> Result<Self, String> {
+        let colour = Rgb::parse(text).ok_or("a colour, as in #2b59c3")?;
+        if colour.is_readable() {
+            return Ok(Self(colour));
+        }
+        let contrast = colour.contrast(colour::LIGHT_PAGE);
+        let (enough, readable) = (colour::ENOUGH, colour.readable());
+        Err(format!(
+            "darker: its contrast with the pages is {contrast:.1} to 1, and people need {enough} to 1 (WCAG 2.2); \
+             {readable} is the nearest shade that has it"
+        ))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// The log's filter.
 #[derive(Clone, Debug)]
 pub(super) struct Filter(pub(super) String);
@@ -503,7 +568,9 @@ mod tests {
             ("64mib", None),
             ("MiB", None),
             ("99999999999999GiB", None),
-            ("1024GiB", Some("1024GiB")),
+            ("1TiB", Some("1TiB")),
+            ("1024GiB", Some("1TiB")),
+            ("2TiB", None),
             ("1025GiB", None),
         ]);
         table::<Count>(&[
@@ -512,6 +579,36 @@ mod tests {
             ("-1", None),
             ("1.0", None),
             ("many", None),
+        ]);
+    }
+
+    #[test]
+    fn b5_the_accent_of_pages_can_be_read() {
+        table::<super::Accent>(&[
+            ("#2456C5", Some("#2456c5")),
+            ("#000000", Some("#000000")),
+            ("#ffcc00", None),
+            ("#ffffff", None),
+            ("blue", None),
+        ]);
+        let said = super::Accent::read("#ffcc00").unwrap_err();
+        assert!(
+            said.contains("1.4 to 1") && said.contains("nearest shade"),
+            "{said}"
+        );
+        let nearest = said.split('#').nth(1).and_then(|rest| rest.get(..6)).unwrap();
+        assert!(super::Accent::read(&format!("#{nearest}")).is_ok(), "{said}");
+    }
+
+    #[test]
+    fn names_of_pages_are_a_line() {
+        let long = "x".repeat(61);
+        table::<super::PageName>(&[
+            ("Acme Zürich", Some("Acme Zürich")),
+            ("", None),
+            (&long, None),
+            ("a\nb", None),
+            ("a\u{202e}b", None),
         ]);
     }
 

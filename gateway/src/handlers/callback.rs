@@ -13,13 +13,15 @@ use hyper::{Method, StatusCode};
 use crate::app::App;
 use crate::cookie;
 use crate::next::{self, Next, NextError};
+use crate::pages::Failure;
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 use crate::sealed_state::SealedState;
 use crate::sign_in;
 
-use super::{admit, landing, login_path};
+use super::visit::{Visit, bad_return};
+use super::{admit, landing};
 
 pub(super) mod posted;
 
@@ -80,39 +82,39 @@ pub enum Error {
 
 /// Ends the sign-in: back to the application with a token, or a page that says why not and leads to another one.
 pub async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> Response {
+    let visit = Visit::new(app, &request.headers).with_provider(provider.name());
     if request.method == Method::POST {
         return posted::pass_on(app, request, provider)
-            .unwrap_or_else(|error| refuse(provider.name(), &error.into(), HOME));
+            .unwrap_or_else(|error| refuse(&visit, provider.name(), &error.into()));
     }
     let (name, begun) = match begun(app, request) {
         Ok(begun) => begun,
-        Err(error) => return refuse(provider.name(), &error, HOME),
+        Err(error) => return refuse(&visit, provider.name(), &error),
     };
-    let again = match next_again(app, &begun.next) {
-        Ok(next) => login_path(&begun.provider, &next),
-        Err(_) => HOME.to_owned(),
+    let visit = match next_again(app, &begun.next) {
+        Ok(next) => visit.with_provider(&begun.provider).to(&next, begun.tells_next),
+        Err(_) => visit,
     };
     let secure = app.address.secure;
-    match finish(app, request, provider, &begun, &again).await {
+    let answer = match finish(app, request, provider, &begun, &visit).await {
         Ok(answer) if answer.status() == StatusCode::FOUND => {
-            response::with(answer, SET_COOKIE, cookie::clear(&name, secure))
+            return response::with(answer, SET_COOKIE, cookie::clear(&name, secure));
         }
-        Ok(answer) => over(app, answer, begun, &name),
+        Ok(answer) => answer,
         Err(error) => {
-            let answer = refuse(provider.name(), &error, &again);
+            let answer = refuse(&visit, provider.name(), &error);
             match error {
                 // Nobody has been asked yet.
-                Error::Upstream(error) if error.kind() == ErrorKind::Busy => answer,
-                Error::Upstream(_) | Error::SignIn(_) => over(app, answer, begun, &name),
+                Error::Upstream(error) if error.kind() == ErrorKind::Busy => return answer,
+                Error::Upstream(_) | Error::SignIn(_) => answer,
                 // The state has not been used: the page can be loaded again, as long as the cookie is there.
-                _ => answer,
+                _ => return answer,
             }
         }
-    }
+    };
+    drop(visit);
+    over(app, answer, begun, &name)
 }
-
-/// Where people begin again when it is not known where they were going: the gateway's own page.
-const HOME: &str = "/";
 
 /// The state is used up, and nobody is signed in. The cookie stays, so that whoever loads the page again is told so.
 fn over(app: &App, answer: Response, begun: SealedState, name: &str) -> Response {
@@ -147,7 +149,7 @@ async fn finish(
     request: &Request,
     provider: &Provider,
     begun: &SealedState,
-    again: &str,
+    visit: &Visit<'_>,
 ) -> Result<Response, Error> {
     let answer = Answer::of(app, request, provider)?;
     if begun.provider != provider.name() {
@@ -196,7 +198,7 @@ async fn finish(
         return Err(Error::Replayed);
     }
     let outcome = sign_in::complete(app, person).await?;
-    Ok(landing::arrive(app, provider.name(), outcome, &next, again))
+    Ok(landing::arrive(app, visit, provider.name(), outcome, &next))
 }
 
 /// The origins may have changed while the person was away.
@@ -204,42 +206,40 @@ fn next_again(app: &App, text: &str) -> Result<Next, NextError> {
     next::parse(text, &app.live.load().origins, &app.address.origin)
 }
 
-/// The page that says why, with a link that begins another sign-in.
-fn refuse(provider: &str, error: &Error, again: &str) -> Response {
-    let (title, message) = match error {
-        Error::BadRequest(bad) => return landing::bad(&bad.to_string()),
-        Error::TooMany(too_many) => return landing::too_many(*too_many),
-        Error::Upstream(error) => return landing::upstream_failed(provider, error, Some(again)),
-        Error::SignIn(error) => return landing::not_signed_in(provider, error, again),
-        Error::Store(error) => return landing::store_busy(provider, error, again),
-        Error::Denied(refusal) if refusal.code() == Some("access_denied") => {
-            (landing::TITLE, "You did not let the provider sign you in.")
-        }
-        Error::Denied(_) => (landing::TITLE, "The provider refused to sign you in."),
-        Error::Next(_) => (landing::TITLE, "The application you came from is not known here."),
-        Error::OtherProvider | Error::NoCode | Error::Posted(_) => (
-            landing::TITLE,
-            "The provider's answer does not fit this sign-in. Please begin again.",
-        ),
-        Error::Expired => (
-            "This sign-in took too long",
-            "A sign-in has to be completed within ten minutes. Please begin again.",
-        ),
-        Error::Replayed => (
-            "This sign-in was already completed",
-            "Each sign-in works once. If you are signed in, go back to the application; if not, begin again.",
-        ),
-        Error::FailedBefore => (
-            "This sign-in has failed",
-            "Each sign-in works once, so reloading this page does not help. Please begin again.",
-        ),
-        Error::NoState | Error::NotThisBrowser => (
-            "This sign-in did not begin in this browser",
-            "It began in another browser or app, or more than an hour ago, or this browser does not keep cookies. \
-             Please begin again here.",
-        ),
+/// The page that says why, with a link that begins another sign-in; or the application is told.
+fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
+    let failure = match error {
+        Error::BadRequest(bad) => return landing::unreadable(visit, *bad),
+        Error::TooMany(too_many) => return landing::too_many(visit, *too_many),
+        Error::Upstream(error) => return landing::upstream_failed(visit, provider, error),
+        Error::SignIn(error) => return landing::not_signed_in(visit, provider, error),
+        Error::Store(error) => return landing::store_busy(visit, provider, error),
+        Error::Denied(refusal) => denied(refusal.code().unwrap_or_default()),
+        Error::Next(error) => bad_return(error),
+        Error::OtherProvider | Error::NoCode | Error::Posted(_) => Failure::Mismatch,
+        Error::Expired => Failure::Expired,
+        Error::Replayed => Failure::Completed,
+        Error::FailedBefore => Failure::FailedBefore,
+        Error::NoState | Error::NotThisBrowser => Failure::Elsewhere,
     };
     tracing::warn!(provider, %error, "a callback was refused");
     landing::count(provider, "refused");
-    landing::refused(title, message, again)
+    visit.answer(&failure)
+}
+
+/// What a provider's error code means for the person (RFC 6749 section 4.1.2.1, OpenID Connect Core 1.0 section 3.1.2.6, and
+/// what LinkedIn has for a person who closes its page).
+fn denied(code: &str) -> Failure<'static> {
+    match code {
+        "access_denied" | "consent_required" | "user_cancelled_login" | "user_cancelled_authorize" => {
+            Failure::Denied
+        }
+        "temporarily_unavailable" => Failure::ProviderUnavailable,
+        "server_error"
+        | "invalid_request"
+        | "invalid_scope"
+        | "unauthorized_client"
+        | "unsupported_response_type" => Failure::ProviderBroken,
+        _ => Failure::ProviderRefused,
+    }
 }

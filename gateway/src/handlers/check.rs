@@ -3,8 +3,8 @@
 use gateway_model::{Session, User};
 use hyper::StatusCode;
 use md5::{Digest, Md5};
-use serde::Serialize;
-use serde_json::json;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::next::Next;
@@ -13,7 +13,7 @@ use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 use crate::time::http_date;
 
-use super::{login_path, next_of};
+use super::{login_path, next_of, tells_next};
 
 /// What an application is told of a user.
 #[derive(Serialize)]
@@ -33,6 +33,21 @@ struct Profile<'a> {
 struct SignedIn<'a> {
     authenticated: bool,
     profile: Profile<'a>,
+}
+
+#[derive(Serialize)]
+struct NotSignedIn<'a> {
+    authenticated: bool,
+    providers: InOrder<'a>,
+}
+
+/// A JSON object whose members keep the order in which the operator has configured them: applications offer them so.
+struct InOrder<'a>(Vec<(&'a str, Value)>);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// Answers.
@@ -78,17 +93,19 @@ fn providers(app: &App, request: &Request) -> Result<Response, BadRequest> {
         Ok(next) => next,
         Err(error) => return Ok(response::error(StatusCode::BAD_REQUEST, &error.to_string())),
     };
-    let providers: serde_json::Map<_, _> = app
+    let tells_next = tells_next(request)?;
+    let providers: Vec<_> = app
         .provider_names()
-        .map(|name| (name.to_owned(), json!({ "url": login_url(app, name, &next) })))
+        .map(|name| (name, json!({ "url": login_url(app, name, &next, tells_next) })))
         .collect();
-    Ok(response::json(
-        StatusCode::OK,
-        &json!({ "authenticated": false, "providers": providers }),
-    ))
+    let answer = NotSignedIn {
+        authenticated: false,
+        providers: InOrder(providers),
+    };
+    Ok(response::json(StatusCode::OK, &answer))
 }
 
 /// Where a browser is sent to sign in.
-fn login_url(app: &App, provider: &str, next: &Next) -> String {
-    format!("{}{}", app.address.text, login_path(provider, next))
+fn login_url(app: &App, provider: &str, next: &Next, tells_next: bool) -> String {
+    format!("{}{}", app.address.text, login_path(provider, next, tells_next))
 }

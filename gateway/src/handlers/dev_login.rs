@@ -1,21 +1,22 @@
-//! `GET /auth/login/dev`: the development sign-in. Anyone may be anyone, so it is compiled in with the
-//! feature `dev` only, and `gateway dev` listens on loopback only.
+//! `GET /auth/login/dev`: the development sign-in, which also answers for `google` and `github` where these are not
+//! configured. Anyone may be anyone, so it is compiled in with the feature `dev` only, and `gateway dev` listens on
+//! loopback only.
 
 use std::sync::Arc;
 
 use gateway_model::{Email, Identity, UpstreamUser};
-use hyper::StatusCode;
 use serde_json::json;
 
 use crate::app::{App, DEV_PROVIDER};
-use crate::next::NextError;
-use crate::pages::{CHOOSE_USER_CSP, Person, choose_user};
+use crate::next::{Next, NextError};
+use crate::pages::{CHOOSE_USER_CSP, Failure, Person, choose_user};
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
-use crate::response::{self, Response};
+use crate::response::Response;
 use crate::sign_in;
 
-use super::{admit, landing, login_path, next_of};
+use super::visit::{Visit, bad_return};
+use super::{admit, landing, next_of, tells_next};
 
 /// Not the gateway's address: that has another port each time, and the people stay the same.
 const ISSUER: &str = "urn:auth-gateway:dev";
@@ -46,7 +47,7 @@ const PEOPLE: &[Person<'static>] = &[
 
 /// Why nobody is signed in.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+enum Error {
     /// The request makes no sense.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
@@ -61,32 +62,57 @@ pub enum Error {
     TooMany(#[from] TooMany),
 }
 
-/// The page to choose who to be or, with `user`, the sign-in at once.
-///
-/// # Errors
-/// 400 for a `next` that is not allowed, or a name that is none.
-pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error> {
-    let next = next_of(app, request)??;
+/// The page with test users or, with `user`, the sign-in at once.
+pub async fn handle(app: &Arc<App>, request: &Request) -> Response {
+    let visit = Visit::new(app, &request.headers).with_provider(DEV_PROVIDER);
+    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
+        let tells_next = tells_next(request)?;
+        Ok((next?, tells_next))
+    });
+    let (next, tells_next) = match to {
+        Ok((next, true)) => (next.without_error(), true),
+        Ok(to) => to,
+        Err(error) => return refuse(&visit, &error),
+    };
+    let visit = visit.to(&next, tells_next);
+    sign_in(app, request, &visit, &next, tells_next)
+        .await
+        .unwrap_or_else(|error| refuse(&visit, &error))
+}
+
+async fn sign_in(
+    app: &Arc<App>,
+    request: &Request,
+    visit: &Visit<'_>,
+    next: &Next,
+    tells_next: bool,
+) -> Result<Response, Error> {
     admit(app, request)?;
     let Some(name) = request.parameter("user")? else {
-        return Ok(response::page(
-            StatusCode::OK,
-            CHOOSE_USER_CSP,
-            choose_user(next.as_str(), PEOPLE),
-        ));
+        return Ok(visit.show(CHOOSE_USER_CSP, |frame| {
+            choose_user(frame, next.as_str(), tells_next, PEOPLE)
+        }));
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
         return Err(Error::Name);
     }
-    let again = login_path(DEV_PROVIDER, &next);
     Ok(match sign_in::complete(app, person(name)).await {
-        Ok(outcome) => landing::arrive(app, DEV_PROVIDER, outcome, &next, &again),
-        Err(error) => landing::not_signed_in(DEV_PROVIDER, &error, &again),
+        Ok(outcome) => landing::arrive(app, visit, DEV_PROVIDER, outcome, next),
+        Err(error) => landing::not_signed_in(visit, DEV_PROVIDER, &error),
     })
 }
 
-/// Somebody invented. `mallory` is from elsewhere, so that the example extension has someone to reject.
+fn refuse(visit: &Visit<'_>, error: &Error) -> Response {
+    match error {
+        Error::BadRequest(bad) => landing::unreadable(visit, *bad),
+        Error::Next(error) => visit.page(&bad_return(error)),
+        Error::Name => visit.answer(&Failure::BadName),
+        Error::TooMany(too_many) => landing::too_many(visit, *too_many),
+    }
+}
+
+/// A test user. `mallory` is from elsewhere, so that the example extension has someone to reject.
 fn person(name: &str) -> UpstreamUser {
     let domain = if name == "mallory" {
         "evil.example"

@@ -4,27 +4,32 @@
 use gateway_model::Timestamp;
 use gateway_token::KeyError;
 use gateway_upstream::{Hints, PROMPTS, Provider, UpstreamError};
-use hyper::StatusCode;
 use hyper::header::{HeaderValue, SET_COOKIE};
 use url::form_urlencoded;
 
 use crate::app::App;
 use crate::cookie::room::{self, Begun, Worth};
 use crate::next::{Next, NextError};
+use crate::pages::{self, Failure};
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 use crate::sealed_state::SealedState;
-use crate::{cookie, navigation, pages};
+use crate::{cookie, navigation};
 
 use super::callback::LIFETIME;
-use super::{admit, landing, login_path, next_of};
+use super::visit::{Visit, bad_return};
+use super::{admit, landing, login_path, next_of, tells_next};
 
 /// The most bytes that `Location` and `Set-Cookie` have in one answer. nginx reads the head of an answer into 4 KB unless
 /// told otherwise, and there are the status line and a few more headers.
 const MAX_HEADERS: usize = 3_700;
 /// The longest `login_hint`, in bytes: an address has 254 at most (RFC 5321 section 4.5.3.1.3).
 const MAX_HINT: usize = 320;
+
+/// A `next` of this length must fit beside the address that the browser is sent to. Where not even that does, it is the
+/// provider's address that is too long.
+const SHORT_NEXT: usize = 300;
 
 /// Why a sign-in cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,11 @@ pub enum Error {
     /// With it, the cookie is larger than browsers and proxies accept.
     #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
     NextTooLong,
+    /// With the address that the provider's authorization endpoint makes, the answer is larger than proxies accept.
+    #[error(
+        "the address of its authorization endpoint, with the parameters, has {0} bytes, which is more than proxies accept"
+    )]
+    ProviderTooLong(usize),
     /// Too many sign-ins come from the caller's address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -54,18 +64,42 @@ pub enum Error {
 
 /// Sends the browser to the provider. Where there is no room for one more sign-in, the oldest has to go; where a page may
 /// have begun this one without the person, the person is asked first.
-///
-/// # Errors
-/// 400 for a bad `next`, 502 or 504 where the provider cannot be asked.
-pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result<Response, Error> {
-    let next = next_of(app, request)??;
+pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
+    let visit = Visit::new(app, &request.headers).with_provider(provider.name());
+    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
+        let tells_next = tells_next(request)?;
+        let next = next?;
+        Ok(if tells_next {
+            (next.without_error(), true)
+        } else {
+            (next, false)
+        })
+    });
+    let (next, tells_next) = match to {
+        Ok(to) => to,
+        Err(error) => return refuse(&visit, provider.name(), &error),
+    };
+    let visit = visit.to(&next, tells_next);
+    begin(app, request, provider, &visit, &next, tells_next)
+        .await
+        .unwrap_or_else(|error| refuse(&visit, provider.name(), &error))
+}
+
+async fn begin(
+    app: &App,
+    request: &Request,
+    provider: &Provider,
+    visit: &Visit<'_>,
+    next: &Next,
+    tells_next: bool,
+) -> Result<Response, Error> {
     let hints = hints(request)?;
     let origins = &app.live.load().origins;
     let by_the_person = navigation::is_by_the_person(&request.headers, origins, &app.address.origin);
     let now = app.clock.now();
     let begun = begun(app, request, now);
-    if !by_the_person && room::make(begun.clone(), at_most(provider, &next)).costs_a_sign_in {
-        return Ok(ask(request, provider, &next, hints));
+    if !by_the_person && room::make(begun.clone(), at_most(provider, next)).costs_a_sign_in {
+        return Ok(ask(visit, request, provider, next, tells_next, hints));
     }
     // From here on it costs something. A page that begins one sign-in after the other has not come this far.
     admit(app, request)?;
@@ -78,6 +112,7 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
         next: next.as_str().to_owned(),
         issued: now.0,
         by_the_person,
+        tells_next,
         ended: false,
     };
     let sealed = match state.seal(&app.session_key, &name) {
@@ -86,7 +121,13 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
     };
     let (location, set) = (authorization.url.as_str(), cookie::set(&name, &sealed, secure));
     let size = cookie::size(&name, sealed.as_bytes());
-    let left = MAX_HEADERS.checked_sub("location: \r\n".len() + location.len() + line(&set));
+    let fixed = "location: \r\n".len() + location.len() + line(&set);
+    // The seal is base64.
+    let in_base64 = |bytes: usize| bytes.div_ceil(3) * 4;
+    if fixed.saturating_sub(in_base64(next.as_str().len())) + in_base64(SHORT_NEXT) > MAX_HEADERS {
+        return Err(Error::ProviderTooLong(location.len()));
+    }
+    let left = MAX_HEADERS.checked_sub(fixed);
     let Some(left) = left.filter(|_| size <= cookie::MAX_TOGETHER) else {
         return Err(Error::NextTooLong);
     };
@@ -95,10 +136,8 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Result
     let cleared = room.clear.iter().map(|name| cookie::clear(name, secure));
     let cleared: Vec<HeaderValue> = cleared.collect();
     if cleared.iter().map(line).sum::<usize>() > left {
-        return Ok(clear_as_many_as_fit(
-            ask(request, provider, &next, hints),
-            cleared,
-        ));
+        let page = ask(visit, request, provider, next, tells_next, hints);
+        return Ok(clear_as_many_as_fit(page, cleared));
     }
     let answer = cleared
         .into_iter()
@@ -153,10 +192,17 @@ fn begun<'a>(app: &App, request: &'a Request, now: Timestamp) -> Vec<Begun<'a>> 
 }
 
 /// The page that asks the person whether to go on. Its link is a page of ours, so that no other page can follow it.
-fn ask(request: &Request, provider: &Provider, next: &Next, hints: Hints<'_>) -> Response {
+fn ask(
+    visit: &Visit<'_>,
+    request: &Request,
+    provider: &Provider,
+    next: &Next,
+    tells_next: bool,
+    hints: Hints<'_>,
+) -> Response {
     // The configured default need not be an address that may be asked for.
     let mut again = match request.parameter("next") {
-        Ok(Some(_)) => login_path(provider.name(), next),
+        Ok(Some(_)) => login_path(provider.name(), next, tells_next),
         _ => format!("/auth/login/{}", provider.name()),
     };
     for (name, value) in [("login_hint", hints.login_hint), ("prompt", hints.prompt)] {
@@ -168,7 +214,7 @@ fn ask(request: &Request, provider: &Provider, next: &Next, hints: Hints<'_>) ->
             again.push_str(&pair);
         }
     }
-    response::page(StatusCode::OK, pages::CSP, pages::go_on(&again))
+    visit.show(pages::CSP, |frame| pages::go_on(frame, &again))
 }
 
 /// More cookies have to go than one answer may clear. The rest goes when the person has gone on.
@@ -192,19 +238,18 @@ fn line(cookie: &HeaderValue) -> usize {
 }
 
 /// The page that says why.
-pub fn refuse(provider: &str, error: &Error) -> Response {
+fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
     match error {
-        Error::BadRequest(_) | Error::Next(_) | Error::Hint(_) | Error::NextTooLong => {
-            landing::bad(&error.to_string())
+        Error::BadRequest(bad) => landing::unreadable(visit, *bad),
+        Error::Next(error) => visit.page(&bad_return(error)),
+        Error::Hint(wrong) => visit.answer(&Failure::BadHint(wrong)),
+        Error::NextTooLong => visit.answer(&Failure::LongReturn),
+        Error::TooMany(too_many) => landing::too_many(visit, *too_many),
+        Error::Upstream(error) => landing::upstream_failed(visit, provider, error),
+        Error::ProviderTooLong(_) => landing::provider_unusable(visit, provider, error),
+        Error::Seal(error) => {
+            tracing::error!(provider, %error, "a sign-in cannot begin");
+            visit.answer(&Failure::Broken)
         }
-        Error::TooMany(too_many) => landing::too_many(*too_many),
-        Error::Upstream(error) => landing::upstream_failed(provider, error, None),
-        Error::Seal(error) => internal(provider, error),
     }
-}
-
-fn internal(provider: &str, error: &dyn std::fmt::Display) -> Response {
-    tracing::error!(provider, %error, "a sign-in cannot begin");
-    let message = "Something went wrong on our side. Please try again.";
-    response::error_page(StatusCode::INTERNAL_SERVER_ERROR, "Sign-in failed", message, None)
 }

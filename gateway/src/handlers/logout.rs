@@ -2,36 +2,43 @@
 //! told an address for their browser, which leads there by way of the provider where the operator wants that
 //! (`sign_out = "provider"`).
 
+use gateway_token::SessionClaims;
 use hyper::StatusCode;
-use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::json;
 
 use crate::app::App;
-use crate::navigation;
 use crate::next::{self, Next, NextError};
+use crate::pages::Failure;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 use crate::sign_out::{self, MAX_NEXT};
 
-use super::landing;
+use super::visit::{Visit, bad_return, wants_a_page};
 
 /// The longest `Location`. nginx reads the head of an answer into 4 KB unless told otherwise, and there are more headers.
 const MAX_LOCATION: usize = 3_400;
 
-/// Answers 200. A token that is no good any more is a session that has ended: success. A browser that has sent a form is
-/// redirected.
+/// Answers 200. A token that is not valid any more belongs to a session that has ended: success.
+///
+/// A token that seems to have expired ends the session that it was issued for: the clock may be ahead, and the session
+/// would be valid again once the clock is right.
+///
+/// A browser that has sent a form is redirected.
 ///
 /// # Errors
 /// 400 for a bad `next`, 503 where the database fails: the session goes on then.
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
-    let goes_there = is_navigation(&request.headers);
+    // A browser that goes here with a form shows what is answered. What a script fetches is told otherwise.
+    let goes_there = wants_a_page(&request.headers);
     let next = match request.parameter("next")? {
         None => None,
         Some(text) => match allowed(app, text) {
             Ok(next) => Some(next),
-            Err(error) if goes_there => return Ok(landing::bad(&error)),
-            Err(error) => return Ok(response::error(StatusCode::BAD_REQUEST, &error)),
+            Err(wrong) if goes_there => {
+                return Ok(Visit::new(app, &request.headers).page(&wrong.failure()));
+            }
+            Err(wrong) => return Ok(response::error(StatusCode::BAD_REQUEST, &wrong.to_string())),
         },
     };
     let signed_in = match session::caller(app, request).await? {
@@ -42,7 +49,20 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
                 _ => response::json(StatusCode::OK, &answer),
             });
         }
-        Caller::NotSignedIn | Caller::UnknownUser => None,
+        Caller::NotSignedIn | Caller::UnknownUser => {
+            if let Some(claims) = session::claims_ignoring_expiry(app, request)? {
+                let SessionClaims {
+                    session,
+                    user,
+                    expires,
+                } = claims;
+                let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+                if ended.is_some() {
+                    app.courier.wake();
+                }
+            }
+            None
+        }
         Caller::SignedIn(signed_in) => Some(signed_in),
     };
     let mut hint = None;
@@ -71,25 +91,31 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     })
 }
 
-fn allowed(app: &App, text: &str) -> Result<Next, String> {
-    let live = app.live.load();
-    let next = next::parse(text, &live.origins, &app.address.origin)
-        .map_err(|error: NextError| error.to_string())?;
-    if next.as_str().len() > MAX_NEXT {
-        return Err(
-            "The address to return to is too long: it must be shorter than 2,000 characters".to_owned(),
-        );
-    }
-    Ok(next)
+/// Why a person cannot be sent to an address.
+#[derive(Debug, thiserror::Error)]
+enum WrongNext {
+    #[error(transparent)]
+    Next(#[from] NextError),
+    #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
+    TooLong,
 }
 
-/// Whether a browser goes here with a form, and will show what is answered. What a script fetches is told otherwise.
-fn is_navigation(headers: &HeaderMap) -> bool {
-    let mut accepts = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    accepts.any(|types| types.contains("text/html")) && navigation::is_navigation(headers)
+impl WrongNext {
+    fn failure(&self) -> Failure<'_> {
+        match self {
+            Self::Next(error) => bad_return(error),
+            Self::TooLong => Failure::LongReturn,
+        }
+    }
+}
+
+fn allowed(app: &App, text: &str) -> Result<Next, WrongNext> {
+    let live = app.live.load();
+    let next = next::parse(text, &live.origins, &app.address.origin)?;
+    if next.as_str().len() > MAX_NEXT {
+        return Err(WrongNext::TooLong);
+    }
+    Ok(next)
 }
 
 /// 303: the browser goes on with a `GET`.

@@ -53,7 +53,7 @@ mod tests {
             }
         }
         secured.sort_unstable();
-        assert_eq!(secured, ["authorize", "check", "logout", "update"]);
+        assert_eq!(secured, ["authorize", "check", "logout", "services", "update"]);
         // What the gateway takes besides is said in prose.
         let prose = document["info"]["description"].as_str().unwrap();
         assert!(

@@ -1,15 +1,15 @@
-//! "Choose who to be": the page of the development sign-in.
+//! "Choose a test user": the page of the development sign-in.
 
 use askama::Template;
 
-use super::rendered;
+use super::{Frame, rendered};
 
 /// `Content-Security-Policy` of this page. Browsers hold the redirects that follow a form against
 /// `form-action`, and these end at whatever application sent the person.
-pub const CHOOSE_USER_CSP: &str = "default-src 'none'; style-src 'self'; img-src data:; \
+pub const CHOOSE_USER_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
                                    form-action http: https:; base-uri 'none'; frame-ancestors 'none'";
 
-/// Somebody invented to be.
+/// A test user to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Person<'a> {
     /// What goes into `user=`.
@@ -23,11 +23,13 @@ pub struct Person<'a> {
 #[derive(Template)]
 #[template(path = "choose_user.html")]
 struct ChooseUser<'a> {
+    frame: Frame<'a>,
     next: &'a str,
-    people: Vec<Choice<'a>>,
+    tells_next: bool,
+    people: Vec<Candidate<'a>>,
 }
 
-struct Choice<'a> {
+struct Candidate<'a> {
     link: String,
     initial: String,
     name: &'a str,
@@ -35,30 +37,35 @@ struct Choice<'a> {
 }
 
 /// Links that sign in at once as each of `people`, and a form for any other name; all of them go on to
-/// `next`, an absolute URL that has been checked.
+/// `next`, an absolute URL that has been checked, which is told of errors as well where it `tells_next`.
 #[must_use]
-pub fn choose_user<'a>(next: &'a str, people: &[Person<'a>]) -> String {
-    let choice = |person: &Person<'a>| {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("next", next)
-            .append_pair("user", person.user)
-            .finish();
+pub fn choose_user<'a>(frame: Frame<'a>, next: &'a str, tells_next: bool, people: &[Person<'a>]) -> String {
+    let candidate = |person: &Person<'a>| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("next", next).append_pair("user", person.user);
+        if tells_next {
+            query.append_pair("errors", "next");
+        }
         let initial = person.name.chars().take(1).flat_map(char::to_uppercase).collect();
-        Choice {
-            link: format!("/auth/login/dev?{query}"),
+        Candidate {
+            link: format!("/auth/login/dev?{}", query.finish()),
             initial,
             name: person.name,
             email: person.email,
         }
     };
-    let people = people.iter().map(choice).collect();
-    rendered(&ChooseUser { next, people })
+    rendered(&ChooseUser {
+        frame,
+        next,
+        tells_next,
+        people: people.iter().map(candidate).collect(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Person, choose_user};
-    use crate::pages::tests::assert_strict;
+    use crate::pages::tests::{assert_strict, in_each_language};
 
     #[test]
     fn each_person_is_one_link_away_from_next() {
@@ -74,21 +81,28 @@ mod tests {
                 email: "<b>",
             },
         ];
-        let page = choose_user("https://app.example/x?a=1&b=2#f", &people);
-        assert_strict(&page);
-        let link = "/auth/login/dev?next=https%3A%2F%2Fapp.example%2Fx%3Fa%3D1%26b%3D2%23f&#38;user=alice";
-        assert!(page.contains(link), "{page}");
-        assert!(page.contains("user=a%26b"));
-        assert!(!page.contains("<script") && !page.contains("<b>"));
+        in_each_language(|frame| {
+            let page = choose_user(frame, "https://app.example/x?a=1&b=2#f", false, &people);
+            assert_strict(&page);
+            let link =
+                "/auth/login/dev?next=https%3A%2F%2Fapp.example%2Fx%3Fa%3D1%26b%3D2%23f&#38;user=alice";
+            assert!(page.contains(&format!("{link}\"")), "{page}");
+            assert!(page.contains("user=a%26b"));
+            assert!(!page.contains("<script") && !page.contains("<b>"));
+            assert!(!page.contains("errors"));
+        });
     }
 
     #[test]
     fn any_other_name_goes_the_same_way() {
-        let page = choose_user("https://app.example/\"x", &[]);
-        assert!(
-            page.contains("<input type=\"hidden\" name=\"next\" value=\"https://app.example/&#34;x\">"),
-            "{page}"
-        );
-        assert!(page.contains("method=\"get\" action=\"/auth/login/dev\""));
+        in_each_language(|frame| {
+            let page = choose_user(frame, "https://app.example/\"x", true, &[]);
+            assert!(
+                page.contains("<input type=\"hidden\" name=\"next\" value=\"https://app.example/&#34;x\">"),
+                "{page}"
+            );
+            assert!(page.contains("<input type=\"hidden\" name=\"errors\" value=\"next\">"));
+            assert!(page.contains("method=\"get\" action=\"/auth/login/dev\""));
+        });
     }
 }

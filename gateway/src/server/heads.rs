@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::date;
 use crate::response::{self, Response};
 
 /// A stream on which no head goes out without them.
@@ -43,6 +44,9 @@ fn completed(written: &[u8]) -> Option<Bytes> {
             return None;
         }
         whole.extend(line);
+    }
+    if let Some(date) = date::header() {
+        whole.extend([b"date: ", date.as_bytes(), b"\r\n"].concat());
     }
     whole.extend(b"\r\n");
     Some(whole.into())
@@ -128,6 +132,7 @@ mod tests {
             let text = arrived(&["HTTP/1.1 431 x\r\ncontent-length: 0\r\n\r\n"], room).await;
             let head = text.strip_suffix("\r\n\r\n").unwrap();
             let mut lines: Vec<_> = head.split("\r\n").collect();
+            lines.retain(|line| !line.starts_with("date: "));
             lines.sort_unstable();
             assert_eq!(
                 lines,

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::fmt::{self, Debug, Write as _};
 
+use gateway_model::SystemClock;
 use gateway_model::text::is_unsafe;
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
@@ -142,7 +143,9 @@ fn write_now(line: &mut Writer<'_>) -> fmt::Result {
         static LAST: Cell<Second> = const { Cell::new((i64::MIN, [0; 19])) };
     }
     // A line says when it was written, whatever the application's clock says.
-    let now = OffsetDateTime::now_utc();
+    let now = SystemClock::since_epoch()
+        .and_then(|since| OffsetDateTime::UNIX_EPOCH.checked_add(since.try_into().ok()?))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (mut second, mut text) = LAST.get();
     if second != now.unix_timestamp() {
         second = now.unix_timestamp();

@@ -4,9 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tempfile::TempPath;
+
 use crate::copy::{self, Contents, CopyError, Progress};
 use crate::error::OpenError;
-use crate::{open, owned, restore, versions};
+use crate::file_id::Seen;
+use crate::open::reading::is_unused;
+use crate::{open, owned, versions};
 
 /// There is no backup. The target is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +68,7 @@ pub fn backup(
     let target_path = std::path::absolute(target).map_err(unwritable)?;
     let parent = target_path.parent().unwrap_or(Path::new("/"));
     look_at(&target_path, database, overwrite)?;
-    let source = open_source(database)?;
+    let (source, seen) = open_source(database)?;
     let copied = copy::copy(&source, parent, ".gateway-backup-", progress).map_err(|error| match error {
         CopyError::Io(error) => unwritable(error),
         error => BackupError::Copy {
@@ -72,12 +76,18 @@ pub fn backup(
             why: error.to_string(),
         },
     })?;
+    if let Some(Err(changed)) = seen.map(|seen| seen.check(database)) {
+        return Err(BackupError::Copy {
+            path: database.to_owned(),
+            why: changed.to_string(),
+        });
+    }
     let named = || -> io::Result<()> {
         if overwrite {
             fs::rename(&copied.path, &target_path)?;
         } else {
             // Unlike `rename`, this fails if somebody has made the file meanwhile.
-            fs::hard_link(&copied.path, &target_path)?;
+            TempPath::try_from_path(&copied.path)?.persist_noclobber(&target_path)?;
         }
         File::open(parent)?.sync_all()
     };
@@ -121,20 +131,32 @@ fn look_at(target: &Path, database: &Path, overwrite: bool) -> Result<(), Backup
     }
 }
 
-/// Opens the database for reading, after the same checks as for serving from it.
-fn open_source(database: &Path) -> Result<rusqlite::Connection, OpenError> {
+/// Opens the database for reading, after the same checks as for serving from it. If nobody uses it, the copy is only
+/// good if the file is still as it was seen.
+fn open_source(database: &Path) -> Result<(rusqlite::Connection, Option<Seen>), OpenError> {
     let path = std::path::absolute(database).map_err(|error| open::unwritable(database, &error))?;
     owned::database(&path)?;
     let _only_us = open::lock_directory(&path)?;
-    restore::finish(&path)?;
+    open::settle(&path)?;
+    if let Ok(file) = fs::metadata(&path) {
+        open::check_links(&path, &file)?;
+    }
+    // Its lock is tried before SQLite has one: whoever closes a file drops every lock that the process has on it.
+    let unused = is_unused(&path);
     open::inspect(&path)?;
     if versions::alone(&path) {
         open::check_log(&path)?;
+    }
+    if unused {
+        // Nothing may be left beside the file.
+        let seen = Seen::of(&path).map_err(|error| open::unwritable(&path, &error))?;
+        let source = open::open_unchanging(&path).map_err(|error| open::failed(&path, &error))?;
+        return Ok((source, Some(seen)));
     }
     let source = open::open_reader(&path).map_err(|error| open::failed(&path, &error))?;
     // From the first read on SQLite holds its lock, by which `restore` knows of this process.
     source
         .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
         .map_err(|error| open::failed(&path, &error))?;
-    Ok(source)
+    Ok((source, None))
 }

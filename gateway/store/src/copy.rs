@@ -88,22 +88,8 @@ pub(crate) fn copy(
     target.execute_batch("PRAGMA synchronous = OFF")?;
     fill(source, &mut target, progress)?;
     target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
-    let id: i32 = target.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if id != open::APPLICATION_ID {
-        return Err(CopyError::NotOurs);
-    }
-    let found: i64 = target.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = open::known();
-    if found > known {
-        return Err(CopyError::TooNew { found, known });
-    }
     // Before anything is written to it: a trigger would see that.
-    if let Some(difference) = schema::difference(&target, found)? {
-        return Err(CopyError::Schema(difference));
-    }
-    if let Some(problem) = salvage::problem(&target)? {
-        return Err(CopyError::Damaged(problem));
-    }
+    check(&target)?;
     if lineage::has_table(&target)? {
         // No log continues from this file.
         lineage::stamp(&target)?;
@@ -123,6 +109,29 @@ pub(crate) fn copy(
         path,
         contents,
     })
+}
+
+/// Makes sure that a database is ours, with the schema of its version and no other, and sound.
+///
+/// # Errors
+/// See [`CopyError`].
+pub(crate) fn check(database: &Connection) -> Result<(), CopyError> {
+    let id: i32 = database.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != open::APPLICATION_ID {
+        return Err(CopyError::NotOurs);
+    }
+    let found: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = open::known();
+    if found > known {
+        return Err(CopyError::TooNew { found, known });
+    }
+    if let Some(difference) = schema::difference(database, found)? {
+        return Err(CopyError::Schema(difference));
+    }
+    match salvage::problem(database)? {
+        Some(problem) => Err(CopyError::Damaged(problem)),
+        None => Ok(()),
+    }
 }
 
 fn fill(

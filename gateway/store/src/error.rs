@@ -75,6 +75,55 @@ pub enum OpenError {
     /// Somebody else may change it or put another in its place.
     #[error(transparent)]
     Unsafe(#[from] Unsafe),
+    /// A process that has the database open has another file open than the one that is there now. Not a byte was changed.
+    #[error(
+        "{} was moved, removed or replaced while a gateway has it open. Nothing was changed. Put the file back that was \
+         there, or stop the gateway and then use the file that is there now",
+        path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It has several names, each of which would have a log of its own. Not a byte was changed.
+    #[error(
+        "{} has {links} names (hard links), and under each name the database would have another log. Nothing was changed. \
+         Remove the other names: `find DIRECTORY -samefile {}` finds them",
+        path.display(), path.display()
+    )]
+    Linked {
+        /// The file.
+        path: PathBuf,
+        /// How many names it has.
+        links: u64,
+    },
+    /// What an interrupted restore left is not a sound database that this gateway may install. Not a byte was changed.
+    #[error(
+        "{} looks like what an interrupted `gateway restore` leaves, and was not installed: {why}. Nothing was changed. \
+         Move it away with `mv {} {}.old`, then run `gateway restore` again, or go on with the database that is there; if \
+         the database is missing, it is beside this file under a name with `.before-`",
+        path.display(), path.display(), path.display()
+    )]
+    Unrestored {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An older gateway has written it, and it was to be read without being changed.
+    #[error(
+        "{} was written by an older gateway (schema {found}, this one knows {known}), and reading it would change it: \
+         restore it to another place with `gateway restore {} --database sqlite:////NEW/FILE`, and read that one",
+        path.display(), path.display()
+    )]
+    TooOld {
+        /// The file.
+        path: PathBuf,
+        /// How many migrations it has seen.
+        found: i64,
+        /// How many this gateway has.
+        known: i64,
+    },
     /// It is damaged.
     #[error(
         "{} is damaged ({detail}): restore it from a backup; `gateway user export` prints what can still be read of it",
@@ -152,6 +201,15 @@ pub enum StoreError {
     /// Reading, writing or syncing the file failed.
     #[error("the database's file fails: {0}")]
     Io(String),
+    /// The file is not the one that is open. Nothing is written until it is back.
+    #[error(
+        "{0} was moved, removed or replaced while the gateway has it open, and nothing is written to the database any \
+         more: put the file back, or restart the gateway to use the file that is there now"
+    )]
+    Replaced(String),
+    /// The file was opened to be read while nobody used it, and now somebody does.
+    #[error("{0} was changed while it was read: a gateway may have been started. Run the command again")]
+    Changed(String),
     /// The file is damaged, or holds what this gateway never wrote.
     #[error("the database is damaged ({0}): restore it from a backup")]
     Corrupt(String),

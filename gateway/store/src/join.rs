@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use gateway_model::text::is_unsafe;
 use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -21,6 +22,14 @@ pub enum JoinError {
     /// The identity is another user's.
     #[error("the identity belongs to user {0}: merge the two users, or unlink it there first")]
     Elsewhere(UserId),
+    /// The subject or the issuer is none that a sign-in can have.
+    #[error("the {what} must have 1 to {most} bytes and no control characters")]
+    Malformed {
+        /// Which of the two.
+        what: &'static str,
+        /// How many bytes it may have.
+        most: usize,
+    },
     /// The identity is not the user's.
     #[error("the user has no such identity")]
     NotTheirs,
@@ -75,6 +84,11 @@ impl WriteError for JoinError {
         }
     }
 }
+
+/// Bytes of a subject (OpenID Connect Core 1.0 section 2, `sub`).
+const MAX_SUBJECT: usize = 255;
+/// Bytes of an issuer: it is a URL.
+const MAX_ISSUER: usize = 2048;
 
 /// A user after an identity was linked or unlinked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +222,14 @@ fn link(
     most: usize,
 ) -> Result<Linked, JoinError> {
     let before = known(connection, user)?;
+    for (what, text, most) in [
+        ("subject", &identity.subject, MAX_SUBJECT),
+        ("issuer", &identity.issuer, MAX_ISSUER),
+    ] {
+        if !(1..=most).contains(&text.len()) || text.contains(is_unsafe) {
+            return Err(JoinError::Malformed { what, most });
+        }
+    }
     match owner(connection, identity)? {
         Some((owner, _)) if owner == *user => {
             return Ok(Linked {

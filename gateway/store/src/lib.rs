@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`url`] | `DATABASE_URL` |
 //! | [`error`] | every way the database can fail its callers |
-//! | `open` | is the file ours, may we write it, is its schema the one we know |
+//! | `open` | is the file ours, may we write it, is its schema the one we know; or only to read it |
+//! | `file_id` | is the file at the path still the one that is open |
 //! | `lineage` | does the log beside the file belong to it |
 //! | `wal` | SQLite's log, read without SQLite |
 //! | [`owned`] | may somebody else change the file, or put another in its place |
@@ -23,6 +24,7 @@
 //! | `join` | what an operator joins or separates by hand: identities and users |
 //! | `plugin_values` | what plugins keep, by key; how much each may |
 //! | `prune` | what is no longer needed |
+//! | `check` | what opening a database would answer, without opening it |
 //! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
 //! | `copy` | what both have in common |
 //! | `schema` | whether a database has the tables of its version, and no others |
@@ -50,17 +52,21 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use crate::error::WriteError;
-use crate::reader::Readers;
+use crate::open::Opened;
+use crate::open::reading::{Unused, open_unused};
+use crate::reader::{Readers, Source};
 use crate::session_cache::SessionCache;
 use crate::states::SpentStates;
-use crate::versions::Touches;
+use crate::versions::{Touches, Versions};
 use crate::writer::Writer;
 
 mod addresses;
 pub mod backup;
+mod check;
 mod copy;
 pub mod error;
 mod events;
+mod file_id;
 mod join;
 mod lineage;
 mod open;
@@ -85,6 +91,7 @@ mod wal;
 mod writer;
 
 pub use backup::{BackupError, backup};
+pub use check::{Checked, Depth, check};
 pub use copy::{Contents, Progress};
 pub use error::{OpenError, SignInError, StoreError, ValueError};
 pub use events::{MAX_KEPT_CLAIMS, PAGE};
@@ -171,23 +178,81 @@ impl Store {
                     (directory.path().join("gateway.db"), Some(directory))
                 }
             };
-            let (connection, path, versions) = open::open(Path::new(&path), patience, random.as_ref())?;
-            let versions = Arc::new(versions);
-            let writer = Writer::start(connection, path.clone(), patience, Arc::clone(&versions))?;
-            Ok::<_, OpenError>((writer, path, versions, temporary))
+            let Opened {
+                connection,
+                files,
+                versions,
+            } = open::open(Path::new(&path), patience, random.as_ref())?;
+            let (files, versions) = (Arc::new(files), Arc::new(versions));
+            let readers = Readers::new(files.path().to_owned(), Source::Live(Arc::clone(&files)));
+            let writer = Writer::start(connection, files, patience, Arc::clone(&versions))?;
+            Ok::<_, OpenError>((writer, readers, versions, temporary))
         });
         // The task only fails when it panics or the runtime goes down.
-        let (writer, path, versions, temporary) = opened
+        let (writer, readers, versions, temporary) = opened
             .await
             .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::of(options, writer, readers, versions, temporary))
+    }
+
+    fn of(
+        options: StoreOptions,
+        writer: Writer,
+        readers: Readers,
+        versions: Arc<Versions>,
+        temporary: Option<TempDir>,
+    ) -> Self {
+        Self(Arc::new(Inner {
             options,
-            readers: Arc::new(Readers::new(path)),
+            readers: Arc::new(readers),
             sessions: SessionCache::new(versions),
             states: SpentStates::default(),
             writer,
             temporary: Mutex::new(temporary),
-        })))
+        }))
+    }
+
+    /// Opens a database only to read it. If nobody uses it and it has no log, as a backup has none, the file stays as it
+    /// is and nothing appears beside it; every write answers [`StoreError::ReadOnly`]. Otherwise like [`Store::open`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_to_read(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let database = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let Some(Unused {
+                connection,
+                files,
+                seen,
+            }) = open_unused(&database)?
+            else {
+                return Ok(None);
+            };
+            let versions = Arc::new(Versions::none(files.path()));
+            let readers = Readers::new(files.path().to_owned(), Source::Unused(seen));
+            let writer = Writer::start(
+                connection,
+                Arc::new(files),
+                open::WRITER_PATIENCE,
+                Arc::clone(&versions),
+            )?;
+            Ok::<_, OpenError>(Some((writer, readers, versions)))
+        });
+        let opened = opened
+            .await
+            .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
+        match opened {
+            Some((writer, readers, versions)) => Ok(Self::of(options, writer, readers, versions, None)),
+            None => Self::open(&DatabaseUrl::File(path.to_owned()), options).await,
+        }
+    }
+
+    /// Whether the files that are open are still in their places. A few looks at the directory, for calling often.
+    ///
+    /// # Errors
+    /// [`StoreError::Replaced`], [`StoreError::Closed`].
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        self.0.readers.check_file()
     }
 
     /// Finishes every write that was begun, copies the log back into the database, closes. Whoever uses
@@ -208,6 +273,7 @@ impl Store {
     /// # Errors
     /// What does not work.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        self.check_file()?;
         self.read(|connection| rows::optional::<i64>(connection, "SELECT at FROM probe WHERE id = 1", []))?;
         let now = rows::seconds(self.now());
         self.write(Touches::Nobody, move |connection| {

@@ -15,7 +15,11 @@
 //! A file from which no stamp can be read (it was cut short, say, or its page of the stamp is destroyed) is not given a
 //! log unless one of its raw pages still holds a stamp that the log knows, or the log holds every page of the database.
 //!
-//! What remains is a plain copy of the file, made after the current log was begun: it is the file that the log continues
+//! A log without a stamp was written by something else: an older gateway, which knows of no stamps, or `sqlite3` in an
+//! operator's hand. It belongs to another file if it holds a first page of an older schema or of another program, or if
+//! it holds no first page and was begun beside a file of another length: SQLite writes the length on the first page.
+//!
+//! What remains is such a log beside a file of the same schema or length; and a plain copy of the file, made after the current log was begun: it is the file that the log continues
 //! from, and with the log it is the latest state again.
 
 use std::collections::BTreeSet;
@@ -25,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::open::APPLICATION_ID;
 use crate::wal;
 
 /// Bytes of a stamp's number.
@@ -89,6 +94,8 @@ impl Stamp {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Main {
     cookie: u32,
+    /// How many pages the file has.
+    length: u32,
     /// `None`: the schema is older than stamps are.
     stamp: Option<Stamp>,
 }
@@ -109,7 +116,14 @@ impl Main {
             }
             None
         };
-        Some(Self { cookie, stamp })
+        let length = connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .ok()?;
+        Some(Self {
+            cookie,
+            length,
+            stamp,
+        })
     }
 
     /// What the raw pages say of a file that [`Main::read`] can make nothing of.
@@ -117,6 +131,7 @@ impl Main {
         let mut file = BufReader::with_capacity(1 << 18, File::open(path).ok()?);
         let mut bytes = vec![0; page];
         let (mut cookie, mut stamp) = (None, None);
+        let length = file.get_ref().metadata().ok()?.len() / u64::try_from(page).ok()?;
         while stamp.is_none() && wal::fill(&mut file, &mut bytes).ok()? {
             if cookie.is_none() {
                 cookie = bytes.get(40..).and_then(|rest| rest.first_chunk()).copied();
@@ -125,6 +140,7 @@ impl Main {
         }
         Some(Self {
             cookie: u32::from_be_bytes(cookie?),
+            length: u32::try_from(length).ok()?,
             stamp: Some(stamp?),
         })
     }
@@ -135,6 +151,8 @@ impl Main {
 struct Story {
     stamps: Vec<Stamp>,
     cookies: BTreeSet<u32>,
+    /// What its first pages say: the schema's version and whose database it is (`user_version`, `application_id`).
+    owners: BTreeSet<(i64, i32)>,
     /// Which pages of the database the log holds.
     pages: BTreeSet<u32>,
     /// How many pages the database has after the last transaction; 0: there is none.
@@ -153,10 +171,14 @@ impl Story {
                 story.cookies.insert(stamp.cookie);
             }
             // In the header of the database, which is on its first page.
+            let header = |at: usize| Some(*frame.page.get(at..)?.first_chunk()?);
             if frame.number == 1
-                && let Some(cookie) = frame.page.get(40..).and_then(|rest| rest.first_chunk())
+                && let (Some(cookie), Some(version), Some(id)) = (header(40), header(60), header(68))
             {
-                story.cookies.insert(u32::from_be_bytes(*cookie));
+                story.cookies.insert(u32::from_be_bytes(cookie));
+                story
+                    .owners
+                    .insert((i64::from(i32::from_be_bytes(version)), i32::from_be_bytes(id)));
             }
             if let Some(length) = frame.commits {
                 committed.length = length;
@@ -164,6 +186,7 @@ impl Story {
                 committed.pages.append(&mut story.pages);
                 committed.stamps.append(&mut story.stamps);
                 committed.cookies.append(&mut story.cookies);
+                committed.owners.append(&mut story.owners);
             }
         })?;
         Ok(committed)
@@ -175,11 +198,19 @@ impl Story {
         u32::try_from(pages).is_ok_and(|pages| pages == self.length)
     }
 
+    /// Whether somebody who uses SQLite by hand may have written a log without stamps beside a file that has one.
+    fn may_be_by_hand(&self, main: &Main) -> bool {
+        if self.owners.is_empty() {
+            return self.length == main.length;
+        }
+        let ours = |&(version, id): &(i64, i32)| version >= SINCE && id == APPLICATION_ID;
+        self.owners.iter().all(ours)
+    }
+
     /// `strictly`: a log that has no stamps proves nothing.
     fn continues(&self, main: &Main, strictly: bool) -> bool {
-        // An older gateway has written it, or somebody by hand.
         let Some(first) = self.stamps.first() else {
-            return !strictly;
+            return !strictly && (main.stamp.is_none() || self.may_be_by_hand(main));
         };
         match main.stamp {
             None => first.before == [0; NUMBER],

@@ -3,8 +3,8 @@
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rusqlite_migration::{M, Migrations};
 
 use crate::addresses;
 use crate::error::{OpenError, is_of_schema};
+use crate::file_id::OpenFiles;
 use crate::lineage::{self, Main, Refusal};
 use crate::versions::{self, Versions};
 use crate::{owned, restore, wal};
@@ -47,44 +48,32 @@ pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 const READER_PATIENCE: Duration = Duration::from_millis(250);
 /// How long we wait for another process that is opening a database in the same directory.
 const OPENING_PATIENCE: Duration = Duration::from_secs(15);
+/// How long we wait for another process whose log is gone: it may be closing the database.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A database that is open.
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    /// The files that must stay where they are, under an absolute path.
+    pub(crate) files: OpenFiles,
+    /// The file by which processes know of each other.
+    pub(crate) versions: Versions,
+}
 
 /// Opens the file for writing; creates it, for its owner alone, where there is none; finishes a restore that was
-/// interrupted; brings its schema up to date. Gives the connection, the absolute path that other connections open, and
-/// the file by which processes know of each other.
+/// interrupted; brings its schema up to date.
 ///
 /// # Errors
 /// See [`OpenError`]. A file that is not ours has not been touched: neither its bytes nor its
 /// directory.
-pub(crate) fn open(
-    path: &Path,
-    patience: Duration,
-    random: &dyn Random,
-) -> Result<(Connection, PathBuf, Versions), OpenError> {
+pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Result<Opened, OpenError> {
     let path = std::path::absolute(path).map_err(|error| unwritable(path, &error))?;
     owned::database(&path)?;
     let _only_us = lock_directory(&path)?;
-    restore::finish(&path)?;
+    settle(&path)?;
     let alone = versions::alone(&path);
-    match fs::metadata(&path) {
-        Ok(file) if !file.is_file() => {
-            return Err(OpenError::Unwritable {
-                path,
-                hint: "it is not a regular file".into(),
-            });
-        }
-        Ok(file) if file.len() > 0 => {
-            inspect(&path)?;
-            // Whoever uses it already has looked, and is changing both files.
-            if alone {
-                check_log(&path)?;
-            }
-        }
-        Ok(_) => check_no_log(&path)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            check_no_log(&path)?;
-            create(&path)?;
-        }
-        Err(error) => return Err(unwritable(&path, &error)),
+    if look(&path, alone)?.is_none() {
+        create(&path)?;
     }
 
     let mut connection = connect(&path, patience).map_err(|error| failed(&path, &error))?;
@@ -117,7 +106,98 @@ pub(crate) fn open(
     }
     begin_log(&connection, alone);
     let versions = Versions::open(&path, random);
-    Ok((connection, path, versions))
+    let files = OpenFiles::of(path.clone()).map_err(|error| unwritable(&path, &error))?;
+    versions.record(&files);
+    Ok(Opened {
+        connection,
+        files,
+        versions,
+    })
+}
+
+/// Looks at the place of a database without changing anything. Returns how large the file is that is there, if one is.
+///
+/// # Errors
+/// What is in the way of using it.
+pub(crate) fn look(path: &Path, alone: bool) -> Result<Option<u64>, OpenError> {
+    match fs::metadata(path) {
+        Ok(file) if !file.is_file() => Err(OpenError::Unwritable {
+            path: path.to_owned(),
+            hint: "it is not a regular file".into(),
+        }),
+        Ok(file) if file.len() > 0 => {
+            check_links(path, &file)?;
+            inspect(path)?;
+            // Whoever uses it already has looked, and is changing both files.
+            if alone {
+                check_log(path)?;
+            }
+            Ok(Some(file.len()))
+        }
+        Ok(file) => {
+            check_links(path, &file)?;
+            check_no_log(path)?;
+            Ok(Some(0))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_no_log(path)?;
+            Ok(None)
+        }
+        Err(error) => Err(unwritable(path, &error)),
+    }
+}
+
+/// Finishes a restore that was interrupted. While somebody has the database open there can be none; then refuses files
+/// that are not those that are open under their names. The directory must be locked.
+///
+/// # Errors
+/// [`OpenError::Replaced`], and those of [`restore::finish`].
+pub(crate) fn settle(path: &Path) -> Result<(), OpenError> {
+    if !check_files(path)? {
+        return restore::finish(path).map(drop);
+    }
+    if restore::is_interrupted(path) {
+        tracing::warn!(
+            database = %path.display(),
+            "beside the database is a file with `-restore` at its end, as if a restore were to be finished, but the database \
+             is in use: move that file away, or the next start installs it"
+        );
+    }
+    Ok(())
+}
+
+/// Whether somebody has the database open. Refuses files that are not those that they have open under their names.
+///
+/// # Errors
+/// [`OpenError::Replaced`].
+pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
+    let begun = Instant::now();
+    while versions::in_use(path) {
+        let replaced = versions::recorded(path).and_then(|record| record.replaced(path));
+        match replaced {
+            None => return Ok(true),
+            // Whoever closes the database deletes its log, and then lets go of the file of versions.
+            Some(gone) if gone != path && !gone.exists() && begun.elapsed() < CLOSING_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Some(path) => return Err(OpenError::Replaced { path }),
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses a file that has more than one name.
+///
+/// # Errors
+/// [`OpenError::Linked`].
+pub(crate) fn check_links(path: &Path, file: &fs::Metadata) -> Result<(), OpenError> {
+    match file.nlink() {
+        0 | 1 => Ok(()),
+        links => Err(OpenError::Linked {
+            path: path.to_owned(),
+            links,
+        }),
+    }
 }
 
 /// Makes the file differ from every copy that was made of it before, where nobody else has it open.
@@ -200,11 +280,18 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 /// # Errors
 /// When it is not ours, of a newer gateway, or cannot be read at all.
 pub(crate) fn open_damaged(path: &Path) -> Result<Connection, OpenError> {
+    check_files(path)?;
+    let unused = reading::is_unused(path);
     if versions::alone(path) {
         check_log(path)?;
     }
     let opened = || -> rusqlite::Result<(Connection, i32, i64)> {
-        let connection = open_reader(path)?;
+        // Where there is nothing beside the file, nothing is left there.
+        let connection = if unused {
+            open_immutable(path)?
+        } else {
+            open_reader(path)?
+        };
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // A file that was cut short is read as far as it goes, and a schema likewise.
         connection.pragma_update(None, "writable_schema", true)?;
@@ -295,10 +382,20 @@ pub(crate) fn inspect(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens a file that nobody changes, for reading.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(immutable_uri(path), flags)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = open_unchanging(path)?;
     connection.pragma_update(None, "writable_schema", true)?;
     Ok(connection)
 }
@@ -428,5 +525,6 @@ pub(crate) fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
+pub(crate) mod reading;
 #[cfg(test)]
 mod tests;

@@ -5,30 +5,43 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::error::StoreError;
+use crate::file_id::{OpenFiles, Seen};
 use crate::open;
 
 /// Most connections that are kept open while nobody uses them. More are opened when more are wanted
 /// at once, and closed afterwards.
 const KEPT: usize = 32;
 
+/// The file that the connections must read.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A database that may be written meanwhile.
+    Live(Arc<OpenFiles>),
+    /// A database that nobody uses: without its log, and only as long as it stays as it is.
+    Unused(Seen),
+}
+
 /// The read-only connections to one database.
 pub(crate) struct Readers {
     path: PathBuf,
+    source: Source,
     idle: Mutex<Vec<Connection>>,
     closed: AtomicBool,
 }
 
 impl Readers {
     /// None is open yet.
-    pub(crate) const fn new(path: PathBuf) -> Self {
+    pub(crate) const fn new(path: PathBuf, source: Source) -> Self {
         Self {
             path,
+            source,
             idle: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         }
@@ -37,6 +50,32 @@ impl Readers {
     /// Where the database is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes sure that the files that are open are still in their places.
+    ///
+    /// # Errors
+    /// [`StoreError::Replaced`], [`StoreError::Changed`]; [`StoreError::Closed`] where there are none.
+    pub(crate) fn check_file(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        match &self.source {
+            Source::Live(files) => files.check(),
+            Source::Unused(seen) => seen.check(&self.path),
+        }
+    }
+
+    fn open(&self) -> Result<Connection, StoreError> {
+        let opened = match self.source {
+            Source::Live(_) => {
+                // SQLite would apply the log of the file that is open to one that is in its place.
+                self.check_file()?;
+                open::open_reader(&self.path)
+            }
+            Source::Unused(_) => open::open_unchanging(&self.path),
+        };
+        opened.map_err(|error| StoreError::from(error).in_file(&self.path))
     }
 
     /// Runs `work` with a connection of its own.
@@ -54,9 +93,12 @@ impl Readers {
         let failed = |error: rusqlite::Error| StoreError::from(error).in_file(&self.path);
         let connection = match idle {
             Some(connection) => connection,
-            None => open::open_reader(&self.path).map_err(failed)?,
+            None => self.open()?,
         };
         let result = work(&connection).map_err(failed)?;
+        if matches!(self.source, Source::Unused(_)) {
+            self.check_file()?;
+        }
         let mut idle = self.idle.lock();
         // Asked under the lock, so that `close` leaves none behind.
         if idle.len() < KEPT && !self.closed.load(Ordering::Acquire) {

@@ -98,7 +98,7 @@ pub fn restore(
         File::open(parent)?.sync_all()
     };
     counts().map_err(|error| open::unwritable(&path, &error))?;
-    let kept = finish(&path)?;
+    let kept = install(&path)?;
     Ok(Restored {
         contents: copied.contents,
         kept,
@@ -113,7 +113,10 @@ pub fn exists(database: &Path) -> bool {
 
 /// Locks everybody out who might use the database: the gateways, who lock the file of versions, and everybody who goes
 /// through SQLite, who holds its lock while the database is open in WAL mode. The locks end with the files.
-fn hold(path: &Path) -> Result<(Option<File>, Option<File>), RestoreError> {
+///
+/// # Errors
+/// [`RestoreError::InUse`]; or that the database cannot be opened for writing.
+pub(crate) fn hold(path: &Path) -> Result<(Option<File>, Option<File>), RestoreError> {
     let in_use = || RestoreError::InUse {
         path: path.to_owned(),
     };
@@ -158,16 +161,64 @@ fn open_backup(backup: &Path) -> Result<Connection, String> {
     opened.map_err(|error| error.to_string())
 }
 
-/// Finishes a restore that counts already, if there is one. The directory must be locked. Gives where the old files are
-/// now.
+/// Whether a restore that counts already was interrupted.
+pub(crate) fn is_interrupted(path: &Path) -> bool {
+    let real = fs::canonicalize(path);
+    let new = beside(real.as_deref().unwrap_or(path), "-restore");
+    fs::symlink_metadata(new).is_ok()
+}
+
+/// Finishes a restore that counts already and was interrupted, if there is one. The directory must be locked. Returns
+/// where the old files are now.
 ///
 /// # Errors
-/// When a file cannot be moved; the next attempt goes on from there.
+/// When the file is not what a restore leaves; and when a file cannot be moved: the next attempt goes on from there.
 pub(crate) fn finish(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    check_interrupted(path)?;
+    install(path)
+}
+
+/// Looks at the file of a restore that counts already and was interrupted, if there is one.
+///
+/// # Errors
+/// When the file is not what a restore leaves.
+pub(crate) fn check_interrupted(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let real = fs::canonicalize(path);
+    let new = beside(real.as_deref().unwrap_or(path), "-restore");
+    if !is_interrupted(path) {
+        return Ok(None);
+    }
+    match check_restored(&new) {
+        Ok(()) => Ok(Some(new)),
+        Err(why) => Err(OpenError::Unrestored { path: new, why }),
+    }
+}
+
+/// Makes sure that a file is one that a restore has put there, or as good: whoever starts a gateway did not name it.
+fn check_restored(new: &Path) -> Result<(), String> {
+    let file = fs::symlink_metadata(new).map_err(|error| error.to_string())?;
+    if file.is_symlink() {
+        return Err("it is a symbolic link".into());
+    }
+    if !file.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    if file.nlink() > 1 {
+        return Err("it has another name (a hard link)".into());
+    }
+    owned::file(new).map_err(|error| error.to_string())?;
+    let checked = open::open_unchanging(new)
+        .map_err(CopyError::from)
+        .and_then(|restored| copy::check(&restored));
+    checked.map_err(|error| error.to_string())
+}
+
+/// Puts the file of a restore that counts in the place of the database.
+fn install(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let real = fs::canonicalize(path);
     let path = real.as_deref().unwrap_or(path);
     let new = beside(path, "-restore");
-    let time = match fs::metadata(&new) {
+    let time = match fs::symlink_metadata(&new) {
         Ok(file) => file.mtime(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(open::unwritable(path, &error)),

@@ -14,19 +14,39 @@ type Objects = BTreeMap<(String, String), (String, Option<String>)>;
 /// What `ANALYZE` makes. It holds numbers for SQLite's planner, and no SQL.
 const STATISTICS: [&str; 2] = ["sqlite_stat1", "sqlite_stat4"];
 
+/// How a schema differs from that of its version.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    /// What is there and is not ours.
+    pub(crate) foreign: Option<String>,
+    /// What is missing, or differs.
+    pub(crate) missing: Option<String>,
+}
+
 /// What is there and is not ours, is missing, or differs; by name, the first that there is.
 ///
 /// # Errors
 /// When the schema cannot be read.
 pub(crate) fn difference(connection: &Connection, version: i64) -> rusqlite::Result<Option<String>> {
+    let Difference { foreign, missing } = compare(connection, version)?;
+    Ok(foreign.or(missing))
+}
+
+/// The same, told apart.
+///
+/// # Errors
+/// When the schema cannot be read.
+pub(crate) fn compare(connection: &Connection, version: i64) -> rusqlite::Result<Difference> {
     let applied = usize::try_from(version)
         .ok()
         .filter(|version| *version > 0)
         .and_then(|version| MIGRATIONS.get(..version));
     let Some(applied) = applied else {
-        return Ok(Some(format!(
-            "its version (`user_version`) is {version}, which no gateway leaves"
-        )));
+        let missing = format!("its version (`user_version`) is {version}, which no gateway leaves");
+        return Ok(Difference {
+            missing: Some(missing),
+            foreign: None,
+        });
     };
     let mut fresh = Connection::open_in_memory()?;
     Migrations::from_slice(applied)
@@ -39,17 +59,16 @@ pub(crate) fn difference(connection: &Connection, version: i64) -> rusqlite::Res
     let mut found = objects(connection)?;
     found.retain(|(kind, name), _| kind != "table" || !STATISTICS.contains(&name.as_str()));
     let foreign = found.keys().find(|key| !expected.contains_key(*key));
-    if let Some((kind, name)) = foreign {
-        return Ok(Some(format!(
-            "the {kind} {name:?} does not belong to schema {version}: remove it if you know it"
-        )));
-    }
-    let other = expected
+    let foreign = foreign.map(|(kind, name)| {
+        format!("the {kind} {name:?} does not belong to schema {version}: remove it if you know it")
+    });
+    let missing = expected
         .iter()
         .find(|(key, object)| found.get(*key) != Some(*object));
-    Ok(other.map(|((kind, name), _)| {
+    let missing = missing.map(|((kind, name), _)| {
         format!("the {kind} {name:?} of schema {version} is missing, or somebody has changed it")
-    }))
+    });
+    Ok(Difference { foreign, missing })
 }
 
 fn objects(connection: &Connection) -> rusqlite::Result<Objects> {

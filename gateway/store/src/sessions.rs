@@ -87,10 +87,40 @@ impl Store {
         let touches: Touches<(Option<UserId>, _)> = Touches::Found(|(user, _)| user.as_ref());
         let ended = self.write::<_, StoreError>(touches, move |connection| {
             // Read and delete are one: the writer's transaction keeps every other process out.
-            let signed_out = sign_out(connection, &session, event, now)?;
+            let signed_out = sign_out(connection, &session, event, now, now)?;
             Ok((end(connection, &session)?, signed_out))
         });
         Ok(ended.await?.1)
+    }
+
+    /// Ends a session by its user, expired or not, if it is exactly the one that a token was issued for: of this id, of
+    /// this user, and with this end. Otherwise like [`Store::log_out`]. A session that was ended already costs a read.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the session then goes on.
+    pub async fn log_out_as_issued(
+        &self,
+        session: &SessionId,
+        user: &UserId,
+        expires: Timestamp,
+    ) -> Result<Option<(Event, User)>, StoreError> {
+        let is_there = self.read(|connection| is_as_issued(connection, session, user, expires))?;
+        if !is_there {
+            return Ok(None);
+        }
+        let (session, user) = (session.clone(), user.clone());
+        let event = EventId::random(self.random())?;
+        let now = self.now();
+        self.write::<_, StoreError>(Touches::User(user.clone()), move |connection| {
+            if !is_as_issued(connection, &session, &user, expires)? {
+                return Ok(None);
+            }
+            // Whether it has expired does not count: every session ends after the epoch.
+            let signed_out = sign_out(connection, &session, event, now, Timestamp(0))?;
+            end(connection, &session)?;
+            Ok(signed_out)
+        })
+        .await
     }
 
     /// Ends a session by an operator: no event. `false` where there was none.
@@ -232,18 +262,31 @@ pub(crate) fn end(connection: &Connection, session: &SessionId) -> rusqlite::Res
     Ok(user.map(UserId::from))
 }
 
-/// Commits the event that tells of a sign-out; `None` where there is no live session.
+/// Whether there is a session with this id, this user and this end.
+fn is_as_issued(
+    connection: &Connection,
+    session: &SessionId,
+    user: &UserId,
+    expires: Timestamp,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM sessions WHERE id = ?1 AND user_id = ?2 AND expires = ?3")?
+        .exists(params![session.as_str(), user.as_str(), rows::seconds(expires)])
+}
+
+/// Commits the event that tells of a sign-out; `None` where there is no session that expires after `live_at`.
 pub(crate) fn sign_out(
     connection: &Connection,
     session: &SessionId,
     event: EventId,
     now: Timestamp,
+    live_at: Timestamp,
 ) -> rusqlite::Result<Option<(Event, User)>> {
     let sql = select_users!(
         "sessions s JOIN users u ON u.id = s.user_id",
         "AND i.id = s.identity_id WHERE s.id = ?1 AND s.expires > ?2"
     );
-    let began = rows::one_user(connection, sql, params![session.as_str(), rows::seconds(now)])?;
+    let began = rows::one_user(connection, sql, params![session.as_str(), rows::seconds(live_at)])?;
     let Some(began) = began else { return Ok(None) };
     let Some(identity) = began.identities.into_iter().next() else {
         return Ok(None);
@@ -277,7 +320,7 @@ mod tests {
     #[test]
     fn the_hot_path_searches_by_keys_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let (connection, ..) =
+        let open::Opened { connection, .. } =
             open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();
         let mut statement = connection
             .prepare(&format!("EXPLAIN QUERY PLAN {LOOKUP}"))

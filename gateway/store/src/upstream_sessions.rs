@@ -144,7 +144,7 @@ impl UpstreamSignOut {
         let mut users: Vec<UserId> = Vec::new();
         for session in &found {
             let event = EventId::random(store.random())?;
-            sessions::sign_out(connection, session, event, now)?;
+            sessions::sign_out(connection, session, event, now, now)?;
             if let Some(user) = sessions::end(connection, session)?
                 && !users.contains(&user)
             {

@@ -7,7 +7,8 @@
 //! number *before* it reads: while the slot has that number, nothing that was acknowledged is missing
 //! from what was read.
 //!
-//! Every process that has the database open holds a shared lock on the file, so that `gateway restore` knows of it.
+//! Every process that has the database open holds a shared lock on the file, so that `gateway restore` knows of it. After
+//! the slots the file says which files the database and its log are, so that nobody opens others under their names.
 //!
 //! Nothing is lost with the file. In trouble with it, this process goes without: it keeps nothing any
 //! more, and holds its acknowledgements back until nobody keeps anything from before. So
@@ -26,12 +27,16 @@ use std::time::Duration;
 
 use gateway_model::{Random, UserId};
 
+use crate::file_id::{OpenFiles, Record};
+
 /// The longest that anybody keeps what they have read, whatever the numbers say.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(1);
 
 const SLOTS: u64 = 4096;
 /// Bytes of a slot.
 const WIDTH: u64 = 8;
+/// What comes after the slots, before the [`Record`].
+const FILES: &[u8; 8] = b"AuGWfile";
 /// What is added to a number for the next one. Odd, so that they come round after 2^64; and of no
 /// pattern, so that half of one number and half of another are none of them.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -126,6 +131,28 @@ impl Versions {
                 .unwrap_or_else(|error| versions.give_up(&error)),
         }
         versions
+    }
+
+    /// For a process that writes nothing and keeps nothing.
+    pub(crate) fn none(database: &Path) -> Self {
+        Self {
+            path: path_of(database),
+            file: None,
+            next: AtomicU64::new(0),
+            off: AtomicBool::new(true),
+        }
+    }
+
+    /// Says which files are open here, for those who open the database meanwhile.
+    pub(crate) fn record(&self, files: &OpenFiles) {
+        let mut record = FILES.to_vec();
+        record.extend(files.record().to_bytes());
+        let written = self
+            .file()
+            .and_then(|file| file.write_all_at(&record, SLOTS * WIDTH));
+        if let Err(error) = written {
+            self.give_up(&error);
+        }
     }
 
     /// The number in a slot; `None`: nothing may be kept.
@@ -225,6 +252,20 @@ fn path_of(database: &Path) -> PathBuf {
     path.into()
 }
 
+/// The files that whoever has the database open has open; `None`: it is not known.
+pub(crate) fn recorded(database: &Path) -> Option<Record> {
+    let file = File::open(path_of(database)).ok()?;
+    let mut record = [0; FILES.len() + Record::LENGTH];
+    file.read_exact_at(&mut record, SLOTS * WIDTH).ok()?;
+    let (mark, files) = record.split_first_chunk()?;
+    (mark == FILES).then_some(Record::from_bytes(files.try_into().ok()?))
+}
+
+/// Whether there is such a file.
+pub(crate) fn exist(database: &Path) -> bool {
+    path_of(database).exists()
+}
+
 /// Whether no gateway, and no command of one, has the database open. Who wants to know must hold the lock of the
 /// directory, so that nobody opens it meanwhile.
 pub(crate) fn alone(database: &Path) -> bool {
@@ -232,6 +273,11 @@ pub(crate) fn alone(database: &Path) -> bool {
         Ok(_) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// Whether somebody certainly has the database open. Where files cannot be locked, nobody knows.
+pub(crate) fn in_use(database: &Path) -> bool {
+    hold(database).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Locks the file against everybody else who opens the database, for as long as the result lives.

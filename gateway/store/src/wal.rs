@@ -16,11 +16,24 @@ type Salts = [u8; 8];
 
 /// The log of a database.
 pub(crate) fn path_of(database: &Path) -> PathBuf {
+    path_with(database, "-wal")
+}
+
+pub(crate) fn path_with(database: &Path, suffix: &str) -> PathBuf {
     // As SQLite does it: the log is beside the file, not beside a link to it.
     let database = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let mut path = OsString::from(database);
-    path.push("-wal");
+    path.push(suffix);
     path.into()
+}
+
+/// Whether there is anything in the log of a database, or in the journal that SQLite has without one.
+pub(crate) fn has_log(database: &Path) -> bool {
+    let log = path_of(database);
+    let journal = path_with(database, "-journal");
+    [log, journal]
+        .iter()
+        .any(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0))
 }
 
 /// One page in a log.

@@ -5,15 +5,16 @@
 //! touch, and only then answers. A commit that fails fails every write in it: none of them has happened.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::{OpenError, StoreError, WriteError};
+use crate::file_id::OpenFiles;
 use crate::versions::{Touches, Versions};
 use crate::{lineage, open};
 
@@ -34,21 +35,22 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread. `path` is where a connection that has gone bad is opened again, `patience`
-    /// how long it waits for other processes, `versions` where it is made known who was touched.
+    /// Starts the thread. `files` are those that must be in their places, also where a connection that has gone bad is
+    /// opened again, `patience` is how long it waits for other processes, `versions` where it is made known who was
+    /// touched.
     ///
     /// # Errors
     /// [`OpenError::Thread`].
     pub(crate) fn start(
         connection: Connection,
-        path: PathBuf,
+        files: Arc<OpenFiles>,
         patience: Duration,
         versions: Arc<Versions>,
     ) -> Result<Self, OpenError> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let thread = Thread {
             connection: Some(connection),
-            path,
+            files,
             patience,
             versions,
         };
@@ -164,7 +166,8 @@ where
 struct Thread {
     /// `None` after a failure that makes it doubtful; opened anew for the next batch.
     connection: Option<Connection>,
-    path: PathBuf,
+    /// Looked at before each transaction, so that nothing is acknowledged that nobody will find again.
+    files: Arc<OpenFiles>,
     patience: Duration,
     versions: Arc<Versions>,
 }
@@ -201,11 +204,14 @@ impl Thread {
 
     fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         let failure = self.transact(&mut jobs).err();
-        if let Some(failure) = &failure {
-            tracing::error!(error = %failure, writes = jobs.len(), "a commit failed: its writes have not happened");
-            self.recover(failure);
-        } else {
-            self.versions.bump(jobs.iter().map(|job| job.touched()));
+        match &failure {
+            None => self.versions.bump(jobs.iter().map(|job| job.touched())),
+            // Nothing was begun. Whoever watches over the file says so, once.
+            Some(StoreError::Replaced(_)) => {}
+            Some(failure) => {
+                tracing::error!(error = %failure, writes = jobs.len(), "a commit failed: its writes have not happened");
+                self.recover(failure);
+            }
         }
         for job in jobs {
             job.answer(failure.as_ref());
@@ -213,9 +219,15 @@ impl Thread {
     }
 
     fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.files.check()?;
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            gone => gone.insert(open::reopen(&self.path, self.patience)?),
+            gone => {
+                let connection = gone.insert(open::reopen(self.files.path(), self.patience)?);
+                self.files.opened();
+                self.versions.record(&self.files);
+                connection
+            }
         };
         execute(connection, "BEGIN IMMEDIATE")?;
         let before = connection.total_changes();
@@ -247,6 +259,8 @@ impl Thread {
         };
         let undone = connection.is_autocommit() || execute(connection, "ROLLBACK").is_ok();
         if !undone || failure.taints_connection() {
+            self.files.closing();
+            self.versions.record(&self.files);
             self.connection = None;
         }
     }
@@ -258,9 +272,12 @@ impl Thread {
         };
         // While another process reads, the log just stays (the statement answers so, in a row).
         let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let in_place = self.files.check().is_ok();
+        // SQLite would delete the log by its name, which may be another database's by now.
+        let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !in_place);
         let closed = connection.close().map_err(|(_, error)| error);
         self.versions.leave();
-        copied.and(closed).map_err(StoreError::from)
+        copied.and(kept).and(closed).map_err(StoreError::from)
     }
 }
 

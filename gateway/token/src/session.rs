@@ -112,15 +112,27 @@ impl SessionKey {
         keys.any(|key| hmac::verify(key, signed, mac).is_ok())
     }
 
-    /// What the token says, if this gateway issued it, under its secret or an older one, and it has not expired. Whether the session has
-    /// been ended is for the caller to find out. No leeway: one clock writes `exp` and reads it.
+    /// Returns the claims of a token that this gateway issued, under its secret or an older one, and that has not
+    /// expired. The caller finds out whether the session has ended. There is no leeway: one clock writes `exp` and
+    /// reads it.
     ///
     /// # Errors
     /// See [`SessionTokenError`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<SessionClaims, SessionTokenError> {
-        use SessionTokenError::{
-            Audience, Claims as BadClaims, Expired, Header, Issuer, Malformed, Signature,
-        };
+        let claims = self.verify_ignoring_expiry(token)?;
+        if claims.expires <= now {
+            return Err(SessionTokenError::Expired);
+        }
+        Ok(claims)
+    }
+
+    /// Returns the claims of a token that this gateway issued, expired or not. Only a sign-out may use it: the clock
+    /// that says that the token has expired may be wrong.
+    ///
+    /// # Errors
+    /// See [`SessionTokenError`].
+    pub fn verify_ignoring_expiry(&self, token: &str) -> Result<SessionClaims, SessionTokenError> {
+        use SessionTokenError::{Audience, Claims as BadClaims, Header, Issuer, Malformed, Signature};
 
         if token.len() > MAX_TOKEN {
             return Err(SessionTokenError::TooLong);
@@ -145,9 +157,6 @@ impl SessionKey {
         }
         if claims.aud != self.issuer {
             return Err(Audience);
-        }
-        if claims.exp <= now.0 {
-            return Err(Expired);
         }
         Ok(SessionClaims {
             session: claims.sid.as_ref().into(),

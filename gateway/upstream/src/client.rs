@@ -191,20 +191,18 @@ pub(crate) struct Sent(Vec<String>);
 
 impl Sent {
     pub(crate) fn of(request: &HttpRequest, auth: &ClientAuth) -> Self {
-        const PUBLIC: &[&str] = &[
-            "acr_values",
-            "client_assertion_type",
-            "client_id",
-            "code_challenge_method",
-            "grant_type",
-            "prompt",
-            "redirect_uri",
-            "response_mode",
-            "response_type",
-            "scope",
+        const SECRET: &[&str] = &[
+            "client_assertion",
+            "client_secret",
+            "code",
+            "code_challenge",
+            "code_verifier",
+            "login_hint",
+            "nonce",
+            "state",
         ];
         let mut secrets: Vec<String> = form_urlencoded::parse(request.body())
-            .filter(|(name, _)| !PUBLIC.contains(&&**name))
+            .filter(|(name, _)| SECRET.contains(&&**name))
             .map(|(_, value)| value.into_owned())
             .collect();
         secrets.extend(auth.as_secret().map(|secret| secret.expose_secret().to_owned()));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_model::SystemClock;
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -61,10 +62,7 @@ pub enum HttpError {
     #[error("the address is not https")]
     Insecure,
     /// The address is one of this machine or a private network.
-    #[error(
-        "{0}: if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the \
-         gateway where it must not go"
-    )]
+    #[error("{}", advised(.0))]
     NotPublic(NotPublic),
     /// The status is not one the protocol has there.
     #[error("answered with status {0}")]
@@ -72,6 +70,17 @@ pub enum HttpError {
     /// The answer begins as JSON and goes on as something else.
     #[error("the answer is not JSON to its end")]
     Json,
+}
+
+/// An address that is not called, and what an operator can do about it.
+fn advised(refused: &NotPublic) -> String {
+    let advice = if refused.may_be_allowed() {
+        "if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the gateway \
+         where it must not go"
+    } else {
+        "the gateway never calls such an address, and no setting allows it"
+    };
+    format!("{refused}: {advice}")
 }
 
 /// A client for one provider.
@@ -228,6 +237,12 @@ impl Requests<'_> {
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = reqwest::Request::try_from(request).map_err(|error| failure(&error))?;
         self.http.may_ask(request.url())?;
+        // Checking a certificate would panic.
+        if SystemClock::since_epoch().is_none() {
+            return Err(HttpError::Unreachable(
+                "the machine's clock shows a time before 1970".into(),
+            ));
+        }
         let mut answer = self
             .http
             .execute(request)

@@ -236,7 +236,10 @@ mod tests {
                 "https://cdn.example.org/avatars/{id}/{avatar}.png",
                 Some("https://cdn.example.org/avatars/80351110224678912/8342729096ea.png"),
             ),
-            ("https://cdn.example.org/{x/y}", None),
+            (
+                "https://cdn.example.org/{x/y}",
+                Some("https://cdn.example.org/slash"),
+            ),
             (
                 "https://cdn.example.org/{/x~1y}",
                 Some("https://cdn.example.org/slash"),

@@ -53,6 +53,13 @@ pub struct NotPublic {
     pub is: &'static str,
 }
 
+impl NotPublic {
+    /// Whether `allow_private_addresses` would allow it.
+    pub(crate) fn may_be_allowed(&self) -> bool {
+        matches!(reach(self.address), Reach::Private(_))
+    }
+}
+
 /// Whether a provider may be at this address. `private` tells whether its own may be private.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! authentication. What is special stands in a [`Kind`], a line for each thing.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -45,7 +46,11 @@ pub(crate) struct Kind {
     pub(crate) preset: &'static str,
     /// What follows the origin in its issuer's identifier.
     pub(crate) path: &'static str,
-    /// What an operator writes, beside the client and where the provider is.
+    /// The hosts that the real one has; the first is its issuer's.
+    pub(crate) hosts: &'static [&'static str],
+    /// What the preset needs to know, to lead there.
+    pub(crate) needs: &'static str,
+    /// What an operator writes besides.
     pub(crate) lines: &'static str,
     pub(crate) way: Way,
     /// The scopes that there are; with any other the request is refused (RFC 6749 section 4.1.2.1).
@@ -88,8 +93,20 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
+    /// One that is where it listens.
     pub(crate) async fn start(kind: Kind) -> Self {
         let server = MockServer::start().await;
+        let base = server.uri();
+        Self::serve(server, base, kind).await
+    }
+
+    /// One that is reached at the real one's address.
+    pub(crate) async fn at_its_host(kind: Kind) -> Self {
+        let base = format!("https://{}", kind.hosts[0]);
+        Self::serve(MockServer::start().await, base, kind).await
+    }
+
+    async fn serve(server: MockServer, base: String, kind: Kind) -> Self {
         let (private, public) = gateway_token::generate_key(Algorithm::ES256).unwrap();
         let family = if kind.elliptic {
             Algorithm::ES256
@@ -99,8 +116,8 @@ impl Fake {
         let (signing, _) = gateway_token::generate_key(family).unwrap();
         let pem = signing.expose_secret().as_bytes();
         let answers = Answers {
-            base: server.uri(),
-            issuer: issuer(&server.uri(), &kind),
+            issuer: issuer(&base, &kind),
+            base,
             algorithm: if kind.elliptic {
                 jsonwebtoken::Algorithm::ES256
             } else {
@@ -126,6 +143,19 @@ impl Fake {
             server,
             developer_key: private.expose_secret().to_owned(),
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.server.address()
+    }
+
+    /// An address of the real one, as the test's browser can reach it.
+    pub(crate) fn reachable(&self, url: &Url) -> Url {
+        let mut reachable = Url::parse(&self.server.uri()).unwrap();
+        reachable.set_path(url.path());
+        reachable.set_query(url.query());
+        reachable
     }
 
     pub(crate) fn uri(&self) -> String {
@@ -187,12 +217,14 @@ impl Answers {
         if path.ends_with("/.well-known/openid-configuration") && self.kind.id_token.is_some() {
             return ResponseTemplate::new(200).set_body_json(self.discovery());
         }
+        // The paths of the real ones that have no discovery document.
+        let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
         match path {
             "/keys" => ResponseTemplate::new(200).set_body_json(json!({ "keys": [self.jwk()] })),
-            "/authorize" => self.authorize(&request.url),
             "/par" => self.push(request),
-            "/token" => self.token(request),
-            "/userinfo" => self.userinfo(request),
+            _ if ends(&["/authorize", "/dialog/oauth"]) => self.authorize(&request.url),
+            _ if ends(&["/token", "/access_token"]) => self.token(request),
+            _ if ends(&["/userinfo", "/users/@me", "/me"]) => self.userinfo(request),
             _ => ResponseTemplate::new(404),
         }
     }

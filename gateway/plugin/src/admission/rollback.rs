@@ -6,15 +6,20 @@ use super::{Admission, Candidate};
 use crate::directory::Presence;
 use crate::error::{AdmissionError, RollbackError};
 use crate::history::RolledBack;
-use crate::registry::{Loaded, Settled};
+use crate::registry::{Generation, Loaded, Settled};
+
+/// A generation that may serve again, before it does.
+pub(crate) struct Prepared {
+    generation: Box<Generation>,
+    back: RolledBack,
+}
 
 impl Admission {
-    /// Admits the generation before the serving one against the configuration as it is now, and puts on
-    /// record that it is to serve.
+    /// Admits the generation before the serving one against the configuration as it is now. Changes nothing.
     ///
     /// # Errors
-    /// Why it cannot. Then nothing is changed.
-    pub(crate) async fn roll_back(&self, candidate: &Candidate) -> Result<Settled, RollbackError> {
+    /// Why it cannot serve.
+    pub(crate) async fn prepare_rollback(&self, candidate: &Candidate) -> Result<Prepared, RollbackError> {
         let name = &candidate.name;
         let failed = |error: AdmissionError| RollbackError::Failed {
             plugin: name.to_string(),
@@ -23,7 +28,7 @@ impl Admission {
         let withdrawn = || RollbackError::Withdrawn {
             plugin: name.to_string(),
         };
-        let path = self.path(name).map_err(failed)?;
+        self.path(name).map_err(failed)?;
         let record = self.record(name).await.map_err(failed)?;
         let is_absent = self.look(name).await.map_err(failed)? == Presence::Absent;
         if is_absent || record.withdrawn {
@@ -39,7 +44,7 @@ impl Admission {
             number: current,
         })?;
         let to = kept.number;
-        let (restored, read) = tokio::join!(self.restore(candidate, kept), self.read(name, &path));
+        let (restored, read) = tokio::join!(self.restore(candidate, kept), self.read(name));
         let generation = restored.map_err(|error| RollbackError::Refused {
             plugin: name.to_string(),
             number: to,
@@ -49,18 +54,38 @@ impl Admission {
             Ok(file) => Some(file.digest),
             Err(error) if error.is_missing() => return Err(withdrawn()),
             // What was taken last is what will be there again.
-            Err(error) if error.is_away() => record.generations.last().map(|kept| kept.digest.to_string()),
+            Err(AdmissionError::Away { .. } | AdmissionError::Elsewhere { .. }) => {
+                record.generations.last().map(|kept| kept.digest.to_string())
+            }
             Err(_) => None,
         };
+        Ok(Prepared {
+            generation,
+            back: RolledBack { to, file },
+        })
+    }
+
+    /// Puts on record that the generation is to serve.
+    ///
+    /// # Errors
+    /// When that cannot be written. Then nothing is changed.
+    pub(crate) async fn roll_back(
+        &self,
+        name: &Arc<str>,
+        prepared: Prepared,
+    ) -> Result<Settled, RollbackError> {
+        let failed = |reason: String| RollbackError::Failed {
+            plugin: name.to_string(),
+            reason,
+        };
+        let Prepared { generation, back } = prepared;
         let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));
         let recorded = self
-            .blocking(move || history.roll_back(&plugin, RolledBack { to, file }))
+            .blocking(move || history.roll_back(&plugin, back))
             .await
-            .map_err(failed)?;
-        let record = recorded.map_err(|error| RollbackError::Failed {
-            plugin: name.to_string(),
-            reason: format!("it cannot be recorded, and would not last: {error}"),
-        })?;
+            .map_err(|error| failed(error.to_string()))?;
+        let record = recorded
+            .map_err(|error| failed(format!("it cannot be recorded, and would not last: {error}")))?;
         Ok(Settled {
             result: Ok(Loaded::New(generation, None)),
             record: Arc::new(record),

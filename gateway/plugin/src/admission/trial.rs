@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gateway_model::{Identity, Timestamp, User, UserId, UserStatus};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Component;
 
 use super::{Admission, Candidate};
@@ -23,7 +24,11 @@ use crate::{PluginConfig, call, permission_provider};
 /// The least that a trial call may take: the machine is busy compiling.
 const MIN_TRIAL: Duration = Duration::from_secs(2);
 
+/// The most that it may take, unless the plugin's own deadline is longer.
+const MAX_TRIAL: Duration = Duration::from_secs(60);
+
 /// Which component it is.
+#[derive(Clone)]
 pub(crate) struct Identified {
     pub(crate) number: u64,
     pub(crate) digest: Arc<str>,
@@ -51,22 +56,70 @@ impl From<&Generation> for Identified {
 }
 
 impl Admission {
-    /// Checks, links and tries a component.
+    /// Checks, links and tries a component. A trial that takes long may begin again.
     pub(crate) async fn admit(
         &self,
         candidate: &Candidate,
-        component: Component,
+        component: &Component,
         identity: impl Into<Identified>,
     ) -> Result<Box<Generation>, AdmissionError> {
-        let Candidate { name, config, .. } = candidate;
         let identity = identity.into();
-        check_imports(&component, name, config)?;
+        let mut generation = self
+            .lanes
+            .trials()
+            .run(|| {
+                let linked = self.link(candidate, component, identity.clone());
+                async move {
+                    let linked = linked?;
+                    check_roles(&candidate.roles, &linked.exports)?;
+                    self.try_out(linked).await
+                }
+            })
+            .await?;
+        generation.is_untried = false;
+        // The trial does not wait for the memory that the generation before has.
+        generation.memory = Some(self.lanes.memory().share(&candidate.name));
+        Ok(generation)
+    }
+
+    /// What already serves, under the configuration as it is now, before its trial: what a call may do must not wait for
+    /// one. `None` where only limits differ: those wait until a trial has shown that the plugin can live with them.
+    ///
+    /// # Errors
+    /// Why it must not serve any more.
+    pub(crate) fn carry(
+        &self,
+        candidate: &Candidate,
+        serving: &Generation,
+    ) -> Result<Option<Box<Generation>>, AdmissionError> {
+        candidate.check_trust(&serving.digest, serving.signature.as_ref())?;
+        let (old, new) = (&serving.config, &candidate.config);
+        if old.grants.is_subset(&new.grants)
+            && old.http.is_within(&new.http)
+            && old.settings == new.settings
+            && old.secrets == new.secrets
+        {
+            return Ok(None);
+        }
+        let mut generation = self.link(candidate, serving.pre.component(), serving.into())?;
+        generation.memory = Some(self.lanes.memory().share(&candidate.name));
+        Ok(Some(generation))
+    }
+
+    /// Checks what a component imports, and links it.
+    fn link(
+        &self,
+        candidate: &Candidate,
+        component: &Component,
+        identity: Identified,
+    ) -> Result<Box<Generation>, AdmissionError> {
+        let Candidate { name, config, .. } = candidate;
+        check_imports(component, name, config)?;
         let pre = grants::linker(component.engine(), &config.grants)
-            .and_then(|linker| linker.instantiate_pre(&component))
+            .and_then(|linker| linker.instantiate_pre(component))
             .map_err(|error| AdmissionError::WrongImport(format!("{error:#}")))?;
         let exports = Exports::find(&pre)?;
-        check_roles(&candidate.roles, &exports)?;
-        let generation = Box::new(Generation {
+        Ok(Box::new(Generation {
             plugin: Arc::clone(name),
             number: identity.number,
             digest: identity.digest,
@@ -77,24 +130,21 @@ impl Admission {
             ready: Ready::default(),
             memory: None,
             peak: AtomicUsize::new(self.engines.kept(pre.engine())),
+            is_untried: true,
             pre,
             exports,
-        });
-        let mut generation = self.try_out(generation).await?;
-        // The trial does not wait for the memory that the generation before has.
-        generation.memory = Some(self.lanes.memory().share(name));
-        Ok(generation)
+        }))
     }
 
     /// The trial: an instance of it, its exports' types, and for a provider one call for somebody who
-    /// does not exist. Answering with an error passes; a trap does not.
+    /// does not exist. Answering with an error passes; a trap does not. Dropping the future ends it.
     async fn try_out(&self, generation: Box<Generation>) -> Result<Box<Generation>, AdmissionError> {
-        let _slot = self.lanes.trial_slot().await;
         let task = self.lanes.guests().spawn(async move {
             let user = invented_user();
             let invoke = permission_provider::invoke("trial".to_owned(), user.id.as_str().to_owned());
             let sources = Sources::trial(user);
-            let allowed = generation.config.limits.deadline.saturating_mul(4).max(MIN_TRIAL);
+            let limit = generation.config.limits.deadline;
+            let allowed = limit.saturating_mul(4).clamp(MIN_TRIAL, MAX_TRIAL.max(limit));
             let deadline = Instant::now() + allowed;
             let function = Function::ALL
                 .into_iter()
@@ -133,7 +183,8 @@ impl Admission {
             }
             Ok(generation)
         });
-        task.await
+        AbortOnDropHandle::new(task)
+            .await
             .map_err(|error| AdmissionError::CompileFailed(error.to_string()))?
     }
 }

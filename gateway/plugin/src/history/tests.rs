@@ -31,7 +31,7 @@ fn the_last_ones_are_kept_and_numbers_never_begin_anew() {
     let dir = tempfile::tempdir().unwrap();
     let plugin: Arc<str> = "p".into();
     let take =
-        |history: &History, bytes: &[u8]| history.take(&plugin, &file(bytes), None, None, Timestamp(7));
+        |history: &History, bytes: &[u8]| history.take(&plugin, &file(bytes), None, None, None, Timestamp(7));
     let history = open(dir.path());
     for (number, bytes) in (1..).zip([b"a", b"b", b"a", b"b", b"c"]) {
         let record = take(&history, bytes);
@@ -62,10 +62,10 @@ fn the_last_ones_are_kept_and_numbers_never_begin_anew() {
 fn another_plugins_component_is_not_swept() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
-    open(dir.path()).take(&one, &file(b"a"), None, None, Timestamp(1));
+    open(dir.path()).take(&one, &file(b"a"), None, None, None, Timestamp(1));
     // Which has never heard of the other.
     let history = open(dir.path());
-    history.take(&other, &file(b"b"), None, None, Timestamp(1));
+    history.take(&other, &file(b"b"), None, None, None, Timestamp(1));
     let kept = history.record(&one).generations.remove(0);
     assert!(history.component(&kept).is_some());
 }
@@ -74,7 +74,7 @@ fn another_plugins_component_is_not_swept() {
 fn what_was_altered_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let plugin: Arc<str> = "p".into();
-    let record = open(dir.path()).take(&plugin, &file(b"bytes"), None, None, Timestamp(1));
+    let record = open(dir.path()).take(&plugin, &file(b"bytes"), None, None, None, Timestamp(1));
     let kept = &record.generations[0];
     let flip = |name: &str, at: usize| {
         let path = dir.path().join(name);
@@ -90,7 +90,14 @@ fn what_was_altered_is_not_there() {
     }
     assert!(open(dir.path()).component(kept).is_some());
     flip("p.generations", 40);
-    assert_eq!(open(dir.path()).record(&plugin), Record::default());
+    let history = open(dir.path());
+    let record = history.record(&plugin);
+    assert!(record.is_damaged && record.generations.is_empty());
+    // Nor is it replaced by one that knows nothing, until a file is accepted or the operator deletes it.
+    history.withdraw(&plugin);
+    assert!(open(dir.path()).record(&plugin).is_damaged);
+    std::fs::remove_file(history.path("p")).unwrap();
+    assert_eq!(history.record(&plugin), Record::default());
 }
 
 #[test]
@@ -99,7 +106,7 @@ fn a_rollback_is_on_record_and_what_it_left_is_forgotten() {
     let plugin: Arc<str> = "p".into();
     let history = open(dir.path());
     for bytes in [b"a", b"b", b"c"] {
-        history.take(&plugin, &file(bytes), None, None, Timestamp(1));
+        history.take(&plugin, &file(bytes), None, None, None, Timestamp(1));
     }
     let digest = file(b"c").digest;
     let seen = history.record(&plugin);
@@ -117,7 +124,7 @@ fn a_rollback_is_on_record_and_what_it_left_is_forgotten() {
     assert_eq!(record.before(2).unwrap().number, 1);
     assert!(record.before(1).is_none());
 
-    let record = history.take(&plugin, &file(b"d"), None, None, Timestamp(1));
+    let record = history.take(&plugin, &file(b"d"), None, None, None, Timestamp(1));
     assert_eq!(numbers(&record), [1, 2, 4]);
     assert!(record.rolled_back.is_none());
 }
@@ -128,13 +135,13 @@ fn a16_the_highest_version_is_on_record_whatever_serves() {
     let plugin: Arc<str> = "p".into();
     let history = open(dir.path());
     for (bytes, version) in [(b"a", 4), (b"b", 7), (b"c", 5)] {
-        let record = history.take(&plugin, &file(bytes), None, Some(version), Timestamp(1));
+        let record = history.take(&plugin, &file(bytes), None, Some(version), None, Timestamp(1));
         assert_eq!(
             record.senior.unwrap().version,
             version.max(if version == 5 { 7 } else { 0 })
         );
     }
-    history.take(&plugin, &file(b"d"), None, None, Timestamp(1));
+    history.take(&plugin, &file(b"d"), None, None, None, Timestamp(1));
     history.withdraw(&plugin);
     let senior = open(dir.path()).record(&plugin).senior.unwrap();
     assert_eq!((senior.version, &*senior.digest), (7, &*file(b"b").digest));

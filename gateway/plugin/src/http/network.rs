@@ -6,9 +6,11 @@ use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::thread;
 
+use gateway_model::SystemClock;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::spawn_blocking;
@@ -122,6 +124,17 @@ impl Network {
     }
 }
 
+/// The machine's time, by which certificates are checked; none where the clock shows a time before 1970. The library's own
+/// would panic.
+#[derive(Debug)]
+struct Time;
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        SystemClock::since_epoch().map(UnixTime::since_unix_epoch)
+    }
+}
+
 fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfig>, String> {
     let roots = roots.unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
     let mut store = RootCertStore::empty();
@@ -131,7 +144,7 @@ fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfi
         return Err("this machine has no certificates of authorities".to_owned());
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(Time))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(store)

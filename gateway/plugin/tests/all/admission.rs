@@ -147,7 +147,9 @@ async fn links_and_pipes_and_names_that_lead_elsewhere_are_refused() {
         ),
     )
     .await;
-    symlink(fixture.path("real"), fixture.path("link")).unwrap();
+    let outside = fixture.dir.path().join("real.wasm");
+    std::fs::write(&outside, V1).unwrap();
+    symlink("../real.wasm", fixture.path("link")).unwrap();
     std::fs::create_dir(fixture.path("dir")).unwrap();
     let made = std::process::Command::new("mkfifo")
         .arg(fixture.path("pipe"))
@@ -155,7 +157,7 @@ async fn links_and_pipes_and_names_that_lead_elsewhere_are_refused() {
         .unwrap();
     assert!(made.success());
     for (name, says) in [
-        ("link", "symbolic link"),
+        ("link", "symbolic link that leaves its directory"),
         ("pipe", "not a regular file"),
         ("dir", "not a regular file"),
     ] {

@@ -225,8 +225,69 @@ async fn a_signature_must_be_a_file() {
     std::fs::write(&elsewhere, sign(&signer, 1, V1)).unwrap();
     std::os::unix::fs::symlink(&elsewhere, fixture.path("p").with_extension("wasm.sig")).unwrap();
     fixture.put("p", V1);
-    fixture.wait_for_problem("has no signature").await;
+    fixture.wait_for_problem("signature cannot be used").await;
+    assert!(
+        fixture.problem("p").contains("symbolic link"),
+        "{}",
+        fixture.problem("p")
+    );
     assert_eq!(fixture.serves(), None);
+}
+
+#[tokio::test]
+async fn a16_a_signature_that_is_too_large_is_not_called_a_missing_one() {
+    let signer = signer();
+    let fixture = Fixture::new(&[], trusting(&[&signer])).await;
+    fixture.sign(&" ".repeat(2000));
+    fixture.put("p", V1);
+    fixture.wait_for_problem("is larger than 1024 bytes").await;
+    fixture.sign(&sign(&signer, 1, V1));
+    fixture.wait_for(V1).await;
+    assert_eq!(fixture.status("p").problem, None);
+}
+
+#[tokio::test]
+async fn a16_a_damaged_record_does_not_forget_the_accepted_version() {
+    let signer = signer();
+    let set = trusting(&[&signer]);
+    let fixture = Fixture::new(&[], set.clone()).await;
+    for (version, component) in [(1, V1), (2, V2)] {
+        fixture.sign(&sign(&signer, version, component));
+        fixture.put("p", component);
+        fixture.wait_for(component).await;
+    }
+    let record = fixture.dir.path().join("cache/p.generations");
+    let mut bytes = std::fs::read(&record).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&record, bytes).unwrap();
+    fixture.sign(&sign(&signer, 1, V1));
+    fixture.put("p", V1);
+    let fixture = fixture.restart(set.clone()).await;
+    assert_eq!(fixture.serves(), None, "it could be any version");
+    let problem = fixture.problem("p");
+    assert!(
+        problem.contains("p.generations is damaged") && problem.contains("`sha256`"),
+        "{problem}"
+    );
+    // Nor does a removed file repair it.
+    std::fs::remove_file(fixture.path("p")).unwrap();
+    fixture.wait_for_problem("there is no").await;
+    fixture.put("p", V1);
+    let fixture = fixture.restart(set.clone()).await;
+    assert_eq!(fixture.serves(), None);
+
+    // What the sentence says to do: name the component, or begin anew.
+    let mut pinned = set.clone();
+    pinned.plugins.get_mut("p").unwrap().sha256 = Some(digest(V1));
+    fixture.host.reconfigure(pinned).await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
+    std::fs::write(&record, b"damaged again").unwrap();
+    let fixture = fixture.restart(set).await;
+    assert_eq!(fixture.serves(), None);
+    std::fs::remove_file(&record).unwrap();
+    fixture.host.reload("p").await;
+    assert_eq!(fixture.serves(), Some(digest(V1)));
 }
 
 #[tokio::test]
@@ -352,7 +413,7 @@ async fn a16_an_operator_may_go_back() {
 async fn a16_a_version_that_nobody_trusted_has_signed_counts_for_nothing() {
     let (signer, other) = (signer(), signer());
     let fixture = Fixture::new(&[], trusting(&[])).await;
-    fixture.sign(&sign(&other, u64::MAX, V1));
+    fixture.sign(&sign(&other, gateway_plugin::MAX_VERSION, V1));
     fixture.put("p", V1);
     fixture.wait_for(V1).await;
     fixture.host.reconfigure(trusting(&[&signer])).await;

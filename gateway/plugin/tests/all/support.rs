@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus};
 use gateway_plugin::{
-    CallError, CompileOptions, Grant, HostOptions, KeyValueStore, Limits, Network, Permissions, PluginConfig,
-    PluginHost, PluginSet, PluginStatus, ScratchValues, UserLookup,
+    Admissions, CallError, CompileOptions, Grant, HostOptions, KeyValueStore, Limits, Network, Permissions,
+    PluginConfig, PluginHost, PluginSet, PluginStatus, ScratchValues, UserLookup,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
@@ -162,6 +162,14 @@ impl Fixture {
 
     /// The same directories and values with another host, as after a restart.
     pub(crate) async fn restart(self, set: PluginSet) -> Self {
+        let (fixture, admissions) = self.reopen(set).await;
+        let ended = tokio::time::timeout(START, admissions.done());
+        ended.await.expect("every trial call ends");
+        fixture
+    }
+
+    /// The same before the plugins are admitted.
+    pub(crate) async fn reopen(self, set: PluginSet) -> (Self, Admissions) {
         self.host.shutdown().await;
         let Self {
             host,
@@ -171,14 +179,15 @@ impl Fixture {
             compile,
         } = self;
         drop(host);
-        let host = Self::host(&dir, &[], set, &values, &network, &compile).await;
-        Self {
+        let (host, admissions) = Self::open(&dir, &[], set, &values, &network, &compile).await;
+        let fixture = Self {
             host,
             dir,
             values,
             network,
             compile,
-        }
+        };
+        (fixture, admissions)
     }
 
     async fn host(
@@ -189,6 +198,23 @@ impl Fixture {
         network: &Arc<Network>,
         compile: &CompileOptions,
     ) -> PluginHost {
+        let (host, admissions) = Self::open(dir, files, set, values, network, compile).await;
+        let ended = tokio::time::timeout(START, admissions.done());
+        ended.await.expect("every trial call ends");
+        if compile.command.is_none() {
+            compiled().keep(&dir.path().join("cache")).unwrap();
+        }
+        host
+    }
+
+    async fn open(
+        dir: &TempDir,
+        files: &[(&str, &[u8])],
+        set: PluginSet,
+        values: &Arc<dyn KeyValueStore>,
+        network: &Arc<Network>,
+        compile: &CompileOptions,
+    ) -> (PluginHost, Admissions) {
         let plugin_dir = dir.path().join("plugins");
         let cache_dir = dir.path().join("cache");
         for (name, bytes) in files {
@@ -206,12 +232,8 @@ impl Fixture {
             network: Arc::clone(network),
             compile: compile.clone(),
         };
-        let started = tokio::time::timeout(START, PluginHost::start(options, set)).await;
-        let host = started.expect("every trial call ends").unwrap();
-        if compile.command.is_none() {
-            compiled().keep(&cache_dir).unwrap();
-        }
-        host
+        let opened = tokio::time::timeout(PATIENCE, PluginHost::open(options, set)).await;
+        opened.expect("it waits for no plugin").unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -207,6 +207,14 @@ async fn u3_a_directory_that_cannot_be_read_withdraws_nothing() {
     .await;
     let dir = fixture.dir.path().join("plugins").canonicalize().unwrap();
     let aside = fixture.dir.path().join("aside");
+    let said = async |text: &str, count: usize| {
+        let waited = tokio::time::timeout(Duration::from_secs(240), async {
+            while lines(&dir, text) < count {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{}", log());
+    };
     let away = async |what: &str| {
         for (name, service, version) in [("away-p", "s", 1), ("away-q", "t", 2)] {
             fixture.wait(name, |status| status.problem.is_some()).await;
@@ -226,13 +234,16 @@ async fn u3_a_directory_that_cannot_be_read_withdraws_nothing() {
 
     std::fs::rename(&dir, &aside).unwrap();
     away("No such file").await;
+    said(AWAY, 1).await;
     std::fs::rename(&aside, &dir).unwrap();
     back().await;
+    said(BACK, 1).await;
 
     // Links and files in its place.
     std::fs::rename(&dir, &aside).unwrap();
     std::fs::write(&dir, b"a file").unwrap();
     away("Not a directory").await;
+    said(AWAY, 2).await;
     std::fs::remove_file(&dir).unwrap();
     std::os::unix::fs::symlink(&dir, &dir).unwrap();
     away("").await;
@@ -244,6 +255,7 @@ async fn u3_a_directory_that_cannot_be_read_withdraws_nothing() {
     std::fs::remove_dir(&dir).unwrap();
     std::fs::rename(&aside, &dir).unwrap();
     back().await;
+    said(BACK, 2).await;
     assert_eq!((lines(&dir, AWAY), lines(&dir, BACK)), (2, 2), "{}", log());
     assert_eq!(
         fixture.status("away-p").generation.unwrap().0,

@@ -487,17 +487,24 @@ async fn compiled_code_is_kept_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_said_in_a_sentence() {
+async fn o4_the_bench_and_the_gateway_take_the_same_files() {
     let (dir, path) = file("good", V1);
     let at = |name: &str| dir.path().join(name);
     let (cwd, fifo) = (rustix::fs::CWD, rustix::fs::FileType::Fifo);
     rustix::fs::mknodat(cwd, at("pipe.wasm"), fifo, 0o600.into(), 0).unwrap();
-    std::os::unix::fs::symlink(&path, at("link.wasm")).unwrap();
+    std::os::unix::fs::symlink("good.wasm", at("link.wasm")).unwrap();
+    std::os::unix::fs::symlink(&path, at("absolute.wasm")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at("dangling.wasm")).unwrap();
     for (path, says) in [
         (at("pipe.wasm"), Some("is not a regular file")),
         (dir.path().to_owned(), Some("is not a regular file")),
         (at("missing.wasm"), Some("there is no")),
         (at("link.wasm"), None),
+        (
+            at("absolute.wasm"),
+            Some("is a symbolic link that leaves its directory"),
+        ),
+        (at("dangling.wasm"), Some("to a file that does not exist")),
     ] {
         let bench = Workbench::open(&path, config(&[]), WorkbenchOptions::default())
             .await

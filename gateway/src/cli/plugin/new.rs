@@ -6,13 +6,13 @@
 //! | `template` | the files of a project, by language and kind |
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
-use crate::cli::output::printable;
+use crate::cli::output::{printable, report};
 use crate::config;
 
 mod name;
@@ -89,7 +89,7 @@ pub(super) fn run(new: &New) -> anyhow::Result<()> {
     let directory = new.path.clone().unwrap_or_else(|| PathBuf::from(&new.name));
     let files = template::render(new.lang, new.kind, &new.name);
     write(&directory, &files)?;
-    io::stdout().write_all(said(new, &directory, &files).as_bytes())?;
+    report(said(new, &directory, &files).as_bytes());
     Ok(())
 }
 

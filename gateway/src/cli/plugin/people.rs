@@ -1,17 +1,15 @@
 //! Users and claims in files, in the shapes of `wit/types.wit`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus, Username};
-use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+use crate::small_file;
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -144,20 +142,7 @@ fn read<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
 }
 
 fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    // Without NONBLOCK, opening a pipe waits for a writer.
-    #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]
-    let file: File = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        bail!("it is not a regular file");
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        bail!("it is larger than {} MiB", MAX_FILE >> 20);
-    }
+    let (bytes, _) = small_file::read(path, MAX_FILE)?;
     Ok(bytes)
 }
 

@@ -18,10 +18,12 @@ use tokio::time::timeout;
 
 use crate::cli::output::{self, printable};
 use crate::cli::{Shared, mistakes};
-use crate::config;
+use crate::{config, small_file};
 
 /// Longest answer.
 const MAX_ANSWER: usize = 16 << 20;
+/// Largest file of a token.
+const MAX_TOKEN: u64 = 4096;
 /// How long a gateway may take to take a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// A little longer than the gateway itself takes at most.
@@ -145,7 +147,9 @@ fn row(plugin: &Value) -> [String; 6] {
         .filter_map(|kept| Some(kept.get("number")?.as_u64()?.to_string()))
         .collect();
     let rolled_back = plugin.get("rolled_back").and_then(Value::as_bool) == Some(true);
+    let is_being_admitted = plugin.get("being_admitted").and_then(Value::as_bool) == Some(true);
     let state = match number {
+        None if is_being_admitted => "being admitted",
         None => "does not serve",
         Some(_) if rolled_back => "rolled back",
         Some(_) => "serves",
@@ -184,7 +188,7 @@ impl Client {
                 (address, file.unwrap_or(admin.token_file))
             }
         };
-        let token = std::fs::read_to_string(&token_file).with_context(|| {
+        let (token, _) = small_file::read_text(&token_file, MAX_TOKEN).with_context(|| {
             let file = token_file.display();
             format!("cannot read the admin token in {file}: give --token-file")
         })?;

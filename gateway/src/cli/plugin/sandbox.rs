@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,13 @@ use super::people;
 use crate::cli::compiler;
 use crate::cli::output::printable;
 use crate::config::flags;
+use crate::small_file::{self, Stream};
 
 /// How long one waits before one is told what for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long another command may take to print a secret, and a person to type it.
+const PIPE: Duration = Duration::from_secs(30);
+const TYPING: Duration = Duration::from_secs(600);
 /// Most bytes of a secret on standard input.
 const MAX_SECRET: u64 = 64 << 10;
 
@@ -39,7 +43,7 @@ pub(super) struct Sandbox {
     /// One of its settings, for the grant config
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
-    /// One of its secrets, for the grant secrets: a file that holds it, or - for standard input
+    /// One of its secrets, for the grant secrets: a file that holds it, a pipe, or - for standard input
     #[arg(long = "secret-file", value_name = "NAME=PATH", value_parser = pair)]
     secret_files: Vec<(String, String)>,
     /// The same, written out: everybody on this machine can see it while the command runs, so use --secret-file
@@ -153,12 +157,7 @@ impl Sandbox {
             ));
         }
         for (name, path) in &self.secret_files {
-            let read = if path == "-" {
-                io::read_to_string(io::stdin().take(MAX_SECRET))
-            } else {
-                crate::keys::read_secret(Path::new(path)).map(|(text, _)| text)
-            };
-            let text = read.with_context(|| format!("cannot read the secret {name} from {path}"))?;
+            let text = secret(path).with_context(|| format!("cannot read the secret {name} from {path}"))?;
             // As in the configuration: the end of the line is not part of it.
             let text = text.strip_suffix('\n').unwrap_or(&text);
             let text = text.strip_suffix('\r').unwrap_or(text);
@@ -241,6 +240,23 @@ impl Sandbox {
         }
         Err(anyhow!(text))
     }
+}
+
+/// The secret in a file, or on standard input or another pipe, as in `<(command)`: there are commands that print one.
+fn secret(path: &str) -> io::Result<String> {
+    let stream = if path == "-" {
+        Stream::Stdin
+    } else if small_file::is_pipe(Path::new(path)) {
+        Stream::Pipe(path.into())
+    } else {
+        return crate::keys::read_secret(Path::new(path)).map(|(text, _)| text);
+    };
+    let patience = if stream == Stream::Stdin && io::stdin().is_terminal() {
+        TYPING
+    } else {
+        PIPE
+    };
+    Ok(small_file::read_stream(stream, MAX_SECRET, patience)?)
 }
 
 /// `name=value`; a value may have `=` in it.

@@ -1,15 +1,16 @@
 //! `gateway plugin sign`: a signature for gateways that trust the key.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use gateway_model::{Clock as _, SystemClock};
-use gateway_plugin::{CompileOptions, PluginSigner, signed_as};
+use gateway_model::SystemClock;
+use gateway_plugin::{CompileOptions, MAX_VERSION, PluginSigner, TrustedKey};
 
 use crate::config::flags;
+use crate::small_file;
 
 /// Largest file of a private key or of a signature.
 const MAX_SMALL: u64 = 64 << 10;
@@ -23,7 +24,7 @@ pub(in crate::cli) struct Sign {
     #[arg(long, value_name = "NAME", value_parser = flags::name)]
     name: Option<String>,
     /// Its version, a whole number; a gateway refuses a lower one than it has accepted before [default: the
-    /// seconds since 1970, or one more than in the signature that is there, whichever is higher]
+    /// milliseconds since 1970, or, where this key has signed this very component before, one more than that if it is higher]
     #[arg(long, value_name = "NUMBER", value_parser = flags::count)]
     version: Option<u64>,
     /// The component; the signature goes beside it, into `<FILE>.sig`
@@ -42,7 +43,14 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
     let Some(name) = sign.name.clone().or_else(stem) else {
         bail!("the file's name is not UTF-8: give the plugin's name, --name NAME");
     };
-    let version = sign.version.unwrap_or_else(|| next_version(&path, &name));
+    let key = signer.public_key()?;
+    let version = match sign.version {
+        Some(version) if version <= MAX_VERSION => version,
+        Some(version) => bail!(
+            "--version {version} is too high: versions end at {MAX_VERSION}, and every later one must be higher"
+        ),
+        None => next_version(&path, &name, &component, &key)?,
+    };
     let signature = signer
         .sign(&name, version, &component)
         .context("give --name NAME")?;
@@ -53,35 +61,33 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
         "wrote {} for version {version} of {name}; gateways need this key in `plugins.trusted_keys`:",
         path.display()
     )?;
-    io::stdout()
-        .lock()
-        .write_all(signer.public_key()?.to_pem().as_bytes())?;
+    io::stdout().lock().write_all(key.to_pem().as_bytes())?;
     Ok(())
 }
 
-/// A version above every one that was signed before: the clock's, and where that is behind, the next one after
-/// the signature that is about to be replaced.
-fn next_version(signature: &Path, name: &str) -> u64 {
-    let now = SystemClock.now().0.max(1);
-    let before = read(signature, MAX_SMALL)
-        .ok()
-        .and_then(|text| signed_as(&String::from_utf8_lossy(&text)))
-        .filter(|(signed, _)| *signed == name)
-        .map_or(0, |(_, version)| version);
-    now.max(before.saturating_add(1))
+/// The clock's version, in milliseconds: two components that are signed in the same second must not have the same one.
+/// Where the clock is behind, and this key has signed this very component before, the next one after that. Anybody may
+/// have written what is beside the component: unless the key made it, it says nothing.
+fn next_version(signature: &Path, name: &str, component: &[u8], key: &TrustedKey) -> anyhow::Result<u64> {
+    // A clock before 1970 would use up all the numbers that there are.
+    let since = SystemClock::since_epoch();
+    let now = since.map_or(1, |since| u64::try_from(since.as_millis()).unwrap_or(1).max(1));
+    let text = read(signature, MAX_SMALL).ok();
+    let before = text.and_then(|text| key.signed_version(name, component, &String::from_utf8_lossy(&text)));
+    let next = before.map_or(now, |before| now.max(before.saturating_add(1)));
+    if next > MAX_VERSION {
+        bail!(
+            "{} states the highest version there is, {MAX_VERSION}: give a lower one, --version NUMBER",
+            signature.display()
+        );
+    }
+    Ok(next)
 }
 
 /// Reads a file of `max` bytes at most.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
-    let shown = || format!("cannot read {}", path.display());
-    let file = fs::File::open(path).with_context(shown)?;
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .with_context(shown)?;
-    if bytes.len() as u64 > max {
-        bail!("{} is larger than {max} bytes", path.display());
-    }
+    let (bytes, _) =
+        small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -89,22 +95,52 @@ fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
 mod tests {
     use std::fs;
 
+    use aws_lc_rs::signature::Ed25519KeyPair;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use gateway_plugin::{MAX_VERSION, PluginSigner};
+
     use super::{next_version, read};
 
+    fn signer() -> PluginSigner {
+        let key = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+        let text = STANDARD.encode(key.as_ref());
+        PluginSigner::from_pem(&format!(
+            "-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"
+        ))
+        .unwrap()
+    }
+
     #[test]
-    fn a16_the_default_version_grows_even_where_the_clock_went_back() {
+    fn a16_only_the_signers_own_signature_raises_the_default_version() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.wasm.sig");
-        let by_clock = next_version(&path, "p");
-        assert!(by_clock > 1_700_000_000);
-        fs::write(&path, "v2 p 99999999999 AAAA\n").unwrap();
-        assert_eq!(next_version(&path, "p"), 100_000_000_000);
-        assert!(
-            next_version(&path, "q") < 99_999_999_999,
-            "the versions of another plugin"
-        );
-        fs::write(&path, "AAAA\n").unwrap();
-        assert!(next_version(&path, "p") >= by_clock);
+        let (ours, theirs) = (signer(), signer());
+        let key = ours.public_key().unwrap();
+        let next = |text: &str, name: &str, component: &[u8]| {
+            fs::write(&path, text).unwrap();
+            next_version(&path, name, component, &key)
+        };
+        let by_clock = next("", "p", b"c").unwrap();
+        assert!(by_clock > 1_700_000_000_000);
+        let ahead = ours.sign("p", 99_999_999_999_999, b"c").unwrap();
+        assert_eq!(next(&ahead, "p", b"c").unwrap(), 100_000_000_000_000);
+        // Whatever else lies there is not to be believed.
+        let made_up = format!("v2 p {} AAAA\n", u64::MAX);
+        let foreign = theirs.sign("p", MAX_VERSION, b"c").unwrap();
+        for (text, name, component) in [
+            (ahead.as_str(), "q", b"c"),
+            (&ahead, "p", b"d"),
+            (&made_up, "p", b"c"),
+            (&foreign, "p", b"c"),
+            ("AAAA\n", "p", b"c"),
+        ] {
+            let next = next(text, name, component).unwrap();
+            assert!((by_clock..99_999_999_999_999).contains(&next), "{text}: {next}");
+        }
+        let last = ours.sign("p", MAX_VERSION, b"c").unwrap();
+        let error = next(&last, "p", b"c").unwrap_err().to_string();
+        assert!(error.contains("--version NUMBER"), "{error}");
     }
 
     #[test]
@@ -113,11 +149,7 @@ mod tests {
         let path = dir.path().join("p.wasm");
         fs::write(&path, [0; 10]).unwrap();
         assert_eq!(read(&path, 10).unwrap().len(), 10);
-        assert!(
-            read(&path, 9)
-                .unwrap_err()
-                .to_string()
-                .contains("larger than 9 bytes")
-        );
+        let error = format!("{:#}", read(&path, 9).unwrap_err());
+        assert!(error.contains("larger than 9 bytes"), "{error}");
     }
 }

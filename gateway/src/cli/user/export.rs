@@ -30,7 +30,7 @@ pub(super) async fn run(shared: &Shared, out: &mut impl Write) -> anyhow::Result
 
 /// Opens the database and makes sure that nobody is missed in it.
 async fn sound(shared: &Shared) -> anyhow::Result<Store> {
-    let store = storage::open(shared).await?;
+    let store = storage::open_to_read(shared).await?;
     store.check().await?;
     Ok(store)
 }

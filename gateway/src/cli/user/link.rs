@@ -2,21 +2,24 @@
 
 use std::io::Write;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use gateway_model::Identity;
 use gateway_store::Store;
+use gateway_upstream::TENANT;
+use url::Url;
 
 use super::super::output::{self, printable};
 use super::super::storage::{describe, find_user};
 use crate::cli::Shared;
-use crate::config;
+use crate::config::{self, flags};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The user: an id, a username, an email address or provider:subject
     who: String,
     /// The upstream provider's name in the configuration
+    #[arg(value_parser = flags::name)]
     provider: String,
     /// The provider's own id of the person
     subject: String,
@@ -32,10 +35,14 @@ pub(super) async fn link(
     shared: &Shared,
     store: &Store,
     arguments: &Arguments,
+    unknown_issuer: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let user = find_user(store, &arguments.who).await?;
     let identity = identity(shared, store, arguments).await?;
+    if let Some(issuer) = &arguments.issuer {
+        check_issuer(shared, store, &arguments.provider, issuer, unknown_issuer).await?;
+    }
     let named = named(&identity);
     let linked = store
         .link_identity(&user.id, &identity)
@@ -97,18 +104,63 @@ fn named(identity: &Identity) -> String {
     ))
 }
 
+/// The issuer of a configured provider.
+fn configured_issuer(shared: &Shared, provider: &str) -> Option<String> {
+    let loaded = config::load(&shared.sources()).ok()?;
+    let mut providers = loaded.config.providers.into_iter();
+    let provider = providers.find(|configured| configured.name == provider)?;
+    Some(provider.kind.issuer())
+}
+
+/// Refuses an issuer by which nobody could sign in, unless the operator insists; and what is no issuer at all.
+async fn check_issuer(
+    shared: &Shared,
+    store: &Store,
+    provider: &str,
+    issuer: &str,
+    unknown_issuer: bool,
+) -> anyhow::Result<()> {
+    if unknown_issuer {
+        let is_issuer = Url::parse(issuer).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http") && url.query().is_none() && url.fragment().is_none()
+        });
+        ensure!(
+            is_issuer,
+            "{:?} is not an issuer: it must be an https URL without a query or a fragment",
+            printable(issuer)
+        );
+        return Ok(());
+    }
+    let shown = printable(provider);
+    match configured_issuer(shared, provider) {
+        Some(configured) if configured == issuer => Ok(()),
+        Some(configured) => bail!(
+            "the provider {shown:?} is configured with another issuer ({configured}): leave out --issuer. To link an \
+             identity of an issuer that is not configured here, add --unknown-issuer"
+        ),
+        None if store
+            .issuers_of(provider)
+            .await?
+            .iter()
+            .any(|known| known == issuer) =>
+        {
+            Ok(())
+        }
+        None => bail!(
+            "the provider {shown:?} is not configured here, and nobody has signed in by it under the issuer {:?}: check \
+             both. To link the identity nevertheless, add --unknown-issuer",
+            printable(issuer)
+        ),
+    }
+}
+
 /// The identity that is meant. Its issuer is the one that is given, else the configured provider's, else the one under which
 /// people have come by a provider of this name.
 async fn identity(shared: &Shared, store: &Store, arguments: &Arguments) -> anyhow::Result<Identity> {
     if arguments.subject.is_empty() {
         bail!("the subject is empty: give the provider's own id of the person");
     }
-    let configured = || {
-        let loaded = config::load(&shared.sources()).ok()?;
-        let mut providers = loaded.config.providers.into_iter();
-        let provider = providers.find(|provider| provider.name == arguments.provider)?;
-        Some(provider.kind.issuer())
-    };
+    let configured = || configured_issuer(shared, &arguments.provider);
     let issuer = match arguments.issuer.clone().or_else(configured) {
         Some(issuer) => issuer,
         None => match store.issuers_of(&arguments.provider).await?.as_slice() {
@@ -124,6 +176,14 @@ async fn identity(shared: &Shared, store: &Store, arguments: &Arguments) -> anyh
             ),
         },
     };
+    if issuer.contains(TENANT) {
+        bail!(
+            "{:?} stands for many tenants, and people are known by the issuer of their own: give the --issuer, which is {} with \
+             the ID of the person's tenant",
+            printable(&arguments.provider),
+            printable(&issuer)
+        );
+    }
     Ok(Identity {
         provider: arguments.provider.clone(),
         issuer,

@@ -46,6 +46,7 @@ pub(super) fn keys(layers: &mut Layers<'_>, file: file::Keys, data_dir: &Path) -
     {
         match keys::read_secret(&path) {
             Ok((pem, _)) => add_public(layers, &mut found, path.display().to_string(), pem, origin),
+            Err(_) if layers.waits_for_the_service("keys.public", &path, &origin) => {}
             Err(error) => {
                 layers.mistake(
                     Some(origin),
@@ -106,7 +107,11 @@ fn session_secrets(
         _ => return derived(layers, ONE, found, private_key),
     };
     if given.is_empty() || given.len() > SESSION_SECRETS {
-        layers.mistake(None, key, format!("must have 1 to {SESSION_SECRETS} secrets"));
+        layers.mistake(
+            layers.origin(key),
+            key,
+            format!("must have 1 to {SESSION_SECRETS} secrets"),
+        );
     }
     let mut secrets = Vec::new();
     for (secret, origin) in given {
@@ -211,13 +216,14 @@ fn signing_files(
         None if default_dir.is_dir() => vec![(default_dir.clone(), Origin::Default)],
         None => Vec::new(),
     };
+    let mut waits = false;
     for (path, origin) in &paths {
         match keys::read(path) {
             Ok(files) => {
                 files
                     .exposed
                     .iter()
-                    .for_each(|path| layers.warn(keys::exposed(path)));
+                    .for_each(|path| layers.warn_at(Some(origin.clone()), KEY, keys::exposed(path)));
                 for (path, pem) in files.signing {
                     add_signing(layers, found, path.display().to_string(), pem, origin.clone());
                 }
@@ -225,12 +231,13 @@ fn signing_files(
                     add_public(layers, found, path.display().to_string(), pem, origin.clone());
                 }
             }
+            Err(_) if layers.waits_for_the_service(KEY, path, origin) => waits = true,
             Err(error) => layers.mistake(Some(origin.clone()), KEY, error.to_string()),
         }
         layers.show(KEY, path.display().to_string(), origin.clone());
     }
     let mistaken = layers.mistakes.iter().any(|mistake| mistake.key == KEY);
-    if found.signing.is_empty() && !mistaken {
+    if found.signing.is_empty() && !mistaken && !waits {
         let directory = paths.first().map_or(default_dir, |(path, _)| path.clone());
         layers.mistake(
             paths.first().map(|(_, origin)| origin.clone()),
@@ -327,7 +334,9 @@ fn warn_of_mismatch(layers: &mut Layers<'_>, private: Option<&SecretString>, pub
     };
     let body = |pem: &str| keys::body(pem);
     if public.contains("BEGIN PUBLIC KEY") && body(public) != body(keys.public_key_pem()) {
-        layers.warn(
+        layers.warn_at(
+            Some(Origin::Variable("PUBLIC_KEY".to_owned())),
+            "keys.public",
             "PUBLIC_KEY is not the public half of the key that signs: it is published beside that, and whoever \
              verifies with it alone will refuse every token"
                 .to_owned(),

@@ -47,9 +47,11 @@ pub(super) fn plugins(
     let mut plugins = BTreeMap::new();
     for (name, origin, table) in in_order(layers, "plugin", tables) {
         if !used.remove(&name) {
-            layers.warn(format!(
-                "{origin}: [plugin.{name}] is configured, but no service and no extension uses it"
-            ));
+            layers.warn_at(
+                Some(origin.clone()),
+                &format!("plugin.{name}"),
+                format!("{origin}: [plugin.{name}] is configured, but no service and no extension uses it"),
+            );
         }
         let config = plugin(layers, &name, table, PluginConfig::default(), &Origin::Default);
         plugins.insert(name, config);
@@ -239,16 +241,20 @@ fn plugin(
         }
     }
     if !settings.is_empty() && !grants.contains(&Grant::Config) {
-        layers.warn(format!(
-            "the plugin {name:?} has settings, but not the grant \"config\", so it cannot read them"
-        ));
+        layers.warn_at(
+            layers.origin(&key("grants")),
+            &key("grants"),
+            format!("the plugin {name:?} has settings, but not the grant \"config\", so it cannot read them"),
+        );
     }
     let mut secrets = base.secrets;
     secrets.extend(self::secrets(layers, &key("secrets"), file.secrets));
     if !secrets.is_empty() && !grants.contains(&Grant::Secrets) {
-        layers.warn(format!(
-            "the plugin {name:?} has secrets, but not the grant \"secrets\", so it cannot read them"
-        ));
+        layers.warn_at(
+            layers.origin(&key("grants")),
+            &key("grants"),
+            format!("the plugin {name:?} has secrets, but not the grant \"secrets\", so it cannot read them"),
+        );
     }
     let http = http::http(
         layers,
@@ -390,10 +396,15 @@ pub(super) fn warn_of_long_deadlines(layers: &mut Layers<'_>, set: &PluginSet, r
         .iter()
         .filter(|(_, config)| config.limits.deadline >= request)
     {
-        layers.warn(format!(
-            "plugin.{name}.limits.deadline, {}, is not below server.request_timeout, {}",
-            config.limits.deadline.show(),
-            request.show()
-        ));
+        let key = format!("plugin.{name}.limits.deadline");
+        layers.warn_at(
+            layers.origin(&key),
+            &key,
+            format!(
+                "plugin.{name}.limits.deadline, {}, is not below server.request_timeout, {}",
+                config.limits.deadline.show(),
+                request.show()
+            ),
+        );
     }
 }

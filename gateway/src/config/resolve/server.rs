@@ -17,6 +17,7 @@ use crate::config::value::{
     Value as _, WebOrigin, is_exposed,
 };
 use crate::config::{AdminConfig, LogConfig, ServerLimits, StorageConfig};
+use crate::origins::Origins;
 use crate::rate_limit::{Rate, RateLimitConfig};
 
 const fn seconds(seconds: u64) -> Duration {
@@ -137,7 +138,7 @@ pub(super) fn rate_limits(
     let are_there = limits.sign_in.is_some() || limits.update.is_some();
     // TLS is ended by a proxy.
     if are_there && limits.trusted_proxies.is_empty() && external.scheme() == "https" {
-        layers.warn(format!(
+        layers.warn_at(None, KEY, format!(
             "{KEY} is not set: the gateway cannot tell the clients of the proxy in front of it apart, and limits how often \
              an address may ask for none of them, or for all of them together where the proxy's address is a public one"
         ));
@@ -152,7 +153,7 @@ fn external(layers: &mut Layers<'_>, in_file: Setting, listen: SocketAddr) -> Ur
     let set = layers.text(KEY, VARIABLE, in_file.clone()).is_some();
     if let Some((External(url), _)) = layers.optional(KEY, VARIABLE, in_file) {
         if is_exposed(&url) {
-            layers.warn(format!(
+            layers.warn_at(layers.origin(KEY), KEY, format!(
                 "{KEY} is plain http and not on this machine: everybody on the way can read session tokens; put a \
                  proxy with TLS in front"
             ));
@@ -182,13 +183,14 @@ fn fallback_url() -> Url {
 }
 
 pub(super) fn admin(layers: &mut Layers<'_>, file: file::Admin, data_dir: &Path) -> AdminConfig {
+    const LISTEN: &str = "admin.listen";
+    const METRICS: &str = "admin.metrics_listen";
     let default = AddressOrOff(Some((Ipv4Addr::LOCALHOST, 8081).into()));
-    let AddressOrOff(listen) = layers.value("admin.listen", "GATEWAY_ADMIN_LISTEN", file.listen, default);
+    let AddressOrOff(listen) = layers.value(LISTEN, "GATEWAY_ADMIN_LISTEN", file.listen, default);
     if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
-        layers.warn(
-            "admin.listen is not on loopback: its token, in plain http, is all that keeps others out"
-                .to_owned(),
-        );
+        let warning =
+            "admin.listen is not on loopback: its token, in plain http, is all that keeps others out";
+        layers.warn_at(layers.origin(LISTEN), LISTEN, warning.to_owned());
     }
     let token_file = layers.value(
         "admin.token_file",
@@ -196,7 +198,65 @@ pub(super) fn admin(layers: &mut Layers<'_>, file: file::Admin, data_dir: &Path)
         file.token_file,
         data_dir.join("admin-token"),
     );
-    AdminConfig { listen, token_file }
+    let AddressOrOff(metrics_listen) = layers.value(
+        METRICS,
+        "GATEWAY_METRICS_LISTEN",
+        file.metrics_listen,
+        AddressOrOff(None),
+    );
+    let metrics_token_file: Option<PathBuf> = layers
+        .optional(
+            "admin.metrics_token_file",
+            "GATEWAY_METRICS_TOKEN_FILE",
+            file.metrics_token_file,
+        )
+        .map(|(path, _)| path);
+    if metrics_token_file.is_none() && metrics_listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        let warning = "admin.metrics_listen is not on loopback and asks for no token: everybody who reaches it can read \
+                       the metrics; set admin.metrics_token_file, or let only Prometheus reach it";
+        layers.warn_at(layers.origin(METRICS), METRICS, warning.to_owned());
+    }
+    if metrics_token_file.as_ref() == Some(&token_file) {
+        let message = "must be another file than admin.token_file, whose token can do everything";
+        let origin = layers.origin("admin.metrics_token_file");
+        layers.mistake(origin, "admin.metrics_token_file", message);
+    }
+    AdminConfig {
+        listen,
+        token_file,
+        metrics_listen,
+        metrics_token_file,
+    }
+}
+
+/// No two listeners can have one address, and a mistake says so better than the second of them could.
+pub(super) fn check_listeners(layers: &mut Layers<'_>, public: SocketAddr, admin: &AdminConfig) {
+    const PUBLIC: &str = "server.listen";
+    let listeners = [
+        ("admin.listen", admin.listen),
+        ("admin.metrics_listen", admin.metrics_listen),
+    ];
+    let mut before = vec![(PUBLIC, public)];
+    for (key, address) in listeners {
+        let Some(address) = address else { continue };
+        if let Some((other, taken)) = before.iter().find(|(_, other)| collide(*other, address)) {
+            let origin = layers.origin(key).or_else(|| layers.origin(other));
+            let message =
+                format!("is {address}, which {other}, {taken}, takes: choose another port for one of them");
+            layers.mistake(origin, key, message);
+        }
+        before.push((key, address));
+    }
+}
+
+/// Whether both addresses cannot be listened on at once. Port 0 is any that is free; an unspecified address of version 6
+/// takes that of version 4 as well.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes =
+        |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip().to_canonical() == other.ip().to_canonical() || takes(one, other) || takes(other, one))
 }
 
 pub(super) fn log(layers: &mut Layers<'_>, file: file::Log) -> LogConfig {
@@ -219,12 +279,14 @@ pub(super) fn storage(
 ) -> StorageConfig {
     let data_dir = layers.value("data_dir", "GATEWAY_DATA_DIR", data_dir, PathBuf::from("data"));
     if let Err(error) = gateway_store::owned::directory(&data_dir) {
-        layers.mistake(None, "data_dir", error.to_string());
+        layers.mistake(layers.origin("data_dir"), "data_dir", error.to_string());
     }
     let default = DatabaseUrl::File(data_dir.join("gateway.db"));
     let database = layers.value("database.url", "DATABASE_URL", file.url, default);
     if database == DatabaseUrl::Temporary {
-        layers.warn(
+        layers.warn_at(
+            layers.origin("database.url"),
+            "database.url",
             "database.url is a temporary database: all users are gone when the gateway ends".to_owned(),
         );
     }
@@ -308,15 +370,6 @@ pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> Tokens {
         file.permission_lifetime,
         seconds(15 * 60),
     );
-    // Tokens count in whole seconds.
-    for (key, lifetime) in [
-        ("tokens.session_lifetime", session),
-        ("tokens.permission_lifetime", permission),
-    ] {
-        if lifetime < seconds(1) {
-            layers.mistake(None, key, "must be a second at least");
-        }
-    }
     let reuse = layers.value(
         "tokens.permission_reuse",
         "GATEWAY_PERMISSION_REUSE",
@@ -326,7 +379,7 @@ pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> Tokens {
     let reuse = reuse.0.unwrap_or_default();
     if reuse > permission / 2 {
         layers.mistake(
-            None,
+            layers.origin("tokens.permission_reuse"),
             "tokens.permission_reuse",
             "must be half of tokens.permission_lifetime at most: a token that is given again has that much left",
         );
@@ -399,12 +452,12 @@ pub(super) fn origins(
     origins: List,
     default_next: Setting,
     external: &Url,
-) -> (Vec<url::Origin>, Url) {
+) -> (Origins, Url) {
     let origins: Vec<(WebOrigin, Origin)> = layers
         .values("origins", "ALLOWED_ORIGINS", origins)
         .unwrap_or_default();
-    for (WebOrigin(url), _) in origins.iter().filter(|(origin, _)| is_exposed(&origin.0)) {
-        layers.warn(format!(
+    for (WebOrigin(url), from) in origins.iter().filter(|(origin, _)| is_exposed(&origin.0)) {
+        layers.warn_at(Some(from.clone()), "origins", format!(
             "the origin {} is plain http and not on this machine: everybody on the way can read session tokens",
             url.origin().ascii_serialization()
         ));
@@ -416,6 +469,10 @@ pub(super) fn origins(
     layers.show_list("origins", &shown, from);
     let mut allowed: Vec<url::Origin> = origins.into_iter().map(|(origin, _)| origin.0.origin()).collect();
     allowed.dedup();
+    let mut allowed = Origins::from(allowed);
+    if allowed.iter().next().is_none() && layers.sources.presets.loopback_origins {
+        allowed = allowed.and_loopback();
+    }
 
     let home = PageUrl(external.clone());
     let Some((PageUrl(next), from)) = layers.optional("default_next", "GATEWAY_DEFAULT_NEXT", default_next)

@@ -59,7 +59,10 @@ fn the_old_environment_alone_is_enough() {
         (google.name.as_str(), google.client_id.as_str()),
         ("google", "google-id")
     );
-    assert_eq!(google.client_secret.expose_secret(), "google-secret");
+    assert_eq!(
+        google.client_auth.as_secret().unwrap().expose_secret(),
+        "google-secret"
+    );
     assert!(google.trusted_email && github.trusted_email);
     assert!(!google.allow_private_addresses && !github.allow_private_addresses);
     assert_eq!(
@@ -186,7 +189,7 @@ client_id = 17
 client_secret = "secret"
 trusted_email = true
 allow_private_addresses = true
-scopes = ["groups"]
+scopes = ["openid", "groups"]
 
 [providers.enterprise]
 kind = "github"
@@ -251,7 +254,13 @@ update = "off"
             work.allow_private_addresses,
             &work.scopes[..]
         ),
-        ("work", "17", true, true, &["groups".to_owned()][..])
+        (
+            "work",
+            "17",
+            true,
+            true,
+            &["openid".to_owned(), "groups".to_owned()][..]
+        )
     );
     let git = ProviderKind::GitHub {
         web: "https://git.example.org".parse().unwrap(),
@@ -390,13 +399,18 @@ fn a_reload_gives_what_can_be_replaced_and_keeps_the_address() {
     let write = |toml: &str| fs::write(setup.sources.file.as_ref().unwrap(), toml).unwrap();
     write("jsonp = true\n[server]\nexternal_address = \"https://two.example\"\n");
     let reloaded = reload().unwrap();
-    assert!(reloaded.jsonp);
-    assert_eq!(reloaded.default_next.as_str(), "https://one.example/");
-    write("jsnop = true\nuser_lookup = 7\n");
-    let error = reload().unwrap_err();
+    assert!(reloaded.reloadable.jsonp);
+    assert_eq!(reloaded.reloadable.default_next.as_str(), "https://one.example/");
     assert!(
-        error.contains(":1: jsnop") && error.contains(":2: user_lookup") && !error.contains('\n'),
-        "{error}"
+        reloaded.warnings.concat().contains("server.external_address"),
+        "{:?}",
+        reloaded.warnings
+    );
+    write("jsnop = true\nuser_lookup = 7\n");
+    let errors = reload().unwrap_err();
+    assert!(
+        errors[0].contains(":1: jsnop") && errors[1].contains(":2: user_lookup"),
+        "{errors:?}"
     );
 }
 
@@ -426,4 +440,20 @@ fn the_docs_name_every_key_and_variable() {
         }
     }
     assert!(named > 80, "{named}");
+}
+
+#[test]
+fn b11_under_dev_every_loopback_origin_counts_while_none_are_configured() {
+    let page = url::Url::parse("http://localhost:5173").unwrap().origin();
+    for (toml, is_dev, counts) in [
+        ("", true, true),
+        ("origins = []", true, true),
+        ("origins = [\"https://app.example.org\"]", true, false),
+        ("", false, false),
+    ] {
+        let mut setup = Setup::with_key(toml, &[]);
+        setup.sources.presets.loopback_origins = is_dev;
+        let origins = setup.load().config.reloadable.origins;
+        assert_eq!(origins.contains(&page), counts, "{toml:?} {is_dev}");
+    }
 }

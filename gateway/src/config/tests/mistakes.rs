@@ -65,7 +65,7 @@ sign_in = "5"
     gateway.toml:4: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:5: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:6: default_next: must be on one of the origins, or on the gateway's own
-    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, users, keys, tokens, upstream, rate_limits, log, providers, service, plugin, plugins
+    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, users, keys, tokens, upstream, rate_limits, log, pages, providers, service, plugin, plugins
     gateway.toml:10: server.lisen: there is no such key; did you mean `listen`?
     gateway.toml:11: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
     gateway.toml:12: server.drain: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
@@ -157,7 +157,7 @@ fn a_token_that_is_given_again_has_half_of_its_life_left() {
         let toml = format!("[tokens]\npermission_lifetime = \"10m\"\npermission_reuse = \"{text}\"\n");
         Setup::with_key(&toml, &[])
     };
-    insta::assert_snapshot!(reuse("301s").mistakes().join("\n"), @"tokens.permission_reuse: must be half of tokens.permission_lifetime at most: a token that is given again has that much left");
+    insta::assert_snapshot!(reuse("301s").mistakes().join("\n"), @"gateway.toml:3: tokens.permission_reuse: must be half of tokens.permission_lifetime at most: a token that is given again has that much left");
     for (text, seconds) in [("5m", 300), ("off", 0)] {
         assert_eq!(reuse(text).load().config.token_reuse.as_secs(), seconds, "{text}");
     }
@@ -300,7 +300,7 @@ fn o9_every_duration_and_size_has_an_upper_bound() {
             "GATEWAY_PLUGIN_MAX_SIZE",
             "plugins.max_size",
             "9999GiB",
-            "a size of 1024GiB at most",
+            "a size of 1TiB at most",
         ),
         (
             "GATEWAY_CONNECTIONS",
@@ -330,4 +330,102 @@ fn o9_every_duration_and_size_has_an_upper_bound() {
         ],
     )
     .load();
+}
+
+#[test]
+fn a_setting_that_is_absurdly_small_is_a_mistake() {
+    for (variable, key, text, least) in [
+        (
+            "GATEWAY_PLUGIN_COMPILE_MEMORY",
+            "plugins.compile_memory",
+            "1",
+            "64MiB",
+        ),
+        (
+            "GATEWAY_PLUGINS_TOTAL_MEMORY",
+            "plugins.total_memory",
+            "1",
+            "64MiB",
+        ),
+        ("GATEWAY_PLUGIN_MAX_SIZE", "plugins.max_size", "1", "1KiB"),
+        ("GATEWAY_PLUGIN_COMPILE_TIME", "plugins.compile_time", "1ms", "1s"),
+        ("GATEWAY_SESSION_LIFETIME", "tokens.session_lifetime", "1ms", "1s"),
+    ] {
+        let mistakes = Setup::with_key("", &[(variable, text)]).mistakes();
+        assert_eq!(mistakes, [format!("{variable}: {key}: must be {least} at least")]);
+        Setup::with_key("", &[(variable, least)]).load();
+    }
+}
+
+#[test]
+fn o5_two_listeners_at_one_address_are_a_mistake() {
+    let mistakes = |toml: &str| Setup::with_key(toml, &[]).mistakes().join("\n");
+    insta::assert_snapshot!(
+        mistakes("[admin]\nlisten = \"127.0.0.1:8080\"\n"),
+        @"gateway.toml:2: admin.listen: is 127.0.0.1:8080, which server.listen, 127.0.0.1:8080, takes: choose another port for one of them"
+    );
+    insta::assert_snapshot!(
+        mistakes("[server]\nlisten = \"[::]:8081\"\nexternal_address = \"https://auth.example.org\"\n"),
+        @"gateway.toml:2: admin.listen: is 127.0.0.1:8081, which server.listen, [::]:8081, takes: choose another port for one of them"
+    );
+    insta::assert_snapshot!(
+        mistakes("[admin]\nlisten = \"0.0.0.0:9\"\nmetrics_listen = \"127.0.0.1:9\"\n"),
+        @"gateway.toml:3: admin.metrics_listen: is 127.0.0.1:9, which admin.listen, 0.0.0.0:9, takes: choose another port for one of them"
+    );
+    for toml in [
+        "[admin]\nlisten = \"127.0.0.2:8080\"\n",
+        "[admin]\nlisten = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n",
+        "[admin]\nlisten = \"off\"\nmetrics_listen = \"127.0.0.1:8081\"\n",
+    ] {
+        Setup::with_key(toml, &[]).load();
+    }
+}
+
+#[test]
+fn nothing_but_a_regular_file_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    crate::small_file::tests::pipe(&pipe);
+    let toml = format!(
+        "[plugins]\ntrusted_keys = [{pipe:?}]\n[keys]\npublic = [{pipe:?}]\nsigning = [{pipe:?}]\n\
+         session_secret_file = {pipe:?}\n[providers.google]\nclient_id = \"x\"\nclient_secret_file = {pipe:?}\n\
+         [service.x]\n[plugin.x.secrets]\nzero = {{ file = \"/dev/zero\" }}\ndir = {{ file = \"/\" }}\n"
+    );
+    let mistakes = Setup::with_key(&toml, &[]).mistakes();
+    for (line, key, what) in [
+        (2, "plugins.trusted_keys", "a pipe"),
+        (4, "keys.public", "a pipe"),
+        (5, "keys.signing", "a pipe"),
+        (6, "keys.session_secret_file", "a pipe"),
+        (9, "providers.google.client_secret_file", "a pipe"),
+        (12, "plugin.x.secrets.zero.file", "a device"),
+        (13, "plugin.x.secrets.dir.file", "a directory"),
+    ] {
+        let is_said = |mistake: &String| {
+            mistake.starts_with(&format!("gateway.toml:{line}: {key}: cannot read"))
+                && mistake.ends_with(&format!("it is {what}, not a regular file"))
+        };
+        assert!(mistakes.iter().any(is_said), "{key} in {mistakes:#?}");
+    }
+    let mut piped = Setup::with_key("", &[]);
+    piped.sources.file = Some(pipe);
+    assert!(
+        piped
+            .mistakes()
+            .concat()
+            .ends_with("it is a pipe, not a regular file")
+    );
+}
+
+#[test]
+fn o6_credentials_of_a_service_that_does_not_run_are_no_mistake_before_it_starts() {
+    let toml = "[keys]\nsigning = [\"/run/credentials/no-such-unit.service\"]\n[providers.google]\nclient_id = \"x\"\n\
+                client_secret_file = \"/run/credentials/no-such-unit.service/secret_google\"\n";
+    let mut setup = Setup::new(toml, &[]);
+    assert_eq!(setup.mistakes().len(), 2);
+    setup.sources.before_start = true;
+    let loaded = setup.load();
+    assert!(loaded.config.signing_keys.is_empty());
+    let notes: Vec<_> = loaded.notes.iter().map(|note| note.key.as_str()).collect();
+    assert_eq!(notes, ["keys.signing", "providers.google.client_secret_file"]);
 }

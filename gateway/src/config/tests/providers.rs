@@ -319,7 +319,7 @@ fn p13_presets_lead_to_their_providers() {
         ),
         ("preset = \"discord\"", "https://discord.com"),
         (
-            "preset = \"entra\"\ntenant = \"0a0a0a0a-0000-4000-8000-0000000000aa\"",
+            "preset = \"entra\"\ntenant = \"0A0A0A0A-0000-4000-8000-0000000000aa\"",
             "https://login.microsoftonline.com/0a0a0a0a-0000-4000-8000-0000000000aa/v2.0",
         ),
         ("preset = \"facebook\"", "https://www.facebook.com"),
@@ -362,6 +362,11 @@ fn p13_presets_lead_to_their_providers() {
         assert_eq!(loaded.kind.issuer(), issuer, "{lines}");
         assert!(loaded.display_name.is_some() && loaded.icon.is_some(), "{lines}");
     }
+    let github = one("kind = \"github\"\nscopes = [\"read:user\"]")
+        .load()
+        .warnings
+        .join("\n");
+    assert!(github.contains("scopes: without user:email"), "{github}");
     // What is written wins.
     let other = loaded("preset = \"google\"\ndisplay_name = \"Work\"\nscopes = [\"openid\"]");
     assert_eq!(

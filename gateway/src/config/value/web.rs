@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gateway_model::address::{Reach, reach};
 use ipnet::IpNet;
 use url::{Host, Url};
 
@@ -117,10 +118,15 @@ pub(in crate::config) struct UpstreamUrl(pub(in crate::config) Url);
 
 impl Value for UpstreamUrl {
     fn read(text: &str) -> Result<Self, String> {
-        web_url(text)
+        let url = web_url(text)
             .filter(|url| !is_exposed(url) && url.query().is_none() && url.fragment().is_none())
-            .map(Self)
-            .ok_or_else(|| "an https URL without query and fragment, as in https://login.example.org".into())
+            .ok_or("an https URL without query and fragment, as in https://login.example.org")?;
+        match prohibited(&url) {
+            Some(is) => Err(format!(
+                "at an address that the gateway may call; this one is {is}, which it never calls"
+            )),
+            None => Ok(Self(url)),
+        }
     }
 
     fn show(&self) -> String {
@@ -142,6 +148,19 @@ impl Value for EndpointUrl {
 
     fn show(&self) -> String {
         self.0.to_string()
+    }
+}
+
+/// What a URL's address is, where it is one at which the gateway never calls a provider.
+fn prohibited(url: &Url) -> Option<&'static str> {
+    let address: IpAddr = match url.host()? {
+        Host::Ipv4(address) => address.into(),
+        Host::Ipv6(address) => address.into(),
+        Host::Domain(_) => return None,
+    };
+    match reach(address) {
+        Reach::Prohibited(is) => Some(is),
+        Reach::Public | Reach::Private(_) => None,
     }
 }
 
@@ -231,6 +250,10 @@ mod tests {
             ("http://login.example.org", None),
             ("http://127.0.0.1.example.org", None),
             ("https://login.example.org?a=b", None),
+            ("https://10.0.0.1", Some("https://10.0.0.1/")),
+            ("https://169.254.169.254", None),
+            ("https://[fe80::1]", None),
+            ("https://0.0.0.0", None),
         ]);
     }
 
@@ -240,6 +263,7 @@ mod tests {
             ("https://accounts.google.com", Some("https://accounts.google.com")),
             ("https://tenant.example.org/", Some("https://tenant.example.org/")),
             ("http://login.example.org", None),
+            ("https://169.254.169.254/latest", None),
         ]);
     }
 

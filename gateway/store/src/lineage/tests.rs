@@ -13,7 +13,7 @@ use crate::{open, wal};
 fn o1_a_stamp_is_found_in_the_log_and_in_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.db");
-    let (connection, ..) = open::open(&path, Duration::ZERO, &SystemRandom).unwrap();
+    let open::Opened { connection, .. } = open::open(&path, Duration::ZERO, &SystemRandom).unwrap();
     let first = super::read(&connection).unwrap().unwrap();
     assert_eq!(Stamp::from_bytes(&first.to_bytes()), Some(first));
     assert_eq!(first.to_bytes().len(), LENGTH);
@@ -37,7 +37,7 @@ fn o1_a_stamp_is_found_in_the_log_and_in_the_file() {
 fn o1_a_log_is_read_as_far_as_sqlite_reads_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.db");
-    let (connection, ..) = open::open(&path, Duration::ZERO, &SystemRandom).unwrap();
+    let open::Opened { connection, .. } = open::open(&path, Duration::ZERO, &SystemRandom).unwrap();
     for _ in 0..10 {
         super::stamp(&connection).unwrap();
     }

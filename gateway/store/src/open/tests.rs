@@ -16,7 +16,8 @@ use crate::error::OpenError;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 fn open(path: &Path, patience: Duration) -> Result<(Connection, PathBuf), OpenError> {
-    super::open(path, patience, &SystemRandom).map(|(connection, path, _)| (connection, path))
+    super::open(path, patience, &SystemRandom)
+        .map(|opened| (opened.connection, opened.files.path().to_owned()))
 }
 
 /// Every file in a directory, byte for byte.

@@ -26,7 +26,7 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 #[test]
 fn a_value_and_a_range_of_keys_are_found_by_the_key() {
     let directory = tempfile::tempdir().unwrap();
-    let (connection, ..) =
+    let open::Opened { connection, .. } =
         open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();
     assert_eq!(
         plan(&connection, VALUE),
@@ -42,7 +42,7 @@ fn a_value_and_a_range_of_keys_are_found_by_the_key() {
 #[test]
 fn what_has_expired_is_found_by_its_expiry() {
     let directory = tempfile::tempdir().unwrap();
-    let (connection, ..) =
+    let open::Opened { connection, .. } =
         open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();
     for (sql, by_expiry) in [(EXPIRED, 1), (PLUGIN_VALUES, 1), (USAGE, 2), (FORGET, 0)] {
         let plan = plan(&connection, sql);

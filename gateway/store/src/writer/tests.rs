@@ -19,12 +19,15 @@ const PATIENCE: Duration = Duration::from_millis(50);
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
 fn start(directory: &Path) -> Writer {
-    let (connection, path, versions) =
-        open::open(&directory.join("test.db"), PATIENCE, &SystemRandom).unwrap();
+    let open::Opened {
+        connection,
+        files,
+        versions,
+    } = open::open(&directory.join("test.db"), PATIENCE, &SystemRandom).unwrap();
     connection
         .execute_batch("CREATE TABLE t (v INTEGER UNIQUE)")
         .unwrap();
-    Writer::start(connection, path, PATIENCE, Arc::new(versions)).unwrap()
+    Writer::start(connection, Arc::new(files), PATIENCE, Arc::new(versions)).unwrap()
 }
 
 fn values(directory: &Path) -> Vec<i64> {

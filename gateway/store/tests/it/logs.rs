@@ -304,6 +304,78 @@ async fn o1_a_log_without_stamps_is_applied() {
     );
 }
 
+/// The log of an older gateway, which knows of no stamps, beside a backup that was copied over its database.
+#[tokio::test]
+async fn o1_a_log_without_stamps_is_refused_where_an_older_gateway_or_another_program_has_written_it() {
+    type Write = fn(&Connection);
+    let f = Fixture::new().await;
+    sign_in(&f.store, 0, 5).await;
+    let backup = f.directory.path().join("backup.db");
+    gateway_store::backup(&f.path(), &backup, false, &mut |_| {}).unwrap();
+    let writes: [(&str, Write); 4] = [
+        ("an older gateway that adds pages", |old| {
+            old.execute_batch(
+                "CREATE TABLE more (x); INSERT INTO more VALUES (zeroblob(100000)); DROP TABLE log_stamp;
+                PRAGMA user_version = 3",
+            )
+            .unwrap();
+        }),
+        ("an older gateway that adds none", |old| {
+            old.execute_batch("INSERT INTO probe (id, at) VALUES (1, 2) ON CONFLICT DO UPDATE SET at = 2")
+                .unwrap();
+        }),
+        ("another program", |old| {
+            old.execute_batch("PRAGMA application_id = 7").unwrap();
+        }),
+        ("a newer version of another program", |old| {
+            old.execute_batch("PRAGMA user_version = 4; PRAGMA application_id = 0")
+                .unwrap();
+        }),
+    ];
+    for (what, write) in writes {
+        let directory = Killed(tempfile::tempdir().unwrap());
+        // Like a file of schema 3: another length, and no stamps.
+        let old = raw(&directory.database());
+        old.execute_batch(
+            "PRAGMA journal_mode = wal; PRAGMA user_version = 3; PRAGMA application_id = 0x41754757;
+            CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL); CREATE TABLE log_stamp (id);
+            PRAGMA wal_checkpoint(TRUNCATE)",
+        )
+        .unwrap();
+        write(&old);
+        // The process is killed, so that its log stays.
+        let log = fs::read(directory.log()).unwrap();
+        drop(old);
+        assert!(!log.is_empty(), "{what}");
+        fs::copy(&backup, directory.database()).unwrap();
+        fs::write(directory.log(), &log).unwrap();
+        directory.assert_refused(&f, what).await;
+        fs::remove_file(directory.log()).unwrap();
+        directory.assert_has(&f, 5, what).await;
+    }
+}
+
+/// Changes that an operator makes with `sqlite3`, which was killed before it copied them back.
+#[tokio::test]
+async fn o1_a_log_that_was_written_by_hand_is_applied() {
+    for sql in [
+        "UPDATE users SET name = 'by hand'",
+        "CREATE INDEX by_hand ON users (name)",
+        "CREATE TABLE more (x); INSERT INTO more VALUES (zeroblob(100000)); DROP TABLE more",
+        "UPDATE users SET name = name || 'x'; VACUUM",
+        "PRAGMA application_id = 0x41754757",
+    ] {
+        let f = Fixture::new().await;
+        sign_in(&f.store, 0, 5).await;
+        copy_back_log(&f.path());
+        let by_hand = raw(&f.path());
+        by_hand.execute_batch(sql).unwrap();
+        let killed = Killed::of(&f);
+        let users = usize::try_from(f.count("SELECT count(*) FROM users")).unwrap();
+        killed.assert_has(&f, users, sql).await;
+    }
+}
+
 /// A copy that was cut, or that has lost its stamp, says nothing of the log beside it.
 #[tokio::test]
 async fn o1_a_log_is_not_applied_to_a_file_whose_stamp_cannot_be_read() {

@@ -15,6 +15,7 @@
 //! | `durability` | crashes, several processes, closing |
 //! | `logs` | which log belongs to which file |
 //! | `restoring` | backups, and restoring them |
+//! | `in_place` | a database that is moved, replaced or linked; one that is only read |
 //! | `salvage` | what is left of a damaged database |
 
 #![allow(
@@ -28,6 +29,7 @@ mod bounds;
 mod caching;
 mod durability;
 mod ending;
+mod in_place;
 mod joining;
 mod logs;
 mod people;

@@ -102,6 +102,45 @@ async fn signing_out_ends_the_session_and_commits_the_event() {
     assert!(f.store.pending_sign_outs(0).await.unwrap().is_empty());
 }
 
+/// The clock may be ahead: whoever signs out under it is signed out when it is right again, and nobody else is.
+#[tokio::test]
+async fn o3_a_sign_out_ends_an_expired_session_only_if_the_token_was_issued_for_it() {
+    let f = Fixture::new().await;
+    let (alice, session) = f.sign_in(&person("google", "1", None)).await;
+    let (bob, other) = f.sign_in(&person("google", "2", None)).await;
+    f.clock.advance(2 * LIFETIME);
+    let end = session.expires;
+    for (session, user, expires) in [
+        (&session.id, &bob.id, end),
+        (&other.id, &alice.id, end),
+        (&session.id, &alice.id, Timestamp(end.0 - 1)),
+        (&session.id, &alice.id, Timestamp(0)),
+        (&SessionId::from("another"), &alice.id, end),
+    ] {
+        let ended = f.store.log_out_as_issued(session, user, expires).await.unwrap();
+        assert_eq!(ended, None, "{session} of {user} until {expires}");
+    }
+    assert_eq!(f.count("SELECT count(*) FROM sessions"), 2);
+    let told = f
+        .store
+        .log_out_as_issued(&session.id, &alice.id, end)
+        .await
+        .unwrap();
+    let (event, user) = told.expect("the hooks are told");
+    assert_eq!(
+        (event.kind, &event.user_id, &user.id),
+        (EventKind::Logout, &alice.id, &alice.id)
+    );
+    assert_eq!(f.count("SELECT count(*) FROM sessions"), 1);
+    let again = f
+        .store
+        .log_out_as_issued(&session.id, &alice.id, end)
+        .await
+        .unwrap();
+    assert_eq!(again, None, "once");
+    assert_eq!(f.store.pending_sign_outs(0).await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn sign_outs_come_in_pages_and_are_given_up_in_the_end() {
     const PAGE: usize = gateway_store::PAGE as usize;

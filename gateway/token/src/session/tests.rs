@@ -79,6 +79,23 @@ fn takes_back_what_it_gave() {
     assert_eq!(key().verify(&key().issue(&awkward, NOW), NOW), Ok(awkward));
 }
 
+/// A sign-out under a clock that is ahead names its session all the same.
+#[test]
+fn o3_an_expired_token_is_readable_for_a_sign_out_only_if_this_gateway_issued_it() {
+    let token = key().issue(&claims(), NOW);
+    assert_eq!(
+        key().verify(&token, Timestamp(u64::MAX)),
+        Err(SessionTokenError::Expired)
+    );
+    assert_eq!(key().verify_ignoring_expiry(&token), Ok(claims()));
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(43));
+    assert_eq!(
+        key().verify_ignoring_expiry(&forged),
+        Err(SessionTokenError::Signature)
+    );
+}
+
 #[test]
 fn ends_in_the_second_it_says() {
     let token = key().issue(&claims(), NOW);

@@ -61,6 +61,34 @@ async fn claims_that_are_wrong() {
     fake.sign_in().await.unwrap();
 }
 
+/// RFC 7519 section 4.1.5, with the leeway that `iat` has.
+#[tokio::test]
+async fn s1_an_id_token_that_is_not_valid_yet_is_refused() {
+    let fake = Fake::start().await;
+    let not_yet: [(&str, Change); 5] = [
+        ("two minutes ahead", |c| c["nbf"] = json!(NOW + 120)),
+        ("61.5 s ahead", |c| c["nbf"] = json!(NOW as f64 + 61.5)),
+        ("far ahead", |c| c["nbf"] = json!(1_000_000_000_000_u64)),
+        ("a date", |c| c["nbf"] = json!("2026-01-01T00:00:00Z")),
+        ("a list", |c| c["nbf"] = json!([])),
+    ];
+    for (what, change) in not_yet {
+        fake.claims(change);
+        refused(&fake, what).await;
+    }
+    let valid: [Change; 5] = [
+        |c| c["nbf"] = json!(NOW + 60),
+        |c| c["nbf"] = json!(NOW as f64 - 0.5),
+        |c| c["nbf"] = json!(0),
+        |c| c["nbf"] = json!(-1),
+        |c| c["nbf"] = json!(null),
+    ];
+    for change in valid {
+        fake.claims(change);
+        fake.sign_in().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn p1_the_log_has_the_path_of_a_claim_that_counts_and_is_not_what_it_has_to_be() {
     let fake = Fake::start().await;

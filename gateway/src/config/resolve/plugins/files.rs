@@ -1,10 +1,16 @@
 //! `[plugins]`: what holds for every plugin's file.
 
+use std::path::Path;
+
 use gateway_plugin::{CompileOptions, TrustedKey};
 
 use super::{Layers, Origin};
 use crate::config::file;
 use crate::config::value::Bytes;
+use crate::small_file;
+
+/// Largest file of a public key, in bytes.
+const MAX_KEY: u64 = 64 << 10;
 
 /// What compiling one may take.
 pub(in crate::config::resolve) fn compile(layers: &mut Layers<'_>, file: &file::Plugins) -> CompileOptions {
@@ -68,7 +74,10 @@ pub(in crate::config::resolve) fn trusted_keys(
         let (pem, what) = if text.starts_with("-----BEGIN") {
             (Ok(text), "it".to_owned())
         } else {
-            (std::fs::read_to_string(&text), text)
+            (
+                small_file::read_text(Path::new(&text), MAX_KEY).map(|(pem, _)| pem),
+                text,
+            )
         };
         let key = pem
             .map_err(|error| format!("cannot read {what}: {error}"))

@@ -72,22 +72,26 @@ pub(super) fn http(
             .as_usize(),
     };
     if granted && config.allow.is_empty() && are_read {
-        layers.warn(format!(
+        layers.warn_at(None, &key("allow"), format!(
             "the plugin {name:?} has the grant \"http\", but no plugin.{name}.http.allow, so it can reach nothing"
         ));
     }
     if !granted && config != default {
-        layers.warn(format!(
+        layers.warn_at(None, &format!("plugin.{name}.grants"), format!(
             "the plugin {name:?} has a section \"http\", but not the grant \"http\", so it can send no requests"
         ));
     }
     let names: BTreeSet<&str> = config.allow.iter().filter_map(HttpOrigin::host_name).collect();
     for host in config.allow_private.iter().filter(|_| are_read) {
         if !names.contains(host.as_str()) {
-            layers.warn(format!(
-                "plugin.{name}.http.allow_private has {}, which is no host of plugin.{name}.http.allow",
-                host.as_str()
-            ));
+            layers.warn_at(
+                layers.origin(&key("allow_private")),
+                &key("allow_private"),
+                format!(
+                    "plugin.{name}.http.allow_private has {}, which is no host of plugin.{name}.http.allow",
+                    host.as_str()
+                ),
+            );
         }
     }
     config

@@ -1,0 +1,193 @@
+//! Which plugins would serve, found out without serving any of them: every file goes the way that it goes when the host
+//! starts, compiler, trial and signatures included. What is kept on disk is copied first, and only the copy is changed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use gateway_model::SystemRandom;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::PluginSet;
+use crate::admission::{Admission, Candidate, blocking};
+use crate::cache::Cache;
+use crate::compile::CompileOptions;
+use crate::directory::PluginDirectory;
+use crate::engine::Engines;
+use crate::error::HostError;
+use crate::registry::Snapshot;
+use crate::serve::Lanes;
+use crate::trust::Trust;
+
+/// How many files are looked at at once. Of compilers there are fewer.
+const AT_ONCE: usize = 4;
+
+/// Where the plugins and what is kept of them are, and how they are compiled.
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    /// Where `<name>.wasm` files are.
+    pub plugin_dir: PathBuf,
+    /// Where a host keeps compiled code; it need not be there.
+    pub cache_dir: PathBuf,
+    /// How components are compiled.
+    pub compile: CompileOptions,
+}
+
+/// A plugin whose file would not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginProblem {
+    /// Which plugin.
+    pub plugin: String,
+    /// What is wrong and what to do, as the log has it.
+    pub problem: String,
+    /// Whether its last good file would serve in its place.
+    pub stands_in: bool,
+}
+
+/// Looks at every configured plugin as a host that starts would. Nothing is changed.
+///
+/// # Errors
+/// What a host would not start for.
+pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginProblem>, HostError> {
+    let plugin_dir = usable_dir(&options.plugin_dir)?;
+    if set.plugins.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scratch = tempfile::tempdir().map_err(|error| HostError::CacheDir {
+        path: std::env::temp_dir(),
+        error,
+    })?;
+    let engines = Arc::new(Engines::start()?);
+    let runtime = Threads(Some(
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(AT_ONCE)
+            .thread_name("guest")
+            .enable_all()
+            .build()
+            .map_err(HostError::Thread)?,
+    ));
+    let lanes = Arc::new(Lanes::new(runtime.handle()?));
+    let (from, to) = (options.cache_dir.clone(), scratch.path().to_owned());
+    let directory = Arc::new(PluginDirectory::new(plugin_dir));
+    let (files, names) = (
+        Arc::clone(&directory),
+        set.plugins.keys().cloned().collect::<Vec<_>>(),
+    );
+    let max = options.compile.size;
+    let copied = blocking(lanes.guests(), move || {
+        let digests = names
+            .iter()
+            .filter_map(|name| files.read(name, max).ok())
+            .map(|file| file.digest)
+            .collect();
+        copy_cache(&from, &to, &digests)
+    });
+    let fail = |error| HostError::CacheDir {
+        path: options.cache_dir.clone(),
+        error,
+    };
+    copied
+        .await
+        .map_err(|error| fail(io::Error::other(error.to_string())))?
+        .map_err(fail)?;
+    let cache = Cache::open(scratch.path(), engines.usual(), &SystemRandom)?;
+    let admission = Admission::new(engines, cache, directory, lanes, options.compile);
+    let trust = Arc::new(Trust::of(&set));
+    let roles = Snapshot::roles(&set);
+    let remembered = admission.remember(roles.keys().cloned().collect()).await;
+    remembered.map_err(|error| fail(io::Error::other(error.to_string())))?;
+    let looks = roles.into_iter().map(|(name, roles)| {
+        let candidate = Candidate {
+            config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
+            serving: None,
+            name,
+            roles,
+            trust: Arc::clone(&trust),
+            starting: true,
+            compiling: Arc::default(),
+        };
+        let admission = &admission;
+        async move {
+            let looked = admission.load(&candidate).await;
+            let (problem, stands_in) = looked.problem()?;
+            Some(PluginProblem {
+                plugin: candidate.name.to_string(),
+                problem,
+                stands_in,
+            })
+        }
+    });
+    let problems = futures_util::stream::iter(looks).buffered(AT_ONCE);
+    Ok(problems.filter_map(std::future::ready).collect().await)
+}
+
+/// The plugin directory, which may itself be a link.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
+    fs::canonicalize(path)
+        .and_then(|path| fs::read_dir(&path).map(|_| path))
+        .map_err(|error| HostError::PluginDirUnreadable {
+            path: path.to_owned(),
+            error,
+        })
+}
+
+/// Copies what a host has kept: everything but the code of components that are not looked at.
+fn copy_cache(from: &Path, to: &Path, digests: &BTreeSet<String>) -> io::Result<()> {
+    let entries = match fs::read_dir(from) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        // What is just being written.
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let is_code = Path::new(&name)
+            .extension()
+            .is_some_and(|extension| extension == "cwasm");
+        let is_needed = || {
+            let name = name.to_string_lossy();
+            name.split('-')
+                .next()
+                .is_some_and(|digest| digests.contains(digest))
+        };
+        if entry.file_type()?.is_file() && (!is_code || is_needed()) {
+            match fs::copy(entry.path(), to.join(&name)) {
+                // A host that serves has removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied?),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where guests run, told to end when it is dropped: a runtime may not be waited for on a thread of another one.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn handle(&self) -> Result<tokio::runtime::Handle, HostError> {
+        self.0
+            .as_ref()
+            .map(|runtime| runtime.handle().clone())
+            .ok_or_else(|| HostError::Thread(io::Error::other("they have ended")))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

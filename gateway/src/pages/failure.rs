@@ -1,0 +1,293 @@
+//! Everything that an error page can be about: its status, what it says to the person, and what the application is told
+//! that asked to be.
+
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+
+use super::texts::{Errors, Said};
+
+/// Why a person is not where they wanted to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure<'a> {
+    /// The person said no at the provider.
+    Denied,
+    /// The provider says no.
+    ProviderRefused,
+    /// The provider has failed, or takes the gateway's request for a wrong one.
+    ProviderBroken,
+    /// The provider says: not now.
+    ProviderUnavailable,
+    /// A hook says no, with a reason for the person.
+    Rejected(&'a str),
+    /// The account has been disabled.
+    Disabled,
+    /// The address is another user's.
+    EmailInUse,
+    /// Something failed on our side, and may not the next time.
+    TryLater,
+    /// Something broke on our side.
+    Broken,
+    /// The database failed before anything was done.
+    Reload,
+    /// The provider takes too long.
+    ProviderSlow,
+    /// The provider cannot be reached.
+    ProviderDown,
+    /// Too many people sign in at once.
+    Busy,
+    /// The provider's answer makes no sense.
+    ProviderWrong,
+    /// The provider does not confirm the code.
+    Unconfirmed,
+    /// The callback is not for this sign-in.
+    Mismatch,
+    /// The address to return to is not one.
+    BadReturn,
+    /// The address to return to is on an origin that is not configured.
+    UnknownReturn(&'a str),
+    /// The address to return to is too long.
+    LongReturn,
+    /// Too many sign-ins come from one address.
+    TooMany,
+    /// An image, a frame, a script or a prefetch asks.
+    NotAPerson,
+    /// The person took too long.
+    Expired,
+    /// The sign-in has been completed before.
+    Completed,
+    /// The sign-in has failed before.
+    FailedBefore,
+    /// The sign-in did not begin in this browser.
+    Elsewhere,
+    /// There is nothing at this address.
+    NotFound,
+    /// There is no provider of this name.
+    UnknownProvider(&'a str),
+    /// The address is not for browsers.
+    WrongMethod,
+    /// The request cannot be read, for which the status stands.
+    Unreadable(StatusCode),
+    /// The application asks the provider for something that is not passed on, for which this is the reason.
+    BadHint(&'static str),
+    /// The name of a test user cannot be one.
+    BadName,
+}
+
+/// The error codes that an application is told (RFC 6749 section 4.1.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The person, the provider or the gateway said no.
+    AccessDenied,
+    /// It may work later.
+    TemporarilyUnavailable,
+    /// Something is broken, or wrongly configured.
+    ServerError,
+    /// The request is malformed.
+    InvalidRequest,
+}
+
+impl ErrorCode {
+    /// As it is sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+            Self::InvalidRequest => "invalid_request",
+        }
+    }
+}
+
+impl Failure<'_> {
+    /// The page's status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Rejected(_) | Self::Disabled | Self::EmailInUse | Self::NotAPerson => StatusCode::FORBIDDEN,
+            Self::TryLater | Self::Reload | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ProviderSlow => StatusCode::GATEWAY_TIMEOUT,
+            Self::ProviderDown | Self::ProviderWrong => StatusCode::BAD_GATEWAY,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotFound | Self::UnknownProvider(_) => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unreadable(status) => *status,
+            Self::Denied
+            | Self::ProviderRefused
+            | Self::ProviderBroken
+            | Self::ProviderUnavailable
+            | Self::Unconfirmed
+            | Self::Mismatch
+            | Self::BadReturn
+            | Self::UnknownReturn(_)
+            | Self::LongReturn
+            | Self::Expired
+            | Self::Completed
+            | Self::FailedBefore
+            | Self::Elsewhere
+            | Self::BadHint(_)
+            | Self::BadName => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What the application is told; `None` where the person may be signed in all the same, or nobody asked to be told.
+    #[must_use]
+    pub const fn code(&self) -> Option<ErrorCode> {
+        Some(match self {
+            Self::Denied
+            | Self::ProviderRefused
+            | Self::Rejected(_)
+            | Self::Disabled
+            | Self::EmailInUse
+            | Self::Expired
+            | Self::FailedBefore => ErrorCode::AccessDenied,
+            Self::ProviderUnavailable
+            | Self::TryLater
+            | Self::Reload
+            | Self::Busy
+            | Self::ProviderSlow
+            | Self::ProviderDown
+            | Self::TooMany => ErrorCode::TemporarilyUnavailable,
+            Self::Broken
+            | Self::ProviderBroken
+            | Self::ProviderWrong
+            | Self::Unconfirmed
+            | Self::Mismatch => ErrorCode::ServerError,
+            Self::UnknownProvider(_) | Self::LongReturn | Self::BadHint(_) | Self::BadName => {
+                ErrorCode::InvalidRequest
+            }
+            Self::BadReturn
+            | Self::UnknownReturn(_)
+            | Self::NotAPerson
+            | Self::Completed
+            | Self::Elsewhere
+            | Self::NotFound
+            | Self::WrongMethod
+            | Self::Unreadable(_) => return None,
+        })
+    }
+
+    /// A sentence for the developer of the application, in the characters that `error_description` may have (RFC 6749
+    /// section 4.1.2.1). Never what a provider or a caller sent; of a hook, the reason that the person would be shown.
+    #[must_use]
+    pub fn description(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Rejected(reason) => return Cow::Owned(plain(reason)),
+            Self::Denied => "The person did not let the provider sign them in",
+            Self::ProviderRefused => "The provider refused to sign the person in",
+            Self::ProviderBroken => "The provider failed, or rejected the gateway's request",
+            Self::ProviderUnavailable => "The provider cannot sign anybody in at the moment",
+            Self::Disabled => "The account is disabled",
+            Self::EmailInUse => "The email address belongs to another account",
+            Self::TryLater | Self::Reload => "The gateway cannot sign anybody in at the moment",
+            Self::Broken => "The gateway failed",
+            Self::ProviderSlow => "The provider did not answer in time",
+            Self::ProviderDown => "The provider cannot be reached",
+            Self::Busy => "Too many people are signing in at the moment",
+            Self::ProviderWrong => "The provider's answer cannot be used",
+            Self::Unconfirmed => "The provider did not confirm the sign-in",
+            Self::Mismatch => "The provider's answer does not belong to this sign-in",
+            Self::TooMany => "Too many requests came from the person's network",
+            Self::Expired => "The sign-in took longer than ten minutes",
+            Self::FailedBefore => "The sign-in has failed before",
+            Self::UnknownProvider(_) => "There is no such provider",
+            Self::LongReturn => "The address in next is too long",
+            Self::BadHint(wrong) => *wrong,
+            Self::BadName => {
+                "The name of a test user has 1 to 64 letters, digits, dots, dashes and underscores"
+            }
+            Self::BadReturn
+            | Self::UnknownReturn(_)
+            | Self::NotAPerson
+            | Self::Completed
+            | Self::Elsewhere
+            | Self::NotFound
+            | Self::WrongMethod
+            | Self::Unreadable(_) => "The request cannot be answered",
+        })
+    }
+
+    /// What the page says.
+    pub(super) const fn said<'t>(&self, texts: &'t Errors) -> &'t Said {
+        match self {
+            Self::Denied => &texts.denied,
+            Self::ProviderRefused | Self::ProviderBroken => &texts.provider_refused,
+            Self::ProviderUnavailable => &texts.provider_unavailable,
+            Self::Rejected(_) => &texts.rejected,
+            Self::Disabled => &texts.disabled,
+            Self::EmailInUse => &texts.email_in_use,
+            Self::TryLater | Self::Broken => &texts.try_later,
+            Self::Reload => &texts.reload,
+            Self::ProviderSlow => &texts.provider_slow,
+            Self::ProviderDown => &texts.provider_down,
+            Self::Busy => &texts.busy,
+            Self::ProviderWrong => &texts.provider_wrong,
+            Self::Unconfirmed => &texts.unconfirmed,
+            Self::Mismatch => &texts.mismatch,
+            Self::BadReturn => &texts.bad_return,
+            Self::UnknownReturn(_) => &texts.unknown_return,
+            Self::LongReturn => &texts.long_return,
+            Self::TooMany => &texts.too_many,
+            Self::NotAPerson => &texts.not_a_person,
+            Self::Expired => &texts.expired,
+            Self::Completed => &texts.completed,
+            Self::FailedBefore => &texts.failed_before,
+            Self::Elsewhere => &texts.elsewhere,
+            Self::NotFound => &texts.not_found,
+            Self::UnknownProvider(_) => &texts.unknown_provider,
+            Self::WrongMethod => &texts.wrong_method,
+            Self::Unreadable(_) | Self::BadHint(_) => &texts.unreadable,
+            Self::BadName => &texts.bad_name,
+        }
+    }
+}
+
+/// The text with `?` for what `error_description` may not have.
+fn plain(text: &str) -> String {
+    let allowed = |c: char| matches!(c, '\x20'..='\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
+    text.chars()
+        .map(|c| match c {
+            '"' => '\'',
+            '\n' | '\t' => ' ',
+            c if allowed(c) => c,
+            _ => '?',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorCode, Failure};
+
+    #[test]
+    fn b5_what_an_application_is_told_has_the_characters_of_the_standard() {
+        let told = Failure::Rejected("Nur für \"uns\"\n\\ <b>")
+            .description()
+            .into_owned();
+        assert_eq!(told, "Nur f?r 'uns' ? <b>");
+        for failure in [
+            Failure::Denied,
+            Failure::UnknownProvider("\"ü"),
+            Failure::Unconfirmed,
+        ] {
+            let said = failure.description();
+            assert!(!said.contains(['"', '\\']) && said.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+        }
+    }
+
+    #[test]
+    fn b5_the_words_are_those_of_the_standard() {
+        let word = |failure: Failure<'_>| failure.code().map(ErrorCode::as_str);
+        assert_eq!(word(Failure::Denied), Some("access_denied"));
+        assert_eq!(word(Failure::Disabled), Some("access_denied"));
+        assert_eq!(word(Failure::ProviderDown), Some("temporarily_unavailable"));
+        assert_eq!(word(Failure::TryLater), Some("temporarily_unavailable"));
+        assert_eq!(word(Failure::ProviderWrong), Some("server_error"));
+        assert_eq!(word(Failure::LongReturn), Some("invalid_request"));
+        // It may have worked, and where the person was going is not known.
+        assert_eq!(word(Failure::Completed), None);
+        assert_eq!(word(Failure::Elsewhere), None);
+    }
+}

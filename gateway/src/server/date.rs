@@ -1,0 +1,70 @@
+//! The time of day, as HTTP writes it: from 1970 to 9999. A machine whose clock shows another time has no `Date` to give
+//! (RFC 9110 section 6.6.1), and must not make hyper write one: that would panic.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use gateway_model::{SystemClock, Timestamp};
+use http_body_util::Full;
+use hyper::Response;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use crate::time::{LAST, http_date};
+
+/// Seconds since the epoch, if HTTP has a date for them.
+fn now() -> Option<u64> {
+    let seconds = SystemClock::since_epoch()?.as_secs();
+    (seconds <= LAST).then_some(seconds)
+}
+
+/// The value of `Date`; `None` where the clock shows no such time.
+pub(super) fn header() -> Option<HeaderValue> {
+    thread_local! {
+        static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    let now = now()?;
+    WRITTEN.with_borrow_mut(|written| match written {
+        Some((second, value)) if *second == now => Some(value.clone()),
+        _ => {
+            let value = HeaderValue::try_from(http_date(Timestamp(now))).ok()?;
+            *written = Some((now, value.clone()));
+            Some(value)
+        }
+    })
+}
+
+/// A connection of hyper's, or the end of it where polling it would panic: hyper works out the date each time that a
+/// second has passed since the last one on this thread, whether or not it writes it.
+pub(super) struct Timely<F>(pub(super) F);
+
+impl<F: Future + Unpin> Future for Timely<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        thread_local! {
+            static HAS_DATE: Cell<bool> = const { Cell::new(false) };
+        }
+        match (SystemClock::since_epoch(), now()) {
+            (_, Some(_)) => HAS_DATE.set(true),
+            // No second has passed since the last date: it is later.
+            (None, None) if HAS_DATE.get() => {}
+            _ => return Poll::Ready(None),
+        }
+        Pin::new(&mut self.0).poll(context).map(Some)
+    }
+}
+
+/// Lets hyper work out the date on this thread while the clock is right, so that connections are served when it is not.
+pub fn prepare() {
+    let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(tokio::io::empty()), service);
+    let connection = pin!(Timely(pin!(connection)));
+    // It is over at once: there is nothing to be read.
+    let _ = connection.poll(&mut Context::from_waker(Waker::noop()));
+}

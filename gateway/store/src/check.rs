@@ -1,0 +1,278 @@
+//! Whether a database could be opened, found out without changing anything: neither the file nor what is beside it.
+//!
+//! It goes the way of [`Store::open`](crate::Store::open) up to the point from which that would write. A gateway that has
+//! the database open is not disturbed: what it commits meanwhile is not waited for, and nothing is locked against it.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::error::OpenError;
+use crate::url::DatabaseUrl;
+use crate::{open, owned, restore, salvage, schema, versions, wal};
+
+/// Larger files are not read from one end to the other, which would take seconds.
+const MAX_WHOLE: u64 = 256 << 20;
+
+/// How much of a database is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What opening it reads, and its schema.
+    Schema,
+    /// Every page, unless there are very many.
+    Pages,
+}
+
+/// What there is at the place of a database that could be opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What cannot be read of it, although it can be opened.
+    pub damage: Option<String>,
+    /// What is wrong with it and does not keep it from being opened, a sentence each.
+    pub warnings: Vec<String>,
+    /// What could not be looked at, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Looks at a database, or at the place where there is none yet. `made` is a directory that will be there when the
+/// database is opened.
+///
+/// # Errors
+/// What opening it would answer.
+pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, OpenError> {
+    let DatabaseUrl::File(path) = url else {
+        return Ok(Checked::default());
+    };
+    let path = std::path::absolute(path).map_err(|error| open::unwritable(path, &error))?;
+    owned::database(&path)?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let made = std::path::absolute(made).map_err(|error| open::unwritable(&path, &error))?;
+    if parent == made && !parent.exists() {
+        return Ok(Checked::default());
+    }
+    // Nobody opens it while it is looked at, and `versions` can tell whether somebody has.
+    let _only_us = open::lock_directory(&path)?;
+    may_write(parent, &path)?;
+    let mut checked = Checked::default();
+    if !open::check_files(&path)?
+        && let Some(restored) = restore::check_interrupted(&path)?
+    {
+        checked.notes.push(format!(
+            "a restore was interrupted: the next start puts {} in the place of the database",
+            restored.display()
+        ));
+        return Ok(checked);
+    }
+    let alone = versions::alone(&path);
+    let Some(size) = open::look(&path, alone)?.filter(|size| *size > 0) else {
+        return Ok(checked);
+    };
+    may_write(&path, &path)?;
+    look_inside(&path, alone, &mut checked)?;
+    // What it left out there, it leaves out here.
+    if depth == Depth::Pages && checked.notes.is_empty() {
+        look_at_pages(&path, alone, size, &mut checked)?;
+    }
+    Ok(checked)
+}
+
+fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), OpenError> {
+    let failed = |error: &rusqlite::Error| open::failed(path, error);
+    // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
+    if alone && wal::has_log(path) {
+        checked.notes.push(format!(
+            "{} was not closed in order, and its log is still there: what is in it is applied at the next start, and was not \
+             looked at",
+            path.display()
+        ));
+        return Ok(());
+    }
+    let connection = read_only(path, alone)?;
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| failed(&error))?;
+    let known = open::known();
+    if found > known {
+        let path = path.to_owned();
+        return Err(OpenError::TooNew { path, found, known });
+    }
+    // A file that was claimed and has no tables yet.
+    if found > 0 {
+        compare(&connection, path, found, checked)?;
+    }
+    Ok(())
+}
+
+fn look_at_pages(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> Result<(), OpenError> {
+    if size > MAX_WHOLE {
+        checked.notes.push(format!(
+            "{} is too large to be read from one end to the other here: `gateway backup` checks all of it",
+            path.display()
+        ));
+        return Ok(());
+    }
+    checked.damage = match salvage::problem(&read_only(path, alone)?) {
+        Ok(problem) => problem.map(|detail| damaged(path, &detail)),
+        Err(error) => Some(damaged(path, &error.to_string())),
+    };
+    Ok(())
+}
+
+fn read_only(path: &Path, alone: bool) -> Result<Connection, OpenError> {
+    let opened = if alone {
+        open::open_immutable(path)
+    } else {
+        open::open_reader(path)
+    };
+    opened.map_err(|error| open::failed(path, &error))
+}
+
+/// Whether the tables of its version are there, and every one of them can be read.
+fn compare(
+    connection: &Connection,
+    path: &Path,
+    version: i64,
+    checked: &mut Checked,
+) -> Result<(), OpenError> {
+    let failed = |error: &rusqlite::Error| open::failed(path, error);
+    let difference = schema::compare(connection, version).map_err(|error| failed(&error))?;
+    if let Some(detail) = difference.missing {
+        return Err(OpenError::Schema {
+            path: path.to_owned(),
+            detail,
+        });
+    }
+    if let Some(foreign) = difference.foreign {
+        checked.warnings.push(format!("{}: {foreign}", path.display()));
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, detail: &str) -> String {
+    format!(
+        "{} is damaged ({}): what is on the damaged pages cannot be read; restore it from a backup",
+        path.display(),
+        detail.trim().replace('\n', ", ")
+    )
+}
+
+/// Whether this user may write there.
+fn may_write(path: &Path, database: &Path) -> Result<(), OpenError> {
+    let mode = if path.is_dir() {
+        Access::WRITE_OK | Access::EXEC_OK
+    } else {
+        Access::READ_OK | Access::WRITE_OK
+    };
+    accessat(CWD, path, mode, AtFlags::EACCESS).map_err(|error| open::unwritable(database, &error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use gateway_model::SystemRandom;
+    use rusqlite::Connection;
+
+    use super::{Depth, check};
+    use crate::error::OpenError;
+    use crate::open::{self, WRITER_PATIENCE};
+    use crate::url::DatabaseUrl;
+
+    /// A database that was opened and closed again.
+    fn made(dir: &Path) -> std::path::PathBuf {
+        let path = dir.join("gateway.db");
+        drop(open::open(&path, WRITER_PATIENCE, &SystemRandom).unwrap());
+        path
+    }
+
+    /// Every file and what is in it.
+    fn state(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap_or_default()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn o5_a_database_is_judged_as_it_would_be_opened_and_nothing_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.db");
+        let url = DatabaseUrl::File(path.clone());
+        let verdict = || {
+            let before = state(dir.path());
+            let verdict = check(&url, dir.path(), Depth::Pages);
+            assert_eq!(state(dir.path()), before, "{verdict:?}");
+            verdict
+        };
+        assert_eq!(verdict().unwrap(), super::Checked::default(), "none yet");
+        let path = {
+            made(dir.path());
+            path
+        };
+        assert_eq!(verdict().unwrap(), super::Checked::default(), "one of ours");
+
+        let altered = |sql: &str| {
+            fs::remove_file(&path).unwrap();
+            made(dir.path());
+            let connection = Connection::open(&path).unwrap();
+            connection.execute_batch(sql).unwrap();
+            connection
+                .pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))
+                .unwrap();
+        };
+        altered("CREATE TABLE theirs (a)");
+        let warnings = verdict().unwrap().warnings;
+        assert!(warnings.concat().contains("theirs"), "{warnings:?}");
+        altered("DROP TABLE events");
+        assert!(matches!(verdict(), Err(OpenError::Schema { .. })));
+        altered("PRAGMA user_version = 9999");
+        assert!(matches!(verdict(), Err(OpenError::TooNew { .. })));
+        altered("PRAGMA application_id = 1");
+        assert!(matches!(verdict(), Err(OpenError::NotOurs { .. })));
+
+        fs::write(
+            &path,
+            "no database, but longer than the header of one: ".repeat(100),
+        )
+        .unwrap();
+        assert!(matches!(verdict(), Err(OpenError::NotOurs { .. })));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(verdict(), Err(OpenError::Unwritable { .. })));
+        fs::remove_dir(&path).unwrap();
+        fs::write(dir.path().join("gateway.db-wal"), "a log").unwrap();
+        assert!(matches!(verdict(), Err(OpenError::LogAlone { .. })));
+
+        let nowhere = DatabaseUrl::File(dir.path().join("none/gateway.db"));
+        assert!(matches!(
+            check(&nowhere, Path::new("/elsewhere"), Depth::Pages),
+            Err(OpenError::Unwritable { .. })
+        ));
+        assert!(
+            check(&nowhere, &dir.path().join("none"), Depth::Pages).is_ok(),
+            "it will be there"
+        );
+        assert!(matches!(
+            check(&DatabaseUrl::File("/dev/zero".into()), dir.path(), Depth::Pages),
+            Err(OpenError::Unwritable { .. })
+        ));
+    }
+
+    #[test]
+    fn o5_a_database_that_is_in_use_is_read_without_disturbing_its_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.db");
+        let url = DatabaseUrl::File(path.clone());
+        let open = open::open(&path, WRITER_PATIENCE, &SystemRandom).unwrap();
+        assert_eq!(
+            check(&url, dir.path(), Depth::Pages).unwrap(),
+            super::Checked::default()
+        );
+        drop(open);
+    }
+}

@@ -1,0 +1,297 @@
+//! `gateway config check` gives the verdict that `gateway serve` would give, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::support::{Gateway, Setup, cli};
+
+/// Every file below a directory: when it was changed, and what is in it.
+fn files(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            files.append(&mut self::files(&entry.path()));
+        }
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        files.insert(entry.path(), (metadata.modified().unwrap(), bytes));
+    }
+    files
+}
+
+/// What `config check --json` says, which changes nothing, and its exit code.
+async fn judged(setup: &Setup, further: &[&str]) -> (Value, i32) {
+    setup.write();
+    let before = files(setup.dir.path());
+    let ran = setup
+        .dir
+        .cli(&[&["config", "check", "--json"], further].concat())
+        .await;
+    assert_eq!(files(setup.dir.path()), before, "it changed something");
+    let report = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    (report, ran.code.unwrap())
+}
+
+/// The message of the one finding of a severity and about a setting.
+fn message(report: &Value, severity: &str, setting: &str) -> String {
+    let findings = report["findings"].as_array().unwrap();
+    let is_it = |finding: &&Value| finding["severity"] == severity && finding["setting"] == setting;
+    let finding = findings.iter().find(is_it);
+    let finding = finding.unwrap_or_else(|| panic!("no {severity} about {setting} in {report:#}"));
+    finding["message"].as_str().unwrap().to_owned()
+}
+
+fn setup() -> Setup {
+    Setup::serve()
+        .env("GITHUB_KEY", "key")
+        .env("GITHUB_SECRET", "secret")
+        .plugin("behave", test_guests::BEHAVE)
+        .service("ok", "behave")
+}
+
+/// A database of ours on which `sql` was run, nobody using it.
+fn altered(setup: &Setup, sql: &str) {
+    let connection = rusqlite::Connection::open(setup.dir.database()).unwrap();
+    connection.execute_batch(sql).unwrap();
+    connection
+        .pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() {
+    let (report, code) = judged(&setup(), &[]).await;
+    assert_eq!((&report["verdict"], code), (&Value::from("ok"), 0), "{report:#}");
+    let findings = report["findings"].as_array().unwrap();
+    assert!(
+        findings.iter().all(|finding| finding["severity"] == "warning"),
+        "{report:#}"
+    );
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let foreign = setup();
+    altered(&foreign, "CREATE TABLE theirs (a)");
+    let no_database = setup();
+    fs::write(
+        no_database.dir.database(),
+        "no database but long enough to be one: ".repeat(200),
+    )
+    .unwrap();
+    let changed = setup();
+    changed.start().await.stop().await;
+    altered(&changed, "DROP TABLE events");
+    let newer = setup();
+    newer.start().await.stop().await;
+    altered(&newer, "PRAGMA user_version = 9999");
+    let pipe = setup();
+    fs::create_dir(pipe.dir.database()).unwrap();
+    let in_the_way = setup();
+    fs::remove_dir_all(in_the_way.dir.data_dir()).unwrap();
+    fs::write(in_the_way.dir.data_dir(), "").unwrap();
+    let token = setup();
+    fs::write(token.admin_token(), "0".repeat(64)).unwrap();
+    fs::set_permissions(token.admin_token(), fs::Permissions::from_mode(0o640)).unwrap();
+    let no_plugins = setup();
+    fs::remove_dir_all(no_plugins.dir.plugin_dir()).unwrap();
+    for (setup, setting) in [
+        (setup().env("GATEWAY_LISTEN", &port), "server.listen"),
+        (setup().env("GATEWAY_ADMIN_LISTEN", &port), "admin.listen"),
+        (
+            setup().env("GATEWAY_METRICS_LISTEN", &port),
+            "admin.metrics_listen",
+        ),
+        (
+            setup()
+                .env("GATEWAY_LISTEN", "127.0.0.1:9")
+                .env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:9"),
+            "admin.listen",
+        ),
+        (foreign, "database.url"),
+        (no_database, "database.url"),
+        (changed, "database.url"),
+        (newer, "database.url"),
+        (pipe, "database.url"),
+        (setup().env("DATABASE_URL", "sqlite:////dev/zero"), "database.url"),
+        (
+            setup().env("DATABASE_URL", "sqlite:////nonexistent/gateway.db"),
+            "database.url",
+        ),
+        (in_the_way, "data_dir"),
+        (setup().env("GATEWAY_DATA_DIR", "/dev/null/data"), "data_dir"),
+        (token, "admin.token_file"),
+        (
+            setup().env("GATEWAY_ADMIN_TOKEN_FILE", "/dev/zero"),
+            "admin.token_file",
+        ),
+        (no_plugins, "plugin_dir"),
+    ] {
+        let (report, code) = judged(&setup, &[]).await;
+        assert_eq!(
+            (&report["verdict"], code),
+            (&Value::from("fails"), 1),
+            "{report:#}"
+        );
+        let message = message(&report, "fatal", setting);
+        let refused = cli::finish(setup.command()).await.failed();
+        assert!(refused.contains(&message), "{message}\n{refused}");
+        let said = setup.dir.cli(&["config", "check"]).await;
+        assert_eq!(said.code, Some(1));
+        assert!(said.stderr.contains(&message), "{said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_starts_all_the_same() {
+    let setup = setup()
+        .plugin("broken", b"no component")
+        .plugin("ungranted", test_guests::IMPORTS_CONFIG)
+        .service("gone", "missing")
+        .service("damaged", "broken")
+        .service("more", "ungranted")
+        .extension("absent")
+        .table("plugins", "compile_memory = \"1GiB\"");
+    let (report, code) = judged(&setup, &[]).await;
+    assert_eq!(
+        (&report["verdict"], code),
+        (&Value::from("degraded"), 4),
+        "{report:#}"
+    );
+    let (skipped, code) = judged(&setup, &["--skip", "plugins"]).await;
+    assert_eq!(
+        (&skipped["verdict"], code),
+        (&Value::from("ok"), 0),
+        "{skipped:#}"
+    );
+
+    let gateway = setup.start().await;
+    let plugins = gateway.admin().await.plugins().await;
+    let of = |name: &str| {
+        let plugins = plugins["plugins"].as_array().unwrap();
+        let plugin = plugins.iter().find(|plugin| plugin["name"] == name);
+        plugin
+            .and_then(|plugin| plugin["problem"].as_str())
+            .unwrap()
+            .to_owned()
+    };
+    for (setting, plugin) in [
+        ("service.gone.provider", "missing"),
+        ("service.damaged.provider", "broken"),
+        ("service.more.provider", "ungranted"),
+        ("extensions", "absent"),
+    ] {
+        let message = message(&report, "error", setting);
+        assert!(message.contains(&of(plugin)), "{message}\n{}", of(plugin));
+        let is_it = |finding: &&Value| finding["setting"] == setting;
+        let finding = report["findings"].as_array().unwrap().iter().find(is_it).unwrap();
+        let file = finding["file"].as_str().unwrap();
+        let line = usize::try_from(finding["line"].as_u64().unwrap()).unwrap();
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.lines().nth(line - 1).unwrap().contains(plugin), "{finding}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_a_gateway_that_runs_is_neither_a_mistake_nor_disturbed() {
+    // Ports that are free, for long enough.
+    let free = || {
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string()
+    };
+    let (public, admin) = (free(), free());
+    let setup = setup()
+        .env("GATEWAY_LISTEN", &public)
+        .env("GATEWAY_ADMIN_LISTEN", &admin);
+    let gateway: Gateway = setup.start().await;
+    let ran = gateway.cli(&["config", "check", "--json"]).await;
+    let report: Value = serde_json::from_str(&ran.succeeded()).unwrap();
+    assert_eq!(report["verdict"], "ok", "{report:#}");
+    for setting in ["server.listen", "admin.listen"] {
+        let message = message(&report, "note", setting);
+        assert!(
+            message.contains(&format!("process {}", gateway.pid())),
+            "{message}"
+        );
+    }
+    let browser = gateway.browser();
+    assert_eq!(browser.get_json("/auth/check").await["authenticated"], false);
+    gateway.stop().await;
+
+    // Another program's is one.
+    let _taken = TcpListener::bind(&public).unwrap();
+    let (report, code) = judged(&setup, &[]).await;
+    assert_eq!(code, 1);
+    message(&report, "fatal", "server.listen");
+    let (report, code) = judged(&setup, &["--skip", "listeners,data"]).await;
+    assert_eq!(code, 0, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_a_damaged_database_that_can_be_opened_does_not_pass() {
+    let setup = setup();
+    setup.start().await.stop().await;
+    let path = setup.dir.database();
+    altered(&setup, "PRAGMA user_version");
+    let mut bytes = fs::read(&path).unwrap();
+    let page = 4096;
+    let last = bytes.len() - page;
+    bytes[last..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let (report, code) = judged(&setup, &[]).await;
+    assert_eq!(
+        (&report["verdict"], code),
+        (&Value::from("degraded"), 4),
+        "{report:#}"
+    );
+    let message = message(&report, "error", "database.url");
+    assert!(message.contains("is damaged"), "{message}");
+    // It serves what can be read.
+    setup.start().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o6_the_shipped_configuration_passes_before_the_first_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd/gateway.toml");
+    let toml = fs::read_to_string(shipped).unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    // Where it is installed, as far as a test may install anything.
+    fs::create_dir(at("plugins")).unwrap();
+    let credentials = "/run/credentials/gateway.service";
+    assert!(toml.contains(credentials));
+    let toml = toml
+        .replace("/var/lib/gateway", &at("lib"))
+        .replace("/etc/gateway/plugins", &at("plugins"))
+        .replace(
+            credentials,
+            "/run/credentials/gateway-that-was-never-started.service",
+        );
+    fs::write(at("gateway.toml"), toml).unwrap();
+    let mut command = cli::command();
+    command
+        .current_dir(dir.path())
+        .args(["config", "check", "--skip", "listeners"]);
+    let ran = cli::finish(command).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stderr.contains("note: ") && ran.stderr.contains("when the service starts"),
+        "{ran:?}"
+    );
+    assert!(!dir.path().join("lib").exists());
+    // The gateway itself needs them.
+    let mut command = cli::command();
+    command.current_dir(dir.path()).arg("serve");
+    let said = cli::finish(command).await.failed();
+    assert!(said.contains("keys.signing"), "{said}");
+}
