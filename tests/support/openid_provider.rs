@@ -98,6 +98,67 @@ impl OpenIdProvider {
     }
 }
 
+/// Certified providers in many configurations, in one process of their own; ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    /// Where they are; each has a path below it.
+    pub(crate) origin: String,
+}
+
+impl Matrix {
+    /// Starts them: see `matrix.mjs`.
+    pub(crate) async fn start(configurations: &serde_json::Value) -> Self {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/upstream/oidc-provider");
+        assert!(
+            directory.join("node_modules/oidc-provider").exists(),
+            "the OpenID provider is not installed: run `just node-modules`"
+        );
+        let mut child = Command::new("node")
+            .arg("matrix.mjs")
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node starts");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let mut matrix = Self {
+            child,
+            stdout,
+            origin: String::new(),
+        };
+        matrix.tell(&configurations.to_string()).await;
+        let line = matrix.hear().await;
+        line.strip_prefix("listening ")
+            .expect("its address")
+            .clone_into(&mut matrix.origin);
+        matrix
+    }
+
+    /// Has one provider replace its keys.
+    pub(crate) async fn rotate(&mut self, path: &str) {
+        self.tell(&format!("rotate {path}")).await;
+        assert_eq!(self.hear().await, format!("rotated {path}"));
+    }
+
+    async fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("stdin");
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .await
+            .expect("it reads");
+        stdin.flush().await.expect("it reads");
+    }
+
+    async fn hear(&mut self) -> String {
+        let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
+        line.expect("an answer").expect("a line").expect("it runs")
+    }
+}
+
 /// A person in front of the provider's pages, with cookies of their own.
 #[derive(Debug)]
 pub(crate) struct Person {
@@ -137,6 +198,49 @@ impl Person {
                 assert_eq!(response.status(), StatusCode::OK, "at {at}");
                 let page = response.text().await.expect("a page");
                 response = self.submit(&mut at, &page).await;
+            }
+        }
+        panic!("the provider never came to an end; last at {at}");
+    }
+
+    /// The same, for providers in any configuration: gives the address of the callback, and the form that is posted to it
+    /// where the provider answers by one (OAuth 2.0 Form Post Response Mode).
+    ///
+    /// # Errors
+    /// The page at which the provider has left the person.
+    pub(crate) async fn arrive(
+        &self,
+        authorization: &Url,
+        callback: &str,
+    ) -> Result<(Url, Vec<(String, String)>), String> {
+        let mut at = authorization.clone();
+        let mut response = self.client.get(at.clone()).send().await.expect("an answer");
+        for _ in 0..20 {
+            if response.status().is_redirection() {
+                let to = response.headers()["location"].to_str().expect("ASCII");
+                at = at.join(to).expect("a URL");
+                if at.as_str().starts_with(callback) {
+                    return Ok((at, Vec::new()));
+                }
+                response = self.client.get(at.clone()).send().await.expect("an answer");
+                continue;
+            }
+            let status = response.status();
+            let page = response.text().await.expect("a page");
+            if status != StatusCode::OK {
+                return Err(page);
+            }
+            match between(&page, "action=\"", "\"") {
+                Some(action) if action.starts_with(callback) => {
+                    let inputs = page.split("<input").skip(1).filter_map(|input| {
+                        let name = between(input, "name=\"", "\"")?;
+                        let value = between(input, "value=\"", "\"")?;
+                        Some((name.to_owned(), value.replace("&amp;", "&")))
+                    });
+                    return Ok((action.parse().expect("a URL"), inputs.collect()));
+                }
+                Some(_) => response = self.submit(&mut at, &page).await,
+                None => return Err(page),
             }
         }
         panic!("the provider never came to an end; last at {at}");

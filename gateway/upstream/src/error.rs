@@ -24,7 +24,7 @@ pub enum UpstreamError {
     #[error("discovery: {0}")]
     BadDiscovery(String),
     /// The token endpoint says no (RFC 6749 section 5.2).
-    #[error("the token endpoint refuses: {0}")]
+    #[error("the token endpoint refuses: {0}{}", hint(.0))]
     TokenRefused(Refusal),
     /// The endpoint for pushed authorization requests says no (RFC 9126 section 2.3).
     #[error("the provider refuses the pushed authorization request: {0}")]
@@ -95,6 +95,17 @@ impl fmt::Display for Refusal {
             Some(description) => write!(f, " ({description:?})"),
             None => Ok(()),
         }
+    }
+}
+
+/// What to change, where a refusal is about the gateway and not about the person.
+fn hint(refusal: &Refusal) -> &'static str {
+    match refusal.code().unwrap_or_default() {
+        "invalid_client" | "unauthorized_client" | "incorrect_client_credentials" => {
+            "; check client_id, client_secret and client_auth"
+        }
+        "redirect_uri_mismatch" => "; register the callback with the provider",
+        _ => "",
     }
 }
 

@@ -362,6 +362,11 @@ fn p13_presets_lead_to_their_providers() {
         assert_eq!(loaded.kind.issuer(), issuer, "{lines}");
         assert!(loaded.display_name.is_some() && loaded.icon.is_some(), "{lines}");
     }
+    let github = one("kind = \"github\"\nscopes = [\"read:user\"]")
+        .load()
+        .warnings
+        .join("\n");
+    assert!(github.contains("scopes: without user:email"), "{github}");
     // What is written wins.
     let other = loaded("preset = \"google\"\ndisplay_name = \"Work\"\nscopes = [\"openid\"]");
     assert_eq!(

@@ -57,6 +57,8 @@ struct State {
     known: Option<(Timestamp, Arc<Known>)>,
     /// The failure that came after what is known.
     failure: Option<(Timestamp, UpstreamError)>,
+    /// When the provider was last asked although what was known was fresh.
+    again: Option<Timestamp>,
 }
 
 impl State {
@@ -64,6 +66,11 @@ impl State {
     fn known(&self, now: Timestamp, age: Duration) -> Option<Arc<Known>> {
         let (at, known) = self.known.as_ref()?;
         (*at <= now && now < at.after(age)).then(|| Arc::clone(known))
+    }
+
+    /// Whether the provider was asked again a moment ago.
+    fn was_asked_again(&self, now: Timestamp) -> bool {
+        self.again.is_some_and(|at| at <= now && now < at.after(AGAIN))
     }
 
     /// Why the provider did not answer a moment ago.
@@ -139,7 +146,8 @@ impl Discovery {
         }
     }
 
-    /// What is asked now, unless it has just been.
+    /// What is asked now, because a key is unknown: the provider may have replaced its keys while somebody was on the way.
+    /// Anybody can make a key up, so it is asked for that reason twice a minute at most.
     pub(crate) async fn again(&self) -> Result<Arc<Known>, UpstreamError> {
         let before = self.answers.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
@@ -150,10 +158,13 @@ impl Discovery {
         {
             return Err(error.clone());
         }
-        match state.known(now, AGAIN) {
-            Some(known) => Ok(known),
-            None => self.ask(&mut state).await,
+        if (waited_for || state.was_asked_again(now))
+            && let Some(known) = state.known(now, FRESH)
+        {
+            return Ok(known);
         }
+        state.again = Some(now);
+        self.ask(&mut state).await
     }
 
     async fn ask(&self, state: &mut State) -> Result<Arc<Known>, UpstreamError> {

@@ -412,15 +412,22 @@ async fn claims_that_are_right() {
 async fn a_provider_may_rotate_its_keys() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
-    let (new, issuer) = (Key::new(), fake.server.uri());
-    fake.set(|answers| {
-        answers.keys = vec![new.jwk.clone()];
-        answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce)));
-    });
-    // Anybody can make up a key id: the provider is not asked again for each.
-    refused(&fake, "a key that is new, asked for a moment ago").await;
-    assert_eq!(fake.seen("/keys"), 1);
-    fake.clock.advance(std::time::Duration::from_secs(31));
+    let rotate = || {
+        let (new, issuer) = (Key::new(), fake.server.uri());
+        fake.set(|answers| {
+            answers.keys = vec![new.jwk.clone()];
+            answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce)));
+        });
+    };
+    // While somebody is on the way, too.
+    rotate();
     fake.sign_in().await.unwrap();
     assert_eq!(fake.seen("/keys"), 2);
+    // Anybody can make up a key id: the provider is not asked again for each.
+    rotate();
+    refused(&fake, "a key that is new, a moment after another one").await;
+    assert_eq!(fake.seen("/keys"), 2);
+    fake.clock.advance(std::time::Duration::from_secs(31));
+    fake.sign_in().await.unwrap();
+    assert_eq!(fake.seen("/keys"), 3);
 }

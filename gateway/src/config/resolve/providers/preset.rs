@@ -23,7 +23,7 @@ pub(super) fn apply(
     parts: Parts,
     client_id: Option<&str>,
     is_set: impl Fn(&str) -> bool,
-) -> Option<&'static Preset> {
+) {
     let named = section.optional::<String>(layers, "preset", preset);
     let preset = match &named {
         Some((name, origin)) => {
@@ -69,14 +69,16 @@ pub(super) fn apply(
                 Some(default) => filled.push((key, default.to_owned())),
                 // Who says where the provider is needs not say it twice.
                 None if is_set("issuer") || by_variable(layers, "issuer") => {}
-                None => missing(layers, section, preset?, key, need.what),
+                None => missing(layers, section, preset, key, need.what),
             },
         }
     }
-    let preset = preset?;
+    let Some(preset) = preset else {
+        return;
+    };
     for need in preset.needs.iter().filter(|need| need.shape == Shape::Setting) {
         if !is_set(need.key) && !by_variable(layers, need.key) {
-            missing(layers, section, preset, need.key, need.what);
+            missing(layers, section, Some(preset), need.key, need.what);
         }
     }
     let pool = filled.iter().find(|(key, _)| *key == "user_pool");
@@ -100,13 +102,12 @@ pub(super) fn apply(
             layers.fallbacks.insert(section.key(key), (value, origin));
         }
     }
-    Some(preset)
 }
 
-fn missing(layers: &mut Layers<'_>, section: &Section, preset: &Preset, key: &str, what: &str) {
+fn missing(layers: &mut Layers<'_>, section: &Section, preset: Option<&Preset>, key: &str, what: &str) {
     let message = format!(
         "is missing: the preset {} needs it. Set it, or {}, to {what}",
-        preset.name,
+        preset.map_or("", |preset| preset.name),
         section.variable(key)
     );
     layers.mistake(section.origin.clone(), &section.key(key), message);

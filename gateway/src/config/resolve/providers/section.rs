@@ -145,7 +145,7 @@ pub(super) fn provider(
     ];
     let is_set = |key: &str| has.iter().any(|(name, has)| *name == key && *has);
     let id = client_id.as_ref().map(|(id, _)| id.as_str());
-    let preset = preset::apply(layers, &section, file.preset, parts, id, is_set);
+    preset::apply(layers, &section, file.preset, parts, id, is_set);
 
     let by_name = if name == "github" {
         Protocol::GitHub
@@ -217,18 +217,21 @@ pub(super) fn provider(
     if let Some((true, origin)) = &assumed
         && !matches!(origin, Origin::ProviderPreset(_))
     {
-        warn_of_assumed_addresses(layers, &section, tenants.len() > 1, trusted_email);
+        let message = assumed_addresses(tenants.len() > 1, trusted_email);
+        layers.warn_at(
+            Some(origin.clone()),
+            &section.key("assume_email_verified"),
+            message,
+        );
     }
     let prompt = section.optional::<Prompt>(layers, "prompt", file.prompt);
     let authorization_parameters = parameters(layers, &section, file.authorization_parameters);
     let userinfo = section.value(layers, "userinfo", file.userinfo, Userinfo::Auto);
     let display_name = section.optional::<Shown>(layers, "display_name", file.display_name);
     let icon = icon(layers, &section, file.icon);
-    if preset.is_none() && protocol == Protocol::GitHub && !asks_for_addresses(scopes.as_deref()) {
-        layers.warn(format!(
-            "{}: without user:email GitHub tells no addresses that are not public",
-            section.key("scopes")
-        ));
+    if protocol == Protocol::GitHub && !asks_for_addresses(scopes.as_deref()) {
+        let message = "without user:email among them GitHub does not tell the gateway any address";
+        layers.warn_at(section.origin.clone(), &section.key("scopes"), message.to_owned());
     }
     let kind = kind?;
     let defaults = kind.scopes().iter().map(|scope| (*scope).to_owned()).collect();
@@ -254,8 +257,8 @@ pub(super) fn provider(
     })
 }
 
-/// Says what follows where the operator vouches for addresses.
-fn warn_of_assumed_addresses(layers: &mut Layers<'_>, section: &Section, many: bool, trusted: bool) {
+/// What follows where the operator vouches for addresses.
+fn assumed_addresses(many: bool, trusted: bool) -> String {
     let whose = if many {
         "every administrator of one of its tenants"
     } else {
@@ -266,11 +269,10 @@ fn warn_of_assumed_addresses(layers: &mut Layers<'_>, section: &Section, many: b
     } else {
         ""
     };
-    layers.warn(format!(
-        "{}: addresses count as verified although the provider does not say that they are: {whose} can claim any \
-         address{reach}. Keep this only if the provider gives its people addresses that they cannot change",
-        section.key("assume_email_verified")
-    ));
+    format!(
+        "addresses count as verified although the provider does not say that they are: {whose} can claim any address{reach}. \
+         Keep this only if the provider gives its people addresses that they cannot change"
+    )
 }
 
 fn asks_for_addresses(scopes: Option<&[String]>) -> bool {
@@ -377,10 +379,9 @@ fn nonce(layers: &mut Layers<'_>, section: &Section, in_file: Setting) -> NonceR
         return NonceRule::Required;
     };
     if nonce != NonceRule::Required && !matches!(origin, Origin::ProviderPreset(_)) {
-        layers.warn(format!(
-            "{}: an ID token without a nonce is not bound to the sign-in; only a provider that supports PKCE makes up for it",
-            section.key("nonce")
-        ));
+        let message = "an ID token without a nonce is not bound to the sign-in; only a provider that supports PKCE makes up \
+                       for it";
+        layers.warn_at(Some(origin), &section.key("nonce"), message.to_owned());
     }
     nonce
 }
@@ -450,9 +451,9 @@ fn parameters(
             continue;
         }
         if matches!(name.as_str(), "hd" | "domain_hint" | "hosted_domain") {
-            layers.warn(format!(
-                "{key}.{name} is a hint that people can take out of the address: check their domain in a hook as well"
-            ));
+            let message =
+                "is a hint that people can take out of the address: check their domain in a hook as well";
+            layers.warn_at(Some(origin.clone()), &format!("{key}.{name}"), message.to_owned());
         }
         layers.show(&format!("{key}.{name}"), value.clone(), origin);
         kept.push((name, value));

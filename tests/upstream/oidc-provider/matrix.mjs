@@ -1,0 +1,106 @@
+// Certified OpenID providers (oidc-provider) in many configurations, each at a path of its own on one port of loopback, for
+// the gateway's tests.
+//
+//   node matrix.mjs < configurations
+//
+// The first line of stdin is a JSON list of configurations: `path` (the issuer is the origin and this path), `client`
+// (members of the client's registration), `options` (members of the provider's configuration), `features`, `jwks` (names of
+// algorithms that there are keys for). Prints `listening ORIGIN` when ready. A line `rotate PATH` replaces the keys of one
+// provider, and is answered by `rotated PATH`. Ends when stdin is closed.
+
+import { generateKeyPairSync } from 'node:crypto';
+import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+
+import Provider from 'oidc-provider';
+
+const KINDS = {
+  RS: ['rsa', { modulusLength: 2048 }],
+  PS: ['rsa', { modulusLength: 2048 }],
+  ES256: ['ec', { namedCurve: 'P-256' }],
+  ES384: ['ec', { namedCurve: 'P-384' }],
+  ES512: ['ec', { namedCurve: 'P-521' }],
+  Ed: ['ed25519', {}],
+};
+const pairs = new Map();
+let generation = 0;
+
+function key(alg, fresh) {
+  const [kind, options] = KINDS[alg] ?? KINDS[alg.slice(0, 2)];
+  const kept = `${kind} ${options.namedCurve ?? ''} ${fresh ? generation : ''}`;
+  if (!pairs.has(kept)) {
+    pairs.set(kept, generateKeyPairSync(kind, options).privateKey.export({ format: 'jwk' }));
+  }
+  return { ...pairs.get(kept), alg, use: 'sig', kid: `${alg}-${fresh ? generation : 0}` };
+}
+
+function build(origin, given, fresh) {
+  const provider = new Provider(origin + given.path, {
+    clients: [{ response_types: ['code'], grant_types: ['authorization_code'], ...given.client }],
+    jwks: { keys: (given.jwks ?? ['RS256']).map((alg) => key(alg, fresh)) },
+    cookies: { keys: ['only for tests'] },
+    pkce: { required: () => true },
+    claims: {
+      openid: ['sub'],
+      email: ['email', 'email_verified'],
+      profile: ['name', 'picture', 'groups'],
+      acr: null,
+    },
+    conformIdTokenClaims: false,
+    acrValues: ['gold'],
+    enabledJWA: {
+      idTokenSigningAlgValues: [
+        'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519', 'HS256',
+      ],
+      userinfoSigningAlgValues: ['RS256', 'PS256', 'ES256', 'ES512', 'EdDSA', 'Ed25519', 'HS256'],
+    },
+    features: { devInteractions: { enabled: true }, ...given.features },
+    async findAccount(_, id) {
+      return {
+        accountId: id,
+        claims: async () => ({
+          sub: id,
+          name: `The person ${id}`,
+          email: `${id}@example.org`,
+          email_verified: true,
+          picture: `https://img.example.org/${id}.png`,
+          groups: ['staff'],
+        }),
+      };
+    },
+    ...given.options,
+  });
+  return provider.callback();
+}
+
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const configurations = JSON.parse((await lines.next()).value);
+const server = createServer();
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+const origin = `http://127.0.0.1:${server.address().port}`;
+const handlers = new Map(configurations.map((given) => [given.path, build(origin, given, false)]));
+
+server.on('request', (request, response) => {
+  const path = [...handlers.keys()]
+    .filter((one) => request.url.startsWith(one.endsWith('/') ? one : `${one}/`))
+    .sort((a, b) => b.length - a.length)[0];
+  if (path === undefined) {
+    response.writeHead(404).end();
+    return;
+  }
+  request.originalUrl = request.url;
+  request.url = request.url.slice(path.endsWith('/') ? path.length - 1 : path.length);
+  handlers.get(path)(request, response);
+});
+console.log(`listening ${origin}`);
+
+for (;;) {
+  const line = await lines.next();
+  if (line.done) {
+    process.exit(0);
+  }
+  const path = line.value.split(' ')[1];
+  generation += 1;
+  handlers.set(path, build(origin, configurations.find((given) => given.path === path), true));
+  console.log(`rotated ${path}`);
+}
