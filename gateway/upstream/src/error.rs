@@ -24,7 +24,7 @@ pub enum UpstreamError {
     #[error("discovery: {0}")]
     BadDiscovery(String),
     /// The token endpoint says no (RFC 6749 section 5.2).
-    #[error("the token endpoint refuses: {0}{}", hint(.0))]
+    #[error("the token endpoint refuses: {0}{hint}", hint = hint(.0))]
     TokenRefused(Refusal),
     /// The endpoint for pushed authorization requests says no (RFC 9126 section 2.3).
     #[error("the provider refuses the pushed authorization request: {0}")]
