@@ -224,11 +224,7 @@ pub(super) fn provider(
         && !matches!(origin, Origin::ProviderPreset(_))
     {
         let message = assumed_addresses(tenants.len() > 1, trusted_email);
-        layers.warn_at(
-            Some(origin.clone()),
-            &section.key("assume_email_verified"),
-            message,
-        );
+        section.warn(layers, Some(origin.clone()), "assume_email_verified", &message);
     }
     let prompt = section.optional::<Prompt>(layers, "prompt", file.prompt);
     let authorization_parameters = parameters(layers, &section, file.authorization_parameters);
