@@ -8,6 +8,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "sign_in_oidc/glewlwyd.rs"]
+mod glewlwyd;
 #[path = "sign_in_oidc/matrix.rs"]
 mod matrix;
 mod support;

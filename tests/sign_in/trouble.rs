@@ -127,6 +127,31 @@ async fn a_person_who_says_no_at_the_provider_sees_a_plain_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p17_what_a_provider_says_of_a_refusal_is_in_the_log() {
+    let (gateway, google, _other) = start().await;
+    let browser = gateway.browser();
+    let callback = google.go(&browser, &login("google", APP)).await;
+    let state = parameter(&callback, "state").unwrap();
+    let issuer = encode(&google.issuer());
+    let description = encode(&format!(
+        "AADSTS65004: User declined\n\u{1b}[31m {}",
+        "x".repeat(2000)
+    ));
+    let target = format!(
+        "/auth/oauth_callback/google?error=consent_required&error_description={description}&state={state}&iss={issuer}"
+    );
+    let page = browser.get(&target).await.text().await.unwrap();
+    assert!(!page.contains("AADSTS65004"), "{page}");
+    let line = gateway
+        .log
+        .wait_for("the refusal", |line| line.contains("consent_required"))
+        .await;
+    assert!(line.contains("AADSTS65004: User declined[31m xxx"), "{line}");
+    assert!(line.len() < 1000, "{} bytes", line.len());
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() {
     let google = FakeOidc::start(alice()).await;
     google.set_mood(Mood::LongAddress);
