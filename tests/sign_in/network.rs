@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
@@ -43,7 +45,10 @@ impl Network {
             provider,
             proxy: proxy.local_addr().unwrap(),
             asked: Arc::clone(&asked),
-            authority: authority.pem(),
+            authority: format!(
+                "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+                STANDARD.encode(authority.der())
+            ),
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = proxy.accept().await {

@@ -71,6 +71,12 @@ impl Section {
             .is_some()
     }
 
+    /// Warns of what works and is probably not meant.
+    fn warn(&self, layers: &mut Layers<'_>, origin: Option<Origin>, key: &str, message: &str) {
+        let key = self.key(key);
+        layers.warn_at(origin, &key, format!("{key}: {message}"));
+    }
+
     /// Keys that the file has and that mean nothing for the provider's protocol.
     pub(super) fn unused(
         &self,
@@ -218,11 +224,7 @@ pub(super) fn provider(
         && !matches!(origin, Origin::ProviderPreset(_))
     {
         let message = assumed_addresses(tenants.len() > 1, trusted_email);
-        layers.warn_at(
-            Some(origin.clone()),
-            &section.key("assume_email_verified"),
-            message,
-        );
+        section.warn(layers, Some(origin.clone()), "assume_email_verified", &message);
     }
     let prompt = section.optional::<Prompt>(layers, "prompt", file.prompt);
     let authorization_parameters = parameters(layers, &section, file.authorization_parameters);
@@ -231,7 +233,7 @@ pub(super) fn provider(
     let icon = icon(layers, &section, file.icon);
     if protocol == Protocol::GitHub && !asks_for_addresses(scopes.as_deref()) {
         let message = "without user:email among them GitHub does not tell the gateway any address";
-        layers.warn_at(section.origin.clone(), &section.key("scopes"), message.to_owned());
+        section.warn(layers, section.origin.clone(), "scopes", message);
     }
     let kind = kind?;
     let defaults = kind.scopes().iter().map(|scope| (*scope).to_owned()).collect();
@@ -381,7 +383,7 @@ fn nonce(layers: &mut Layers<'_>, section: &Section, in_file: Setting) -> NonceR
     if nonce != NonceRule::Required && !matches!(origin, Origin::ProviderPreset(_)) {
         let message = "an ID token without a nonce is not bound to the sign-in; only a provider that supports PKCE makes up \
                        for it";
-        layers.warn_at(Some(origin), &section.key("nonce"), message.to_owned());
+        section.warn(layers, Some(origin), "nonce", message);
     }
     nonce
 }
@@ -453,7 +455,8 @@ fn parameters(
         if matches!(name.as_str(), "hd" | "domain_hint" | "hosted_domain") {
             let message =
                 "is a hint that people can take out of the address: check their domain in a hook as well";
-            layers.warn_at(Some(origin.clone()), &format!("{key}.{name}"), message.to_owned());
+            let key = format!("authorization_parameters.{name}");
+            section.warn(layers, Some(origin.clone()), &key, message);
         }
         layers.show(&format!("{key}.{name}"), value.clone(), origin);
         kept.push((name, value));
