@@ -174,7 +174,7 @@ fn email(mapping: &Mapping, claims: &Map<String, Value>, config: &ProviderConfig
         Verification::Unsaid | Verification::Text => config.assume_email_verified,
         Verification::NotVerified => false,
     };
-    (verified && claims::is_address(&address)).then(|| Email {
+    (verified && claims::is_address(&address)).then_some(Email {
         address,
         trusted: config.trusted_email,
     })
