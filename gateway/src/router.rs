@@ -369,7 +369,7 @@ fn nothing_here<B>(app: &App, route: Route<'_>, request: &hyper::Request<B>) -> 
     match route {
         // Only what may be a name is repeated: a page says nothing that a link wants it to say.
         Route::Login(provider) | Route::Callback(provider) if config::read_name(provider).is_ok() => visit
-            .to_next_of(request.uri())
+            .towards_next_of(request.uri())
             .page(&Failure::UnknownProvider(provider)),
         _ => visit.page(&Failure::NotFound),
     }

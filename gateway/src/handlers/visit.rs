@@ -53,7 +53,7 @@ impl<'a> Visit<'a> {
     }
 
     /// They go where a request says that the gateway has not read any further.
-    pub(crate) fn to_next_of(self, uri: &Uri) -> Self {
+    pub(crate) fn towards_next_of(self, uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default().as_bytes();
         let mut asked = form_urlencoded::parse(query).filter(|(name, _)| name == "next");
         let live = self.app.live.load();

@@ -72,7 +72,8 @@ impl Language {
 
     /// What the pages say in it.
     pub(super) fn texts(self) -> &'static Texts {
-        TEXTS.get(self.0).unwrap_or(&TEXTS[0])
+        let [first, ..] = &*TEXTS;
+        TEXTS.get(self.0).unwrap_or(first)
     }
 
     /// All of them.
