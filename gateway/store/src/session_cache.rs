@@ -38,7 +38,7 @@ struct Kept<T> {
 }
 
 /// What was in the user's slot, and what time it was, before something was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     number: u64,
     at: Instant,

@@ -15,7 +15,7 @@ use crate::session_cache::Seen;
 use crate::versions::Touches;
 
 /// A session and its user. All sessions of a user share one copy of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
     /// The session.
     pub session: Arc<Session>,
