@@ -33,20 +33,15 @@ pub(crate) struct SessionCache {
 #[derive(Clone, Debug)]
 struct Kept<T> {
     value: Arc<T>,
-    seen: Seen,
+    /// What was in the user's slot, and what time it was, before it was read.
+    number: u64,
+    at: Instant,
     weight: u64,
 }
 
-/// What was in the user's slot, and what time it was, before something was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    number: u64,
-    at: Instant,
-}
-
-impl Seen {
-    /// Whether what was read is good at a time; `number` is what is in the slot.
-    fn is_good(self, number: Option<u64>, at: Instant) -> bool {
+impl<T> Kept<T> {
+    /// Whether it is good at a time; `number` is what is in the slot.
+    fn is_good(&self, number: Option<u64>, at: Instant) -> bool {
         number == Some(self.number) && at.saturating_duration_since(self.at) < MAX_AGE
     }
 }
@@ -91,17 +86,10 @@ impl SessionCache {
             && let Some(of) = self.users.get(user)
         {
             let number = self.versions.number(slot);
-            if session.seen.is_good(number, at) && of.seen.is_good(number, at) {
-                // The older of the two is good for a shorter time.
-                let seen = if session.seen.at < of.seen.at {
-                    session.seen
-                } else {
-                    of.seen
-                };
+            if session.is_good(number, at) && of.is_good(number, at) {
                 return Ok(Some(SignedIn {
                     session: session.value,
                     user: of.value,
-                    seen: Some(seen),
                 }));
             }
         }
@@ -117,14 +105,14 @@ impl SessionCache {
             Some(kept) if *kept.value == read_user => kept.value,
             _ => Arc::new(read_user),
         };
-        let seen = number.map(|number| Seen { number, at });
-        if let Some(seen) = seen {
+        if let Some(number) = number {
             self.sessions.insert(
                 id.clone(),
                 Kept {
                     weight: weight_of_session(&session),
                     value: Arc::clone(&session),
-                    seen,
+                    number,
+                    at,
                 },
             );
             self.users.insert(
@@ -132,20 +120,15 @@ impl SessionCache {
                 Kept {
                     weight: weight_of_user(&read_user),
                     value: Arc::clone(&read_user),
-                    seen,
+                    number,
+                    at,
                 },
             );
         }
         Ok(Some(SignedIn {
             session,
             user: read_user,
-            seen,
         }))
-    }
-
-    /// Whether what was read of a user is still what the database has.
-    pub(crate) fn is_good(&self, user: &UserId, seen: &Seen, at: Instant) -> bool {
-        seen.is_good(self.versions.number(versions::slot(user)), at)
     }
 
     /// Forgets everything, for good.

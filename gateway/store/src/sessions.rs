@@ -11,7 +11,6 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::events;
 use crate::rows::{self, USER_COLUMNS, select_users};
-use crate::session_cache::Seen;
 use crate::versions::Touches;
 
 /// A session and its user. All sessions of a user share one copy of them.
@@ -21,8 +20,6 @@ pub struct SignedIn {
     pub session: Arc<Session>,
     /// Whose it is.
     pub user: Arc<User>,
-    /// What it was read under, if that is known.
-    pub(crate) seen: Option<Seen>,
 }
 
 impl Store {
@@ -38,23 +35,6 @@ impl Store {
         user: &UserId,
     ) -> Result<Option<SignedIn>, StoreError> {
         self.lookup_session_at(id, user, Instant::now())
-    }
-
-    /// Whether a session that was looked up a moment ago has not ended or expired since, nor its user been disabled. Costs one
-    /// read of a number while nothing about the user has changed.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn is_still_signed_in(&self, signed_in: &SignedIn) -> Result<bool, StoreError> {
-        let (session, user) = (&signed_in.session, &signed_in.user);
-        let is_unchanged = signed_in
-            .seen
-            .as_ref()
-            .is_some_and(|seen| self.0.sessions.is_good(&user.id, seen, Instant::now()));
-        if is_unchanged && session.expires > self.now() {
-            return Ok(true);
-        }
-        Ok(self.lookup_session(&session.id, &user.id).await?.is_some())
     }
 
     /// `at`: now.
