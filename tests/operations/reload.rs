@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use test_guests::COMPILE_BOMB;
 
-use super::support::{Setup, eventually};
+use super::support::eventually;
 
 fn pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
