@@ -312,6 +312,6 @@ mod tests {
         assert_eq!(running(&data_dir).await, []);
         assert_eq!(reload(&data_dir).await.unwrap(), []);
         let next = Control::bind(&data_dir).unwrap();
-        assert_eq!(sockets(&data_dir), [next.path.clone()]);
+        assert_eq!(sockets(&data_dir), std::slice::from_ref(&next.path));
     }
 }

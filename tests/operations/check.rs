@@ -243,10 +243,17 @@ async fn o5_a_damaged_database_that_can_be_opened_does_not_pass() {
     setup.start().await.stop().await;
     let path = setup.dir.database();
     altered(&setup, "PRAGMA user_version");
+    let root: usize = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'plugin_values'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let page = 4096;
-    let last = bytes.len() - page;
-    bytes[last..].fill(0xff);
+    bytes[(root - 1) * page..root * page].fill(0xff);
     fs::write(&path, bytes).unwrap();
     let (report, code) = judged(&setup, &[]).await;
     assert_eq!(

@@ -395,10 +395,10 @@ fn gitea() -> Value {
     })
 }
 
-fn merge(base: &mut Value, more: Value) {
-    for (name, value) in more.as_object().unwrap() {
-        base[name] = value.clone();
-    }
+fn merge(base: &mut Value, mut more: Value) {
+    base.as_object_mut()
+        .unwrap()
+        .append(more.as_object_mut().unwrap());
 }
 
 /// The section of a provider as an operator writes it.

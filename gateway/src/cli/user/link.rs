@@ -133,7 +133,7 @@ async fn check_issuer(
     }
     let shown = printable(provider);
     match configured_issuer(shared, provider) {
-        Some(configured) if configured == issuer => Ok(()),
+        Some(configured) if configured == issuer || is_tenant(&configured, issuer) => Ok(()),
         Some(configured) => bail!(
             "the provider {shown:?} is configured with another issuer ({configured}): leave out --issuer. To link an \
              identity of an issuer that is not configured here, add --unknown-issuer"
@@ -152,6 +152,19 @@ async fn check_issuer(
             printable(issuer)
         ),
     }
+}
+
+/// Whether an issuer is that of one tenant, where the configured one stands for many.
+fn is_tenant(configured: &str, issuer: &str) -> bool {
+    let Some((before, after)) = configured.split_once(TENANT) else {
+        return false;
+    };
+    let tenant = issuer
+        .strip_prefix(before)
+        .and_then(|rest| rest.strip_suffix(after));
+    tenant.is_some_and(|tenant| {
+        !tenant.is_empty() && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    })
 }
 
 /// The identity that is meant. Its issuer is the one that is given, else the configured provider's, else the one under which
