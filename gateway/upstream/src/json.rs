@@ -131,6 +131,13 @@ impl<'a> Members<'a> {
         self.read(name, "a number of seconds since 1970", seconds)
     }
 
+    /// Whether a time that may be absent is later than this. It may be before 1970, too.
+    #[expect(clippy::cast_precision_loss, reason = "times of this age are exact as floats")]
+    pub(crate) fn begins_after(self, name: &str, seconds: u64) -> Result<bool, Unfit> {
+        let begin = self.read(name, "a number of seconds since 1970", Value::as_f64)?;
+        Ok(begin.is_some_and(|begin| begin > seconds as f64))
+    }
+
     /// A time that has to be there.
     pub(crate) fn required_time(self, name: &str) -> Result<u64, Unfit> {
         self.time(name)?

@@ -188,7 +188,7 @@ fn times(claims: Members<'_>, now: u64) -> Result<(), Invalid> {
         "it has expired (`exp`)"
     } else if claims.required_time("iat")? > soon {
         "it was issued in the future (`iat`); is this machine's clock right?"
-    } else if claims.time("nbf")?.is_some_and(|begin| begin > soon) {
+    } else if claims.begins_after("nbf", soon)? {
         "it is not valid yet (`nbf`); is this machine's clock right?"
     } else {
         return Ok(());

@@ -65,16 +65,22 @@ async fn claims_that_are_wrong() {
 #[tokio::test]
 async fn s1_an_id_token_that_is_not_valid_yet_is_refused() {
     let fake = Fake::start().await;
-    let not_yet: [(&str, Change); 5] = [
+    let not_yet: [(&str, Change); 3] = [
         ("two minutes ahead", |c| c["nbf"] = json!(NOW + 120)),
         ("61.5 s ahead", |c| c["nbf"] = json!(NOW as f64 + 61.5)),
         ("far ahead", |c| c["nbf"] = json!(1_000_000_000_000_u64)),
-        ("a date", |c| c["nbf"] = json!("2026-01-01T00:00:00Z")),
-        ("a list", |c| c["nbf"] = json!([])),
     ];
     for (what, change) in not_yet {
         fake.claims(change);
         refused(&fake, what).await;
+    }
+    let odd_times: [Change; 2] = [
+        |c| c["nbf"] = json!("2026-01-01T00:00:00Z"),
+        |c| c["nbf"] = json!([]),
+    ];
+    for change in odd_times {
+        fake.claims(change);
+        odd(&fake, "nbf").await;
     }
     let valid: [Change; 5] = [
         |c| c["nbf"] = json!(NOW + 60),
