@@ -16,7 +16,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use support::Setup;
-use support::browser::token_in;
+use support::browser::{Browser, token_in};
 use support::cli::{self, Ran};
 use support::wait::PATIENCE;
 use tempfile::TempDir;
@@ -25,6 +25,7 @@ use test_guests::{
     IMPORTS_USERS, LOGIN_ONLY, NO_EXPORTS, PLAIN, REJECT, TRIAL_TRAP, UNKNOWN_IMPORT, V1, VERSIONS,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use url::Url;
 
 /// An author's directory, in which the commands run.
 struct Desk(TempDir);
@@ -813,7 +814,8 @@ async fn u5_plugin_commands_read_the_projects_configuration() {
     assert!(said.contains("pins `sha256`"), "{said}");
 }
 
-/// Runs `gateway dev` in a directory; gives the gateway's own page and what the command said on stderr.
+/// Runs `gateway dev` in a directory. Returns the services that somebody who signs in is offered, and what the command said on
+/// stderr.
 async fn dev(desk: &Desk, arguments: &[&str]) -> (String, String) {
     let mut command = cli::command();
     command
@@ -831,9 +833,17 @@ async fn dev(desk: &Desk, arguments: &[&str]) -> (String, String) {
         .unwrap();
     let address =
         address.unwrap_or_else(|| panic!("{}", fs::read_to_string(desk.path().join("log")).unwrap()));
-    let page = reqwest::get(&address).await.unwrap().text().await.unwrap();
+    let address: Url = address.parse().unwrap();
+    let browser = Browser::new(address.clone(), address);
+    let token = token_in(&browser.sign_in_dev("trudy").await);
+    let services = browser
+        .get_as(&token, "/auth/services")
+        .await
+        .text()
+        .await
+        .unwrap();
     child.kill().await.unwrap();
-    (page, fs::read_to_string(desk.path().join("log")).unwrap())
+    (services, fs::read_to_string(desk.path().join("log")).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -842,8 +852,8 @@ async fn u5_dev_reads_the_projects_configuration_and_not_a_real_gateways() {
         ("config.wasm", IMPORTS_CONFIG),
         ("gateway.toml", PROJECT.as_bytes()),
     ]);
-    let (page, log) = dev(&desk, &[]).await;
-    assert!(page.contains(">mine<"), "{page}\n{log}");
+    let (services, log) = dev(&desk, &[]).await;
+    assert!(services.contains("\"mine\""), "{services}\n{log}");
 
     for setting in [
         "data_dir = \"real\"\n",
@@ -853,14 +863,14 @@ async fn u5_dev_reads_the_projects_configuration_and_not_a_real_gateways() {
     ] {
         let real = format!("{setting}[service.mine]\nprovider = \"example\"\n");
         fs::write(desk.path().join("gateway.toml"), &real).unwrap();
-        let (page, log) = dev(&desk, &[]).await;
-        assert!(!page.contains(">mine<"), "{setting}: {page}");
+        let (services, log) = dev(&desk, &[]).await;
+        assert!(!services.contains("\"mine\""), "{setting}: {services}");
         assert!(log.contains("gateway.toml is not read"), "{setting}: {log}");
         assert!(!desk.path().join("real.db").exists() && !desk.path().join("real").exists());
     }
     // Who names it, means it.
-    let (page, log) = dev(&desk, &["--config", "gateway.toml"]).await;
-    assert!(page.contains(">mine<"), "{page}\n{log}");
+    let (services, log) = dev(&desk, &["--config", "gateway.toml"]).await;
+    assert!(services.contains("\"mine\""), "{services}\n{log}");
 }
 
 #[tokio::test]
