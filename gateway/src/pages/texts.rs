@@ -10,6 +10,10 @@ pub(super) struct Texts {
     pub(super) common: Common,
     pub(super) sign_in: SignIn,
     pub(super) more: More,
+    #[cfg_attr(
+        not(feature = "dev"),
+        expect(dead_code, reason = "only the development sign-in shows them")
+    )]
     pub(super) test_users: TestUsers,
     pub(super) home: Home,
     pub(super) script: Script,
@@ -51,6 +55,10 @@ pub(super) struct More {
 }
 
 /// The page of the development sign-in.
+#[cfg_attr(
+    not(feature = "dev"),
+    expect(dead_code, reason = "only the development sign-in shows them")
+)]
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TestUsers {
