@@ -243,7 +243,7 @@ async fn o5_a_damaged_database_that_can_be_opened_does_not_pass() {
     setup.start().await.stop().await;
     let path = setup.dir.database();
     altered(&setup, "PRAGMA user_version");
-    let root: usize = rusqlite::Connection::open(&path)
+    let root: i64 = rusqlite::Connection::open(&path)
         .unwrap()
         .query_row(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'plugin_values'",
@@ -251,6 +251,7 @@ async fn o5_a_damaged_database_that_can_be_opened_does_not_pass() {
             |row| row.get(0),
         )
         .unwrap();
+    let root = usize::try_from(root).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let page = 4096;
     bytes[(root - 1) * page..root * page].fill(0xff);
