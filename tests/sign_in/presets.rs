@@ -621,9 +621,20 @@ async fn p8_an_identity_of_a_provider_of_many_tenants_is_linked_by_the_issuer_of
         refused.contains("--issuer") && refused.contains("{tenantid}"),
         "{refused}"
     );
-    let linked = link(&["--issuer", "https://login.example.org/t/v2.0"])
-        .await
-        .succeeded();
+    let template = refused
+        .split_whitespace()
+        .find(|word| word.contains("{tenantid}"))
+        .unwrap();
+    let of = |tenant: &str| template.replace("{tenantid}", tenant);
+    for wrong in [
+        "https://login.example.org/t/v2.0",
+        &of(""),
+        &of("t/../u"),
+        &of("t?u"),
+    ] {
+        link(&["--issuer", wrong]).await.failed();
+    }
+    let linked = link(&["--issuer", &of("t")]).await.succeeded();
     assert!(linked.contains("linked entra-tenants:ann-2"), "{linked}");
     gateway.stop().await;
 }
