@@ -29,7 +29,8 @@ impl EgressProxy {
             format!("http://{address}")
         };
         let url = Url::parse(&with_scheme).map_err(|_| RIGHT)?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        let named = !address.starts_with('/') && url.host_str().is_some_and(|host| !host.is_empty());
+        if !named || !matches!(url.scheme(), "http" | "https") {
             return Err(RIGHT.to_owned());
         }
         let proxy = reqwest::Proxy::all(url.clone()).map_err(|_| RIGHT)?;

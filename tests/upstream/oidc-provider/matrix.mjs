@@ -37,7 +37,7 @@ function key(alg, fresh) {
 function build(origin, given, fresh) {
   const provider = new Provider(origin + given.path, {
     clients: [{ response_types: ['code'], grant_types: ['authorization_code'], ...given.client }],
-    jwks: { keys: (given.jwks ?? ['RS256']).map((alg) => key(alg, fresh)) },
+    jwks: { keys: [...new Set(given.jwks ?? ['RS256'])].map((alg) => key(alg, fresh)) },
     cookies: { keys: ['only for tests'] },
     pkce: { required: () => true },
     claims: {
@@ -48,6 +48,7 @@ function build(origin, given, fresh) {
     },
     conformIdTokenClaims: false,
     acrValues: ['gold'],
+    pairwiseIdentifier: async (_, id, client) => `${client.clientId}-${id}`,
     enabledJWA: {
       idTokenSigningAlgValues: [
         'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519', 'HS256',

@@ -60,10 +60,12 @@ impl Oidc {
         parameters: &Parameters<'_>,
     ) -> Result<Url, UpstreamError> {
         let client_id = self.config.client_id.as_str();
-        // The client's id comes with what proves it.
+        // A parameter of the request (section 2.1). Where what proves the client is in the form too, its id is there already.
+        let method = self.config.client_auth.method(metadata.auth_methods.as_deref());
+        let in_header = method == "client_secret_basic";
         let form: Parameters<'_> = parameters
             .iter()
-            .filter(|(name, _)| name != "client_id")
+            .filter(|(name, _)| in_header || name != "client_id")
             .cloned()
             .collect();
         let request = self.config.client_auth.request(

@@ -296,6 +296,25 @@ async fn p11_requests_are_pushed_where_the_provider_or_the_operator_wants_it() {
 }
 
 #[tokio::test]
+async fn p11_a_pushed_request_names_the_client_once_however_it_authenticates() {
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let good =
+            ResponseTemplate::new(201).set_body_json(json!({ "request_uri": "urn:x:1", "expires_in": 60 }));
+        let fake = pushed(Par::Always, true, good).await;
+        fake.set(|answers| answers.discovery["token_endpoint_auth_methods_supported"] = json!([method]));
+        fake.provider.begin().await.unwrap();
+        let requests = fake.server.received_requests().await.unwrap();
+        let request = requests
+            .iter()
+            .find(|request| request.url.path() == "/par")
+            .unwrap();
+        // RFC 9126 section 2.1.
+        let ids = url::form_urlencoded::parse(&request.body).filter(|(name, _)| name == "client_id");
+        assert_eq!(ids.count(), 1, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn p11_a_push_that_fails_is_told_without_what_was_sent() {
     let echo = "no: canary-client-secret is not it";
     for (answer, said) in [
