@@ -160,7 +160,6 @@ impl<'a> Route<'a> {
             Self::BackchannelLogout(provider) => app
                 .provider(provider)
                 .is_some_and(gateway_upstream::Provider::has_logout_tokens),
-            Self::Logo => app.live.load().branding.logo.is_some(),
             Self::Picture(provider) => app.offer(provider).is_some_and(|offer| offer.picture().is_some()),
             _ => true,
         }

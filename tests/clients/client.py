@@ -8,6 +8,7 @@ from gateway_client.api.tokens import authorize, check, logout, update
 from gateway_client.models import (
     Authorized,
     Error,
+    LogoutSucceeded,
     NoAnswer,
     NotAuthorized,
     Refused,
@@ -57,5 +58,5 @@ assert isinstance(key, str) and key.startswith("-----BEGIN PUBLIC KEY-----")
 keys = jwks.sync(client=client)
 assert keys is not None and not isinstance(keys, Error) and keys.keys[0].kty == "RSA"
 
-assert isinstance(logout.sync(client=client), Succeeded)
+assert isinstance(logout.sync(client=client), LogoutSucceeded)
 assert isinstance(check.sync(client=client), SignedOut)

@@ -149,14 +149,13 @@ async fn begin(
 
 /// What the application asks for beside the sign-in itself: it goes to the provider, so it is bounded.
 fn hints(request: &Request) -> Result<Hints<'_>, Error> {
-    let given = |name| Ok::<_, BadRequest>(request.parameter(name)?.filter(|value| !value.is_empty()));
-    let login_hint = given("login_hint")?;
+    let login_hint = request.parameter("login_hint")?.filter(|hint| !hint.is_empty());
     if login_hint.is_some_and(|hint| hint.len() > MAX_HINT || hint.chars().any(char::is_control)) {
         return Err(Error::Hint(
             "The login_hint must have no more than 320 bytes, and no control characters",
         ));
     }
-    let prompt = given("prompt")?;
+    let prompt = request.parameter("prompt")?;
     if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
         return Err(Error::Hint("The prompt must be select_account or login"));
     }
