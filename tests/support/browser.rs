@@ -212,12 +212,8 @@ pub(crate) fn assert_safe(response: &Response) {
 /// # Panics
 /// When the answer is no redirect.
 pub(crate) fn location(response: &Response) -> Url {
-    assert_eq!(
-        response.status(),
-        StatusCode::FOUND,
-        "no redirect from {}",
-        response.url()
-    );
+    let is_redirect = matches!(response.status(), StatusCode::FOUND | StatusCode::SEE_OTHER);
+    assert!(is_redirect, "{} from {}", response.status(), response.url());
     let location = response.headers()[LOCATION].to_str().expect("ASCII");
     Url::parse(location).unwrap_or_else(|error| panic!("Location is {location:?}: {error}"))
 }
