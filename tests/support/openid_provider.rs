@@ -153,9 +153,15 @@ impl Matrix {
         stdin.flush().await.expect("it reads");
     }
 
+    /// The next line that is not a notice of the library's.
     async fn hear(&mut self) -> String {
-        let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
-        line.expect("an answer").expect("a line").expect("it runs")
+        loop {
+            let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
+            let line = line.expect("an answer").expect("a line").expect("it runs");
+            if !line.starts_with("oidc-provider ") {
+                return line;
+            }
+        }
     }
 }
 
