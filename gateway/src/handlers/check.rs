@@ -53,8 +53,9 @@ impl Serialize for InOrder<'_> {
 /// Answers.
 ///
 /// # Errors
-/// 400 for a `next` that is not allowed, where nobody is signed in; 503 where the database fails.
+/// 400 for bad `errors`, and for a `next` that is not allowed, where nobody is signed in; 503 where the database fails.
 pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+    let tells_next = tells_next(request)?;
     match session::caller(app, request).await? {
         Caller::SignedIn(signed_in) => {
             let answer = SignedIn {
@@ -63,7 +64,9 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
             };
             Ok(response::json(StatusCode::OK, &answer))
         }
-        Caller::NoToken | Caller::NotSignedIn | Caller::UnknownUser => Ok(providers(app, request)?),
+        Caller::NoToken | Caller::NotSignedIn | Caller::UnknownUser => {
+            Ok(providers(app, request, tells_next)?)
+        }
     }
 }
 
@@ -88,12 +91,11 @@ fn profile<'a>(session: &'a Session, user: &'a User) -> Profile<'a> {
     }
 }
 
-fn providers(app: &App, request: &Request) -> Result<Response, BadRequest> {
+fn providers(app: &App, request: &Request, tells_next: bool) -> Result<Response, BadRequest> {
     let next = match next_of(app, request)? {
         Ok(next) => next,
         Err(error) => return Ok(response::error(StatusCode::BAD_REQUEST, &error.to_string())),
     };
-    let tells_next = tells_next(request)?;
     let providers: Vec<_> = app
         .provider_names()
         .map(|name| (name, json!({ "url": login_url(app, name, &next, tells_next) })))

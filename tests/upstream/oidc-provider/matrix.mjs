@@ -34,8 +34,50 @@ function key(alg, fresh) {
   return { ...pairs.get(kept), alg, use: 'sig', kid: `${alg}-${fresh ? generation : 0}` };
 }
 
+// What providers store, by path: a provider that gets new keys is another object, and keeps its codes and grants.
+const stores = new Map();
+
+class Kept {
+  constructor(store, model) {
+    this.store = store;
+    this.model = model;
+  }
+
+  key(id) {
+    return `${this.model} ${id}`;
+  }
+
+  async upsert(id, payload) {
+    this.store.set(this.key(id), payload);
+  }
+
+  async find(id) {
+    return this.store.get(this.key(id));
+  }
+
+  async findByUid(uid) {
+    return [...this.store.values()].find((payload) => payload.uid === uid && payload.kind === this.model);
+  }
+
+  async consume(id) {
+    this.store.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
+  }
+
+  async destroy(id) {
+    this.store.delete(this.key(id));
+  }
+
+  async revokeByGrantId(grant) {
+    for (const [key, payload] of this.store) {
+      if (payload.grantId === grant) this.store.delete(key);
+    }
+  }
+}
+
 function build(origin, given, fresh) {
+  if (!stores.has(given.path)) stores.set(given.path, new Map());
   const provider = new Provider(origin + given.path, {
+    adapter: (model) => new Kept(stores.get(given.path), model),
     clients: [{ response_types: ['code'], grant_types: ['authorization_code'], ...given.client }],
     jwks: { keys: [...new Set(given.jwks ?? ['RS256'])].map((alg) => key(alg, fresh)) },
     cookies: { keys: ['only for tests'] },
