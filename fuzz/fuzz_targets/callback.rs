@@ -66,9 +66,10 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         .enable_all()
         .build()
         .expect("a runtime");
-    let (app, _) = runtime
+    let (app, _, admissions) = runtime
         .block_on(serve::build(&loaded.config, false))
         .expect("an app");
+    runtime.block_on(admissions.done());
     let token = runtime.block_on(sign_in(&app));
     Fixture {
         runtime,
@@ -231,6 +232,7 @@ impl Fixture {
                 next: format!("{APPLICATION}/"),
                 issued: self.app.clock.now().0,
                 by_the_person: true,
+                tells_next: false,
                 ended: false,
             };
             let sealed = begun.seal(&self.app.session_key, &name).expect("sealed");

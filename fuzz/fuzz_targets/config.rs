@@ -73,7 +73,7 @@ fuzz_target!(|input: &str| {
             for mistake in &errors.0 {
                 assert!(!mistake.message.is_empty(), "{mistake:?}");
             }
-            told(&format!("{errors}{errors:?}{}", errors.in_one_line()));
+            told(&format!("{errors}{errors:?}{}", errors.sentences().join("; ")));
         }
     }
     for part in [
