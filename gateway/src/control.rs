@@ -1,6 +1,6 @@
-//! The way to a gateway that runs, for commands on the same machine: a socket in its data directory.
+//! A socket in the data directory by which commands on the same machine reach a running gateway.
 //!
-//! Nobody but the gateway's own user and root can reach it: the directory is 0700, and who connects is asked who they are.
+//! Only the gateway's own user and root can use it: the directory is 0700, and the gateway checks the peer's user ID.
 //! Several gateways may share a data directory; each has a socket of its own. A command sends one line and gets one line of
 //! JSON:
 //!
@@ -67,7 +67,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Makes a socket, and removes those that gateways have left which were killed.
+    /// Creates a socket, and removes the sockets of gateways that were killed.
     ///
     /// # Errors
     /// When the directory cannot have sockets.

@@ -70,7 +70,7 @@ pub(crate) struct Candidate {
     pub(crate) serving: Option<Arc<Generation>>,
     /// Whether the gateway starts: then the last good file may stand in for a broken one.
     pub(crate) starting: bool,
-    /// What is being compiled of it. Kept from one look to the next, so that looking again does not mean compiling again.
+    /// The compilation in progress. It outlives a look at the file, so that the next look does not compile the file again.
     pub(crate) compiling: Arc<Mutex<Option<Job>>>,
 }
 
@@ -425,8 +425,8 @@ impl Admission {
         self.admit(candidate, &component, kept).await
     }
 
-    /// What can serve while a new file is compiled: at the start, the last good generation, where its code is at hand and
-    /// the file's is not.
+    /// Returns the generation that serves at the start while a new file is compiled: the last good one, if the cache has its
+    /// code and not the file's.
     pub(crate) async fn interim(&self, candidate: &Candidate) -> Option<Settled> {
         let record = self.record(&candidate.name).await.ok()?;
         let kept = record.in_force()?;
@@ -445,7 +445,7 @@ impl Admission {
         })
     }
 
-    /// What is known of plugins before their files are looked at, and where these were seen last.
+    /// Reads the plugins' records from the cache, which also say in which directory each file was last seen.
     pub(crate) async fn remember(
         &self,
         plugins: Vec<Arc<str>>,

@@ -41,16 +41,16 @@ pub struct CheckOptions {
 pub struct PluginProblem {
     /// Which plugin.
     pub plugin: String,
-    /// What is wrong and what to do, as the log has it.
+    /// The problem and what to do about it, in the words of the log.
     pub problem: String,
-    /// Whether its last good file would serve in its place.
+    /// Whether the last good generation would serve instead.
     pub stands_in: bool,
 }
 
 /// Looks at every configured plugin as a host that starts would. Nothing is changed.
 ///
 /// # Errors
-/// What a host would not start for.
+/// Returns an error where a host would not start.
 pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginProblem>, HostError> {
     let plugin_dir = usable_dir(&options.plugin_dir)?;
     if set.plugins.is_empty() {

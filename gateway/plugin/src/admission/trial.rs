@@ -82,8 +82,8 @@ impl Admission {
         Ok(generation)
     }
 
-    /// What already serves, under the configuration as it is now, before its trial: what a call may do must not wait for
-    /// one. `None` where only limits differ: those wait until a trial has shown that the plugin can live with them.
+    /// Applies the current configuration to the generation that serves, without waiting for a trial: a revoked grant must not
+    /// stay in force until one is over. Returns `None` if only limits differ. New limits wait for a trial under them.
     ///
     /// # Errors
     /// Why it must not serve any more.
