@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use gateway_plugin::{PluginHost, PluginStatus};
 use gateway_store::Store;
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Uri};
@@ -31,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServerLimits;
 use crate::metrics::Metrics;
 use crate::response::{self, Response};
-use crate::server::{self, Peer};
+use crate::server::{self, Body, Peer};
 
 pub use self::token::{TokenFile, check as check_token, token};
 
@@ -90,7 +89,7 @@ pub async fn run(listener: TcpListener, tokens: Tokens, state: AdminState, shutd
     };
     let guard = Guard::new(own, &tokens);
     let shared = Arc::new((state, guard));
-    let handler = move |request: Request<Incoming>, peer: Peer| {
+    let handler = move |request: Request<Body>, peer: Peer| {
         let shared = Arc::clone(&shared);
         async move {
             peer.is_served();

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | sends a head slowly, or keeps a connection and asks nothing | [`ServerLimits::header_timeout`] |
 //! | sends a body slowly, or asks for what takes long | [`ServerLimits::request_timeout`]: 503 |
+//! | sends a body that nobody reads | the answer, and the end of the connection (`body`) |
 //! | does not read the answers | `stream`: the same time, then the connection is cut |
 //! | sends a head without end | `MAX_HEAD`, and hyper's 100 headers: 431 |
 //! | sends what is no request | hyper: 400, made whole by `heads` |
@@ -20,7 +21,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{CONNECTION, DATE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,14 +33,17 @@ use tokio_util::task::TaskTracker;
 use crate::config::ServerLimits;
 use crate::response;
 
+use self::body::Unread;
 use self::date::Timely;
 use self::heads::Complete;
 use self::places::{Place, Places};
 use self::stream::Impatient;
 
+pub use self::body::Body;
 pub use self::date::prepare;
 pub use self::places::Peer;
 
+mod body;
 mod date;
 mod heads;
 mod held;
@@ -51,6 +54,7 @@ mod tests;
 
 /// The largest head of a request: a 16 KiB target, cookies and tokens.
 const MAX_HEAD: usize = 64 << 10;
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// How long to wait after the system had no socket to give.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -66,7 +70,7 @@ pub async fn run<H, F>(
     handler: H,
     shutdown: CancellationToken,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Body>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let places = Arc::new(Places::new(limits.connections, MAX_HEAD + limits.max_body));
@@ -136,7 +140,7 @@ async fn connection<H, F>(
     handler: H,
     shutdown: CancellationToken,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Body>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     // Answers are written whole; waiting to fill a packet only delays them.
@@ -144,15 +148,21 @@ async fn connection<H, F>(
         return;
     }
     let peer = Peer::new(address.ip(), &place);
-    let stream = Impatient::new(stream, limits.request_timeout, place.held());
+    let unread = Unread::default();
+    let stream = Impatient::new(stream, limits.request_timeout, place.held(), unread.clone());
+    let stream = Complete::new(stream, unread.clone());
     let service = service_fn(move |request| {
-        let peer = peer.clone();
+        let (peer, unread) = (peer.clone(), unread.clone());
+        let request = unread.watch(request);
         // Boxed, because hyper moves it about, and it is kilobytes large.
         let answer = guarded(Box::pin(handler(request, peer.clone())), limits.request_timeout);
         async move {
             let mut answer = answer.await;
             if let Some(date) = date::header() {
                 answer.headers_mut().insert(DATE, date);
+            }
+            if unread.get() {
+                answer.headers_mut().insert(CONNECTION, CLOSE);
             }
             peer.is_waited_for();
             Ok::<_, std::convert::Infallible>(answer)
@@ -165,7 +175,7 @@ async fn connection<H, F>(
         .max_header_size(MAX_HEAD)
         .half_close(false)
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(Complete::new(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = Timely(connection.as_mut()) => ended,
@@ -208,8 +218,6 @@ async fn guarded(
 /// An answer after which the connection is of no more use: the request may not have been read.
 fn last_resort(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response::finish(&mut answer);
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer.headers_mut().insert(CONNECTION, CLOSE);
     answer
 }

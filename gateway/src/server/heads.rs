@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::body::Unread;
 use super::date;
 use crate::response::{self, Response};
 
@@ -17,14 +18,16 @@ pub(super) struct Complete<S> {
     stream: S,
     /// What is still to be written in the place of the head that hyper is writing.
     instead: Bytes,
+    unread: Unread,
 }
 
 impl<S> Complete<S> {
     /// Nothing is written yet.
-    pub(super) const fn new(stream: S) -> Self {
+    pub(super) const fn new(stream: S, unread: Unread) -> Self {
         Self {
             stream,
             instead: Bytes::new(),
+            unread,
         }
     }
 }
@@ -64,11 +67,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Complete<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Complete<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, instead } = &mut *self;
+        let Self {
+            stream,
+            instead,
+            unread,
+        } = &mut *self;
         let mut stream = Pin::new(stream);
         if instead.is_empty() {
             match completed(buf) {
-                Some(whole) => *instead = whole,
+                Some(whole) => {
+                    // hyper reads no further in such a request.
+                    unread.set();
+                    *instead = whole;
+                }
                 None => return stream.poll_write(cx, buf),
             }
         }
@@ -109,12 +120,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Complete<S> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-    use super::Complete;
+    use super::{Complete, Unread};
 
     /// What arrives of some writes, through a pipe that takes so many bytes at once.
     async fn arrived(writes: &[&str], room: usize) -> String {
         let (from, mut to) = duplex(room);
-        let mut from = Complete::new(from);
+        let mut from = Complete::new(from, Unread::default());
         let write = async move {
             for text in writes {
                 from.write_all(text.as_bytes()).await.unwrap();

@@ -1,8 +1,9 @@
 //! A connection that gives up on a peer who does not take what it is sent. hyper's timers watch what is
 //! read; without this one, a caller who asks and never reads would keep a place for ever. It also counts what the
-//! connection holds in memory (`held`).
+//! connection holds in memory (`held`), and closes it in stages where a body is left unread (`body`).
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,7 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::body::Unread;
 use super::held::Held;
+
+/// How much of an unread body is read and discarded at a time, in bytes.
+const DISCARDED: usize = 4 << 10;
 
 /// A TCP connection whose writes fail once none has got on for some time.
 #[derive(Debug)]
@@ -21,16 +26,21 @@ pub(super) struct Impatient {
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     held: Held,
+    unread: Unread,
+    /// Runs from the end of our side on, while the peer's is still open.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Impatient {
-    /// Gives a write `patience` to get on.
-    pub(super) fn new(stream: TcpStream, patience: Duration, held: Held) -> Self {
+    /// Gives a write `patience` to get on, and as much to a peer who still sends a body that is `unread` at the end.
+    pub(super) fn new(stream: TcpStream, patience: Duration, held: Held, unread: Unread) -> Self {
         Self {
             stream,
             patience,
             stalled: None,
             held,
+            unread,
+            lingering: None,
         }
     }
 
@@ -93,6 +103,32 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let Self {
+            stream,
+            patience,
+            unread,
+            lingering,
+            ..
+        } = &mut *self;
+        let mut stream = Pin::new(stream);
+        if !unread.get() {
+            return stream.poll_shutdown(cx);
+        }
+        if lingering.is_none() {
+            ready!(stream.as_mut().poll_shutdown(cx))?;
+        }
+        let lingering = lingering.get_or_insert_with(|| Box::pin(sleep(*patience)));
+        if lingering.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut discarded = [MaybeUninit::uninit(); DISCARDED];
+        loop {
+            let mut buf = ReadBuf::uninit(&mut discarded);
+            // An error is an end as well: there is nobody left to whom it matters.
+            match ready!(stream.as_mut().poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -13,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Peer, run};
+use super::{Body, Peer, run};
 use crate::config::ServerLimits;
 
 /// Longer than any limit in these tests: what has not happened by then does not happen.
@@ -78,7 +77,7 @@ impl Server {
 }
 
 async fn handle(
-    request: Request<Incoming>,
+    request: Request<Body>,
     peer: Peer,
     began: mpsc::UnboundedSender<()>,
     release: CancellationToken,
@@ -90,6 +89,7 @@ async fn handle(
             release.cancelled().await;
         }
         "/panic" => panic!("a mistake of ours"),
+        "/refuse" => {}
         "/large" => return Response::new(Full::from(vec![b'x'; 60_000])),
         _ => {
             request.into_body().collect().await.unwrap();
@@ -357,5 +357,52 @@ async fn a9_pipelined_requests_are_answered_one_after_another() {
     server.release.cancel();
     for _ in 1..50 {
         timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_before_the_body_is_read_arrives_and_ends_the_connection() {
+    let server = Server::start(limits()).await;
+    let body = "b".repeat(4 << 20);
+    let requests = [
+        format!(
+            "POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        format!(
+            "POST /refuse HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        ),
+        format!("GET /refuse HTTP/1.1\r\nhost: x\r\na: {body}\r\n\r\n"),
+    ];
+    for request in requests {
+        let mut caller = server.connect().await;
+        // A client that reads when it has written everything loses nothing.
+        send(&mut caller, request.as_bytes()).await;
+        let mut told = String::new();
+        timeout(NEVER, caller.read_to_string(&mut told))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(told.contains("connection: close"), "{request:.60}: {told}");
+        assert!(
+            told.ends_with("done") || told.starts_with("HTTP/1.1 431"),
+            "{request:.60}: {told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_leaves_the_connection_open() {
+    let server = Server::start(limits()).await;
+    let mut caller = server.connect().await;
+    for request in [
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nbody",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+        "GET /refuse HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        send(&mut caller, request.as_bytes()).await;
+        let told = answer(&mut caller).await;
+        assert!(!told.contains("connection: close"), "{request:?}: {told}");
     }
 }

@@ -1,0 +1,72 @@
+//! The bodies of requests, and what becomes of those that nobody reads to the end.
+//!
+//! A connection on which such a body is still arriving cannot carry another request. The answer says so (RFC 9112
+//! section 9.6), since a client that does not know would send its next request there and lose it. The connection is
+//! then closed in stages, as the same section advises: closing it at once would reset it, and the reset can destroy an
+//! answer that the client has not read yet.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Frame, Incoming, SizeHint};
+
+/// Whether a connection still has something coming that nobody will read: the rest of a body, or of a head that is no
+/// request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unread(Arc<AtomicBool>);
+
+impl Unread {
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// A request whose body keeps this up to date.
+    pub(super) fn watch(&self, request: Request<Incoming>) -> Request<Body> {
+        if !hyper::body::Body::is_end_stream(request.body()) {
+            self.set();
+        }
+        request.map(|incoming| Body {
+            incoming,
+            unread: self.clone(),
+        })
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct Body {
+    incoming: Incoming,
+    unread: Unread,
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.incoming.is_end_stream() {
+            self.unread.0.store(false, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
