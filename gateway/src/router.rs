@@ -28,7 +28,7 @@ use std::time::Instant;
 use gateway_upstream::Provider;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
 use crate::app::App;
@@ -36,6 +36,7 @@ use crate::handlers::visit::{Visit, wants_a_page};
 use crate::pages::Failure;
 use crate::rate_limit::Limit;
 use crate::request::Request;
+use crate::request_id::REQUEST_ID;
 use crate::response::{self, Response};
 use crate::server::Peer;
 use crate::{config, cors, handlers, jsonp, navigation};
@@ -192,7 +193,7 @@ pub async fn handle<B>(app: Arc<App>, mut request: hyper::Request<B>, peer: Peer
 where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
-    let id = request_id(&app);
+    let id = app.request_ids.next();
     request.headers_mut().insert(&REQUEST_ID, id.clone());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
@@ -345,18 +346,6 @@ async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
         Some(provider) => handlers::login::handle(app, request, provider).await,
         None => response::not_found(),
     }
-}
-
-/// Identifies the request in the log, to the caller, and on error pages. A caller's own is never used.
-pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-fn request_id(app: &App) -> HeaderValue {
-    let mut id = [0; 8];
-    // Without randomness there is no id; whatever needs it more says so.
-    if app.random.fill(&mut id).is_err() {
-        return HeaderValue::from_static("-");
-    }
-    HeaderValue::from_str(&hex::encode(id)).unwrap_or(HeaderValue::from_static("-"))
 }
 
 /// 404: a page for a person, who may have come with a provider that is gone, and JSON for a program.
