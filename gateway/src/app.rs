@@ -19,6 +19,7 @@ use crate::issued::Issued;
 use crate::metrics::HttpMetrics;
 use crate::pages::Offer;
 use crate::rate_limit::RateLimits;
+use crate::request_id::RequestIds;
 
 /// What all requests share.
 pub struct App {
@@ -26,6 +27,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Where randomness comes from.
     pub random: Arc<dyn Random>,
+    /// Names requests.
+    pub request_ids: RequestIds,
     /// Users, sessions, events.
     pub store: Store,
     /// Permission providers and hooks.

@@ -53,6 +53,7 @@ pub mod plugin_data;
 pub mod prepare;
 pub mod rate_limit;
 pub mod request;
+pub mod request_id;
 pub mod response;
 pub mod router;
 pub mod sealed_state;

@@ -28,7 +28,7 @@ use std::time::Instant;
 use gateway_upstream::Provider;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
 use crate::app::App;
@@ -36,6 +36,7 @@ use crate::handlers::visit::{Visit, wants_a_page};
 use crate::pages::Failure;
 use crate::rate_limit::Limit;
 use crate::request::Request;
+use crate::request_id::{REQUEST_ID, RequestId};
 use crate::response::{self, Response};
 use crate::server::Peer;
 use crate::{config, cors, handlers, jsonp, navigation};
@@ -192,15 +193,19 @@ pub async fn handle<B>(app: Arc<App>, mut request: hyper::Request<B>, peer: Peer
 where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
-    let id = request_id(&app);
-    request.headers_mut().insert(&REQUEST_ID, id.clone());
+    let id = app.request_ids.next();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
+    let headers = request.headers_mut();
+    if route.is_for_people() || wants_a_page(headers) {
+        // For the page. Of a caller's own nothing is believed.
+        headers.insert(&REQUEST_ID, id.header());
+    }
     let line = Line {
         app: Arc::clone(&app),
         method: known(&method),
         route: route.pattern(),
-        id: id.clone(),
+        id,
         begin: Instant::now(),
         status: CUT_OFF,
     };
@@ -229,7 +234,7 @@ where
     let live = app.live.load();
     cors::apply(origin.as_ref(), &live.origins, &app.address.origin, &mut response);
     response::finish(&mut response);
-    response.headers_mut().insert(&REQUEST_ID, id);
+    response.headers_mut().insert(&REQUEST_ID, id.header());
     line.end(response.status().as_u16());
     response
 }
@@ -271,7 +276,7 @@ struct Line {
     app: Arc<App>,
     method: &'static str,
     route: &'static str,
-    id: HeaderValue,
+    id: RequestId,
     begin: Instant,
     status: u16,
 }
@@ -287,8 +292,7 @@ impl Drop for Line {
         let (method, route, status, elapsed) = (self.method, self.route, self.status, self.begin.elapsed());
         self.app.http_metrics.record(route, method, status, elapsed);
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        let id = self.id.to_str().unwrap_or_default();
-        tracing::info!(target: "gateway::request", method, route, status, micros, id, "request");
+        tracing::info!(target: "gateway::request", method, route, status, micros, id = %self.id, "request");
     }
 }
 
@@ -345,18 +349,6 @@ async fn login(app: &Arc<App>, request: &Request, name: &str) -> Response {
         Some(provider) => handlers::login::handle(app, request, provider).await,
         None => response::not_found(),
     }
-}
-
-/// Identifies the request in the log, to the caller, and on error pages. A caller's own is never used.
-pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-fn request_id(app: &App) -> HeaderValue {
-    let mut id = [0; 8];
-    // Without randomness there is no id; whatever needs it more says so.
-    if app.random.fill(&mut id).is_err() {
-        return HeaderValue::from_static("-");
-    }
-    HeaderValue::from_str(&hex::encode(id)).unwrap_or(HeaderValue::from_static("-"))
 }
 
 /// 404: a page for a person, who may have come with a provider that is gone, and JSON for a program.

@@ -35,6 +35,7 @@ use crate::pages::Offer;
 use crate::pages::branding::{Logo, MAX_LOGO};
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
+use crate::request_id::RequestIds;
 use crate::{prepare, router, server, small_file, watch};
 
 /// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
@@ -222,6 +223,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
     let offers = offers.map(|offers| offers.into_iter().chain(dev.then(Offer::development)).collect());
     let app = App {
         clock,
+        request_ids: RequestIds::new(random.as_ref()).context("the system gives no randomness")?,
         random,
         store,
         plugins,

@@ -82,7 +82,7 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         return Ok(nothing());
     }
 
-    let (session, user) = (&signed_in.session.id, &signed_in.user.id);
+    let user = &signed_in.user.id;
     let sign = {
         let (app, service, user) = (Arc::clone(app), service.to_owned(), user.clone());
         move |permissions| answer(&app, service, &user, permissions)
@@ -94,10 +94,11 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     };
     // A provider may take seconds. Whoever was signed out or disabled meanwhile does not get the token, whether it was signed
     // for them now or before.
-    let still = app.store.lookup_session(session, user).await;
-    Ok(match still.map_err(CallerError::from)? {
-        Some(_) => answer,
-        None => nothing(),
+    let still = app.store.is_still_signed_in(&signed_in).await;
+    Ok(if still.map_err(CallerError::from)? {
+        answer
+    } else {
+        nothing()
     })
 }
 

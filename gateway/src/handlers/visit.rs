@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::navigation;
 use crate::next::{self, Next, NextError};
 use crate::pages::{self, Choice, Failure, Frame, Language, Ways};
+use crate::request_id::REQUEST_ID;
 use crate::response::{self, Response};
-use crate::router::REQUEST_ID;
 
 use super::{login_path, sign_in_path};
 

@@ -33,15 +33,20 @@ pub(crate) struct SessionCache {
 #[derive(Clone, Debug)]
 struct Kept<T> {
     value: Arc<T>,
-    /// What was in the user's slot, and what time it was, before it was read.
-    number: u64,
-    at: Instant,
+    seen: Seen,
     weight: u64,
 }
 
-impl<T> Kept<T> {
-    /// Whether it is good at a time; `number` is what is in the slot.
-    fn is_good(&self, number: Option<u64>, at: Instant) -> bool {
+/// What was in the user's slot, and what time it was, before something was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    number: u64,
+    at: Instant,
+}
+
+impl Seen {
+    /// Whether what was read is good at a time; `number` is what is in the slot.
+    fn is_good(self, number: Option<u64>, at: Instant) -> bool {
         number == Some(self.number) && at.saturating_duration_since(self.at) < MAX_AGE
     }
 }
@@ -86,10 +91,16 @@ impl SessionCache {
             && let Some(of) = self.users.get(user)
         {
             let number = self.versions.number(slot);
-            if session.is_good(number, at) && of.is_good(number, at) {
+            if session.seen.is_good(number, at) && of.seen.is_good(number, at) {
                 return Ok(Some(SignedIn {
                     session: session.value,
                     user: of.value,
+                    // The number is the same; the older one is the first that is too old.
+                    seen: Some(if session.seen.at < of.seen.at {
+                        session.seen
+                    } else {
+                        of.seen
+                    }),
                 }));
             }
         }
@@ -105,14 +116,14 @@ impl SessionCache {
             Some(kept) if *kept.value == read_user => kept.value,
             _ => Arc::new(read_user),
         };
-        if let Some(number) = number {
+        let seen = number.map(|number| Seen { number, at });
+        if let Some(seen) = seen {
             self.sessions.insert(
                 id.clone(),
                 Kept {
                     weight: weight_of_session(&session),
                     value: Arc::clone(&session),
-                    number,
-                    at,
+                    seen,
                 },
             );
             self.users.insert(
@@ -120,15 +131,20 @@ impl SessionCache {
                 Kept {
                     weight: weight_of_user(&read_user),
                     value: Arc::clone(&read_user),
-                    number,
-                    at,
+                    seen,
                 },
             );
         }
         Ok(Some(SignedIn {
             session,
             user: read_user,
+            seen,
         }))
+    }
+
+    /// Whether what was read of a user is good at a time.
+    pub(crate) fn is_good(&self, seen: Seen, user: &UserId, at: Instant) -> bool {
+        seen.is_good(self.versions.number(versions::slot(user)), at)
     }
 
     /// Forgets everything, for good.

@@ -11,15 +11,18 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::events;
 use crate::rows::{self, USER_COLUMNS, select_users};
+use crate::session_cache::Seen;
 use crate::versions::Touches;
 
 /// A session and its user. All sessions of a user share one copy of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SignedIn {
     /// The session.
     pub session: Arc<Session>,
     /// Whose it is.
     pub user: Arc<User>,
+    /// Until when it can be told without another look at either that nothing has changed.
+    pub(crate) seen: Option<Seen>,
 }
 
 impl Store {
@@ -35,6 +38,29 @@ impl Store {
         user: &UserId,
     ) -> Result<Option<SignedIn>, StoreError> {
         self.lookup_session_at(id, user, Instant::now())
+    }
+
+    /// Whether somebody whom [`Store::lookup_session`] has found is still signed in. Cheaper than to look them up again,
+    /// as long as nothing has changed.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_still_signed_in(&self, signed_in: &SignedIn) -> Result<bool, StoreError> {
+        self.is_still_signed_in_at(signed_in, Instant::now())
+    }
+
+    /// `at`: now.
+    pub(crate) fn is_still_signed_in_at(
+        &self,
+        signed_in: &SignedIn,
+        at: Instant,
+    ) -> Result<bool, StoreError> {
+        let SignedIn { session, user, seen } = signed_in;
+        let unchanged = seen.is_some_and(|seen| self.0.sessions.is_good(seen, &user.id, at));
+        if unchanged && session.expires > self.now() {
+            return Ok(true);
+        }
+        Ok(self.lookup_session_at(&session.id, &user.id, at)?.is_some())
     }
 
     /// `at`: now.

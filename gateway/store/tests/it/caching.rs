@@ -120,7 +120,15 @@ async fn every_change_is_seen_at_once_whoever_makes_it() {
             let begun = f.begin(&alice).await;
             warm(&f.store, &session).await;
             warm(&other, &session).await;
+            let first_look = lookup(&f.store, &session).await.unwrap();
+            assert!(f.store.is_still_signed_in(&first_look).await.unwrap());
             change.make(by, &session, &begun).await;
+            let still = f.store.is_still_signed_in(&first_look).await.unwrap();
+            assert_eq!(
+                still,
+                !change.ends_the_session(),
+                "{change:?}, by another process: {by_another_process}"
+            );
             for store in [&f.store, &other] {
                 let seen = lookup(store, &session).await;
                 let context = format!("{change:?}, by another process: {by_another_process}: {seen:?}");
@@ -142,8 +150,10 @@ async fn a_session_that_is_kept_expires() {
     let (_, session) = f.sign_in(&person("google", "1", None)).await;
     f.clock.advance(LIFETIME - Duration::from_secs(1));
     warm(&f.store, &session).await;
+    let first_look = lookup(&f.store, &session).await.unwrap();
     f.clock.advance(Duration::from_secs(1));
     assert!(lookup(&f.store, &session).await.is_none());
+    assert!(!f.store.is_still_signed_in(&first_look).await.unwrap());
 }
 
 /// Another process whose clock is ahead.

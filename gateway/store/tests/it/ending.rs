@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gateway_model::{EventKind, UserStatus};
-use gateway_store::{Settled, SignedIn, UserIds};
+use gateway_store::{Settled, UserIds};
 
 use crate::support::{Fixture, NOW, accepted, failed, no, person, rejected};
 
@@ -49,11 +49,9 @@ async fn a_new_user_is_pending_until_the_hooks_accept_them() {
         f.store
             .lookup_session(&session.id, &session.user_id)
             .await
-            .unwrap(),
-        Some(SignedIn {
-            session: Arc::new(session),
-            user: Arc::new(user),
-        })
+            .unwrap()
+            .map(|found| (found.session, found.user)),
+        Some((Arc::new(session), Arc::new(user)))
     );
     assert!(f.pending_events().await.is_empty());
     assert_eq!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
 use gateway_model::{EventKind, SessionId, Timestamp, UserStatus};
-use gateway_store::{DatabaseUrl, Pruned, SignedIn, Store, UserIds};
+use gateway_store::{DatabaseUrl, Pruned, Store, UserIds};
 
 use crate::support::{
     Fixture, GRACE, LIFETIME, NOW, RETENTION, WEEK, accepted, failed, options, person, rejected,
@@ -24,11 +24,9 @@ async fn a_session_ends_by_itself() {
         f.store
             .lookup_session(&session.id, &session.user_id)
             .await
-            .unwrap(),
-        Some(SignedIn {
-            session: Arc::new(session.clone()),
-            user: Arc::new(user.clone()),
-        })
+            .unwrap()
+            .map(|found| (found.session, found.user)),
+        Some((Arc::new(session.clone()), Arc::new(user.clone())))
     );
     f.clock.advance(Duration::from_secs(1));
     assert!(
