@@ -283,3 +283,19 @@ async fn o1_a_command_does_not_wait_for_a_pipe() {
         assert!(said.contains("is a pipe, not a regular file"), "{what}: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_a_start_tells_of_the_log_that_it_applies_and_of_no_migration() {
+    let setup = setup();
+    let mut killed = setup.start().await;
+    killed.sign_in("alice").await;
+    killed.kill().await;
+    let gateway = setup.start().await;
+    let lines = gateway.flushed_log().await;
+    let log = lines.join("\n");
+    assert!(log.contains("applies the changes in its log"), "{log}");
+    assert!(!log.contains("next start") && !log.contains("igrated"), "{log}");
+    let listed = gateway.cli(&["user", "list"]).await.succeeded();
+    assert!(listed.contains("alice"), "{listed}");
+    gateway.stop().await;
+}

@@ -180,6 +180,7 @@ fn open_source(database: &Path) -> Result<Source, OpenError> {
     }
     let place = Place::take(&path)?;
     let connection = open::open_reader(&path).map_err(|error| open::failed(&path, &error))?;
+    place.check(&path)?;
     // From the first read on SQLite holds its lock, by which `restore` knows of this process.
     connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))

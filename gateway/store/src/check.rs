@@ -59,7 +59,7 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
         && let Some(restored) = restore::check_interrupted(&path)?
     {
         checked.notes.push(format!(
-            "a restore was interrupted: `gateway serve` completes it and puts {} in the place of the database",
+            "a restore was interrupted: the gateway completes it when it opens the database, with {}",
             restored.display()
         ));
         return Ok(checked);
@@ -82,8 +82,8 @@ fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), Op
     // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
     if alone && wal::has_log(path) {
         checked.notes.push(format!(
-            "{} was not closed in order and still has its log: `gateway serve` applies the log, and this check did not look \
-             into it",
+            "{} was not closed in order: the gateway applies the changes in its log when it opens the database, and they \
+             were not checked before",
             path.display()
         ));
         return Ok(());

@@ -80,6 +80,7 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
     let place = Place::take(&path)?;
 
     let mut connection = connect(&path, patience).map_err(|error| failed(&path, &error))?;
+    place.check(&path)?;
     if connection
         .is_readonly("main")
         .map_err(|error| failed(&path, &error))?
@@ -358,13 +359,19 @@ pub(crate) fn open_damaged(path: &Path) -> Result<(Connection, Option<Place>), O
         check_log(path)?;
     }
     let place = if unused { None } else { Some(Place::take(path)?) };
-    let opened = || -> rusqlite::Result<(Connection, i32, i64)> {
+    let opened = || -> rusqlite::Result<Connection> {
         // Where there is nothing beside the file, nothing is left there.
-        let connection = if unused {
-            open_immutable(path)?
+        if unused {
+            open_immutable(path)
         } else {
-            open_reader(path)?
-        };
+            open_reader(path)
+        }
+    };
+    let connection = opened().map_err(|error| failed(path, &error))?;
+    if let Some(place) = &place {
+        place.check(path)?;
+    }
+    let read = || -> rusqlite::Result<(i32, i64)> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // A file that was cut short is read as far as it goes, and a schema likewise.
         connection.pragma_update(None, "writable_schema", true)?;
@@ -372,15 +379,15 @@ pub(crate) fn open_damaged(path: &Path) -> Result<(Connection, Option<Place>), O
         connection.pragma_update(None, "cell_size_check", true)?;
         let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok((connection, id, version))
+        Ok((id, version))
     };
-    match opened() {
-        Ok((_, _, version)) if version > known() => Err(OpenError::TooNew {
+    match read() {
+        Ok((_, version)) if version > known() => Err(OpenError::TooNew {
             path: path.to_owned(),
             found: version,
             known: known(),
         }),
-        Ok((connection, APPLICATION_ID, _)) => Ok((connection, place)),
+        Ok((APPLICATION_ID, _)) => Ok((connection, place)),
         Ok(_) => Err(OpenError::NotOurs {
             path: path.to_owned(),
         }),

@@ -105,6 +105,18 @@ impl Place {
         self.id
     }
 
+    /// Makes sure that it is this file that SQLite has just opened. Before it reads or writes anything.
+    ///
+    /// # Errors
+    /// When there is another one now.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), OpenError> {
+        if FileId::of(path).is_ok_and(|id| id == self.id) {
+            return Ok(());
+        }
+        let replaced = io::Error::other("it was replaced while it was being opened: try again");
+        Err(open::unwritable(path, &replaced))
+    }
+
     /// The database is closed. The descriptor stays open until the value is dropped: there may still be reads.
     pub(crate) fn leave(&mut self) {
         let mut held = HELD.lock();

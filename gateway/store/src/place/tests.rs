@@ -127,3 +127,15 @@ fn o1_a_lock_on_the_whole_file_is_no_place() {
     let refused = fcntl_lock(&whole, FlockOperation::NonBlockingLockExclusive);
     assert!(refused.is_err(), "a restore sees the place");
 }
+
+#[test]
+fn o1_a_file_that_was_replaced_while_it_was_opened_is_not_used() {
+    let (directory, path) = file();
+    let place = Place::take(&path).unwrap();
+    place.check(&path).unwrap();
+    let another = directory.path().join("another.db");
+    fs::write(&another, "another database").unwrap();
+    fs::rename(&another, &path).unwrap();
+    let refused = place.check(&path).unwrap_err();
+    assert!(refused.to_string().contains("try again"), "{refused}");
+}
