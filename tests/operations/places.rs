@@ -287,12 +287,14 @@ async fn o1_a_command_does_not_wait_for_a_pipe() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o5_a_start_tells_of_the_log_that_it_applies_and_of_no_migration() {
     let setup = setup();
+    setup.start().await.stop().await;
     let mut killed = setup.start().await;
     killed.sign_in("alice").await;
+    let lines = killed.flushed_log().await;
+    assert!(!lines.iter().any(|line| line.contains("igrated")), "{lines:?}");
     killed.kill().await;
     let gateway = setup.start().await;
-    let lines = gateway.flushed_log().await;
-    let log = lines.join("\n");
+    let log = gateway.flushed_log().await.join("\n");
     assert!(log.contains("applies the changes in its log"), "{log}");
     assert!(!log.contains("next start") && !log.contains("igrated"), "{log}");
     let listed = gateway.cli(&["user", "list"]).await.succeeded();

@@ -21,8 +21,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
@@ -128,7 +126,7 @@ impl Place {
         }
         if file.users == 0 {
             // A lock that cannot be given up ends with the descriptor.
-            let _ = lock(&file.file, libc::F_UNLCK, file.byte);
+            let _ = bytes::unlock(&file.file, file.byte);
         }
     }
 }
@@ -192,7 +190,7 @@ fn try_take(path: &Path) -> io::Result<Result<FileId, Refused>> {
 
 /// Locks the byte, then looks at the others.
 fn hold(file: &File, byte: u64) -> Result<(), Refused> {
-    match lock(file, libc::F_RDLCK, byte) {
+    match bytes::share(file, byte) {
         Ok(()) => {}
         Err(Errno::EAGAIN | Errno::EACCES) => return Err(Refused::Locked),
         Err(error) => {
@@ -205,7 +203,7 @@ fn hold(file: &File, byte: u64) -> Result<(), Refused> {
         }
     }
     if is_elsewhere(file, byte) {
-        let _ = lock(file, libc::F_UNLCK, byte);
+        let _ = bytes::unlock(file, byte);
         return Err(Refused::Elsewhere);
     }
     Ok(())
@@ -239,7 +237,7 @@ pub(crate) fn users(path: &Path) -> Users {
 }
 
 fn here(file: &File, byte: u64) -> Users {
-    if is_locked(file, byte, 1) {
+    if bytes::are_locked(file, byte, 1) {
         Users::Here
     } else {
         Users::None
@@ -261,40 +259,7 @@ pub(crate) fn elsewhere(path: &Path) -> OpenError {
 
 /// Whether somebody holds a byte that is not this one.
 fn is_elsewhere(file: &File, byte: u64) -> bool {
-    is_locked(file, AREA, byte - AREA) || is_locked(file, byte + 1, 0)
-}
-
-/// Whether there is a lock of ours on one of so many bytes; 0: on any from the first one on.
-fn is_locked(file: &File, first: u64, bytes: u64) -> bool {
-    let mut found = range(libc::F_WRLCK, first, bytes);
-    // What cannot be asked was not locked before either.
-    let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));
-    // A lock on the whole file is no place: somebody tries whether it is in use.
-    asked.is_ok() && found.l_type != free() && u64::try_from(found.l_start).is_ok_and(|start| start >= AREA)
-}
-
-fn lock(file: &File, kind: libc::c_int, byte: u64) -> nix::Result<()> {
-    fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, byte, 1))).map(drop)
-}
-
-fn free() -> libc::c_short {
-    short(libc::F_UNLCK)
-}
-
-/// The constants are small; `flock` has them as another type than the system's headers do.
-fn short(constant: libc::c_int) -> libc::c_short {
-    libc::c_short::try_from(constant).unwrap_or_default()
-}
-
-fn range(kind: libc::c_int, first: u64, bytes: u64) -> libc::flock {
-    libc::flock {
-        l_type: short(kind),
-        l_whence: short(libc::SEEK_SET),
-        l_start: libc::off_t::try_from(first).unwrap_or(libc::off_t::MAX),
-        l_len: libc::off_t::try_from(bytes).unwrap_or_default(),
-        // Must be 0 for locks of this kind.
-        l_pid: 0,
-    }
+    bytes::are_locked(file, AREA, byte - AREA) || bytes::are_locked(file, byte + 1, 0)
 }
 
 /// A descriptor for locking. A pipe in the place of the file does not keep us waiting.
@@ -319,6 +284,76 @@ fn byte(path: &Path) -> io::Result<u64> {
     let (number, _) = hash.split_first_chunk().unwrap_or((&[0; 8], &[]));
     // Never the first byte, so that there is one before it.
     Ok(AREA + 1 + u64::from_le_bytes(*number) % (SIZE - 1))
+}
+
+/// Locks of open file descriptions. Other systems than Linux have none; there, nothing is noticed.
+#[cfg(target_os = "linux")]
+mod bytes {
+    use std::fs::File;
+
+    use nix::errno::Errno;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
+
+    use super::AREA;
+
+    /// Locks a byte, so that others can lock it in the same way.
+    pub(super) fn share(file: &File, byte: u64) -> Result<(), Errno> {
+        set(file, libc::F_RDLCK, byte)
+    }
+
+    pub(super) fn unlock(file: &File, byte: u64) -> Result<(), Errno> {
+        set(file, libc::F_UNLCK, byte)
+    }
+
+    /// Whether somebody else has locked one of so many bytes; 0: any from the first one on.
+    pub(super) fn are_locked(file: &File, first: u64, bytes: u64) -> bool {
+        let mut found = range(libc::F_WRLCK, first, bytes);
+        // What cannot be asked was not locked before either.
+        let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));
+        let is_locked = asked.is_ok() && found.l_type != short(libc::F_UNLCK);
+        // A lock on the whole file is no place: somebody tries whether it is in use.
+        is_locked && u64::try_from(found.l_start).is_ok_and(|start| start >= AREA)
+    }
+
+    fn set(file: &File, kind: libc::c_int, byte: u64) -> Result<(), Errno> {
+        fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, byte, 1))).map(drop)
+    }
+
+    fn range(kind: libc::c_int, first: u64, bytes: u64) -> libc::flock {
+        libc::flock {
+            l_type: short(kind),
+            l_whence: short(libc::SEEK_SET),
+            l_start: libc::off_t::try_from(first).unwrap_or(libc::off_t::MAX),
+            l_len: libc::off_t::try_from(bytes).unwrap_or_default(),
+            // Must be 0 for locks of this kind.
+            l_pid: 0,
+        }
+    }
+
+    /// The constants are small; `flock` has them in another type than the system's headers do.
+    fn short(constant: libc::c_int) -> libc::c_short {
+        libc::c_short::try_from(constant).unwrap_or_default()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod bytes {
+    use std::fs::File;
+
+    use nix::errno::Errno;
+
+    pub(super) fn share(_file: &File, _byte: u64) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    pub(super) fn unlock(_file: &File, _byte: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    pub(super) fn are_locked(_file: &File, _first: u64, _bytes: u64) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
