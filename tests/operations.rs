@@ -15,6 +15,8 @@ mod commands;
 mod data;
 #[path = "operations/log.rs"]
 mod log;
+#[path = "operations/places.rs"]
+mod places;
 #[path = "operations/reload.rs"]
 mod reload;
 #[path = "operations/start.rs"]

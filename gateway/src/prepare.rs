@@ -18,7 +18,7 @@ use std::{fmt, io};
 
 use gateway_model::SystemClock;
 use gateway_plugin::{CheckOptions, HostError};
-use gateway_store::Depth;
+use gateway_store::{DatabaseUrl, Depth};
 use gateway_token::SigningKeys;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -265,8 +265,19 @@ async fn data(found: &mut Found<'_>, config: &Config, depth: Depth) {
             format!("the database cannot be looked at: {error}"),
         ),
     }
+    if let Err(error) = gateway_plugin::usable_cache(&serve::cache_dir(config)) {
+        found.fatal("data_dir", error.to_string());
+    }
     for (setting, token) in tokens(config) {
-        if let Err(error) = admin::check_token(token, directory) {
+        if let DatabaseUrl::File(database) = &config.database
+            && gateway_store::is_own_file(database, token.path())
+        {
+            let message = format!(
+                "the token's file {} cannot be used: it is one of the database's own files: name another one",
+                token.path().display()
+            );
+            found.fatal(setting, message);
+        } else if let Err(error) = admin::check_token(token, directory) {
             let message = format!(
                 "the token's file {} cannot be used: {error}",
                 token.path().display()

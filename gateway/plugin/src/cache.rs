@@ -76,19 +76,13 @@ impl Cache {
     /// # Errors
     /// When it cannot be made or read, or somebody else can write to it.
     pub(crate) fn open(dir: &Path, engine: &Engine, random: &dyn Random) -> Result<Self, HostError> {
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            move |error| HostError::CacheDir { path, error }
-        };
+        usable_cache(dir)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
             .map_err(fail(dir))?;
         let metadata = fs::metadata(dir).map_err(fail(dir))?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(fail(dir)(io::Error::other("it belongs to another user")));
-        }
         if metadata.mode() & 0o077 != 0 {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(fail(dir))?;
         }
@@ -360,19 +354,68 @@ fn deserialize(engine: &Engine, code: Memory) -> wasmtime::Result<Component> {
     }
 }
 
+/// Whether a directory can keep compiled plugins, found out without changing anything. It need not be there yet.
+///
+/// # Errors
+/// [`HostError::CacheDir`], as opening it would answer.
+pub fn usable_cache(dir: &Path) -> Result<(), HostError> {
+    let unusable = |why: &str| Err(fail(dir)(io::Error::other(why.to_owned())));
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if dir.is_symlink() {
+                return unusable("it is a symbolic link that leads nowhere: remove it");
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(fail(dir)(error)),
+        Ok(metadata) if !metadata.is_dir() => return unusable("it is not a directory: remove it"),
+        Ok(metadata) if metadata.uid() != rustix::process::geteuid().as_raw() => {
+            return unusable("it belongs to another user: remove it");
+        }
+        Ok(_) => {}
+    }
+    let path = dir.join("key");
+    existing_key(&path).map(drop).map_err(fail(&path))
+}
+
+fn fail(path: &Path) -> impl FnOnce(io::Error) -> HostError {
+    let path = path.to_owned();
+    move |error| HostError::CacheDir { path, error }
+}
+
+/// The key, if there is one.
+fn existing_key(path: &Path) -> io::Result<Option<[u8; 32]>> {
+    let mut file = match open_plainly(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other(
+            "it is not a regular file: remove it, and the gateway makes a new one",
+        ));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(io::Error::other(
+            "others can read or write it: remove it, and the gateway makes a new one",
+        ));
+    }
+    let mut key = [0; 32];
+    match file.read_exact(&mut key) {
+        Ok(()) => Ok(Some(key)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::other(
+            "it is shorter than a key: remove it, and the gateway makes a new one",
+        )),
+        Err(error) => Err(error),
+    }
+}
+
 /// The key, made at first use.
 fn read_key(path: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
-    match open_plainly(path) {
-        Ok(mut file) => {
-            if file.metadata()?.mode() & 0o077 != 0 {
-                return Err(io::Error::other(
-                    "others can read or write it; delete it, a new one will be made",
-                ));
-            }
-            file.read_exact(&mut key)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match existing_key(path) {
+        Ok(Some(found)) => key = found,
+        Ok(None) => {
             random.fill(&mut key).map_err(io::Error::other)?;
             let directory = path.parent().unwrap_or(Path::new("."));
             let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory)?;

@@ -85,6 +85,7 @@ use std::sync::Arc;
 
 use gateway_model::PermissionMap;
 
+pub use cache::usable_cache;
 pub use check::{CheckOptions, PluginProblem, check, usable_dir};
 pub use compile::{BenchProcess, ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
