@@ -137,6 +137,27 @@ async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() 
     let token = setup();
     fs::write(token.admin_token(), "0".repeat(64)).unwrap();
     fs::set_permissions(token.admin_token(), fs::Permissions::from_mode(0o640)).unwrap();
+    let same_token = setup().table("admin", "metrics_token_file = \"metrics-token\"");
+    fs::write(same_token.admin_token(), "0".repeat(64)).unwrap();
+    fs::set_permissions(same_token.admin_token(), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(
+        same_token.admin_token(),
+        same_token.dir.path().join("metrics-token"),
+    )
+    .unwrap();
+    let shared_cache = setup();
+    let cache = shared_cache.dir.data_dir().join("cache");
+    fs::create_dir_all(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    let no_cache = setup();
+    let cache = no_cache.dir.data_dir().join("cache");
+    let _ = fs::remove_dir_all(&cache);
+    symlink("nowhere", cache).unwrap();
+    let no_key = setup();
+    let cache = no_key.dir.data_dir().join("cache");
+    fs::create_dir_all(&cache).unwrap();
+    let _ = fs::remove_file(cache.join("key"));
+    symlink("nowhere", cache.join("key")).unwrap();
     let no_plugins = setup();
     fs::remove_dir_all(no_plugins.dir.plugin_dir()).unwrap();
     for (setup, setting) in [
@@ -169,6 +190,10 @@ async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() 
             setup().env("GATEWAY_ADMIN_TOKEN_FILE", "/dev/zero"),
             "admin.token_file",
         ),
+        (same_token, "admin.metrics_token_file"),
+        (shared_cache, "data_dir"),
+        (no_cache, "data_dir"),
+        (no_key, "data_dir"),
         (no_plugins, "plugin_dir"),
         (nowhere, "database.url"),
         (log, "database.url"),
@@ -243,6 +268,32 @@ async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_starts_all_th
         assert!(text.lines().nth(line - 1).unwrap().contains(plugin), "{finding}");
     }
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_a_check_that_is_killed_leaves_no_copy_of_a_key() {
+    let setup = setup().table("plugins", "compile_time = \"1h\"");
+    setup.start().await.stop().await;
+    let setup = setup
+        .plugin("bomb", test_guests::COMPILE_BOMB)
+        .service("bomb", "bomb");
+    setup.write();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = setup.dir.cli_command(&["config", "check"]);
+    command.env("TMPDIR", temporary.path());
+    let mut check = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = check.id().unwrap();
+    super::support::eventually("it compiles", async || {
+        (!super::children(process).is_empty()).then_some(())
+    })
+    .await;
+    check.kill().await.unwrap();
+    let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
