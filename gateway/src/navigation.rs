@@ -67,11 +67,14 @@ pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) ->
 }
 
 /// Whether a page of another origin, which is not configured, sends this. It cannot read the answer; what it does would
-/// count for everybody behind the person's address.
+/// count for everybody behind the person's address. Browsers without Fetch Metadata name the page's origin all the same.
 #[must_use]
 pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
-    let mut sites = values(headers, &SITE);
-    let is_foreign = sites.any(|site| !matches!(site, b"none" | b"same-origin"));
+    let mut sites = values(headers, &SITE).peekable();
+    let is_foreign = match sites.peek() {
+        Some(_) => sites.any(|site| !matches!(site, b"none" | b"same-origin")),
+        None => headers.contains_key(ORIGIN),
+    };
     is_foreign
         && !headers
             .get(ORIGIN)
@@ -181,7 +184,8 @@ mod tests {
         let is = |text| is_from_a_foreign_page(&headers(text), &origins, &own);
         for fine in [
             "",
-            "origin: https://evil.example",
+            "origin: https://auth.example.org",
+            "origin: https://app.example.org",
             "sec-fetch-site: none",
             "sec-fetch-site: same-origin\norigin: https://auth.example.org",
             "sec-fetch-site: cross-site\norigin: https://app.example.org",
@@ -189,6 +193,8 @@ mod tests {
             assert!(!is(fine), "{fine:?}");
         }
         for foreign in [
+            "origin: https://evil.example",
+            "origin: null",
             "sec-fetch-site: cross-site",
             "sec-fetch-site: cross-site\norigin: null",
             "sec-fetch-site: cross-site\norigin: https://evil.example",

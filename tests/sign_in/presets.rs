@@ -902,6 +902,21 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
         ),
         (
             Kind {
+                discovery: || json!({ "id_token_signing_alg_values_supported": ["ES256"] }),
+                ..one("google")
+            },
+            "keys: http://127.0.0.1",
+        ),
+        (
+            Kind {
+                lines: "userinfo = \"required\"",
+                discovery: || json!({ "userinfo_endpoint": null }),
+                ..one("google")
+            },
+            "userinfo: discovery: there is no `userinfo_endpoint`",
+        ),
+        (
+            Kind {
                 discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
                 ..one("google")
             },
@@ -919,6 +934,86 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
             (Some(1), &Value::Bool(false)),
             "{report:#}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_the_log_says_why_an_address_does_not_count_whatever_the_kind() {
+    type Answer = fn() -> Value;
+    let cases: [(Answer, Option<&str>); 4] = [
+        (
+            || json!({ "id": "1", "username": "ann", "email": "ann@example.org" }),
+            Some("the provider does not say whether it is verified"),
+        ),
+        (
+            || json!({ "id": "1", "username": "ann", "email": "ann@example.org", "verified": 1 }),
+            Some("must be true or false, but is a number"),
+        ),
+        (
+            || json!({ "id": "1", "username": "ann", "email": ["ann@example.org"], "verified": true }),
+            Some("must be a string, but is a list"),
+        ),
+        (
+            || json!({ "id": "1", "username": "ann", "email": "ann@example.org", "verified": false }),
+            None,
+        ),
+    ];
+    for (userinfo, reason) in cases {
+        let fake = Fake::start(Kind {
+            userinfo: Some(userinfo),
+            ..one("discord")
+        })
+        .await;
+        let gateway = start(std::slice::from_ref(&fake)).await;
+        let answer = sign_in(&fake, &gateway.browser()).await;
+        assert_eq!(answer.status(), 302);
+        let log = gateway.stop().await.text();
+        let expected = "the address in `email` does not count: ";
+        assert_eq!(log.contains(expected), reason.is_some(), "{log}");
+        assert!(log.contains(reason.unwrap_or_default()), "{reason:?}\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_provider_check_says_that_a_provider_cannot_sign_people_out() {
+    type Document = fn() -> Value;
+    let cases: [(Document, _, _); 4] = [
+        (
+            || json!({ "end_session_endpoint": "https://id.example.org/logout" }),
+            "sign_out = \"provider\"",
+            "ok",
+        ),
+        (
+            || json!({ "end_session_endpoint": "https://id.example.org/logout" }),
+            "",
+            "note",
+        ),
+        (
+            || json!({ "end_session_endpoint": "http://id.example.org/logout" }),
+            "sign_out = \"provider\"",
+            "warning",
+        ),
+        (
+            || json!({ "end_session_endpoint": null }),
+            "sign_out = \"provider\"",
+            "warning",
+        ),
+    ];
+    for (discovery, lines, level) in cases {
+        let fake = Fake::start(Kind {
+            discovery,
+            lines,
+            ..one("google")
+        })
+        .await;
+        let gateway = start(std::slice::from_ref(&fake)).await;
+        let ran = gateway.cli(&["provider", "check", "google", "--json"]).await;
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["about"] == "sign-out");
+        assert_eq!(found.unwrap()["level"], level, "{report:#}");
+        assert_eq!(ran.code, Some(0), "{report:#}");
+        gateway.stop().await;
     }
 }
 

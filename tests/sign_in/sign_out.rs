@@ -549,12 +549,59 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_a_logout_token_is_not_an_id_token() {
+async fn p21_a_sign_in_from_an_ended_session_says_so_and_a_new_one_of_that_name_works() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup(&google).start().await;
-    google.set_mood(Mood::LogoutToken);
-    let response = google.sign_in(&gateway.browser(), &login("google", APP)).await;
-    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    sign_in_by(&gateway, &google, "ann", "s").await;
+    let mut ended = google.logout_claims(None, Some("s"));
+    ended["iat"] = now().into();
+    assert_eq!(tell(&gateway, "google", &google.logout_token(&ended)).await, ok());
+    // The provider keeps the name, and answers from the time before.
+    let person = |at: u64| json!({"sub": "ann", "name": "Somebody", "sid": "s", "auth_time": at});
+    google.set_person(person(now() - 60));
+    let page = google.sign_in(&gateway.browser(), &login("google", APP)).await;
+    assert_eq!(page.status(), StatusCode::FORBIDDEN);
+    let page = page.text().await.unwrap();
+    assert!(page.contains("You have been signed out at"), "{page}");
+    let again = format!(
+        "/auth/login/google?next={}&prompt=login",
+        encode(&format!("{APP}/"))
+    );
+    assert!(page.contains(&again.replace('&', "&#38;")), "{again}\n{page}");
+    let told = format!("{}&errors=next", login("google", APP));
+    let told = location(&google.sign_in(&gateway.browser(), &told).await);
+    assert_eq!(parameter(&told, "error").as_deref(), Some("access_denied"));
+
+    google.set_person(person(now() + 5));
+    let token = token_in(&google.sign_in(&gateway.browser(), &again).await);
+    assert!(gateway.browser().is_signed_in(&token).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_a_session_ends_at_the_provider_that_it_came_from_where_two_share_an_issuer() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = setup(&google).oidc("local", &google).start().await;
+    let token = sign_in(&gateway, &google, "google").await;
+    let later = sign_in(&gateway, &google, "local").await;
+    let (_, answer) = sign_out(&gateway.browser(), &token, APP).await;
+    assert_eq!(url_in(&answer).path(), "/end-session", "{answer}");
+    let (_, answer) = sign_out(&gateway.browser(), &later, APP).await;
+    assert_eq!(url_in(&answer).path(), "/", "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_logout_token_is_not_an_id_token() {
+    let google = FakeOidc::start(alice()).await;
+    // The client that is least able to tell: it has sent nothing that has to come back.
+    let setup = setup(&google).table("providers.google", "nonce = \"off\"");
+    let gateway = setup.start().await;
+    for mood in [Mood::LogoutToken, Mood::EventToken] {
+        google.set_mood(mood);
+        let response = google.sign_in(&gateway.browser(), &login("google", APP)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{mood:?}");
+    }
     assert_eq!(count(&gateway, "SELECT count(*) FROM users"), 0);
     gateway.stop().await;
 }

@@ -48,6 +48,10 @@ pub(crate) fn arrive(
             count(provider, "refused");
             visit.answer(&Failure::TryLater)
         }
+        Outcome::SessionEnded => {
+            count(provider, "refused");
+            visit.answer(&Failure::SessionEnded)
+        }
     }
 }
 

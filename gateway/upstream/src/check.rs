@@ -197,6 +197,18 @@ pub(crate) async fn credentials(
                 "the token endpoint refuses the client. Check client_id, the secret or key, and client_auth ({method} is used)"
             ),
         ),
+        // Some answer a made-up code with a page, or as if they had failed.
+        Err(UpstreamError::Http {
+            error: HttpError::Status(status),
+            ..
+        }) => findings.warning(
+            ABOUT,
+            format!(
+                "{} answers {status} to a code that it never gave, which does not say whether it knows the client: try a \
+                 sign-in",
+                exchange.endpoint
+            ),
+        ),
         Err(UpstreamError::Http { error, .. }) => {
             findings.error(ABOUT, unreachable(exchange.endpoint.as_str(), &error));
         }
@@ -236,7 +248,18 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
             let mut found = pairs.filter(|(key, _)| key == name);
             found.next().map(|(_, value)| plain(&value))
         };
-        match said("error") {
+        match said("error").as_deref() {
+            // It wants to speak with the person (OpenID Connect Core 1.0 section 3.1.2.6), and there is none.
+            Some(
+                code @ ("login_required"
+                | "interaction_required"
+                | "consent_required"
+                | "account_selection_required"
+                | "access_denied"),
+            ) => findings.warning(
+                ABOUT,
+                format!("the provider answers {code} to a request that comes from no browser; try a sign-in"),
+            ),
             Some(code) => {
                 let description = said("error_description").unwrap_or_default();
                 findings.error(
@@ -258,7 +281,7 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
             ABOUT,
             "the provider shows it for this client, redirect URI and scopes",
         ),
-        403 | 405 | 429 => findings.warning(
+        403..=406 | 429 | 500.. => findings.warning(
             ABOUT,
             format!("the provider answers {status} to a request that comes from no browser; try a sign-in"),
         ),

@@ -49,6 +49,11 @@ pub enum UpstreamError {
     /// So many sign-ins wait for the provider that one more is not begun.
     #[error("too many sign-ins wait for the provider")]
     Overloaded,
+    /// A token's key is unknown, and the provider was asked for its keys a moment ago.
+    #[error(
+        "the token's key is unknown, and the provider has been asked for its keys within the last 30 seconds"
+    )]
+    KeyUnknown,
     /// The callback's `iss` is another one's, or is missing (RFC 9207 section 2.4).
     #[error("the callback comes from another issuer")]
     IssuerMismatch,
@@ -148,6 +153,7 @@ impl UpstreamError {
                 _ => ErrorKind::Refused,
             },
             Self::Overloaded
+            | Self::KeyUnknown
             | Self::Http {
                 error: HttpError::Full,
                 ..

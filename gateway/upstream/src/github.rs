@@ -8,7 +8,6 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -19,7 +18,8 @@ use crate::client::Server;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
 use crate::exchange::Exchange;
-use crate::http::{Http, HttpError, Requests};
+use crate::http::{Http, HttpError, HttpResponse, Requests};
+use crate::json::Object;
 use crate::names::{Names, is_private};
 use crate::provider::{Authorization, Callback, Flow, Hints};
 
@@ -147,9 +147,11 @@ impl GitHub {
         let exchange = self.exchange(callback.code, &flow.verifier);
         let tokens = exchange.send(&requests).await?;
         let token = &tokens.access_token;
-        let claims: Map<String, Value> = get(&requests, USER, &self.user, token).await?;
+        let answer = get(&requests, USER, &self.user, token).await?;
+        let claims = Object::read(answer.body()).map_err(|_| undocumented(USER))?;
+        let values = claims.values();
         // The login can be changed and given to somebody else; the number cannot.
-        let subject = claims
+        let subject = values
             .get("id")
             .and_then(Value::as_u64)
             .ok_or_else(|| bad(USER, "there is no numeric id"))?;
@@ -181,9 +183,9 @@ impl GitHub {
                 subject: subject.to_string(),
             },
             email,
-            name: name(&claims),
-            avatar_url: claims::picture(claims.get("avatar_url").and_then(Value::as_str)),
-            claims,
+            name: name(values),
+            avatar_url: claims::picture(values.get("avatar_url").and_then(Value::as_str)),
+            claims: claims.claims(),
             session: UpstreamSession::default(),
         })
     }
@@ -199,7 +201,9 @@ impl GitHub {
             url.query_pairs_mut()
                 .append_pair("per_page", &PER_PAGE.to_string())
                 .append_pair("page", &page.to_string());
-            let addresses: Vec<Address> = get(requests, EMAILS, &url, token).await?;
+            let answer = get(requests, EMAILS, &url, token).await?;
+            let addresses: Vec<Address> =
+                serde_json::from_slice(answer.body()).map_err(|_| undocumented(EMAILS))?;
             let is_last = addresses.len() < PER_PAGE;
             let found = addresses
                 .into_iter()
@@ -216,12 +220,12 @@ impl GitHub {
     }
 }
 
-async fn get<T: DeserializeOwned>(
+async fn get(
     requests: &Requests<'_>,
     what: &'static str,
     url: &Url,
     token: &SecretString,
-) -> Result<T, UpstreamError> {
+) -> Result<HttpResponse, UpstreamError> {
     let request = Request::get(url.as_str())
         .header(ACCEPT, "application/vnd.github+json")
         .header("X-GitHub-Api-Version", "2022-11-28")
@@ -238,8 +242,11 @@ async fn get<T: DeserializeOwned>(
             error: HttpError::Status(answer.status().as_u16()),
         });
     }
-    serde_json::from_slice(answer.body())
-        .map_err(|_| bad(what, "the answer is not the JSON that is documented"))
+    Ok(answer)
+}
+
+fn undocumented(what: &'static str) -> UpstreamError {
+    bad(what, "the answer is not the JSON that is documented")
 }
 
 /// Whether a token may read addresses: a person may take that scope of an OAuth app away while they consent. Tokens of

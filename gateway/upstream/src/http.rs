@@ -55,6 +55,9 @@ pub enum HttpError {
     /// The answer has more values than anybody needs.
     #[error("the answer has more than {MAX_VALUES} JSON values")]
     TooManyValues,
+    /// The answer has lists and objects in each other to no end.
+    #[error("the answer has lists or objects that are nested more than 127 levels deep")]
+    TooDeep,
     /// The answers of other sign-ins take all the memory there is for this provider.
     #[error("other sign-ins hold all the memory that answers of this provider may take; try again later")]
     Full,
@@ -131,9 +134,7 @@ impl Http {
             if let Some(proxy) = proxy {
                 client = client.proxy(proxy.proxy());
             }
-            client
-                .build()
-                .map_err(|error| UpstreamError::Config(chain(&error)))
+            client.build().map_err(|error| unusable(&chain(&error)))
         };
         // A limit that the operator raised is one that some answers may go up to.
         let room = MAX_HELD.max(limits.max_body.saturating_mul(2)) / UNIT;
@@ -276,6 +277,7 @@ impl Requests<'_> {
             // The protocols' libraries read a value and do not look at what stands behind it.
             json::check(response.body()).map_err(|bad| match bad {
                 json::Bad::TooMany => HttpError::TooManyValues,
+                json::Bad::TooDeep => HttpError::TooDeep,
                 json::Bad::NotJson | json::Bad::NotObject => HttpError::Json,
             })?;
         }
@@ -322,6 +324,17 @@ fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why no provider can be asked. Without a word on it, the usual causes would not be found.
+fn unusable(error: &str) -> UpstreamError {
+    let advice = if error.contains("CA certificates") {
+        "; SSL_CERT_FILE must name a PEM file with certificates, SSL_CERT_DIR directories of such files, and where neither is \
+         set the system must have its own (package ca-certificates). A variable that is set to nothing has to be unset"
+    } else {
+        ""
+    };
+    UpstreamError::Config(format!("{error}{advice}"))
 }
 
 fn is_http_on_loopback(url: &Url) -> bool {

@@ -4,7 +4,7 @@
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
-    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
 };
@@ -14,12 +14,20 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
+use crate::claims::plain;
 use crate::json::{self, Bad, Members, Unfit};
 
 /// The most keys of a provider. Each may be tried when a token is verified, and is kept for an hour.
 pub(crate) const MAX_KEYS: usize = 256;
 /// The smallest RSA key, in bits: NIST SP 800-131A disallows smaller ones.
 const MIN_RSA: usize = 2048;
+/// The largest that the library takes.
+const MAX_RSA: usize = 8192;
+/// The longest exponent of one, in bytes. Everybody has 65537; the work goes up with each bit.
+const MAX_EXPONENT: usize = 3;
+/// The most keys that are tried for one token. A provider with more has to name the one that it has used (`kid`), as OpenID
+/// Connect Core 1.0 section 10.1 wants where there are several.
+pub(crate) const MAX_TRIED: usize = 16;
 
 /// Reads what some providers publish although RFC 7515 wants no padding: a key that is read wrongly verifies nothing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -188,6 +196,25 @@ impl Key {
         kind && self.only.is_none_or(|only| only == algorithm)
     }
 
+    /// Why no token can be verified with it under any of these algorithms; `None` where one can.
+    fn useless(&self, algorithms: &[Algorithm]) -> Option<&'static str> {
+        if let Public::Unusable(reason) = &self.public {
+            return Some(reason);
+        }
+        let Some(algorithm) = algorithms.iter().find(|algorithm| self.fits(**algorithm)) else {
+            return Some("it fits none of the algorithms that the provider advertises");
+        };
+        let is_key = match &self.public {
+            Public::Rsa(components) => algorithm
+                .rsa()
+                .is_some_and(|parameters| components.to_parsed_public_key(parameters).is_ok()),
+            Public::Ec(curve, point) => ParsedPublicKey::new(curve.algorithm().1, point).is_ok(),
+            Public::Ed25519(point) => ParsedPublicKey::new(&ED25519, point).is_ok(),
+            Public::Unusable(_) => false,
+        };
+        (!is_key).then_some("its numbers are not a key of this kind")
+    }
+
     fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         match &self.public {
             Public::Rsa(components) => algorithm
@@ -218,8 +245,15 @@ impl Public {
             Some("RSA") => match number("n").zip(number("e")) {
                 Some((n, e)) => {
                     let zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
-                    if n.len() * 8 - zeros < MIN_RSA {
+                    let bits = n.len() * 8 - zeros;
+                    if bits < MIN_RSA {
                         return Self::Unusable("it has fewer than 2048 bits");
+                    }
+                    if bits > MAX_RSA {
+                        return Self::Unusable("it has more than 8192 bits");
+                    }
+                    if e.len() > MAX_EXPONENT {
+                        return Self::Unusable("its exponent (`e`) has more than 24 bits");
                     }
                     Self::Rsa(RsaPublicKeyComponents { n, e })
                 }
@@ -280,6 +314,20 @@ impl KeySet {
         }
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
     }
+
+    /// How many keys can verify a token under one of these algorithms, and why each of the others cannot.
+    pub(crate) fn usable(&self, algorithms: &[Algorithm]) -> (usize, Vec<String>) {
+        let reasons: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|key| {
+                let reason = key.useless(algorithms)?;
+                let id = key.id.as_deref().map(plain).unwrap_or_default();
+                Some(format!("{id:?}: {reason}"))
+            })
+            .collect();
+        (self.0.len() - reasons.len(), reasons)
+    }
 }
 
 /// Why a token is not believed.
@@ -307,12 +355,32 @@ pub(crate) enum Unverified {
     UnusableKey(&'static str),
     #[error("its signature is wrong")]
     Signature,
+    #[error(
+        "it does not say which of the provider's {0} keys has signed it (`kid`), and at most {MAX_TRIED} are tried"
+    )]
+    TooManyKeys(usize),
+    #[error("it could not be verified")]
+    Abandoned,
 }
 
 impl Unverified {
-    /// Whether keys that are newer than ours may change it: the provider may have rotated them, under the same ids even.
+    /// Whether keys and metadata that are newer than ours may change it: the provider may have rotated its keys, under the
+    /// same ids even, and have chosen another algorithm for the new ones.
     pub(crate) const fn may_be_new_key(&self) -> bool {
-        matches!(self, Self::UnknownKey | Self::Signature | Self::UnusableKey(_))
+        matches!(
+            self,
+            Self::UnknownKey | Self::Signature | Self::UnusableKey(_) | Self::NotAdvertised(_)
+        )
+    }
+}
+
+impl Unverified {
+    /// Whether there is no key to verify it with, by what is known: a good token with a new key looks the same.
+    pub(crate) const fn is_unknown_key(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKey | Self::UnusableKey(_) | Self::NotAdvertised(_)
+        )
     }
 }
 
@@ -359,19 +427,23 @@ pub(crate) fn verify(
     // Without an id, any key that fits may be the right one (OpenID Connect Core 1.0 section 10.1 wants an id where there
     // are several; not all providers do it). Two keys may have one id.
     let named = |key: &&Key| kid.is_none() || kid == key.id;
-    let mut fitting = keys
+    let fitting: Vec<&Key> = keys
         .0
         .iter()
         .filter(named)
         .filter(|key| key.fits(algorithm))
-        .peekable();
-    if fitting.peek().is_none() {
+        .collect();
+    if fitting.is_empty() {
         let unusable = keys.0.iter().filter(named).find_map(|key| match key.public {
             Public::Unusable(reason) if kid.is_some() => Some(reason),
             _ => None,
         });
         return Err(unusable.map_or(Unverified::UnknownKey, Unverified::UnusableKey));
     }
+    if fitting.len() > MAX_TRIED {
+        return Err(Unverified::TooManyKeys(fitting.len()));
+    }
+    let mut fitting = fitting.into_iter();
     let key = fitting
         .find(|key| key.verifies(algorithm, message.as_bytes(), &signature))
         .ok_or(Unverified::Signature)?;

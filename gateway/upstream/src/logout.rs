@@ -148,6 +148,18 @@ pub(crate) fn read(
         .map_err(|invalid| LogoutError::invalid(&invalid))
 }
 
+/// Whether a token tells of an event, as a logout token does and every other security event token (RFC 8417 section 2.2):
+/// `events` has a member whose name is a URI. Such a token may have all that an ID token has, and is none (Back-Channel
+/// Logout 1.0 section 2.4, RFC 8417 section 4.1). What else may be in a member of this name is nobody's business.
+pub(crate) fn names_events(claims: &Map<String, Value>) -> bool {
+    match claims.get("events") {
+        Some(Value::Object(events)) => events.keys().any(|name| Url::parse(name).is_ok()),
+        Some(Value::Array(events)) => events.iter().any(|name| name == EVENT),
+        Some(Value::String(name)) => name == EVENT,
+        _ => false,
+    }
+}
+
 fn check(
     claims: &Map<String, Value>,
     issuer: &str,

@@ -132,6 +132,10 @@ fn p19_mistakes_in_settings_are_named_with_what_would_be_right() {
             "issuer: must be the issuer's identifier alone, https://id.example.org, without /.well-known/",
         ),
         (
+            "preset = \"cognito\"\nuser_pool = \"AbC\"".to_owned(),
+            "user_pool: must be the ID of a user pool, as in eu-central-1_AbCdEfGhI",
+        ),
+        (
             format!("{issuer}scopes = [\"groups\"]"),
             "scopes: must have openid in it, since these are all the scopes that are asked for: to add to the usual ones, \
              write [\"openid\", \"email\", \"profile\", \"groups\"]",
@@ -229,6 +233,17 @@ fn p19_mistakes_in_settings_are_named_with_what_would_be_right() {
         assert!(mistakes.contains(right), "{lines}\n{mistakes}\nlacks: {right}");
         assert!(!mistakes.contains("client_id: is missing"), "{mistakes}");
     }
+}
+
+#[test]
+fn p19_an_empty_client_id_is_a_mistake() {
+    let lines =
+        "[providers.work]\nissuer = \"https://id.example.org\"\nclient_id = \" \"\nclient_secret = \"s\"";
+    let mistakes = Setup::with_key(lines, &[]).mistakes().join("\n");
+    assert!(
+        mistakes.contains("providers.work.client_id: must be the id that the provider gave"),
+        "{mistakes}"
+    );
 }
 
 #[test]

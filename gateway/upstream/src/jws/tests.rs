@@ -13,7 +13,7 @@ use gateway_token::SigningKeys;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{Algorithm, BadKeySet, KeySet, MAX_KEYS, Unverified, verify};
+use super::{Algorithm, BadKeySet, KeySet, MAX_KEYS, MAX_TRIED, Unverified, verify};
 
 const NAMES: [&str; 11] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
@@ -230,6 +230,73 @@ fn a_key_is_chosen_by_its_id_and_each_of_several_is_tried() {
 }
 
 #[test]
+fn a14_a_token_that_names_no_key_has_a_bounded_number_of_them_tried() {
+    let key = &KEYS[3];
+    let stranger = Key::ec("P-521", &ECDSA_P521_SHA512_FIXED_SIGNING, key.names);
+    let token = key.sign(&json!({ "alg": "ES512" }));
+    let mut keys = vec![stranger.jwk.clone(); MAX_TRIED - 1];
+    keys.push(key.jwk.clone());
+    // Those that do not fit are not tried.
+    keys.extend(KEYS[0..1].iter().map(|other| other.jwk.clone()));
+    assert!(checked(&token, &keys).is_ok());
+    keys.push(stranger.jwk.clone());
+    let refused = checked(&token, &keys).unwrap_err();
+    assert_eq!(refused, Unverified::TooManyKeys(MAX_TRIED + 1));
+    // One that is named is found among all of them.
+    keys[MAX_TRIED - 1]["kid"] = json!("it");
+    assert!(checked(&key.sign(&json!({ "alg": "ES512", "kid": "it" })), &keys).is_ok());
+}
+
+#[test]
+fn p13_a_key_set_says_how_many_of_its_keys_are_of_use() {
+    let with = |key: &Key, change: Value| {
+        let mut jwk = key.jwk.clone();
+        jwk.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        jwk
+    };
+    let all = Algorithm::all();
+    let usable = |keys: &[Value], algorithms: &[Algorithm]| set(keys).usable(algorithms);
+    for key in KEYS.iter() {
+        assert_eq!(usable(&[key.jwk.clone()], &all), (1, Vec::new()));
+    }
+    assert_eq!(usable(&[], &all), (0, Vec::new()));
+    let rsa = &KEYS[0];
+    for (odd, algorithms, said) in [
+        (with(rsa, json!({ "use": "enc" })), all.as_slice(), "`use`"),
+        (with(rsa, json!({ "alg": "RSA-OAEP" })), all.as_slice(), "`alg`"),
+        (
+            with(rsa, json!({ "n": base64(&[255; 128]) })),
+            all.as_slice(),
+            "fewer than 2048",
+        ),
+        (json!({ "kty": "oct", "k": "AAAA" }), all.as_slice(), "`kty`"),
+        (rsa.jwk.clone(), &[Algorithm::Es256], "fits none"),
+        (with(rsa, json!({ "e": "AA" })), all.as_slice(), "not a key"),
+        (
+            with(&KEYS[1], json!({ "x": base64(&[1; 32]) })),
+            all.as_slice(),
+            "not a key",
+        ),
+    ] {
+        let (count, reasons) = usable(&[with_id(&odd)], algorithms);
+        assert_eq!(count, 0, "{odd}");
+        assert!(
+            reasons[0].starts_with("\"k\": ") && reasons[0].contains(said),
+            "{reasons:?}"
+        );
+        assert_eq!(usable(&[odd, rsa.jwk.clone()], &all).0 > 0, true);
+    }
+}
+
+fn with_id(jwk: &Value) -> Value {
+    let mut jwk = jwk.clone();
+    jwk["kid"] = json!("k");
+    jwk
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
     let key = &KEYS[0];
     let token = key.sign(&json!({ "alg": "RS256", "kid": "k" }));
@@ -240,6 +307,11 @@ fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
             "it is for another algorithm (`alg`)",
         ),
         (json!({ "n": base64(&[255; 128]) }), "it has fewer than 2048 bits"),
+        (json!({ "n": base64(&[255; 1025]) }), "it has more than 8192 bits"),
+        (
+            json!({ "e": base64(&[1, 255, 255, 255, 255]) }),
+            "its exponent (`e`) has more than 24 bits",
+        ),
         (json!({ "e": null }), "`n` or `e` is missing"),
         (
             json!({ "kty": "EC", "crv": "secp256k1" }),

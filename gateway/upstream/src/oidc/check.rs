@@ -1,14 +1,12 @@
 //! What would go wrong in a sign-in through an OpenID provider: what it says of itself, against what is configured.
 
-use url::Url;
-
 use super::metadata::Metadata;
 use super::{Oidc, par};
 use crate::authorize;
 use crate::check::{self, Findings};
 use crate::client::ClientAuth;
-use crate::config::{NonceRule, Par, ResponseMode};
-use crate::jws::KeySet;
+use crate::config::{NonceRule, Par, ResponseMode, SignOut, Userinfo};
+use crate::jws::{Algorithm, KeySet};
 use crate::provider::Hints;
 
 impl Oidc {
@@ -108,7 +106,7 @@ impl Oidc {
         let url = metadata.jwks_uri.as_str();
         match check::get(&self.http, url).await {
             Ok(answer) if answer.status() == 200 => match KeySet::read(answer.body()) {
-                Ok(_) => findings.ok(ABOUT, format!("{url} has the provider's keys")),
+                Ok(keys) => compare_keys(findings, url, &keys, &metadata.algorithms),
                 Err(problem) => findings.error(ABOUT, format!("{url}: {problem}")),
             },
             Ok(answer) => findings.error(ABOUT, format!("{url} answers {}", answer.status().as_u16())),
@@ -174,11 +172,43 @@ impl Oidc {
                  assume_email_verified = true",
             );
         }
-        if says.has_url("end_session_endpoint") {
-            findings.note(
+        self.compare_userinfo(findings, says.0);
+        let endpoint = says.0.members().url("end_session_endpoint").ok().flatten();
+        let signs_out = endpoint.is_some_and(|endpoint| self.http.is_secure(&endpoint));
+        match (signs_out, config.sign_out) {
+            (true, SignOut::Provider) => findings.ok(
                 "sign-out",
-                "the provider can sign people out too (end_session_endpoint)",
-            );
+                "the provider signs people out too (end_session_endpoint)",
+            ),
+            (true, SignOut::Local) => findings.note(
+                "sign-out",
+                "the provider can sign people out too (end_session_endpoint): set sign_out = \"provider\" if you want that",
+            ),
+            (false, SignOut::Provider) => findings.warning(
+                "sign-out",
+                "the provider has no https end_session_endpoint, so people stay signed in there: set sign_out = \"local\"",
+            ),
+            (false, SignOut::Local) => {}
+        }
+    }
+
+    fn compare_userinfo(&self, findings: &mut Findings, metadata: &Metadata) {
+        const ABOUT: &str = "userinfo";
+        let setting = self.config.userinfo;
+        match metadata.userinfo_endpoint(&self.http) {
+            Ok(None) if setting == Userinfo::Required => {
+                findings.error(ABOUT, super::metadata::no_userinfo().to_string());
+            }
+            Ok(None) if setting == Userinfo::Always => findings.warning(
+                ABOUT,
+                "there is no userinfo_endpoint, so nobody is asked for more than the ID token says",
+            ),
+            Err(error) if setting == Userinfo::Required => findings.error(ABOUT, error.to_string()),
+            Err(error) if setting != Userinfo::Never => findings.warning(
+                ABOUT,
+                format!("{error}. People sign in with what the ID token says; set userinfo = \"never\" if that is enough"),
+            ),
+            _ => {}
         }
     }
 
@@ -219,6 +249,36 @@ impl Oidc {
     }
 }
 
+/// Whether an ID token can be verified with any of the keys.
+fn compare_keys(findings: &mut Findings, url: &str, keys: &KeySet, algorithms: &[Algorithm]) {
+    const ABOUT: &str = "keys";
+    /// How many reasons are worth reading.
+    const SHOWN: usize = 5;
+    if algorithms.is_empty() {
+        return;
+    }
+    let (usable, reasons) = keys.usable(algorithms);
+    let why = reasons.get(..SHOWN).unwrap_or(&reasons).join("; ");
+    match (usable, reasons.len()) {
+        (0, 0) => findings.error(
+            ABOUT,
+            format!("{url} has no key, so no ID token can be verified: create a signing key at the provider"),
+        ),
+        (0, _) => findings.error(
+            ABOUT,
+            format!(
+                "{url} has no key that ID tokens can be verified with: create a signing key at the provider for one of the \
+                 algorithms that it advertises (id_token_signing_alg_values_supported). It has {why}"
+            ),
+        ),
+        (usable, 0) => findings.ok(ABOUT, format!("{url} has the provider's keys ({usable})")),
+        (usable, others) => findings.ok(
+            ABOUT,
+            format!("{url} has the provider's keys ({usable}), and {others} that are not used: {why}"),
+        ),
+    }
+}
+
 /// What a provider says of itself, read leniently: what it does not say is not held against it.
 struct Says<'a>(&'a Metadata);
 
@@ -230,15 +290,6 @@ impl Says<'_> {
     /// Whether there is such a list, and this is not in it.
     fn lacks(&self, name: &str, wanted: &str) -> bool {
         self.list(name).is_some_and(|list| !list.contains(&wanted))
-    }
-
-    fn has_url(&self, name: &str) -> bool {
-        self.0
-            .members()
-            .url(name)
-            .ok()
-            .flatten()
-            .is_some_and(|url: Url| url.has_host())
     }
 
     fn requires_par(&self) -> bool {

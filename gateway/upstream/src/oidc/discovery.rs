@@ -15,7 +15,7 @@ use super::metadata::{Metadata, bad};
 use crate::claims::plain;
 use crate::error::UpstreamError;
 use crate::http::{Http, HttpError};
-use crate::jws::KeySet;
+use crate::jws::{Algorithm, KeySet};
 
 const WHAT: &str = "discovery";
 /// How long what a provider says of itself is believed.
@@ -32,6 +32,13 @@ pub(crate) struct Known {
     pub(crate) metadata: Metadata,
     /// The keys that it publishes.
     pub(crate) keys: KeySet,
+}
+
+impl Known {
+    /// The algorithms that it may sign ID tokens with.
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
+        self.metadata.algorithms.clone()
+    }
 }
 
 /// Asks one provider about itself.
@@ -51,14 +58,26 @@ pub(crate) struct Discovery {
     answers: AtomicU64,
 }
 
+/// A token whose key is unknown. Each kind has a share of its own, so that nobody who sends logout tokens keeps people from
+/// signing in with a key that is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// The provider has just given it to us.
+    Id,
+    /// Somebody has sent it.
+    Logout,
+}
+
 /// The last answers of each kind.
 #[derive(Debug, Default)]
 struct State {
     known: Option<(Timestamp, Arc<Known>)>,
     /// The failure that came after what is known.
     failure: Option<(Timestamp, UpstreamError)>,
-    /// When the provider was last asked although what was known was fresh.
-    again: Option<Timestamp>,
+    /// When the provider was last asked although what was known was fresh, because of an ID token.
+    for_id_token: Option<Timestamp>,
+    /// The same because of a logout token, which anybody can send.
+    for_logout_token: Option<Timestamp>,
 }
 
 impl State {
@@ -68,9 +87,12 @@ impl State {
         (*at <= now && now < at.after(age)).then(|| Arc::clone(known))
     }
 
-    /// Whether the provider was asked again a moment ago.
-    fn was_asked_again(&self, now: Timestamp) -> bool {
-        self.again.is_some_and(|at| at <= now && now < at.after(AGAIN))
+    /// When the provider was last asked again because of such a token.
+    fn again(&mut self, token: Token) -> &mut Option<Timestamp> {
+        match token {
+            Token::Id => &mut self.for_id_token,
+            Token::Logout => &mut self.for_logout_token,
+        }
     }
 
     /// Why the provider did not answer a moment ago.
@@ -147,8 +169,8 @@ impl Discovery {
     }
 
     /// What is asked now, because a key is unknown: the provider may have replaced its keys while somebody was on the way.
-    /// Anybody can make a key up, so it is asked for that reason twice a minute at most.
-    pub(crate) async fn again(&self) -> Result<Arc<Known>, UpstreamError> {
+    /// Anybody can make a key up, so it is asked for that reason twice a minute at most for each kind of token.
+    pub(crate) async fn again(&self, token: Token) -> Result<Arc<Known>, UpstreamError> {
         let before = self.answers.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
         let now = self.clock.now();
@@ -158,12 +180,14 @@ impl Discovery {
         {
             return Err(error.clone());
         }
-        if (waited_for || state.was_asked_again(now))
+        let last = *state.again(token);
+        let was_asked = last.is_some_and(|at| at <= now && now < at.after(AGAIN));
+        if (waited_for || was_asked)
             && let Some(known) = state.known(now, FRESH)
         {
             return Ok(known);
         }
-        state.again = Some(now);
+        *state.again(token) = Some(now);
         self.ask(&mut state).await
     }
 

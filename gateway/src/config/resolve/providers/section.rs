@@ -135,6 +135,12 @@ pub(super) fn provider(
         let message = format!("is missing: set it, or {id_variable}, to the id that the provider gave");
         layers.mistake(section.origin.clone(), &section.key("client_id"), message);
     }
+    if let Some((id, origin)) = &client_id
+        && id.trim().is_empty()
+    {
+        let message = "must be the id that the provider gave, but is empty";
+        layers.mistake(Some(origin.clone()), &section.key("client_id"), message);
+    }
     let parts = Parts {
         domain: file.domain,
         tenant: file.tenant,
