@@ -1,5 +1,6 @@
 //! Identifies a request in the log, to the caller, and on error pages. A caller's own `X-Request-Id` is never used.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway_model::Random;
@@ -13,7 +14,24 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 /// do not look alike to whoever searches a log.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The ids of one process: 16 hexadecimal digits each. They begin at random, so that those of two processes differ. They
+/// The id of one request: 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(u64);
+
+impl RequestId {
+    /// The value of `X-Request-Id`.
+    pub(crate) fn header(self) -> HeaderValue {
+        HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static("-"))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The ids of one process. They begin at random, so that those of two processes differ. They
 /// are names, not secrets, and need no system call each.
 #[derive(Debug)]
 pub struct RequestIds(AtomicU64);
@@ -29,9 +47,8 @@ impl RequestIds {
 
     /// The id of one more request.
     #[must_use]
-    pub fn next(&self) -> HeaderValue {
-        let id = self.0.fetch_add(STEP, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{id:016x}")).unwrap_or(HeaderValue::from_static("-"))
+    pub fn next(&self) -> RequestId {
+        RequestId(self.0.fetch_add(STEP, Ordering::Relaxed))
     }
 }
 
@@ -51,7 +68,7 @@ mod tests {
         );
         let ids: BTreeSet<_> = (0..1000)
             .flat_map(|_| [one.next(), other.next()])
-            .map(|id| id.to_str().unwrap().to_owned())
+            .map(|id| id.header().to_str().unwrap().to_owned())
             .collect();
         assert_eq!(ids.len(), 2000);
         assert!(ids.iter().all(|id| id.len() == 16));

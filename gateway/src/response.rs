@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -14,6 +14,9 @@ use crate::pages;
 
 /// An answer whose body is in memory.
 pub type Response = hyper::Response<Full<Bytes>>;
+
+/// How many headers an answer may have before their map has to grow: those of every answer, and a few more.
+const HEADERS: usize = 12;
 
 /// What may be kept for five minutes by anyone: public keys.
 pub const PUBLIC_FOR_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -29,6 +32,7 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 pub fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

@@ -36,7 +36,7 @@ use crate::handlers::visit::{Visit, wants_a_page};
 use crate::pages::Failure;
 use crate::rate_limit::Limit;
 use crate::request::Request;
-use crate::request_id::REQUEST_ID;
+use crate::request_id::{REQUEST_ID, RequestId};
 use crate::response::{self, Response};
 use crate::server::Peer;
 use crate::{config, cors, handlers, jsonp, navigation};
@@ -194,14 +194,18 @@ where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
     let id = app.request_ids.next();
-    request.headers_mut().insert(&REQUEST_ID, id.clone());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = Route::of(uri.path());
+    let headers = request.headers_mut();
+    if route.is_for_people() || wants_a_page(headers) {
+        // For the page. Of a caller's own nothing is believed.
+        headers.insert(&REQUEST_ID, id.header());
+    }
     let line = Line {
         app: Arc::clone(&app),
         method: known(&method),
         route: route.pattern(),
-        id: id.clone(),
+        id,
         begin: Instant::now(),
         status: CUT_OFF,
     };
@@ -230,7 +234,7 @@ where
     let live = app.live.load();
     cors::apply(origin.as_ref(), &live.origins, &app.address.origin, &mut response);
     response::finish(&mut response);
-    response.headers_mut().insert(&REQUEST_ID, id);
+    response.headers_mut().insert(&REQUEST_ID, id.header());
     line.end(response.status().as_u16());
     response
 }
@@ -272,7 +276,7 @@ struct Line {
     app: Arc<App>,
     method: &'static str,
     route: &'static str,
-    id: HeaderValue,
+    id: RequestId,
     begin: Instant,
     status: u16,
 }
@@ -288,8 +292,7 @@ impl Drop for Line {
         let (method, route, status, elapsed) = (self.method, self.route, self.status, self.begin.elapsed());
         self.app.http_metrics.record(route, method, status, elapsed);
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        let id = self.id.to_str().unwrap_or_default();
-        tracing::info!(target: "gateway::request", method, route, status, micros, id, "request");
+        tracing::info!(target: "gateway::request", method, route, status, micros, id = %self.id, "request");
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::{AbortRegistration, Abortable, Aborted};
 use http_body_util::Full;
 use hyper::header::{CONNECTION, DATE, HeaderValue};
 use hyper::server::conn::http1;
@@ -36,7 +37,7 @@ use crate::response;
 use self::body::Unread;
 use self::date::Timely;
 use self::heads::Complete;
-use self::places::{Place, Places};
+use self::places::{Orders, Place, Places};
 use self::stream::Impatient;
 
 pub use self::body::Body;
@@ -84,17 +85,9 @@ pub async fn run<H, F>(
         match accepted {
             Ok((stream, address)) => {
                 failing = false;
-                let place = places.seat(room, client(address.ip()));
-                let cut = place.cut();
-                let served = connection(
-                    stream,
-                    address,
-                    place,
-                    limits.clone(),
-                    handler.clone(),
-                    shutdown.clone(),
-                );
-                connections.spawn(cut.run_until_cancelled_owned(served));
+                let (place, Orders { cut, finish }) = places.seat(room, client(address.ip()));
+                let served = connection(stream, address, place, limits.clone(), handler.clone(), finish);
+                connections.spawn(Abortable::new(served, cut));
             }
             Err(error) if is_the_callers(&error) => {}
             Err(error) => {
@@ -111,6 +104,7 @@ pub async fn run<H, F>(
         }
     }
     drop(listener);
+    places.finish_all();
     connections.close();
     if tokio::time::timeout(limits.drain, connections.wait())
         .await
@@ -138,7 +132,7 @@ async fn connection<H, F>(
     place: Place,
     limits: ServerLimits,
     handler: H,
-    shutdown: CancellationToken,
+    finish: AbortRegistration,
 ) where
     H: Fn(Request<Body>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -177,9 +171,9 @@ async fn connection<H, F>(
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = Timely(connection.as_mut()) => ended,
-        () = shutdown.cancelled() => {
+    let ended = match Abortable::new(Timely(connection.as_mut()), finish).await {
+        Ok(ended) => ended,
+        Err(Aborted) => {
             connection.as_mut().graceful_shutdown();
             Timely(connection).await
         }

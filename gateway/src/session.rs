@@ -76,11 +76,18 @@ fn token_in(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, BadRequest> {
         let (scheme, token) = value.split_at(end);
         // Another scheme is somebody else's business: a proxy's, say.
         if scheme.eq_ignore_ascii_case(b"bearer") {
-            return Ok(Some(String::from_utf8_lossy(token.trim_ascii())));
+            return Ok(Some(text(token)));
         }
     }
     let header = only(headers, "auth-token", "auth-token")?;
-    Ok(header.map(|token| String::from_utf8_lossy(token.trim_ascii())))
+    Ok(header.map(text))
+}
+
+/// A token as text.
+fn text(token: &[u8]) -> Cow<'_, str> {
+    let token = token.trim_ascii();
+    // Much quicker than to look for what is not UTF-8 at once.
+    str::from_utf8(token).map_or_else(|_| String::from_utf8_lossy(token), Cow::from)
 }
 
 /// A header that may come once.

@@ -50,11 +50,11 @@ impl<F: Future + Unpin> Future for Timely<F> {
         thread_local! {
             static HAS_DATE: Cell<bool> = const { Cell::new(false) };
         }
-        match (SystemClock::since_epoch(), now()) {
-            (_, Some(_)) => HAS_DATE.set(true),
-            // No second has passed since the last date: it is later.
-            (None, None) if HAS_DATE.get() => {}
-            _ => return Poll::Ready(None),
+        match now() {
+            Some(_) => HAS_DATE.set(true),
+            // Before 1970 no second has passed since the last date: it is later.
+            None if HAS_DATE.get() && SystemClock::since_epoch().is_none() => {}
+            None => return Poll::Ready(None),
         }
         Pin::new(&mut self.0).poll(context).map(Some)
     }

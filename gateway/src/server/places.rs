@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{AbortHandle, AbortRegistration};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
 
@@ -48,7 +48,6 @@ pub(super) struct Places {
     next: AtomicU64,
     most: usize,
     began: Instant,
-    cut: CancellationToken,
     /// Connections that were told to make room and have not ended yet.
     leaving: AtomicUsize,
     queue: Mutex<Queue>,
@@ -82,8 +81,19 @@ pub(super) struct Seat {
     /// What all connections of its listener hold beyond what is ordinary.
     pub(super) held_by_all: Arc<AtomicUsize>,
     began: Instant,
-    cut: CancellationToken,
+    /// Ends the connection at once.
+    cut: AbortHandle,
+    /// Ends it when what has been asked for is answered.
+    finish: AbortHandle,
     end: Mutex<End>,
+}
+
+/// What a connection has to watch for, cheaply: it does so each time that it is polled.
+pub(super) struct Orders {
+    /// To end at once.
+    pub(super) cut: AbortRegistration,
+    /// To end when what has been asked for is answered.
+    pub(super) finish: AbortRegistration,
 }
 
 /// How a connection comes to its end.
@@ -99,17 +109,25 @@ enum End {
 
 impl Seat {
     /// One that is waited for from now on.
-    fn new(places: &Places, client: Option<IpAddr>) -> Self {
-        Self {
+    fn new(places: &Places, client: Option<IpAddr>) -> (Self, Orders) {
+        let (cut, cut_order) = AbortHandle::new_pair();
+        let (finish, finish_order) = AbortHandle::new_pair();
+        let seat = Self {
             client,
             waiting_since: AtomicU64::new(now(places.began)),
             held: AtomicUsize::new(0),
             can_hold: places.can_hold,
             held_by_all: Arc::clone(&places.held),
             began: places.began,
-            cut: places.cut.child_token(),
+            cut,
+            finish,
             end: Mutex::new(End::Open),
-        }
+        };
+        let orders = Orders {
+            cut: cut_order,
+            finish: finish_order,
+        };
+        (seat, orders)
     }
 
     fn wait(&self) {
@@ -125,7 +143,7 @@ impl Seat {
     fn may_go(&self, now: u64) -> Option<u64> {
         let since = self.waiting_since.load(Ordering::Relaxed);
         let has_waited = since.saturating_add(millis(PATIENCE)) <= now;
-        (has_waited && !self.cut.is_cancelled()).then_some(since)
+        (has_waited && !self.cut.is_aborted()).then_some(since)
     }
 }
 
@@ -175,7 +193,7 @@ impl Peer {
     /// One whose connection is not this server's to end.
     #[must_use]
     pub fn elsewhere(address: IpAddr) -> Self {
-        let seat = Seat::new(&Places::new(1, 0), None);
+        let (seat, _) = Seat::new(&Places::new(1, 0), None);
         seat.waiting_since.store(AT_WORK, Ordering::Relaxed);
         Self {
             address,
@@ -204,7 +222,6 @@ impl Places {
             next: AtomicU64::new(0),
             most,
             began: Instant::now(),
-            cut: CancellationToken::new(),
             leaving: AtomicUsize::new(0),
             queue: Mutex::default(),
             held: Arc::default(),
@@ -226,16 +243,18 @@ impl Places {
     }
 
     /// Seats a connection that counts against the share of `client`, or of nobody.
-    pub(super) fn seat(self: &Arc<Self>, room: Room, client: Option<IpAddr>) -> Place {
-        let seat = Arc::new(Seat::new(self, client));
+    pub(super) fn seat(self: &Arc<Self>, room: Room, client: Option<IpAddr>) -> (Place, Orders) {
+        let (seat, orders) = Seat::new(self, client);
+        let seat = Arc::new(seat);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.taken.lock().insert(number, Arc::clone(&seat));
-        Place {
+        let place = Place {
             places: Arc::clone(self),
             number,
             seat,
             free: Some(room.0),
-        }
+        };
+        (place, orders)
     }
 
     /// Ends as many connections as it takes to have a part of the places free, as far as they may be ended.
@@ -284,7 +303,7 @@ impl Places {
             *end = End::Leaving;
             self.leaving.fetch_add(1, Ordering::AcqRel);
         }
-        seat.cut.cancel();
+        seat.cut.abort();
         metrics::counter!("gateway_connections_closed_for_room_total").increment(1);
         true
     }
@@ -332,22 +351,22 @@ impl Places {
         let holding = taken
             .values()
             .map(|seat| (seat.held.load(Ordering::Relaxed), seat))
-            .filter(|(held, seat)| *held > 0 && seat.waits() && !seat.cut.is_cancelled());
+            .filter(|(held, seat)| *held > 0 && seat.waits() && !seat.cut.is_aborted());
         holding.map(|(held, seat)| (held, Arc::clone(seat))).collect()
     }
 
-    /// Ends all of them.
+    /// Ends all of them when what has been asked for is answered.
+    pub(super) fn finish_all(&self) {
+        self.taken.lock().values().for_each(|seat| seat.finish.abort());
+    }
+
+    /// Ends all of them at once.
     pub(super) fn cut_all(&self) {
-        self.cut.cancel();
+        self.taken.lock().values().for_each(|seat| seat.cut.abort());
     }
 }
 
 impl Place {
-    /// Is cancelled when the connection has to end.
-    pub(super) fn cut(&self) -> CancellationToken {
-        self.seat.cut.clone()
-    }
-
     /// Where the connection counts what it keeps in memory.
     pub(super) fn held(&self) -> Held {
         Held::new(Arc::clone(&self.places), Arc::clone(&self.seat))

@@ -104,12 +104,21 @@ impl Visit for Fields<'_, '_> {
     }
 }
 
+/// Whether a byte stands for itself, whatever comes before and after it.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
+}
+
 /// The inside of a JSON string (RFC 8259 section 7). What terminals obey, and what reorders or hides text, is
 /// escaped too.
 struct Escaped<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Most texts are: to decode their characters would cost more than the rest of the line.
+        if text.bytes().all(is_plain) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         while let Some(at) = rest.find(|char: char| is_unsafe(char) || matches!(char, '"' | '\\')) {
             let (plain, special) = rest.split_at(at);

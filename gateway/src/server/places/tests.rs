@@ -36,9 +36,9 @@ impl Listener {
         // Without the budget after which tokio makes a task wait for others.
         let room = unconstrained(self.places.room()).now_or_never();
         let room = room.expect("room at once");
-        self.open.push(self.places.seat(room, client));
+        self.open.push(self.places.seat(room, client).0);
         self.places.make_room();
-        self.open.retain(|place| !place.cut().is_cancelled());
+        self.open.retain(|place| !place.seat.cut.is_aborted());
         self.open.last().unwrap()
     }
 
@@ -149,7 +149,7 @@ async fn a9_what_connections_hold_is_bounded_in_sum() {
     let ordinary = ordinary.number;
     for _ in 0..2_000 {
         listener.connect(None).held().read(SENT);
-        listener.open.retain(|place| !place.cut().is_cancelled());
+        listener.open.retain(|place| !place.seat.cut.is_aborted());
         assert!(listener.open.len() * LARGE <= (64 << 20) + 2_000 * 8192);
     }
     assert!(listener.open.len() * LARGE >= 32 << 20);
