@@ -15,6 +15,7 @@ use crate::config::HttpLimits;
 use crate::error::UpstreamError;
 use crate::json::{self, MAX_VALUES};
 use crate::names::{self, Names, NotPublic, Resolver};
+use crate::trust;
 
 mod connections;
 
@@ -121,6 +122,7 @@ impl Http {
         // No proxy leads to this machine.
         let proxy = limits.proxy.as_ref().filter(|_| !loopback);
         let resolver = Resolver::new(names, private, proxy.map(|proxy| proxy.host().to_owned()));
+        let authorities = trust::authorities().map_err(UpstreamError::Config)?;
         let client = |idle: usize| {
             let mut client = reqwest::Client::builder()
                 .redirect(Policy::none())
@@ -133,6 +135,9 @@ impl Http {
                 .user_agent(USER_AGENT);
             if let Some(proxy) = proxy {
                 client = client.proxy(proxy.proxy());
+            }
+            if let Some(authorities) = &authorities {
+                client = client.tls_certs_only(authorities.clone());
             }
             client.build().map_err(|error| unusable(&chain(&error)))
         };
@@ -329,8 +334,7 @@ fn chain(error: &reqwest::Error) -> String {
 /// Why no provider can be asked. Without a word on it, the usual causes would not be found.
 fn unusable(error: &str) -> UpstreamError {
     let advice = if error.contains("CA certificates") {
-        "; SSL_CERT_FILE must name a PEM file with certificates, SSL_CERT_DIR directories of such files, and where neither is \
-         set the system must have its own (package ca-certificates). A variable that is set to nothing has to be unset"
+        ": install the package ca-certificates, or name a file with PEM certificates in SSL_CERT_FILE"
     } else {
         ""
     };
