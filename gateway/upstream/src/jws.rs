@@ -17,17 +17,21 @@ use serde_json::{Map, Value};
 use crate::claims::plain;
 use crate::json::{self, Bad, Members, Unfit};
 
-/// The most keys of a provider. Each may be tried when a token is verified, and is kept for an hour.
+/// The most keys of a provider. They are kept for an hour.
 pub(crate) const MAX_KEYS: usize = 256;
 /// The smallest RSA key, in bits: NIST SP 800-131A disallows smaller ones.
 const MIN_RSA: usize = 2048;
-/// The largest that the library takes.
-const MAX_RSA: usize = 8192;
-/// The longest exponent of one, in bytes. Everybody has 65537; the work goes up with each bit.
-const MAX_EXPONENT: usize = 3;
+/// The largest RSA key, in bits. No provider is known to have a larger one, and the work grows with the square of the size.
+const MAX_RSA: usize = 4096;
+/// The longest exponent of an RSA key, in bytes. Nearly everybody has 65537, and the work grows with each bit.
+const MAX_EXPONENT: usize = 4;
 /// The most keys that are tried for one token. A provider with more has to name the one that it has used (`kid`), as OpenID
 /// Connect Core 1.0 section 10.1 wants where there are several.
-pub(crate) const MAX_TRIED: usize = 16;
+pub(crate) const MAX_TRIED: usize = 8;
+
+const TOO_SMALL: &str = "it has fewer than 2048 bits";
+const TOO_LARGE: &str = "it has more than 4096 bits";
+const LONG_EXPONENT: &str = "its exponent (`e`) has more than 32 bits";
 
 /// Reads what some providers publish although RFC 7515 wants no padding: a key that is read wrongly verifies nothing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -215,6 +219,29 @@ impl Key {
         (!is_key).then_some("its numbers are not a key of this kind")
     }
 
+    /// Why nothing is verified with it, if that is its size: most other reasons are nobody's mistake.
+    fn bad_size(&self) -> Option<&'static str> {
+        match self.public {
+            Public::Unusable(reason @ (TOO_SMALL | TOO_LARGE | LONG_EXPONENT)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// How it is called in the log.
+    fn shown(&self, reason: &str) -> String {
+        let id = self.id.as_deref().map(plain).unwrap_or_default();
+        format!("{id:?}: {reason}")
+    }
+
+    /// Why it is not the key of a token under this algorithm although it has the token's `kid`.
+    const fn unfit(&self) -> &'static str {
+        match (&self.public, self.only) {
+            (Public::Unusable(reason), _) => reason,
+            (_, Some(_)) => "it is published for another algorithm (`alg`) than the token's",
+            (_, None) => "it is of another kind (`kty`, `crv`) than the token's algorithm",
+        }
+    }
+
     fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         match &self.public {
             Public::Rsa(components) => algorithm
@@ -247,13 +274,13 @@ impl Public {
                     let zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
                     let bits = n.len() * 8 - zeros;
                     if bits < MIN_RSA {
-                        return Self::Unusable("it has fewer than 2048 bits");
+                        return Self::Unusable(TOO_SMALL);
                     }
                     if bits > MAX_RSA {
-                        return Self::Unusable("it has more than 8192 bits");
+                        return Self::Unusable(TOO_LARGE);
                     }
                     if e.len() > MAX_EXPONENT {
-                        return Self::Unusable("its exponent (`e`) has more than 24 bits");
+                        return Self::Unusable(LONG_EXPONENT);
                     }
                     Self::Rsa(RsaPublicKeyComponents { n, e })
                 }
@@ -322,11 +349,27 @@ impl KeySet {
             .iter()
             .filter_map(|key| {
                 let reason = key.useless(algorithms)?;
-                let id = key.id.as_deref().map(plain).unwrap_or_default();
-                Some(format!("{id:?}: {reason}"))
+                Some(key.shown(reason))
             })
             .collect();
         (self.0.len() - reasons.len(), reasons)
+    }
+
+    /// How many keys fit a token that does not name one, where those are more than are tried, and whether all of them are
+    /// without a name.
+    pub(crate) fn crowd(&self, algorithms: &[Algorithm]) -> Option<(usize, bool)> {
+        algorithms.iter().find_map(|algorithm| {
+            let fitting = self.0.iter().filter(|key| key.fits(*algorithm));
+            let (named, unnamed): (Vec<&Key>, Vec<&Key>) = fitting.partition(|key| key.id.is_some());
+            let count = named.len() + unnamed.len();
+            (count > MAX_TRIED && !unnamed.is_empty()).then_some((count, named.is_empty()))
+        })
+    }
+
+    /// The keys that are not used because of their size, and why.
+    pub(crate) fn of_bad_size(&self) -> Vec<String> {
+        let keys = self.0.iter();
+        keys.filter_map(|key| Some(key.shown(key.bad_size()?))).collect()
     }
 }
 
@@ -355,10 +398,15 @@ pub(crate) enum Unverified {
     UnusableKey(&'static str),
     #[error("its signature is wrong")]
     Signature,
+    #[error("it does not name its key (`kid`), and none of the provider's keys that fit has signed it")]
+    NoneOfThem,
     #[error(
-        "it does not say which of the provider's {0} keys has signed it (`kid`), and at most {MAX_TRIED} are tried"
+        "the token has no `kid` and {0} of the provider's keys fit, of which at most {MAX_TRIED} are tried: have the \
+         provider name the key, or withdraw old ones"
     )]
-    TooManyKeys(usize),
+    Unnamed(usize),
+    #[error("{0} of the provider's keys have its `kid`, and at most {MAX_TRIED} are tried: ids must differ")]
+    SameName(usize),
     #[error("it could not be verified")]
     Abandoned,
 }
@@ -369,17 +417,19 @@ impl Unverified {
     pub(crate) const fn may_be_new_key(&self) -> bool {
         matches!(
             self,
-            Self::UnknownKey | Self::Signature | Self::UnusableKey(_) | Self::NotAdvertised(_)
+            Self::UnknownKey
+                | Self::Signature
+                | Self::NoneOfThem
+                | Self::UnusableKey(_)
+                | Self::NotAdvertised(_)
         )
     }
-}
 
-impl Unverified {
     /// Whether there is no key to verify it with, by what is known: a good token with a new key looks the same.
     pub(crate) const fn is_unknown_key(&self) -> bool {
         matches!(
             self,
-            Self::UnknownKey | Self::UnusableKey(_) | Self::NotAdvertised(_)
+            Self::UnknownKey | Self::NoneOfThem | Self::UnusableKey(_) | Self::NotAdvertised(_)
         )
     }
 }
@@ -434,19 +484,25 @@ pub(crate) fn verify(
         .filter(|key| key.fits(algorithm))
         .collect();
     if fitting.is_empty() {
-        let unusable = keys.0.iter().filter(named).find_map(|key| match key.public {
-            Public::Unusable(reason) if kid.is_some() => Some(reason),
-            _ => None,
+        let unusable = keys.0.iter().filter(named).find_map(|key| match kid {
+            Some(_) => Some(key.unfit()),
+            None => key.bad_size().filter(|_| algorithm.rsa().is_some()),
         });
         return Err(unusable.map_or(Unverified::UnknownKey, Unverified::UnusableKey));
     }
+    // Trying them costs the gateway, and whoever sends tokens nothing.
     if fitting.len() > MAX_TRIED {
-        return Err(Unverified::TooManyKeys(fitting.len()));
+        return Err(match kid {
+            Some(_) => Unverified::SameName(fitting.len()),
+            None => Unverified::Unnamed(fitting.len()),
+        });
     }
     let mut fitting = fitting.into_iter();
-    let key = fitting
-        .find(|key| key.verifies(algorithm, message.as_bytes(), &signature))
-        .ok_or(Unverified::Signature)?;
+    let key = fitting.find(|key| key.verifies(algorithm, message.as_bytes(), &signature));
+    let key = key.ok_or(match kid {
+        Some(_) => Unverified::Signature,
+        None => Unverified::NoneOfThem,
+    })?;
     Ok(Signed {
         algorithm,
         payload,

@@ -52,7 +52,7 @@ pub use config::{
     Userinfo,
 };
 pub use error::{ErrorKind, Refusal, UpstreamError};
-pub use logout::{EndSession, LogoutError, LogoutToken};
+pub use logout::{EndSession, KEYS_ASKED_AGAIN, LogoutError, LogoutToken};
 pub use mapping::{Mapping, Member};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, Hints, MAX_WAITING, Provider};

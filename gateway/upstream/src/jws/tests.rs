@@ -241,10 +241,95 @@ fn a14_a_token_that_names_no_key_has_a_bounded_number_of_them_tried() {
     assert!(checked(&token, &keys).is_ok());
     keys.push(stranger.jwk.clone());
     let refused = checked(&token, &keys).unwrap_err();
-    assert_eq!(refused, Unverified::TooManyKeys(MAX_TRIED + 1));
+    assert_eq!(refused, Unverified::Unnamed(MAX_TRIED + 1));
+    assert!(
+        refused
+            .to_string()
+            .starts_with("the token has no `kid` and 9 of the provider's keys fit")
+    );
     // One that is named is found among all of them.
     keys[MAX_TRIED - 1]["kid"] = json!("it");
-    assert!(checked(&key.sign(&json!({ "alg": "ES512", "kid": "it" })), &keys).is_ok());
+    let named = key.sign(&json!({ "alg": "ES512", "kid": "it" }));
+    assert!(checked(&named, &keys).is_ok());
+    // A name that all have in common is none.
+    for key in &mut keys {
+        key["kid"] = json!("it");
+    }
+    assert_eq!(checked(&named, &keys), Err(Unverified::SameName(MAX_TRIED + 1)));
+}
+
+#[test]
+fn a14_an_rsa_key_that_costs_more_than_others_is_skipped_with_the_reason() {
+    let key = &KEYS[0];
+    let sized = |n: &[u8], e: &[u8]| json!({ "kty": "RSA", "kid": "k", "n": base64(n), "e": base64(e) });
+    for (n, e, reason) in [
+        (512, &[1, 0, 1][..], None),
+        (512, &[255; 4], None),
+        (513, &[1, 0, 1], Some("it has more than 4096 bits")),
+        (1024, &[1, 0, 1], Some("it has more than 4096 bits")),
+        (
+            256,
+            &[1, 0, 0, 0, 1],
+            Some("its exponent (`e`) has more than 32 bits"),
+        ),
+        (255, &[1, 0, 1], Some("it has fewer than 2048 bits")),
+    ] {
+        let jwk = sized(&vec![255; n], e);
+        let skipped: Vec<String> = reason.iter().map(|reason| format!("\"k\": {reason}")).collect();
+        assert_eq!(
+            set(&[key.jwk.clone(), jwk.clone()]).of_bad_size(),
+            skipped,
+            "{n} {e:?}"
+        );
+        // Whether or not the token names it.
+        for header in [json!({ "alg": "RS256" }), json!({ "alg": "RS256", "kid": "k" })] {
+            let said = checked(&key.sign(&header), std::slice::from_ref(&jwk)).unwrap_err();
+            assert_eq!(
+                said == Unverified::UnusableKey(reason.unwrap_or_default()),
+                reason.is_some(),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a14_a_key_set_says_whether_tokens_without_a_name_fit_too_many_keys() {
+    let unnamed = KEYS[3].jwk.clone();
+    let crowd = |keys: &[Value]| set(keys).crowd(&[Algorithm::Es256, Algorithm::Es512]);
+    let mut keys = vec![unnamed.clone(); MAX_TRIED];
+    keys.push(KEYS[1].jwk.clone());
+    assert_eq!(crowd(&keys), None);
+    keys.push(unnamed);
+    assert_eq!(crowd(&keys), Some((MAX_TRIED + 1, true)));
+    keys.push(with_id(&KEYS[3].jwk));
+    assert_eq!(crowd(&keys), Some((MAX_TRIED + 2, false)));
+    let named: Vec<Value> = keys.iter().map(with_id).collect();
+    assert_eq!(crowd(&named), None);
+}
+
+#[test]
+fn p18_a_key_for_another_algorithm_is_not_called_unknown() {
+    let key = &KEYS[0];
+    let mut jwk = with_id(&key.jwk);
+    jwk["alg"] = json!("RS256");
+    let said = |header: Value| {
+        checked(&key.sign(&header), std::slice::from_ref(&jwk))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        said(json!({ "alg": "PS256", "kid": "k" })),
+        "the provider's key for it cannot be used: it is published for another algorithm (`alg`) than the token's"
+    );
+    let said = |jwk: &Value| {
+        checked(
+            &key.sign(&json!({ "alg": "RS256", "kid": "k" })),
+            std::slice::from_ref(jwk),
+        )
+    };
+    let other = said(&with_id(&KEYS[1].jwk)).unwrap_err().to_string();
+    assert!(other.contains("of another kind"), "{other}");
 }
 
 #[test]
@@ -307,10 +392,10 @@ fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
             "it is for another algorithm (`alg`)",
         ),
         (json!({ "n": base64(&[255; 128]) }), "it has fewer than 2048 bits"),
-        (json!({ "n": base64(&[255; 1025]) }), "it has more than 8192 bits"),
+        (json!({ "n": base64(&[255; 513]) }), "it has more than 4096 bits"),
         (
             json!({ "e": base64(&[1, 255, 255, 255, 255]) }),
-            "its exponent (`e`) has more than 24 bits",
+            "its exponent (`e`) has more than 32 bits",
         ),
         (json!({ "e": null }), "`n` or `e` is missing"),
         (

@@ -6,7 +6,8 @@ use crate::authorize;
 use crate::check::{self, Findings};
 use crate::client::ClientAuth;
 use crate::config::{NonceRule, Par, ResponseMode, SignOut, Userinfo};
-use crate::jws::{Algorithm, KeySet};
+use crate::error::UpstreamError;
+use crate::jws::{Algorithm, KeySet, MAX_TRIED};
 use crate::provider::Hints;
 
 impl Oidc {
@@ -33,15 +34,18 @@ impl Oidc {
                     url
                 }
                 Err(error) => {
-                    findings.error(
-                        "pushed requests",
-                        format!("the provider refuses the request: {error}"),
-                    );
+                    let problem = match &error {
+                        UpstreamError::PushRefused(refusal) => {
+                            format!("the provider refuses the request: {refusal}")
+                        }
+                        error => problem(error),
+                    };
+                    findings.error("pushed requests", problem);
                     return;
                 }
             },
             Err(error) => {
-                findings.error("pushed requests", error.to_string());
+                findings.error("pushed requests", problem(&error));
                 return;
             }
         };
@@ -71,7 +75,7 @@ impl Oidc {
         let metadata = match Metadata::read(answer.body()) {
             Ok(metadata) => metadata,
             Err(error) => {
-                findings.error(ABOUT, error.to_string());
+                findings.error(ABOUT, problem(&error));
                 return None;
             }
         };
@@ -87,7 +91,7 @@ impl Oidc {
             return None;
         }
         if let Err(error) = metadata.check_endpoints(&self.http) {
-            findings.error(ABOUT, error.to_string());
+            findings.error(ABOUT, problem(&error));
             return None;
         }
         findings.ok(ABOUT, format!("{url} describes {}", metadata.issuer));
@@ -197,16 +201,16 @@ impl Oidc {
         let setting = self.config.userinfo;
         match metadata.userinfo_endpoint(&self.http) {
             Ok(None) if setting == Userinfo::Required => {
-                findings.error(ABOUT, super::metadata::no_userinfo().to_string());
+                findings.error(ABOUT, problem(&super::metadata::no_userinfo()));
             }
             Ok(None) if setting == Userinfo::Always => findings.warning(
                 ABOUT,
                 "there is no userinfo_endpoint, so nobody is asked for more than the ID token says",
             ),
-            Err(error) if setting == Userinfo::Required => findings.error(ABOUT, error.to_string()),
+            Err(error) if setting == Userinfo::Required => findings.error(ABOUT, problem(&error)),
             Err(error) if setting != Userinfo::Never => findings.warning(
                 ABOUT,
-                format!("{error}. People sign in with what the ID token says; set userinfo = \"never\" if that is enough"),
+                format!("{}. People sign in with what the ID token says; set userinfo = \"never\" if that is enough", problem(&error)),
             ),
             _ => {}
         }
@@ -220,10 +224,22 @@ impl Oidc {
         // Without a word on it, basic is what they take (Discovery 1.0 section 3).
         let lacks = methods.is_some_and(|methods| !methods.iter().any(|known| known == method));
         if lacks {
-            let offered = methods.unwrap_or_default().join(", ");
+            let methods = methods.unwrap_or_default();
+            let offered = methods.join(", ");
+            let usable: Vec<&str> = CLIENT_AUTH
+                .iter()
+                .filter(|(name, _)| methods.iter().any(|method| method == name))
+                .map(|(_, setting)| *setting)
+                .collect();
+            let advice = if usable.is_empty() {
+                "The gateway supports none of them: choose another method for this client at the provider"
+                    .to_owned()
+            } else {
+                format!("Set client_auth to {}", usable.join(" or "))
+            };
             findings.error(
                 ABOUT,
-                format!("the provider does not offer {method}; it offers {offered}. Set client_auth to one of them"),
+                format!("the provider does not offer {method}; it offers {offered}. {advice}"),
             );
         }
         if let ClientAuth::PrivateKey { key, .. } = &config.client_auth {
@@ -249,6 +265,22 @@ impl Oidc {
     }
 }
 
+/// The methods of `token_endpoint_auth_methods_supported` that the gateway supports, and the settings for them.
+const CLIENT_AUTH: [(&str, &str); 4] = [
+    ("client_secret_basic", "basic"),
+    ("client_secret_post", "post"),
+    ("private_key_jwt", "private_key_jwt"),
+    ("none", "none"),
+];
+
+/// What is wrong, where the finding says what it is about.
+fn problem(error: &UpstreamError) -> String {
+    match error {
+        UpstreamError::BadDiscovery(problem) => problem.clone(),
+        error => error.to_string(),
+    }
+}
+
 /// Whether an ID token can be verified with any of the keys.
 fn compare_keys(findings: &mut Findings, url: &str, keys: &KeySet, algorithms: &[Algorithm]) {
     const ABOUT: &str = "keys";
@@ -256,6 +288,17 @@ fn compare_keys(findings: &mut Findings, url: &str, keys: &KeySet, algorithms: &
     const SHOWN: usize = 5;
     if algorithms.is_empty() {
         return;
+    }
+    if let Some((count, nameless)) = keys.crowd(algorithms) {
+        let message = format!(
+            "{url} has {count} keys for one algorithm, some of them without `kid`: a token that does not name its key is \
+             rejected where more than {MAX_TRIED} keys fit. Have the provider name its keys, or withdraw old ones"
+        );
+        if nameless {
+            findings.error(ABOUT, message);
+        } else {
+            findings.warning(ABOUT, message);
+        }
     }
     let (usable, reasons) = keys.usable(algorithms);
     let why = reasons.get(..SHOWN).unwrap_or(&reasons).join("; ");

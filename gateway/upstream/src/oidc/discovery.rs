@@ -16,14 +16,19 @@ use crate::claims::plain;
 use crate::error::UpstreamError;
 use crate::http::{Http, HttpError};
 use crate::jws::{Algorithm, KeySet};
+use crate::logout::KEYS_ASKED_AGAIN;
 
-const WHAT: &str = "discovery";
+const DOCUMENT: &str = "discovery";
+const KEYS: &str = "the key set (`jwks_uri`)";
 /// How long what a provider says of itself is believed.
 const FRESH: Duration = Duration::from_secs(3600);
 /// How long it is believed while the provider cannot be asked. A key that was withdrawn meanwhile counts for as long.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 /// How soon it is asked again where a token's key is unknown, which anybody can make up, or where it did not answer.
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(KEYS_ASKED_AGAIN);
+
+/// How many keys that are not used are named in the log.
+const SHOWN: usize = 5;
 
 /// A provider that is known. Made once for each answer of it and shared by all sign-ins: it may have many keys.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ struct State {
     for_id_token: Option<Timestamp>,
     /// The same because of a logout token, which anybody can send.
     for_logout_token: Option<Timestamp>,
+    /// When it was last asked for its keys alone.
+    new_keys: Option<Timestamp>,
 }
 
 impl State {
@@ -95,11 +102,21 @@ impl State {
         }
     }
 
+    /// Whether its keys are those of a moment ago although it does not say where they are.
+    fn has_new_keys(&self, now: Timestamp) -> bool {
+        self.new_keys.is_some_and(|at| at <= now && now < at.after(AGAIN))
+    }
+
     /// Why the provider did not answer a moment ago.
     fn failure(&self, now: Timestamp) -> Option<&UpstreamError> {
         let (at, error) = self.failure.as_ref()?;
         (*at <= now && now < at.after(AGAIN)).then_some(error)
     }
+}
+
+/// Whether a provider could not be asked about itself, so that its keys may be where they were.
+fn is_of_document(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::Http { what, .. } if *what == DOCUMENT)
 }
 
 impl Discovery {
@@ -175,20 +192,53 @@ impl Discovery {
         let mut state = self.state.lock().await;
         let now = self.clock.now();
         let waited_for = self.answers.load(Ordering::Acquire) != before;
-        if let Some((_, error)) = &state.failure
-            && (waited_for || state.failure(now).is_some())
-        {
-            return Err(error.clone());
-        }
         let last = *state.again(token);
         let was_asked = last.is_some_and(|at| at <= now && now < at.after(AGAIN));
+        let failed = match &state.failure {
+            Some((_, error)) if waited_for || state.failure(now).is_some() => Some(error.clone()),
+            _ => None,
+        };
+        if let Some(error) = failed {
+            let Some(known) = state.known(now, STALE).filter(|_| is_of_document(&error)) else {
+                return Err(error);
+            };
+            if state.has_new_keys(now) {
+                return Ok(known);
+            }
+            if was_asked {
+                return Err(error);
+            }
+            *state.again(token) = Some(now);
+            return self.new_keys(&mut state, &known).await.ok_or(error);
+        }
         if (waited_for || was_asked)
             && let Some(known) = state.known(now, FRESH)
         {
             return Ok(known);
         }
         *state.again(token) = Some(now);
-        self.ask(&mut state).await
+        match (self.ask(&mut state).await, state.known(now, STALE)) {
+            (Err(error), Some(known)) if is_of_document(&error) => {
+                self.new_keys(&mut state, &known).await.ok_or(error)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// The keys that are now where the provider last said that they are, while it cannot be asked about itself. What it said
+    /// is no younger for that.
+    async fn new_keys(&self, state: &mut State, known: &Known) -> Option<Arc<Known>> {
+        let keys = self.keys(&known.metadata).await.ok()?;
+        self.warn_of_keys(Some(&known.keys), &keys);
+        let known = Arc::new(Known {
+            metadata: known.metadata.clone(),
+            keys,
+        });
+        if let Some((_, before)) = &mut state.known {
+            *before = Arc::clone(&known);
+        }
+        state.new_keys = Some(self.clock.now());
+        Some(known)
     }
 
     async fn ask(&self, state: &mut State) -> Result<Arc<Known>, UpstreamError> {
@@ -196,6 +246,7 @@ impl Discovery {
         let now = self.clock.now();
         match &answer {
             Ok(known) => {
+                self.warn_of_keys(state.known.as_ref().map(|(_, before)| &before.keys), &known.keys);
                 state.known = Some((now, Arc::clone(known)));
                 state.failure = None;
             }
@@ -205,8 +256,23 @@ impl Discovery {
         answer
     }
 
+    /// Says which keys are not used, once for each change: what they sign is refused.
+    fn warn_of_keys(&self, before: Option<&KeySet>, keys: &KeySet) {
+        let skipped = keys.of_bad_size();
+        if skipped.is_empty() || before.is_some_and(|before| before.of_bad_size() == skipped) {
+            return;
+        }
+        let (count, shown) = (skipped.len(), skipped.get(..SHOWN).unwrap_or(&skipped).join("; "));
+        tracing::warn!(
+            provider = self.provider,
+            count,
+            keys = shown,
+            "keys of the provider are not used: RSA keys must have 2048 to 4096 bits and an exponent of at most 32 bits"
+        );
+    }
+
     async fn answer(&self) -> Result<Known, UpstreamError> {
-        let document = self.get(&self.url()).await?;
+        let document = self.get(DOCUMENT, &self.url()).await?;
         let metadata = Metadata::read(&document)?;
         if metadata.issuer != self.issuer {
             return Err(bad(&format!(
@@ -216,13 +282,17 @@ impl Discovery {
             )));
         }
         metadata.check_endpoints(&self.http)?;
-        let keys = self.get(metadata.jwks_uri.as_str()).await?;
-        let keys = KeySet::read(&keys).map_err(|problem| bad(&problem.to_string()))?;
+        let keys = self.keys(&metadata).await?;
         Ok(Known { metadata, keys })
     }
 
-    async fn get(&self, url: &str) -> Result<Vec<u8>, UpstreamError> {
-        let failed = |error| UpstreamError::Http { what: WHAT, error };
+    async fn keys(&self, metadata: &Metadata) -> Result<KeySet, UpstreamError> {
+        let keys = self.get(KEYS, metadata.jwks_uri.as_str()).await?;
+        KeySet::read(&keys).map_err(|problem| bad(&problem.to_string()))
+    }
+
+    async fn get(&self, what: &'static str, url: &str) -> Result<Vec<u8>, UpstreamError> {
+        let failed = |error| UpstreamError::Http { what, error };
         let request = Request::get(url)
             .header(ACCEPT, "application/json")
             .body(Vec::new())
