@@ -165,9 +165,11 @@ impl Failure<'_> {
             | Self::ProviderWrong
             | Self::Unconfirmed
             | Self::Mismatch => ErrorCode::ServerError,
-            Self::UnknownProvider(_) | Self::LongReturn | Self::BadHint(_) | Self::BadName => {
-                ErrorCode::InvalidRequest
-            }
+            Self::UnknownProvider(_)
+            | Self::LongReturn
+            | Self::BadHint(_)
+            | Self::BadName
+            | Self::Unreadable(_) => ErrorCode::InvalidRequest,
             Self::BadReturn
             | Self::UnknownReturn(_)
             | Self::NotAPerson
@@ -175,8 +177,7 @@ impl Failure<'_> {
             | Self::Elsewhere
             | Self::ForeignSignOut
             | Self::NotFound
-            | Self::WrongMethod
-            | Self::Unreadable(_) => return None,
+            | Self::WrongMethod => return None,
         })
     }
 
@@ -219,8 +220,8 @@ impl Failure<'_> {
             | Self::Elsewhere
             | Self::ForeignSignOut
             | Self::NotFound
-            | Self::WrongMethod
-            | Self::Unreadable(_) => "The request cannot be answered",
+            | Self::WrongMethod => "The request cannot be answered",
+            Self::Unreadable(_) => "The request cannot be read; a parameter may be in it twice",
         })
     }
 
@@ -255,7 +256,8 @@ impl Failure<'_> {
             Self::NotFound => &texts.not_found,
             Self::UnknownProvider(_) => &texts.unknown_provider,
             Self::WrongMethod => &texts.wrong_method,
-            Self::Unreadable(_) | Self::BadHint(_) => &texts.unreadable,
+            Self::Unreadable(_) => &texts.unreadable,
+            Self::BadHint(_) => &texts.bad_hint,
             Self::BadName => &texts.bad_name,
         }
     }

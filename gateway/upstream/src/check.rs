@@ -12,7 +12,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::claims::plain;
-use crate::error::UpstreamError;
+use crate::error::{Refusal, UpstreamError};
 use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, HttpResponse, Requests};
 
@@ -261,10 +261,10 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
                 format!("the provider answers {code} to a request that comes from no browser; try a sign-in"),
             ),
             Some(code) => {
-                let description = said("error_description").unwrap_or_default();
+                let refusal = Refusal::new(code, said("error_description").as_deref());
                 findings.error(
                     ABOUT,
-                    format!("the provider refuses the request: {code} {description}"),
+                    format!("the provider refuses the request: {refusal}{}", refusal.advice()),
                 );
             }
             None => findings.ok(ABOUT, "the provider answers at once"),

@@ -120,6 +120,9 @@ impl Object {
     }
 }
 
+/// What a time is.
+const TIME: &str = "a number of seconds since 1970";
+
 /// The members of an object, by name. A member that is `null` is absent.
 #[derive(Clone, Copy)]
 pub(crate) struct Members<'a>(pub(crate) &'a Map<String, Value>);
@@ -200,20 +203,23 @@ impl<'a> Members<'a> {
             });
             whole.filter(|seconds| *seconds <= LAST_SECOND)
         };
-        self.read(name, "a number of seconds since 1970", seconds)
+        let time = self.read(name, TIME, seconds);
+        time.map_err(|unfit| match self.get(name) {
+            Some(Value::Number(_)) => self::unfit(name, TIME, "a number that is below zero or too large"),
+            _ => unfit,
+        })
     }
 
     /// Whether a time that may be absent is later than this. It may be before 1970, too.
     #[expect(clippy::cast_precision_loss, reason = "times of this age are exact as floats")]
     pub(crate) fn begins_after(self, name: &str, seconds: u64) -> Result<bool, Unfit> {
-        let begin = self.read(name, "a number of seconds since 1970", Value::as_f64)?;
+        let begin = self.read(name, TIME, Value::as_f64)?;
         Ok(begin.is_some_and(|begin| begin > seconds as f64))
     }
 
     /// A time that has to be there.
     pub(crate) fn required_time(self, name: &str) -> Result<u64, Unfit> {
-        self.time(name)?
-            .ok_or_else(|| self.missing(name, "a number of seconds since 1970"))
+        self.time(name)?.ok_or_else(|| self.missing(name, TIME))
     }
 
     fn read<T>(

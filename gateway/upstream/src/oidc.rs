@@ -208,7 +208,7 @@ impl Oidc {
     }
 
     /// Whether this is the provider, or one of its tenants that the operator lists.
-    fn is_issuer(&self, iss: &str) -> bool {
+    pub(crate) fn is_issuer(&self, iss: &str) -> bool {
         let issuer = self.discovery.issuer();
         if !issuer.contains(TENANT) {
             return iss == issuer;

@@ -126,11 +126,11 @@ async fn p1_the_log_has_the_path_of_a_claim_that_counts_and_is_not_what_it_has_t
         ),
         (
             |c| c["exp"] = json!(-1),
-            "`exp` must be a number of seconds since 1970, but is a number",
+            "`exp` must be a number of seconds since 1970, but is a number that is below zero or too large",
         ),
         (
             |c| c["exp"] = json!(1e300),
-            "`exp` must be a number of seconds since 1970, but is a number",
+            "`exp` must be a number of seconds since 1970, but is a number that is below zero or too large",
         ),
         (
             |c| drop(c.as_object_mut().unwrap().remove("exp")),
