@@ -247,6 +247,66 @@ fn p19_an_empty_client_id_is_a_mistake() {
 }
 
 #[test]
+fn p19_a_setting_that_means_nothing_or_cannot_work_is_a_mistake() {
+    let issuer = "issuer = \"https://id.example.org\"\n";
+    let entra = "issuer = \"https://login.microsoftonline.com/{tenantid}/v2.0\"\n\
+        discovery_url = \"https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration\"\n";
+    for (lines, right) in [
+        (
+            format!("{entra}tenants = [\"common\"]"),
+            "tenants: common stands for many tenants, and no ID token names it (`tid`)",
+        ),
+        (format!("{issuer}audiences = [5]"), "audiences: must be a text"),
+        (
+            format!("{issuer}audiences = [\"\"]"),
+            "audiences: must be an id without spaces",
+        ),
+        (
+            format!("{issuer}client_key_alg = \"HS256\""),
+            "client_key_alg: means nothing unless client_auth is private_key_jwt or apple",
+        ),
+        (
+            "kind = \"github\"\nresponse_mode = \"form_post\"".to_owned(),
+            "response_mode: means nothing for a provider of kind github",
+        ),
+    ] {
+        let lines = format!("[providers.work]\nclient_id = \"i\"\nclient_secret = \"s\"\n{lines}");
+        let mistakes = Setup::with_key(&lines, &[]).mistakes();
+        assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:?}");
+        assert!(mistakes[0].contains(right), "{lines}: {mistakes:?}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let key = write(directory.path(), "key.pem", key());
+    let apple = format!(
+        "[providers.apple]\npreset = \"apple\"\nclient_id = \"i\"\nteam_id = \"T\"\nclient_key_id = \"K\"\n\
+         client_key_file = {key:?}\nresponse_mode = \"query\""
+    );
+    let mistakes = Setup::with_key(&apple, &[]).mistakes().join("\n");
+    assert!(
+        mistakes.contains("response_mode: must be form_post"),
+        "{mistakes}"
+    );
+}
+
+#[test]
+fn p19_a_wrong_part_of_a_presets_issuer_is_said_once() {
+    for (lines, key) in [
+        ("preset = \"okta\"\ndomain = \"https://x.okta.com/?a\"", "domain"),
+        ("preset = \"okta\"", "domain"),
+        ("preset = \"entra\"\ntenant = \"x y\"", "tenant"),
+        ("preset = \"cognito\"\nuser_pool = \"AbC\"", "user_pool"),
+    ] {
+        let lines = format!("[providers.work]\nclient_id = \"i\"\nclient_secret = \"s\"\n{lines}");
+        let mistakes = Setup::with_key(&lines, &[]).mistakes();
+        assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:?}");
+        assert!(
+            mistakes[0].contains(&format!("providers.work.{key}: ")),
+            "{mistakes:?}"
+        );
+    }
+}
+
+#[test]
 fn p13_two_providers_never_share_an_issuer() {
     let oauth2 = |name: &str, userinfo: &str| {
         format!(
