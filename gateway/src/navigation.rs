@@ -66,14 +66,20 @@ pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) ->
     is_known && values(headers, &USER).eq([b"?1"])
 }
 
+/// Whether a page of another origin has made the browser send this, as far as Fetch Metadata tells.
+#[must_use]
+pub fn is_from_another_page(headers: &HeaderMap) -> bool {
+    values(headers, &SITE).any(|site| !matches!(site, b"none" | b"same-origin"))
+}
+
 /// Whether a page of another origin, which is not configured, sends this. It cannot read the answer; what it does would
 /// count for everybody behind the person's address. Browsers without Fetch Metadata name the page's origin all the same.
 #[must_use]
 pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
-    let mut sites = values(headers, &SITE).peekable();
-    let is_foreign = match sites.peek() {
-        Some(_) => sites.any(|site| !matches!(site, b"none" | b"same-origin")),
-        None => headers.contains_key(ORIGIN),
+    let is_foreign = if headers.contains_key(&SITE) {
+        is_from_another_page(headers)
+    } else {
+        headers.contains_key(ORIGIN)
     };
     is_foreign
         && !headers
