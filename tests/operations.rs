@@ -15,6 +15,8 @@ mod commands;
 mod data;
 #[path = "operations/log.rs"]
 mod log;
+#[path = "operations/places.rs"]
+mod places;
 #[path = "operations/reload.rs"]
 mod reload;
 #[path = "operations/start.rs"]
@@ -28,6 +30,20 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use support::browser::encode;
 use support::{Setup, eventually};
+
+/// The processes that a process has started: compilers, which threads of its own start.
+fn children(process: u32) -> Vec<rustix::process::Pid> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let children = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let children: Vec<_> = children.collect();
+    let numbers = children.iter().flat_map(|children| children.split_whitespace());
+    numbers
+        .filter_map(|number| rustix::process::Pid::from_raw(number.parse().ok()?))
+        .collect()
+}
 
 fn dev() -> Setup {
     Setup::dev()

@@ -33,7 +33,7 @@ use crate::navigation;
 use crate::response::{self, Response};
 use crate::server::{self, Body, Peer};
 
-pub use self::token::{TokenFile, check as check_token, token};
+pub use self::token::{SameToken, TokenFile, check as check_token, check_distinct, token};
 
 mod plugins;
 #[cfg(test)]

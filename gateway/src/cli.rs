@@ -33,6 +33,7 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "dev")]
 use crate::config::sources::FILE_VARIABLE;
 use crate::config::{ConfigErrors, Sources};
+use crate::control::NoAnswer;
 
 mod backup;
 mod check;
@@ -210,10 +211,16 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         drop(written);
     });
     let _ = end.recv_timeout(PATIENCE);
-    if error.is::<plugin::running::Unreachable>() || error.is::<reload::NotRunning>() {
+    if error.is::<plugin::running::Unreachable>() || error.is::<reload::NotRunning>() || is_silent(error) {
         return ExitCode::from(UNREACHABLE);
     }
     ExitCode::FAILURE
+}
+
+/// Whether a gateway should have answered and did not.
+fn is_silent(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<NoAnswer>();
+    error.is_some_and(|error| matches!(error, NoAnswer::Silent { .. } | NoAnswer::Failed { .. }))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -2,12 +2,13 @@
 //!
 //! Only the gateway's own user and root can use it: the directory is 0700, and the gateway checks the peer's user ID.
 //! Several gateways may share a data directory; each has a socket of its own. A command sends one line and gets one line of
-//! JSON:
+//! JSON, after any number of empty lines, which say that the gateway is alive:
 //!
 //! | line | answer |
 //! |---|---|
 //! | `status` | [`Status`]: where this gateway listens |
 //! | `reload` | [`Reloaded`]: whether the configuration was read again and is in force, once that is known |
+//! | `reload wait` | the same, once every plugin's file was looked at |
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,13 +16,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gateway_model::{Random, SystemRandom};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What the names of sockets begin and end with.
@@ -33,6 +35,11 @@ const MAX_QUESTION: u64 = 64;
 const MAX_ANSWER: u64 = 16 << 20;
 /// How long a command may take to ask, and a gateway to say where it listens.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a gateway that has no answer yet says that it is alive.
+const ALIVE: Duration = Duration::from_secs(5);
+/// How long a command waits for a word of a gateway that reloads. A gateway of an earlier version
+/// says nothing for 30 seconds.
+const SILENCE: Duration = Duration::from_secs(40);
 
 /// Where a gateway listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,16 +61,27 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
     /// The plugins whose files do not serve under the configuration that is in force now, and why.
     pub plugins: Vec<String>,
+    /// The plugins whose files have not been looked at yet under that configuration, as they are being compiled or tried.
+    #[serde(default)]
+    pub being_admitted: Vec<String>,
 }
 
-/// A command waits for the answer.
-pub type Asked = oneshot::Sender<Reloaded>;
+/// A command that waits for the answer.
+#[derive(Debug)]
+pub struct Asked {
+    /// Whether it waits until the plugins' files were looked at.
+    pub waits_for_plugins: bool,
+    /// Where the answer goes. The command may have gone.
+    pub answer: oneshot::Sender<Reloaded>,
+}
 
 /// The socket; its file is removed with it.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
     path: PathBuf,
+    /// How often it says that it is alive.
+    alive: Duration,
 }
 
 impl Control {
@@ -71,20 +89,24 @@ impl Control {
     ///
     /// # Errors
     /// When the directory cannot have sockets.
-    pub fn bind(data_dir: &Path) -> io::Result<Self> {
-        remove_left_over(data_dir);
+    pub async fn bind(data_dir: &Path) -> io::Result<Self> {
+        remove_left_over(data_dir).await;
         let mut bytes = [0; 8];
         SystemRandom.fill(&mut bytes).map_err(io::Error::other)?;
         let name = format!("{PREFIX}{}{SUFFIX}", hex::encode(bytes));
         // It gets its name when it can be asked: before that it would look left over.
         let draft = data_dir.join(format!(".new-{}", hex::encode(bytes)));
-        let listener = with_short_path(&draft, |path| UnixListener::bind(path))?;
+        let listener = UnixListener::bind(ShortPath::of(&draft)?.path())?;
         let path = data_dir.join(name);
         if let Err(error) = std::fs::rename(&draft, &path) {
             let _ = std::fs::remove_file(&draft);
             return Err(error);
         }
-        Ok(Self { listener, path })
+        Ok(Self {
+            listener,
+            path,
+            alive: ALIVE,
+        })
     }
 
     /// Answers until `shutdown`. Reloads are the business of whoever has the other end of `reloads`.
@@ -96,9 +118,9 @@ impl Control {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (status, reloads) = (status.clone(), reloads.clone());
+                    let (status, reloads, alive) = (status.clone(), reloads.clone(), self.alive);
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, &status, &reloads).await {
+                        if let Err(error) = answer(stream, &status, &reloads, alive).await {
                             tracing::debug!(%error, "a command was not answered");
                         }
                     });
@@ -118,7 +140,12 @@ impl Drop for Control {
     }
 }
 
-async fn answer(stream: UnixStream, status: &Status, reloads: &mpsc::Sender<Asked>) -> io::Result<()> {
+async fn answer(
+    stream: UnixStream,
+    status: &Status,
+    reloads: &mpsc::Sender<Asked>,
+    alive: Duration,
+) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
     if user != 0 && user != rustix::process::geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -129,14 +156,18 @@ async fn answer(stream: UnixStream, status: &Status, reloads: &mpsc::Sender<Aske
     timeout(PATIENCE, from.read_line(&mut line)).await??;
     let mut text = match line.trim_end() {
         "status" => serde_json::to_vec(status)?,
-        "reload" => {
-            let (asked, answer) = oneshot::channel();
-            let gone = |_| io::Error::other("the gateway ends");
-            reloads
-                .send(asked)
-                .await
-                .map_err(|_| io::Error::other("the gateway ends"))?;
-            serde_json::to_vec(&answer.await.map_err(gone)?)?
+        question @ ("reload" | "reload wait") => {
+            let waits_for_plugins = question != "reload";
+            let reloaded = reload_here(reloads, waits_for_plugins);
+            tokio::pin!(reloaded);
+            let mut alive = interval_at(Instant::now() + alive, alive);
+            let reloaded = loop {
+                tokio::select! {
+                    reloaded = &mut reloaded => break reloaded?,
+                    _ = alive.tick() => timeout(PATIENCE, to.write_all(b"\n")).await??,
+                }
+            };
+            serde_json::to_vec(&reloaded)?
         }
         _ => return Err(io::ErrorKind::InvalidInput.into()),
     };
@@ -144,60 +175,150 @@ async fn answer(stream: UnixStream, status: &Status, reloads: &mpsc::Sender<Aske
     timeout(PATIENCE, to.write_all(&text)).await?
 }
 
-/// Why a gateway gave no answer.
+async fn reload_here(reloads: &mpsc::Sender<Asked>, waits_for_plugins: bool) -> io::Result<Reloaded> {
+    let ends = || io::Error::other("the gateway ends");
+    let (answer, answered) = oneshot::channel();
+    let asked = Asked {
+        waits_for_plugins,
+        answer,
+    };
+    reloads.send(asked).await.map_err(|_| ends())?;
+    answered.await.map_err(|_| ends())
+}
+
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the gateway at {} did not answer: {error}", path.display())]
-pub struct NoAnswer {
-    path: PathBuf,
-    error: io::Error,
+pub enum NoAnswer {
+    /// The sockets cannot be seen.
+    #[error(
+        "cannot look for the gateway's socket in {}: {error}: run this command as the user that the gateway runs as, or as root",
+        directory.display()
+    )]
+    Closed {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// There is a socket, and this user may not use it.
+    #[error(
+        "the gateway's socket {} cannot be opened: {error}: run this command as the user that the gateway runs as, or as root",
+        path.display()
+    )]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// Whoever has the socket says nothing.
+    #[error(
+        "the gateway at {} said nothing for {} s, and whether it will reload is not known: is the process stopped or stuck?",
+        path.display(),
+        after.as_secs()
+    )]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// For how long nothing was said.
+        after: Duration,
+    },
+    /// The exchange failed.
+    #[error("the gateway at {} did not answer: {error}", path.display())]
+    Failed {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 /// Where the gateways listen that serve with this data directory.
 pub async fn running(data_dir: &Path) -> Vec<Status> {
-    let mut running = Vec::new();
-    for path in sockets(data_dir) {
-        if let Ok(Some(Ok(status))) = timeout(PATIENCE, ask(&path, "status")).await {
-            running.push(status);
-        }
-    }
-    running
+    let sockets = sockets(data_dir).unwrap_or_default();
+    let asked = sockets.iter().map(|path| ask(path, "status", PATIENCE));
+    join_all(asked).await.into_iter().flatten().flatten().collect()
 }
 
-/// Has every gateway that serves with this data directory read its configuration again, and waits until they have.
+/// Has every gateway that serves with this data directory read its configuration again, and waits until they have, or until
+/// they have looked at every plugin's file, too. Returns their answers, and why there are none of others.
 ///
 /// # Errors
-/// When one of them did not answer.
-pub async fn reload(data_dir: &Path) -> Result<Vec<Reloaded>, NoAnswer> {
-    let mut reloaded = Vec::new();
-    for path in sockets(data_dir) {
-        match ask(&path, "reload").await {
+/// When the directory cannot be looked at.
+pub async fn reload(
+    data_dir: &Path,
+    waits_for_plugins: bool,
+) -> Result<(Vec<Reloaded>, Vec<NoAnswer>), NoAnswer> {
+    let sockets = sockets(data_dir).map_err(|error| NoAnswer::Closed {
+        directory: data_dir.to_owned(),
+        error,
+    })?;
+    let question = if waits_for_plugins {
+        "reload wait"
+    } else {
+        "reload"
+    };
+    let (mut answers, mut silent) = (Vec::new(), Vec::new());
+    for asked in join_all(sockets.iter().map(|path| ask(path, question, SILENCE))).await {
+        match asked {
             None => {}
-            Some(Ok(answer)) => reloaded.push(answer),
-            Some(Err(error)) => return Err(NoAnswer { path, error }),
+            Some(Ok(answer)) => answers.push(answer),
+            Some(Err(error)) => silent.push(error),
         }
     }
-    Ok(reloaded)
+    Ok((answers, silent))
 }
 
-/// Asks the gateway that has a socket; `None` where it does not run any more.
-async fn ask<T: DeserializeOwned>(path: &Path, question: &str) -> Option<io::Result<T>> {
-    let stream = match with_short_path(path, |path| std::os::unix::net::UnixStream::connect(path)) {
+/// Asks the gateway that has a socket, which may say nothing for `silence` at most; `None` where it does not run any more.
+async fn ask<T: DeserializeOwned>(
+    path: &Path,
+    question: &str,
+    silence: Duration,
+) -> Option<Result<T, NoAnswer>> {
+    let failed = |error| NoAnswer::Failed {
+        path: path.to_owned(),
+        error,
+    };
+    let stream = match connect(path).await {
         Ok(stream) => stream,
         Err(error) if is_left_over(&error) => return None,
-        Err(error) => return Some(Err(error)),
-    };
-    let asked = async {
-        stream.set_nonblocking(true)?;
-        let (from, mut to) = UnixStream::from_std(stream)?.into_split();
-        to.write_all(format!("{question}\n").as_bytes()).await?;
-        let mut line = String::new();
-        BufReader::new(from.take(MAX_ANSWER)).read_line(&mut line).await?;
-        if line.is_empty() {
-            return Err(io::Error::other("it closed the connection"));
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let path = path.to_owned();
+            return Some(Err(NoAnswer::Denied { path, error }));
         }
-        serde_json::from_str(&line).map_err(io::Error::other)
+        Err(error) => return Some(Err(failed(error))),
+    };
+    let (from, mut to) = stream.into_split();
+    let mut from = BufReader::new(from.take(MAX_ANSWER));
+    let asked = async {
+        let silent = |_| NoAnswer::Silent {
+            path: path.to_owned(),
+            after: silence,
+        };
+        let question = format!("{question}\n");
+        timeout(silence, to.write_all(question.as_bytes()))
+            .await
+            .map_err(silent)?
+            .map_err(failed)?;
+        loop {
+            let mut line = String::new();
+            let read = timeout(silence, from.read_line(&mut line)).await;
+            read.map_err(silent)?.map_err(failed)?;
+            if line.is_empty() {
+                let error = "it closed the connection: it may have ended, or be of another version, or not run as this user";
+                return Err(failed(io::Error::other(error)));
+            }
+            if !line.trim().is_empty() {
+                return serde_json::from_str(&line).map_err(|error| failed(io::Error::other(error)));
+            }
+        }
     };
     Some(asked.await)
+}
+
+/// Connects to a socket. Where too many wait for whoever has it, that fails and nobody waits.
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(ShortPath::of(path)?.path()).await
 }
 
 fn is_left_over(error: &io::Error) -> bool {
@@ -207,24 +328,32 @@ fn is_left_over(error: &io::Error) -> bool {
     )
 }
 
-/// The sockets of a data directory.
-fn sockets(data_dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(data_dir).into_iter().flatten().flatten();
-    let mut sockets: Vec<_> = entries
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with(PREFIX) && name.ends_with(SUFFIX)
-        })
-        .map(|entry| entry.path())
-        .collect();
+/// The sockets of a data directory; none where there is no directory.
+///
+/// # Errors
+/// When it cannot be read.
+fn sockets(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(data_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut sockets = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            sockets.push(entry.path());
+        }
+    }
     sockets.sort();
-    sockets
+    Ok(sockets)
 }
 
-fn remove_left_over(data_dir: &Path) {
-    for path in sockets(data_dir) {
-        let connected = with_short_path(&path, |path| std::os::unix::net::UnixStream::connect(path));
+async fn remove_left_over(data_dir: &Path) {
+    for path in sockets(data_dir).unwrap_or_default() {
+        let connected = connect(&path).await;
         if connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
             let _ = std::fs::remove_file(path);
         }
@@ -234,30 +363,58 @@ fn remove_left_over(data_dir: &Path) {
 /// Longest path of a socket (unix(7)), its end included.
 const MAX_PATH: usize = 108;
 
-/// Does something with the path of a socket, by way of its directory's file descriptor where it is too long.
-fn with_short_path<T>(path: &Path, work: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
-    if path.as_os_str().as_bytes().len() < MAX_PATH {
-        return work(path);
+/// The path of a socket, by way of its directory's file descriptor where it is too long.
+struct ShortPath {
+    path: PathBuf,
+    /// Open while the path is in use.
+    _directory: Option<std::fs::File>,
+}
+
+impl ShortPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().as_bytes().len() < MAX_PATH {
+            return Ok(Self {
+                path: path.to_owned(),
+                _directory: None,
+            });
+        }
+        let directory = std::fs::File::open(path.parent().unwrap_or(Path::new("/")))?;
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&directory);
+        let name = path.file_name().unwrap_or_default();
+        Ok(Self {
+            path: Path::new(&format!("/proc/self/fd/{descriptor}")).join(name),
+            _directory: Some(directory),
+        })
     }
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let directory = std::fs::File::open(parent)?;
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&directory);
-    let name = path.file_name().unwrap_or_default();
-    work(&Path::new(&format!("/proc/self/fd/{descriptor}")).join(name))
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
 
-    use super::{Control, Reloaded, Status, reload, running, sockets};
+    use super::{Control, NoAnswer, Reloaded, Status, running};
+
+    fn sockets(data_dir: &Path) -> Vec<std::path::PathBuf> {
+        super::sockets(data_dir).unwrap()
+    }
+
+    async fn reload(data_dir: &Path) -> Vec<Reloaded> {
+        let (answers, silent) = super::reload(data_dir, false).await.unwrap();
+        assert!(silent.is_empty(), "{silent:?}");
+        answers
+    }
 
     /// A gateway that answers `answer`.
-    fn serve(data_dir: &Path, pid: u32, shutdown: &CancellationToken) -> tokio::task::JoinHandle<()> {
-        let control = Control::bind(data_dir).unwrap();
+    async fn serve(data_dir: &Path, pid: u32, shutdown: &CancellationToken) -> tokio::task::JoinHandle<()> {
+        let control = Control::bind(data_dir).await.unwrap();
         let (reloads, mut asked) = mpsc::channel::<super::Asked>(1);
         tokio::spawn(async move {
             while let Some(asked) = asked.recv().await {
@@ -267,7 +424,7 @@ mod tests {
                     errors,
                     ..Reloaded::default()
                 };
-                let _ = asked.send(answer);
+                let _ = asked.answer.send(answer);
             }
         });
         let status = Status {
@@ -284,14 +441,17 @@ mod tests {
         let data_dir = dir.path().join("x".repeat(120));
         std::fs::create_dir(&data_dir).unwrap();
         assert_eq!(running(&data_dir).await, []);
-        assert_eq!(reload(&data_dir).await.unwrap(), []);
+        assert_eq!(reload(&data_dir).await, []);
 
         let shutdown = CancellationToken::new();
-        let gateways = [serve(&data_dir, 1, &shutdown), serve(&data_dir, 2, &shutdown)];
+        let gateways = [
+            serve(&data_dir, 1, &shutdown).await,
+            serve(&data_dir, 2, &shutdown).await,
+        ];
         let mut pids: Vec<_> = running(&data_dir).await.iter().map(|status| status.pid).collect();
         pids.sort_unstable();
         assert_eq!(pids, [1, 2]);
-        let mut answers = reload(&data_dir).await.unwrap();
+        let mut answers = reload(&data_dir).await;
         answers.sort_by_key(|answer| answer.pid);
         assert_eq!(answers[1].errors, ["mistake of 2"]);
 
@@ -302,7 +462,7 @@ mod tests {
         assert!(sockets(&data_dir).is_empty(), "they are removed");
 
         // Of one that was killed there is one left, until the next one starts.
-        let killed = Control::bind(&data_dir).unwrap();
+        let killed = Control::bind(&data_dir).await.unwrap();
         let path = killed.path.clone();
         let left_over = data_dir.join("kept");
         std::fs::hard_link(&path, &left_over).unwrap();
@@ -310,8 +470,87 @@ mod tests {
         std::fs::rename(left_over, &path).unwrap();
         assert_eq!(sockets(&data_dir).len(), 1);
         assert_eq!(running(&data_dir).await, []);
-        assert_eq!(reload(&data_dir).await.unwrap(), []);
-        let next = Control::bind(&data_dir).unwrap();
+        assert_eq!(reload(&data_dir).await, []);
+        let next = Control::bind(&data_dir).await.unwrap();
         assert_eq!(sockets(&data_dir), std::slice::from_ref(&next.path));
+    }
+
+    #[tokio::test]
+    async fn o8_a_mute_socket_is_named_and_the_other_gateways_reload() {
+        let dir = tempfile::tempdir().unwrap();
+        // It takes connections, as one that was stopped does, and never says a word.
+        let path = dir.path().join("gateway-mute.sock");
+        let mute = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let silence = Duration::from_millis(10);
+        let error = super::ask::<Reloaded>(&path, "reload", silence).await;
+        let error = error.unwrap().unwrap_err();
+        assert!(matches!(error, NoAnswer::Silent { .. }), "{error}");
+        assert!(error.to_string().contains("is the process stopped"), "{error}");
+
+        // One that hangs up keeps nobody else from reloading.
+        let shutdown = CancellationToken::new();
+        let gateway = serve(dir.path(), 1, &shutdown).await;
+        let hangs_up = std::thread::spawn(move || {
+            for _ in 0..3 {
+                drop(mute.accept().unwrap());
+            }
+        });
+        let (answers, silent) = super::reload(dir.path(), false).await.unwrap();
+        assert_eq!((answers.len(), silent.len()), (1, 1), "{silent:?}");
+        shutdown.cancel();
+        gateway.await.unwrap();
+        hangs_up.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn o8_a_gateway_that_takes_long_says_that_it_is_alive() {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+        let dir = tempfile::tempdir().unwrap();
+        let shutdown = CancellationToken::new();
+        let mut control = Control::bind(dir.path()).await.unwrap();
+        control.alive = Duration::from_millis(1);
+        let path = control.path.clone();
+        let (reloads, mut asked) = mpsc::channel::<super::Asked>(1);
+        let gateway = tokio::spawn(control.run(Status::default(), reloads, shutdown.clone()));
+        let (from, mut to) = super::connect(&path).await.unwrap().into_split();
+        to.write_all(b"reload wait\n").await.unwrap();
+        let asked = asked.recv().await.unwrap();
+        assert!(asked.waits_for_plugins);
+        let mut from = BufReader::new(from);
+        let mut line = String::new();
+        from.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "\n");
+        asked.answer.send(Reloaded::default()).unwrap();
+        while line == "\n" {
+            line.clear();
+            from.read_line(&mut line).await.unwrap();
+        }
+        assert_eq!(
+            serde_json::from_str::<Reloaded>(&line).unwrap(),
+            Reloaded::default()
+        );
+        shutdown.cancel();
+        gateway.await.unwrap();
+
+        // And a command is patient with it.
+        let path = dir.path().join("gateway-slow.sock");
+        let slow = tokio::net::UnixListener::bind(&path).unwrap();
+        let answers = tokio::spawn(async move {
+            let (mut stream, _) = slow.accept().await.unwrap();
+            stream.write_all(b"\n\n").await.unwrap();
+            stream.write_all(line.as_bytes()).await.unwrap();
+        });
+        let answer = super::ask::<Reloaded>(&path, "reload", super::SILENCE).await;
+        assert_eq!(answer.unwrap().unwrap(), Reloaded::default());
+        answers.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn o8_a_directory_that_cannot_be_read_is_not_one_without_gateways() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = super::reload(&file, false).await.unwrap_err().to_string();
+        assert!(error.contains("as the user that the gateway runs as"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ use std::{fmt, io};
 
 use gateway_model::SystemClock;
 use gateway_plugin::{CheckOptions, HostError};
-use gateway_store::Depth;
+use gateway_store::{DatabaseUrl, Depth};
 use gateway_token::SigningKeys;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
@@ -161,6 +161,8 @@ pub async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
             Depth::Schema
         };
         data(&mut found, config, depth).await;
+        distinct_tokens(&mut found, config);
+        plugin_cache(&mut found, config);
     }
     if scope.steps.contains(&Step::Listeners) {
         listeners(&mut found, config, scope);
@@ -200,6 +202,11 @@ impl Found<'_> {
                 message: message.into(),
             },
         });
+    }
+
+    /// Whether something was found about a setting.
+    fn names(&self, setting: &str) -> bool {
+        self.findings.iter().any(|finding| finding.what.key == setting)
     }
 
     fn fatal(&mut self, setting: &str, message: impl Into<String>) {
@@ -266,7 +273,15 @@ async fn data(found: &mut Found<'_>, config: &Config, depth: Depth) {
         ),
     }
     for (setting, token) in tokens(config) {
-        if let Err(error) = admin::check_token(token, directory) {
+        if let DatabaseUrl::File(database) = &config.database
+            && gateway_store::is_own_file(database, token.path())
+        {
+            let message = format!(
+                "the token's file {} cannot be used: it is one of the database's own files: name another one",
+                token.path().display()
+            );
+            found.fatal(setting, message);
+        } else if let Err(error) = admin::check_token(token, directory) {
             let message = format!(
                 "the token's file {} cannot be used: {error}",
                 token.path().display()
@@ -287,6 +302,24 @@ pub(crate) fn tokens(config: &Config) -> impl Iterator<Item = (&'static str, Tok
         .as_deref()
         .map(|path| ("admin.metrics_token_file", TokenFile::Monitors(path)));
     operators.into_iter().chain(monitors)
+}
+
+/// Whether each token is good for its own purpose only.
+fn distinct_tokens(found: &mut Found<'_>, config: &Config) {
+    let mut files = tokens(config).map(|(_, file)| file.path());
+    if let (Some(operators), Some(monitors)) = (files.next(), files.next())
+        && let Err(error) = admin::check_distinct(operators, monitors)
+    {
+        let message = format!("the token's file {} cannot be used: {error}", monitors.display());
+        found.fatal("admin.metrics_token_file", message);
+    }
+}
+
+/// Whether the plugins' directory for what is kept can be made, or is the gateway's own.
+fn plugin_cache(found: &mut Found<'_>, config: &Config) {
+    if let Err(error) = gateway_plugin::usable_cache_dir(&serve::cache_dir(config)) {
+        found.fatal("data_dir", format!("the plugins cannot be loaded: {error}"));
+    }
 }
 
 /// Whether the data directory can be made, or is there and can be written.
@@ -377,14 +410,8 @@ async fn plugins(found: &mut Found<'_>, config: &Config) {
     let set = &config.reloadable.plugins;
     let problems = match gateway_plugin::check(options, set.clone()).await {
         Ok(problems) => problems,
-        // It is the copy for the check that cannot be made.
-        Err(error @ HostError::CacheDir { .. }) => {
-            return found.add(
-                Severity::Error,
-                "plugins",
-                format!("the plugins cannot be tried: {error}"),
-            );
-        }
+        // Said already, with the data directory.
+        Err(HostError::CacheDir { .. }) if found.names("data_dir") => return,
         Err(error) => return found.fatal("plugins", format!("the plugins cannot be loaded: {error}")),
     };
     for problem in problems {

@@ -45,8 +45,9 @@ const BACKLOG: u32 = 4096;
 /// Files that are not connections of the public listener: the database, the admin listener, requests of plugins.
 const OTHER_FILES: usize = 256;
 
-/// How long a command that asked for a reload waits for the plugins' files: a service manager waits no longer than 90 s.
-const LOOKS: Duration = Duration::from_secs(30);
+/// How long a command that asked for a reload waits for the plugins' files unless it says more: nearly all are looked at by
+/// then, and it can say which do not serve.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// What differs between `gateway serve` and `gateway dev`.
 pub struct Mode {
@@ -110,7 +111,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
 
     let address = public.local_addr()?;
     listens.push(address);
-    serve_control(&config.data_dir, listens, reloads, &app, &shutdown);
+    serve_control(&config.data_dir, listens, reloads, &app, &shutdown).await;
     let serving = {
         let app = Arc::clone(&app);
         let limits = Arc::clone(&app);
@@ -126,7 +127,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
         tokio::pin!(told_to_end);
         let is_told = tokio::select! {
             () = &mut told_to_end => true,
-            () = admissions.done() => false,
+            true = admissions.done() => false,
         };
         if !is_told {
             tracing::info!(%address, external = app.address.text, "ready");
@@ -329,6 +330,11 @@ fn serve_admin(
             TokenFile::Monitors(_) => monitors = Some(token),
         }
     }
+    if let (Some(operators), Some(monitors)) = (&operators, &monitors)
+        && operators.expose_secret() == monitors.expose_secret()
+    {
+        return Err(admin::SameToken).context("admin.metrics_token_file cannot be used");
+    }
     let listeners = [
         ("admin.listen", config.admin.listen, false),
         ("admin.metrics_listen", config.admin.metrics_listen, true),
@@ -356,14 +362,14 @@ fn serve_admin(
 }
 
 /// Begins to answer commands on this machine. A data directory that cannot have sockets is no reason not to serve.
-fn serve_control(
+async fn serve_control(
     data_dir: &Path,
     listens: Vec<SocketAddr>,
     reloads: mpsc::Sender<Asked>,
     app: &App,
     shutdown: &CancellationToken,
 ) {
-    match Control::bind(data_dir) {
+    match Control::bind(data_dir).await {
         Ok(control) => {
             let pid = std::process::id();
             let status = Status { pid, listens };
@@ -481,7 +487,7 @@ impl Signals {
 }
 
 /// Puts a changed configuration in force, or keeps the old one where there is a mistake. The files of plugins are looked at
-/// after that; whoever asked is answered when they have been, or after a while.
+/// after that; whoever asked is answered when they have been, or soon.
 async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
     let reload = Arc::clone(reload);
     // It reads files.
@@ -503,13 +509,14 @@ async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
             tracing::info!("the configuration was read again and is in force");
             let plugins = app.plugins.clone();
             tokio::spawn(async move {
-                if timeout(LOOKS, admissions.done()).await.is_err() {
-                    reply(asked, answer, &plugins);
-                    admissions.done().await;
-                } else {
-                    reply(asked, answer, &plugins);
+                let waits = asked.as_ref().is_some_and(|asked| asked.waits_for_plugins);
+                let looks = if waits { Duration::MAX } else { LOOKS };
+                let _ = timeout(looks, admissions.done()).await;
+                reply(asked, answer, &plugins);
+                // Not where the gateway ends first.
+                if admissions.done().await {
+                    tracing::info!("every plugin was looked at under the new configuration");
                 }
-                tracing::info!("every plugin was looked at under the new configuration");
             });
         }
         Err(errors) => {
@@ -518,7 +525,7 @@ async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
             tracing::error!(%error, "the configuration has mistakes; what was in force stays in force");
             if let Some(asked) = asked {
                 // Whoever asked may have gone.
-                let _ = asked.send(answer);
+                let _ = asked.answer.send(answer);
             }
         }
     }
@@ -527,15 +534,14 @@ async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
 /// Tells a command how the plugins stand.
 fn reply(asked: Option<Asked>, mut answer: Reloaded, plugins: &PluginHost) {
     let Some(asked) = asked else { return };
-    let plugins = plugins.status().into_iter().filter_map(|plugin| {
-        let problem = match plugin.problem {
-            Some(problem) => problem,
-            None if plugin.being_admitted => "its file is still being admitted".to_owned(),
-            None => return None,
-        };
-        Some(format!("{}: {problem}", plugin.name))
-    });
-    answer.plugins = plugins.collect();
+    for plugin in plugins.status() {
+        if plugin.being_admitted {
+            answer.being_admitted.push(plugin.name.clone());
+        }
+        if let Some(problem) = plugin.problem {
+            answer.plugins.push(format!("{}: {problem}", plugin.name));
+        }
+    }
     // Whoever asked may have gone.
-    let _ = asked.send(answer);
+    let _ = asked.answer.send(answer);
 }

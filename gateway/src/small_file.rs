@@ -131,13 +131,16 @@ fn regular(metadata: &Metadata) -> Result<(), ReadError> {
     if metadata.is_file() {
         Ok(())
     } else {
-        Err(ReadError::NotAFile(name(metadata.file_type())))
+        Err(ReadError::NotAFile(kind(metadata.file_type())))
     }
 }
 
-fn name(kind: FileType) -> &'static str {
+/// What something is that is not a regular file.
+pub(crate) fn kind(kind: FileType) -> &'static str {
     if kind.is_dir() {
         "a directory"
+    } else if kind.is_symlink() {
+        "a symbolic link"
     } else if kind.is_fifo() {
         "a pipe"
     } else if kind.is_socket() {

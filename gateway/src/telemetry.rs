@@ -71,6 +71,10 @@ where
     if !log.filter.contains("notify") {
         filter = filter.add_directive("notify=error".parse()?);
     }
+    // It says that a database was migrated wherever a schema is compared with a fresh one; the store says when it was.
+    if !log.filter.contains("rusqlite_migration") {
+        filter = filter.add_directive("rusqlite_migration=warn".parse()?);
+    }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{CWD, FileType, Mode};
 use serde_json::Value;
 
 use super::support::{Gateway, Setup, cli};
@@ -20,7 +21,12 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
         if metadata.is_dir() {
             files.append(&mut self::files(&entry.path()));
         }
-        let bytes = fs::read(entry.path()).unwrap_or_default();
+        // A pipe would be waited for.
+        let bytes = if metadata.is_file() {
+            fs::read(entry.path()).unwrap()
+        } else {
+            Vec::new()
+        };
         files.insert(entry.path(), (metadata.modified().unwrap(), bytes));
     }
     files
@@ -93,12 +99,65 @@ async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() 
     altered(&newer, "PRAGMA user_version = 9999");
     let pipe = setup();
     fs::create_dir(pipe.dir.database()).unwrap();
+    let nowhere = setup();
+    symlink("nowhere", nowhere.dir.database()).unwrap();
+    let log = setup();
+    log.start().await.stop().await;
+    fs::create_dir(format!("{}-wal", log.dir.database().display())).unwrap();
+    let index = setup();
+    let index_file = PathBuf::from(format!("{}-shm", index.dir.database().display()));
+    rustix::fs::mknodat(CWD, &index_file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let [
+        cache_is_a_file,
+        cache_is_nowhere,
+        key_is_a_directory,
+        key_is_short,
+    ] = [(); 4].map(|()| setup());
+    // Setups begin with a cache, to compile less.
+    let cache = |setup: &Setup| {
+        let cache = setup.dir.data_dir().join("cache");
+        let _ = fs::remove_dir_all(&cache);
+        cache
+    };
+    fs::write(cache(&cache_is_a_file), "").unwrap();
+    symlink("nowhere", cache(&cache_is_nowhere)).unwrap();
+    fs::create_dir_all(cache(&key_is_a_directory).join("key")).unwrap();
+    let short = cache(&key_is_short).join("key");
+    fs::create_dir(short.parent().unwrap()).unwrap();
+    fs::write(&short, "short").unwrap();
+    fs::set_permissions(&short, fs::Permissions::from_mode(0o600)).unwrap();
+    let one_file = setup();
+    let one_file = {
+        let database = one_file.dir.database().display().to_string();
+        one_file.env("GATEWAY_ADMIN_TOKEN_FILE", &database)
+    };
     let in_the_way = setup();
     fs::remove_dir_all(in_the_way.dir.data_dir()).unwrap();
     fs::write(in_the_way.dir.data_dir(), "").unwrap();
     let token = setup();
     fs::write(token.admin_token(), "0".repeat(64)).unwrap();
     fs::set_permissions(token.admin_token(), fs::Permissions::from_mode(0o640)).unwrap();
+    let same_token = setup().table("admin", "metrics_token_file = \"metrics-token\"");
+    fs::write(same_token.admin_token(), "0".repeat(64)).unwrap();
+    fs::set_permissions(same_token.admin_token(), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(
+        same_token.admin_token(),
+        same_token.dir.path().join("metrics-token"),
+    )
+    .unwrap();
+    let shared_cache = setup();
+    let cache = shared_cache.dir.data_dir().join("cache");
+    fs::create_dir_all(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    let no_cache = setup();
+    let cache = no_cache.dir.data_dir().join("cache");
+    let _ = fs::remove_dir_all(&cache);
+    symlink("nowhere", cache).unwrap();
+    let no_key = setup();
+    let cache = no_key.dir.data_dir().join("cache");
+    fs::create_dir_all(&cache).unwrap();
+    let _ = fs::remove_file(cache.join("key"));
+    symlink("nowhere", cache.join("key")).unwrap();
     let no_plugins = setup();
     fs::remove_dir_all(no_plugins.dir.plugin_dir()).unwrap();
     for (setup, setting) in [
@@ -131,7 +190,19 @@ async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() 
             setup().env("GATEWAY_ADMIN_TOKEN_FILE", "/dev/zero"),
             "admin.token_file",
         ),
+        (same_token, "admin.metrics_token_file"),
+        (shared_cache, "data_dir"),
+        (no_cache, "data_dir"),
+        (no_key, "data_dir"),
         (no_plugins, "plugin_dir"),
+        (nowhere, "database.url"),
+        (log, "database.url"),
+        (index, "database.url"),
+        (cache_is_a_file, "data_dir"),
+        (cache_is_nowhere, "data_dir"),
+        (key_is_a_directory, "data_dir"),
+        (key_is_short, "data_dir"),
+        (one_file, "admin.token_file"),
     ] {
         let (report, code) = judged(&setup, &[]).await;
         assert_eq!(
@@ -197,6 +268,32 @@ async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_starts_all_th
         assert!(text.lines().nth(line - 1).unwrap().contains(plugin), "{finding}");
     }
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o5_a_check_that_is_killed_leaves_no_copy_of_a_key() {
+    let setup = setup().table("plugins", "compile_time = \"1h\"");
+    setup.start().await.stop().await;
+    let setup = setup
+        .plugin("bomb", test_guests::COMPILE_BOMB)
+        .service("bomb", "bomb");
+    setup.write();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = setup.dir.cli_command(&["config", "check"]);
+    command.env("TMPDIR", temporary.path());
+    let mut check = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = check.id().unwrap();
+    super::support::eventually("it compiles", async || {
+        (!super::children(process).is_empty()).then_some(())
+    })
+    .await;
+    check.kill().await.unwrap();
+    let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

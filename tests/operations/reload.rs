@@ -66,23 +66,9 @@ async fn sigterm_ends_a_gateway_that_reads_its_configuration_again() {
     fs::write(setup.dir.plugin_file("bomb"), COMPILE_BOMB).unwrap();
     setup.clone().service("bomb", "bomb").write();
     gateway.signal(Signal::HUP);
-    let children = format!("/proc/{0}/task/{0}/children", gateway.pid());
-    let compiles = async || {
-        let children = fs::read_to_string(&children).ok()?;
-        (!children.trim().is_empty()).then_some(())
-    };
-    // A thread of the gateway's own starts compilers, and it is that thread's child.
-    let tasks = format!("/proc/{}/task", gateway.pid());
+    let process = gateway.pid();
     eventually("it compiles", async || {
-        if compiles().await.is_some() {
-            return Some(());
-        }
-        let mut tasks = fs::read_dir(&tasks).ok()?.flatten();
-        let has_child = |task: fs::DirEntry| {
-            let children = fs::read_to_string(task.path().join("children"));
-            children.is_ok_and(|children| !children.trim().is_empty())
-        };
-        tasks.any(has_child).then_some(())
+        (!super::children(process).is_empty()).then_some(())
     })
     .await;
     gateway.signal(Signal::TERM);
@@ -102,7 +88,7 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         .table("server", "drain = \"7m\"")
         .service("none", "missing")
         .write();
-    let ran = gateway.cli(&["reload"]).await;
+    let ran = gateway.cli(&["reload", "--wait"]).await;
     assert_eq!(ask().await, 200, "at once: {ran:?}");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
@@ -161,6 +147,120 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         Some(3),
         "none runs any more"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_a_reload_does_not_wait_for_plugins_that_compile() {
+    let setup = super::dev().table("plugins", "compile_time = \"1h\"\ncompile_memory = \"1GiB\"");
+    let gateway = setup.start().await;
+    fs::write(setup.dir.plugin_file("bomb"), COMPILE_BOMB).unwrap();
+    setup
+        .clone()
+        .origin("https://new.example")
+        .service("bomb", "bomb")
+        .write();
+    gateway.signal(Signal::HUP);
+    // Its compiler is stopped, and does not end by itself within the hour that it has.
+    eventually("a compiler is stopped", async || {
+        let compiler = super::children(gateway.pid()).into_iter().next()?;
+        rustix::process::kill_process(compiler, Signal::STOP).ok()?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", compiler.as_raw_nonzero())).ok()?;
+        stat.contains(") T ").then_some(())
+    })
+    .await;
+    let said = gateway.cli(&["reload"]).await.succeeded();
+    assert!(
+        said.contains("is in force") && said.contains("1 plugin file is still being compiled or tried: bomb"),
+        "{said}"
+    );
+    let next = format!("/auth/check?next={}", super::encode("https://new.example"));
+    assert_eq!(gateway.browser().get(&next).await.status().as_u16(), 200);
+    let said = gateway.cli(&["reload", "--json"]).await.succeeded();
+    let answers: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(answers[0]["being_admitted"][0], "bomb", "{answers}");
+    // A command that waits is told when the gateway ends.
+    let waits = setup.dir.cli_command(&["reload", "--wait"]);
+    let waits = tokio::spawn(super::support::cli::finish(waits));
+    eventually("it is asked", async || {
+        let in_force = |line: &String| line.contains("the configuration was read again");
+        (gateway.log.lines().iter().filter(|line| in_force(line)).count() >= 4).then_some(())
+    })
+    .await;
+    let log = gateway.stop().await;
+    waits.await.unwrap();
+    assert!(
+        !log.text().contains("every plugin was looked at"),
+        "the bomb was not: {}",
+        log.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
+    let setup = super::dev();
+    let gateway = setup.start().await;
+    let next = format!("/auth/check?next={}", super::encode("https://new.example"));
+    setup.clone().origin("https://new.example").write();
+    for arguments in [&["reload"][..], &["reload", "--json"], &["plugin", "reload"]] {
+        let address = gateway.admin().await.address.to_string();
+        let arguments = match arguments {
+            ["plugin", ..] => [arguments, &["--admin", &address]].concat(),
+            _ => arguments.to_vec(),
+        };
+        let ran = super::support::cli::finish_unheard(setup.dir.cli_command(&arguments)).await;
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        assert!(
+            ran.stderr
+                .contains("the work is done, but standard output cannot be written"),
+            "{arguments:?}: {ran:?}"
+        );
+    }
+    assert_eq!(gateway.browser().get(&next).await.status().as_u16(), 200);
+    // A list is only to be read, and was not.
+    let address = gateway.admin().await.address.to_string();
+    let list = setup.dir.cli_command(&["plugin", "list", "--admin", &address]);
+    let ran = super::support::cli::finish_unheard(list).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_a_gateway_that_is_stopped_is_named() {
+    let setup = super::dev();
+    let gateway = setup.start().await;
+    gateway.signal(Signal::STOP);
+    let ran = gateway.cli(&["reload"]).await;
+    gateway.signal(Signal::CONT);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stderr.contains("is the process stopped or stuck?"), "{ran:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_another_user_is_told_that_the_socket_is_not_theirs() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let setup = super::dev();
+    let gateway = setup.start().await;
+    fs::set_permissions(setup.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let data = setup.dir.data_dir().display().to_string();
+    // A copy that the other user may run.
+    let binary = setup.dir.path().join("gateway");
+    fs::copy(super::support::BINARY, &binary).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = tokio::process::Command::new(binary);
+    command.env_clear().uid(65_534).gid(65_534).current_dir("/");
+    command.args(["reload", "--data", &data]);
+    let ran = super::support::cli::finish(command).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("as the user that the gateway runs as, or as root"),
+        "{ran:?}"
+    );
+    gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,8 +39,12 @@ pub(crate) use self::trial::Identified;
 #[cfg(test)]
 pub(crate) use self::trial::invented_user;
 
-/// Mebibytes of plugins' files that are in memory at once, however many plugins there are; four of the largest.
-const FILES: u32 = 512;
+/// Mebibytes of plugins' files that are in memory at once, however many plugins there are; three of the largest.
+const LARGE_FILES: u32 = 384;
+/// Mebibytes of small files that are in memory at once: they do not wait for large ones that are compiled for minutes.
+const SMALL_FILES: u32 = 128;
+/// Mebibytes of a small file.
+const SMALL: u32 = 8;
 
 /// Looks at files and makes generations of them.
 pub(crate) struct Admission {
@@ -50,8 +54,10 @@ pub(crate) struct Admission {
     lanes: Arc<Lanes>,
     engines: Arc<Engines>,
     compiler: Arc<Compiler>,
-    /// The memory for files, in mebibytes.
-    files: Arc<Semaphore>,
+    /// The memory for large files, in mebibytes.
+    large_files: Arc<Semaphore>,
+    /// The memory for small ones.
+    small_files: Arc<Semaphore>,
     /// The code of what is kept, by digest: going back takes no longer than a trial. Linked anew each
     /// time, for the grants as they are then.
     code: Mutex<BTreeMap<Arc<str>, Component>>,
@@ -152,7 +158,8 @@ impl Admission {
                 lanes.guests().clone(),
                 compile,
             )),
-            files: Arc::new(Semaphore::new(FILES as usize)),
+            large_files: Arc::new(Semaphore::new(LARGE_FILES as usize)),
+            small_files: Arc::new(Semaphore::new(SMALL_FILES as usize)),
             engines,
             lanes,
             code: Mutex::default(),
@@ -189,7 +196,8 @@ impl Admission {
         Looked { result, take, seen }
     }
 
-    /// Puts on record what looking gave. `None` where that has been overtaken by a rollback.
+    /// Puts on record what looking gave. `None` where that has been overtaken by a rollback or a
+    /// removal.
     pub(crate) async fn settle(&self, name: &Arc<str>, looked: Looked) -> Option<Settled> {
         let Looked { result, take, seen } = looked;
         let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));
@@ -201,7 +209,7 @@ impl Admission {
                 return Some(history.withdraw(&plugin));
             }
             let now = history.record(&plugin);
-            if switches && now.rolled_back_since(&seen) {
+            if switches && now.was_decided_since(&seen) {
                 return None;
             }
             let Some(take) = take else {
@@ -240,6 +248,19 @@ impl Admission {
             result,
             record: Arc::new(record),
         })
+    }
+
+    /// Puts on record that plugins' files were removed.
+    pub(crate) async fn withdraw(&self, plugins: Vec<Arc<str>>) {
+        let history = Arc::clone(&self.history);
+        let recorded = self.blocking(move || {
+            for plugin in plugins {
+                history.withdraw(&plugin);
+            }
+        });
+        if let Err(error) = recorded.await {
+            tracing::error!(%error, "what is kept of the plugins is not up to date");
+        }
     }
 
     /// What all calls of a plugin may log.
@@ -325,8 +346,16 @@ impl Admission {
             Presence::Here(stamp) => stamp.size.min(max),
             _ => 0,
         };
-        let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(FILES).min(FILES);
-        let memory = Arc::clone(&self.files).acquire_many_owned(mebibytes).await.ok();
+        let mebibytes = u32::try_from(size.div_ceil(1 << 20))
+            .unwrap_or(LARGE_FILES)
+            .max(1);
+        let files = if mebibytes <= SMALL {
+            &self.small_files
+        } else {
+            &self.large_files
+        };
+        let memory = Arc::clone(files).acquire_many_owned(mebibytes.min(LARGE_FILES));
+        let memory = memory.await.ok();
         let (directory, plugin) = (Arc::clone(&self.directory), Arc::clone(plugin));
         let read = self.blocking(move || directory.read(&plugin, max)).await?;
         Ok(read.map(|file| PluginFile {

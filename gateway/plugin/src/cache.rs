@@ -37,6 +37,8 @@ const MAX_ENTRY: u64 = 512 << 20;
 const NEW: &str = ".new-";
 /// Nobody writes for so long.
 const LEFT_OVER: Duration = Duration::from_secs(3600);
+/// The name of the file with the key.
+const KEY: &str = "key";
 /// Bytes of an entry that are read at once.
 const CHUNK: usize = 256 << 10;
 
@@ -63,6 +65,8 @@ pub(crate) enum Durable {
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
+    /// Nothing is written, not even the time at which an entry was used.
+    is_read_only: bool,
     key: hmac::Key,
     environment: u64,
     /// Digests of the components that serve or are kept: their code is not removed to make room, as the next start
@@ -74,36 +78,69 @@ impl Cache {
     /// Opens the directory, making it (0700) and its key (0600) where they are missing.
     ///
     /// # Errors
-    /// When it cannot be made or read, or somebody else can write to it.
+    /// When it cannot be made or read, or somebody else can write to it or to what is in it.
     pub(crate) fn open(dir: &Path, engine: &Engine, random: &dyn Random) -> Result<Self, HostError> {
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            move |error| HostError::CacheDir { path, error }
-        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .map_err(fail(dir))?;
-        let metadata = fs::metadata(dir).map_err(fail(dir))?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(fail(dir)(io::Error::other("it belongs to another user")));
-        }
-        if metadata.mode() & 0o077 != 0 {
-            fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(fail(dir))?;
+            .map_err(|error| unusable(dir, explain(dir, error)))?;
+        if let Some(found) = look(dir)?
+            && found.mode() & 0o077 != 0
+        {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+                .map_err(|error| unusable(dir, error))?;
         }
         remove_leftovers(dir);
-        let path = dir.join("key");
-        let secret = read_key(&path, random).map_err(fail(&path))?;
+        let path = dir.join(KEY);
+        let secret = read_or_make_key(&path, random).map_err(|error| unusable(&path, error))?;
+        Ok(Self::with_key(dir, &secret, false, engine))
+    }
+
+    /// Opens the directory for reading. Nothing is written anywhere; where there is no directory, it is an empty one.
+    ///
+    /// # Errors
+    /// When [`Cache::open`] would fail for what is there.
+    pub(crate) fn open_to_read(dir: &Path, engine: &Engine, random: &dyn Random) -> Result<Self, HostError> {
+        let key = match look(dir)? {
+            Some(_) => existing_key(dir)?,
+            None => None,
+        };
+        let secret = match key {
+            Some(secret) => secret,
+            // Nothing in there can be the gateway's.
+            None => {
+                let mut secret = [0; 32];
+                let made = random.fill(&mut secret).map_err(io::Error::other);
+                made.map_err(|error| unusable(&dir.join(KEY), error))?;
+                secret
+            }
+        };
+        Ok(Self::with_key(dir, &secret, true, engine))
+    }
+
+    /// Whether [`Cache::open`] would take what is there.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(dir: &Path) -> Result<(), HostError> {
+        if look(dir)?.is_some() {
+            existing_key(dir)?;
+        }
+        Ok(())
+    }
+
+    fn with_key(dir: &Path, secret: &[u8; 32], is_read_only: bool, engine: &Engine) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
-        Ok(Self {
+        Self {
             dir: dir.to_owned(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            is_read_only,
+            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
             environment: hasher.finish(),
             needed: Mutex::default(),
-        })
+        }
     }
 
     /// The compiled code of the component with this digest, if it is here and ours.
@@ -206,6 +243,9 @@ impl Cache {
         if verify_slices_are_equal(authenticated.sign().as_ref(), &tag).is_err() {
             return Ok(Found::Damaged);
         }
+        if self.is_read_only {
+            return Ok(Found::Ours);
+        }
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_NOW,
@@ -237,6 +277,9 @@ impl Cache {
     /// # Errors
     /// What the operating system says. Then the entry is as it was.
     pub(crate) fn write(&self, name: &str, payload: &[u8], durable: Durable) -> io::Result<()> {
+        if self.is_read_only {
+            return Ok(());
+        }
         let mut tag = self.begin_tag(name);
         tag.update(payload);
         let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(&self.dir)?;
@@ -254,6 +297,9 @@ impl Cache {
 
     /// Removes an entry, where there is one.
     pub(crate) fn remove(&self, name: &str) {
+        if self.is_read_only {
+            return;
+        }
         let _ = fs::remove_file(self.dir.join(name));
     }
 
@@ -273,6 +319,9 @@ impl Cache {
 
     /// Removes compiled code that is not needed, the longest unused first, until `max` bytes are left.
     fn shrink(&self, max: u64) {
+        if self.is_read_only {
+            return;
+        }
         let needed: BTreeSet<PathBuf> = self
             .needed
             .lock()
@@ -360,36 +409,116 @@ fn deserialize(engine: &Engine, code: Memory) -> wasmtime::Result<Component> {
     }
 }
 
-/// The key, made at first use.
-fn read_key(path: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
-    let mut key = [0; 32];
-    match open_plainly(path) {
-        Ok(mut file) => {
-            if file.metadata()?.mode() & 0o077 != 0 {
-                return Err(io::Error::other(
-                    "others can read or write it; delete it, a new one will be made",
-                ));
-            }
-            file.read_exact(&mut key)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            random.fill(&mut key).map_err(io::Error::other)?;
-            let directory = path.parent().unwrap_or(Path::new("."));
-            let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory)?;
-            file.write_all(&key)?;
-            file.as_file().sync_all()?;
-            match file.persist_noclobber(path) {
-                Ok(_) => {}
-                // Another gateway was faster: its key is the key.
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                    return read_key(path, random);
-                }
-                Err(error) => return Err(error.error),
-            }
-        }
-        Err(error) => return Err(error),
+fn unusable(path: &Path, error: io::Error) -> HostError {
+    HostError::CacheDir {
+        path: path.to_owned(),
+        error,
     }
+}
+
+/// Why there is no directory at a path that cannot be made one.
+fn explain(dir: &Path, error: io::Error) -> io::Error {
+    match fs::metadata(dir) {
+        Err(_) if dir.is_symlink() => io::Error::other("it is a link that leads nowhere: delete it"),
+        Ok(found) if !found.is_dir() => io::Error::other("it is not a directory: delete it"),
+        _ => error,
+    }
+}
+
+/// Looks at the directory before anything in it is used: it and all that is in it must be the gateway's own, and nobody
+/// else may have been able to put something there. `None` where there is none.
+fn look(dir: &Path) -> Result<Option<fs::Metadata>, HostError> {
+    let found = match fs::metadata(dir) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.is_symlink() => return Ok(None),
+        Err(error) => return Err(unusable(dir, explain(dir, error))),
+    };
+    let fail = |error: &str| Err(unusable(dir, io::Error::other(error)));
+    if !found.is_dir() {
+        return fail("it is not a directory: delete it");
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if found.uid() != user {
+        return fail("it belongs to another user");
+    }
+    if found.mode() & 0o022 != 0 {
+        return fail(
+            "others can write to it, and may have changed what is in it: delete it, which also deletes the plugins' earlier \
+             generations; or, if you trust what is in it, run `chmod 700` on it",
+        );
+    }
+    for entry in fs::read_dir(dir).map_err(|error| unusable(dir, error))? {
+        let path = entry.map_err(|error| unusable(dir, error))?.path();
+        // One that a gateway beside this one removes in this moment.
+        let Ok(found) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if found.uid() != user && found.uid() != 0 {
+            let error = io::Error::other("it belongs to another user: delete it");
+            return Err(unusable(&path, error));
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The key, where there is one.
+fn existing_key(dir: &Path) -> Result<Option<[u8; 32]>, HostError> {
+    let path = dir.join(KEY);
+    match read_key(&path) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(&path, error)),
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<[u8; 32]> {
+    let fail = |why: &str| {
+        io::Error::other(format!(
+            "{why}: delete it and a new one will be made, under which nothing in the directory counts"
+        ))
+    };
+    let mut file = open_plainly(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => error,
+        _ if path.is_symlink() => fail("it is a link"),
+        _ => error,
+    })?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(fail("it is not a regular file"));
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if found.uid() != user && found.uid() != 0 {
+        return Err(fail("it belongs to another user"));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(fail("others can read or write it"));
+    }
+    let mut key = [0; 32];
+    if found.len() < key.len() as u64 {
+        return Err(fail("it is not complete"));
+    }
+    file.read_exact(&mut key)?;
     Ok(key)
+}
+
+/// The key, made at first use.
+fn read_or_make_key(path: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
+    match read_key(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read,
+    }
+    let mut key = [0; 32];
+    random.fill(&mut key).map_err(io::Error::other)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory)?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(key),
+        // Another gateway was faster: its key is the key.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => read_key(path),
+        Err(error) => Err(error.error),
+    }
 }
 
 /// Opens a file for reading that must not be a link.
@@ -479,11 +608,102 @@ mod tests {
         assert_eq!(there, [false, true, true]);
     }
 
+    /// Why the directory is not used: by a host, by a check, and by one that only reads.
+    fn refused(dir: &Path, engine: &wasmtime::Engine) -> String {
+        let open = Cache::open(dir, engine, &SystemRandom).unwrap_err().to_string();
+        let read = Cache::open_to_read(dir, engine, &SystemRandom).unwrap_err();
+        assert_eq!(read.to_string(), open);
+        assert_eq!(Cache::check(dir).unwrap_err().to_string(), open);
+        open
+    }
+
+    #[test]
+    fn o5_what_others_may_have_made_is_refused_by_a_check_too() {
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let pipe = |path: &Path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        };
+        symlink("nowhere", at("link")).unwrap();
+        pipe(&at("pipe"));
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("shared")).unwrap();
+        for (name, why) in [
+            ("link", "leads nowhere"),
+            ("pipe", "not a directory"),
+            ("file", "not a directory"),
+        ] {
+            let error = refused(&at(name), &engine);
+            assert!(error.contains(why), "{name}: {error}");
+        }
+        for mode in [0o777, 0o770, 0o702] {
+            fs::set_permissions(at("shared"), fs::Permissions::from_mode(mode)).unwrap();
+            let error = refused(&at("shared"), &engine);
+            assert!(error.contains("others can write to it"), "{error}");
+        }
+
+        let cache = at("cache");
+        assert!(Cache::check(&cache).is_ok());
+        Cache::open_to_read(&cache, &engine, &SystemRandom).unwrap();
+        assert!(!cache.exists(), "neither makes it");
+        open(&cache, &engine);
+        assert!(Cache::check(&cache).is_ok());
+        let key = cache.join("key");
+        let good = fs::read(&key).unwrap();
+        fs::write(&key, &good[1..]).unwrap();
+        assert!(refused(&cache, &engine).contains("not complete"));
+        fs::remove_file(&key).unwrap();
+        symlink("nowhere", &key).unwrap();
+        assert!(refused(&cache, &engine).contains("it is a link"));
+        fs::remove_file(&key).unwrap();
+        pipe(&key);
+        assert!(refused(&cache, &engine).contains("not a regular file"));
+        fs::remove_file(&key).unwrap();
+        if rustix::process::geteuid().is_root() {
+            for name in ["key", "entry"] {
+                fs::write(cache.join(name), &good).unwrap();
+                fs::set_permissions(cache.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+                chown(cache.join(name), Some(65_534), None).unwrap();
+                let error = refused(&cache, &engine);
+                assert!(
+                    error.contains(name) && error.contains("belongs to another user"),
+                    "{error}"
+                );
+                fs::remove_file(cache.join(name)).unwrap();
+            }
+        }
+        open(&cache, &engine);
+    }
+
+    #[test]
+    fn o5_a_check_reads_what_is_kept_and_writes_nothing() {
+        let engine = crate::engine::Engines::start().unwrap().usual().clone();
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), &engine).store("aa", &compiled(&engine, "(component)"));
+        let seen = || {
+            let entries = fs::read_dir(dir.path()).unwrap().flatten();
+            let mut seen: Vec<_> = entries
+                .map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap()))
+                .collect();
+            seen.sort();
+            seen
+        };
+        let before = seen();
+        let cache = Cache::open_to_read(dir.path(), &engine, &SystemRandom).unwrap();
+        assert!(cache.load(&engine, "aa").is_some());
+        cache.store("bb", &compiled(&engine, "(component)"));
+        cache.write("entry", b"bytes", Durable::Yes).unwrap();
+        cache.remove(&cache.compiled_name("aa"));
+        cache.shrink(0);
+        assert_eq!(seen(), before);
+    }
+
     #[test]
     fn it_is_private() {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         open(dir.path(), &engine);
         let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(dir.path().to_owned()), 0o700);

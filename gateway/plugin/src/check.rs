@@ -1,7 +1,6 @@
 //! Which plugins would serve, found out without serving any of them: every file goes the way that it goes when the host
-//! starts, compiler, trial and signatures included. What is kept on disk is copied first, and only the copy is changed.
+//! starts, compiler, trial and signatures included. What is kept on disk is read, and nothing is written.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use gateway_model::SystemRandom;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::PluginSet;
-use crate::admission::{Admission, Candidate, blocking};
+use crate::admission::{Admission, Candidate};
 use crate::cache::Cache;
 use crate::compile::CompileOptions;
 use crate::directory::PluginDirectory;
@@ -56,10 +55,6 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
     if set.plugins.is_empty() {
         return Ok(Vec::new());
     }
-    let scratch = tempfile::tempdir().map_err(|error| HostError::CacheDir {
-        path: std::env::temp_dir(),
-        error,
-    })?;
     let engines = Arc::new(Engines::start()?);
     let runtime = Threads(Some(
         Builder::new_multi_thread()
@@ -71,35 +66,16 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
             .map_err(HostError::Thread)?,
     ));
     let lanes = Arc::new(Lanes::new(runtime.handle()?));
-    let (from, to) = (options.cache_dir.clone(), scratch.path().to_owned());
     let directory = Arc::new(PluginDirectory::new(plugin_dir));
-    let (files, names) = (
-        Arc::clone(&directory),
-        set.plugins.keys().cloned().collect::<Vec<_>>(),
-    );
-    let max = options.compile.size;
-    let copied = blocking(lanes.guests(), move || {
-        let digests = names
-            .iter()
-            .filter_map(|name| files.read(name, max).ok())
-            .map(|file| file.digest)
-            .collect();
-        copy_cache(&from, &to, &digests)
-    });
-    let fail = |error| HostError::CacheDir {
-        path: options.cache_dir.clone(),
-        error,
-    };
-    copied
-        .await
-        .map_err(|error| fail(io::Error::other(error.to_string())))?
-        .map_err(fail)?;
-    let cache = Cache::open(scratch.path(), engines.usual(), &SystemRandom)?;
+    let cache = Cache::open_to_read(&options.cache_dir, engines.usual(), &SystemRandom)?;
     let admission = Admission::new(engines, cache, directory, lanes, options.compile);
     let trust = Arc::new(Trust::of(&set));
     let roles = Snapshot::roles(&set);
     let remembered = admission.remember(roles.keys().cloned().collect()).await;
-    remembered.map_err(|error| fail(io::Error::other(error.to_string())))?;
+    remembered.map_err(|error| HostError::CacheDir {
+        path: options.cache_dir.clone(),
+        error: io::Error::other(error.to_string()),
+    })?;
     let looks = roles.into_iter().map(|(name, roles)| {
         let candidate = Candidate {
             config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
@@ -125,6 +101,15 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
     Ok(problems.filter_map(std::future::ready).collect().await)
 }
 
+/// Whether a host would start with what it finds where compiled code is to be kept. Nothing is changed; a directory that is
+/// not there is one that it makes.
+///
+/// # Errors
+/// Why it would not start.
+pub fn usable_cache_dir(path: &Path) -> Result<(), HostError> {
+    Cache::check(path)
+}
+
 /// The plugin directory, which may itself be a link.
 ///
 /// # Errors
@@ -136,40 +121,6 @@ pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
             path: path.to_owned(),
             error,
         })
-}
-
-/// Copies what a host has kept: everything but the code of components that are not looked at.
-fn copy_cache(from: &Path, to: &Path, digests: &BTreeSet<String>) -> io::Result<()> {
-    let entries = match fs::read_dir(from) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        // What is just being written.
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let is_code = Path::new(&name)
-            .extension()
-            .is_some_and(|extension| extension == "cwasm");
-        let is_needed = || {
-            let name = name.to_string_lossy();
-            name.split('-')
-                .next()
-                .is_some_and(|digest| digests.contains(digest))
-        };
-        if entry.file_type()?.is_file() && (!is_code || is_needed()) {
-            match fs::copy(entry.path(), to.join(&name)) {
-                // A host that serves has removed it meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                copied => drop(copied?),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Where guests run, told to end when it is dropped: a runtime may not be waited for on a thread of another one.

@@ -2,6 +2,19 @@
 //! minutes, or crash, over what somebody wrote to hurt it, and a thread cannot be stopped. The process has
 //! limits, is killed when its time is over, and gets nothing but the component: no environment, no files.
 //!
+//! A quick file does not wait for slow ones: compilers run at the levels of [`Places`], and begin with a part of the memory
+//! that they may have. All of them together may have twice what one may, or
+//! 2 GiB if that is more.
+//!
+//! | level | processes | memory of each | priority | for how long |
+//! |---|---|---|---|---|
+//! | 0 | 2 | a quarter | higher | 3 seconds, then it moves on |
+//! | 1 | 1 | a half | lower | 20 seconds, then it moves on |
+//! | 2 | 1 | all | lower | [`CompileOptions::time`] |
+//!
+//! A process that moves on keeps running with more memory, if there is a place for it. A process that fails for want of memory
+//! begins again at the next level.
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | `child` | what the process does |
@@ -16,9 +29,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
+use rustix::process::{Pid, Resource, Rlimit, prlimit, setpriority_pgrp};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Component;
@@ -30,16 +45,18 @@ use crate::cache::{self, Cache};
 use crate::engine::Engines;
 use crate::error::AdmissionError;
 use crate::file::{MAX_FILE, PluginFile};
-use crate::places::Places;
+use crate::places::{Ended, Places};
 use crate::text::printable;
 
 mod bench;
 mod child;
 
-/// How many components compile at once.
-const MAX_COMPILERS: usize = 2;
-/// A component that compiles for longer makes room for others; an interpreter with its library takes about as long.
-const SLOW: Duration = Duration::from_secs(15);
+/// How many components compile at once at the first level, and for how long: nearly all are compiled by then.
+const QUICK: (usize, Duration) = (2, Duration::from_secs(3));
+/// The levels after it. An interpreter with its library is done at the second one.
+const SLOW: [(usize, Duration); 2] = [(1, Duration::from_secs(20)), (1, Duration::MAX)];
+/// With less address space a compiler does not even start.
+const LEAST_MEMORY: u64 = 256 << 20;
 /// How many components are remembered that cannot be compiled.
 const MAX_REFUSED: usize = 256;
 /// When the log says that compiling goes on, and how often it says so again.
@@ -119,7 +136,7 @@ impl Compiler {
             cache,
             guests,
             options,
-            places: Places::new(MAX_COMPILERS, SLOW),
+            places: Places::new(QUICK, &SLOW),
             jobs: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -167,13 +184,15 @@ impl Compiler {
         if let Some(component) = self.cached(&file).await? {
             return Ok(component);
         }
+        let size = file.bytes.len() as u64;
         let compiled = match self.options.command.as_deref() {
             Some([program, arguments @ ..]) => {
-                let compile = || self.told(plugin, &file, self.compile_apart(program, arguments, &file));
-                self.places.run(compile).await
+                let apart = |level| self.compile_apart(program, arguments, &file, level);
+                let compile = |level| self.told(plugin, &file, apart(level));
+                self.places.run(size, compile).await
             }
             Some([]) | None => {
-                let _place = self.places.take().await;
+                let _place = self.places.take(size).await;
                 self.told(plugin, &file, self.compile_here(&file)).await
             }
         };
@@ -257,13 +276,51 @@ impl Compiler {
         program: &OsString,
         arguments: &[OsString],
         file: &PluginFile,
-    ) -> Result<Code, AdmissionError> {
-        let CompileOptions { time, memory, .. } = self.options;
+        level: watch::Receiver<usize>,
+    ) -> Ended<Result<Code, AdmissionError>> {
+        loop {
+            let is_short = self.memory(*level.borrow()) < self.options.memory;
+            let ran = self.run_compiler(program, arguments, file, level.clone()).await;
+            match ran.transpose() {
+                // It could not be given what it may have at its new level, and begins again there.
+                None => {}
+                Some(Ok(Ok(code))) => return Ended::Done(Ok(code)),
+                // What little memory looks like is up to the allocator and the operating system.
+                Some(Ok(Err(error))) if is_short && !error.is_final() => return Ended::Short(Err(error)),
+                Some(Ok(Err(error)) | Err(error)) => return Ended::Done(Err(error)),
+            }
+        }
+    }
+
+    /// Bytes of address space at a level.
+    fn memory(&self, level: usize) -> u64 {
+        let most = self.options.memory;
+        let part = match level {
+            0 => most / 4,
+            1 => most / 2,
+            _ => most,
+        };
+        part.max(LEAST_MEMORY).min(most)
+    }
+
+    /// Returns what a compiler gives in the end, or why there was no end in the outer error; `None` where it has moved on to
+    /// another level and could not be given more memory.
+    async fn run_compiler(
+        &self,
+        program: &OsString,
+        arguments: &[OsString],
+        file: &PluginFile,
+        level: watch::Receiver<usize>,
+    ) -> Result<Option<Result<Code, AdmissionError>>, AdmissionError> {
+        let time = self.options.time;
         let failed = |error: std::io::Error| AdmissionError::CompileFailed(error.to_string());
+        let first = *level.borrow();
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .args(["--memory", &memory.to_string()])
+            .args(["--memory", &self.memory(first).to_string()])
+            .args(["--most-memory", &self.options.memory.to_string()])
+            .args(["--nice", &child::nice(first).to_string()])
             .args(["--seconds", &time.as_secs().max(1).to_string()])
             .env_clear()
             // Each arena reserves address space, which is what is limited.
@@ -277,6 +334,7 @@ impl Compiler {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(failed)?;
+        let process = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let write = async {
             if let Some(mut stdin) = stdin {
@@ -284,24 +342,51 @@ impl Compiler {
                 let _ = stdin.write_all(&file.bytes).await;
             }
         };
+        let talk = async { tokio::join!(write, read(stdout, MAX_CODE), read(stderr, MAX_COMPLAINT)) };
         let work = async {
-            tokio::join!(
-                write,
-                read(stdout, MAX_CODE),
-                read(stderr, MAX_COMPLAINT),
-                child.wait()
-            )
+            // Until it is waited for, nobody else has its number.
+            let ((), code, complaint) = self.at_levels(process, level, talk).await?;
+            Some((code, complaint, child.wait().await))
         };
         // The child is killed where it is dropped.
-        let ((), code, complaint, status) = timeout(time, work)
+        let ended = timeout(time, work)
             .await
             .map_err(|_| AdmissionError::CompileTimeout(time))?;
+        let Some((code, complaint, status)) = ended else {
+            return Ok(None);
+        };
         let (code, status) = (code.map_err(failed)?, status.map_err(failed)?);
         let complaint = complaint.unwrap_or_default();
         if status.success() {
-            return Ok(Code(code));
+            return Ok(Some(Ok(Code(code))));
         }
-        Err(self.explain(status, &code, &complaint))
+        Ok(Some(Err(self.explain(status, &code, &complaint))))
+    }
+
+    /// Gives a process that moves on to the next level what it may have there. `None` where that is not possible.
+    async fn at_levels<T>(
+        &self,
+        process: Option<Pid>,
+        mut level: watch::Receiver<usize>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                Ok(()) = level.changed() => {
+                    let level = *level.borrow_and_update();
+                    let limit = Rlimit {
+                        current: Some(self.memory(level)),
+                        maximum: Some(self.options.memory),
+                    };
+                    // `None` would be this process.
+                    let process = process?;
+                    prlimit(Some(process), Resource::As, limit).ok()?;
+                    let _ = setpriority_pgrp(Some(process), child::nice(level));
+                }
+            }
+        }
     }
 
     /// Why a process gave no code.

@@ -465,6 +465,11 @@ impl AdmissionError {
             )
     }
 
+    /// Whether a compiler would say the same if it had more memory.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self, Self::CompileTimeout(_) | Self::Invalid(_))
+    }
+
     /// Whether the same bytes would fail in the same way under the same limits of the compiler.
     pub(crate) const fn is_about_bytes(&self) -> bool {
         matches!(

@@ -72,9 +72,9 @@ pub(crate) struct Record {
     /// What was kept is there and cannot be read: everything else in here is as of a new plugin, and need not be so.
     #[serde(skip)]
     pub(crate) is_damaged: bool,
-    /// How many times it was rolled back, to notice that it was while a file was being looked at.
+    /// How many times it was rolled back or withdrawn, to notice that it was while a file was being looked at.
     #[serde(skip)]
-    rollbacks: u64,
+    decisions: u64,
 }
 
 impl Record {
@@ -106,9 +106,9 @@ impl Record {
             .filter(|rolled_back| !self.withdrawn && rolled_back.file.as_deref() == file)
     }
 
-    /// Whether the plugin was rolled back since it was as in `seen`.
-    pub(crate) fn rolled_back_since(&self, seen: &Self) -> bool {
-        self.rollbacks != seen.rollbacks
+    /// Whether the plugin was rolled back or withdrawn since it was as in `seen`.
+    pub(crate) fn was_decided_since(&self, seen: &Self) -> bool {
+        self.decisions != seen.decisions
     }
 
     /// Whether a file with this signature is not older than what was accepted before. What an operator went
@@ -283,9 +283,11 @@ impl History {
         let before = record.clone();
         record.rolled_back = None;
         record.withdrawn = !record.generations.is_empty();
+        record.decisions += 1;
+        let is_changed = (record.withdrawn, &record.rolled_back) != (before.withdrawn, &before.rolled_back);
         // A damaged one is not replaced by one that knows nothing: that would be the end of the accepted version.
         if !record.is_damaged
-            && *record != before
+            && is_changed
             && let Err(error) = self.write(plugin, record)
         {
             tracing::warn!(plugin = &**plugin, %error, "cannot record that the plugin was taken away");
@@ -302,7 +304,7 @@ impl History {
         let record = self.read(&mut records, plugin);
         let mut after = record.clone();
         after.rolled_back = Some(rolled_back);
-        after.rollbacks += 1;
+        after.decisions += 1;
         self.write(plugin, &after)?;
         *record = after.clone();
         Ok(after)

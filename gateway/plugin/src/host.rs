@@ -59,13 +59,23 @@ pub(crate) struct Inner {
 
 /// The looks at all plugins' files that a configuration asks for. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Admissions(watch::Receiver<bool>);
+pub struct Admissions(watch::Receiver<Looks>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    GoOn,
+    Done,
+    GivenUp,
+}
 
 impl Admissions {
-    /// Returns when each plugin serves, or has a problem.
-    pub async fn done(&self) {
-        // The looks have ended in any case where nobody is left to say so.
-        let _ = self.0.clone().wait_for(|done| *done).await;
+    /// Returns when each plugin serves or has a problem, or when the host is shut down. Returns false if it was shut down
+    /// first.
+    pub async fn done(&self) -> bool {
+        let mut looks = self.0.clone();
+        let looks = looks.wait_for(|looks| *looks != Looks::GoOn).await;
+        // They have been given up, too, where nobody is left to say so.
+        looks.is_ok_and(|looks| *looks == Looks::Done)
     }
 }
 
@@ -158,7 +168,7 @@ impl PluginHost {
         });
         task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the plugins' configuration could not be put in force");
-            Admissions(watch::Sender::new(true).subscribe())
+            Admissions(watch::Sender::new(Looks::GivenUp).subscribe())
         })
     }
 
@@ -201,7 +211,7 @@ impl PluginHost {
         let inner = Arc::clone(&self.0);
         let name: Arc<str> = plugin.into();
         let task = self.0.lanes.guests().spawn(async move {
-            inner.withdraw_if_missing(&name);
+            inner.withdraw_missing(std::slice::from_ref(&name)).await;
             inner.reload(&name).await;
         });
         if let Err(error) = task.await {
@@ -365,7 +375,7 @@ impl Inner {
 
     /// Looks at these plugins' files, each for itself.
     fn look_at(self: &Arc<Self>, names: Vec<Arc<str>>) -> Admissions {
-        let (done, admissions) = watch::channel(false);
+        let (done, admissions) = watch::channel(Looks::GoOn);
         let inner = Arc::clone(self);
         let looks = async move {
             let mut looks = JoinSet::new();
@@ -373,12 +383,15 @@ impl Inner {
                 let inner = Arc::clone(&inner);
                 looks.spawn(async move { inner.reload(&name).await });
             }
+            let mut ended = Looks::Done;
             while let Some(looked) = looks.join_next().await {
-                if let Err(error) = looked {
-                    tracing::error!(%error, "a plugin's file could not be looked at");
+                match looked {
+                    Ok(true) => {}
+                    Ok(false) => ended = Looks::GivenUp,
+                    Err(error) => tracing::error!(%error, "a plugin's file could not be looked at"),
                 }
             }
-            done.send_replace(true);
+            done.send_replace(ended);
         };
         self.lanes.guests().spawn(looks);
         Admissions(admissions)
@@ -391,11 +404,11 @@ impl Inner {
         }
     }
 
-    /// Looks at one plugin's file and puts in force what it gives.
-    pub(crate) async fn reload(&self, name: &Arc<str>) {
+    /// Looks at one plugin's file and puts in force what it gives. Returns false if the host was shut down first.
+    pub(crate) async fn reload(&self, name: &Arc<str>) -> bool {
         let turn = match self.registry.snapshot().plugins.get(name) {
             Some(plugin) => Arc::clone(&plugin.turn),
-            None => return,
+            None => return true,
         };
         let number = turn.ask();
         let look = async {
@@ -405,7 +418,7 @@ impl Inner {
                 self.look(name, &turn).await;
             }
         };
-        self.ended.run_until_cancelled(look).await;
+        self.ended.run_until_cancelled(look).await.is_some()
     }
 
     async fn look(&self, name: &Arc<str>, turn: &Turn) {
@@ -537,20 +550,27 @@ impl Inner {
         self.lanes.prepare(&self.registry.snapshot(), &self.sources);
     }
 
-    /// Withdraws a plugin whose file is gone, at once: not after whatever else is being compiled.
-    pub(crate) fn withdraw_if_missing(&self, name: &Arc<str>) {
-        if let Ok(path) = self.admission.path(name)
-            && self.directory.look(name) == Presence::Absent
-        {
-            let snapshot = self.registry.snapshot();
-            let Some(plugin) = snapshot.plugins.get(name) else {
-                return;
-            };
-            let settled = Settled {
-                result: Err(AdmissionError::Missing { path }),
-                record: Arc::clone(&plugin.record),
-            };
-            self.registry.publish(name, settled, false);
+    /// Withdraws the plugins whose files are gone, at once: not after whatever else is being compiled. That goes on record,
+    /// too: whatever takes the place of a file after that, what it was does not come back, not even after a restart.
+    pub(crate) async fn withdraw_missing(&self, names: &[Arc<str>]) {
+        let _settling = self.settling.lock().await;
+        let snapshot = self.registry.snapshot();
+        let mut withdrawn = Vec::new();
+        for name in names {
+            if let Ok(path) = self.admission.path(name)
+                && let Some(plugin) = snapshot.plugins.get(name)
+                && self.directory.look(name) == Presence::Absent
+            {
+                let settled = Settled {
+                    result: Err(AdmissionError::Missing { path }),
+                    record: Arc::clone(&plugin.record),
+                };
+                self.registry.publish(name, settled, false);
+                withdrawn.push(Arc::clone(name));
+            }
+        }
+        if !withdrawn.is_empty() {
+            self.admission.withdraw(withdrawn).await;
         }
     }
 
@@ -601,3 +621,6 @@ impl fmt::Debug for PluginHost {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ use std::sync::Arc;
 
 use gateway_model::PermissionMap;
 
-pub use check::{CheckOptions, PluginProblem, check, usable_dir};
+pub use check::{CheckOptions, PluginProblem, check, usable_cache_dir, usable_dir};
 pub use compile::{BenchProcess, ChildLimits, CompileOptions, compile_in_child};
 pub use config::{
     DEFAULT_TOTAL_MEMORY, Grant, HostOptions, KeyValueStore, Limits, MAX_PREPARED, OnFailure, PluginConfig,

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{self, Invoke};
-use crate::engine::MAX_TRIALS;
 use crate::error::CallError;
 use crate::exports::Function;
 use crate::guest::Sources;
@@ -21,8 +20,11 @@ use crate::queue::Queues;
 use crate::ready::Preparer;
 use crate::registry::{Generation, Plugin, Snapshot};
 
-/// A trial that takes longer makes room for others.
-const SLOW_TRIAL: Duration = Duration::from_secs(10);
+/// How many trial calls run at once, and for how long: nearly all are over by then.
+const TRIALS: (usize, Duration) = (2, Duration::from_secs(3));
+/// How many run at once that take longer.
+const SLOW_TRIALS: (usize, Duration) = (2, Duration::MAX);
+const _: () = assert!(TRIALS.0 + SLOW_TRIALS.0 == crate::engine::MAX_TRIALS as usize);
 
 /// Where calls queue and run.
 pub(crate) struct Lanes {
@@ -41,7 +43,7 @@ impl Lanes {
             guests,
             queues: Arc::new(Queues::new()),
             memory: Arc::default(),
-            trials: Places::new(MAX_TRIALS as usize, SLOW_TRIAL),
+            trials: Places::new(TRIALS, &[SLOW_TRIALS]),
         }
     }
 

@@ -106,13 +106,16 @@ impl Watcher {
             if host.is_shut_down() {
                 return;
             }
-            for name in self.take_changes(&host) {
-                host.withdraw_if_missing(&name);
+            let changed = self.take_changes(&host);
+            host.withdraw_missing(&changed).await;
+            for name in changed {
                 // A look that goes on at what the file was begins again.
                 host.ask(&name);
                 let host = Arc::clone(&host);
                 let plugin = Arc::clone(&name);
-                loads.begin(name, async move { host.reload(&plugin).await });
+                loads.begin(name, async move {
+                    host.reload(&plugin).await;
+                });
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway_model::Random;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -80,6 +80,9 @@ pub fn check(file: TokenFile<'_>, made: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found.map(drop),
     }
+    if file.path().is_symlink() {
+        return Err(io::Error::other("it is a link that leads nowhere: delete it"));
+    }
     let directory = directory(file.path());
     if directory == made && !made.exists() {
         return Ok(());
@@ -95,6 +98,38 @@ pub fn check(file: TokenFile<'_>, made: &Path) -> io::Result<()> {
         let message = format!("it cannot be made in {}: {error}", directory.display());
         io::Error::new(error.kind(), message)
     })
+}
+
+/// Both files hold one token: whoever may read metrics could do everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it holds the admin token, so whoever may read metrics could do everything: name another file, or delete this one"
+)]
+pub struct SameToken;
+
+/// Whether the token that reads metrics is one of its own. A file that is not there yet will hold one.
+///
+/// # Errors
+/// [`SameToken`].
+pub fn check_distinct(operators: &Path, monitors: &Path) -> Result<(), SameToken> {
+    // The mode that each may have has been looked at.
+    let token = |path: &Path| small_file::read_text(path, LONGEST).ok();
+    let is_same = match (token(operators), token(monitors)) {
+        (Some((operators, _)), Some((monitors, _))) => operators.trim() == monitors.trim(),
+        (None, None) => place(operators) == place(monitors),
+        _ => false,
+    };
+    if is_same { Err(SameToken) } else { Ok(()) }
+}
+
+/// Where a file will be that is not there yet.
+fn place(path: &Path) -> Option<PathBuf> {
+    let directory = directory(path);
+    let directory = directory
+        .canonicalize()
+        .or_else(|_| std::path::absolute(directory))
+        .ok()?;
+    Some(directory.join(path.file_name()?))
 }
 
 fn directory(path: &Path) -> &Path {
@@ -127,13 +162,13 @@ fn read(file: TokenFile<'_>) -> io::Result<SecretString> {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use gateway_model::SystemRandom;
     use gateway_model::clock::{Random, RandomError};
     use secrecy::ExposeSecret as _;
 
-    use super::{TokenFile, check, token};
+    use super::{TokenFile, check, check_distinct, token};
 
     /// Gives nothing.
     #[derive(Debug)]
@@ -216,6 +251,34 @@ mod tests {
             assert_eq!(token(file, &SystemRandom).is_ok(), good, "{mode:o}");
             assert_eq!(check(file, directory.path()).is_ok(), good, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn o7_the_metrics_token_is_not_the_admin_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let same = |monitors: &str| check_distinct(&at("admin"), &at(monitors)).is_err();
+        // Neither is there yet.
+        assert!(same("admin") && !same("metrics"));
+        token(TokenFile::Operators(&at("admin")), &SystemRandom).unwrap();
+        assert!(same("admin") && !same("metrics"));
+        symlink("admin", at("link")).unwrap();
+        fs::hard_link(at("admin"), at("hard")).unwrap();
+        fs::copy(at("admin"), at("copy")).unwrap();
+        fs::write(
+            at("spaced"),
+            format!("  {}\n\n", fs::read_to_string(at("admin")).unwrap()),
+        )
+        .unwrap();
+        for copy in ["link", "hard", "copy", "spaced"] {
+            assert!(same(copy), "{copy}");
+        }
+        token(TokenFile::Monitors(&at("metrics")), &SystemRandom).unwrap();
+        assert!(!same("metrics"));
+        symlink("nowhere", at("dangling")).unwrap();
+        let error = check(TokenFile::Monitors(&at("dangling")), directory.path()).unwrap_err();
+        assert!(error.to_string().contains("leads nowhere"), "{error}");
+        assert!(token(TokenFile::Monitors(&at("dangling")), &SystemRandom).is_err());
     }
 
     #[test]

@@ -17,6 +17,12 @@ pub(super) struct CompilePlugin {
     /// Bytes of address space
     #[arg(long)]
     memory: u64,
+    /// Bytes of address space that it may be given later
+    #[arg(long)]
+    most_memory: u64,
+    /// How much less urgent than the gateway it is
+    #[arg(long)]
+    nice: i32,
     /// Processor time on each processor
     #[arg(long)]
     seconds: u64,
@@ -25,6 +31,8 @@ pub(super) struct CompilePlugin {
 pub(super) fn run(command: &CompilePlugin) -> ExitCode {
     compile_in_child(ChildLimits {
         memory: command.memory,
+        most_memory: command.most_memory,
+        nice: command.nice,
         time: Duration::from_secs(command.seconds),
     })
 }

@@ -10,7 +10,8 @@ use crate::copy::{self, Contents, CopyError, Progress};
 use crate::error::OpenError;
 use crate::file_id::Seen;
 use crate::open::reading::is_unused;
-use crate::{open, owned, versions};
+use crate::place::Place;
+use crate::{open, owned};
 
 /// There is no backup. The target is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -68,15 +69,18 @@ pub fn backup(
     let target_path = std::path::absolute(target).map_err(unwritable)?;
     let parent = target_path.parent().unwrap_or(Path::new("/"));
     look_at(&target_path, database, overwrite)?;
-    let (source, seen) = open_source(database)?;
-    let copied = copy::copy(&source, parent, ".gateway-backup-", progress).map_err(|error| match error {
-        CopyError::Io(error) => unwritable(error),
-        error => BackupError::Copy {
-            path: database.to_owned(),
-            why: error.to_string(),
-        },
-    })?;
-    if let Some(Err(changed)) = seen.map(|seen| seen.check(database)) {
+    let source = open_source(database)?;
+    let copied =
+        copy::copy(&source.connection, parent, ".gateway-backup-", progress).map_err(
+            |error| match error {
+                CopyError::Io(error) => unwritable(error),
+                error => BackupError::Copy {
+                    path: database.to_owned(),
+                    why: error.to_string(),
+                },
+            },
+        )?;
+    if let Some(Err(changed)) = source.seen.map(|seen| seen.check(database)) {
         return Err(BackupError::Copy {
             path: database.to_owned(),
             why: changed.to_string(),
@@ -105,22 +109,8 @@ fn look_at(target: &Path, database: &Path, overwrite: bool) -> Result<(), Backup
         path: target.to_owned(),
         why,
     };
-    let real = |path: &Path| {
-        let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
-        fs::canonicalize(path)
-            .ok()
-            .or(parent.and_then(|parent| Some(parent.join(path.file_name()?))))
-    };
-    let database = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
-    if let (Some(target), Some(database)) = (real(target), real(&database)) {
-        let beside = target
-            .as_os_str()
-            .as_encoded_bytes()
-            .strip_prefix(database.as_os_str().as_encoded_bytes());
-        let own: [&[u8]; 6] = [b"", b"-wal", b"-shm", b"-journal", b"-versions", b"-restore"];
-        if beside.is_some_and(|beside| own.contains(&beside)) {
-            return Err(refused("it is one of the database's own files"));
-        }
+    if is_own_file(database, target) {
+        return Err(refused("it is one of the database's own files"));
     }
     match fs::metadata(target) {
         Ok(file) if !file.is_file() => Err(refused("it is not a regular file")),
@@ -131,9 +121,40 @@ fn look_at(target: &Path, database: &Path, overwrite: bool) -> Result<(), Backup
     }
 }
 
-/// Opens the database for reading, after the same checks as for serving from it. If nobody uses it, the copy is only
-/// good if the file is still as it was seen.
-fn open_source(database: &Path) -> Result<(rusqlite::Connection, Option<Seen>), OpenError> {
+/// Whether a file is the database, or one that belongs to it. Neither need be there.
+#[must_use]
+pub fn is_own_file(database: &Path, file: &Path) -> bool {
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let beside_it = || {
+            let parent = path.parent()?;
+            let parent = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
+            Some(parent.join(path.file_name()?))
+        };
+        fs::canonicalize(&path).ok().or_else(beside_it)
+    };
+    let (Some(file), Some(database)) = (real(file), real(database)) else {
+        return false;
+    };
+    let suffix = file
+        .as_os_str()
+        .as_encoded_bytes()
+        .strip_prefix(database.as_os_str().as_encoded_bytes());
+    let own: [&[u8]; 6] = [b"", b"-wal", b"-shm", b"-journal", b"-versions", b"-restore"];
+    suffix.is_some_and(|suffix| own.contains(&suffix))
+}
+
+/// The database that is backed up.
+struct Source {
+    connection: rusqlite::Connection,
+    /// If nobody uses it, the copy is only good if the file is still like this.
+    seen: Option<Seen>,
+    /// Given up after the connection.
+    _place: Option<Place>,
+}
+
+/// Opens the database for reading, after the same checks as for serving from it.
+fn open_source(database: &Path) -> Result<Source, OpenError> {
     let path = std::path::absolute(database).map_err(|error| open::unwritable(database, &error))?;
     owned::database(&path)?;
     let _only_us = open::lock_directory(&path)?;
@@ -144,19 +165,29 @@ fn open_source(database: &Path) -> Result<(rusqlite::Connection, Option<Seen>), 
     // Its lock is tried before SQLite has one: whoever closes a file drops every lock that the process has on it.
     let unused = is_unused(&path);
     open::inspect(&path)?;
-    if versions::alone(&path) {
+    if open::is_alone(&path) {
         open::check_log(&path)?;
     }
     if unused {
         // Nothing may be left beside the file.
         let seen = Seen::of(&path).map_err(|error| open::unwritable(&path, &error))?;
-        let source = open::open_unchanging(&path).map_err(|error| open::failed(&path, &error))?;
-        return Ok((source, Some(seen)));
+        let connection = open::open_unchanging(&path).map_err(|error| open::failed(&path, &error))?;
+        return Ok(Source {
+            connection,
+            seen: Some(seen),
+            _place: None,
+        });
     }
-    let source = open::open_reader(&path).map_err(|error| open::failed(&path, &error))?;
+    let place = Place::take(&path)?;
+    let connection = open::open_reader(&path).map_err(|error| open::failed(&path, &error))?;
+    place.check(&path)?;
     // From the first read on SQLite holds its lock, by which `restore` knows of this process.
-    source
+    connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
         .map_err(|error| open::failed(&path, &error))?;
-    Ok((source, None))
+    Ok(Source {
+        connection,
+        seen: None,
+        _place: Some(place),
+    })
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::error::OpenError;
 use crate::url::DatabaseUrl;
-use crate::{open, owned, restore, salvage, schema, versions, wal};
+use crate::{open, owned, restore, salvage, schema, wal};
 
 /// Larger files are not read from one end to the other, which would take seconds.
 const MAX_WHOLE: u64 = 256 << 20;
@@ -59,12 +59,12 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
         && let Some(restored) = restore::check_interrupted(&path)?
     {
         checked.notes.push(format!(
-            "a restore was interrupted: the next start puts {} in the place of the database",
+            "a restore was interrupted: the gateway completes it when it opens the database, with {}",
             restored.display()
         ));
         return Ok(checked);
     }
-    let alone = versions::alone(&path);
+    let alone = open::is_alone(&path);
     let Some(size) = open::look(&path, alone)?.filter(|size| *size > 0) else {
         return Ok(checked);
     };
@@ -82,8 +82,8 @@ fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), Op
     // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
     if alone && wal::has_log(path) {
         checked.notes.push(format!(
-            "{} was not closed in order, and its log is still there: what is in it is applied at the next start, and was not \
-             looked at",
+            "{} was not closed in order: the gateway applies the changes in its log when it opens the database, and they \
+             were not checked before",
             path.display()
         ));
         return Ok(());
@@ -170,10 +170,12 @@ fn may_write(path: &Path, database: &Path) -> Result<(), OpenError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
     use std::path::Path;
 
     use gateway_model::SystemRandom;
     use rusqlite::Connection;
+    use rustix::fs::{CWD, FileType, Mode};
 
     use super::{Depth, check};
     use crate::error::OpenError;
@@ -187,12 +189,22 @@ mod tests {
         path
     }
 
-    /// Every file and what is in it.
+    fn pipe(path: &Path) {
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+
+    /// Every file and what is in it. Pipes are left alone.
     fn state(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
         let mut files: Vec<_> = fs::read_dir(dir)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap_or_default()))
+            .map(|entry| {
+                let bytes = match entry.metadata() {
+                    Ok(file) if file.is_file() => fs::read(entry.path()).unwrap_or_default(),
+                    _ => Vec::new(),
+                };
+                (entry.file_name(), bytes)
+            })
             .collect();
         files.sort();
         files
@@ -243,8 +255,40 @@ mod tests {
         assert!(matches!(verdict(), Err(OpenError::NotOurs { .. })));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(matches!(verdict(), Err(OpenError::Unwritable { .. })));
+        assert!(matches!(verdict(), Err(OpenError::NotAFile { .. })));
         fs::remove_dir(&path).unwrap();
+        symlink("nowhere", &path).unwrap();
+        assert!(
+            matches!(verdict(), Err(OpenError::NotAFile { .. })),
+            "a link that leads nowhere"
+        );
+        fs::remove_file(&path).unwrap();
+        // SQLite would wait for the other end of a pipe, or fail.
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            made(dir.path());
+            let beside = dir.path().join(format!("gateway.db{suffix}"));
+            if suffix.is_empty() {
+                fs::remove_file(&beside).unwrap();
+            }
+            for put in [&|| pipe(&beside), &|| fs::create_dir(&beside).unwrap(), &|| {
+                symlink("/dev/null", &beside).unwrap()
+            }] as [&dyn Fn(); 3]
+            {
+                put();
+                let refused = verdict().unwrap_err();
+                assert!(
+                    matches!(&refused, OpenError::NotAFile { path, .. } if *path == beside),
+                    "{suffix}: {refused}"
+                );
+                assert!(open::open(&path, WRITER_PATIENCE, &SystemRandom).is_err());
+                if beside.is_dir() {
+                    fs::remove_dir(&beside).unwrap();
+                } else {
+                    fs::remove_file(&beside).unwrap();
+                }
+            }
+            let _ = fs::remove_file(&path);
+        }
         fs::write(dir.path().join("gateway.db-wal"), "a log").unwrap();
         assert!(matches!(verdict(), Err(OpenError::LogAlone { .. })));
 
@@ -259,7 +303,7 @@ mod tests {
         );
         assert!(matches!(
             check(&DatabaseUrl::File("/dev/zero".into()), dir.path(), Depth::Pages),
-            Err(OpenError::Unwritable { .. })
+            Err(OpenError::NotAFile { .. })
         ));
     }
 

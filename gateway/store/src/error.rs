@@ -97,6 +97,26 @@ pub enum OpenError {
         /// How many names it has.
         links: u64,
     },
+    /// Somebody has it open under another name, and with another log. Not a byte was changed.
+    #[error(
+        "{} is in use under another name: another process has opened the same file from another directory or by another \
+         file name (a bind mount of the file alone, a hard link, or a file that was moved), and a second write-ahead log would \
+         destroy its changes. Nothing was changed. Use the name that the gateway uses, or stop the gateway first; to share \
+         the database with a container, mount its directory, not the file",
+        path.display()
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It, or what SQLite keeps beside it, is not a regular file.
+    #[error("{} is {kind}, not a regular file: remove it, or name another database in DATABASE_URL", path.display())]
+    NotAFile {
+        /// Which one.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// What an interrupted restore left is not a sound database that this gateway may install. Not a byte was changed.
     #[error(
         "{} looks like what an interrupted `gateway restore` leaves, and was not installed: {why}. Nothing was changed. \

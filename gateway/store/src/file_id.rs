@@ -2,7 +2,7 @@
 //! notice that one was moved, removed or replaced, because SQLite does not: it goes on with the files that are open, and
 //! another process opens those that are there.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use crate::error::StoreError;
+use crate::place::Place;
 use crate::wal;
 
 /// What SQLite keeps beside a database that is open.
@@ -18,26 +19,39 @@ const BESIDE: [&str; 2] = ["-wal", "-shm"];
 /// What tells a file from every other that exists at the same time. While a file is open, its numbers are not given to
 /// another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
+pub(crate) struct FileId {
     device: u64,
     inode: u64,
 }
 
 impl FileId {
     /// The file that a path names now, links followed.
-    fn of(path: &Path) -> io::Result<Self> {
-        let file = fs::metadata(path)?;
-        Ok(Self {
-            device: file.dev(),
-            inode: file.ino(),
-        })
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::of_metadata(&fs::metadata(path)?))
     }
 
-    /// Makes sure that a path still names this file.
+    pub(crate) fn of_metadata(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+        }
+    }
+
+    /// Makes sure that a path still is this file, and not a link to it: SQLite would look for the log beside the link's
+    /// target.
     fn check(self, path: &Path) -> Result<(), StoreError> {
+        self.compare(path, fs::symlink_metadata(path))
+    }
+
+    /// Makes sure that a path still leads to this file.
+    fn check_link(self, path: &Path) -> Result<(), StoreError> {
+        self.compare(path, fs::metadata(path))
+    }
+
+    fn compare(self, path: &Path, now: io::Result<Metadata>) -> Result<(), StoreError> {
         use io::ErrorKind::{NotADirectory, NotFound};
-        let is_another = match Self::of(path) {
-            Ok(now) => now != self,
+        let is_another = match now {
+            Ok(now) => Self::of_metadata(&now) != self,
             // What cannot be looked at now may still be the same file.
             Err(error) => matches!(error.kind(), NotFound | NotADirectory),
         };
@@ -52,20 +66,33 @@ impl FileId {
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     path: PathBuf,
+    /// Where the file really is, if `path` is a link to it.
+    target: Option<PathBuf>,
     database: FileId,
+    /// `None`: SQLite opens the file only to read it without its log.
+    place: Option<Mutex<Place>>,
     beside: [PathBuf; 2],
     /// `None`: SQLite may be deleting or making it.
     ids_beside: Mutex<[Option<FileId>; 2]>,
 }
 
 impl OpenFiles {
-    /// The files that are there now, of a database that was just opened.
+    /// The files that are there now, of a database that was just opened in its place.
     ///
     /// # Errors
-    /// The operating system's.
-    pub(crate) fn of(path: PathBuf) -> io::Result<Self> {
+    /// The operating system's; and when the file is not the one of that place.
+    pub(crate) fn of(path: PathBuf, place: Option<Place>) -> io::Result<Self> {
+        let database = FileId::of(&path)?;
+        if place.as_ref().is_some_and(|place| place.file() != database) {
+            return Err(io::Error::other(
+                "it was replaced while it was being opened: try again",
+            ));
+        }
+        let target = fs::canonicalize(&path)?;
         let files = Self {
-            database: FileId::of(&path)?,
+            target: path.is_symlink().then_some(target),
+            database,
+            place: place.map(Mutex::new),
             beside: beside(&path),
             ids_beside: Mutex::default(),
             path,
@@ -89,12 +116,25 @@ impl OpenFiles {
         *self.ids_beside.lock() = [None; 2];
     }
 
+    /// The database is closed: others may open it under another name.
+    pub(crate) fn leave(&self) {
+        if let Some(place) = &self.place {
+            place.lock().leave();
+        }
+    }
+
     /// Makes sure that all files are in their places.
     ///
     /// # Errors
     /// [`StoreError::Replaced`].
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        self.database.check(&self.path)?;
+        match &self.target {
+            None => self.database.check(&self.path)?,
+            Some(target) => {
+                self.database.check(target)?;
+                self.database.check_link(&self.path)?;
+            }
+        }
         let ids = *self.ids_beside.lock();
         self.beside
             .iter()

@@ -6,6 +6,7 @@
 //! | [`url`] | `DATABASE_URL` |
 //! | [`error`] | every way the database can fail its callers |
 //! | `open` | is the file ours, may we write it, is its schema the one we know; or only to read it |
+//! | `place` | does nobody have the file open under another name |
 //! | `file_id` | is the file at the path still the one that is open |
 //! | `lineage` | does the log beside the file belong to it |
 //! | `wal` | SQLite's log, read without SQLite |
@@ -71,6 +72,7 @@ mod join;
 mod lineage;
 mod open;
 pub mod owned;
+mod place;
 mod plugin_values;
 mod prune;
 mod reader;
@@ -90,7 +92,7 @@ mod versions;
 mod wal;
 mod writer;
 
-pub use backup::{BackupError, backup};
+pub use backup::{BackupError, backup, is_own_file};
 pub use check::{Checked, Depth, check};
 pub use copy::{Contents, Progress};
 pub use error::{OpenError, SignInError, StoreError, ValueError};

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::addresses;
 use crate::error::{OpenError, is_of_schema};
 use crate::file_id::OpenFiles;
 use crate::lineage::{self, Main, Refusal};
+use crate::place::{self, Place, Users};
 use crate::versions::{self, Versions};
 use crate::{owned, restore, wal};
 
@@ -71,12 +72,15 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
     owned::database(&path)?;
     let _only_us = lock_directory(&path)?;
     settle(&path)?;
-    let alone = versions::alone(&path);
+    let alone = is_alone(&path);
     if look(&path, alone)?.is_none() {
         create(&path)?;
     }
+    // Before SQLite opens the file, and given up after it has closed it.
+    let place = Place::take(&path)?;
 
     let mut connection = connect(&path, patience).map_err(|error| failed(&path, &error))?;
+    place.check(&path)?;
     if connection
         .is_readonly("main")
         .map_err(|error| failed(&path, &error))?
@@ -103,10 +107,13 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
                     detail: error.to_string(),
                 },
             })?;
+        if found > 0 {
+            tracing::info!(database = %path.display(), from = found, to = known(), "the database's schema was updated");
+        }
     }
     begin_log(&connection, alone);
     let versions = Versions::open(&path, random);
-    let files = OpenFiles::of(path.clone()).map_err(|error| unwritable(&path, &error))?;
+    let files = OpenFiles::of(path.clone(), Some(place)).map_err(|error| unwritable(&path, &error))?;
     versions.record(&files);
     Ok(Opened {
         connection,
@@ -121,9 +128,9 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
 /// What is in the way of using it.
 pub(crate) fn look(path: &Path, alone: bool) -> Result<Option<u64>, OpenError> {
     match fs::metadata(path) {
-        Ok(file) if !file.is_file() => Err(OpenError::Unwritable {
+        Ok(file) if !file.is_file() => Err(OpenError::NotAFile {
             path: path.to_owned(),
-            hint: "it is not a regular file".into(),
+            kind: kind(file.file_type()),
         }),
         Ok(file) if file.len() > 0 => {
             check_links(path, &file)?;
@@ -166,16 +173,18 @@ pub(crate) fn settle(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Whether somebody has the database open. Refuses files that are not those that they have open under their names.
+/// Whether somebody has the database open. Refuses files that are not those that they have open under their names, and a
+/// database that somebody has open under another name.
 ///
 /// # Errors
-/// [`OpenError::Replaced`].
+/// [`OpenError::Replaced`], [`OpenError::Elsewhere`], [`OpenError::NotAFile`].
 pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
+    check_kinds(path)?;
     let begun = Instant::now();
     while versions::in_use(path) {
         let replaced = versions::recorded(path).and_then(|record| record.replaced(path));
         match replaced {
-            None => return Ok(true),
+            None => break,
             // Whoever closes the database deletes its log, and then lets go of the file of versions.
             Some(gone) if gone != path && !gone.exists() && begun.elapsed() < CLOSING_PATIENCE => {
                 std::thread::sleep(Duration::from_millis(10));
@@ -183,7 +192,71 @@ pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
             Some(path) => return Err(OpenError::Replaced { path }),
         }
     }
-    Ok(false)
+    let begun = Instant::now();
+    loop {
+        let (refused, patience) = match place::users(path) {
+            Users::None => return Ok(versions::in_use(path)),
+            Users::Here if versions::in_use(path) => return Ok(true),
+            // Somebody has removed the file of versions, and with it the record of the log. While the database is open,
+            // SQLite has both of these files.
+            Users::Here => match ["-wal", "-shm"]
+                .map(|suffix| wal::path_with(path, suffix))
+                .into_iter()
+                .find(|file| !file.exists())
+            {
+                None => return Ok(true),
+                Some(path) => (OpenError::Replaced { path }, CLOSING_PATIENCE),
+            },
+            Users::Elsewhere => (place::elsewhere(path), place::ELSEWHERE_PATIENCE),
+        };
+        if begun.elapsed() >= patience {
+            return Err(refused);
+        }
+        std::thread::sleep(place::PAUSE);
+    }
+}
+
+/// Whether nobody has the database open.
+pub(crate) fn is_alone(path: &Path) -> bool {
+    versions::alone(path) && place::users(path) == Users::None
+}
+
+/// Refuses anything but regular files, for the database and for what SQLite keeps beside it: a pipe would keep us waiting.
+///
+/// # Errors
+/// [`OpenError::NotAFile`].
+pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
+    let refused = |path: &Path, kind| {
+        let path = path.to_owned();
+        Err(OpenError::NotAFile { path, kind })
+    };
+    match fs::metadata(path) {
+        Ok(file) if !file.is_file() => return refused(path, kind(file.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            return refused(path, "a symbolic link that leads nowhere");
+        }
+        // Whoever opens it finds out.
+        _ => {}
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let beside = wal::path_with(path, suffix);
+        // SQLite follows no links here.
+        match fs::symlink_metadata(&beside) {
+            Ok(file) if !file.is_file() => return refused(&beside, kind(file.file_type())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn kind(file: fs::FileType) -> &'static str {
+    match file {
+        file if file.is_dir() => "a directory",
+        file if file.is_symlink() => "a symbolic link",
+        file if file.is_fifo() => "a pipe",
+        file if file.is_socket() => "a socket",
+        _ => "a device",
+    }
 }
 
 /// Refuses a file that has more than one name.
@@ -279,19 +352,26 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 ///
 /// # Errors
 /// When it is not ours, of a newer gateway, or cannot be read at all.
-pub(crate) fn open_damaged(path: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn open_damaged(path: &Path) -> Result<(Connection, Option<Place>), OpenError> {
     check_files(path)?;
     let unused = reading::is_unused(path);
-    if versions::alone(path) {
+    if is_alone(path) {
         check_log(path)?;
     }
-    let opened = || -> rusqlite::Result<(Connection, i32, i64)> {
+    let place = if unused { None } else { Some(Place::take(path)?) };
+    let opened = || -> rusqlite::Result<Connection> {
         // Where there is nothing beside the file, nothing is left there.
-        let connection = if unused {
-            open_immutable(path)?
+        if unused {
+            open_immutable(path)
         } else {
-            open_reader(path)?
-        };
+            open_reader(path)
+        }
+    };
+    let connection = opened().map_err(|error| failed(path, &error))?;
+    if let Some(place) = &place {
+        place.check(path)?;
+    }
+    let read = || -> rusqlite::Result<(i32, i64)> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // A file that was cut short is read as far as it goes, and a schema likewise.
         connection.pragma_update(None, "writable_schema", true)?;
@@ -299,15 +379,15 @@ pub(crate) fn open_damaged(path: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "cell_size_check", true)?;
         let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok((connection, id, version))
+        Ok((id, version))
     };
-    match opened() {
-        Ok((_, _, version)) if version > known() => Err(OpenError::TooNew {
+    match read() {
+        Ok((_, version)) if version > known() => Err(OpenError::TooNew {
             path: path.to_owned(),
             found: version,
             known: known(),
         }),
-        Ok((connection, APPLICATION_ID, _)) => Ok(connection),
+        Ok((APPLICATION_ID, _)) => Ok((connection, place)),
         Ok(_) => Err(OpenError::NotOurs {
             path: path.to_owned(),
         }),

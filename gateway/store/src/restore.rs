@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::copy::{self, Contents, CopyError, Progress};
 use crate::error::OpenError;
-use crate::{open, owned, versions};
+use crate::{open, owned, place, versions};
 
 /// Directories that a killed restore leaves behind begin so.
 const STAGING: &str = ".gateway-restore-";
@@ -72,6 +72,7 @@ pub fn restore(
     let path = fs::canonicalize(&path).unwrap_or(path);
     let parent = path.parent().unwrap_or(Path::new("/"));
     let _only_us = open::lock_directory(&path)?;
+    open::check_kinds(&path)?;
     let _unused = hold(&path)?;
     finish(&path)?;
     clear_staging(parent);
@@ -111,8 +112,9 @@ pub fn exists(database: &Path) -> bool {
     database.exists() || beside(database, "-restore").exists()
 }
 
-/// Locks everybody out who might use the database: the gateways, who lock the file of versions, and everybody who goes
-/// through SQLite, who holds its lock while the database is open in WAL mode. The locks end with the files.
+/// Locks everybody out who might use the database: the gateways, who lock the file of versions and a byte of the database,
+/// and everybody who goes through SQLite, who holds its lock while the database is open in WAL mode. The locks end with the
+/// files.
 ///
 /// # Errors
 /// [`RestoreError::InUse`]; or that the database cannot be opened for writing.
@@ -127,6 +129,10 @@ pub(crate) fn hold(path: &Path) -> Result<(Option<File>, Option<File>), RestoreE
         // It is not there, or cannot be locked.
         Err(_) => None,
     };
+    // To open the file and to close it again would end SQLite's locks.
+    if place::is_held(path) {
+        return Err(in_use());
+    }
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((gateways, None)),

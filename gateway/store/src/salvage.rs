@@ -19,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::Store;
 use crate::error::{OpenError, StoreError};
 use crate::open;
+use crate::place::Place;
 use crate::rows;
 
 impl Store {
@@ -56,6 +57,8 @@ type Found = BTreeMap<String, BTreeMap<i64, Identity>>;
 #[derive(Debug)]
 pub struct Salvage {
     connection: Connection,
+    /// Given up after the connection.
+    _place: Option<Place>,
     found: Found,
     /// By the name of a tree, what was in the way first.
     gaps: BTreeMap<&'static str, rusqlite::Error>,
@@ -67,8 +70,10 @@ impl Salvage {
     /// # Errors
     /// When the file is not ours, of a newer gateway, or cannot be read at all.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let (connection, place) = open::open_damaged(path)?;
         let mut salvage = Self {
-            connection: open::open_damaged(path)?,
+            connection,
+            _place: place,
             found: BTreeMap::new(),
             gaps: BTreeMap::new(),
         };

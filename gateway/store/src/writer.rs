@@ -268,6 +268,7 @@ impl Thread {
     fn close(self) -> Result<(), StoreError> {
         let Some(connection) = self.connection else {
             self.versions.leave();
+            self.files.leave();
             return Ok(());
         };
         // While another process reads, the log just stays (the statement answers so, in a row).
@@ -277,6 +278,7 @@ impl Thread {
         let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !in_place);
         let closed = connection.close().map_err(|(_, error)| error);
         self.versions.leave();
+        self.files.leave();
         copied.and(kept).and(closed).map_err(StoreError::from)
     }
 }

@@ -17,6 +17,7 @@ use crate::grants::{self, Import};
 use crate::guest::Sources;
 use crate::history::KeptGeneration;
 use crate::metrics::Meters;
+use crate::places::Ended;
 use crate::ready::Ready;
 use crate::registry::{Generation, Roles};
 use crate::{PluginConfig, call, permission_provider};
@@ -67,12 +68,15 @@ impl Admission {
         let mut generation = self
             .lanes
             .trials()
-            .run(|| {
+            .run(0, |_| {
                 let linked = self.link(candidate, component, identity.clone());
                 async move {
-                    let linked = linked?;
-                    check_roles(&candidate.roles, &linked.exports)?;
-                    self.try_out(linked).await
+                    let tried = async {
+                        let linked = linked?;
+                        check_roles(&candidate.roles, &linked.exports)?;
+                        self.try_out(linked).await
+                    };
+                    Ended::Done(tried.await)
                 }
             })
             .await?;

@@ -14,8 +14,11 @@ pub(super) const INVALID: i32 = 65;
 /// The exit code where the memory was not enough.
 pub(super) const NO_MEMORY: i32 = 71;
 
-/// How much less urgent than the gateway it is, on `nice`'s scale.
-const NICE: i32 = 5;
+/// How much less urgent than the gateway it is at a level, on `nice`'s scale.
+pub(super) const fn nice(level: usize) -> i32 {
+    if level == 0 { 5 } else { 10 }
+}
+
 /// How often it looks whether the gateway is still there.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -24,6 +27,10 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct ChildLimits {
     /// Bytes of address space.
     pub memory: u64,
+    /// Bytes of address space that the gateway may let it have later.
+    pub most_memory: u64,
+    /// How much less urgent than the gateway it is, on `nice`'s scale.
+    pub nice: i32,
     /// Wall clock; of processor time it is let have as much on every processor. The gateway keeps the
     /// clock: this is for when there is no gateway any more.
     pub time: Duration,
@@ -84,15 +91,16 @@ fn run(limits: ChildLimits) -> io::Result<Result<(), String>> {
 }
 
 fn restrain(limits: ChildLimits) -> io::Result<()> {
-    let limit = |resource, value| {
+    let set = |resource, current, maximum| {
         let limit = Rlimit {
-            current: Some(value),
-            maximum: Some(value),
+            current: Some(current),
+            maximum: Some(maximum),
         };
         setrlimit(resource, limit)
     };
+    let limit = |resource, value| set(resource, value, value);
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    limit(Resource::As, limits.memory)?;
+    set(Resource::As, limits.memory, limits.most_memory)?;
     limit(
         Resource::Cpu,
         limits.time.as_secs().max(1).saturating_mul(processors),
@@ -101,7 +109,7 @@ fn restrain(limits: ChildLimits) -> io::Result<()> {
     // It only compiles: the one file it might make would be a mistake.
     limit(Resource::Fsize, 0)?;
     // Where that is not allowed it competes with the gateway, no more.
-    let _ = setpriority_process(None, NICE);
+    let _ = setpriority_process(None, limits.nice);
     Ok(())
 }
 

@@ -115,7 +115,7 @@ fn a_rollback_is_on_record_and_what_it_left_is_forgotten() {
         file: Some(digest.clone()),
     };
     history.roll_back(&plugin, back).unwrap();
-    assert!(history.record(&plugin).rolled_back_since(&seen));
+    assert!(history.record(&plugin).was_decided_since(&seen));
     let history = open(dir.path());
     let record = history.record(&plugin);
     assert_eq!(record.in_force().unwrap().number, 2);
@@ -127,6 +127,19 @@ fn a_rollback_is_on_record_and_what_it_left_is_forgotten() {
     let record = history.take(&plugin, &file(b"d"), None, None, None, Timestamp(1));
     assert_eq!(numbers(&record), [1, 2, 4]);
     assert!(record.rolled_back.is_none());
+}
+
+#[test]
+fn a_look_that_began_before_a_removal_is_overtaken_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin: Arc<str> = "p".into();
+    let history = open(dir.path());
+    history.take(&plugin, &file(b"a"), None, None, None, Timestamp(1));
+    let seen = history.record(&plugin);
+    assert!(!history.record(&plugin).was_decided_since(&seen));
+    history.withdraw(&plugin);
+    assert!(history.record(&plugin).was_decided_since(&seen));
+    assert!(open(dir.path()).record(&plugin).in_force().is_none());
 }
 
 #[test]

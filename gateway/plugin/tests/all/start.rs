@@ -21,6 +21,8 @@ fn compiler(dir: &Path, then: &str) -> CompileOptions {
     CompileOptions {
         command: Some(["/bin/sh", "-c", &text].map(OsString::from).to_vec()),
         time: Duration::from_secs(3600),
+        // So little that it has all of it from the beginning.
+        memory: 256 << 20,
         ..CompileOptions::default()
     }
 }

@@ -1,7 +1,7 @@
 //! `gateway plugin list`, `reload`, `rollback`: the plugins of the gateway that runs, by way of its admin
 //! listener.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,7 +80,11 @@ pub(in crate::cli) struct Rollback {
 pub(super) async fn list(shared: &Shared, list: List) -> anyhow::Result<()> {
     let client = Client::new(shared, &list.target)?;
     let plugins = client.list().await?;
-    print(&plugins, list.target.json)
+    // It prints and does nothing else.
+    io::stdout()
+        .lock()
+        .write_all(&printed(&plugins, list.target.json)?)?;
+    Ok(())
 }
 
 pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()> {
@@ -104,7 +108,7 @@ pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()
         }
     }
     if !plugins.is_empty() || reload.target.json {
-        print(&plugins, reload.target.json)?;
+        output::report(&printed(&plugins, reload.target.json)?);
     }
     if refused.is_empty() {
         return Ok(());
@@ -115,14 +119,17 @@ pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()
 pub(super) async fn rollback(shared: &Shared, rollback: Rollback) -> anyhow::Result<()> {
     let client = Client::new(shared, &rollback.target)?;
     match client.act(&rollback.name, "rollback").await? {
-        Ok(plugin) => print(&[plugin], rollback.target.json),
+        Ok(plugin) => {
+            output::report(&printed(&[plugin], rollback.target.json)?);
+            Ok(())
+        }
         Err(refusal) => bail!("{}", printable(&refusal.reason)),
     }
 }
 
 /// A table, or a JSON array.
-fn print(plugins: &[Value], json: bool) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+fn printed(plugins: &[Value], json: bool) -> anyhow::Result<Vec<u8>> {
+    let mut out = Vec::new();
     if json {
         output::json(&mut out, &plugins)?;
     } else {
@@ -130,8 +137,7 @@ fn print(plugins: &[Value], json: bool) -> anyhow::Result<()> {
         let head = ["NAME", "GENERATION", "DIGEST", "KEPT", "STATE", "PROBLEM"];
         output::table(&mut out, head, &rows)?;
     }
-    out.flush()?;
-    Ok(())
+    Ok(out)
 }
 
 fn row(plugin: &Value) -> [String; 6] {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{failed, inspect, known, lock_directory, open_unchanging, unwritable};
+use super::{check_kinds, failed, inspect, known, lock_directory, open_unchanging, unwritable};
 use crate::error::OpenError;
 use crate::file_id::{OpenFiles, Seen};
 use crate::restore::{self, RestoreError};
@@ -35,6 +35,7 @@ pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
     let path = std::path::absolute(path).map_err(|error| unwritable(path, &error))?;
     owned::database(&path)?;
     let _only_us = lock_directory(&path)?;
+    check_kinds(&path)?;
     if !is_unused(&path) {
         return Ok(None);
     }
@@ -51,7 +52,7 @@ pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
     let known = known();
     match found {
         _ if found == known => {
-            let files = OpenFiles::of(path.clone()).map_err(|error| unwritable(&path, &error))?;
+            let files = OpenFiles::of(path.clone(), None).map_err(|error| unwritable(&path, &error))?;
             Ok(Some(Unused {
                 connection,
                 files,

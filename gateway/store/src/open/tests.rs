@@ -243,7 +243,6 @@ fn says_where_a_database_cannot_be() {
     fs::create_dir(&subdirectory).unwrap();
     for (path, expected) in [
         (directory.path().join("no/such/directory/x.db"), "create it"),
-        (subdirectory, "not a regular file"),
         (file.join("x.db"), "not a directory"),
         // Where even root may create nothing.
         (PathBuf::from("/proc/x.db"), ""),
@@ -253,6 +252,9 @@ fn says_where_a_database_cannot_be() {
             other => panic!("{}: {other:?}", path.display()),
         }
     }
+    let refused = open(&subdirectory, PATIENCE).map(drop).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("is a directory, not a regular file"), "{said}");
 }
 
 #[test]
