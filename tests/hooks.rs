@@ -12,6 +12,7 @@ mod support;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::browser::token_in;
+use support::fake_oidc::FakeOidc;
 use support::{Gateway, Setup, eventually};
 
 /// The extension `count` (it logs every event), granted what it needs, and no other yet.
@@ -418,5 +419,27 @@ async fn a_sign_out_that_was_not_told_is_told_again() {
         (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
     })
     .await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p1_a_hook_sees_the_claims_to_the_digit() {
+    const WIDE: &str = r#""n":12345678901234567890123,"f":0.1000000000000000055511151231257827,"e":1E400"#;
+    let provider = FakeOidc::start(json!({"sub": "1234", "name": "Alice"})).await;
+    provider.set_more(&format!("{WIDE}, "));
+    let gateway = Setup::serve()
+        .oidc("google", &provider)
+        .origin("https://app.example.org")
+        .plugin("login-only", test_guests::LOGIN_ONLY)
+        .extension("login-only")
+        .start()
+        .await;
+    let login = "/auth/login/google?next=https%3A%2F%2Fapp.example.org";
+    token_in(&provider.sign_in(&gateway.browser(), login).await);
+    let alice = user(&gateway, "1234").await.unwrap();
+    let seen = alice["attributes"]["login-claims"].as_str().unwrap();
+    for member in WIDE.split(',') {
+        assert!(seen.contains(member), "{member} in {seen}");
+    }
     gateway.stop().await;
 }

@@ -25,7 +25,7 @@ use hyper::header::{
 };
 use hyper::{Request, StatusCode};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -269,7 +269,7 @@ async fn sign_in(app: &Arc<App>) -> String {
         email: None,
         name: "Ann".to_owned(),
         avatar_url: None,
-        claims: Map::new(),
+        claims: gateway_model::Claims::default(),
         session: gateway_model::UpstreamSession::default(),
     };
     match sign_in::complete(app, person).await {

@@ -15,7 +15,6 @@ use gateway_model::{Email, Identity, UpstreamUser, User, UserId, UserLimits, Ver
 use gateway_store::{DatabaseUrl, OpenError, Salvage, Store, StoreOptions, UserIds};
 use libfuzzer_sys::fuzz_target;
 use rusqlite::Connection;
-use serde_json::Map;
 use tempfile::TempDir;
 
 /// The smallest there is: few people make trees of several levels.
@@ -125,7 +124,7 @@ async fn populate(file: &PathBuf) -> BTreeMap<UserId, User> {
             }),
             name: format!("Person {number}"),
             avatar_url: None,
-            claims: Map::new(),
+            claims: gateway_model::Claims::default(),
             session: gateway_model::UpstreamSession::default(),
         };
         let pending = store.begin_sign_in(&person).await.expect("it begins");

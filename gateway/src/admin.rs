@@ -1,6 +1,6 @@
 //! The admin listener: health, readiness, metrics, plugins. For the machine's operator and nobody else:
 //! it has an address of its own, asks for a token that only the gateway's user can read (`token`), and
-//! answers no web page: not one that says so (`Origin`), nor one whose name was pointed at this address
+//! answers no web page: not one that says so (`Origin`, `Sec-Fetch-Site`), nor one whose name was pointed at this address
 //! (`Host`).
 //!
 //! | path | answers |
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerLimits;
 use crate::metrics::Metrics;
+use crate::navigation;
 use crate::response::{self, Response};
 use crate::server::{self, Body, Peer};
 
@@ -162,7 +163,8 @@ impl Guard {
     }
 
     fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-        if headers.contains_key(ORIGIN) {
+        // Images and scripts of a page come without `Origin`.
+        if headers.contains_key(ORIGIN) || navigation::is_from_another_page(headers) {
             return Err(Refused::WebPage);
         }
         let digest = token_in(headers).map(|token| <[u8; 32]>::from(Sha256::digest(token.as_bytes())));

@@ -144,7 +144,11 @@ fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
 /// When it is not a regular file, cannot be read, is too large or is not text; or when it belongs to somebody else, or others may write it.
 pub fn read_secret(path: &Path) -> io::Result<(String, bool)> {
     owned::file(path)?;
-    let (text, metadata) = small_file::read_text(path, MAX_FILE)?;
+    let (mut text, metadata) = small_file::read_text(path, MAX_FILE)?;
+    // Editors on Windows put a byte order mark at the beginning, which nobody sees and which is no part of a secret.
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     Ok((text, metadata.permissions().mode() & 0o004 != 0))
 }
 

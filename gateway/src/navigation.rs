@@ -66,12 +66,21 @@ pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) ->
     is_known && values(headers, &USER).eq([b"?1"])
 }
 
+/// Whether a page of another origin has made the browser send this, as far as Fetch Metadata tells.
+#[must_use]
+pub fn is_from_another_page(headers: &HeaderMap) -> bool {
+    values(headers, &SITE).any(|site| !matches!(site, b"none" | b"same-origin"))
+}
+
 /// Whether a page of another origin, which is not configured, sends this. It cannot read the answer; what it does would
-/// count for everybody behind the person's address.
+/// count for everybody behind the person's address. Browsers without Fetch Metadata name the page's origin all the same.
 #[must_use]
 pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
-    let mut sites = values(headers, &SITE);
-    let is_foreign = sites.any(|site| !matches!(site, b"none" | b"same-origin"));
+    let is_foreign = if headers.contains_key(&SITE) {
+        is_from_another_page(headers)
+    } else {
+        headers.contains_key(ORIGIN)
+    };
     is_foreign
         && !headers
             .get(ORIGIN)
@@ -181,7 +190,8 @@ mod tests {
         let is = |text| is_from_a_foreign_page(&headers(text), &origins, &own);
         for fine in [
             "",
-            "origin: https://evil.example",
+            "origin: https://auth.example.org",
+            "origin: https://app.example.org",
             "sec-fetch-site: none",
             "sec-fetch-site: same-origin\norigin: https://auth.example.org",
             "sec-fetch-site: cross-site\norigin: https://app.example.org",
@@ -189,6 +199,8 @@ mod tests {
             assert!(!is(fine), "{fine:?}");
         }
         for foreign in [
+            "origin: https://evil.example",
+            "origin: null",
             "sec-fetch-site: cross-site",
             "sec-fetch-site: cross-site\norigin: null",
             "sec-fetch-site: cross-site\norigin: https://evil.example",

@@ -5,7 +5,9 @@ use url::{Origin, Url};
 
 use crate::origins::Origins;
 
-/// The longest address, in bytes, both as it comes and as the standard writes it.
+/// From how many bytes on an address is too long for a sign-in or a sign-out to remember.
+const TOO_LONG: usize = 2_000;
+/// The longest address that is read, in bytes, both as it comes and as the standard writes it.
 const MAX: usize = 4096;
 
 /// An address that a person may be sent to: http or https, its origin allowed, without a token.
@@ -18,6 +20,9 @@ pub enum NextError {
     /// Not an absolute http or https URL, or written so that readers may disagree on what it says.
     #[error("The address to return to is not an absolute http or https URL")]
     NotAnAddress,
+    /// It is too long to be remembered until the person comes back.
+    #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
+    TooLong,
     /// Its origin is not one that was configured.
     #[error("The address to return to is not allowed: {origin} is not one of `origins` (ALLOWED_ORIGINS)")]
     NotAllowed {
@@ -87,6 +92,18 @@ fn without(mut url: Url, names: &[&str]) -> Url {
 }
 
 impl Next {
+    /// The address, if a sign-in or a sign-out can remember it.
+    ///
+    /// # Errors
+    /// [`NextError::TooLong`].
+    pub fn if_short(self) -> Result<Self, NextError> {
+        if self.as_str().len() < TOO_LONG {
+            Ok(self)
+        } else {
+            Err(NextError::TooLong)
+        }
+    }
+
     /// Where people go who did not say: what the operator has configured.
     #[must_use]
     pub fn from_default(url: &Url) -> Self {

@@ -1,5 +1,5 @@
-//! How often one address may ask for what costs much: a sign-in, which asks an upstream provider and writes, and a
-//! username, of which a client could otherwise try a whole list.
+//! How often one address may ask for what costs much: a sign-in, which asks an upstream provider and writes, a
+//! username, of which a client could otherwise try a whole list, and the verification of logout tokens that are not valid.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,6 +11,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use hyper::header::HeaderMap;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use crate::client_address;
@@ -18,6 +19,9 @@ use crate::client_address;
 /// Addresses that are remembered for each limit. Whoever has more of them is not held back by such a limit anyway;
 /// those that are seen once and never again are forgotten first.
 const MAX_ADDRESSES: usize = 65_536;
+
+/// Logout tokens that are not valid, from one address for one provider, in a minute.
+const REFUSED_LOGOUTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
 /// So many in so long, from one address: all of them at once, or spread out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,7 @@ pub struct RateLimits {
     trusted_proxies: Vec<IpNet>,
     sign_in: Option<PerAddress>,
     update: Option<PerAddress>,
+    refused_logouts: Refusals,
 }
 
 impl RateLimits {
@@ -82,6 +87,7 @@ impl RateLimits {
             trusted_proxies: config.trusted_proxies.clone(),
             sign_in: config.sign_in.map(PerAddress::new),
             update: config.update.map(PerAddress::new),
+            refused_logouts: Refusals::new(),
         }
     }
 
@@ -105,11 +111,35 @@ impl RateLimits {
         let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) else {
             return Ok(());
         };
-        addresses.admit(client).inspect_err(|_| {
-            metrics::counter!("gateway_rate_limited_total", "limit" => limit.name()).increment(1);
-            tracing::info!(%client, limit = limit.name(), "a client has asked too often");
-        })
+        addresses
+            .admit(client)
+            .inspect_err(|_| count(client, limit.name()))
     }
+
+    /// Whether a logout token for a provider is looked at. Providers send as many as people sign out: those that are valid
+    /// do not count.
+    ///
+    /// # Errors
+    /// [`TooMany`] where too many from this client were not.
+    pub fn admit_logout(&self, provider: &str, peer: IpAddr, headers: &HeaderMap) -> Result<(), TooMany> {
+        let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) else {
+            return Ok(());
+        };
+        let admitted = self.refused_logouts.admit(provider, client);
+        admitted.inspect_err(|_| count(client, "backchannel_logout"))
+    }
+
+    /// Counts a logout token that was not valid.
+    pub fn logout_refused(&self, provider: &str, peer: IpAddr, headers: &HeaderMap) {
+        if let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) {
+            self.refused_logouts.count(provider, client);
+        }
+    }
+}
+
+fn count(client: IpAddr, limit: &'static str) {
+    metrics::counter!("gateway_rate_limited_total", "limit" => limit).increment(1);
+    tracing::info!(%client, limit, "a client has asked too often");
 }
 
 impl fmt::Debug for RateLimits {
@@ -151,6 +181,57 @@ impl PerAddress {
                 retry_after: wait.as_secs().saturating_add(1),
             }
         })
+    }
+}
+
+/// Who has failed how often at which provider.
+struct Refusals {
+    clients: Cache<(Box<str>, IpAddr), Arc<Client>>,
+    clock: DefaultClock,
+}
+
+struct Client {
+    limiter: DefaultDirectRateLimiter,
+    /// Until when it is not listened to.
+    until: Mutex<Option<<DefaultClock as governor::clock::Clock>::Instant>>,
+}
+
+impl Refusals {
+    fn new() -> Self {
+        Self {
+            clients: Cache::new(MAX_ADDRESSES),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    fn admit(&self, provider: &str, client: IpAddr) -> Result<(), TooMany> {
+        let Some(client) = self.clients.get(&(provider.into(), network(client))) else {
+            return Ok(());
+        };
+        let (until, now) = (*client.until.lock(), self.clock.now());
+        match until.map(|until| Duration::from(until.duration_since(now))) {
+            Some(wait) if !wait.is_zero() => Err(TooMany {
+                retry_after: wait.as_secs().saturating_add(1),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn count(&self, provider: &str, client: IpAddr) {
+        let fresh = || {
+            Ok::<_, std::convert::Infallible>(Arc::new(Client {
+                limiter: RateLimiter::direct(Quota::per_minute(REFUSED_LOGOUTS)),
+                until: Mutex::new(None),
+            }))
+        };
+        let key = (provider.into(), network(client));
+        let client = match self.clients.get_or_insert_with(&key, fresh) {
+            Ok(client) => client,
+            Err(never) => match never {},
+        };
+        if let Err(early) = client.limiter.check() {
+            *client.until.lock() = Some(early.earliest_possible());
+        }
     }
 }
 
@@ -216,6 +297,28 @@ mod tests {
     fn who_may_be_a_proxy_is_not_limited() {
         let limits = limits(1);
         assert!((0..100).all(|_| ask(&limits, Limit::SignIn, "127.0.0.1")));
+    }
+
+    #[test]
+    fn p21_an_address_that_sends_logout_tokens_which_are_not_valid_is_not_listened_to() {
+        let limits = RateLimits::new(&RateLimitConfig::default());
+        let headers = HeaderMap::new();
+        let peer = |text: &str| text.parse::<IpAddr>().unwrap();
+        let asks = |provider: &str, from: &str| limits.admit_logout(provider, peer(from), &headers);
+        let mut sent = 0;
+        let too_many = loop {
+            match asks("google", "192.0.2.1") {
+                Ok(()) => limits.logout_refused("google", peer("192.0.2.1"), &headers),
+                Err(too_many) => break too_many,
+            }
+            sent += 1;
+            assert!(sent < 100_000);
+        };
+        assert!(sent > 60, "{sent}");
+        assert!((1..=2).contains(&too_many.retry_after), "{too_many:?}");
+        // Nobody else has to wait, and no other provider's tokens.
+        assert_eq!(asks("google", "192.0.2.2"), Ok(()));
+        assert_eq!(asks("work", "192.0.2.1"), Ok(()));
     }
 
     #[test]

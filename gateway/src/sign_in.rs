@@ -19,6 +19,8 @@ pub enum Outcome {
     Rejected(String),
     /// A hook failed, or the user was disabled meanwhile. The log has the reason.
     Refused,
+    /// The provider has ended the session that the sign-in came from.
+    SessionEnded,
 }
 
 /// Why a sign-in did not go through.
@@ -54,7 +56,8 @@ pub async fn complete(app: &Arc<App>, person: UpstreamUser) -> Result<Outcome, E
 async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
     let mut pending = app.store.begin_sign_in(person).await?;
     if let Some(id_token) = &person.session.id_token {
-        pending.sealed_id_token = sign_out::seal_id_token(app, &pending.user.id, id_token);
+        pending.sealed_id_token =
+            sign_out::seal_id_token(app, &pending.user.id, &person.identity.provider, id_token);
     }
     let mut user = pending.user.clone();
     let new_user = match &pending.new_user {
@@ -85,6 +88,7 @@ async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
         }
         Settled::Rejected { reason } => Outcome::Rejected(reason),
         Settled::Refused => Outcome::Refused,
+        Settled::SessionEnded => Outcome::SessionEnded,
     })
 }
 

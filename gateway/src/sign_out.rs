@@ -17,13 +17,13 @@ use crate::next::{self, Next};
 
 /// How long a person may take at the provider.
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// The longest address to come back to, in bytes. Providers take addresses of about 8 KB, and an ID token has half of that.
-pub const MAX_NEXT: usize = 2_000;
 
-/// An ID token, sealed for its user's session. `None` where it cannot be: the provider is then told less.
+/// An ID token, sealed for its user's session with the name of the provider that gave it: two sections of the configuration
+/// may have one issuer, and so one identity. `None` where it cannot be: the provider is then told less.
 #[must_use]
-pub fn seal_id_token(app: &App, user: &UserId, id_token: &str) -> Option<String> {
-    let sealed = app.session_key.seal(&id_token_of(user), id_token.as_bytes());
+pub fn seal_id_token(app: &App, user: &UserId, provider: &str, id_token: &str) -> Option<String> {
+    let text = format!("{provider} {id_token}");
+    let sealed = app.session_key.seal(&id_token_of(user), text.as_bytes());
     sealed
         .inspect_err(|error| tracing::warn!(%user, %error, "an ID token is not kept for the sign-out"))
         .ok()
@@ -32,6 +32,17 @@ pub fn seal_id_token(app: &App, user: &UserId, id_token: &str) -> Option<String>
 /// What an ID token is sealed to.
 fn id_token_of(user: &UserId) -> String {
     format!("the ID token of user {user}")
+}
+
+/// The ID token that a session began with and the provider that gave it, which earlier versions did not keep.
+fn open_id_token(app: &App, user: &UserId, hint: &SignOutHint) -> Option<(Option<String>, String)> {
+    let sealed = hint.sealed_id_token.as_deref()?;
+    let text = app.session_key.open(&id_token_of(user), sealed)?;
+    let text = String::from_utf8(text).ok()?;
+    Some(match text.split_once(' ') {
+        Some((provider, id_token)) => (Some(provider.to_owned()), id_token.to_owned()),
+        None => (None, text),
+    })
 }
 
 /// What `state` is sealed to.
@@ -49,9 +60,17 @@ pub async fn leads_to(
     next: &Next,
     longest: usize,
 ) -> String {
-    let at_provider = match app.provider(&signed_in.session.provider) {
+    let user = &signed_in.user.id;
+    let kept = hint.and_then(|hint| open_id_token(app, user, hint));
+    let (name, id_token) = match &kept {
+        Some((Some(name), id_token)) => (name.as_str(), Some(id_token.as_str())),
+        Some((None, id_token)) => (signed_in.session.provider.as_str(), Some(id_token.as_str())),
+        None => (signed_in.session.provider.as_str(), None),
+    };
+    let address = hint.and_then(|hint| hint.address.as_deref());
+    let at_provider = match app.provider(name) {
         Some(provider) if provider.signs_out() => {
-            at_provider(app, provider, &signed_in.user.id, hint, next, longest).await
+            at_provider(app, provider, id_token, address, next, longest).await
         }
         Some(_) | None => None,
     };
@@ -61,25 +80,20 @@ pub async fn leads_to(
 async fn at_provider(
     app: &App,
     provider: &Provider,
-    user: &UserId,
-    hint: Option<&SignOutHint>,
+    id_token: Option<&str>,
+    address: Option<&str>,
     next: &Next,
     longest: usize,
 ) -> Option<Url> {
     let state = seal_next(app, provider, next)?;
     let return_to = format!("{}/auth/logout_callback/{}", app.address.text, provider.name());
-    let sealed = hint.and_then(|hint| hint.sealed_id_token.as_deref());
-    let id_token = sealed
-        .and_then(|sealed| app.session_key.open(&id_token_of(user), sealed))
-        .and_then(|token| String::from_utf8(token).ok());
-    let address = hint.and_then(|hint| hint.address.as_deref());
     let with = |id_token| EndSession {
         id_token,
         address,
         return_to: &return_to,
         state: &state,
     };
-    let url = match provider.end_session(&with(id_token.as_deref())).await {
+    let url = match provider.end_session(&with(id_token)).await {
         Ok(Some(url)) if url.as_str().len() > longest => provider.end_session(&with(None)).await,
         answer => answer,
     };

@@ -130,6 +130,14 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         "{answers}"
     );
     assert_eq!(gateway.cli(&["reload"]).await.code, Some(1));
+    let ran = gateway.cli(&["reload", "--json"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let answers: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(answers[0]["pid"], serde_json::Value::Null, "{answers}");
+    assert!(
+        answers[0]["errors"][0].as_str().unwrap().contains("not TOML"),
+        "{answers}"
+    );
 
     setup.write();
     gateway.cli(&["reload"]).await.succeeded();

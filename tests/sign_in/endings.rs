@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::{Response, StatusCode};
 
 use super::state::aged;
-use super::support::browser::{Browser, encode, location, token_in};
+use super::support::browser::{Browser, encode, location, parameter, token_in};
 use super::support::fake_oidc::Mood;
 use super::{APP, login, start};
 
@@ -128,5 +128,55 @@ async fn b3_who_says_no_can_load_the_page_again_and_change_their_mind() {
         assert_eq!(link, login("google", NEXT));
     }
     token_in(&browser.get(callback.as_str()).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p17_a_refusal_that_names_another_issuer_ends_nothing() {
+    let (gateway, google, _other) = start().await;
+    let browser = gateway.browser();
+    let callback = google
+        .go(&browser, &format!("{}&errors=next", login("google", NEXT)))
+        .await;
+    let state = parameter(&callback, "state").unwrap();
+    let refusal = |iss: &str| {
+        let iss = encode(iss);
+        format!("/auth/oauth_callback/google?error=access_denied&state={state}&iss={iss}")
+    };
+    let told = location(&browser.get(&refusal("https://evil.example")).await);
+    assert_eq!(
+        parameter(&told, "error").as_deref(),
+        Some("server_error"),
+        "{told}"
+    );
+    // The sign-in is as it was.
+    token_in(&browser.get(callback.as_str()).await);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b6_an_application_is_told_of_a_parameter_that_comes_twice() {
+    let (gateway, _google, _other) = start().await;
+    let address = format!("{}&errors=next&prompt=login&prompt=login", login("google", NEXT));
+    let told = location(&gateway.browser().get(&address).await);
+    assert_eq!(
+        parameter(&told, "error").as_deref(),
+        Some("invalid_request"),
+        "{told}"
+    );
+    let description = parameter(&told, "error_description").unwrap();
+    assert!(description.contains("twice"), "{description}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b5_a_prompt_that_is_not_passed_on_is_not_called_an_unreadable_address() {
+    let (gateway, _google, _other) = start().await;
+    let address = format!("{}&prompt=none", login("google", NEXT));
+    let (page, _) = page(gateway.browser().get(&address).await, StatusCode::BAD_REQUEST).await;
+    assert!(
+        page.contains("asked for a sign-in in a way that is not possible here"),
+        "{page}"
+    );
     gateway.stop().await;
 }

@@ -157,3 +157,28 @@ async fn a11_a_page_full_of_images_counts_against_nobody() {
     assert_eq!(statuses[3..], [StatusCode::TOO_MANY_REQUESTS; 2]);
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_an_update_by_a_foreign_page_is_refused_also_without_fetch_metadata() {
+    let google = FakeOidc::start(alice()).await;
+    let gateway = Setup::serve().oidc("google", &google).origin(APP).start().await;
+    let browser = gateway.browser();
+    let token = token_in(&google.sign_in(&browser, &login("google", APP)).await);
+    let update = async |origin: Option<&str>| {
+        let request = browser.request(Method::POST, "/auth/update?username=neo");
+        let request = request.bearer_auth(&token);
+        let request = match origin {
+            Some(origin) => request.header("origin", origin),
+            None => request,
+        };
+        browser.send(request).await.status()
+    };
+    for origin in ["https://evil.example", "null", "https://app.example.org:8443"] {
+        assert_eq!(update(Some(origin)).await, StatusCode::FORBIDDEN, "{origin}");
+    }
+    assert_eq!(browser.check(&token).await["profile"].get("username"), None);
+    for fine in [Some(APP), Some("https://auth.example.org"), None] {
+        assert_eq!(update(fine).await, StatusCode::OK, "{fine:?}");
+    }
+    gateway.stop().await;
+}

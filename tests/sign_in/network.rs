@@ -228,3 +228,24 @@ async fn p14_a_private_authority_is_trusted_only_where_the_operator_names_it() {
     token_in(&network.sign_in(&gateway).await);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn p14_certificates_that_cannot_be_read_are_named_with_the_variable_to_change() {
+    let setup = Setup::serve().table(
+        "providers.work",
+        "issuer = \"https://id.example.org\"\nclient_id = \"a\"\nclient_secret = \"b\"",
+    );
+    setup.write();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for file in ["/nowhere.pem", empty.path().to_str().unwrap()] {
+        let setup = setup.clone().env("SSL_CERT_FILE", file);
+        let said = setup.dir.cli(&["config", "check"]).await.failed();
+        let named = format!("SSL_CERT_FILE is {file}");
+        for part in ["providers.work", &named, "ca-certificates"] {
+            assert!(said.contains(part), "{file:?}: {said}");
+        }
+    }
+    // Set to nothing, it counts as not set.
+    let setup = setup.env("SSL_CERT_FILE", "");
+    setup.dir.cli(&["config", "check"]).await.succeeded();
+}

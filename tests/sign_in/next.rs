@@ -144,3 +144,29 @@ async fn an_origin_that_was_struck_off_meanwhile_is_not_gone_to() {
     assert_eq!(google.token_calls(), 0);
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b2_an_address_is_too_long_for_every_endpoint_or_for_none() {
+    let (gateway, google, _other) = start().await;
+    let browser = gateway.browser();
+    let token = token_in(&google.sign_in(&browser, &login("google", APP)).await);
+    let of = |length: usize| format!("{APP}/{}", "a".repeat(length - APP.len() - 1));
+    for (length, goes) in [(1_999, true), (2_000, false), (2_100, false), (4_000, false)] {
+        let next = of(length);
+        let stranger = gateway.browser();
+        let check = stranger.get(&format!("/auth/check?next={}", encode(&next))).await;
+        assert_eq!(check.status() == StatusCode::OK, goes, "check {length}");
+        let begun = stranger.get(&login("google", &next)).await;
+        assert_eq!(begun.status() == StatusCode::FOUND, goes, "login {length}");
+        let request = browser
+            .request(reqwest::Method::POST, "/auth/logout")
+            .form(&[("next", &next)]);
+        let out = browser.send(request).await;
+        assert_eq!(out.status() == StatusCode::OK, goes, "logout {length}");
+        for refused in [check, begun, out] {
+            assert!(goes || refused.status() == StatusCode::BAD_REQUEST, "{refused:?}");
+        }
+    }
+    assert!(browser.is_signed_in(&token).await);
+    gateway.stop().await;
+}

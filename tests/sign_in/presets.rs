@@ -649,12 +649,11 @@ async fn p6_an_audience_that_is_not_listed_is_refused_and_the_log_says_which_set
     let gateway = start(std::slice::from_ref(&fake)).await;
     let answer = sign_in(&fake, &gateway.browser()).await;
     assert_eq!(answer.status(), 400);
-    let log = gateway.log.text();
+    let log = gateway.stop().await.text();
     assert!(
         log.contains("251237591122837506@project") && log.contains("audiences"),
         "{log}"
     );
-    gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -817,10 +816,10 @@ async fn checked(kind: Kind) -> (Option<i32>, Value) {
     (ran.code, report)
 }
 
-fn errors(report: &Value) -> Vec<String> {
+fn of_level(level: &str, report: &Value) -> Vec<String> {
     let findings = report["findings"].as_array().unwrap().iter();
     findings
-        .filter(|finding| finding["level"] == "error")
+        .filter(|finding| finding["level"] == level)
         .map(|finding| {
             format!(
                 "{}: {}",
@@ -842,7 +841,7 @@ async fn p6_to_p13_provider_check_finds_nothing_wrong_where_people_can_sign_in()
         "linkedin",
     ] {
         let (code, report) = checked(one(preset)).await;
-        assert_eq!(errors(&report), [""; 0], "{report:#}");
+        assert_eq!(of_level("error", &report), [""; 0], "{report:#}");
         assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
         assert_eq!(
             report["redirect_uri"],
@@ -872,14 +871,6 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
         ),
         (
             Kind {
-                lines: "response_mode = \"form_post\"",
-                discovery: || json!({ "response_modes_supported": ["query"] }),
-                ..one("google")
-            },
-            "flow: the provider does not offer form_post",
-        ),
-        (
-            Kind {
                 lines: "par = \"never\"",
                 par: true,
                 ..one("keycloak")
@@ -902,14 +893,32 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
         ),
         (
             Kind {
-                discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
+                discovery: || json!({ "id_token_signing_alg_values_supported": ["ES256"] }),
                 ..one("google")
             },
-            "client authentication: the provider does not offer client_secret_post; it offers private_key_jwt",
+            "keys: http://127.0.0.1",
+        ),
+        (
+            Kind {
+                lines: "userinfo = \"required\"",
+                discovery: || json!({ "userinfo_endpoint": null }),
+                ..one("google")
+            },
+            "userinfo: there is no `userinfo_endpoint`",
+        ),
+        (
+            Kind {
+                lines: "client_auth = \"none\"",
+                way: Way::Public,
+                discovery: || json!({ "token_endpoint_auth_methods_supported": ["tls_client_auth"] }),
+                ..one("google")
+            },
+            "client authentication: the provider does not offer none; it offers tls_client_auth. The gateway supports none of \
+             them",
         ),
     ] {
         let (code, report) = checked(kind).await;
-        let found = errors(&report);
+        let found = of_level("error", &report);
         assert!(
             found.iter().any(|error| error.starts_with(expected)),
             "{expected}\n{report:#}"
@@ -919,6 +928,116 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
             (Some(1), &Value::Bool(false)),
             "{report:#}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_warns_of_what_the_metadata_lacks_where_people_can_sign_in() {
+    for (kind, expected) in [
+        (
+            Kind {
+                lines: "response_mode = \"form_post\"",
+                discovery: || json!({ "response_modes_supported": ["query"] }),
+                ..one("google")
+            },
+            "flow: the provider does not list form_post",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
+                ..one("google")
+            },
+            "client authentication: the provider does not offer client_secret_post; it offers private_key_jwt. Set \
+             client_auth to private_key_jwt",
+        ),
+    ] {
+        let (code, report) = checked(kind).await;
+        let found = of_level("warning", &report);
+        assert!(
+            found.iter().any(|warning| warning.starts_with(expected)),
+            "{expected}\n{report:#}"
+        );
+        assert_eq!(code, Some(0), "{report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_the_log_says_why_an_address_does_not_count_whatever_the_kind() {
+    type Answer = fn() -> Value;
+    let cases: [(Answer, Option<&str>); 4] = [
+        (
+            || json!({ "id": "1", "username": "ann", "email": "ann@example.org" }),
+            Some("the provider does not say whether it is verified"),
+        ),
+        (
+            || json!({ "id": "1", "username": "ann", "email": "ann@example.org", "verified": 1 }),
+            Some("must be true or false, but is a number"),
+        ),
+        (
+            || json!({ "id": "1", "username": "ann", "email": ["ann@example.org"], "verified": true }),
+            Some("must be a string, but is a list"),
+        ),
+        (
+            || json!({ "id": "1", "username": "ann", "email": "ann@example.org", "verified": false }),
+            None,
+        ),
+    ];
+    for (userinfo, reason) in cases {
+        let fake = Fake::start(Kind {
+            userinfo: Some(userinfo),
+            ..one("discord")
+        })
+        .await;
+        let gateway = start(std::slice::from_ref(&fake)).await;
+        let answer = sign_in(&fake, &gateway.browser()).await;
+        assert_eq!(answer.status(), 302);
+        let log = gateway.stop().await.text();
+        let expected = "the address in `email` does not count: ";
+        assert_eq!(log.contains(expected), reason.is_some(), "{log}");
+        assert!(log.contains(reason.unwrap_or_default()), "{reason:?}\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p20_provider_check_says_that_a_provider_cannot_sign_people_out() {
+    type Document = fn() -> Value;
+    let cases: [(Document, _, _); 4] = [
+        (
+            || json!({ "end_session_endpoint": "https://id.example.org/logout" }),
+            "sign_out = \"provider\"",
+            "ok",
+        ),
+        (
+            || json!({ "end_session_endpoint": "https://id.example.org/logout" }),
+            "",
+            "note",
+        ),
+        (
+            || json!({ "end_session_endpoint": "http://id.example.org/logout" }),
+            "sign_out = \"provider\"",
+            "warning",
+        ),
+        (
+            || json!({ "end_session_endpoint": null }),
+            "sign_out = \"provider\"",
+            "warning",
+        ),
+    ];
+    for (discovery, lines, level) in cases {
+        let fake = Fake::start(Kind {
+            discovery,
+            lines,
+            ..one("google")
+        })
+        .await;
+        let gateway = start(std::slice::from_ref(&fake)).await;
+        let ran = gateway.cli(&["provider", "check", "google", "--json"]).await;
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["about"] == "sign-out");
+        assert_eq!(found.unwrap()["level"], level, "{report:#}");
+        assert_eq!(ran.code, Some(0), "{report:#}");
+        gateway.stop().await;
     }
 }
 

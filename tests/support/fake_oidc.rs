@@ -51,6 +51,8 @@ pub(crate) enum Mood {
     NoNonce,
     /// Gives a logout token in the ID token's place.
     LogoutToken,
+    /// The same, with the type of any token.
+    EventToken,
     /// Has an authorization endpoint whose address is longer than proxies accept.
     LongAddress,
 }
@@ -65,6 +67,10 @@ struct Grant {
 struct State {
     mood: Mood,
     person: Map<String, Value>,
+    /// Members of the ID token as text: `"n":1,`.
+    more: String,
+    /// What its key is called.
+    kid: String,
     codes: HashMap<String, Grant>,
     issued: u32,
     token_calls: u32,
@@ -101,6 +107,8 @@ impl FakeOidc {
         let state = Arc::new(Mutex::new(State {
             mood: Mood::Well,
             person: object(person),
+            more: String::new(),
+            kid: "key-1".to_owned(),
             codes: HashMap::new(),
             issued: 0,
             token_calls: 0,
@@ -144,9 +152,19 @@ impl FakeOidc {
         self.state.lock().unwrap().person = object(person);
     }
 
+    /// Adds members to ID tokens, as they are written: `"n":1E400,`.
+    pub(crate) fn set_more(&self, members: &str) {
+        members.clone_into(&mut self.state.lock().unwrap().more);
+    }
+
     /// Changes how it behaves from now on.
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.state.lock().unwrap().mood = mood;
+    }
+
+    /// Calls its key something else from now on: for whoever knows the old one, it is another key.
+    pub(crate) fn rotate_key(&self, kid: &str) {
+        kid.clone_into(&mut self.state.lock().unwrap().kid);
     }
 
     /// Publishes so many keys before the one that it signs with.
@@ -251,14 +269,17 @@ impl Answers {
     }
 
     fn jwks(&self) -> Vec<Value> {
+        let (further, kid) = {
+            let state = self.state.lock().unwrap();
+            (state.further_keys, state.kid.clone())
+        };
         let jwk = |kid: String| {
             let mut jwk = self.jwk();
             jwk["kid"] = kid.into();
             jwk
         };
-        let further = self.state.lock().unwrap().further_keys;
         let kids = (0..further).map(|n| format!("further-{n}"));
-        kids.chain(["key-1".to_owned()]).map(jwk).collect()
+        kids.chain([kid]).map(jwk).collect()
     }
 
     /// The person is asked nothing: they are whoever the test said.
@@ -315,7 +336,7 @@ impl Answers {
         if mood == Mood::Rubbish {
             return ResponseTemplate::new(200).set_body_raw("<html>so sorry</html>", "text/html");
         }
-        let id_token = self.id_token(grant, mood);
+        let id_token = self.id_token(grant, mood, &kept.more, &kept.kid);
         kept.id_tokens.push(id_token.clone());
         ResponseTemplate::new(200).set_body_json(json!({
             "access_token": ACCESS_TOKEN,
@@ -336,7 +357,7 @@ impl Answers {
                 && form.get("client_secret") == Some(&self.client_secret))
     }
 
-    fn id_token(&self, grant: Grant, mood: Mood) -> String {
+    fn id_token(&self, grant: Grant, mood: Mood, more: &str, kid: &str) -> String {
         let mut claims = grant.claims;
         let audience = if mood == Mood::WrongAudience {
             "another-client"
@@ -347,13 +368,16 @@ impl Answers {
         claims.insert("aud".into(), audience.into());
         claims.insert("iat".into(), now().into());
         claims.insert("exp".into(), (now() + 300).into());
-        if let (Some(nonce), false) = (grant.nonce, mood == Mood::NoNonce) {
+        let without = [Mood::NoNonce, Mood::EventToken].contains(&mood);
+        if let (Some(nonce), false) = (grant.nonce, without) {
             claims.insert("nonce".into(), nonce.into());
         }
         let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
-        header.kid = Some("key-1".into());
-        if mood == Mood::LogoutToken {
-            header.typ = Some("logout+jwt".into());
+        header.kid = Some(kid.to_owned());
+        if [Mood::LogoutToken, Mood::EventToken].contains(&mood) {
+            if mood == Mood::LogoutToken {
+                header.typ = Some("logout+jwt".into());
+            }
             claims.insert("events".into(), json!({ logout::EVENT: {} }));
             claims.insert("jti".into(), "1".into());
         }
@@ -362,6 +386,10 @@ impl Answers {
         } else {
             &self.key
         };
+        let text = Value::Object(claims)
+            .to_string()
+            .replacen('{', &format!("{{{more}"), 1);
+        let claims = serde_json::value::RawValue::from_string(text).expect("JSON");
         jsonwebtoken::encode(&header, &claims, key).expect("a signed ID token")
     }
 }

@@ -16,7 +16,7 @@ use gateway_store::{DatabaseUrl, Settled, Store, StoreOptions, UserIds};
 use gateway_token::{PermissionClaims, SessionClaims, SessionKey, SigningKeys};
 use hyper::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::json;
 
 const ISSUER: &str = "https://auth.example.org";
 const USER: &str = "0123456789abcdef0123456789abcdef";
@@ -206,7 +206,7 @@ async fn sign_in(store: &Store, number: usize) -> Result<()> {
         email: None,
         name: format!("Person {number}"),
         avatar_url: Some("https://img.example.org/a.png".to_owned()),
-        claims: Map::new(),
+        claims: gateway_model::Claims::default(),
         session: gateway_model::UpstreamSession::default(),
     };
     let pending = store.begin_sign_in(&person).await?;

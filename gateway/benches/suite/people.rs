@@ -263,7 +263,7 @@ pub(crate) fn person(number: usize) -> UpstreamUser {
         email: None,
         name: format!("Person {number}"),
         avatar_url: Some("https://img.example.org/a.png".to_owned()),
-        claims: serde_json::Map::new(),
+        claims: gateway_model::Claims::default(),
         session: gateway_model::UpstreamSession::default(),
     }
 }

@@ -1,7 +1,11 @@
 //! What an upstream provider said of the person who signs in, once it has been validated.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
@@ -19,7 +23,7 @@ pub struct UpstreamUser {
     /// Where the picture is: an absolute http or https URL.
     pub avatar_url: Option<String>,
     /// The claims as the provider gave them, for the hooks.
-    pub claims: Map<String, Value>,
+    pub claims: Claims,
     /// The session that the person has at the provider.
     pub session: UpstreamSession,
 }
@@ -31,6 +35,8 @@ pub struct UpstreamSession {
     pub sid: Option<String>,
     /// When the provider signed the ID token, by its own clock: `iat`.
     pub issued: Option<Timestamp>,
+    /// When the person proved to the provider who they are, by its own clock: `auth_time`.
+    pub authenticated: Option<Timestamp>,
     /// The ID token as it came, where the provider is to be told of a sign-out.
     pub id_token: Option<String>,
 }
@@ -38,5 +44,129 @@ pub struct UpstreamSession {
 impl fmt::Debug for UpstreamSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamSession").finish_non_exhaustive()
+    }
+}
+
+/// Claims as the text of a JSON object (RFC 8259): members sorted by name and each of them once, no white space, and their
+/// values as the provider wrote them. A [`Value`] holds numbers as 64-bit integers and floats, which would change an
+/// identifier of twenty digits on its way to the hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims(Arc<str>);
+
+impl Claims {
+    /// Makes an object of members. Of members with the same name, the last one counts.
+    pub fn of<'a>(members: impl IntoIterator<Item = (&'a str, &'a RawValue)>) -> Self {
+        let members: BTreeMap<&str, &RawValue> = members.into_iter().collect();
+        let mut text = String::from("{");
+        for (number, (name, value)) in members.into_iter().enumerate() {
+            if number > 0 {
+                text.push(',');
+            }
+            text.push_str(&Value::from(name).to_string());
+            text.push(':');
+            write(value.get(), &mut text);
+        }
+        text.push('}');
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads a member, in as many digits as a [`Value`] has; null where there is none.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Value {
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(&self.0).unwrap_or_default();
+        let value = members.get(name);
+        value
+            .and_then(|value| serde_json::from_str(value.get()).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self("{}".into())
+    }
+}
+
+impl From<Map<String, Value>> for Claims {
+    fn from(members: Map<String, Value>) -> Self {
+        Self(Value::Object(members).to_string().into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members: BTreeMap<String, Box<RawValue>> = Deserialize::deserialize(deserializer)?;
+        let members = members.iter();
+        Ok(Self::of(
+            members.map(|(name, value)| (name.as_str(), value.as_ref())),
+        ))
+    }
+}
+
+/// Writes a JSON value without the white space between its parts.
+fn write(json: &str, text: &mut String) {
+    if !json.contains([' ', '\n', '\r', '\t']) {
+        text.push_str(json);
+        return;
+    }
+    let (mut in_string, mut escaped) = (false, false);
+    text.extend(json.chars().filter(|&c| {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            return true;
+        }
+        in_string = c == '"';
+        !matches!(c, ' ' | '\n' | '\r' | '\t')
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Claims;
+
+    fn read(text: &str) -> Claims {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn p1_claims_keep_their_digits_and_lose_nothing_but_white_space() {
+        let numbers = r#"[12345678901234567890123,0.1000000000000000055511151231257827,1E400,-0,1.10]"#;
+        let strings = r#""\" , \\\" ,\u00e9 é\n {\\""#;
+        let text = format!(
+            " {{ \"s\" :\t{strings} ,\n\"n\": {}}} ",
+            numbers.replace(',', " ,\r\n ")
+        );
+        assert_eq!(
+            read(&text).as_str(),
+            format!("{{\"n\":{numbers},\"s\":{strings}}}")
+        );
+        let names = read(r#"{"a\"\u0041": {"b" : 1, "a": [ ]}, "a\"A": 2}"#);
+        assert_eq!(names.as_str(), r#"{"a\"A":2}"#);
+        assert_eq!(read(" {} "), Claims::default());
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for odd in ["", "[]", "null", "1", "{", "{} {}", r#"{"a":01}"#, r#"{"a":}"#] {
+            assert!(serde_json::from_str::<Claims>(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn members_are_read_as_values() {
+        let value = json!({ "sub": "1", "groups": ["staff"] });
+        let claims = Claims::from(value.as_object().unwrap().clone());
+        assert_eq!(claims, read(&value.to_string()));
+        assert_eq!(claims.get("groups"), json!(["staff"]));
+        assert_eq!(claims.get("none"), Value::Null);
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
+use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::id::{EventId, UserId};
 use crate::user::Identity;
@@ -24,7 +24,7 @@ pub struct Event {
     /// For a sign-in: the identity that signed in. For a sign-out: the one the session began with.
     pub identity: Identity,
     /// For a sign-in: the provider's claims; empty for a sign-out.
-    pub claims: Map<String, Value>,
+    pub claims: Claims,
 }
 
 /// What happened.

@@ -26,7 +26,7 @@ mod stored;
 pub mod text;
 pub mod user;
 
-pub use claims::{UpstreamSession, UpstreamUser};
+pub use claims::{Claims, UpstreamSession, UpstreamUser};
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 pub use event::{Event, EventKind, Verdict};
 pub use id::{EventId, SessionId, UserId};

@@ -1,7 +1,6 @@
 //! The gateway's users and events in the shapes that plugins are given.
 
 use gateway_model::{Event, Identity, User};
-use serde_json::Value;
 
 use crate::bindings::types;
 
@@ -40,7 +39,7 @@ pub(crate) fn sign_in(event: &Event, person: &User) -> types::SignIn {
         at: event.at.0,
         user: user(person),
         identity: identity(&event.identity),
-        claims: Value::Object(event.claims.clone()).to_string(),
+        claims: event.claims.as_str().to_owned(),
     }
 }
 

@@ -74,6 +74,21 @@ fn web_pages_are_refused_even_with_the_token() {
 }
 
 #[test]
+fn o7_what_a_page_embeds_is_refused_and_what_a_person_opens_is_not() {
+    let site = HeaderName::from_static("sec-fetch-site");
+    for (said, refused) in [
+        ("cross-site", true),
+        ("same-site", true),
+        ("none", false),
+        ("same-origin", false),
+    ] {
+        let headers = [(HOST, "127.0.0.1"), (AUTHORIZATION, BEARER), (site.clone(), said)];
+        let answer = admit("127.0.0.1", "/metrics", &headers);
+        assert_eq!(answer == Err(Refused::WebPage), refused, "{said:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn names_that_lead_here_are_refused() {
     for host in [
         "127.0.0.1",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use serde_json::json;
 
 use super::output::{self, printable};
 use super::{Shared, mistakes};
@@ -20,7 +21,8 @@ pub(super) struct Reload {
     /// Wait until every plugin's file was compiled and tried under the new configuration, too
     #[arg(long)]
     wait: bool,
-    /// Print JSON: a list of what each gateway of the data directory answers
+    /// Print JSON: a list of what each gateway of the data directory answers. If the configuration does not say which
+    /// directory that is, the list has its mistakes, with no process (`"pid": null`)
     #[arg(long)]
     json: bool,
 }
@@ -35,9 +37,13 @@ pub(super) async fn run(shared: &Shared, reload: &Reload) -> anyhow::Result<()> 
         Some(directory) => directory.clone(),
         // A file that cannot be read is one that the gateway cannot read either.
         None => {
-            config::load_storage(&shared.sources())
-                .map_err(|errors| mistakes(&errors))?
-                .data_dir
+            let storage = config::load_storage(&shared.sources());
+            let storage = storage.inspect_err(|errors| {
+                if reload.json {
+                    unread(&errors.to_string());
+                }
+            });
+            storage.map_err(|errors| mistakes(&errors))?.data_dir
         }
     };
     let (answers, silent) = control::reload(&data_dir, reload.wait).await?;
@@ -107,4 +113,12 @@ fn still_compiling(names: &[String]) -> String {
         names.len(),
         names.join(", ")
     )
+}
+
+/// Prints the mistakes because of which it is not known where a gateway runs, in the shape of a gateway's answer.
+fn unread(errors: &str) {
+    let errors: Vec<&str> = errors.lines().collect();
+    let answer =
+        json!([{ "pid": null, "errors": errors, "warnings": [], "plugins": [], "being_admitted": [] }]);
+    output::report(format!("{answer:#}\n").as_bytes());
 }

@@ -183,7 +183,7 @@ mod tests {
             }),
             name: "\u{1b}[31mZoë".to_owned(),
             avatar_url: None,
-            claims: serde_json::Map::new(),
+            claims: gateway_model::Claims::default(),
             session: gateway_model::UpstreamSession::default(),
         };
         store.begin_sign_in(&person).await.unwrap().user.id.to_string()

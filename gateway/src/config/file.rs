@@ -328,8 +328,10 @@ pub struct Provider {
     /// `github`, none for `oauth2`, unless set.
     pub scopes: List,
     /// `audiences` (`;`-delimited): further audiences that ID tokens may have; none unless set.
+    #[serde(deserialize_with = "texts")]
     pub audiences: List,
     /// `tenants` (`;`-delimited): for an issuer with `{tenantid}` in it, the tenants whose people may sign in.
+    #[serde(deserialize_with = "texts")]
     pub tenants: List,
     /// `nonce`: whether ID tokens must repeat the nonce: `required`, `optional` or `off`; `required` unless set.
     pub nonce: Setting,
@@ -466,6 +468,17 @@ pub struct Limits {
 /// A text, number or boolean, as text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scalar(pub String);
+
+/// A list of what is a text at the provider, too: `[5]` is a mistake.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<List, D::Error> {
+    let list: Option<Spanned<Vec<Spanned<String>>>> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(list.map(|list| {
+        let span = list.span();
+        let texts = list.into_inner().into_iter();
+        let scalars = texts.map(|text| Spanned::new(text.span(), Scalar(text.into_inner())));
+        Spanned::new(span, scalars.collect())
+    }))
+}
 
 // It may be a secret.
 impl fmt::Debug for Scalar {

@@ -114,6 +114,7 @@ fn explain(message: &str) -> String {
         .split_once("expected ")
         .map_or("something else", |(_, expected)| expected);
     match expected {
+        "a string" => "must be a text, as in \"5\"".to_owned(),
         "a sequence" => "must be a list, as in [\"a\", \"b\"]".to_owned(),
         expected if expected.starts_with("struct ") || expected == "a map" => "must be a table".to_owned(),
         expected => format!("must be {expected}"),

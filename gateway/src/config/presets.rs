@@ -34,6 +34,8 @@ pub(super) enum Shape {
     Domain,
     /// Letters, digits, `_`, `-` and `.`.
     Word,
+    /// Letters and digits that begin with a region and `_`: `eu-central-1_AbCdEfGhI`.
+    Pool,
     /// A UUID.
     Uuid,
     /// Anything: it is read as a setting of its own.
@@ -128,10 +130,12 @@ pub(super) const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "cognito",
-        needs: &[word(
-            "user_pool",
-            "the ID of the user pool, as in eu-central-1_AbCdEfGhI",
-        )],
+        needs: &[Need {
+            key: "user_pool",
+            what: "the ID of the user pool, as in eu-central-1_AbCdEfGhI",
+            shape: Shape::Pool,
+            default: None,
+        }],
         settings: &[
             ("issuer", "https://cognito-idp.{region}.amazonaws.com/{user_pool}"),
             ("display_name", "Amazon Cognito"),
@@ -378,6 +382,14 @@ impl Shape {
             Self::Word => {
                 let good = (1..=128).contains(&text.len()) && only(b"_.-") && !matches!(text, "." | "..");
                 (!good).then_some("letters, digits, `_`, `-` and `.`")
+            }
+            Self::Pool => {
+                let parts = text.split_once('_');
+                let good = parts.is_some_and(|(region, pool)| {
+                    let is_id = !pool.is_empty() && pool.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                    is_id && region.contains('-') && only(b"-_") && text.len() <= 64
+                });
+                (!good).then_some("the ID of a user pool, as in eu-central-1_AbCdEfGhI")
             }
             Self::Uuid => {
                 let parts: Vec<usize> = text.split('-').map(str::len).collect();

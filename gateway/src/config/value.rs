@@ -15,7 +15,7 @@ mod most;
 mod provider;
 mod web;
 
-pub(super) use provider::{ClientAuthMethod, Prompt, Protocol, ScopeToken, Shown};
+pub(super) use provider::{ClientAuthMethod, Id, Prompt, Protocol, ScopeToken, Shown};
 pub(super) use web::{EndpointUrl, External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
 
 /// A value that can be written as text.

@@ -2,11 +2,13 @@
 //! Back-Channel Logout 1.0). Nobody is trusted but the provider's signature.
 
 use gateway_store::{StoreError, UpstreamSignOut, UpstreamSignedOut};
-use gateway_upstream::{LogoutError, LogoutToken, Provider};
+use gateway_upstream::{KEYS_ASKED_AGAIN, LogoutError, LogoutToken, Provider, UpstreamError};
 use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
 use serde_json::json;
 
 use crate::app::App;
+use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 
@@ -15,6 +17,8 @@ use crate::response::{self, Response};
 enum Error {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     #[error("the body has no logout_token")]
     NoToken,
     #[error(transparent)]
@@ -26,7 +30,7 @@ enum Error {
 }
 
 /// 200 once the sessions have ended, on disk: also where there were none, which is nobody's business. 400 for a token that
-/// does not count, 503 where it cannot be told (sections 2.7 and 2.8).
+/// does not count, 429 for an address that sent many of them, 503 where it cannot be told (sections 2.7 and 2.8).
 pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
     match end(app, request, provider).await {
         Ok(ended) => {
@@ -38,12 +42,28 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Respon
             );
             Response::default()
         }
-        Err(error) => refuse(provider, &error),
+        Err(error) => {
+            let answer = refuse(provider, &error);
+            // Most tokens with an unknown key are made up, and may have cost as much as others.
+            let unknown_key = matches!(
+                error,
+                Error::Token(LogoutError::Unknown(UpstreamError::KeyUnknown))
+            );
+            if unknown_key || answer.status() == StatusCode::BAD_REQUEST {
+                let limits = app.rate_limits.load();
+                limits.logout_refused(provider.name(), request.peer, &request.headers);
+            }
+            answer
+        }
     }
 }
 
 /// How many sessions have ended.
 async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, Error> {
+    // Anybody may send tokens, and each costs a verification.
+    let limits = app.rate_limits.load();
+    limits.admit_logout(provider.name(), request.peer, &request.headers)?;
+    drop(limits);
     // From the body alone: addresses are logged by proxies.
     let token = request.body_parameter("logout_token")?;
     let token = token.filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
@@ -84,7 +104,18 @@ fn refuse(provider: &Provider, error: &Error) -> Response {
         Error::Token(LogoutError::Unknown(error)) => {
             count(provider, "failed");
             tracing::error!(provider = provider.name(), %error, "a logout token cannot be verified");
-            response::unavailable("The logout token cannot be verified at the moment")
+            let answer = response::unavailable("The logout token cannot be verified at the moment");
+            match error {
+                UpstreamError::KeyUnknown => retry_after(answer, KEYS_ASKED_AGAIN),
+                _ => answer,
+            }
+        }
+        Error::TooMany(too_many) => {
+            count(provider, "limited");
+            retry_after(
+                response::error(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string()),
+                too_many.retry_after,
+            )
         }
         Error::BadRequest(_) | Error::NoToken | Error::Token(LogoutError::Invalid(_)) | Error::Replayed => {
             count(provider, "refused");
@@ -93,6 +124,11 @@ fn refuse(provider: &Provider, error: &Error) -> Response {
             response::json(StatusCode::BAD_REQUEST, &answer)
         }
     }
+}
+
+fn retry_after(mut answer: Response, seconds: u64) -> Response {
+    answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+    answer
 }
 
 fn count(provider: &Provider, outcome: &'static str) {

@@ -64,8 +64,11 @@ pub enum Error {
     #[error("the callback has no code")]
     NoCode,
     /// The provider says no (RFC 6749 section 4.1.2.1).
-    #[error("the provider refused: {0}")]
+    #[error("the provider refused: {0}{advice}", advice = .0.advice())]
     Denied(Refusal),
+    /// The answer names another issuer (RFC 9207 section 2.4).
+    #[error("the provider refused, but the answer comes from another issuer (`iss`)")]
+    OtherIssuer,
     /// Where the person was going is not allowed any more.
     #[error(transparent)]
     Next(#[from] NextError),
@@ -166,6 +169,10 @@ async fn finish(
     // What comes to nothing does not count, so that no page can use up what everybody behind an address shares.
     admit(app, request)?;
     if let Some(denied) = &answer.error {
+        // Another provider's word on this sign-in is nobody's.
+        if answer.iss.as_deref().is_some_and(|iss| !provider.may_be(iss)) {
+            return Err(Error::OtherIssuer);
+        }
         let description = answer.description.as_deref();
         return Err(Error::Denied(Refusal::new(denied, description)));
     }
@@ -216,7 +223,7 @@ fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
         Error::Store(error) => return landing::store_busy(visit, provider, error),
         Error::Denied(refusal) => denied(refusal.code().unwrap_or_default()),
         Error::Next(error) => bad_return(error),
-        Error::OtherProvider | Error::NoCode | Error::Posted(_) => Failure::Mismatch,
+        Error::OtherProvider | Error::OtherIssuer | Error::NoCode | Error::Posted(_) => Failure::Mismatch,
         Error::Expired => Failure::Expired,
         Error::Replayed => Failure::Completed,
         Error::FailedBefore => Failure::FailedBefore,

@@ -92,7 +92,7 @@ fn profile<'a>(session: &'a Session, user: &'a User) -> Profile<'a> {
 }
 
 fn providers(app: &App, request: &Request, tells_next: bool) -> Result<Response, BadRequest> {
-    let next = match next_of(app, request)? {
+    let next = match next_of(app, request)?.and_then(Next::if_short) {
         Ok(next) => next,
         Err(error) => return Ok(response::error(StatusCode::BAD_REQUEST, &error.to_string())),
     };

@@ -140,7 +140,7 @@ fn person(name: &str) -> UpstreamUser {
         }),
         name: display,
         avatar_url: None,
-        claims: claims.as_object().cloned().unwrap_or_default(),
+        claims: claims.as_object().cloned().unwrap_or_default().into(),
         session: gateway_model::UpstreamSession::default(),
     }
 }

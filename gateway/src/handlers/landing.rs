@@ -48,12 +48,16 @@ pub(crate) fn arrive(
             count(provider, "refused");
             visit.answer(&Failure::TryLater)
         }
+        Outcome::SessionEnded => {
+            count(provider, "refused");
+            visit.answer(&Failure::SessionEnded)
+        }
     }
 }
 
 /// 400 and the like: the request cannot be read.
 pub(crate) fn unreadable(visit: &Visit<'_>, bad: BadRequest) -> Response {
-    visit.page(&Failure::Unreadable(bad.status()))
+    visit.answer(&Failure::Unreadable(bad.status()))
 }
 
 /// 429: too many sign-ins come from this address.

@@ -115,6 +115,9 @@ async fn begin(
         tells_next,
         ended: false,
     };
+    if next.clone().if_short().is_err() {
+        return Err(Error::NextTooLong);
+    }
     let sealed = match state.seal(&app.session_key, &name) {
         Err(KeyError::TooLong) => return Err(Error::NextTooLong),
         sealed => sealed?,

@@ -13,7 +13,7 @@ use crate::pages::Failure;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
-use crate::sign_out::{self, MAX_NEXT};
+use crate::sign_out;
 
 use super::visit::{Visit, bad_return, wants_a_page};
 
@@ -40,7 +40,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
         Some(text) => match allowed(app, text) {
             Ok(next) => Some(next),
             Err(wrong) if goes_there => {
-                return Ok(Visit::new(app, &request.headers).page(&wrong.failure()));
+                return Ok(Visit::new(app, &request.headers).page(&bad_return(&wrong)));
             }
             Err(wrong) => return Ok(response::error(StatusCode::BAD_REQUEST, &wrong.to_string())),
         },
@@ -109,31 +109,9 @@ fn is_foreign(app: &App, request: &Request) -> bool {
     navigation::is_from_a_foreign_page(&request.headers, origins, &app.address.origin)
 }
 
-/// Why a person cannot be sent to an address.
-#[derive(Debug, thiserror::Error)]
-enum WrongNext {
-    #[error(transparent)]
-    Next(#[from] NextError),
-    #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
-    TooLong,
-}
-
-impl WrongNext {
-    fn failure(&self) -> Failure<'_> {
-        match self {
-            Self::Next(error) => bad_return(error),
-            Self::TooLong => Failure::LongReturn,
-        }
-    }
-}
-
-fn allowed(app: &App, text: &str) -> Result<Next, WrongNext> {
+fn allowed(app: &App, text: &str) -> Result<Next, NextError> {
     let live = app.live.load();
-    let next = next::parse(text, &live.origins, &app.address.origin)?;
-    if next.as_str().len() > MAX_NEXT {
-        return Err(WrongNext::TooLong);
-    }
-    Ok(next)
+    next::parse(text, &live.origins, &app.address.origin)?.if_short()
 }
 
 /// 303: the browser goes on with a `GET`.

@@ -103,6 +103,10 @@ impl<'a> Visit<'a> {
         match (&self.next, self.provider, failure) {
             (Some(next), _, Failure::UnknownProvider(_)) => sign_in_path(next, self.tells_next),
             (_, _, Failure::LongReturn) => HOME.to_owned(),
+            // Without the question, a provider may answer from the session that it has ended.
+            (Some(next), Some(provider), Failure::SessionEnded) => {
+                format!("{}&prompt=login", login_path(provider, next, self.tells_next))
+            }
             (Some(next), Some(provider), _) => login_path(provider, next, self.tells_next),
             _ => HOME.to_owned(),
         }
@@ -150,6 +154,7 @@ pub(crate) fn choices<'a>(app: &'a App, next: &Next, tells_next: bool) -> Vec<Ch
 pub(crate) fn bad_return(error: &NextError) -> Failure<'_> {
     match error {
         NextError::NotAnAddress => Failure::BadReturn,
+        NextError::TooLong => Failure::LongReturn,
         NextError::NotAllowed { origin } => Failure::UnknownReturn(origin),
     }
 }

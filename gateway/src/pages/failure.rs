@@ -18,6 +18,8 @@ pub enum Failure<'a> {
     ProviderBroken,
     /// The provider says: not now.
     ProviderUnavailable,
+    /// The provider has ended the session that the sign-in came from.
+    SessionEnded,
     /// A hook says no, with a reason for the person.
     Rejected(&'a str),
     /// The account has been disabled.
@@ -108,6 +110,7 @@ impl Failure<'_> {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Rejected(_)
+            | Self::SessionEnded
             | Self::Disabled
             | Self::EmailInUse
             | Self::NotAPerson
@@ -144,6 +147,7 @@ impl Failure<'_> {
         Some(match self {
             Self::Denied
             | Self::ProviderRefused
+            | Self::SessionEnded
             | Self::Rejected(_)
             | Self::Disabled
             | Self::EmailInUse
@@ -161,9 +165,11 @@ impl Failure<'_> {
             | Self::ProviderWrong
             | Self::Unconfirmed
             | Self::Mismatch => ErrorCode::ServerError,
-            Self::UnknownProvider(_) | Self::LongReturn | Self::BadHint(_) | Self::BadName => {
-                ErrorCode::InvalidRequest
-            }
+            Self::UnknownProvider(_)
+            | Self::LongReturn
+            | Self::BadHint(_)
+            | Self::BadName
+            | Self::Unreadable(_) => ErrorCode::InvalidRequest,
             Self::BadReturn
             | Self::UnknownReturn(_)
             | Self::NotAPerson
@@ -171,8 +177,7 @@ impl Failure<'_> {
             | Self::Elsewhere
             | Self::ForeignSignOut
             | Self::NotFound
-            | Self::WrongMethod
-            | Self::Unreadable(_) => return None,
+            | Self::WrongMethod => return None,
         })
     }
 
@@ -186,6 +191,9 @@ impl Failure<'_> {
             Self::ProviderRefused => "The provider refused to sign the person in",
             Self::ProviderBroken => "The provider failed, or rejected the gateway's request",
             Self::ProviderUnavailable => "The provider cannot sign anybody in at the moment",
+            Self::SessionEnded => {
+                "The provider has ended the session that the sign-in came from; begin again with prompt=login"
+            }
             Self::Disabled => "The account is disabled",
             Self::EmailInUse => "The email address belongs to another account",
             Self::TryLater | Self::Reload => "The gateway cannot sign anybody in at the moment",
@@ -212,8 +220,8 @@ impl Failure<'_> {
             | Self::Elsewhere
             | Self::ForeignSignOut
             | Self::NotFound
-            | Self::WrongMethod
-            | Self::Unreadable(_) => "The request cannot be answered",
+            | Self::WrongMethod => "The request cannot be answered",
+            Self::Unreadable(_) => "The request cannot be read; a parameter may be in it twice",
         })
     }
 
@@ -224,6 +232,7 @@ impl Failure<'_> {
             Self::ProviderRefused | Self::ProviderBroken => &texts.provider_refused,
             Self::ProviderUnavailable => &texts.provider_unavailable,
             Self::Rejected(_) => &texts.rejected,
+            Self::SessionEnded => &texts.session_ended,
             Self::Disabled => &texts.disabled,
             Self::EmailInUse => &texts.email_in_use,
             Self::TryLater | Self::Broken => &texts.try_later,
@@ -247,7 +256,8 @@ impl Failure<'_> {
             Self::NotFound => &texts.not_found,
             Self::UnknownProvider(_) => &texts.unknown_provider,
             Self::WrongMethod => &texts.wrong_method,
-            Self::Unreadable(_) | Self::BadHint(_) => &texts.unreadable,
+            Self::Unreadable(_) => &texts.unreadable,
+            Self::BadHint(_) => &texts.bad_hint,
             Self::BadName => &texts.bad_name,
         }
     }

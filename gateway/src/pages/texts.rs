@@ -146,6 +146,8 @@ pub(super) struct Errors {
     pub(super) denied: Said,
     pub(super) provider_refused: Said,
     pub(super) provider_unavailable: Said,
+    pub(super) session_ended: Said,
+    pub(super) bad_hint: Said,
     pub(super) rejected: Said,
     pub(super) disabled: Said,
     pub(super) email_in_use: Said,

@@ -9,10 +9,9 @@
 //! sign-in brings, never without any.
 
 use gateway_model::{
-    Event, EventId, EventKind, Identity, Timestamp, User, UserId, UserLimits, UserStatus, Verdict,
+    Claims, Event, EventId, EventKind, Identity, Timestamp, User, UserId, UserLimits, UserStatus, Verdict,
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
-use serde_json::{Map, Value};
 
 use crate::Store;
 use crate::error::{SignInError, StoreError};
@@ -117,13 +116,14 @@ pub(crate) enum Recorded {
 }
 
 /// Claims as they are kept with an event: as JSON, or not at all where they are large.
-pub(crate) fn kept_claims(claims: &Map<String, Value>) -> rusqlite::Result<String> {
-    let text = rows::json_text(claims)?;
-    Ok(if text.len() > MAX_KEPT_CLAIMS {
-        NOT_KEPT.to_owned()
+pub(crate) fn kept_claims(claims: &Claims) -> String {
+    let text = claims.as_str();
+    let kept = if text.len() > MAX_KEPT_CLAIMS {
+        NOT_KEPT
     } else {
         text
-    })
+    };
+    kept.to_owned()
 }
 
 /// Sees to it that a provider does not fill the database with people whom hooks neither accept nor reject.
@@ -465,7 +465,7 @@ fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<EventKind> {
 fn event_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Event> {
     let kind = kind(row, first + 1)?;
     let claims = match row.get_ref(first + 7)?.as_str()? {
-        "{}" | NOT_KEPT => Map::new(),
+        "{}" | NOT_KEPT => Claims::default(),
         _ => rows::json(row, first + 7)?,
     };
     Ok(Event {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_model::{Event, EventId, EventKind, Identity, Session, SessionId, Timestamp, User, UserId};
+use gateway_model::{
+    Claims, Event, EventId, EventKind, Identity, Session, SessionId, Timestamp, User, UserId,
+};
 use rusqlite::{Connection, Row, params};
-use serde_json::Map;
 
 use crate::Store;
 use crate::error::StoreError;
@@ -326,7 +327,7 @@ pub(crate) fn sign_out(
         user_id: user.id.clone(),
         at: now,
         identity,
-        claims: Map::new(),
+        claims: Claims::default(),
     };
     events::make_room_for_sign_out(connection, &user.id, &event.identity.provider, now)?;
     events::add(connection, &event, "{}")?;

@@ -41,8 +41,10 @@ pub enum Settled {
         /// What the person is shown.
         reason: String,
     },
-    /// A hook gave no verdict, or the user was disabled, deleted or signed out by their provider meanwhile.
+    /// A hook gave no verdict, or the user was disabled or deleted meanwhile.
     Refused,
+    /// The provider has ended the session that the sign-in comes from.
+    SessionEnded,
 }
 
 impl Store {
@@ -188,9 +190,9 @@ impl SignIn {
         if upstream_sessions::has_ended(connection, &self.identity, &self.from, self.now)? {
             tracing::info!(
                 %user, provider = self.identity.provider,
-                "a sign-in is refused: the provider has signed the person out since it began"
+                "a sign-in was rejected: the provider has ended the session that it came from"
             );
-            return Ok(Settled::Refused);
+            return Ok(Settled::SessionEnded);
         }
         let session = sessions::add(
             connection,

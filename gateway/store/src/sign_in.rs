@@ -31,11 +31,10 @@
 //! Everybody else gets a random id.
 
 use gateway_model::{
-    Email, Event, EventId, EventKind, Identity, Timestamp, UpstreamUser, User, UserId, UserStatus,
+    Claims, Email, Event, EventId, EventKind, Identity, Timestamp, UpstreamUser, User, UserId, UserStatus,
 };
 use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Map;
 
 use crate::addresses;
 use crate::error::{SignInError, StoreError};
@@ -58,6 +57,8 @@ pub struct PendingSignIn {
     pub sid: Option<String>,
     /// When the provider signed its ID token, by its own clock.
     pub issued: Option<Timestamp>,
+    /// When the person proved to the provider who they are, by its own clock.
+    pub authenticated: Option<Timestamp>,
     /// The ID token, sealed, to be kept with the session: whoever begins the sign-in decides that. Deleted with it.
     pub sealed_id_token: Option<String>,
 }
@@ -82,13 +83,13 @@ impl Store {
             now: self.now(),
         };
         // The claims are as large as the provider likes. What the writer's queue holds of them is bounded.
-        let claims = events::kept_claims(&person.claims).map_err(StoreError::from)?;
+        let claims = events::kept_claims(&person.claims);
         let described = UpstreamUser {
             identity: person.identity.clone(),
             email: person.email.clone(),
             name: person.name.clone(),
             avatar_url: person.avatar_url.clone(),
-            claims: Map::new(),
+            claims: Claims::default(),
             session: gateway_model::UpstreamSession::default(),
         };
         let touches: Touches<Result<Begun, SignInError>> =
@@ -108,6 +109,7 @@ impl Store {
         } = begun.await??;
         pending.sid.clone_from(&person.session.sid);
         pending.issued = person.session.issued;
+        pending.authenticated = person.session.authenticated;
         pending.login.claims.clone_from(&person.claims);
         if let Some(event) = &mut pending.new_user
             && needs_claims
@@ -208,6 +210,7 @@ fn begin(
             login,
             sid: None,
             issued: None,
+            authenticated: None,
             sealed_id_token: None,
         },
         needs_claims,
@@ -421,6 +424,6 @@ fn event(id: EventId, kind: EventKind, user: &User, person: &UpstreamUser, now: 
         user_id: user.id.clone(),
         at: now,
         identity: person.identity.clone(),
-        claims: Map::new(),
+        claims: Claims::default(),
     }
 }

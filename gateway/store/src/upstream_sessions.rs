@@ -6,8 +6,9 @@
 //! caller has sealed it, in a row that goes with the session.
 //!
 //! A sign-out leaves a mark for what it named: the token, the `sid`, the subject. The first makes a token work once. The
-//! others refuse a sign-in that was under way: its ID token was signed before the sign-out, and its session is opened after
-//! it. Marks are kept until the caller says that neither can matter any more, and of one issuer at most [`MAX_MARKS`].
+//! others refuse a sign-in that was under way: it came from a session that the provider has ended since, and its session is
+//! opened after that. A provider may use a `sid` again. A person who has proved to it since who they are is in a new
+//! session of that name. Marks are kept until the caller says that neither can matter any more, and of one issuer at most [`MAX_MARKS`].
 
 use gateway_model::{EventId, Identity, SessionId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -26,6 +27,9 @@ pub(crate) const MAX_MARKS: i64 = 100_000;
 const AT_ONCE: usize = 1000;
 
 type Hash = [u8; 32];
+
+/// What a sign-out of one session names beside it: those of the person of which it is not known what they came from.
+const UNNAMED: &str = "sub without sid";
 
 /// A provider's word that somebody has signed out there: what a logout token says, once it has been validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,8 +141,10 @@ impl UpstreamSignOut {
         let sid = self.sid.as_ref().map(|sid| hash("sid", &self.issuer, sid));
         if let Some(sid) = sid {
             self.mark(connection, sid)?;
-        } else if let Some(subject) = &self.subject {
-            self.mark(connection, hash("sub", &self.issuer, subject))?;
+        }
+        if let Some(subject) = &self.subject {
+            let kind = if sid.is_some() { UNNAMED } else { "sub" };
+            self.mark(connection, hash(kind, &self.issuer, subject))?;
         }
         let found = self.sessions(connection, sid)?;
         let mut users: Vec<UserId> = Vec::new();
@@ -214,7 +220,9 @@ pub(crate) fn keep(
     Ok(())
 }
 
-/// Whether the provider has signed the person out since it signed the ID token.
+/// Whether the provider has ended the session that the sign-in comes from: it names the session and has not authenticated
+/// the person since, or names the person and signed the ID token before. Where an ID token does not say when the person was
+/// authenticated, that was when it was signed.
 pub(crate) fn has_ended(
     connection: &Connection,
     identity: &Identity,
@@ -223,13 +231,17 @@ pub(crate) fn has_ended(
 ) -> rusqlite::Result<bool> {
     let Identity { issuer, subject, .. } = identity;
     let sid = from.sid.as_ref().map(|sid| hash("sid", issuer, sid));
-    // Within one second nobody can tell which came first.
-    let sql = "SELECT 1 FROM upstream_sign_outs WHERE expires > ?4 AND (key = ?1 OR key = ?2 AND issued > ?3) LIMIT 1";
+    // Within one second nobody can tell which came first. That an ended session is named speaks against the sign-in.
+    let sql = "SELECT 1 FROM upstream_sign_outs WHERE expires > ?5
+        AND (key = ?1 AND (?4 IS NULL OR issued >= ?4) OR key IN (?2, ?6) AND issued > ?3) LIMIT 1";
     let issued = from.issued.map(rows::seconds);
+    let authenticated = from.authenticated.or(from.issued).map(rows::seconds);
+    let unnamed = from.sid.is_none().then(|| hash(UNNAMED, issuer, subject));
+    let subject = hash("sub", issuer, subject);
     let found = rows::optional::<i64>(
         connection,
         sql,
-        params![sid, hash("sub", issuer, subject), issued, rows::seconds(now)],
+        params![sid, subject, issued, authenticated, rows::seconds(now), unnamed],
     )?;
     Ok(found.is_some())
 }
@@ -239,6 +251,7 @@ pub(crate) fn has_ended(
 pub(crate) struct Origin {
     sid: Option<String>,
     issued: Option<Timestamp>,
+    authenticated: Option<Timestamp>,
     sealed_id_token: Option<String>,
 }
 
@@ -247,6 +260,7 @@ impl Origin {
         Self {
             sid: pending.sid.clone(),
             issued: pending.issued,
+            authenticated: pending.authenticated,
             sealed_id_token: pending.sealed_id_token.clone(),
         }
     }

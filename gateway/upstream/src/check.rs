@@ -12,7 +12,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::claims::plain;
-use crate::error::UpstreamError;
+use crate::error::{Refusal, UpstreamError};
 use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, HttpResponse, Requests};
 
@@ -141,13 +141,13 @@ fn seconds(time: SystemTime) -> Option<u64> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
-/// Offers a code that the provider never gave: the answer tells whether it knows the client.
+/// Offers a code that the provider never gave: the answer tells whether it knows the client. Returns whether it does.
 pub(crate) async fn credentials(
     findings: &mut Findings,
     requests: &Requests<'_>,
     exchange: Exchange<'_>,
     method: &str,
-) {
+) -> bool {
     const ABOUT: &str = "client";
     let exchange = Exchange {
         code: NO_CODE,
@@ -197,11 +197,27 @@ pub(crate) async fn credentials(
                 "the token endpoint refuses the client. Check client_id, the secret or key, and client_auth ({method} is used)"
             ),
         ),
+        // Some answer a made-up code with a page, or as if they had failed.
+        Err(UpstreamError::Http {
+            error: HttpError::Status(status),
+            ..
+        }) => findings.warning(
+            ABOUT,
+            format!(
+                "{} answers {status} to a code that it never gave, which does not say whether it knows the client: try a \
+                 sign-in",
+                exchange.endpoint
+            ),
+        ),
         Err(UpstreamError::Http { error, .. }) => {
             findings.error(ABOUT, unreachable(exchange.endpoint.as_str(), &error));
         }
         Err(error) => findings.warning(ABOUT, format!("the token endpoint's answer is unusual: {error}")),
     }
+    findings
+        .0
+        .iter()
+        .any(|finding| finding.about == ABOUT && finding.level == Level::Ok)
 }
 
 /// Asks for the sign-in page, as a browser would.
@@ -236,12 +252,23 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
             let mut found = pairs.filter(|(key, _)| key == name);
             found.next().map(|(_, value)| plain(&value))
         };
-        match said("error") {
+        match said("error").as_deref() {
+            // It wants to speak with the person (OpenID Connect Core 1.0 section 3.1.2.6), and there is none.
+            Some(
+                code @ ("login_required"
+                | "interaction_required"
+                | "consent_required"
+                | "account_selection_required"
+                | "access_denied"),
+            ) => findings.warning(
+                ABOUT,
+                format!("the provider answers {code} to a request that comes from no browser; try a sign-in"),
+            ),
             Some(code) => {
-                let description = said("error_description").unwrap_or_default();
+                let refusal = Refusal::new(code, said("error_description").as_deref());
                 findings.error(
                     ABOUT,
-                    format!("the provider refuses the request: {code} {description}"),
+                    format!("the provider refuses the request: {refusal}{}", refusal.advice()),
                 );
             }
             None => findings.ok(ABOUT, "the provider answers at once"),
@@ -258,7 +285,7 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
             ABOUT,
             "the provider shows it for this client, redirect URI and scopes",
         ),
-        403 | 405 | 429 => findings.warning(
+        403..=406 | 429 | 500.. => findings.warning(
             ABOUT,
             format!("the provider answers {status} to a request that comes from no browser; try a sign-in"),
         ),

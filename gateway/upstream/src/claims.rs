@@ -5,6 +5,8 @@ use gateway_model::text::{is_unsafe, without_unsafe};
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::json::{Object, kind};
+
 /// The longest display name and address that are kept, in bytes.
 const MAX_TEXT: usize = 256;
 const MAX_URL: usize = 2048;
@@ -60,21 +62,66 @@ pub fn email(claims: &Map<String, Value>, trusted: bool, assumed: bool) -> Optio
 /// Adds to an ID token's claims what the userinfo endpoint says; where both speak, the ID token's stay.
 ///
 /// An address and whether it is verified are one statement, taken from one of the two: `email` from here
-/// and `email_verified` from there could vouch for an address that nobody has verified.
-pub fn merge(claims: &mut Map<String, Value>, mut userinfo: Map<String, Value>) {
-    const STATEMENT: [&str; 2] = ["email", "email_verified"];
-    let complete = STATEMENT.iter().all(|name| claims.contains_key(*name));
-    let weaker = if !complete && userinfo.contains_key("email") {
-        &mut *claims
+/// and `email_verified` from there could vouch for an address that nobody has verified. A "no" counts wherever it is said,
+/// unless the address comes with a "yes" of its own.
+pub(crate) fn merge(claims: &mut Object, mut userinfo: Object) {
+    let is_complete = claims.says("email") && claims.says("email_verified");
+    let from_userinfo = !is_complete && userinfo.says("email");
+    let (stronger, weaker) = if from_userinfo {
+        (&mut userinfo, &mut *claims)
     } else {
-        &mut userinfo
+        (&mut *claims, &mut userinfo)
     };
-    for name in STATEMENT {
-        weaker.remove(name);
+    weaker.take("email");
+    let said = Verification::of(weaker.values());
+    let verified = weaker.take("email_verified");
+    let open = matches!(
+        Verification::of(stronger.values()),
+        Verification::Unsaid | Verification::Text
+    );
+    if let Some(no) = verified.filter(|_| open && said == Verification::NotVerified) {
+        stronger.take("email_verified");
+        stronger.add("email_verified", no);
     }
-    for (name, value) in userinfo {
-        claims.entry(name).or_insert(value);
+    claims.add_all(userinfo);
+}
+
+/// Why an address that there is does not count, if an operator may want to know: not where the provider says that it has not
+/// verified it, which is its answer.
+#[must_use]
+pub(crate) fn discounted(address: Option<&Value>, verified: Option<&Value>, assumed: bool) -> Option<String> {
+    match address {
+        None | Some(Value::Null) => return None,
+        Some(Value::String(address)) if address.trim().is_empty() => return None,
+        Some(Value::String(address)) if !is_address(address.trim()) => {
+            return Some("it is not an address".to_owned());
+        }
+        Some(Value::String(_)) => {}
+        Some(odd) => return Some(format!("it must be a string, but is {}", kind(odd))),
     }
+    const ADVICE: &str = "if this provider verifies all addresses, set assume_email_verified = true for it";
+    match Verification::said(verified) {
+        Verification::Unsaid if !assumed => Some(format!(
+            "the provider does not say whether it is verified; {ADVICE}"
+        )),
+        Verification::Text if !assumed => Some(format!(
+            "whether it is verified is the text \"true\", not true; {ADVICE}"
+        )),
+        Verification::NotVerified => match verified {
+            None | Some(Value::Bool(false)) => None,
+            Some(Value::String(text)) if text == "false" => None,
+            Some(odd) => Some(format!(
+                "whether it is verified must be true or false, but is {}",
+                kind(odd)
+            )),
+        },
+        _ => None,
+    }
+}
+
+/// Tells the operator that an address does not count, and why.
+pub(crate) fn warn_of_address(provider: &str, member: &str, reason: &str) {
+    tracing::warn!(provider, "the address in `{member}` does not count: {reason}");
 }
 
 /// Whether a text can be an address at all.
@@ -135,7 +182,8 @@ pub fn picture(text: Option<&str>) -> Option<String> {
 mod tests {
     use serde_json::{Map, Value, json};
 
-    use super::{email, merge, name, picture, plain};
+    use super::{discounted, email, merge, name, picture, plain};
+    use crate::json::Object;
 
     fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
@@ -190,9 +238,12 @@ mod tests {
     #[test]
     fn takes_an_address_and_its_verification_from_one_place() {
         let merged = |token: Value, userinfo: Value| {
-            let mut merged = claims(&token);
-            merge(&mut merged, claims(&userinfo));
-            Value::Object(merged)
+            let object = |value: Value| Object::read(value.to_string().as_bytes()).unwrap();
+            let mut merged = object(token);
+            merge(&mut merged, object(userinfo));
+            let values = Value::Object(merged.values().clone());
+            assert_eq!(merged.claims().as_str(), values.to_string());
+            values
         };
         // The typed-in address of the token is not the verified one of the userinfo.
         let both = merged(
@@ -210,6 +261,25 @@ mod tests {
             json!({"email": "typed@example.org"}),
         );
         assert_eq!(stray, json!({"email": "typed@example.org"}));
+        for nothing in [
+            json!({}),
+            json!({"email": null, "email_verified": null, "name": null}),
+            json!({"email": "", "name": " "}),
+        ] {
+            let userinfo = json!({"email": "a@example.org", "email_verified": true, "name": "A"});
+            assert_eq!(merged(nothing, userinfo.clone()), userinfo);
+        }
+        // A "no" counts wherever it is said, but not against a "yes".
+        let address = json!({"email": "a@example.org"});
+        let with = |verified: Value| json!({"email": "a@example.org", "email_verified": verified});
+        for no in [json!(false), json!("false"), json!(0)] {
+            let no = json!({ "email_verified": no });
+            let flagged = with(no["email_verified"].clone());
+            assert_eq!(merged(no.clone(), address.clone()), flagged);
+            assert_eq!(merged(address.clone(), no.clone()), flagged);
+            assert_eq!(merged(no.clone(), with(json!("true"))), flagged);
+            assert_eq!(merged(no.clone(), with(json!(true))), with(json!(true)));
+        }
         let complete = merged(
             json!({"email": "a@example.org", "email_verified": false, "name": "A"}),
             json!({"email": "b@example.org", "email_verified": true, "name": "B", "hd": "example.org"}),
@@ -218,6 +288,32 @@ mod tests {
             complete,
             json!({"email": "a@example.org", "email_verified": false, "name": "A", "hd": "example.org"})
         );
+    }
+
+    #[test]
+    fn p7_an_address_that_does_not_count_has_a_reason() {
+        let why = |email: Value, verified: Value| discounted(Some(&email), Some(&verified), false);
+        let address = || json!("a@example.org");
+        for (email, verified, said) in [
+            (address(), json!(null), "does not say"),
+            (address(), json!("true"), "the text"),
+            (address(), json!(1), "must be true or false, but is a number"),
+            (address(), json!(["x"]), "must be true or false, but is a list"),
+            (json!(7), json!(true), "must be a string, but is a number"),
+            (json!([address()]), json!(true), "must be a string, but is a list"),
+            (json!("nobody"), json!(true), "not an address"),
+        ] {
+            let reason = why(email, verified).unwrap();
+            assert!(reason.contains(said), "{reason}");
+        }
+        for verified in [json!(true), json!(false), json!("false")] {
+            assert_eq!(why(address(), verified), None);
+        }
+        for none in [json!(null), json!(" ")] {
+            assert_eq!(why(none, json!(null)), None);
+        }
+        assert_eq!(discounted(None, None, false), None);
+        assert_eq!(discounted(Some(&address()), None, true), None);
     }
 
     #[test]

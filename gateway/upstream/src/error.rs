@@ -49,6 +49,11 @@ pub enum UpstreamError {
     /// So many sign-ins wait for the provider that one more is not begun.
     #[error("too many sign-ins wait for the provider")]
     Overloaded,
+    /// A token's key is unknown, and the provider was asked for its keys a moment ago.
+    #[error(
+        "the token's key is unknown, and the provider has been asked for its keys within the last 30 seconds"
+    )]
+    KeyUnknown,
     /// The callback's `iss` is another one's, or is missing (RFC 9207 section 2.4).
     #[error("the callback comes from another issuer")]
     IssuerMismatch,
@@ -81,6 +86,22 @@ impl Refusal {
         }
     }
 
+    /// What to change where the description says what it is about, as the rest of a sentence.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        let description = self
+            .description
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        // RFC 9126 section 5 lets a provider require it of one client, which its metadata does not say.
+        if description.contains("pushed authorization") || description.contains("request_uri") {
+            "; if the provider requires pushed authorization requests of this client, set par = \"always\" for it"
+        } else {
+            ""
+        }
+    }
+
     /// The error code, where there is a proper one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -102,10 +123,10 @@ impl fmt::Display for Refusal {
 fn hint(refusal: &Refusal) -> &'static str {
     match refusal.code().unwrap_or_default() {
         "invalid_client" | "unauthorized_client" | "incorrect_client_credentials" => {
-            "; check client_id, client_secret and client_auth"
+            "; check client_id, the client's secret or key, and client_auth"
         }
         "redirect_uri_mismatch" => "; register the callback with the provider",
-        _ => "",
+        _ => refusal.advice(),
     }
 }
 
@@ -134,9 +155,14 @@ impl UpstreamError {
                 ..
             } => ErrorKind::TimedOut,
             Self::Http {
-                error: HttpError::Unreachable(_) | HttpError::Status(500..),
+                error: HttpError::Unreachable(_) | HttpError::Status(429 | 500..),
                 ..
             } => ErrorKind::Down,
+            Self::PushRefused(refusal)
+                if matches!(refusal.code(), Some("server_error" | "temporarily_unavailable")) =>
+            {
+                ErrorKind::Down
+            }
             Self::TokenRefused(refusal) => match refusal.code().unwrap_or_default() {
                 "server_error" | "temporarily_unavailable" => ErrorKind::Down,
                 // Our registration there is not right: beginning again does not help the person.
@@ -148,6 +174,7 @@ impl UpstreamError {
                 _ => ErrorKind::Refused,
             },
             Self::Overloaded
+            | Self::KeyUnknown
             | Self::Http {
                 error: HttpError::Full,
                 ..
@@ -178,6 +205,15 @@ mod tests {
             (http(HttpError::TimedOut), ErrorKind::TimedOut),
             (http(HttpError::Unreachable(String::new())), ErrorKind::Down),
             (http(HttpError::Status(503)), ErrorKind::Down),
+            (http(HttpError::Status(429)), ErrorKind::Down),
+            (
+                UpstreamError::PushRefused(Refusal::new("temporarily_unavailable", None)),
+                ErrorKind::Down,
+            ),
+            (
+                UpstreamError::PushRefused(Refusal::new("invalid_request", None)),
+                ErrorKind::Wrong,
+            ),
             (http(HttpError::Status(302)), ErrorKind::Wrong),
             (http(HttpError::TooLarge(1)), ErrorKind::Wrong),
             (refused("invalid_grant"), ErrorKind::Refused),
@@ -209,6 +245,22 @@ mod tests {
                 "{odd:?}"
             );
         }
+    }
+
+    #[test]
+    fn p11_a_client_that_must_push_its_requests_is_told_the_setting() {
+        let refused = Refusal::new(
+            "invalid_request",
+            Some("Pushed Authorization Request must be used"),
+        );
+        assert!(refused.advice().contains("par = \"always\""));
+        assert_eq!(Refusal::new("invalid_request", Some("no")).advice(), "");
+        let client = refused_with("invalid_client");
+        assert!(client.contains("the client's secret or key"), "{client}");
+    }
+
+    fn refused_with(code: &str) -> String {
+        refused(code).to_string()
     }
 
     #[test]

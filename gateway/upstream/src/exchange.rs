@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gateway_model::Timestamp;
+use http::StatusCode;
 use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
@@ -70,6 +71,11 @@ impl Exchange<'_> {
 /// token is used as a bearer token (RFC 6750), once and at once; a provider that meant another kind refuses it.
 fn read(answer: &HttpResponse, sent: &Sent) -> Result<Tokens, UpstreamError> {
     let status = answer.status();
+    // Whatever else it says: the person may try again later.
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let error = HttpError::Status(status.as_u16());
+        return Err(UpstreamError::Http { what: WHAT, error });
+    }
     let members = match json::object(answer.body()) {
         Ok(members) => members,
         Err(_) if !status.is_success() => {

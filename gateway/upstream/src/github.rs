@@ -1,14 +1,13 @@
 //! GitHub, which speaks OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) but no OpenID Connect: who the person
 //! is comes from its REST API (docs.github.com, "Authorizing OAuth apps", `GET /user`, `GET /user/emails`).
 
+use std::fmt;
 use std::sync::Arc;
 
 use gateway_model::{Clock, Email, Identity, UpstreamSession, UpstreamUser};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -19,7 +18,8 @@ use crate::client::Server;
 use crate::config::{HttpLimits, ProviderConfig};
 use crate::error::UpstreamError;
 use crate::exchange::Exchange;
-use crate::http::{Http, HttpError, Requests};
+use crate::http::{Http, HttpError, HttpResponse, Requests};
+use crate::json::{Members, Object, kind};
 use crate::names::{Names, is_private};
 use crate::provider::{Authorization, Callback, Flow, Hints};
 
@@ -45,14 +45,6 @@ pub(crate) struct GitHub {
     emails: Url,
     redirect_uri: Url,
     clock: Arc<dyn Clock>,
-}
-
-/// One address of a person.
-#[derive(Debug, Deserialize)]
-struct Address {
-    email: String,
-    primary: bool,
-    verified: bool,
 }
 
 impl GitHub {
@@ -132,24 +124,28 @@ impl GitHub {
         check::sign_in_page(findings, &self.http, &page, &self.redirect_uri).await;
     }
 
+    pub(crate) fn is_issuer(&self, iss: &str) -> bool {
+        iss == self.iss || iss == self.issuer
+    }
+
     pub(crate) async fn finish(
         &self,
         flow: &Flow,
         callback: Callback<'_>,
     ) -> Result<UpstreamUser, UpstreamError> {
-        if callback
-            .iss
-            .is_some_and(|iss| iss != self.iss && iss != self.issuer)
-        {
+        if callback.iss.is_some_and(|iss| !self.is_issuer(iss)) {
             return Err(UpstreamError::IssuerMismatch);
         }
         let requests = self.http.requests();
         let exchange = self.exchange(callback.code, &flow.verifier);
         let tokens = exchange.send(&requests).await?;
         let token = &tokens.access_token;
-        let claims: Map<String, Value> = get(&requests, USER, &self.user, token).await?;
+        let answer = get(&requests, USER, &self.user, token).await?;
+        let claims =
+            Object::read(answer.body()).map_err(|problem| bad(USER, &format!("the answer {problem}")))?;
+        let values = claims.values();
         // The login can be changed and given to somebody else; the number cannot.
-        let subject = claims
+        let subject = values
             .get("id")
             .and_then(Value::as_u64)
             .ok_or_else(|| bad(USER, "there is no numeric id"))?;
@@ -181,9 +177,9 @@ impl GitHub {
                 subject: subject.to_string(),
             },
             email,
-            name: name(&claims),
-            avatar_url: claims::picture(claims.get("avatar_url").and_then(Value::as_str)),
-            claims,
+            name: name(values),
+            avatar_url: claims::picture(values.get("avatar_url").and_then(Value::as_str)),
+            claims: claims.claims(),
             session: UpstreamSession::default(),
         })
     }
@@ -199,12 +195,9 @@ impl GitHub {
             url.query_pairs_mut()
                 .append_pair("per_page", &PER_PAGE.to_string())
                 .append_pair("page", &page.to_string());
-            let addresses: Vec<Address> = get(requests, EMAILS, &url, token).await?;
-            let is_last = addresses.len() < PER_PAGE;
-            let found = addresses
-                .into_iter()
-                .find(|address| address.primary && address.verified)
-                .map(|address| address.email);
+            let answer = get(requests, EMAILS, &url, token).await?;
+            let (found, count) = counting(answer.body()).map_err(|problem| bad(EMAILS, &problem))?;
+            let is_last = count < PER_PAGE;
             if found.is_some() || is_last {
                 let trusted = self.config.trusted_email;
                 return Ok(found
@@ -216,12 +209,12 @@ impl GitHub {
     }
 }
 
-async fn get<T: DeserializeOwned>(
+async fn get(
     requests: &Requests<'_>,
     what: &'static str,
     url: &Url,
     token: &SecretString,
-) -> Result<T, UpstreamError> {
+) -> Result<HttpResponse, UpstreamError> {
     let request = Request::get(url.as_str())
         .header(ACCEPT, "application/vnd.github+json")
         .header("X-GitHub-Api-Version", "2022-11-28")
@@ -238,8 +231,36 @@ async fn get<T: DeserializeOwned>(
             error: HttpError::Status(answer.status().as_u16()),
         });
     }
-    serde_json::from_slice(answer.body())
-        .map_err(|_| bad(what, "the answer is not the JSON that is documented"))
+    Ok(answer)
+}
+
+/// The address that is both primary and verified, and how many there are.
+fn counting(json: &[u8]) -> Result<(Option<String>, usize), String> {
+    let answer: Value = serde_json::from_slice(json).map_err(|_| "the answer is not JSON")?;
+    let Value::Array(addresses) = answer else {
+        return Err(format!("the answer must be a list, but is {}", kind(&answer)));
+    };
+    let mut found = None;
+    for (index, address) in addresses.iter().enumerate() {
+        let path = |problem: &dyn fmt::Display| format!("the answer: in [{index}], {problem}");
+        let Value::Object(members) = address else {
+            return Err(format!(
+                "the answer: [{index}] must be an object, but is {}",
+                kind(address)
+            ));
+        };
+        let members = Members(members);
+        let email = members.required_text("email").map_err(|unfit| path(&unfit))?;
+        let mut counts = true;
+        for flag in ["primary", "verified"] {
+            let value = members.flag(flag).map_err(|unfit| path(&unfit))?;
+            counts &= value.ok_or_else(|| path(&members.missing(flag, "true or false")))?;
+        }
+        if counts && found.is_none() {
+            found = Some(email.to_owned());
+        }
+    }
+    Ok((found, addresses.len()))
 }
 
 /// Whether a token may read addresses: a person may take that scope of an OAuth app away while they consent. Tokens of
@@ -274,4 +295,42 @@ fn bad(what: &'static str, problem: &str) -> UpstreamError {
 fn below(base: &Url, path: &str) -> Result<Url, UpstreamError> {
     let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
     Url::parse(&text).map_err(|error| UpstreamError::Config(format!("{text}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::counting;
+
+    #[test]
+    fn p17_addresses_of_a_wrong_shape_are_named_by_their_place() {
+        let read = |value: Value| counting(value.to_string().as_bytes());
+        let good = json!({ "email": "a@example.org", "primary": true, "verified": true, "visibility": null });
+        let other = json!({ "email": "b@example.org", "primary": false, "verified": true });
+        assert_eq!(
+            read(json!([other, good])),
+            Ok((Some("a@example.org".to_owned()), 2))
+        );
+        assert_eq!(read(json!([])), Ok((None, 0)));
+        for (odd, said) in [
+            (json!({}), "the answer must be a list, but is an object"),
+            (json!([good, 7]), "[1] must be an object, but is a number"),
+            (
+                json!([{ "email": 7 }]),
+                "in [0], `email` must be a string, but is a number",
+            ),
+            (
+                json!([{ "email": "a@example.org", "primary": "yes", "verified": true }]),
+                "in [0], `primary` must be true or false, but is a string",
+            ),
+            (
+                json!([{ "email": "a@example.org", "primary": true }]),
+                "in [0], `verified` must be true or false, but is missing",
+            ),
+        ] {
+            let problem = read(odd).unwrap_err();
+            assert!(problem.contains(said), "{problem}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::config::HttpLimits;
 use crate::error::UpstreamError;
 use crate::json::{self, MAX_VALUES};
 use crate::names::{self, Names, NotPublic, Resolver};
+use crate::trust;
 
 mod connections;
 
@@ -55,6 +56,9 @@ pub enum HttpError {
     /// The answer has more values than anybody needs.
     #[error("the answer has more than {MAX_VALUES} JSON values")]
     TooManyValues,
+    /// The answer has lists and objects in each other to no end.
+    #[error("the answer has lists or objects that are nested more than 127 levels deep")]
+    TooDeep,
     /// The answers of other sign-ins take all the memory there is for this provider.
     #[error("other sign-ins hold all the memory that answers of this provider may take; try again later")]
     Full,
@@ -118,6 +122,7 @@ impl Http {
         // No proxy leads to this machine.
         let proxy = limits.proxy.as_ref().filter(|_| !loopback);
         let resolver = Resolver::new(names, private, proxy.map(|proxy| proxy.host().to_owned()));
+        let authorities = trust::authorities().map_err(UpstreamError::Config)?;
         let client = |idle: usize| {
             let mut client = reqwest::Client::builder()
                 .redirect(Policy::none())
@@ -131,9 +136,10 @@ impl Http {
             if let Some(proxy) = proxy {
                 client = client.proxy(proxy.proxy());
             }
-            client
-                .build()
-                .map_err(|error| UpstreamError::Config(chain(&error)))
+            if let Some(authorities) = &authorities {
+                client = client.tls_certs_only(authorities.clone());
+            }
+            client.build().map_err(|error| unusable(&chain(&error)))
         };
         // A limit that the operator raised is one that some answers may go up to.
         let room = MAX_HELD.max(limits.max_body.saturating_mul(2)) / UNIT;
@@ -276,6 +282,7 @@ impl Requests<'_> {
             // The protocols' libraries read a value and do not look at what stands behind it.
             json::check(response.body()).map_err(|bad| match bad {
                 json::Bad::TooMany => HttpError::TooManyValues,
+                json::Bad::TooDeep => HttpError::TooDeep,
                 json::Bad::NotJson | json::Bad::NotObject => HttpError::Json,
             })?;
         }
@@ -322,6 +329,16 @@ fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why no provider can be asked. Without a word on it, the usual causes would not be found.
+fn unusable(error: &str) -> UpstreamError {
+    let advice = if error.contains("CA certificates") {
+        ": install the package ca-certificates, or name a file with PEM certificates in SSL_CERT_FILE"
+    } else {
+        ""
+    };
+    UpstreamError::Config(format!("{error}{advice}"))
 }
 
 fn is_http_on_loopback(url: &Url) -> bool {

@@ -1,10 +1,15 @@
 //! Reads the JSON of providers: bounded, each member once, and strict about the members that count and nothing else.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+
+use gateway_model::Claims;
 
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -23,6 +28,9 @@ pub(crate) enum Bad {
     /// It is not JSON to its end.
     #[error("is not JSON")]
     NotJson,
+    /// It has lists and objects in each other to no end.
+    #[error("has lists or objects that are nested more than 127 levels deep")]
+    TooDeep,
     /// It has more than [`MAX_VALUES`] values.
     #[error("has more than {MAX_VALUES} JSON values")]
     TooMany,
@@ -43,10 +51,77 @@ pub(crate) struct Unfit {
 /// Reads an object in which each member comes once (RFC 7519 section 4): of two, readers differ on which counts. Members
 /// inside its members are not looked at.
 pub(crate) fn object(json: &[u8]) -> Result<Map<String, Value>, Bad> {
-    check(json)?;
-    let Unique(members) = serde_json::from_slice(json).map_err(|_| Bad::NotObject)?;
+    members(&repaired(json))
+}
+
+fn members(json: &[u8]) -> Result<Map<String, Value>, Bad> {
+    let json = readable(json);
+    count(&json)?;
+    let Unique(members) = serde_json::from_slice(&json).map_err(|_| Bad::NotObject)?;
     Ok(members)
 }
+
+/// An object that is passed on: read, for what the gateway goes by, and as it came.
+#[derive(Debug, Default)]
+pub(crate) struct Object {
+    values: Map<String, Value>,
+    texts: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Object {
+    /// Reads an object, as [`object`] does.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, Bad> {
+        let json = repaired(json);
+        let values = members(&json)?;
+        let texts = serde_json::from_slice(&json).map_err(|_| Bad::NotJson)?;
+        Ok(Self { values, texts })
+    }
+
+    /// What it says.
+    pub(crate) const fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// Whether it has a member that says something: null and an empty text do not.
+    pub(crate) fn says(&self, name: &str) -> bool {
+        let value = self.values.get(name);
+        value.is_some_and(|value| {
+            !value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty())
+        })
+    }
+
+    /// Takes a member out.
+    pub(crate) fn take(&mut self, name: &str) -> Option<(Value, Box<RawValue>)> {
+        self.values.remove(name).zip(self.texts.remove(name))
+    }
+
+    /// Adds a member, unless there is one that says something.
+    pub(crate) fn add(&mut self, name: &str, (value, text): (Value, Box<RawValue>)) {
+        if !self.says(name) {
+            self.values.insert(name.to_owned(), value);
+            self.texts.insert(name.to_owned(), text);
+        }
+    }
+
+    /// Adds the members of another object that this one says nothing of.
+    pub(crate) fn add_all(&mut self, mut other: Self) {
+        let names: Vec<String> = other.values.keys().cloned().collect();
+        for name in names {
+            if let Some(member) = other.take(&name) {
+                self.add(&name, member);
+            }
+        }
+    }
+
+    /// The object for the hooks, to the digit.
+    pub(crate) fn claims(&self) -> Claims {
+        let texts = self.texts.iter();
+        Claims::of(texts.map(|(name, text)| (name.as_str(), text.as_ref())))
+    }
+}
+
+/// What a time is.
+const TIME: &str = "a number of seconds since 1970";
 
 /// The members of an object, by name. A member that is `null` is absent.
 #[derive(Clone, Copy)]
@@ -128,20 +203,23 @@ impl<'a> Members<'a> {
             });
             whole.filter(|seconds| *seconds <= LAST_SECOND)
         };
-        self.read(name, "a number of seconds since 1970", seconds)
+        let time = self.read(name, TIME, seconds);
+        time.map_err(|unfit| match self.get(name) {
+            Some(Value::Number(_)) => self::unfit(name, TIME, "a number that is below zero or too large"),
+            _ => unfit,
+        })
     }
 
     /// Whether a time that may be absent is later than this. It may be before 1970, too.
     #[expect(clippy::cast_precision_loss, reason = "times of this age are exact as floats")]
     pub(crate) fn begins_after(self, name: &str, seconds: u64) -> Result<bool, Unfit> {
-        let begin = self.read(name, "a number of seconds since 1970", Value::as_f64)?;
+        let begin = self.read(name, TIME, Value::as_f64)?;
         Ok(begin.is_some_and(|begin| begin > seconds as f64))
     }
 
     /// A time that has to be there.
     pub(crate) fn required_time(self, name: &str) -> Result<u64, Unfit> {
-        self.time(name)?
-            .ok_or_else(|| self.missing(name, "a number of seconds since 1970"))
+        self.time(name)?.ok_or_else(|| self.missing(name, TIME))
     }
 
     fn read<T>(
@@ -219,6 +297,96 @@ impl<'de> Visitor<'de> for Unique {
 
 /// Whether a text is JSON to its end and has no more values than an answer may have.
 pub(crate) fn check(json: &[u8]) -> Result<(), Bad> {
+    count(&readable(&repaired(json)))
+}
+
+/// The text with U+FFFD in place of halves of characters. Providers that count in UTF-16 cut a name in the middle of an
+/// emoji; that is JSON by its grammar (RFC 8259 section 8.2), and no reader has a character for it.
+fn repaired(json: &[u8]) -> Cow<'_, [u8]> {
+    const NO_CHARACTER: &[u8] = b"\\ufffd";
+    let mut repaired = Cow::Borrowed(json);
+    let mut at = 0;
+    // In JSON there is a backslash in strings alone.
+    while let Some(found) = json
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))
+    {
+        at += found;
+        at += match (unit(json, at), unit(json, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                if let Some(half) = repaired.to_mut().get_mut(at..at + 6) {
+                    half.copy_from_slice(NO_CHARACTER);
+                }
+                6
+            }
+            (Some(_), _) => 6,
+            (None, _) => 2,
+        };
+    }
+    repaired
+}
+
+/// The UTF-16 code unit that is escaped here.
+fn unit(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// The text with the largest number in place of those that are too large for a float. They are JSON (RFC 8259 section 6),
+/// and the reader has no number for them; whether one may be there is for whoever needs the member.
+fn readable(json: &[u8]) -> Cow<'_, [u8]> {
+    const LARGEST: &str = "1.7976931348623157e308";
+    let mut copy = Vec::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some((byte, rest)) = json.get(at..).and_then(<[u8]>::split_first) {
+        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+        at += 1;
+        match byte {
+            b'"' => at += to_end_of_string(rest),
+            b'-' | b'0'..=b'9' => {
+                let (start, end) = (at - 1, at + rest.iter().take_while(is_part).count());
+                at = end;
+                if let Some(number) = json.get(start..end).filter(|number| is_too_large(number)) {
+                    copy.extend_from_slice(json.get(copied..start).unwrap_or_default());
+                    copy.extend_from_slice(if number.starts_with(b"-") { b"-" } else { b"" });
+                    copy.extend_from_slice(LARGEST.as_bytes());
+                    copied = end;
+                }
+            }
+            _ => {}
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    copy.extend_from_slice(json.get(copied..).unwrap_or_default());
+    Cow::Owned(copy)
+}
+
+/// How many bytes of a string are left, with the quotation mark at its end.
+fn to_end_of_string(rest: &[u8]) -> usize {
+    let mut escaped = false;
+    let is_end = |byte: &u8| {
+        let is_end = !escaped && *byte == b'"';
+        escaped = !escaped && *byte == b'\\';
+        is_end
+    };
+    rest.iter().position(is_end).map_or(rest.len(), |end| end + 1)
+}
+
+fn is_too_large(number: &[u8]) -> bool {
+    // The largest has 309 digits.
+    if number.len() < 309 && !number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
+        return false;
+    }
+    let text = std::str::from_utf8(number).unwrap_or_default();
+    text.parse::<f64>().is_ok_and(f64::is_infinite) && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn count(json: &[u8]) -> Result<(), Bad> {
     let mut left = MAX_VALUES;
     let mut reader = serde_json::Deserializer::from_slice(json);
     let read = Count(&mut left)
@@ -227,6 +395,7 @@ pub(crate) fn check(json: &[u8]) -> Result<(), Bad> {
     match read {
         Ok(()) => Ok(()),
         Err(_) if left == 0 => Err(Bad::TooMany),
+        Err(error) if error.to_string().starts_with("recursion limit exceeded") => Err(Bad::TooDeep),
         Err(_) => Err(Bad::NotJson),
     }
 }
@@ -302,7 +471,7 @@ impl<'de> Visitor<'de> for Count<'_> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Bad, MAX_VALUES, Members, Unfit, check, object};
+    use super::{Bad, MAX_VALUES, Members, Object, Unfit, check, object};
 
     #[test]
     fn reads_objects_in_which_a_member_comes_once() {
@@ -383,6 +552,73 @@ mod tests {
     }
 
     #[test]
+    fn p1_numbers_that_are_too_large_for_a_float_are_numbers() {
+        let long = "9".repeat(400);
+        for (number, read) in [
+            ("1E400", f64::MAX),
+            ("-1e+999", -f64::MAX),
+            (long.as_str(), f64::MAX),
+            ("1e-400", 0.0),
+            ("1e308", 1e308),
+        ] {
+            let text = format!(r#"{{"s\"1E400": "\\", "n": {number}, "a":[{number}], "z":"1E400"}}"#);
+            let object = Object::read(text.as_bytes()).unwrap();
+            assert_eq!(object.values()["n"].as_f64(), Some(read), "{number}");
+            assert_eq!(object.values()["s\"1E400"], "\\");
+            assert_eq!(object.values()["z"], "1E400");
+            assert_eq!(
+                object.claims().as_str(),
+                format!(r#"{{"a":[{number}],"n":{number},"s\"1E400":"\\","z":"1E400"}}"#)
+            );
+            assert!(
+                Members(object.values()).time("n").is_err() || read == 0.0,
+                "{number}"
+            );
+        }
+        for broken in [
+            "01E400",
+            "1E400.5",
+            "1E",
+            "1E400E400",
+            "--1E400",
+            "+1E400",
+            "-",
+            "1E400x",
+            "\"1E400",
+        ] {
+            assert!(
+                object(format!("{{\"n\":{broken}}}").as_bytes()).is_err(),
+                "{broken}"
+            );
+        }
+    }
+
+    #[test]
+    fn p1_half_a_character_is_no_character_and_spoils_nothing() {
+        for (text, repaired) in [
+            (r#"{"a":"x\ud83d"}"#, r#"{"a":"x\ufffd"}"#),
+            (
+                r#"{"a":"\uD83D\ud83d\ude00\uDE00"}"#,
+                r#"{"a":"\ufffd\ud83d\ude00\ufffd"}"#,
+            ),
+            (r#"{"\ud83d\n":["\\ud83d"]}"#, "{\"\u{fffd}\\n\":[\"\\\\ud83d\"]}"),
+        ] {
+            let object = Object::read(text.as_bytes()).unwrap();
+            assert_eq!(object.claims().as_str(), repaired, "{text}");
+            let value: Value = serde_json::from_str(repaired).unwrap();
+            assert_eq!(&Value::Object(object.values().clone()), &value);
+        }
+        for broken in [
+            r#"{"a":"\ud83"}"#,
+            r#"{"a":"\u+d83"}"#,
+            r#"{"a":"\"#,
+            r#"{"a":"\ud83d"#,
+        ] {
+            assert!(object(broken.as_bytes()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
     fn json_is_json_to_its_end() {
         for broken in ["{", "{} x", "{}{}", " [1]]", "{\"a\":}", "{}\u{0}"] {
             assert_eq!(check(broken.as_bytes()), Err(Bad::NotJson), "{broken}");
@@ -390,7 +626,10 @@ mod tests {
         for whole in ["{}", " {\"a\": [1, null, true, -1, 1.5, \"x\"]}\n", "[]"] {
             assert_eq!(check(whole.as_bytes()), Ok(()), "{whole}");
         }
-        assert_eq!(check("[".repeat(50_000).as_bytes()), Err(Bad::NotJson));
+        assert_eq!(check("[".repeat(50_000).as_bytes()), Err(Bad::TooDeep));
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(check(nested(127).as_bytes()), Ok(()));
+        assert_eq!(check(nested(128).as_bytes()), Err(Bad::TooDeep));
     }
 
     #[test]

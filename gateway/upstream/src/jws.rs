@@ -4,7 +4,7 @@
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
-    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
 };
@@ -14,12 +14,24 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
+use crate::claims::plain;
 use crate::json::{self, Bad, Members, Unfit};
 
-/// The most keys of a provider. Each may be tried when a token is verified, and is kept for an hour.
+/// The most keys of a provider. They are kept for an hour.
 pub(crate) const MAX_KEYS: usize = 256;
 /// The smallest RSA key, in bits: NIST SP 800-131A disallows smaller ones.
 const MIN_RSA: usize = 2048;
+/// The largest RSA key, in bits. No provider is known to have a larger one, and the work grows with the square of the size.
+const MAX_RSA: usize = 4096;
+/// The longest exponent of an RSA key, in bytes. Nearly everybody has 65537, and the work grows with each bit.
+const MAX_EXPONENT: usize = 4;
+/// The most keys that are tried for one token. A provider with more has to name the one that it has used (`kid`), as OpenID
+/// Connect Core 1.0 section 10.1 wants where there are several.
+pub(crate) const MAX_TRIED: usize = 8;
+
+const TOO_SMALL: &str = "it has fewer than 2048 bits";
+const TOO_LARGE: &str = "it has more than 4096 bits";
+const LONG_EXPONENT: &str = "its exponent (`e`) has more than 32 bits";
 
 /// Reads what some providers publish although RFC 7515 wants no padding: a key that is read wrongly verifies nothing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -188,6 +200,48 @@ impl Key {
         kind && self.only.is_none_or(|only| only == algorithm)
     }
 
+    /// Why no token can be verified with it under any of these algorithms; `None` where one can.
+    fn useless(&self, algorithms: &[Algorithm]) -> Option<&'static str> {
+        if let Public::Unusable(reason) = &self.public {
+            return Some(reason);
+        }
+        let Some(algorithm) = algorithms.iter().find(|algorithm| self.fits(**algorithm)) else {
+            return Some("it fits none of the algorithms that the provider advertises");
+        };
+        let is_key = match &self.public {
+            Public::Rsa(components) => algorithm
+                .rsa()
+                .is_some_and(|parameters| components.to_parsed_public_key(parameters).is_ok()),
+            Public::Ec(curve, point) => ParsedPublicKey::new(curve.algorithm().1, point).is_ok(),
+            Public::Ed25519(point) => ParsedPublicKey::new(&ED25519, point).is_ok(),
+            Public::Unusable(_) => false,
+        };
+        (!is_key).then_some("its numbers are not a key of this kind")
+    }
+
+    /// Why nothing is verified with it, if that is its size: most other reasons are nobody's mistake.
+    fn bad_size(&self) -> Option<&'static str> {
+        match self.public {
+            Public::Unusable(reason @ (TOO_SMALL | TOO_LARGE | LONG_EXPONENT)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// How it is called in the log.
+    fn shown(&self, reason: &str) -> String {
+        let id = self.id.as_deref().map(plain).unwrap_or_default();
+        format!("{id:?}: {reason}")
+    }
+
+    /// Why it is not the key of a token under this algorithm although it has the token's `kid`.
+    const fn unfit(&self) -> &'static str {
+        match (&self.public, self.only) {
+            (Public::Unusable(reason), _) => reason,
+            (_, Some(_)) => "it is published for another algorithm (`alg`) than the token's",
+            (_, None) => "it is of another kind (`kty`, `crv`) than the token's algorithm",
+        }
+    }
+
     fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         match &self.public {
             Public::Rsa(components) => algorithm
@@ -218,8 +272,15 @@ impl Public {
             Some("RSA") => match number("n").zip(number("e")) {
                 Some((n, e)) => {
                     let zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
-                    if n.len() * 8 - zeros < MIN_RSA {
-                        return Self::Unusable("it has fewer than 2048 bits");
+                    let bits = n.len() * 8 - zeros;
+                    if bits < MIN_RSA {
+                        return Self::Unusable(TOO_SMALL);
+                    }
+                    if bits > MAX_RSA {
+                        return Self::Unusable(TOO_LARGE);
+                    }
+                    if e.len() > MAX_EXPONENT {
+                        return Self::Unusable(LONG_EXPONENT);
                     }
                     Self::Rsa(RsaPublicKeyComponents { n, e })
                 }
@@ -280,6 +341,36 @@ impl KeySet {
         }
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
     }
+
+    /// How many keys can verify a token under one of these algorithms, and why each of the others cannot.
+    pub(crate) fn usable(&self, algorithms: &[Algorithm]) -> (usize, Vec<String>) {
+        let reasons: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|key| {
+                let reason = key.useless(algorithms)?;
+                Some(key.shown(reason))
+            })
+            .collect();
+        (self.0.len() - reasons.len(), reasons)
+    }
+
+    /// How many keys fit a token that does not name one, where those are more than are tried, and whether all of them are
+    /// without a name.
+    pub(crate) fn crowd(&self, algorithms: &[Algorithm]) -> Option<(usize, bool)> {
+        algorithms.iter().find_map(|algorithm| {
+            let fitting = self.0.iter().filter(|key| key.fits(*algorithm));
+            let (named, unnamed): (Vec<&Key>, Vec<&Key>) = fitting.partition(|key| key.id.is_some());
+            let count = named.len() + unnamed.len();
+            (count > MAX_TRIED && !unnamed.is_empty()).then_some((count, named.is_empty()))
+        })
+    }
+
+    /// The keys that are not used because of their size, and why.
+    pub(crate) fn of_bad_size(&self) -> Vec<String> {
+        let keys = self.0.iter();
+        keys.filter_map(|key| Some(key.shown(key.bad_size()?))).collect()
+    }
 }
 
 /// Why a token is not believed.
@@ -307,12 +398,39 @@ pub(crate) enum Unverified {
     UnusableKey(&'static str),
     #[error("its signature is wrong")]
     Signature,
+    #[error("it does not name its key (`kid`), and none of the provider's keys that fit has signed it")]
+    NoneOfThem,
+    #[error(
+        "the token has no `kid` and {0} of the provider's keys fit, of which at most {MAX_TRIED} are tried: have the \
+         provider name the key, or withdraw old ones"
+    )]
+    Unnamed(usize),
+    #[error("{0} of the provider's keys have its `kid`, and at most {MAX_TRIED} are tried: ids must differ")]
+    SameName(usize),
+    #[error("it could not be verified")]
+    Abandoned,
 }
 
 impl Unverified {
-    /// Whether keys that are newer than ours may change it: the provider may have rotated them, under the same ids even.
+    /// Whether keys and metadata that are newer than ours may change it: the provider may have rotated its keys, under the
+    /// same ids even, and have chosen another algorithm for the new ones.
     pub(crate) const fn may_be_new_key(&self) -> bool {
-        matches!(self, Self::UnknownKey | Self::Signature | Self::UnusableKey(_))
+        matches!(
+            self,
+            Self::UnknownKey
+                | Self::Signature
+                | Self::NoneOfThem
+                | Self::UnusableKey(_)
+                | Self::NotAdvertised(_)
+        )
+    }
+
+    /// Whether there is no key to verify it with, by what is known: a good token with a new key looks the same.
+    pub(crate) const fn is_unknown_key(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKey | Self::NoneOfThem | Self::UnusableKey(_) | Self::NotAdvertised(_)
+        )
     }
 }
 
@@ -359,22 +477,32 @@ pub(crate) fn verify(
     // Without an id, any key that fits may be the right one (OpenID Connect Core 1.0 section 10.1 wants an id where there
     // are several; not all providers do it). Two keys may have one id.
     let named = |key: &&Key| kid.is_none() || kid == key.id;
-    let mut fitting = keys
+    let fitting: Vec<&Key> = keys
         .0
         .iter()
         .filter(named)
         .filter(|key| key.fits(algorithm))
-        .peekable();
-    if fitting.peek().is_none() {
-        let unusable = keys.0.iter().filter(named).find_map(|key| match key.public {
-            Public::Unusable(reason) if kid.is_some() => Some(reason),
-            _ => None,
+        .collect();
+    if fitting.is_empty() {
+        let unusable = keys.0.iter().filter(named).find_map(|key| match kid {
+            Some(_) => Some(key.unfit()),
+            None => key.bad_size().filter(|_| algorithm.rsa().is_some()),
         });
         return Err(unusable.map_or(Unverified::UnknownKey, Unverified::UnusableKey));
     }
-    let key = fitting
-        .find(|key| key.verifies(algorithm, message.as_bytes(), &signature))
-        .ok_or(Unverified::Signature)?;
+    // Trying them costs the gateway, and whoever sends tokens nothing.
+    if fitting.len() > MAX_TRIED {
+        return Err(match kid {
+            Some(_) => Unverified::SameName(fitting.len()),
+            None => Unverified::Unnamed(fitting.len()),
+        });
+    }
+    let mut fitting = fitting.into_iter();
+    let key = fitting.find(|key| key.verifies(algorithm, message.as_bytes(), &signature));
+    let key = key.ok_or(match kid {
+        Some(_) => Unverified::Signature,
+        None => Unverified::NoneOfThem,
+    })?;
     Ok(Signed {
         algorithm,
         payload,

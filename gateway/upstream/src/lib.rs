@@ -19,6 +19,7 @@
 //! | `exchange` | the exchange of a code for tokens |
 //! | `json` | reads JSON: bounded, and strict about the members that count |
 //! | `jws` | signatures of JSON Web Tokens |
+//! | `trust` | the authorities that sign the certificates of providers |
 //! | [`error`] | every way a sign-in through a provider can fail |
 //!
 //! A sign-in: [`Provider::begin`] → the browser goes to [`Authorization::url`] and comes back →
@@ -42,6 +43,7 @@ pub mod oauth;
 pub mod oidc;
 pub mod provider;
 pub mod proxy;
+mod trust;
 
 pub use authorize::{PROMPTS, RESERVED_PARAMETERS};
 pub use client::{Audience, ClientAuth, ClientKey, SecretMethod};
@@ -50,7 +52,7 @@ pub use config::{
     Userinfo,
 };
 pub use error::{ErrorKind, Refusal, UpstreamError};
-pub use logout::{EndSession, LogoutError, LogoutToken};
+pub use logout::{EndSession, KEYS_ASKED_AGAIN, LogoutError, LogoutToken};
 pub use mapping::{Mapping, Member};
 pub use names::{Names, SystemNames};
 pub use provider::{Authorization, Callback, Flow, Hints, MAX_WAITING, Provider};

@@ -22,6 +22,9 @@ pub(crate) const MAX_LOGOUT_TOKEN: usize = 16 << 10;
 /// Logout tokens of one provider that are looked at at once.
 pub(crate) const MAX_LOGOUT_TOKENS: usize = 32;
 
+/// After how many seconds a provider may be asked for its keys again because a token's key is unknown.
+pub const KEYS_ASKED_AGAIN: u64 = 30;
+
 /// What a logout token's `typ` may be. Section 2.4 recommends the first, and many providers send the second.
 pub(crate) const TYPES: &[&str] = &["logout+jwt", "jwt"];
 /// The event that makes a token a logout token (section 2.4).
@@ -125,6 +128,8 @@ enum Invalid {
     Old,
     #[error("it has expired (`exp`)")]
     Expired,
+    #[error("it is not valid yet (`nbf`); are both clocks right?")]
+    NotYet,
     #[error("`events` has no member \"{EVENT}\" that is an object, so it is another kind of token")]
     Event,
     #[error("it has a `nonce`, so it is another kind of token")]
@@ -146,6 +151,18 @@ pub(crate) fn read(
         .map_err(Invalid::from)
         .and_then(|claims| check(&claims, issuer, client_id, now))
         .map_err(|invalid| LogoutError::invalid(&invalid))
+}
+
+/// Whether a token tells of an event, as a logout token does and every other security event token (RFC 8417 section 2.2):
+/// `events` has a member whose name is a URI. Such a token may have all that an ID token has, and is none (Back-Channel
+/// Logout 1.0 section 2.4, RFC 8417 section 4.1). What else may be in a member of this name is nobody's business.
+pub(crate) fn names_events(claims: &Map<String, Value>) -> bool {
+    match claims.get("events") {
+        Some(Value::Object(events)) => events.keys().any(|name| Url::parse(name).is_ok()),
+        Some(Value::Array(events)) => events.iter().any(|name| name == EVENT),
+        Some(Value::String(name)) => name == EVENT,
+        _ => false,
+    }
 }
 
 fn check(
@@ -178,8 +195,12 @@ fn check(
     if until <= now {
         return Err(Invalid::Old);
     }
-    if expires.after(SKEW) <= now {
+    // As for ID tokens: whoever lets it expire wants no leeway.
+    if expires <= now {
         return Err(Invalid::Expired);
+    }
+    if members.begins_after("nbf", now.after(SKEW).0)? {
+        return Err(Invalid::NotYet);
     }
     let event = claims.get("events").and_then(|events| events.get(EVENT));
     if !event.is_some_and(Value::is_object) {
@@ -251,7 +272,9 @@ mod tests {
             ("iat", json!(NOW + 60)),
             ("iat", json!(NOW - 959)),
             ("iat", json!(NOW as f64 - 0.5)),
-            ("exp", json!(NOW - 59)),
+            ("exp", json!(NOW + 1)),
+            ("nbf", json!(NOW + 60)),
+            ("nbf", json!(null)),
             ("exp", json!(NOW * 2)),
             ("events", json!({ EVENT: { "a": 1 }, "other": null })),
             ("sub", json!(null)),
@@ -302,8 +325,9 @@ mod tests {
             ),
             (
                 "exp",
-                vec![json!(NOW - 60), json!(0), json!(null), json!("later"), json!(-1)],
+                vec![json!(NOW), json!(0), json!(null), json!("later"), json!(-1)],
             ),
+            ("nbf", vec![json!(NOW + 61), json!("now"), json!(1e300)]),
             ("jti", vec![json!(null), json!(""), json!(1), json!(["1"])]),
             (
                 "events",
@@ -330,7 +354,7 @@ mod tests {
             }
             let mut claims = claims();
             claims.as_object_mut().unwrap().remove(name);
-            let may_go = ["nonce", "sub", "sid"].contains(&name);
+            let may_go = ["nonce", "sub", "sid", "nbf"].contains(&name);
             assert_eq!(verdict(&claims).is_ok(), may_go, "without {name}");
         }
         let mut claims = claims();

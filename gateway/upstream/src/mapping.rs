@@ -13,6 +13,8 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
+use crate::json::kind;
+
 /// The most alternatives, steps and parts that one of them has.
 const MAX_PARTS: usize = 16;
 /// The longest subject, in bytes (OpenID Connect Core 1.0 section 2, `sub`).
@@ -94,14 +96,27 @@ impl fmt::Debug for Member {
 
 fn path(text: &str) -> Option<Vec<String>> {
     let steps: Vec<String> = match text.strip_prefix('/') {
-        Some(pointer) => pointer
-            .split('/')
-            .map(|step| step.replace("~1", "/").replace("~0", "~"))
-            .collect(),
+        Some(pointer) => pointer.split('/').map(unescaped).collect::<Option<_>>()?,
         None => text.split('.').map(str::to_owned).collect(),
     };
     let good = steps.len() <= MAX_PARTS && steps.iter().all(|step| !step.is_empty());
     good.then_some(steps)
+}
+
+/// A step of a JSON pointer (RFC 6901 section 3): in it, `~` is `~0` and `/` is `~1`, and no other `~` is one.
+fn unescaped(step: &str) -> Option<String> {
+    let mut parts = step.split('~');
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        let (escaped, rest) = part.split_at_checked(1)?;
+        text.push(match escaped {
+            "0" => '~',
+            "1" => '/',
+            _ => return None,
+        });
+        text.push_str(rest);
+    }
+    Some(text)
 }
 
 fn template(text: &str) -> Option<Vec<Part>> {
@@ -191,14 +206,23 @@ impl Mapping {
         let value = place
             .value(claims)
             .ok_or_else(|| format!("the answer has no member {place}, which is to be the subject"))?;
+        let right = format!("the member {place} must be a text or a whole number, but is");
         let subject = match value {
             // As it is: with spaces cut off, two people could be one.
-            Value::String(text) => Some(text.clone()),
-            value => as_text(value),
+            Value::String(text) if text.trim().is_empty() => return Err(format!("{right} an empty text")),
+            Value::String(text) => text.clone(),
+            Value::Number(_) => as_text(value).ok_or_else(|| {
+                format!("{right} a number that is not whole or has more than 64 bits; if it is an id, have the provider write it as a text")
+            })?,
+            _ => return Err(format!("{right} {}", kind(value))),
         };
-        subject
-            .filter(|subject| !subject.trim().is_empty() && subject.len() <= MAX_SUBJECT)
-            .ok_or_else(|| format!("the member {place} is not a text or a whole number"))
+        if subject.len() > MAX_SUBJECT {
+            let length = subject.len();
+            return Err(format!(
+                "the member {place} has {length} bytes, and a subject has at most {MAX_SUBJECT}"
+            ));
+        }
+        Ok(subject)
     }
 }
 
@@ -219,7 +243,7 @@ mod tests {
     fn p13_members_are_found_by_path_pointer_choice_and_template() {
         let answer = map(json!({
             "id": 80351110224678912u64, "username": "nelly", "global_name": null, "avatar": "8342729096ea",
-            "data": [{"id": "44322889", "a.b": "dotted"}], "empty": " ", "x/y": "slash",
+            "data": [{"id": "44322889", "a.b": "dotted"}], "empty": " ", "x/y": "slash", "x~1y": "tilde",
         }));
         for (place, found) in [
             ("id", Some("80351110224678912")),
@@ -227,6 +251,7 @@ mod tests {
             ("/data/0/id", Some("44322889")),
             ("/data/0/a.b", Some("dotted")),
             ("/x~1y", Some("slash")),
+            ("/x~01y", Some("tilde")),
             ("global_name | username", Some("nelly")),
             ("empty|username", Some("nelly")),
             ("data", None),
@@ -250,7 +275,9 @@ mod tests {
             assert_eq!(member.text(&answer).as_deref(), found, "{place}");
             assert_eq!(member.to_string(), place);
         }
-        for bad in ["", ".", "a..b", "/", "{", "a}", "{}", "a|", "{a}}", "x{y{z}}"] {
+        for bad in [
+            "", ".", "a..b", "/", "{", "a}", "{}", "a|", "{a}}", "x{y{z}}", "/a~2b", "/a~", "/~",
+        ] {
             assert!(bad.parse::<Member>().is_err(), "{bad}");
         }
     }
@@ -288,6 +315,22 @@ mod tests {
             json!("x".repeat(256)),
         ] {
             assert_eq!(subject(bad.clone()), None, "{bad}");
+        }
+        let why = |value: Value| mapping.subject(&map(json!({ "id": value }))).unwrap_err();
+        for (bad, said) in [
+            (
+                json!("x".repeat(300)),
+                "the member id has 300 bytes, and a subject has at most 255",
+            ),
+            (
+                json!(18_446_744_073_709_551_616.0),
+                "a number that is not whole or has more than 64 bits",
+            ),
+            (json!(""), "but is an empty text"),
+            (json!([1]), "but is a list"),
+        ] {
+            let reason = why(bad);
+            assert!(reason.contains(said), "{reason}");
         }
     }
 }

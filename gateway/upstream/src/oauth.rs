@@ -18,7 +18,7 @@ use crate::config::{HttpLimits, OAuth2, ProviderConfig};
 use crate::error::UpstreamError;
 use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, Requests};
-use crate::json;
+use crate::json::Object;
 use crate::mapping::{Mapping, Member};
 use crate::names::{Names, is_private};
 use crate::provider::{Authorization, Callback, Flow, Hints};
@@ -86,19 +86,36 @@ impl OAuth {
             .userinfo(&requests, tokens.access_token.expose_secret())
             .await?;
         let mapping = &self.kind.mapping;
-        let subject = mapping.subject(&claims).map_err(|problem| bad(&problem))?;
+        let values = claims.values();
+        let subject = mapping.subject(values).map_err(|problem| bad(&problem))?;
+        self.warn_of_address(values);
         Ok(UpstreamUser {
             identity: Identity {
                 provider: self.config.name.clone(),
                 issuer: self.kind.issuer.clone(),
                 subject,
             },
-            email: email(mapping, &claims, &self.config),
-            name: text(mapping.name.as_ref(), &claims).map_or_else(String::new, |name| claims::plain(&name)),
-            avatar_url: claims::picture(text(mapping.picture.as_ref(), &claims).as_deref()),
+            email: email(mapping, values, &self.config),
+            name: text(mapping.name.as_ref(), values).map_or_else(String::new, |name| claims::plain(&name)),
+            avatar_url: claims::picture(text(mapping.picture.as_ref(), values).as_deref()),
             session: UpstreamSession::default(),
-            claims,
+            claims: claims.claims(),
         })
+    }
+
+    /// Says why an address does not count.
+    fn warn_of_address(&self, claims: &Map<String, Value>) {
+        let mapping = &self.kind.mapping;
+        let Some(member) = &mapping.email else { return };
+        // A choice or a template is a text, and of others the value says more.
+        let address = member.value(claims).filter(|_| member.is_plain()).cloned();
+        let address = address.or_else(|| member.text(claims).map(Value::String));
+        let verified = mapping.email_verified.as_ref();
+        let verified = verified.and_then(|member| member.value(claims));
+        let assumed = self.config.assume_email_verified;
+        if let Some(reason) = claims::discounted(address.as_ref(), verified, assumed) {
+            claims::warn_of_address(&self.config.name, &member.to_string(), &reason);
+        }
     }
 
     fn exchange<'a>(&'a self, code: &'a str, verifier: &'a str) -> Exchange<'a> {
@@ -139,11 +156,7 @@ impl OAuth {
     }
 
     /// What the provider says of the owner of the token.
-    async fn userinfo(
-        &self,
-        requests: &Requests<'_>,
-        token: &str,
-    ) -> Result<Map<String, Value>, UpstreamError> {
+    async fn userinfo(&self, requests: &Requests<'_>, token: &str) -> Result<Object, UpstreamError> {
         let failed = |error| UpstreamError::Http {
             what: USERINFO,
             error,
@@ -157,7 +170,7 @@ impl OAuth {
         if answer.status() != StatusCode::OK {
             return Err(failed(HttpError::Status(answer.status().as_u16())));
         }
-        json::object(answer.body()).map_err(|problem| bad(&format!("the answer {problem}")))
+        Object::read(answer.body()).map_err(|problem| bad(&format!("the answer {problem}")))
     }
 }
 

@@ -16,18 +16,20 @@ use std::sync::Arc;
 use gateway_model::{Clock, Identity, UpstreamUser};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use url::Url;
 
-use self::discovery::{Discovery, Known};
+use self::discovery::{Discovery, Known, Token};
 use self::id_token::{Claims, Expected};
 use self::metadata::Metadata;
 use crate::authorize;
-use crate::claims::{self, Verification};
+use crate::claims;
 use crate::client::Server;
 use crate::config::{HttpLimits, NonceRule, ProviderConfig, TENANT, Userinfo};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Tokens};
 use crate::http::{Http, Requests};
+use crate::json::Object;
 use crate::jws::{self, Algorithm, Signed, Unverified};
 use crate::names::Names;
 use crate::provider::{Authorization, Callback, Flow, Hints};
@@ -48,6 +50,8 @@ pub(crate) struct Oidc {
     http: Http,
     discovery: Discovery,
     clock: Arc<dyn Clock>,
+    /// Held while a signature is verified.
+    verifying: Arc<Semaphore>,
 }
 
 impl Oidc {
@@ -81,6 +85,7 @@ impl Oidc {
             http,
             discovery,
             clock,
+            verifying: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -130,35 +135,42 @@ impl Oidc {
         if callback.iss.is_some_and(|iss| iss != issuer) {
             return Err(UpstreamError::IssuerMismatch);
         }
-        let session = self.session(&all, &tokens);
+        let session = self.session(all.values(), &tokens);
         // The rest of the answer is not needed any more, and may be large.
         let access_token = tokens.access_token.clone();
         drop(tokens);
-        if let Some(endpoint) = provider.metadata.userinfo_endpoint.clone()
-            && userinfo::is_asked(self.config.userinfo, &all, hooks_read_claims)
-        {
-            let answer = userinfo::ask(&requests, &endpoint, &access_token).await;
-            match self.userinfo(&mut provider, answer, &issuer, &subject).await {
-                Ok(more) => claims::merge(&mut all, more),
-                Err(error) => self.without_userinfo(error, &all)?,
+        if userinfo::is_asked(self.config.userinfo, all.values(), hooks_read_claims) {
+            let more = match provider.metadata.userinfo_endpoint(&self.http) {
+                Ok(Some(endpoint)) => {
+                    let answer = userinfo::ask(&requests, &endpoint, &access_token).await;
+                    let more = self.userinfo(&mut provider, answer, &issuer, &subject).await;
+                    more.map(Some)
+                }
+                Ok(None) if self.config.userinfo == Userinfo::Required => Err(metadata::no_userinfo()),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match more {
+                Ok(more) => claims::merge(&mut all, more.unwrap_or_default()),
+                Err(error) => self.without_userinfo(error, all.values())?,
             }
-        } else if self.config.userinfo == Userinfo::Required && provider.metadata.userinfo_endpoint.is_none()
-        {
-            return Err(metadata::bad(
-                "there is no `userinfo_endpoint`, and userinfo = \"required\"",
-            ));
         }
-        self.warn_of_address(&all);
+        let values = all.values();
+        self.warn_of_address(values);
         Ok(UpstreamUser {
             identity: Identity {
                 provider: self.config.name.clone(),
                 issuer,
                 subject,
             },
-            email: claims::email(&all, self.config.trusted_email, self.config.assume_email_verified),
-            name: claims::name(&all),
-            avatar_url: claims::picture(all.get("picture").and_then(Value::as_str)),
-            claims: all,
+            email: claims::email(
+                values,
+                self.config.trusted_email,
+                self.config.assume_email_verified,
+            ),
+            name: claims::name(values),
+            avatar_url: claims::picture(values.get("picture").and_then(Value::as_str)),
+            claims: all.claims(),
             session,
         })
     }
@@ -196,7 +208,7 @@ impl Oidc {
     }
 
     /// Whether this is the provider, or one of its tenants that the operator lists.
-    fn is_issuer(&self, iss: &str) -> bool {
+    pub(crate) fn is_issuer(&self, iss: &str) -> bool {
         let issuer = self.discovery.issuer();
         if !issuer.contains(TENANT) {
             return iss == issuer;
@@ -226,9 +238,13 @@ impl Oidc {
                 "there is none in the token answer (`id_token`); is the scope openid asked for?",
             )
         })?;
-        let algorithms = provider.metadata.algorithms.clone();
         let signed = self
-            .verified(provider, token.expose_secret(), &algorithms, id_token::unverified)
+            .verified(
+                provider,
+                token.expose_secret(),
+                Known::algorithms,
+                id_token::unverified,
+            )
             .await?;
         let expected = Expected {
             issuer: &provider.metadata.issuer,
@@ -245,23 +261,46 @@ impl Oidc {
         Ok(claims)
     }
 
-    /// A token with a good signature, by the keys that are known or else by newer ones: the provider may have rotated its
-    /// keys since we looked.
+    /// A token with a good signature, by the keys and algorithms that are known or else by newer ones: the provider may have
+    /// rotated its keys since we looked, and moved to another algorithm.
     async fn verified(
         &self,
         provider: &mut Arc<Known>,
         token: &str,
-        algorithms: &[Algorithm],
+        algorithms: fn(&Known) -> Vec<Algorithm>,
         error: fn(&Unverified) -> UpstreamError,
     ) -> Result<Signed, UpstreamError> {
-        let verify = |known: &Known| jws::verify(token, &known.keys, algorithms, id_token::TYPES);
-        match verify(provider) {
+        match self
+            .verify(provider, token, algorithms(provider), id_token::TYPES)
+            .await
+        {
             Err(reason) if reason.may_be_new_key() => {
-                *provider = self.discovery.again().await?;
-                verify(provider).map_err(|reason| error(&reason))
+                *provider = self.discovery.again(Token::Id).await?;
+                self.verify(provider, token, algorithms(provider), id_token::TYPES)
+                    .await
             }
-            verified => verified.map_err(|reason| error(&reason)),
+            verified => verified,
         }
+        .map_err(|reason| error(&reason))
+    }
+
+    /// Verifies a signature apart from the threads that answer requests, one at a time: how much work it is depends on the
+    /// keys that the provider publishes.
+    async fn verify(
+        &self,
+        provider: &Arc<Known>,
+        token: &str,
+        algorithms: Vec<Algorithm>,
+        types: &'static [&'static str],
+    ) -> Result<Signed, Unverified> {
+        let (provider, token) = (Arc::clone(provider), token.to_owned());
+        let turn = Arc::clone(&self.verifying).acquire_owned().await;
+        let verified = tokio::task::spawn_blocking(move || {
+            // Goes on when the caller has gone away.
+            let _turn = turn;
+            jws::verify(&token, &provider.keys, &algorithms, types)
+        });
+        verified.await.unwrap_or(Err(Unverified::Abandoned))
     }
 
     /// What the userinfo endpoint says of this person.
@@ -271,20 +310,24 @@ impl Oidc {
         answer: Result<userinfo::Answer, UpstreamError>,
         issuer: &str,
         subject: &str,
-    ) -> Result<Map<String, Value>, UpstreamError> {
+    ) -> Result<Object, UpstreamError> {
         let claims = match answer? {
             userinfo::Answer::Claims(claims) => claims,
             userinfo::Answer::Token(token) => {
-                let algorithms = Algorithm::all();
                 let signed = self
-                    .verified(provider, &token, &algorithms, userinfo::unverified)
+                    .verified(provider, &token, |_| Algorithm::all(), userinfo::unverified)
                     .await?;
                 let claims = userinfo::read(&signed.payload)?;
-                userinfo::check_token(&claims, issuer, &self.config.client_id, self.clock.now().0)?;
+                userinfo::check_token(
+                    claims.values(),
+                    issuer,
+                    &self.config.client_id,
+                    self.clock.now().0,
+                )?;
                 claims
             }
         };
-        userinfo::check_subject(&claims, subject)?;
+        userinfo::check_subject(claims.values(), subject)?;
         Ok(claims)
     }
 
@@ -304,22 +347,12 @@ impl Oidc {
         Ok(())
     }
 
-    /// Says why an address does not count, where the operator could change that.
+    /// Says why an address does not count.
     fn warn_of_address(&self, claims: &Map<String, Value>) {
-        if self.config.assume_email_verified {
-            return;
-        }
-        let said = match Verification::of(claims) {
-            Verification::Unsaid => "the provider does not say whether it is verified (`email_verified`)",
-            Verification::Text => "`email_verified` is the text \"true\", not true",
-            Verification::Verified | Verification::NotVerified => return,
-        };
-        if claims::text(claims, "email").is_some() {
-            tracing::warn!(
-                provider = self.config.name,
-                "an address does not count: {said}; if this provider verifies all addresses, set \
-                 assume_email_verified = true for it"
-            );
+        let (address, verified) = (claims.get("email"), claims.get("email_verified"));
+        let assumed = self.config.assume_email_verified;
+        if let Some(reason) = claims::discounted(address, verified, assumed) {
+            claims::warn_of_address(&self.config.name, "email", &reason);
         }
     }
 }

@@ -192,6 +192,18 @@ impl Provider {
         self.response_mode == ResponseMode::FormPost
     }
 
+    /// Whether an answer with this `iss` can be of this provider (RFC 9207 section 2.4), as far as that is known without
+    /// asking it.
+    #[must_use]
+    pub fn may_be(&self, iss: &str) -> bool {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => oidc.is_issuer(iss),
+            Protocol::GitHub(github) => github.is_issuer(iss),
+            // Its issuer is the operator's choice.
+            Protocol::OAuth(_) => true,
+        }
+    }
+
     /// Begins a sign-in, with a new state, nonce and verifier.
     ///
     /// # Errors

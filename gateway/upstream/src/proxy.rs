@@ -4,6 +4,7 @@
 //! may be reached is the proxy's rule. Its own address is the operator's choice, and may be private.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use reqwest::NoProxy;
 use url::Url;
@@ -34,8 +35,15 @@ impl EgressProxy {
             return Err(RIGHT.to_owned());
         }
         let proxy = reqwest::Proxy::all(url.clone()).map_err(|_| RIGHT)?;
-        let proxy = proxy.no_proxy(no_proxy.and_then(NoProxy::from_string));
+        let without: Vec<String> = no_proxy.into_iter().flat_map(hosts).flatten().collect();
+        let proxy = proxy.no_proxy(NoProxy::from_string(&without.join(",")));
         Ok(Self { url, proxy })
+    }
+
+    /// The parts of a list of hosts that stand for no host: a port, an address range that is none, a URL.
+    #[must_use]
+    pub fn unknown_hosts(no_proxy: &str) -> Vec<String> {
+        hosts(no_proxy).filter_map(Result::err).collect()
     }
 
     /// Its host.
@@ -46,6 +54,51 @@ impl EgressProxy {
     pub(crate) fn proxy(&self) -> reqwest::Proxy {
         self.proxy.clone()
     }
+}
+
+/// The hosts in a list like that in `NO_PROXY`, as the library reads them, and the parts that it would not understand:
+/// `example.org` with the names below it, `.example.org` and `*.example.org` for the same, `*` for all, IP addresses, and
+/// ranges of them.
+fn hosts(list: &str) -> impl Iterator<Item = Result<String, String>> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| {
+        let inside = part.strip_prefix('[').and_then(|part| part.strip_suffix(']'));
+        let host = inside.unwrap_or(part);
+        let is_address = host.parse::<IpAddr>().is_ok() || is_range(host);
+        if host == "*" || is_address {
+            return Ok(host.to_owned());
+        }
+        let name = host.strip_prefix('*').unwrap_or(host);
+        let bare = name.strip_prefix('.').unwrap_or(name);
+        let is_whole = inside.is_none() && (name == host || name.starts_with('.'));
+        let is_name = is_whole
+            && !bare.is_empty()
+            && bare
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        // An IPv4 address that is none would be a name that nothing has.
+        let is_number = bare
+            .split('.')
+            .next_back()
+            .is_some_and(|last| !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_name && !is_number {
+            Ok(name.to_owned())
+        } else {
+            Err(part.to_owned())
+        }
+    })
+}
+
+fn is_range(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let most = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.bytes().all(|byte| byte.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
 /// Its address without name and password.
@@ -63,7 +116,50 @@ impl fmt::Debug for EgressProxy {
 
 #[cfg(test)]
 mod tests {
-    use super::EgressProxy;
+    use super::{EgressProxy, hosts};
+
+    #[test]
+    fn p14_hosts_without_a_proxy_are_understood_or_named() {
+        for (part, read) in [
+            ("id.example.org", "id.example.org"),
+            (" .example.org ", ".example.org"),
+            ("*.example.org", ".example.org"),
+            ("*", "*"),
+            ("localhost", "localhost"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::/8", "fd00::/8"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("my_host-1.example", "my_host-1.example"),
+        ] {
+            assert_eq!(hosts(part).collect::<Vec<_>>(), [Ok(read.to_owned())], "{part}");
+        }
+        for odd in [
+            "host:443",
+            "10.0.0.0/99",
+            "10.0.0.0/+8",
+            "10.0.0.300",
+            "1.2.3.4:80",
+            "[::1]:443",
+            "[localhost]",
+            "http://x",
+            "a;b",
+            "a b",
+            "*x.example",
+            "a.*.example",
+            "*.",
+            ".",
+            "münchen.example",
+        ] {
+            assert_eq!(
+                EgressProxy::unknown_hosts(&format!("ok.example, {odd}")),
+                [odd],
+                "{odd}"
+            );
+        }
+        assert_eq!(EgressProxy::unknown_hosts(" , a,, b,"), [""; 0]);
+    }
 
     #[test]
     fn p14_a_proxy_has_an_address_and_does_not_tell_its_password() {

@@ -19,7 +19,7 @@ fn event(kind: EventKind, id: &str) -> Event {
             issuer: "https://accounts.google.com".to_owned(),
             subject: "s-1".to_owned(),
         },
-        claims: claims.as_object().cloned().unwrap_or_else(Map::new),
+        claims: claims.as_object().cloned().unwrap_or_else(Map::new).into(),
     }
 }
 

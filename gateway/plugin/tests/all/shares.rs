@@ -72,7 +72,7 @@ async fn a5_callers_of_a_slow_service_keep_nobody_from_signing_in() {
                     issuer: "https://accounts.google.com".to_owned(),
                     subject: "s-u".to_owned(),
                 },
-                claims: serde_json::Map::new(),
+                claims: gateway_model::Claims::default(),
             };
             let verdict = fixture.host.run_hooks(&event, &person).await;
             assert!(matches!(verdict, Verdict::Accepted(_)), "{number}: {verdict:?}");

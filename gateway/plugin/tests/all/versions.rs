@@ -21,7 +21,7 @@ fn event(kind: EventKind, id: &str) -> Event {
             issuer: "https://accounts.google.com".to_owned(),
             subject: "s-1".to_owned(),
         },
-        claims: serde_json::Map::new(),
+        claims: gateway_model::Claims::default(),
     }
 }
 

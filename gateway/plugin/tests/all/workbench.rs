@@ -74,7 +74,7 @@ fn event(kind: EventKind, user: &User) -> Event {
         user_id: user.id.clone(),
         at: Timestamp(1_800_000_000),
         identity: user.identities[0].clone(),
-        claims: json!({"groups": ["staff"]}).as_object().unwrap().clone(),
+        claims: json!({"groups": ["staff"]}).as_object().unwrap().clone().into(),
     }
 }
 

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use gateway_model::{Email, Identity, Timestamp, User, UserId, UserStatus, Username};
+use gateway_model::{Claims, Email, Identity, Timestamp, User, UserId, UserStatus, Username};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use crate::small_file;
 
@@ -79,7 +78,7 @@ pub(super) fn user(path: &Path) -> anyhow::Result<User> {
 ///
 /// # Errors
 /// As for [`users`].
-pub(super) fn claims(path: &Path) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn claims(path: &Path) -> anyhow::Result<Claims> {
     read(path, "a JSON object")
 }
 

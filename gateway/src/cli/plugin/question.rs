@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use gateway_model::{Clock as _, Event, EventId, EventKind, Identity, SystemClock, User, UserId};
+use gateway_model::{Claims, Clock as _, Event, EventId, EventKind, Identity, SystemClock, User, UserId};
 use gateway_plugin::Question;
 
 use super::people;
@@ -51,7 +51,7 @@ pub(super) struct Prepared {
     event: Option<EventKind>,
     service: String,
     user: UserId,
-    claims: serde_json::Map<String, serde_json::Value>,
+    claims: Claims,
     provider: Option<String>,
 }
 

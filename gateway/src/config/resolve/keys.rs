@@ -217,6 +217,7 @@ fn signing_files(
         None => Vec::new(),
     };
     let mut waits = false;
+    let mut public = Vec::new();
     for (path, origin) in &paths {
         match keys::read(path) {
             Ok(files) => {
@@ -228,6 +229,7 @@ fn signing_files(
                     add_signing(layers, found, path.display().to_string(), pem, origin.clone());
                 }
                 for (path, pem) in files.public {
+                    public.push(path.display().to_string());
                     add_public(layers, found, path.display().to_string(), pem, origin.clone());
                 }
             }
@@ -238,6 +240,15 @@ fn signing_files(
     }
     let mistaken = layers.mistakes.iter().any(|mistake| mistake.key == KEY);
     if found.signing.is_empty() && !mistaken && !waits {
+        if !public.is_empty() {
+            let message = format!(
+                "{} holds a public key, which signs nothing: name the file with the private key that belongs to it \
+                 (a PEM text that begins with -----BEGIN PRIVATE KEY-----)",
+                public.join(", ")
+            );
+            layers.mistake(paths.first().map(|(_, origin)| origin.clone()), KEY, message);
+            return;
+        }
         let directory = paths.first().map_or(default_dir, |(path, _)| path.clone());
         layers.mistake(
             paths.first().map(|(_, origin)| origin.clone()),

@@ -423,6 +423,7 @@ fn proxy(layers: &mut Layers<'_>, address: Setting, no_proxy: Setting) -> Option
             // Its address may have a password in it.
             layers.show(KEY, proxy.to_string(), origin);
             if let Some((list, origin)) = without {
+                check_no_proxy(layers, &list, &origin);
                 layers.show("upstream.no_proxy", list, origin);
             }
             Some(proxy)
@@ -431,6 +432,32 @@ fn proxy(layers: &mut Layers<'_>, address: Setting, no_proxy: Setting) -> Option
             layers.mistake(Some(origin), KEY, format!("must be {right}"));
             None
         }
+    }
+}
+
+/// Says which hosts would go through the proxy all the same. The variables are shared with other programs, which read more
+/// into them, so there it is a warning.
+fn check_no_proxy(layers: &mut Layers<'_>, list: &str, origin: &Origin) {
+    const KEY: &str = "upstream.no_proxy";
+    const RIGHT: &str = "a host is a name (example.org, which includes the names below it), an IP address, a range such as \
+        10.0.0.0/8, or * for all; it has no port and no scheme";
+    let unknown = EgressProxy::unknown_hosts(list);
+    if unknown.is_empty() {
+        return;
+    }
+    let named = unknown.iter().map(|host| format!("{host:?}"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match origin {
+        Origin::Variable(_) => layers.warn_at(
+            Some(origin.clone()),
+            KEY,
+            format!("{named} is ignored, so the proxy is used there: {RIGHT}"),
+        ),
+        _ => layers.mistake(
+            Some(origin.clone()),
+            KEY,
+            format!("{named} does not stand for a host: {RIGHT}"),
+        ),
     }
 }
 

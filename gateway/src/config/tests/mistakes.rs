@@ -243,6 +243,34 @@ limits = { deadline = "1h" }
 }
 
 #[test]
+fn p14_a_host_without_a_proxy_that_stands_for_none_is_named() {
+    let lines = |list: &str| format!("[upstream]\nproxy = \"proxy.example:3128\"\nno_proxy = {list:?}\n");
+    let good = "example.org, .example.org, *.example.org, 10.0.0.0/8, [::1], fd00::/8, localhost, *";
+    let loaded = Setup::with_key(&lines(good), &[]).load();
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .all(|warning| !warning.contains("no_proxy"))
+    );
+    let mistakes = Setup::with_key(&lines("ok.example, host:443, 10.0.0.0/99, http://x"), &[]).mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].contains(
+            "upstream.no_proxy: \"host:443\", \"10.0.0.0/99\", \"http://x\" does not stand for a host"
+        ),
+        "{mistakes:?}"
+    );
+    // Other programs read more into the variable.
+    let variables = [
+        ("HTTPS_PROXY", "http://proxy.example:3128"),
+        ("NO_PROXY", "a;b,ok.example"),
+    ];
+    let warnings = Setup::with_key("", &variables).load().warnings.join("\n");
+    assert!(warnings.contains("\"a;b\" is ignored"), "{warnings}");
+}
+
+#[test]
 fn o9_every_duration_and_size_has_an_upper_bound() {
     let cases = [
         (

@@ -132,6 +132,10 @@ fn p19_mistakes_in_settings_are_named_with_what_would_be_right() {
             "issuer: must be the issuer's identifier alone, https://id.example.org, without /.well-known/",
         ),
         (
+            "preset = \"cognito\"\nuser_pool = \"AbC\"".to_owned(),
+            "user_pool: must be the ID of a user pool, as in eu-central-1_AbCdEfGhI",
+        ),
+        (
             format!("{issuer}scopes = [\"groups\"]"),
             "scopes: must have openid in it, since these are all the scopes that are asked for: to add to the usual ones, \
              write [\"openid\", \"email\", \"profile\", \"groups\"]",
@@ -228,6 +232,77 @@ fn p19_mistakes_in_settings_are_named_with_what_would_be_right() {
         let mistakes = one(&lines).mistakes().join("\n");
         assert!(mistakes.contains(right), "{lines}\n{mistakes}\nlacks: {right}");
         assert!(!mistakes.contains("client_id: is missing"), "{mistakes}");
+    }
+}
+
+#[test]
+fn p19_an_empty_client_id_is_a_mistake() {
+    let lines =
+        "[providers.work]\nissuer = \"https://id.example.org\"\nclient_id = \" \"\nclient_secret = \"s\"";
+    let mistakes = Setup::with_key(lines, &[]).mistakes().join("\n");
+    assert!(
+        mistakes.contains("providers.work.client_id: must be the id that the provider gave"),
+        "{mistakes}"
+    );
+}
+
+#[test]
+fn p19_a_setting_that_means_nothing_or_cannot_work_is_a_mistake() {
+    let issuer = "issuer = \"https://id.example.org\"\n";
+    let entra = "issuer = \"https://login.microsoftonline.com/{tenantid}/v2.0\"\n\
+        discovery_url = \"https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration\"\n";
+    for (lines, right) in [
+        (
+            format!("{entra}tenants = [\"common\"]"),
+            "tenants: common stands for many tenants, and no ID token names it (`tid`)",
+        ),
+        (format!("{issuer}audiences = [5]"), "audiences: must be a text"),
+        (
+            format!("{issuer}audiences = [\"\"]"),
+            "audiences: must be an id without spaces",
+        ),
+        (
+            format!("{issuer}client_key_alg = \"HS256\""),
+            "client_key_alg: means nothing unless client_auth is private_key_jwt or apple",
+        ),
+        (
+            "kind = \"github\"\nresponse_mode = \"form_post\"".to_owned(),
+            "response_mode: means nothing for a provider of kind github",
+        ),
+    ] {
+        let lines = format!("[providers.work]\nclient_id = \"i\"\nclient_secret = \"s\"\n{lines}");
+        let mistakes = Setup::with_key(&lines, &[]).mistakes();
+        assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:?}");
+        assert!(mistakes[0].contains(right), "{lines}: {mistakes:?}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let key = write(directory.path(), "key.pem", key());
+    let apple = format!(
+        "[providers.apple]\npreset = \"apple\"\nclient_id = \"i\"\nteam_id = \"T\"\nclient_key_id = \"K\"\n\
+         client_key_file = {key:?}\nresponse_mode = \"query\""
+    );
+    let mistakes = Setup::with_key(&apple, &[]).mistakes().join("\n");
+    assert!(
+        mistakes.contains("response_mode: must be form_post"),
+        "{mistakes}"
+    );
+}
+
+#[test]
+fn p19_a_wrong_part_of_a_presets_issuer_is_said_once() {
+    for (lines, key) in [
+        ("preset = \"okta\"\ndomain = \"https://x.okta.com/?a\"", "domain"),
+        ("preset = \"okta\"", "domain"),
+        ("preset = \"entra\"\ntenant = \"x y\"", "tenant"),
+        ("preset = \"cognito\"\nuser_pool = \"AbC\"", "user_pool"),
+    ] {
+        let lines = format!("[providers.work]\nclient_id = \"i\"\nclient_secret = \"s\"\n{lines}");
+        let mistakes = Setup::with_key(&lines, &[]).mistakes();
+        assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:?}");
+        assert!(
+            mistakes[0].contains(&format!("providers.work.{key}: ")),
+            "{mistakes:?}"
+        );
     }
 }
 

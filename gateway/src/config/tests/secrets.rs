@@ -317,3 +317,32 @@ fn o2_several_session_secrets_are_read_in_their_order() {
         );
     }
 }
+
+#[test]
+fn p10_a_byte_order_mark_is_no_part_of_a_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    fs::write(&file, "\u{feff}canary-file\r\n").unwrap();
+    let toml = format!("[providers.google]\nclient_id = \"id\"\nclient_secret_file = {file:?}\n");
+    let loaded = Setup::with_key(&toml, &[]).load();
+    let secret = loaded.config.providers[0].client_auth.as_secret().unwrap();
+    assert_eq!(secret.expose_secret(), "canary-file");
+}
+
+#[test]
+fn o5_a_public_key_where_one_has_to_sign_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key.pem");
+    let (_, public) = gateway_token::generate_key(Algorithm::ES256).unwrap();
+    fs::write(&file, public).unwrap();
+    let toml = format!("[keys]\nsigning = [{file:?}]\n");
+    let mistakes = Setup::new(&toml, &[]).mistakes().join("\n");
+    let said = format!(
+        "keys.signing: {} holds a public key, which signs nothing",
+        file.display()
+    );
+    assert!(
+        mistakes.contains(&said) && !mistakes.contains("there is no signing key"),
+        "{mistakes}"
+    );
+}

@@ -118,6 +118,22 @@ impl Value for ScopeToken {
     }
 }
 
+/// What a provider calls a client or a tenant: a text without spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Id(pub(in crate::config) String);
+
+impl Value for Id {
+    fn read(text: &str) -> Result<Self, String> {
+        let good = !text.is_empty() && !text.contains(|c: char| is_unsafe(c) || c.is_whitespace());
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| "an id without spaces; several are a list".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// `prompt` (OpenID Connect Core 1.0 section 3.1.2.1): words with spaces between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Prompt(pub(in crate::config) String);
@@ -163,7 +179,7 @@ impl Value for Shown {
 #[cfg(test)]
 mod tests {
     use super::super::tests::table;
-    use super::{Prompt, Protocol, ScopeToken, Shown};
+    use super::{Id, Prompt, Protocol, ScopeToken, Shown};
 
     #[test]
     fn p11_prompts_are_words_and_never_none() {
@@ -191,6 +207,7 @@ mod tests {
             ("a\"b", None),
             ("", None),
         ]);
+        table::<Id>(&[("345@project", Some("345@project")), ("a b", None), ("", None)]);
         table::<Shown>(&[
             ("Ünlü GmbH", Some("Ünlü GmbH")),
             ("a\u{202e}b", None),

@@ -303,7 +303,7 @@ async fn a_write_that_bypasses_the_store_is_seen_after_a_second() {
         email: None,
         name: "Alice".into(),
         avatar_url: None,
-        claims: serde_json::Map::new(),
+        claims: gateway_model::Claims::default(),
         session: gateway_model::UpstreamSession::default(),
     };
     let pending = store.begin_sign_in(&person).await.unwrap();

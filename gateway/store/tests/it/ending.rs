@@ -18,7 +18,7 @@ async fn a_new_user_is_pending_until_the_hooks_accept_them() {
         (EventKind::NewUser, EventKind::Login)
     );
     assert_eq!((new_user.at.0, pending.user.joined.0), (NOW, NOW));
-    assert_eq!(new_user.claims["sub"], "1");
+    assert_eq!(new_user.claims.get("sub"), "1");
     assert_eq!(new_user.identity, pending.user.identities[0]);
     let waiting = f.pending_events().await;
     let ids: Vec<_> = waiting.iter().map(|(event, _)| event.clone()).collect();

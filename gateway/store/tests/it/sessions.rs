@@ -69,7 +69,7 @@ async fn signing_out_ends_the_session_and_commits_the_event() {
         (event.kind, event.at.0, &event.user_id),
         (EventKind::Logout, NOW + 60, &user.id)
     );
-    assert!(event.claims.is_empty());
+    assert_eq!(event.claims, gateway_model::Claims::default());
     assert_eq!(whose.identities.len(), 2, "the whole user");
     assert!(
         f.store

@@ -141,8 +141,7 @@ pub(crate) fn trusted(provider: &str) -> bool {
 
 /// Somebody, as `provider` describes them; `email`, where there is one, is verified.
 pub(crate) fn person(provider: &str, subject: &str, email: Option<&str>) -> UpstreamUser {
-    let mut claims = Map::new();
-    claims.insert("sub".into(), json!(subject));
+    let claims: Map<_, _> = [("sub".to_owned(), json!(subject))].into_iter().collect();
     UpstreamUser {
         identity: Identity {
             provider: provider.into(),
@@ -155,7 +154,7 @@ pub(crate) fn person(provider: &str, subject: &str, email: Option<&str>) -> Upst
         }),
         name: format!("{subject} of {provider}"),
         avatar_url: None,
-        claims,
+        claims: claims.into(),
         session: gateway_model::UpstreamSession::default(),
     }
 }

@@ -140,14 +140,25 @@ async fn p21_a_logout_token_is_used_once() {
 
 #[tokio::test]
 async fn p21_a_sign_in_that_was_under_way_does_not_outlive_the_sign_out() {
-    for sid in [Some("s"), None] {
+    // What the sign-in comes from, and what the sign-out names.
+    for (sid, subject, named) in [
+        (Some("s"), None, Some("s")),
+        (None, Some("1"), None),
+        (None, Some("1"), Some("elsewhere")),
+        (Some("s"), Some("1"), Some("s")),
+        (Some("s"), Some("1"), None),
+    ] {
         let f = Fixture::new().await;
         let someone = in_session("google", "1", sid);
         let pending = f.begin(&someone).await;
-        let subject = sid.is_none().then_some("1");
-        assert_eq!(end(&f, &sign_out("google", "a", subject, sid)).await, Ended(0));
-        assert_eq!(settle(&f, &pending).await, Settled::Refused, "{sid:?}");
+        let another = f.begin(&in_session("google", "1", Some("another"))).await;
+        assert_eq!(end(&f, &sign_out("google", "a", subject, named)).await, Ended(0));
+        let case = format!("{sid:?} {subject:?} {named:?}");
+        assert_eq!(settle(&f, &pending).await, Settled::SessionEnded, "{case}");
         assert_eq!(f.count("SELECT count(*) FROM sessions"), 0);
+        let settled = settle(&f, &another).await;
+        let goes_on = matches!(settled, Settled::SignedIn { .. });
+        assert_eq!(goes_on, named.is_some(), "{case}: {settled:?}");
 
         // Somebody else, and a later session of the same person, get in.
         f.sign_in(&in_session("google", "2", Some("other"))).await;
@@ -159,9 +170,35 @@ async fn p21_a_sign_in_that_was_under_way_does_not_outlive_the_sign_out() {
 }
 
 #[tokio::test]
+async fn p21_a_provider_may_use_the_name_of_an_ended_session_again() {
+    let f = Fixture::new().await;
+    f.sign_in(&in_session("google", "1", Some("s"))).await;
+    assert_eq!(end(&f, &sign_out("google", "a", None, Some("s"))).await, Ended(1));
+    let at = |offset: i64| Some(Timestamp(NOW.saturating_add_signed(offset)));
+    // The sign-out was at NOW + 1.
+    for (issued, authenticated, is_new) in [
+        (at(0), None, false),
+        (at(1), None, false),
+        (at(2), None, true),
+        (at(9), at(-3600), false),
+        (at(9), at(1), false),
+        (at(2), at(2), true),
+        (None, None, false),
+    ] {
+        let mut person = in_session("google", "1", Some("s"));
+        (person.session.issued, person.session.authenticated) = (issued, authenticated);
+        let pending = f.begin(&person).await;
+        let settled = settle(&f, &pending).await;
+        let case = format!("{issued:?} {authenticated:?}: {settled:?}");
+        assert_eq!(matches!(settled, Settled::SignedIn { .. }), is_new, "{case}");
+        assert_eq!(settled == Settled::SessionEnded, !is_new, "{case}");
+    }
+}
+
+#[tokio::test]
 async fn p21_what_sign_outs_leave_is_bounded_for_each_issuer_and_deleted() {
     let f = Fixture::new().await;
-    end(&f, &sign_out("google", "first", Some("1"), Some("s"))).await;
+    end(&f, &sign_out("google", "first", None, Some("s"))).await;
     end(&f, &sign_out("github", "first", None, Some("s"))).await;
     f.execute(
         "WITH RECURSIVE n(n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM n WHERE n < 100000)

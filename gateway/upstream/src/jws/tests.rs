@@ -13,7 +13,7 @@ use gateway_token::SigningKeys;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{Algorithm, BadKeySet, KeySet, MAX_KEYS, Unverified, verify};
+use super::{Algorithm, BadKeySet, KeySet, MAX_KEYS, MAX_TRIED, Unverified, verify};
 
 const NAMES: [&str; 11] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
@@ -230,6 +230,158 @@ fn a_key_is_chosen_by_its_id_and_each_of_several_is_tried() {
 }
 
 #[test]
+fn a14_a_token_that_names_no_key_has_a_bounded_number_of_them_tried() {
+    let key = &KEYS[3];
+    let stranger = Key::ec("P-521", &ECDSA_P521_SHA512_FIXED_SIGNING, key.names);
+    let token = key.sign(&json!({ "alg": "ES512" }));
+    let mut keys = vec![stranger.jwk.clone(); MAX_TRIED - 1];
+    keys.push(key.jwk.clone());
+    // Those that do not fit are not tried.
+    keys.extend(KEYS[0..1].iter().map(|other| other.jwk.clone()));
+    assert!(checked(&token, &keys).is_ok());
+    keys.push(stranger.jwk.clone());
+    let refused = checked(&token, &keys).unwrap_err();
+    assert_eq!(refused, Unverified::Unnamed(MAX_TRIED + 1));
+    assert!(
+        refused
+            .to_string()
+            .starts_with("the token has no `kid` and 9 of the provider's keys fit")
+    );
+    // One that is named is found among all of them.
+    keys[MAX_TRIED - 1]["kid"] = json!("it");
+    let named = key.sign(&json!({ "alg": "ES512", "kid": "it" }));
+    assert!(checked(&named, &keys).is_ok());
+    // A name that all have in common is none.
+    for key in &mut keys {
+        key["kid"] = json!("it");
+    }
+    assert_eq!(checked(&named, &keys), Err(Unverified::SameName(MAX_TRIED + 1)));
+}
+
+#[test]
+fn a14_an_rsa_key_that_costs_more_than_others_is_skipped_with_the_reason() {
+    let key = &KEYS[0];
+    let sized = |n: &[u8], e: &[u8]| json!({ "kty": "RSA", "kid": "k", "n": base64(n), "e": base64(e) });
+    for (n, e, reason) in [
+        (512, &[1, 0, 1][..], None),
+        (512, &[255; 4], None),
+        (513, &[1, 0, 1], Some("it has more than 4096 bits")),
+        (1024, &[1, 0, 1], Some("it has more than 4096 bits")),
+        (
+            256,
+            &[1, 0, 0, 0, 1],
+            Some("its exponent (`e`) has more than 32 bits"),
+        ),
+        (255, &[1, 0, 1], Some("it has fewer than 2048 bits")),
+    ] {
+        let jwk = sized(&vec![255; n], e);
+        let skipped: Vec<String> = reason.iter().map(|reason| format!("\"k\": {reason}")).collect();
+        assert_eq!(
+            set(&[key.jwk.clone(), jwk.clone()]).of_bad_size(),
+            skipped,
+            "{n} {e:?}"
+        );
+        // Whether or not the token names it.
+        for header in [json!({ "alg": "RS256" }), json!({ "alg": "RS256", "kid": "k" })] {
+            let said = checked(&key.sign(&header), std::slice::from_ref(&jwk)).unwrap_err();
+            assert_eq!(
+                said == Unverified::UnusableKey(reason.unwrap_or_default()),
+                reason.is_some(),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a14_a_key_set_says_whether_tokens_without_a_name_fit_too_many_keys() {
+    let unnamed = KEYS[3].jwk.clone();
+    let crowd = |keys: &[Value]| set(keys).crowd(&[Algorithm::Es256, Algorithm::Es512]);
+    let mut keys = vec![unnamed.clone(); MAX_TRIED];
+    keys.push(KEYS[1].jwk.clone());
+    assert_eq!(crowd(&keys), None);
+    keys.push(unnamed);
+    assert_eq!(crowd(&keys), Some((MAX_TRIED + 1, true)));
+    keys.push(with_id(&KEYS[3].jwk));
+    assert_eq!(crowd(&keys), Some((MAX_TRIED + 2, false)));
+    let named: Vec<Value> = keys.iter().map(with_id).collect();
+    assert_eq!(crowd(&named), None);
+}
+
+#[test]
+fn p18_a_key_for_another_algorithm_is_not_called_unknown() {
+    let key = &KEYS[0];
+    let mut jwk = with_id(&key.jwk);
+    jwk["alg"] = json!("RS256");
+    let said = |header: Value| {
+        checked(&key.sign(&header), std::slice::from_ref(&jwk))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        said(json!({ "alg": "PS256", "kid": "k" })),
+        "the provider's key for it cannot be used: it is published for another algorithm (`alg`) than the token's"
+    );
+    let said = |jwk: &Value| {
+        checked(
+            &key.sign(&json!({ "alg": "RS256", "kid": "k" })),
+            std::slice::from_ref(jwk),
+        )
+    };
+    let other = said(&with_id(&KEYS[1].jwk)).unwrap_err().to_string();
+    assert!(other.contains("of another kind"), "{other}");
+}
+
+#[test]
+fn p13_a_key_set_says_how_many_of_its_keys_are_of_use() {
+    let with = |key: &Key, change: Value| {
+        let mut jwk = key.jwk.clone();
+        jwk.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        jwk
+    };
+    let all = Algorithm::all();
+    let usable = |keys: &[Value], algorithms: &[Algorithm]| set(keys).usable(algorithms);
+    for key in KEYS.iter() {
+        assert_eq!(usable(&[key.jwk.clone()], &all), (1, Vec::new()));
+    }
+    assert_eq!(usable(&[], &all), (0, Vec::new()));
+    let rsa = &KEYS[0];
+    for (odd, algorithms, said) in [
+        (with(rsa, json!({ "use": "enc" })), all.as_slice(), "`use`"),
+        (with(rsa, json!({ "alg": "RSA-OAEP" })), all.as_slice(), "`alg`"),
+        (
+            with(rsa, json!({ "n": base64(&[255; 128]) })),
+            all.as_slice(),
+            "fewer than 2048",
+        ),
+        (json!({ "kty": "oct", "k": "AAAA" }), all.as_slice(), "`kty`"),
+        (rsa.jwk.clone(), &[Algorithm::Es256], "fits none"),
+        (with(rsa, json!({ "e": "AA" })), all.as_slice(), "not a key"),
+        (
+            with(&KEYS[1], json!({ "x": base64(&[1; 32]) })),
+            all.as_slice(),
+            "not a key",
+        ),
+    ] {
+        let (count, reasons) = usable(&[with_id(&odd)], algorithms);
+        assert_eq!(count, 0, "{odd}");
+        assert!(
+            reasons[0].starts_with("\"k\": ") && reasons[0].contains(said),
+            "{reasons:?}"
+        );
+        assert_eq!(usable(&[odd, rsa.jwk.clone()], &all).0 > 0, true);
+    }
+}
+
+fn with_id(jwk: &Value) -> Value {
+    let mut jwk = jwk.clone();
+    jwk["kid"] = json!("k");
+    jwk
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
     let key = &KEYS[0];
     let token = key.sign(&json!({ "alg": "RS256", "kid": "k" }));
@@ -240,6 +392,11 @@ fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
             "it is for another algorithm (`alg`)",
         ),
         (json!({ "n": base64(&[255; 128]) }), "it has fewer than 2048 bits"),
+        (json!({ "n": base64(&[255; 513]) }), "it has more than 4096 bits"),
+        (
+            json!({ "e": base64(&[1, 255, 255, 255, 255]) }),
+            "its exponent (`e`) has more than 32 bits",
+        ),
         (json!({ "e": null }), "`n` or `e` is missing"),
         (
             json!({ "kty": "EC", "crv": "secp256k1" }),

@@ -3,13 +3,14 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::claims::plain;
 use crate::config::{NonceRule, ProviderConfig, TENANT};
 use crate::error::UpstreamError;
-use crate::json::{self, Members, Unfit, kind, unfit};
+use crate::json::{Members, Object, Unfit, kind, unfit};
 use crate::jws::{Signed, Unverified};
+use crate::logout::names_events;
 
 /// What `typ` may be.
 pub(super) const TYPES: &[&str] = &["jwt", "jose"];
@@ -37,16 +38,17 @@ pub(super) struct Expected<'a> {
 pub(super) struct Claims {
     pub(super) issuer: String,
     pub(super) subject: String,
-    pub(super) all: Map<String, Value>,
+    pub(super) all: Object,
 }
 
 /// Reads an ID token whose signature is right, and checks every claim that counts.
 pub(super) fn read(token: &Signed, expected: &Expected<'_>) -> Result<Claims, UpstreamError> {
-    let all = json::object(&token.payload).map_err(|problem| odd(&format!("its payload {problem}")))?;
-    let (issuer, subject) = check(token, Members(&all), expected).map_err(|invalid| match invalid {
-        Invalid::Unfit(unfit) => odd(&unfit.to_string()),
-        Invalid::Refused(reason) => refused(&reason),
-    })?;
+    let all = Object::read(&token.payload).map_err(|problem| odd(&format!("its payload {problem}")))?;
+    let (issuer, subject) =
+        check(token, Members(all.values()), expected).map_err(|invalid| match invalid {
+            Invalid::Unfit(unfit) => odd(&unfit.to_string()),
+            Invalid::Refused(reason) => refused(&reason),
+        })?;
     let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
     Ok(Claims { issuer, subject, all })
 }
@@ -72,6 +74,10 @@ fn check<'a>(
     expected: &Expected<'_>,
 ) -> Result<(&'a str, &'a str), Invalid> {
     let refuse = |reason: &str| Err(Invalid::Refused(reason.to_owned()));
+    // Before anything else: it fits most of what follows.
+    if names_events(claims.0) {
+        return refuse("it is a logout token or another security event token (`events`), not an ID token");
+    }
     let issuer = issuer(claims, expected)?;
     audience(claims, expected.config)?;
     times(claims, expected.now)?;

@@ -1,17 +1,18 @@
 //! How an OpenID provider signs people out, and how it says that it has.
 
+use std::sync::Arc;
+
 use gateway_model::{Timestamp, UpstreamSession};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::Oidc;
-use super::discovery::Known;
+use super::discovery::Token;
 use crate::config::SignOut;
 use crate::error::UpstreamError;
 use crate::exchange::Tokens;
 use crate::json::{self, Members};
-use crate::jws;
 use crate::logout::{self, EndSession, LogoutError, LogoutToken, MAX_ID_TOKEN_HINT, MAX_LOGOUT_TOKEN};
 
 impl Oidc {
@@ -19,9 +20,11 @@ impl Oidc {
     pub(super) fn session(&self, claims: &Map<String, Value>, tokens: &Tokens) -> UpstreamSession {
         let id_token = tokens.id_token.as_ref().filter(|_| self.signs_out());
         let id_token = id_token.map(|token| token.expose_secret().to_owned());
+        let time = |name| Members(claims).time(name).ok().flatten().map(Timestamp);
         UpstreamSession {
             sid: claims.get("sid").and_then(Value::as_str).map(str::to_owned),
-            issued: Members(claims).time("iat").ok().flatten().map(Timestamp),
+            issued: time("iat"),
+            authenticated: time("auth_time"),
             id_token: id_token.filter(|token| token.len() <= MAX_ID_TOKEN_HINT),
         }
     }
@@ -51,12 +54,24 @@ impl Oidc {
             return Err(LogoutError::invalid(&"it has more than 16 KiB"));
         }
         let mut provider = self.discovery.known().await?;
-        let verify =
-            |known: &Known| jws::verify(token, &known.keys, &known.metadata.algorithms, logout::TYPES);
-        let signed = match verify(&provider) {
+        let signed = match self
+            .verify(&provider, token, provider.algorithms(), logout::TYPES)
+            .await
+        {
             Err(reason) if reason.may_be_new_key() => {
-                provider = self.discovery.again().await?;
-                verify(&provider)
+                let newer = self.discovery.again(Token::Logout).await?;
+                let was_asked = !Arc::ptr_eq(&newer, &provider);
+                provider = newer;
+                match self
+                    .verify(&provider, token, provider.algorithms(), logout::TYPES)
+                    .await
+                {
+                    // Somebody else's token has just used up the question, so nobody knows.
+                    Err(reason) if reason.is_unknown_key() && !was_asked => {
+                        return Err(LogoutError::Unknown(UpstreamError::KeyUnknown));
+                    }
+                    verified => verified,
+                }
             }
             verified => verified,
         };

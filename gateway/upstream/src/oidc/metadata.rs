@@ -17,7 +17,6 @@ pub(crate) struct Metadata {
     pub(crate) authorization_endpoint: Url,
     pub(crate) token_endpoint: Url,
     pub(crate) jwks_uri: Url,
-    pub(crate) userinfo_endpoint: Option<Url>,
     /// The algorithms for ID tokens that both sides know.
     pub(crate) algorithms: Vec<Algorithm>,
     /// How clients may prove who they are at the token endpoint.
@@ -42,16 +41,15 @@ impl Metadata {
         let members = Members(&document);
         let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
         let algorithms = match members.texts("id_token_signing_alg_values_supported")? {
-            Some(names) => names.into_iter().filter_map(Algorithm::named).collect(),
-            // Discovery 1.0 requires the member, and that it has this one. Some leave it out.
-            None => vec![Algorithm::Rs256],
+            Some(names) if !names.is_empty() => names.into_iter().filter_map(Algorithm::named).collect(),
+            // Discovery 1.0 requires the member, and that it has this one. Some leave it out, or empty.
+            _ => vec![Algorithm::Rs256],
         };
         Ok(Self {
             issuer: members.required_text("issuer")?.to_owned(),
             authorization_endpoint: members.required_url("authorization_endpoint")?,
             token_endpoint: members.required_url("token_endpoint")?,
             jwks_uri: members.required_url("jwks_uri")?,
-            userinfo_endpoint: members.url("userinfo_endpoint")?,
             algorithms,
             auth_methods: members.texts("token_endpoint_auth_methods_supported")?.map(owned),
             promises_iss: members
@@ -66,7 +64,17 @@ impl Metadata {
         Members(&self.document)
     }
 
-    /// Whether every address that we or a browser would be sent to is https, or on loopback as the issuer, and none that
+    /// Where more of a person is told, if anywhere. Not read before it is needed: most sign-ins can do without.
+    ///
+    /// # Errors
+    /// When it is not an address, or one that is never asked.
+    pub(crate) fn userinfo_endpoint(&self, http: &Http) -> Result<Option<Url>, UpstreamError> {
+        let endpoint = self.members().url("userinfo_endpoint");
+        let endpoint = endpoint.map_err(|unfit| bad(&unfit.to_string()))?;
+        endpoint.map(|url| asked(url, http)).transpose()
+    }
+
+    /// Whether every address that each sign-in needs, and that we or a browser would be sent to is https, or on loopback as the issuer, and none that
     /// we would be sent to is a private one.
     ///
     /// # Errors
@@ -76,13 +84,23 @@ impl Metadata {
         if !http.is_secure(browsers) {
             return Err(bad(&format!("the endpoint {browsers} is not https")));
         }
-        let ours = [&self.token_endpoint, &self.jwks_uri];
-        for url in ours.into_iter().chain(&self.userinfo_endpoint) {
-            http.may_ask(url)
-                .map_err(|error| bad(&format!("the endpoint {url} is not asked: {error}")))?;
+        for url in [&self.token_endpoint, &self.jwks_uri] {
+            asked(url.clone(), http)?;
         }
         Ok(())
     }
+}
+
+fn asked(url: Url, http: &Http) -> Result<Url, UpstreamError> {
+    match http.may_ask(&url) {
+        Ok(()) => Ok(url),
+        Err(error) => Err(bad(&format!("the endpoint {url} is not asked: {error}"))),
+    }
+}
+
+/// There is no userinfo endpoint, and a setting needs one.
+pub(super) fn no_userinfo() -> UpstreamError {
+    bad("there is no `userinfo_endpoint`, and userinfo = \"required\"")
 }
 
 /// The problem may quote the provider, who may have a lot to say.
@@ -115,6 +133,16 @@ mod tests {
             "jwks_uri": "https://id.example.org/jwks",
             "id_token_signing_alg_values_supported": ["RS256"],
         })
+    }
+
+    fn http() -> Http {
+        let limits = HttpLimits {
+            timeout: Duration::from_secs(1),
+            max_body: 1024,
+            proxy: None,
+        };
+        let issuer = Url::parse("https://id.example.org").unwrap();
+        Http::new(&issuer, false, &limits, Arc::new(SystemNames)).unwrap()
     }
 
     fn read(document: &Value) -> Result<Metadata, UpstreamError> {
@@ -161,8 +189,22 @@ mod tests {
         document["token_endpoint_auth_methods_supported"] = json!(null);
         document["id_token_signing_alg_values_supported"] = json!(null);
         let metadata = read(&document).unwrap();
-        assert_eq!((metadata.userinfo_endpoint, metadata.promises_iss), (None, false));
+        assert_eq!(metadata.userinfo_endpoint(&http()), Ok(None));
+        assert!(!metadata.promises_iss);
         assert_eq!(metadata.algorithms, [Algorithm::Rs256]);
+        document["id_token_signing_alg_values_supported"] = json!([]);
+        assert_eq!(read(&document).unwrap().algorithms, [Algorithm::Rs256]);
+        // What is wrong with this one matters to those who ask it.
+        for odd in [
+            json!({}),
+            json!("/userinfo"),
+            json!("http://id.example.org/userinfo"),
+        ] {
+            document["userinfo_endpoint"] = odd;
+            let metadata = read(&document).unwrap();
+            assert_eq!(metadata.check_endpoints(&http()), Ok(()));
+            assert!(metadata.userinfo_endpoint(&http()).is_err());
+        }
     }
 
     #[test]
@@ -178,11 +220,6 @@ mod tests {
                 "jwks_uri",
                 json!("/keys"),
                 "`jwks_uri` must be an absolute URL, but is another string",
-            ),
-            (
-                "userinfo_endpoint",
-                json!({}),
-                "`userinfo_endpoint` must be a string, but is an object",
             ),
             (
                 "token_endpoint_auth_methods_supported",
@@ -209,17 +246,13 @@ mod tests {
 
     #[test]
     fn a13_no_endpoint_of_an_https_issuer_is_plain_http_or_private() {
-        let limits = HttpLimits {
-            timeout: Duration::from_secs(1),
-            max_body: 1024,
-            proxy: None,
-        };
-        let issuer = Url::parse("https://id.example.org").unwrap();
-        let http = Http::new(&issuer, false, &limits, Arc::new(SystemNames)).unwrap();
+        let http = http();
         let check = |endpoint: &str, url: &str| {
             let mut document = document();
             document[endpoint] = url.into();
-            read(&document).unwrap().check_endpoints(&http)
+            let metadata = read(&document)?;
+            metadata.check_endpoints(&http)?;
+            metadata.userinfo_endpoint(&http).map(drop)
         };
         for endpoint in [
             "authorization_endpoint",

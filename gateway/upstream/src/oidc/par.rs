@@ -81,6 +81,10 @@ impl Oidc {
             .await
             .map_err(|error| UpstreamError::Http { what: WHAT, error })?;
         let status = answer.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let error = HttpError::Status(status.as_u16());
+            return Err(UpstreamError::Http { what: WHAT, error });
+        }
         let members = match json::object(answer.body()) {
             Ok(members) => members,
             Err(problem) if status.is_success() => return Err(bad(&format!("the answer {problem}"))),

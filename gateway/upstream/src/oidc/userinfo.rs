@@ -10,7 +10,8 @@ use crate::claims::{self, plain};
 use crate::config::Userinfo;
 use crate::error::{ErrorKind, UpstreamError};
 use crate::http::{HttpError, Requests};
-use crate::json::{self, Members, Unfit, kind, unfit};
+use crate::json::{Members, Object, Unfit, kind, unfit};
+use crate::logout::names_events;
 
 const WHAT: &str = "the userinfo endpoint";
 
@@ -45,7 +46,7 @@ fn has_address(token: &Map<String, Value>) -> bool {
 /// What the endpoint answered.
 pub(super) enum Answer {
     /// Claims.
-    Claims(Map<String, Value>),
+    Claims(Object),
     /// A signed token that has to be verified (section 5.3.2).
     Token(String),
 }
@@ -80,8 +81,8 @@ fn is_jwt(headers: &HeaderMap) -> bool {
 }
 
 /// The claims of an answer, or of a token's payload.
-pub(super) fn read(json: &[u8]) -> Result<Map<String, Value>, UpstreamError> {
-    json::object(json).map_err(|problem| bad(&format!("the answer {problem}")))
+pub(super) fn read(json: &[u8]) -> Result<Object, UpstreamError> {
+    Object::read(json).map_err(|problem| bad(&format!("the answer {problem}")))
 }
 
 /// What a signed answer has to say besides (section 5.3.2): it is the provider's, for us, and has not expired.
@@ -95,6 +96,11 @@ pub(super) fn check_token(
     let odd = |unfit: Unfit| bad(&unfit.to_string());
     if members.required_text("iss").map_err(odd)? != issuer {
         return Err(bad("the answer is a token of another issuer (`iss`)"));
+    }
+    if names_events(claims) {
+        return Err(bad(
+            "the answer is a logout token or another security event token (`events`)",
+        ));
     }
     let is_ours = match claims.get("aud") {
         Some(Value::String(audience)) => audience == client_id,

@@ -43,11 +43,6 @@ async fn documents_that_are_wrong() {
             json!("http://other.example.org/keys"),
         ),
         (
-            "userinfo without TLS",
-            "userinfo_endpoint",
-            json!("http://other.example.org/me"),
-        ),
-        (
             "an endpoint that is a script",
             "authorization_endpoint",
             json!("javascript:alert(1)"),

@@ -150,3 +150,42 @@ async fn p16_an_unknown_key_does_not_hide_that_the_provider_is_down() {
     fake.claims(|_| {});
     fake.sign_in().await.unwrap();
 }
+
+#[tokio::test]
+async fn p16_new_keys_are_found_while_only_discovery_is_down() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let (new, issuer) = (Key::new(), fake.server.uri());
+    fake.set(|answers| {
+        answers.broken = Some(("/.well-known/openid-configuration", 503));
+        answers.keys = vec![new.jwk.clone()];
+        answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce)));
+    });
+    for _ in 0..3 {
+        fake.sign_in().await.unwrap();
+    }
+    assert_eq!(fake.seen("/keys"), 2);
+    // Also while what is known is old.
+    fake.clock.advance(Duration::from_secs(2 * 3600));
+    let (newer, issuer) = (Key::new(), fake.server.uri());
+    fake.set(|answers| {
+        answers.keys = vec![newer.jwk.clone()];
+        answers.id_token = Box::new(move |nonce| {
+            let mut claims = claims(&issuer, nonce);
+            claims["exp"] = json!(u32::MAX);
+            newer.sign(&claims)
+        });
+    });
+    for _ in 0..2 {
+        fake.sign_in().await.unwrap();
+    }
+    assert_eq!(fake.seen("/keys"), 3);
+}
+
+#[tokio::test]
+async fn p16_the_log_tells_the_key_set_from_the_metadata() {
+    let fake = Fake::start().await;
+    fake.set(|answers| answers.broken = Some(("/keys", 500)));
+    let error = fake.provider.begin().await.unwrap_err().to_string();
+    assert!(error.starts_with("the key set (`jwks_uri`): "), "{error}");
+}

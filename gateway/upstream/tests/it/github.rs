@@ -71,7 +71,7 @@ async fn a_person_is_the_number_that_github_knows_them_by() {
         user.avatar_url.as_deref(),
         Some("https://avatars.example.org/u/1")
     );
-    assert_eq!(user.claims["login"], "octocat");
+    assert_eq!(user.claims.get("login"), "octocat");
 
     fake.json(USER, json!({ "id": 583_231, "login": "renamed", "name": null }));
     let renamed = fake.sign_in().await.unwrap();

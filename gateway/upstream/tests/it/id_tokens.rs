@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gateway_upstream::{ErrorKind, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, LogoutError, UpstreamError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -126,11 +126,11 @@ async fn p1_the_log_has_the_path_of_a_claim_that_counts_and_is_not_what_it_has_t
         ),
         (
             |c| c["exp"] = json!(-1),
-            "`exp` must be a number of seconds since 1970, but is a number",
+            "`exp` must be a number of seconds since 1970, but is a number that is below zero or too large",
         ),
         (
             |c| c["exp"] = json!(1e300),
-            "`exp` must be a number of seconds since 1970, but is a number",
+            "`exp` must be a number of seconds since 1970, but is a number that is below zero or too large",
         ),
         (
             |c| drop(c.as_object_mut().unwrap().remove("exp")),
@@ -194,7 +194,7 @@ async fn p1_claims_that_nobody_uses_may_be_anything_and_hooks_get_them_as_they_a
     });
     let user = fake.sign_in().await.unwrap();
     for (name, value) in claims.as_object().unwrap() {
-        assert_eq!(&user.claims[name], value, "{name}");
+        assert_eq!(&user.claims.get(name), value, "{name}");
     }
     assert_eq!((user.name.as_str(), user.email.is_some()), ("Ann", true));
     // What the profile is made of may be odd too: it is left out, and nobody is kept out.
@@ -209,7 +209,65 @@ async fn p1_claims_that_nobody_uses_may_be_anything_and_hooks_get_them_as_they_a
         (user.name.as_str(), user.email, user.avatar_url),
         ("", None, None)
     );
-    assert_eq!(user.claims["name"], json!({ "odd": true }));
+    assert_eq!(user.claims.get("name"), json!({ "odd": true }));
+}
+
+/// Numbers that no 64-bit type holds, and half a character.
+const WIDE: &str = r#""n":12345678901234567890123,"f":0.1000000000000000055511151231257827,"e":1E400,"z":-0,"half":"x\ud83d""#;
+
+#[tokio::test]
+async fn p1_claims_reach_the_hooks_to_the_digit() {
+    let fake = Fake::start().await;
+    let (key, header) = (
+        std::sync::Arc::clone(&fake.key),
+        json!(fake.key.header()).to_string(),
+    );
+    fake.tokens(move |claims| {
+        let text = claims.to_string();
+        key.sign_text(&header, &format!("{{ {WIDE} , {}", &text[1..]))
+    });
+    let signed = fake.sign_in().await.unwrap();
+    // What is signed wins; the rest of the answer is added as it came.
+    let more = r#"{"sub":"1234","n":1,"more":[18446744073709551616, 1.10]}"#;
+    let answer = wiremock::Mock::given(wiremock::matchers::path("/userinfo"))
+        .respond_with(wiremock::ResponseTemplate::new(200).set_body_raw(more, "application/json"))
+        .with_priority(1);
+    answer.mount(&fake.server).await;
+    let (_, flow) = fake.begin().await;
+    let callback = Callback {
+        code: "canary-code",
+        iss: None,
+    };
+    let both = fake.provider.finish_with(&flow, callback, true).await.unwrap();
+    for user in [&signed, &both] {
+        let text = user.claims.as_str();
+        for member in WIDE.replace("\\ud83d", "\\ufffd").split(',') {
+            assert!(text.contains(member), "{member} in {text}");
+        }
+    }
+    assert!(
+        both.claims
+            .as_str()
+            .contains(r#""more":[18446744073709551616,1.10]"#),
+        "{:?}",
+        both.claims
+    );
+}
+
+#[tokio::test]
+async fn p1_a_claim_beyond_the_reader_is_refused_in_the_right_words() {
+    let fake = Fake::start().await;
+    let (key, header) = (
+        std::sync::Arc::clone(&fake.key),
+        json!(fake.key.header()).to_string(),
+    );
+    fake.tokens(move |claims| {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let text = claims.to_string();
+        key.sign_text(&header, &format!("{{\"x\":{deep},{}", &text[1..]))
+    });
+    let said = odd(&fake, "deep").await;
+    assert!(said.contains("nested more than 127 levels deep"), "{said}");
 }
 
 #[tokio::test]
@@ -436,4 +494,66 @@ async fn a_provider_may_rotate_its_keys() {
     fake.clock.advance(std::time::Duration::from_secs(31));
     fake.sign_in().await.unwrap();
     assert_eq!(fake.seen("/keys"), 3);
+}
+
+#[tokio::test]
+async fn p18_a_provider_may_move_to_another_algorithm() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let (new, issuer) = (
+        Key::signing_with(jsonwebtoken::Algorithm::EdDSA),
+        fake.server.uri(),
+    );
+    fake.set(|answers| {
+        answers.discovery["id_token_signing_alg_values_supported"] = json!(["EdDSA"]);
+        answers.keys = vec![new.jwk.clone()];
+        answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce)));
+    });
+    fake.sign_in().await.unwrap();
+    // One that it does not advertise stays refused.
+    fake.set(|answers| answers.discovery["id_token_signing_alg_values_supported"] = json!(["ES256"]));
+    fake.clock.advance(std::time::Duration::from_secs(3600));
+    let new = Key::signing_with(jsonwebtoken::Algorithm::EdDSA);
+    fake.tokens(move |claims| {
+        let mut claims = claims.clone();
+        claims["exp"] = json!(u32::MAX);
+        new.sign(&claims)
+    });
+    refused(&fake, "an algorithm that is not advertised").await;
+}
+
+#[tokio::test]
+async fn p21_logout_tokens_that_are_made_up_keep_nobody_from_a_new_key() {
+    let fake = Fake::start().await;
+    fake.sign_in().await.unwrap();
+    let logout = |key: &Key, issuer: &str| {
+        key.sign(&json!({
+            "iss": issuer, "aud": "gateway", "sub": "1234", "jti": "1", "iat": NOW, "exp": NOW + 120,
+            "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+        }))
+    };
+    let issuer = fake.server.uri();
+    let made_up = logout(&Key::new(), &issuer);
+    let error = fake.provider.logout_token(&made_up).await.unwrap_err();
+    assert!(matches!(error, LogoutError::Invalid(_)), "{error}");
+    // The provider rotates its keys a moment later.
+    let new = Key::new();
+    let token = logout(&new, &issuer);
+    let signer = issuer.clone();
+    fake.set(|answers| {
+        answers.keys = vec![new.jwk.clone()];
+        answers.id_token = Box::new(move |nonce| new.sign(&claims(&signer, nonce)));
+    });
+    // Nobody knows whether the key is new, so the provider is told to come again.
+    let error = fake.provider.logout_token(&token).await.unwrap_err();
+    assert!(matches!(error, LogoutError::Unknown(_)), "{error}");
+    fake.sign_in().await.unwrap();
+    fake.provider.logout_token(&token).await.unwrap();
+    // Without a sign-in it is asked half a minute later.
+    let newer = Key::new();
+    let token = logout(&newer, &issuer);
+    fake.set(|answers| answers.keys = vec![newer.jwk.clone()]);
+    assert!(fake.provider.logout_token(&token).await.is_err());
+    fake.clock.advance(std::time::Duration::from_secs(31));
+    fake.provider.logout_token(&token).await.unwrap();
 }

@@ -389,7 +389,7 @@ async fn p13_plain_oauth_signs_in_by_the_members_that_the_operator_names() {
     assert_eq!(user.email.unwrap().address, "ann@example.org");
     assert_eq!(user.avatar_url.as_deref(), Some("https://img.example.org/7.png"));
     assert_eq!(
-        user.claims["data"]["groups"],
+        user.claims.get("data")["groups"],
         json!(["a"]),
         "hooks get everything"
     );
@@ -433,5 +433,47 @@ async fn p13_without_a_subject_nobody_signs_in_and_the_log_names_the_member() {
         fake.set(|answers| answers.userinfo = json!({ "data": data }));
         let error = finish(&plain(&fake, |_| ())).await.unwrap_err().to_string();
         assert!(error.contains("data.id"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn p21_a_token_that_tells_of_an_event_is_not_an_id_token() {
+    const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+    for rule in [NonceRule::Required, NonceRule::Optional, NonceRule::Off] {
+        let fake = fake(|config| config.nonce = rule).await;
+        for events in [
+            json!({ LOGOUT: {} }),
+            json!({ LOGOUT: null }),
+            json!({ "a": 1, LOGOUT: [] }),
+            json!([LOGOUT]),
+            json!(LOGOUT),
+            json!({ "https://schemas.openid.net/secevent/caep/event-type/session-revoked": {} }),
+        ] {
+            for keeps_nonce in [true, false] {
+                let events = events.clone();
+                let problem = refusal(&fake, move |claims| {
+                    claims["events"] = events.clone();
+                    claims["jti"] = json!("1");
+                    if !keeps_nonce {
+                        claims.as_object_mut().unwrap().remove("nonce");
+                    }
+                });
+                let problem = problem.await.expect("a refusal");
+                assert!(problem.contains("`events`"), "{problem}");
+            }
+        }
+        // Of other things of that name the gateway knows nothing.
+        for events in [
+            json!(null),
+            json!([]),
+            json!({}),
+            json!({ "conference": 2 }),
+            json!("x"),
+            json!(7),
+        ] {
+            let kept = events.clone();
+            let problem = refusal(&fake, move |claims| claims["events"] = events.clone()).await;
+            assert_eq!(problem, None, "{kept}");
+        }
     }
 }

@@ -57,7 +57,11 @@ async fn an_answer_about_nobody_adds_nothing() {
         let fake = fake(&json!({}), userinfo.clone()).await;
         let user = fake.sign_in().await.unwrap();
         assert_eq!(user.identity.subject, "1234");
-        assert_eq!((user.email, user.claims.get("email")), (None, None), "{userinfo}");
+        assert_eq!(
+            (user.email, user.claims.get("email")),
+            (None, Value::Null),
+            "{userinfo}"
+        );
         let strict = with(Userinfo::Required, &ann(), userinfo.clone()).await;
         let answer = strict.sign_in().await;
         assert!(
@@ -165,10 +169,10 @@ async fn p4_hooks_get_what_only_userinfo_says() {
     )
     .await;
     let plain = sign_in(&fake, false).await.unwrap();
-    assert_eq!(plain.claims.get("roles"), None, "nobody would read them");
+    assert_eq!(plain.claims.get("roles"), Value::Null, "nobody would read them");
     let user = sign_in(&fake, true).await.unwrap();
-    assert_eq!(user.claims["roles"], json!(["admin"]));
-    assert_eq!(user.claims["groups"], json!(["staff"]), "what is signed wins");
+    assert_eq!(user.claims.get("roles"), json!(["admin"]));
+    assert_eq!(user.claims.get("groups"), json!(["staff"]), "what is signed wins");
     assert_eq!(user.name, "Ann");
 }
 
@@ -310,4 +314,52 @@ async fn without_the_endpoint_a_person_may_have_no_name() {
     });
     let user = fake.sign_in().await.unwrap();
     assert_eq!((user.name.as_str(), user.email), ("", None));
+}
+
+#[tokio::test]
+async fn p3_an_endpoint_that_is_never_asked_keeps_nobody_out() {
+    for endpoint in [
+        json!("http://id.example.org/userinfo"),
+        json!("https://169.254.169.254/userinfo"),
+        json!("/userinfo"),
+        json!({}),
+    ] {
+        for (setting, signs_in) in [
+            (Userinfo::Auto, true),
+            (Userinfo::Always, true),
+            (Userinfo::Never, true),
+            (Userinfo::Required, false),
+        ] {
+            let fake = with(setting, &ann(), json!({ "sub": "1234" })).await;
+            fake.set(|answers| answers.discovery["userinfo_endpoint"] = endpoint.clone());
+            let answer = fake.sign_in().await;
+            assert_eq!(answer.is_ok(), signs_in, "{endpoint} {setting:?} {answer:?}");
+            assert_eq!(fake.seen("/userinfo"), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn p7_an_address_is_found_and_a_no_counts_wherever_they_are() {
+    let address = json!({ "sub": "1234", "email": "ann@example.org", "email_verified": true });
+    let nothing = json!({ "email": null, "email_verified": null, "name": null });
+    let fake = with(Userinfo::Auto, &nothing, address.clone()).await;
+    let user = fake.sign_in().await.unwrap();
+    assert_eq!(user.email.unwrap().address, "ann@example.org");
+
+    let unsaid = json!({ "sub": "1234", "email": "ann@example.org" });
+    for (token, userinfo) in [
+        (json!({ "email_verified": false }), unsaid.clone()),
+        (
+            json!({ "email": "ann@example.org" }),
+            json!({ "sub": "1234", "email_verified": false }),
+        ),
+    ] {
+        let mut fake = with(Userinfo::Always, &token, userinfo).await;
+        let mut config = config(&fake.server.uri());
+        config.assume_email_verified = true;
+        config.userinfo = Userinfo::Always;
+        fake.provider = configured(config, fake.clock.clone(), Duration::from_secs(60));
+        assert_eq!(fake.sign_in().await.unwrap().email, None, "{token}");
+    }
 }

@@ -57,6 +57,27 @@ pub(super) fn auth(
         layers.mistake(section.origin.clone(), &section.key("client_auth"), message);
         return None;
     }
+    let of_key = [
+        ("client_key_id", key_id.as_ref().map(|(_, origin)| origin)),
+        ("client_key_alg", key_alg.as_ref().map(|(_, origin)| origin)),
+        (
+            "client_assertion_audience",
+            audience.as_ref().map(|(_, origin)| origin),
+        ),
+        ("team_id", team_id.as_ref().map(|(_, origin)| origin)),
+    ];
+    for (key, origin) in of_key {
+        let right = match method {
+            ClientAuthMethod::Apple => continue,
+            ClientAuthMethod::PrivateKeyJwt if key != "team_id" => continue,
+            ClientAuthMethod::PrivateKeyJwt => "means nothing unless client_auth is apple",
+            _ => "means nothing unless client_auth is private_key_jwt or apple",
+        };
+        // What a preset has belongs to another method of its provider.
+        if let Some(origin) = origin.filter(|origin| !matches!(origin, Origin::ProviderPreset(_))) {
+            misfit(layers, key, origin, right);
+        }
+    }
     match method {
         ClientAuthMethod::Auto | ClientAuthMethod::Basic | ClientAuthMethod::Post => {
             if let Some((_, origin)) = &key {

@@ -14,6 +14,8 @@ const GITHUB_API: &str = "https://api.github.com";
 
 /// The settings that say where a provider is.
 pub(super) struct Places {
+    /// Whether it has been said what is wrong with the part of a preset's issuer that the operator gives.
+    pub(super) told: bool,
     pub(super) issuer: Setting,
     pub(super) discovery_url: Setting,
     pub(super) web: Setting,
@@ -67,13 +69,17 @@ fn oidc_kind(
     section: &Section,
     places: Places,
 ) -> (Option<ProviderKind>, Option<Url>) {
-    let issuer = required::<Issuer>(
-        layers,
-        section,
-        "issuer",
-        places.issuer,
-        "the issuer's exact identifier, an https URL",
-    );
+    let issuer = if places.told && !section.is_set(layers, "issuer", &places.issuer) {
+        None
+    } else {
+        required::<Issuer>(
+            layers,
+            section,
+            "issuer",
+            places.issuer,
+            "the issuer's exact identifier, an https URL",
+        )
+    };
     let discovery = section
         .optional::<EndpointUrl>(layers, "discovery_url", places.discovery_url)
         .map(|(EndpointUrl(url), _)| url);

@@ -15,7 +15,7 @@ pub(super) struct Parts {
 }
 
 /// Makes the settings of the section's preset those that hold where nobody says otherwise. `is_set` tells whether the file
-/// has a key that is a setting of its own.
+/// has a key that is a setting of its own. Returns whether a part of the issuer is wrong or missing, which has been said then.
 pub(super) fn apply(
     layers: &mut Layers<'_>,
     section: &Section,
@@ -23,7 +23,7 @@ pub(super) fn apply(
     parts: Parts,
     client_id: Option<&str>,
     is_set: impl Fn(&str) -> bool,
-) {
+) -> bool {
     let named = section.optional::<String>(layers, "preset", preset);
     let preset = match &named {
         Some((name, origin)) => {
@@ -41,6 +41,7 @@ pub(super) fn apply(
     let by_variable =
         |layers: &Layers<'_>, key: &str| layers.sources.environment.get(&section.variable(key)).is_some();
     let mut filled: Vec<(&str, String)> = Vec::new();
+    let mut told = false;
     for (key, part) in [
         ("domain", parts.domain),
         ("tenant", parts.tenant),
@@ -63,18 +64,24 @@ pub(super) fn apply(
                 // Entra ID writes them in lower case, in its issuer too.
                 None if need.shape == Shape::Uuid => filled.push((key, text.to_ascii_lowercase())),
                 None => filled.push((key, text)),
-                Some(right) => layers.mistake(Some(origin), &section.key(key), format!("must be {right}")),
+                Some(right) => {
+                    layers.mistake(Some(origin), &section.key(key), format!("must be {right}"));
+                    told = true;
+                }
             },
             (Some(need), None) => match need.default {
                 Some(default) => filled.push((key, default.to_owned())),
                 // Who says where the provider is needs not say it twice.
                 None if is_set("issuer") || by_variable(layers, "issuer") => {}
-                None => missing(layers, section, preset, key, need.what),
+                None => {
+                    missing(layers, section, preset, key, need.what);
+                    told = true;
+                }
             },
         }
     }
     let Some(preset) = preset else {
-        return;
+        return false;
     };
     for need in preset.needs.iter().filter(|need| need.shape == Shape::Setting) {
         if !is_set(need.key) && !by_variable(layers, need.key) {
@@ -102,6 +109,7 @@ pub(super) fn apply(
             layers.fallbacks.insert(section.key(key), (value, origin));
         }
     }
+    told
 }
 
 fn missing(layers: &mut Layers<'_>, section: &Section, preset: Option<&Preset>, key: &str, what: &str) {

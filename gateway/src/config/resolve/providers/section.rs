@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use gateway_upstream::{
-    Icon, NonceRule, Par, ProviderConfig, ProviderKind, RESERVED_PARAMETERS, ResponseMode, TENANT, Userinfo,
+    ClientAuth, Icon, NonceRule, Par, ProviderConfig, ProviderKind, RESERVED_PARAMETERS, ResponseMode,
+    TENANT, Userinfo,
 };
 
 use super::client::{self, Client};
@@ -14,10 +15,12 @@ use crate::config::file::{self, Provider, Setting};
 use crate::config::presets::Shape;
 use crate::config::resolve::sign_out::sign_out;
 use crate::config::resolve::{Layers, Origin, in_variable};
-use crate::config::value::{Prompt, Protocol, ScopeToken, Shown, Value};
+use crate::config::value::{Id, Prompt, Protocol, ScopeToken, Shown, Value};
 
 /// The name of the development sign-in.
 const RESERVED: &str = "dev";
+/// What Entra ID has in addresses in the place of a tenant.
+const ENTRA_GROUPS: [&str; 3] = ["common", "consumers", "organizations"];
 /// The most bytes of an icon.
 const MAX_ICON: usize = 64 << 10;
 /// The most bytes of the names and values of further parameters: they become part of a redirect, which proxies bound.
@@ -135,6 +138,12 @@ pub(super) fn provider(
         let message = format!("is missing: set it, or {id_variable}, to the id that the provider gave");
         layers.mistake(section.origin.clone(), &section.key("client_id"), message);
     }
+    if let Some((id, origin)) = &client_id
+        && id.trim().is_empty()
+    {
+        let message = "must be the id that the provider gave, but is empty";
+        layers.mistake(Some(origin.clone()), &section.key("client_id"), message);
+    }
     let parts = Parts {
         domain: file.domain,
         tenant: file.tenant,
@@ -151,7 +160,7 @@ pub(super) fn provider(
     ];
     let is_set = |key: &str| has.iter().any(|(name, has)| *name == key && *has);
     let id = client_id.as_ref().map(|(id, _)| id.as_str());
-    preset::apply(layers, &section, file.preset, parts, id, is_set);
+    let told = preset::apply(layers, &section, file.preset, parts, id, is_set);
 
     let by_name = if name == "github" {
         Protocol::GitHub
@@ -171,7 +180,12 @@ pub(super) fn provider(
             ("client_assertion_audience", &file.client_assertion_audience),
         ],
     );
+    if protocol == Protocol::GitHub {
+        let settings = [("response_mode", &file.response_mode)];
+        section.unused(layers, protocol, "oidc and oauth2", &settings);
+    }
     let places = Places {
+        told,
         issuer: file.issuer,
         discovery_url: file.discovery_url,
         web: file.web,
@@ -215,10 +229,22 @@ pub(super) fn provider(
         kind.as_ref(),
     );
     let scopes = scopes(layers, &section, protocol, file.scopes);
-    let audiences = words(layers, &section, "audiences", file.audiences);
+    let audiences = audiences(layers, &section, file.audiences);
     let tenants = tenants(layers, &section, kind.as_ref(), file.tenants);
     let nonce = nonce(layers, &section, file.nonce);
     let response_mode = section.value(layers, "response_mode", file.response_mode, ResponseMode::Query);
+    if matches!(client_auth, Some(ClientAuth::Apple { .. }))
+        && response_mode == ResponseMode::Query
+        && let Some(scopes) = &scopes
+        && scopes
+            .iter()
+            .any(|scope| matches!(scope.as_str(), "name" | "email"))
+    {
+        let key = section.key("response_mode");
+        let origin = layers.origin(&key).or_else(|| section.origin.clone());
+        let message = "must be form_post: Apple refuses the scopes name and email with any other";
+        layers.mistake(origin, &key, message);
+    }
     let par = section.value(layers, "par", file.par, Par::Auto);
     if let Some((true, origin)) = &assumed
         && !matches!(origin, Origin::ProviderPreset(_))
@@ -285,21 +311,22 @@ fn asks_for_addresses(scopes: Option<&[String]>) -> bool {
     })
 }
 
-/// Texts that are words.
-fn words(layers: &mut Layers<'_>, section: &Section, key: &str, in_file: file::List) -> Vec<String> {
+/// Clients that may be named beside this one.
+fn audiences(layers: &mut Layers<'_>, section: &Section, in_file: file::List) -> Vec<String> {
+    const KEY: &str = "audiences";
     let found = layers
-        .values::<ScopeToken>(&section.key(key), &section.variable(key), in_file)
+        .values::<Id>(&section.key(KEY), &section.variable(KEY), in_file)
         .unwrap_or_default();
-    show(layers, section, key, found)
+    show(layers, section, KEY, found)
 }
 
-fn show(
+fn show<T: Value>(
     layers: &mut Layers<'_>,
     section: &Section,
     key: &str,
-    found: Vec<(ScopeToken, Origin)>,
+    found: Vec<(T, Origin)>,
 ) -> Vec<String> {
-    let texts: Vec<String> = found.iter().map(|(ScopeToken(text), _)| text.clone()).collect();
+    let texts: Vec<String> = found.iter().map(|(text, _)| text.show()).collect();
     if let Some((_, origin)) = found.into_iter().next() {
         layers.show_list(&section.key(key), &texts, origin);
     }
@@ -342,10 +369,16 @@ fn tenants(
 ) -> Vec<String> {
     let key = section.key("tenants");
     let found = layers
-        .values::<ScopeToken>(&key, &section.variable("tenants"), in_file)
+        .values::<Id>(&key, &section.variable("tenants"), in_file)
         .unwrap_or_default();
-    for (ScopeToken(tenant), origin) in &found {
-        if Shape::Word.problem(tenant).is_some() {
+    for (Id(tenant), origin) in &found {
+        if ENTRA_GROUPS.contains(&tenant.to_ascii_lowercase().as_str()) {
+            let message = format!(
+                "{tenant} stands for many tenants, and no ID token names it (`tid`): list the IDs of the tenants whose people \
+                 may sign in, as in 01234567-89ab-cdef-0123-456789abcdef"
+            );
+            layers.mistake(Some(origin.clone()), &key, message);
+        } else if Shape::Word.problem(tenant).is_some() {
             let message = "must be the IDs of tenants, as in 01234567-89ab-cdef-0123-456789abcdef";
             layers.mistake(Some(origin.clone()), &key, message);
         }
