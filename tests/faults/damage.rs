@@ -317,7 +317,7 @@ async fn populate(setup: &Setup) -> Vec<u8> {
             }),
             name: format!("Person {number} {}", "with a long name ".repeat(20)),
             avatar_url: None,
-            claims: serde_json::Map::new(),
+            claims: gateway_model::Claims::default(),
             session: gateway_model::UpstreamSession::default(),
         };
         let pending = store.begin_sign_in(&person).await.unwrap();
