@@ -816,10 +816,10 @@ async fn checked(kind: Kind) -> (Option<i32>, Value) {
     (ran.code, report)
 }
 
-fn errors(report: &Value) -> Vec<String> {
+fn of_level(level: &str, report: &Value) -> Vec<String> {
     let findings = report["findings"].as_array().unwrap().iter();
     findings
-        .filter(|finding| finding["level"] == "error")
+        .filter(|finding| finding["level"] == level)
         .map(|finding| {
             format!(
                 "{}: {}",
@@ -841,7 +841,7 @@ async fn p6_to_p13_provider_check_finds_nothing_wrong_where_people_can_sign_in()
         "linkedin",
     ] {
         let (code, report) = checked(one(preset)).await;
-        assert_eq!(errors(&report), [""; 0], "{report:#}");
+        assert_eq!(of_level("error", &report), [""; 0], "{report:#}");
         assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
         assert_eq!(
             report["redirect_uri"],
@@ -868,14 +868,6 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
                 ..one("google")
             },
             "sign-in page: the provider refuses the request: invalid_scope",
-        ),
-        (
-            Kind {
-                lines: "response_mode = \"form_post\"",
-                discovery: || json!({ "response_modes_supported": ["query"] }),
-                ..one("google")
-            },
-            "flow: the provider does not offer form_post",
         ),
         (
             Kind {
@@ -916,14 +908,17 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
         ),
         (
             Kind {
-                discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
+                lines: "client_auth = \"none\"",
+                way: Way::Public,
+                discovery: || json!({ "token_endpoint_auth_methods_supported": ["tls_client_auth"] }),
                 ..one("google")
             },
-            "client authentication: the provider does not offer client_secret_post; it offers private_key_jwt",
+            "client authentication: the provider does not offer none; it offers tls_client_auth. The gateway supports none of \
+             them",
         ),
     ] {
         let (code, report) = checked(kind).await;
-        let found = errors(&report);
+        let found = of_level("error", &report);
         assert!(
             found.iter().any(|error| error.starts_with(expected)),
             "{expected}\n{report:#}"
@@ -933,6 +928,37 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
             (Some(1), &Value::Bool(false)),
             "{report:#}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_to_p13_provider_check_warns_of_what_the_metadata_lacks_where_people_can_sign_in() {
+    for (kind, expected) in [
+        (
+            Kind {
+                lines: "response_mode = \"form_post\"",
+                form_post: true,
+                discovery: || json!({ "response_modes_supported": ["query"] }),
+                ..one("google")
+            },
+            "flow: the provider does not list form_post",
+        ),
+        (
+            Kind {
+                discovery: || json!({ "token_endpoint_auth_methods_supported": ["private_key_jwt"] }),
+                ..one("google")
+            },
+            "client authentication: the provider does not offer client_secret_post; it offers private_key_jwt. Set \
+             client_auth to private_key_jwt",
+        ),
+    ] {
+        let (code, report) = checked(kind).await;
+        let found = of_level("warning", &report);
+        assert!(
+            found.iter().any(|warning| warning.starts_with(expected)),
+            "{expected}\n{report:#}"
+        );
+        assert_eq!(code, Some(0), "{report:#}");
     }
 }
 

@@ -141,13 +141,13 @@ fn seconds(time: SystemTime) -> Option<u64> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
-/// Offers a code that the provider never gave: the answer tells whether it knows the client.
+/// Offers a code that the provider never gave: the answer tells whether it knows the client. Returns whether it does.
 pub(crate) async fn credentials(
     findings: &mut Findings,
     requests: &Requests<'_>,
     exchange: Exchange<'_>,
     method: &str,
-) {
+) -> bool {
     const ABOUT: &str = "client";
     let exchange = Exchange {
         code: NO_CODE,
@@ -214,6 +214,10 @@ pub(crate) async fn credentials(
         }
         Err(error) => findings.warning(ABOUT, format!("the token endpoint's answer is unusual: {error}")),
     }
+    findings
+        .0
+        .iter()
+        .any(|finding| finding.about == ABOUT && finding.level == Level::Ok)
 }
 
 /// Asks for the sign-in page, as a browser would.

@@ -18,10 +18,18 @@ impl Oidc {
         };
         self.keys(findings, &metadata).await;
         let says = Says(&metadata);
-        self.compare(findings, &says);
         let requests = self.http.requests();
         let method = self.config.client_auth.method(metadata.auth_methods.as_deref());
-        check::credentials(findings, &requests, self.exchange_of(&metadata, "", ""), method).await;
+        let mut client = Findings::default();
+        let accepted = check::credentials(
+            &mut client,
+            &requests,
+            self.exchange_of(&metadata, "", ""),
+            method,
+        )
+        .await;
+        self.compare(findings, &says, accepted);
+        findings.0.extend(client.0);
         let (_, parameters) = authorize::request(&self.config, &self.redirect_uri, true, Hints::default());
         let url = match par::endpoint(&metadata, &self.http, self.config.par) {
             Ok(None) => authorize::url(&metadata.authorization_endpoint, &parameters),
@@ -119,7 +127,7 @@ impl Oidc {
     }
 
     /// What it says, against what is configured.
-    fn compare(&self, findings: &mut Findings, says: &Says<'_>) {
+    fn compare(&self, findings: &mut Findings, says: &Says<'_>, accepted: bool) {
         let config = &self.config;
         if says.lacks("response_types_supported", "code") {
             findings.error(
@@ -130,9 +138,10 @@ impl Oidc {
         if config.response_mode == ResponseMode::FormPost
             && says.lacks("response_modes_supported", "form_post")
         {
-            findings.error(
+            findings.warning(
                 "flow",
-                "the provider does not offer form_post (response_modes_supported): set response_mode = \"query\"",
+                "the provider does not list form_post (response_modes_supported): if nobody comes back from it, set \
+                 response_mode = \"query\"",
             );
         }
         let unknown: Vec<&str> = config
@@ -168,7 +177,7 @@ impl Oidc {
                 "the provider does not say whether it supports S256; it is sent, and the nonce protects sign-ins either way",
             ),
         }
-        self.compare_client(findings, says);
+        self.compare_client(findings, says, accepted);
         if says.lacks("claims_supported", "email_verified") && !config.assume_email_verified {
             findings.note(
                 "addresses",
@@ -216,8 +225,14 @@ impl Oidc {
         }
     }
 
-    fn compare_client(&self, findings: &mut Findings, says: &Says<'_>) {
+    /// What the provider says of clients is not the last word where it has just accepted this one.
+    fn compare_client(&self, findings: &mut Findings, says: &Says<'_>, accepted: bool) {
         const ABOUT: &str = "client authentication";
+        let tell: fn(&mut Findings, &'static str, String) = if accepted {
+            Findings::warning
+        } else {
+            Findings::error
+        };
         let config = &self.config;
         let methods = says.0.auth_methods.as_deref();
         let method = config.client_auth.method(methods);
@@ -237,20 +252,16 @@ impl Oidc {
             } else {
                 format!("Set client_auth to {}", usable.join(" or "))
             };
-            findings.error(
-                ABOUT,
-                format!("the provider does not offer {method}; it offers {offered}. {advice}"),
-            );
+            let message = format!("the provider does not offer {method}; it offers {offered}. {advice}");
+            tell(findings, ABOUT, message);
         }
         if let ClientAuth::PrivateKey { key, .. } = &config.client_auth {
             let algorithm = key.algorithm_name();
             if says.lacks("token_endpoint_auth_signing_alg_values_supported", algorithm) {
-                findings.error(
-                    ABOUT,
-                    format!(
-                        "the provider does not take assertions signed with {algorithm}: set client_key_alg"
-                    ),
+                let message = format!(
+                    "the provider does not take assertions signed with {algorithm}: set client_key_alg"
                 );
+                tell(findings, ABOUT, message);
             }
             if let Some(jwk) = key.public_jwk() {
                 findings.note(ABOUT, format!("the key to register with the provider: {jwk}"));
