@@ -56,7 +56,6 @@ async fn mounted(from: &Path, to: &Path, command: Command) -> Option<cli::Ran> {
     };
     let tried = unshared("mount --bind \"$1\" \"$2\"").output().await;
     if !tried.is_ok_and(|tried| tried.status.success()) {
-        eprintln!("skipped: bind mounts take root and `unshare`");
         return None;
     }
     let mut inside = unshared("mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"");
