@@ -937,6 +937,7 @@ async fn p6_to_p13_provider_check_warns_of_what_the_metadata_lacks_where_people_
         (
             Kind {
                 lines: "response_mode = \"form_post\"",
+                form_post: true,
                 discovery: || json!({ "response_modes_supported": ["query"] }),
                 ..one("google")
             },
