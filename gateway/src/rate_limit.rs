@@ -209,7 +209,7 @@ impl Refusals {
             return Ok(());
         };
         let (until, now) = (*client.until.lock(), self.clock.now());
-        match until.map(|until| Duration::from(until.duration_since(now))) {
+        match until.map(|until| until.duration_since(now)) {
             Some(wait) if !wait.is_zero() => Err(TooMany {
                 retry_after: wait.as_secs().saturating_add(1),
             }),
