@@ -508,6 +508,7 @@ mod tests {
         let http = http(&url).unwrap();
         let mut signing_in = Vec::new();
         let full = loop {
+            assert!(signing_in.len() <= MAX_HELD / MAX_BODY, "there is no bound");
             let requests = http.requests();
             match requests.send(get(&url)).await {
                 Ok(_) => signing_in.push(requests),
