@@ -39,6 +39,10 @@ const NEW: &str = ".new-";
 const LEFT_OVER: Duration = Duration::from_secs(3600);
 /// The name of the file with the key.
 const KEY: &str = "key";
+/// What the names of entries end with: compiled code, and what [`history`](crate::history) keeps.
+const COMPILED: &str = ".cwasm";
+pub(crate) const RECORD: &str = ".generations";
+pub(crate) const COMPONENT: &str = ".component";
 /// Bytes of an entry that are read at once.
 const CHUNK: usize = 256 << 10;
 
@@ -177,7 +181,7 @@ impl Cache {
     }
 
     fn compiled_name(&self, digest: &str) -> String {
-        format!("{digest}-{:016x}.cwasm", self.environment)
+        format!("{digest}-{:016x}{COMPILED}", self.environment)
     }
 
     /// The payload of an entry; `None` where it is missing, or not what we wrote under this name.
@@ -441,24 +445,43 @@ fn look(dir: &Path) -> Result<Option<fs::Metadata>, HostError> {
     if found.uid() != user {
         return fail("it belongs to another user");
     }
-    if found.mode() & 0o022 != 0 {
-        return fail(
-            "others can write to it, and may have changed what is in it: delete it, which also deletes the plugins' earlier \
-             generations; or, if you trust what is in it, run `chmod 700` on it",
-        );
-    }
+    // A directory that is used for something else must stay as it is, its mode above all.
+    let has_key = dir.join(KEY).symlink_metadata().is_ok();
     for entry in fs::read_dir(dir).map_err(|error| unusable(dir, error))? {
         let path = entry.map_err(|error| unusable(dir, error))?.path();
         // One that a gateway beside this one removes in this moment.
         let Ok(found) = fs::symlink_metadata(&path) else {
             continue;
         };
+        if !has_key && !is_entry(&path) {
+            return fail(
+                "it is not a plugin cache, as there are other files in it: name a directory that is empty or new",
+            );
+        }
         if found.uid() != user && found.uid() != 0 {
             let error = io::Error::other("it belongs to another user: delete it");
             return Err(unusable(&path, error));
         }
     }
+    if found.mode() & 0o022 != 0 {
+        return fail(
+            "others can write to it, and may have changed what is in it: delete it, which also deletes the plugins' earlier \
+             generations; or, if you trust what is in it, run `chmod 700` on it",
+        );
+    }
     Ok(Some(found))
+}
+
+/// Whether a file looks like one of the cache's own, as may be left where its key was deleted.
+fn is_entry(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name.starts_with(NEW)
+        || [COMPILED, RECORD, COMPONENT]
+            .iter()
+            .any(|end| name.ends_with(end))
 }
 
 /// The key, where there is one.
@@ -596,15 +619,15 @@ mod tests {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for name in [".new-old", ".new-now", "old"] {
+        for name in [".new-old", ".new-now", "old.cwasm"] {
             fs::write(at(name), b"half").unwrap();
         }
-        for name in [".new-old", "old"] {
+        for name in [".new-old", "old.cwasm"] {
             let file = fs::File::options().write(true).open(at(name)).unwrap();
             file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         }
         open(dir.path(), &engine);
-        let there = [".new-old", ".new-now", "old"].map(|name| at(name).exists());
+        let there = [".new-old", ".new-now", "old.cwasm"].map(|name| at(name).exists());
         assert_eq!(there, [false, true, true]);
     }
 
@@ -643,6 +666,19 @@ mod tests {
             assert!(error.contains("others can write to it"), "{error}");
         }
 
+        // Somebody's directory, such as `/tmp`, is not made private.
+        fs::create_dir(at("used")).unwrap();
+        fs::create_dir(at("used/other")).unwrap();
+        for mode in [0o755, 0o1777, 0o700] {
+            fs::set_permissions(at("used"), fs::Permissions::from_mode(mode)).unwrap();
+            let error = refused(&at("used"), &engine);
+            assert!(error.contains("it is not a plugin cache"), "{error}");
+            assert_eq!(
+                fs::metadata(at("used")).unwrap().permissions().mode() & 0o7777,
+                mode
+            );
+        }
+
         let cache = at("cache");
         assert!(Cache::check(&cache).is_ok());
         Cache::open_to_read(&cache, &engine, &SystemRandom).unwrap();
@@ -661,7 +697,7 @@ mod tests {
         assert!(refused(&cache, &engine).contains("not a regular file"));
         fs::remove_file(&key).unwrap();
         if rustix::process::geteuid().is_root() {
-            for name in ["key", "entry"] {
+            for name in ["key", "entry.cwasm"] {
                 fs::write(cache.join(name), &good).unwrap();
                 fs::set_permissions(cache.join(name), fs::Permissions::from_mode(0o600)).unwrap();
                 chown(cache.join(name), Some(65_534), None).unwrap();

@@ -46,7 +46,7 @@ pub(crate) const MAX_TRIALS: u32 = 4;
 pub(crate) const MAX_INSTANCES_OF_ONE: u32 = 16;
 
 /// What the pool has room for: instances inside a call, and those that wait for theirs.
-#[expect(clippy::cast_possible_truncation, reason = "it is 64")]
+#[expect(clippy::cast_possible_truncation, reason = "it is a small constant")]
 const POOL: u32 = MAX_INSTANCES + MAX_TRIALS + MAX_PREPARED as u32;
 
 /// Most core instances (modules, adapters, glue) in one component.

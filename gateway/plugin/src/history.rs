@@ -17,7 +17,7 @@ use gateway_model::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, Damaged, Durable};
+use crate::cache::{COMPONENT, Cache, Damaged, Durable, RECORD};
 use crate::directory::Place;
 use crate::error::AdmissionError;
 use crate::file::PluginFile;
@@ -25,9 +25,6 @@ use crate::trust::{self, Seniority};
 
 /// How many generations of a plugin are kept, the serving one included.
 const KEPT: usize = 3;
-
-const RECORD: &str = ".generations";
-const COMPONENT: &str = ".component";
 
 /// A generation that was good: a component under the number that it had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,7 +61,7 @@ pub(super) struct Sandbox {
     allow_private: Vec<HostName>,
     #[command(flatten)]
     limits: LimitFlags,
-    /// Where compiled code is kept for the next time [default: ~/.cache/auth-gateway]
+    /// Where compiled code is kept for the next time [default: ~/.cache/auth-gateway/compiled]
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
     cache: Option<PathBuf>,
     /// Compile it anew
@@ -228,7 +228,7 @@ impl Sandbox {
             return None;
         }
         self.cache.clone().or_else(|| {
-            let dir = std::env::home_dir()?.join(".cache/auth-gateway");
+            let dir = std::env::home_dir()?.join(".cache/auth-gateway/compiled");
             fs::create_dir_all(&dir).is_ok().then_some(dir)
         })
     }
