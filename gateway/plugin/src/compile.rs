@@ -405,7 +405,11 @@ impl Compiler {
             return AdmissionError::CompileTimeout(self.options.time);
         }
         let said = printable(complaint.lines().next().unwrap_or_default(), 500);
-        AdmissionError::CompileFailed(format!("the compiler ended with {status}: {said}"))
+        let ended = format!("the compiler ended with {status}: {said}");
+        if status.signal() == Some(rustix::process::Signal::KILL.as_raw()) {
+            return AdmissionError::CompileKilled(ended);
+        }
+        AdmissionError::CompileFailed(ended)
     }
 }
 

@@ -296,6 +296,9 @@ pub(crate) enum AdmissionError {
     /// The compiler failed.
     #[error("compiling it failed: {0}")]
     CompileFailed(String),
+    /// Somebody killed the compiler, or the operating system did.
+    #[error("compiling it failed: {0}")]
+    CompileKilled(String),
     /// Its code is more than the engine takes.
     #[error("compiling it failed: {0}")]
     DoesNotFit(String),
@@ -461,13 +464,17 @@ impl AdmissionError {
                     | Self::Unreadable { .. }
                     | Self::Changing { .. }
                     | Self::CompileFailed(_)
+                    | Self::CompileKilled(_)
                     | Self::Forgotten { .. }
             )
     }
 
     /// Whether a compiler would say the same if it had more memory.
     pub(crate) const fn is_final(&self) -> bool {
-        matches!(self, Self::CompileTimeout(_) | Self::Invalid(_))
+        matches!(
+            self,
+            Self::CompileTimeout(_) | Self::CompileKilled(_) | Self::Invalid(_)
+        )
     }
 
     /// Whether the same bytes would fail in the same way under the same limits of the compiler.
