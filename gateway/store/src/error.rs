@@ -109,6 +109,19 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Its name is a symbolic link, and beside the link is a log that would be left out. Not a byte was changed.
+    #[error(
+        "{} is a symbolic link, and beside it is {}, the log of a database that was moved away from it: the changes that \
+         are only in this log would be lost. Nothing was changed. Move the database back beside its log, start the gateway \
+         there and stop it again, and move it then. Or, to go on without the log, move it away with `mv {} {}.old`",
+        path.display(), log.display(), log.display(), log.display()
+    )]
+    StrandedLog {
+        /// The link.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// It, or what SQLite keeps beside it, is not a regular file.
     #[error("{} is {kind}, not a regular file: remove it, or name another database in DATABASE_URL", path.display())]
     NotAFile {

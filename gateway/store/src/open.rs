@@ -221,10 +221,11 @@ pub(crate) fn is_alone(path: &Path) -> bool {
     versions::alone(path) && place::users(path) == Users::None
 }
 
-/// Refuses anything but regular files, for the database and for what SQLite keeps beside it: a pipe would keep us waiting.
+/// Refuses anything but regular files, for the database and for what is kept beside it: a pipe would keep us waiting, and what
+/// is written through a link would end up in another file. Refuses a link to a database whose log was left beside the link.
 ///
 /// # Errors
-/// [`OpenError::NotAFile`].
+/// [`OpenError::NotAFile`], [`OpenError::StrandedLog`].
 pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
     let refused = |path: &Path, kind| {
         let path = path.to_owned();
@@ -238,12 +239,24 @@ pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
         // Whoever opens it finds out.
         _ => {}
     }
-    for suffix in ["-wal", "-shm", "-journal"] {
+    for suffix in ["-wal", "-shm", "-journal", "-versions"] {
         let beside = wal::path_with(path, suffix);
-        // SQLite follows no links here.
         match fs::symlink_metadata(&beside) {
             Ok(file) if !file.is_file() => return refused(&beside, kind(file.file_type())),
+            Ok(file) if file.nlink() > 1 => {
+                return refused(&beside, "a file with several names (hard links)");
+            }
             _ => {}
+        }
+    }
+    if path.is_symlink() {
+        for suffix in ["-wal", "-journal"] {
+            let mut log = path.as_os_str().to_owned();
+            log.push(suffix);
+            if fs::metadata(&log).is_ok_and(|file| file.len() > 0) {
+                let (path, log) = (path.to_owned(), log.into());
+                return Err(OpenError::StrandedLog { path, log });
+            }
         }
     }
     Ok(())

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway_model::{Random, UserId};
+use rustix::fs::OFlags;
 
 use crate::file_id::{OpenFiles, Record};
 
@@ -295,7 +296,11 @@ pub(crate) fn hold(database: &Path) -> io::Result<File> {
 
 fn open(path: &Path, database: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
+    // What is written must not end up in a file to which somebody has made a link.
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,

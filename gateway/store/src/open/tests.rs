@@ -324,3 +324,51 @@ fn many_that_open_a_new_file_at_once_all_get_the_same_database() {
         }
     });
 }
+
+#[test]
+fn o1_what_is_beside_the_database_is_a_file_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.db");
+    drop(open(&path, PATIENCE).unwrap());
+    let other = directory.path().join("other");
+    fs::write(&other, "somebody's").unwrap();
+    for suffix in ["-versions", "-shm"] {
+        let beside = directory.path().join(format!("gateway.db{suffix}"));
+        let _ = fs::remove_file(&beside);
+        for kind in ["a symbolic link", "a file with several names (hard links)"] {
+            if kind == "a symbolic link" {
+                std::os::unix::fs::symlink(&other, &beside).unwrap();
+            } else {
+                fs::hard_link(&other, &beside).unwrap();
+            }
+            match open(&path, PATIENCE) {
+                Err(OpenError::NotAFile { path, kind: found }) => assert_eq!((&path, found), (&beside, kind)),
+                opened => panic!("{suffix}: {opened:?}"),
+            }
+            assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+            fs::remove_file(&beside).unwrap();
+        }
+    }
+    open(&path, PATIENCE).unwrap();
+}
+
+#[test]
+fn o1_a_log_that_is_left_beside_a_link_is_not_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, moved) = (
+        directory.path().join("gateway.db"),
+        directory.path().join("moved.db"),
+    );
+    drop(open(&path, PATIENCE).unwrap());
+    fs::rename(&path, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &path).unwrap();
+    open(&path, PATIENCE).unwrap();
+    let log = directory.path().join("gateway.db-wal");
+    fs::write(&log, "what was acknowledged before the gateway was killed").unwrap();
+    let before = contents(directory.path());
+    match open(&path, PATIENCE) {
+        Err(OpenError::StrandedLog { log: found, .. }) => assert_eq!(found, log),
+        opened => panic!("{opened:?}"),
+    }
+    assert_eq!(contents(directory.path()), before);
+}
