@@ -145,8 +145,9 @@ async fn connection<H, F>(
     let unread = Unread::default();
     let stream = Impatient::new(stream, limits.request_timeout, place.held(), unread.clone());
     let stream = Complete::new(stream, unread.clone());
+    let watched = unread.clone();
     let service = service_fn(move |request| {
-        let (peer, unread) = (peer.clone(), unread.clone());
+        let (peer, unread) = (peer.clone(), watched.clone());
         let request = unread.watch(request);
         // Boxed, because hyper moves it about, and it is kilobytes large.
         let answer = guarded(Box::pin(handler(request, peer.clone())), limits.request_timeout);
@@ -174,6 +175,7 @@ async fn connection<H, F>(
     let ended = match Abortable::new(Timely(connection.as_mut()), finish).await {
         Ok(ended) => ended,
         Err(Aborted) => {
+            unread.end();
             connection.as_mut().graceful_shutdown();
             Timely(connection).await
         }

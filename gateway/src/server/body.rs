@@ -17,15 +17,30 @@ use hyper::body::{Frame, Incoming, SizeHint};
 /// Whether a connection still has something coming that nobody will read: the rest of a body, or of a head that is no
 /// request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unread(Arc<AtomicBool>);
+pub(super) struct Unread(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    unread: AtomicBool,
+    ending: AtomicBool,
+}
 
 impl Unread {
     pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.unread.load(Ordering::Relaxed)
     }
 
     pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// The whole server ends: there is less time to wait for the client.
+    pub(super) fn end(&self) {
+        self.0.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.0.ending.load(Ordering::Relaxed)
     }
 
     /// A request whose body keeps this up to date.
@@ -57,7 +72,7 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if matches!(frame, Poll::Ready(None)) || self.incoming.is_end_stream() {
-            self.unread.0.store(false, Ordering::Relaxed);
+            self.unread.0.unread.store(false, Ordering::Relaxed);
         }
         frame
     }

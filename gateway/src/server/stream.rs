@@ -15,6 +15,10 @@ use tokio::time::{Sleep, sleep};
 use super::body::Unread;
 use super::held::Held;
 
+/// The part of its patience for which a client may go on sending a body that nobody reads, after its answer.
+const LINGER: u32 = 6;
+/// The same time once the server ends.
+const LINGER_AT_THE_END: Duration = Duration::from_secs(1);
 /// How much of an unread body is read and discarded at a time, in bytes.
 const DISCARDED: usize = 4 << 10;
 
@@ -29,10 +33,13 @@ pub(super) struct Impatient {
     unread: Unread,
     /// Runs from the end of our side on, while the peer's is still open.
     lingering: Option<Pin<Box<Sleep>>>,
+    /// It has been told of the server's end.
+    hurries: bool,
 }
 
 impl Impatient {
-    /// Gives a write `patience` to get on, and as much to a peer who still sends a body that is `unread` at the end.
+    /// Gives a write `patience` to get on. A peer who still sends a body that is `unread` when the connection ends has a moment
+    /// to read its answer.
     pub(super) fn new(stream: TcpStream, patience: Duration, held: Held, unread: Unread) -> Self {
         Self {
             stream,
@@ -41,6 +48,7 @@ impl Impatient {
             held,
             unread,
             lingering: None,
+            hurries: false,
         }
     }
 
@@ -108,6 +116,7 @@ impl AsyncWrite for Impatient {
             patience,
             unread,
             lingering,
+            hurries,
             ..
         } = &mut *self;
         let mut stream = Pin::new(stream);
@@ -117,7 +126,10 @@ impl AsyncWrite for Impatient {
         if lingering.is_none() {
             ready!(stream.as_mut().poll_shutdown(cx))?;
         }
-        let lingering = lingering.get_or_insert_with(|| Box::pin(sleep(*patience)));
+        let lingering = lingering.get_or_insert_with(|| Box::pin(sleep(*patience / LINGER)));
+        if unread.is_ending() && !std::mem::replace(hurries, true) {
+            lingering.set(sleep(LINGER_AT_THE_END));
+        }
         if lingering.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }

@@ -406,3 +406,22 @@ async fn a_body_that_was_read_leaves_the_connection_open() {
         assert!(!told.contains("connection: close"), "{request:?}: {told}");
     }
 }
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_clients_that_go_on_sending() {
+    let server = Server::start(ServerLimits {
+        request_timeout: NEVER * 12,
+        ..limits()
+    })
+    .await;
+    let mut caller = server.connect().await;
+    send(
+        &mut caller,
+        b"POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n",
+    )
+    .await;
+    answer(&mut caller).await;
+    server.shutdown.cancel();
+    // It never closes its side. `drain` is longer than this test's patience.
+    timeout(NEVER, server.ended).await.unwrap().unwrap();
+}
