@@ -123,7 +123,7 @@ impl fmt::Display for Refusal {
 fn hint(refusal: &Refusal) -> &'static str {
     match refusal.code().unwrap_or_default() {
         "invalid_client" | "unauthorized_client" | "incorrect_client_credentials" => {
-            "; check client_id, the client's secret or key, and client_auth"
+            "; check client_id, client_secret or client_key, and client_auth"
         }
         "redirect_uri_mismatch" => "; register the callback with the provider",
         _ => refusal.advice(),
@@ -256,7 +256,7 @@ mod tests {
         assert!(refused.advice().contains("par = \"always\""));
         assert_eq!(Refusal::new("invalid_request", Some("no")).advice(), "");
         let client = refused_with("invalid_client");
-        assert!(client.contains("the client's secret or key"), "{client}");
+        assert!(client.contains("client_secret or client_key"), "{client}");
     }
 
     fn refused_with(code: &str) -> String {
