@@ -31,6 +31,14 @@ use reqwest::{Method, StatusCode};
 use support::browser::encode;
 use support::{Setup, eventually};
 
+/// Backs up a running gateway's database. Returns the backup.
+async fn back_up(gateway: &support::Gateway) -> std::path::PathBuf {
+    let backup = gateway.dir.path().join("backup.db");
+    let file = backup.to_str().unwrap();
+    gateway.cli(&["backup", file]).await.succeeded();
+    backup
+}
+
 /// The processes that a process has started: compilers, which threads of its own start.
 fn children(process: u32) -> Vec<rustix::process::Pid> {
     let tasks = fs::read_dir(format!("/proc/{process}/task"))

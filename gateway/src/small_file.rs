@@ -4,7 +4,7 @@
 //! directory. Whoever reads such a file waits for good, and with it the reload, the start or the command. So only regular
 //! files of a bounded size are read, and nothing is opened that could make the caller wait.
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -131,24 +131,9 @@ fn regular(metadata: &Metadata) -> Result<(), ReadError> {
     if metadata.is_file() {
         Ok(())
     } else {
-        Err(ReadError::NotAFile(kind(metadata.file_type())))
-    }
-}
-
-/// What something is that is not a regular file.
-pub(crate) fn kind(kind: FileType) -> &'static str {
-    if kind.is_dir() {
-        "a directory"
-    } else if kind.is_symlink() {
-        "a symbolic link"
-    } else if kind.is_fifo() {
-        "a pipe"
-    } else if kind.is_socket() {
-        "a socket"
-    } else if kind.is_char_device() || kind.is_block_device() {
-        "a device"
-    } else {
-        "something else"
+        Err(ReadError::NotAFile(gateway_model::file::kind(
+            metadata.file_type(),
+        )))
     }
 }
 

@@ -118,11 +118,7 @@ async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
     let setup = setup();
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
-    let backup = setup.dir.path().join("backup.db");
-    gateway
-        .cli(&["backup", backup.to_str().unwrap()])
-        .await
-        .succeeded();
+    let backup = super::back_up(&gateway).await;
     gateway.sign_in("bob").await;
     let (database, away) = (setup.dir.database(), setup.dir.path().join("away.db"));
     fs::rename(&database, &away).unwrap();

@@ -109,11 +109,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
     let setup = setup();
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
-    let backup = setup.dir.path().join("backup.db");
-    gateway
-        .cli(&["backup", backup.to_str().unwrap()])
-        .await
-        .succeeded();
+    let backup = super::back_up(&gateway).await;
     let elsewhere = directory(&setup, "elsewhere");
     let other = elsewhere.join("gateway.db");
 
@@ -245,11 +241,7 @@ async fn o1_a_database_whose_file_of_versions_is_gone_is_still_in_use() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.sign_in("alice").await;
-    let backup = setup.dir.path().join("backup.db");
-    gateway
-        .cli(&["backup", backup.to_str().unwrap()])
-        .await
-        .succeeded();
+    let backup = super::back_up(&gateway).await;
     let bob = gateway.sign_in("bob").await;
     let own = setup.dir.path().join("own");
     fs::remove_file(own.join("gateway.db-versions")).unwrap();

@@ -75,6 +75,8 @@ struct State {
     issued: u32,
     token_calls: u32,
     id_tokens: Vec<String>,
+    /// ID tokens are not kept.
+    forgets: bool,
     further_keys: usize,
     signs_out: bool,
 }
@@ -97,6 +99,15 @@ impl FakeOidc {
         Self::serve(server, issuer, person).await
     }
 
+    /// Starts one that remembers neither requests nor ID tokens: hundreds of thousands would fill the memory.
+    pub(crate) async fn start_forgetful(person: Value) -> Self {
+        let server = MockServer::builder().disable_request_recording().start().await;
+        let issuer = server.uri();
+        let provider = Self::serve(server, issuer, person).await;
+        provider.state.lock().unwrap().forgets = true;
+        provider
+    }
+
     /// Starts one that is reached at `issuer`: by way of something that stands before it.
     pub(crate) async fn behind(issuer: &str, person: Value) -> Self {
         Self::serve(MockServer::start().await, issuer.to_owned(), person).await
@@ -113,6 +124,7 @@ impl FakeOidc {
             issued: 0,
             token_calls: 0,
             id_tokens: Vec::new(),
+            forgets: false,
             further_keys: 0,
             signs_out: true,
         }));
@@ -337,7 +349,9 @@ impl Answers {
             return ResponseTemplate::new(200).set_body_raw("<html>so sorry</html>", "text/html");
         }
         let id_token = self.id_token(grant, mood, &kept.more, &kept.kid);
-        kept.id_tokens.push(id_token.clone());
+        if !kept.forgets {
+            kept.id_tokens.push(id_token.clone());
+        }
         ResponseTemplate::new(200).set_body_json(json!({
             "access_token": ACCESS_TOKEN,
             "token_type": "Bearer",

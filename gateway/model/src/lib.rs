@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`address`] | which addresses are public, private, or nobody's |
 //! | [`clock`] | time and randomness, passed in so that tests can set them |
+//! | [`file`] | what a file is that is not a regular one |
 //! | [`id`] | opaque random identifiers |
 //! | [`json`] | JSON values with all of their digits |
 //! | [`user`] | a user, their identities and username |
@@ -18,6 +19,7 @@ pub mod address;
 pub mod claims;
 pub mod clock;
 pub mod event;
+pub mod file;
 pub mod id;
 pub mod json;
 pub mod limits;

@@ -85,10 +85,11 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// It has several names, each of which would have a log of its own. Not a byte was changed.
+    /// It has several names. Each name of a database would have a log of its own, and what is written beside it would end up
+    /// under another name too. Not a byte was changed.
     #[error(
-        "{} has {links} names (hard links), and under each name the database would have another log. Nothing was changed. \
-         Remove the other names: `find DIRECTORY -samefile {}` finds them",
+        "{} has {links} names (hard links), and the gateway's database and the files beside it must have one each. Nothing was \
+         changed. Remove the other names: `find DIRECTORY -samefile {}` finds them",
         path.display(), path.display()
     )]
     Linked {

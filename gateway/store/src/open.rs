@@ -3,12 +3,13 @@
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use gateway_model::Random;
+use gateway_model::file::kind;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
@@ -225,7 +226,7 @@ pub(crate) fn is_alone(path: &Path) -> bool {
 /// is written through a link would end up in another file. Refuses a link to a database whose log was left beside the link.
 ///
 /// # Errors
-/// [`OpenError::NotAFile`], [`OpenError::StrandedLog`].
+/// [`OpenError::NotAFile`], [`OpenError::Linked`], [`OpenError::StrandedLog`].
 pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
     let refused = |path: &Path, kind| {
         let path = path.to_owned();
@@ -243,10 +244,9 @@ pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
         let beside = wal::path_with(path, suffix);
         match fs::symlink_metadata(&beside) {
             Ok(file) if !file.is_file() => return refused(&beside, kind(file.file_type())),
-            Ok(file) if file.nlink() > 1 => {
-                return refused(&beside, "a file with several names (hard links)");
-            }
-            _ => {}
+            Ok(file) => check_links(&beside, &file)?,
+            // What is not there has no kind.
+            Err(_) => {}
         }
     }
     if path.is_symlink() {
@@ -260,16 +260,6 @@ pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
-}
-
-fn kind(file: fs::FileType) -> &'static str {
-    match file {
-        file if file.is_dir() => "a directory",
-        file if file.is_symlink() => "a symbolic link",
-        file if file.is_fifo() => "a pipe",
-        file if file.is_socket() => "a socket",
-        _ => "a device",
-    }
 }
 
 /// Refuses a file that has more than one name.

@@ -74,7 +74,7 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
 fn write(path: &Path, text: &str) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {
-            let what = small_file::kind(found.file_type());
+            let what = gateway_model::file::kind(found.file_type());
             return Err(io::Error::other(format!(
                 "it is {what}, not a regular file: delete it"
             )));
