@@ -109,7 +109,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
     let setup = setup();
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
-    let backup = super::back_up(&gateway).await;
+    super::back_up(&gateway).await;
     let elsewhere = directory(&setup, "elsewhere");
     let other = elsewhere.join("gateway.db");
 

@@ -178,7 +178,7 @@ pub(crate) fn settle(path: &Path) -> Result<(), OpenError> {
 /// database that somebody has open under another name.
 ///
 /// # Errors
-/// [`OpenError::Replaced`], [`OpenError::Elsewhere`], [`OpenError::NotAFile`].
+/// [`OpenError::Replaced`], [`OpenError::Elsewhere`], [`OpenError::StrandedLog`], and those of [`check_kinds`].
 pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
     check_kinds(path)?;
     let begun = Instant::now();
@@ -194,10 +194,10 @@ pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
         }
     }
     let begun = Instant::now();
-    loop {
+    let used = loop {
         let (refused, patience) = match place::users(path) {
-            Users::None => return Ok(versions::in_use(path)),
-            Users::Here if versions::in_use(path) => return Ok(true),
+            Users::None => break versions::in_use(path),
+            Users::Here if versions::in_use(path) => break true,
             // Somebody has removed the file of versions, and with it the record of the log. While the database is open,
             // SQLite has both of these files.
             Users::Here => match ["-wal", "-shm"]
@@ -205,7 +205,7 @@ pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
                 .into_iter()
                 .find(|file| !file.exists())
             {
-                None => return Ok(true),
+                None => break true,
                 Some(path) => (OpenError::Replaced { path }, CLOSING_PATIENCE),
             },
             Users::Elsewhere => (place::elsewhere(path), place::ELSEWHERE_PATIENCE),
@@ -214,7 +214,9 @@ pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
             return Err(refused);
         }
         std::thread::sleep(place::PAUSE);
-    }
+    };
+    check_own_log(path)?;
+    Ok(used)
 }
 
 /// Whether nobody has the database open.
@@ -223,10 +225,10 @@ pub(crate) fn is_alone(path: &Path) -> bool {
 }
 
 /// Refuses anything but regular files, for the database and for what is kept beside it: a pipe would keep us waiting, and what
-/// is written through a link would end up in another file. Refuses a link to a database whose log was left beside the link.
+/// is written through a link would end up in another file.
 ///
 /// # Errors
-/// [`OpenError::NotAFile`], [`OpenError::Linked`], [`OpenError::StrandedLog`].
+/// [`OpenError::NotAFile`], [`OpenError::Linked`].
 pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
     let refused = |path: &Path, kind| {
         let path = path.to_owned();
@@ -249,6 +251,14 @@ pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
             Err(_) => {}
         }
     }
+    Ok(())
+}
+
+/// Refuses a link to a database whose log was left beside the link.
+///
+/// # Errors
+/// [`OpenError::StrandedLog`].
+fn check_own_log(path: &Path) -> Result<(), OpenError> {
     if path.is_symlink() {
         for suffix in ["-wal", "-journal"] {
             let mut log = path.as_os_str().to_owned();

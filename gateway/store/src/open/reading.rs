@@ -5,7 +5,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{check_kinds, failed, inspect, known, lock_directory, open_unchanging, unwritable};
+use super::{
+    check_kinds, check_own_log, failed, inspect, known, lock_directory, open_unchanging, unwritable,
+};
 use crate::error::OpenError;
 use crate::file_id::{OpenFiles, Seen};
 use crate::restore::{self, RestoreError};
@@ -39,6 +41,7 @@ pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
     if !is_unused(&path) {
         return Ok(None);
     }
+    check_own_log(&path)?;
     let seen = Seen::of(&path).map_err(|error| unwritable(&path, &error))?;
     inspect(&path)?;
     let opened = || -> rusqlite::Result<(Connection, i64)> {
