@@ -269,9 +269,11 @@ async fn what_a_plugin_logs_is_capped_counted_and_cannot_forge_a_line() {
     let setup = Setup::dev()
         .plugin("logging", test_guests::IMPORTS_LOGGING)
         .plugin_table("logging", "grants = [\"logging\"]")
+        .table("plugin.logging.limits", "fuel = 20_000_000")
         .service("flood", "logging")
         .service("control", "logging")
         .plugin("behave", test_guests::BEHAVE)
+        .table("plugin.behave.limits", "fuel = 20_000_000")
         .service("log-flood", "behave");
     let gateway = setup.start().await;
     let token = gateway.sign_in("alice").await;

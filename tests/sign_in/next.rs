@@ -77,6 +77,9 @@ async fn no_next_leads_anywhere_but_to_the_allowed_origins() {
     gateway.stop().await;
 }
 
+/// How many attacks are changed in one place or two.
+const MUTATIONS: usize = if cfg!(feature = "test-all") { 5000 } else { 800 };
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_mutation_of_an_attack_leads_anywhere_else() {
     // The development sign-in is one request, and reads and writes the address as every other does.
@@ -86,7 +89,7 @@ async fn no_mutation_of_an_attack_leads_anywhere_else() {
         .start()
         .await;
     let browser = gateway.browser();
-    let (payloads, mut visits) = (mutated(5000), Vec::new());
+    let (payloads, mut visits) = (mutated(MUTATIONS), Vec::new());
     for payload in &payloads {
         let login = browser
             .get(&format!("{}&user=alice", login("dev", payload)))
@@ -102,7 +105,7 @@ async fn no_mutation_of_an_attack_leads_anywhere_else() {
         visits.len(),
         escapes.len()
     );
-    assert!(payloads.len() > 5000 && visits.len() > 500, "{}", visits.len());
+    assert!(visits.len() > MUTATIONS / 10, "{}", visits.len());
     assert_eq!(escapes, [] as [String; 0]);
     gateway.stop().await;
 }

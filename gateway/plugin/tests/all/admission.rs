@@ -178,7 +178,8 @@ async fn a_component_cut_anywhere_is_refused_and_the_old_one_serves() {
     let set = set(&[("s", "plain")], &[]);
     let fixture = Fixture::new(&[("plain", V1)], set.clone()).await;
     let mut accepted = 0;
-    for cut in 0..PLAIN.len() {
+    let step = if cfg!(feature = "test-all") { 1 } else { 4 };
+    for cut in (0..PLAIN.len()).step_by(step) {
         std::fs::write(fixture.path("plain"), &PLAIN[..cut]).unwrap();
         fixture.host.reconfigure(set.clone()).await;
         if fixture.status("plain").problem.is_some() {

@@ -348,7 +348,9 @@ async fn grants_give_what_is_given_here() {
 
 #[tokio::test]
 async fn what_the_guest_writes_is_heard_and_capped() {
-    let bench = open(IMPORTS_LOGGING, &[Grant::Logging]).await;
+    let mut config = config(&[Grant::Logging]);
+    config.limits.fuel = 20_000_000;
+    let bench = open_with(IMPORTS_LOGGING, config, Vec::new()).await;
     let call = ask(&bench, "hello", "u").await;
     let heard: Vec<_> = call.log.iter().map(|line| (line.level, line.source)).collect();
     assert_eq!(
