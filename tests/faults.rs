@@ -12,7 +12,7 @@
 //! | [`calls`] | system calls that fail |
 //! | [`full_disk`] | no room, and room again |
 //! | [`locked`] | another process that holds the database |
-//! | [`damage`] | flipped bytes, cut files, foreign files, and what `user export` still finds |
+//! | [`damage`] | flipped bytes, cut files, foreign files |
 //! | [`upstream`] | providers that hang, reset, and talk rubbish |
 //! | [`clock`] | a clock that jumps |
 //!

@@ -66,11 +66,6 @@ const ALLOWED: &[(&str, usize, &str)] = &[
         2,
         "another moment for each trial; a process that is there until it is killed",
     ),
-    (
-        "gateway/store/tests/it/salvage.rs",
-        1,
-        "a minute for what takes a second",
-    ),
     ("tests/bad_input/malformed.rs", 1, "a client that trickles"),
     ("tests/faults/kills.rs", 3, "another moment for each trial"),
     ("tests/faults/power_cuts.rs", 1, "another moment for each trial"),

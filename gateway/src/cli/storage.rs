@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use gateway_model::{SystemClock, SystemRandom, User};
-use gateway_store::{DatabaseUrl, Found, FoundBy, OpenError, Salvage, Store, StoreError, StoreOptions};
+use gateway_store::{DatabaseUrl, Found, FoundBy, Store, StoreOptions};
 
 use super::output::printable;
 use super::{Shared, mistakes};
@@ -44,15 +44,6 @@ fn options(storage: &StorageConfig) -> StoreOptions {
     }
 }
 
-/// Opens the configured database, which is damaged, to save what is left.
-///
-/// # Errors
-/// When nothing can be read of it.
-pub(super) fn salvage(shared: &Shared) -> anyhow::Result<Salvage> {
-    let (path, _) = configured(shared)?;
-    Salvage::open(&path).context("nothing of the database can be read")
-}
-
 /// Where the configured database is, which must be there.
 ///
 /// # Errors
@@ -67,17 +58,6 @@ pub(super) fn path(shared: &Shared) -> anyhow::Result<PathBuf> {
 /// When it is a temporary one.
 pub(super) fn place(shared: &Shared) -> anyhow::Result<PathBuf> {
     located(shared).map(|(path, _)| path)
-}
-
-/// Whether it is the database's file that is at fault.
-pub(super) fn is_damage(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref(),
-        Some(OpenError::Corrupt { .. } | OpenError::Schema { .. })
-    ) || matches!(
-        error.downcast_ref(),
-        Some(StoreError::Corrupt(_) | StoreError::Schema(_) | StoreError::Io(_))
-    )
 }
 
 /// Where the configured database is, and what else is said of it.

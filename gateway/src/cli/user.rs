@@ -22,14 +22,14 @@ const PAGE: u32 = 500;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     #[command(flatten)]
-    Sound(OnSound),
-    /// Print all users with all there is about them, a JSON object a line; of a damaged database what can be read
-    Export,
+    Read(ReadCommand),
+    #[command(flatten)]
+    Change(ChangeCommand),
 }
 
-/// What needs a database that is sound.
+/// Commands that leave the database as it is.
 #[derive(Debug, Subcommand)]
-pub(super) enum OnSound {
+pub(super) enum ReadCommand {
     /// List all users
     List {
         /// Print a JSON array
@@ -44,6 +44,12 @@ pub(super) enum OnSound {
         #[arg(long)]
         json: bool,
     },
+    /// Print every user with everything that is stored about them, as one JSON object a line
+    Export,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ChangeCommand {
     /// Shut a user out: ends their sessions, refuses their sign-ins
     Disable {
         /// An id, a username, an email address or provider:subject
@@ -87,11 +93,7 @@ pub(super) enum OnSound {
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Export => {
-            let mut out = BufWriter::new(io::stdout().lock());
-            export::run(shared, &mut out).await
-        }
-        Command::Sound(command @ (OnSound::List { .. } | OnSound::Show { .. })) => {
+        Command::Read(command) => {
             let store = storage::open_to_read(shared).await?;
             let shown = read(&store, command).await;
             // Also after an error: what a process leaves open stays beside the file.
@@ -99,7 +101,7 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
             shown?;
             Ok(closed?)
         }
-        Command::Sound(command) => {
+        Command::Change(command) => {
             let store = storage::open(shared).await?;
             let mut said = Vec::new();
             let done = change(shared, &store, command, &mut said).await;
@@ -111,29 +113,33 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
     }
 }
 
-async fn read(store: &Store, command: OnSound) -> anyhow::Result<()> {
+async fn read(store: &Store, command: ReadCommand) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
-        OnSound::List { json } => list(store, json, &mut out).await?,
-        OnSound::Show { who, json } => show(store, &who, json, &mut out).await?,
-        _ => {}
+        ReadCommand::List { json } => list(store, json, &mut out).await?,
+        ReadCommand::Show { who, json } => show(store, &who, json, &mut out).await?,
+        ReadCommand::Export => export::export(store, &mut out).await?,
     }
     Ok(out.flush()?)
 }
 
 /// `out`: what has been done. Writing to it does not fail, so that an error is one of the work.
-async fn change(shared: &Shared, store: &Store, command: OnSound, out: &mut Vec<u8>) -> anyhow::Result<()> {
+async fn change(
+    shared: &Shared,
+    store: &Store,
+    command: ChangeCommand,
+    out: &mut Vec<u8>,
+) -> anyhow::Result<()> {
     match command {
-        OnSound::List { .. } | OnSound::Show { .. } => Ok(()),
-        OnSound::Disable { who } => disable(store, &who, out).await,
-        OnSound::Enable { who } => enable(store, &who, out).await,
-        OnSound::Link {
+        ChangeCommand::Disable { who } => disable(store, &who, out).await,
+        ChangeCommand::Enable { who } => enable(store, &who, out).await,
+        ChangeCommand::Link {
             identity,
             unknown_issuer,
         } => link::link(shared, store, &identity, unknown_issuer, out).await,
-        OnSound::Unlink { identity } => link::unlink(shared, store, &identity, out).await,
-        OnSound::Merge { merge } => merge::run(store, &merge, out).await,
-        OnSound::Delete { who, yes } => delete(store, &who, yes, out).await,
+        ChangeCommand::Unlink { identity } => link::unlink(shared, store, &identity, out).await,
+        ChangeCommand::Merge { merge } => merge::run(store, &merge, out).await,
+        ChangeCommand::Delete { who, yes } => delete(store, &who, yes, out).await,
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::error::OpenError;
 use crate::url::DatabaseUrl;
-use crate::{open, owned, restore, salvage, schema, wal};
+use crate::{integrity, open, owned, restore, schema, wal};
 
 /// Larger files are not read from one end to the other, which would take seconds.
 const MAX_WHOLE: u64 = 256 << 20;
@@ -112,7 +112,7 @@ fn look_at_pages(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> 
         ));
         return Ok(());
     }
-    checked.damage = match salvage::problem(&read_only(path, alone)?) {
+    checked.damage = match integrity::problem(&read_only(path, alone)?) {
         Ok(problem) => problem.map(|detail| damaged(path, &detail)),
         Err(error) => Some(damaged(path, &error.to_string())),
     };

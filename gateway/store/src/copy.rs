@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OptionalExtension as _};
 use tempfile::TempDir;
 
-use crate::{lineage, open, salvage, schema};
+use crate::{integrity, lineage, open, schema};
 
 /// Pages between two reports, 4 MiB.
 const STEP: i32 = 1024;
@@ -128,7 +128,7 @@ pub(crate) fn check(database: &Connection) -> Result<(), CopyError> {
     if let Some(difference) = schema::difference(database, found)? {
         return Err(CopyError::Schema(difference));
     }
-    match salvage::problem(database)? {
+    match integrity::problem(database)? {
         Some(problem) => Err(CopyError::Damaged(problem)),
         None => Ok(()),
     }

@@ -160,8 +160,9 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "{} is damaged ({detail}): restore it from a backup; `gateway user export` prints what can still be read of it",
-        path.display()
+        "{} is damaged ({detail}): restore a backup with `gateway restore FILE`, or try to recover its rows with SQLite: \
+         `sqlite3 {} .recover`",
+        path.display(), path.display()
     )]
     Corrupt {
         /// The file.
@@ -171,9 +172,9 @@ pub enum OpenError {
     },
     /// Its tables are not those that this gateway makes.
     #[error(
-        "the schema of {} is not this gateway's ({detail}): somebody has changed it, or it is damaged: restore it from a \
-         backup; `gateway user export` prints what can still be read of it",
-        path.display()
+        "the schema of {} is not this gateway's ({detail}): someone has changed it, or it is damaged: restore a backup with \
+         `gateway restore FILE`, or try to recover its rows with SQLite: `sqlite3 {} .recover`",
+        path.display(), path.display()
     )]
     Schema {
         /// The file.
@@ -245,12 +246,17 @@ pub enum StoreError {
     #[error("{0} was changed while it was read: a gateway may have been started. Run the command again")]
     Changed(String),
     /// The file is damaged, or holds what this gateway never wrote.
-    #[error("the database is damaged ({0}): restore it from a backup")]
+    #[error(
+        "the database is damaged ({0}): restore a backup with `gateway restore FILE`, or try to recover its rows with \
+         SQLite: `sqlite3 DATABASE .recover`"
+    )]
     Corrupt(String),
     /// Its tables are not those that this gateway made: it is damaged, or was changed while it was open, by hand or by
     /// a newer gateway.
     #[error(
-        "the database's schema is not this gateway's ({0}): a newer gateway, or somebody, has changed it, or it is damaged"
+        "the database's schema is not this gateway's ({0}): a newer gateway or someone else has changed it, or it is \
+         damaged: restore a backup with `gateway restore FILE`, or try to recover its rows with SQLite: `sqlite3 DATABASE \
+         .recover`"
     )]
     Schema(String),
     /// The store was closed.

@@ -29,7 +29,7 @@
 //! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
 //! | `copy` | what both have in common |
 //! | `schema` | whether a database has the tables of its version, and no others |
-//! | [`salvage`] | what can still be read of a damaged database |
+//! | `integrity` | whether a database is damaged |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
 //! thread runs it in a transaction with whatever else is queued, commits, makes known in `versions` whom
@@ -68,6 +68,7 @@ mod copy;
 pub mod error;
 mod events;
 mod file_id;
+mod integrity;
 mod join;
 mod lineage;
 mod open;
@@ -78,7 +79,6 @@ mod prune;
 mod reader;
 pub mod restore;
 mod rows;
-pub mod salvage;
 mod schema;
 mod session_cache;
 mod sessions;
@@ -101,7 +101,6 @@ pub use join::{JoinError, Linked, Merged};
 pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
 pub use prune::Pruned;
 pub use restore::{RestoreError, Restored, restore};
-pub use salvage::Salvage;
 pub use sessions::SignedIn;
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;

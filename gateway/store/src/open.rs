@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use gateway_model::Random;
 use gateway_model::file::kind;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
@@ -358,54 +357,6 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(READER_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
-}
-
-/// Opens a file that [`open`] or a read has found to be damaged, for reading what is left: whatever the log adds is
-/// seen, nothing is copied back.
-///
-/// # Errors
-/// When it is not ours, of a newer gateway, or cannot be read at all.
-pub(crate) fn open_damaged(path: &Path) -> Result<(Connection, Option<Place>), OpenError> {
-    check_files(path)?;
-    let unused = reading::is_unused(path);
-    if is_alone(path) {
-        check_log(path)?;
-    }
-    let place = if unused { None } else { Some(Place::take(path)?) };
-    let opened = || -> rusqlite::Result<Connection> {
-        // Where there is nothing beside the file, nothing is left there.
-        if unused {
-            open_immutable(path)
-        } else {
-            open_reader(path)
-        }
-    };
-    let connection = opened().map_err(|error| failed(path, &error))?;
-    if let Some(place) = &place {
-        place.check(path)?;
-    }
-    let read = || -> rusqlite::Result<(i32, i64)> {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // A file that was cut short is read as far as it goes, and a schema likewise.
-        connection.pragma_update(None, "writable_schema", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok((id, version))
-    };
-    match read() {
-        Ok((_, version)) if version > known() => Err(OpenError::TooNew {
-            path: path.to_owned(),
-            found: version,
-            known: known(),
-        }),
-        Ok((APPLICATION_ID, _)) => Ok((connection, place)),
-        Ok(_) => Err(OpenError::NotOurs {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(failed(path, &error)),
-    }
 }
 
 /// How many migrations this gateway has.

@@ -112,7 +112,21 @@ impl Store {
                 "(SELECT * FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) u",
                 "ORDER BY u.id, i.id"
             );
-            rows::users(connection, sql, params![after, limit])
+            let users = rows::users(connection, sql, params![after, limit])?;
+            // SQLite takes the order of a table for granted. In a damaged one the rows may lead back, and a caller who
+            // asks for page after page would never come to the end.
+            let ids = users.iter().map(|user| user.id.as_str());
+            if std::iter::once(after.as_str())
+                .chain(ids)
+                .is_sorted_by(|one, next| one < next)
+            {
+                Ok(users)
+            } else {
+                Err(rows::conversion(
+                    0,
+                    "users are not in the order of their ids".to_owned(),
+                ))
+            }
         })
         .await
     }

@@ -1,60 +1,26 @@
-//! `gateway user export`: everybody; of a damaged database, everybody who can be read.
+//! `gateway user export`: every user, as a JSON object a line.
 
 use std::io::{self, Write};
 
+use anyhow::Context as _;
 use gateway_model::User;
-use gateway_store::{Salvage, Store};
+use gateway_store::Store;
 
 use super::for_all;
-use crate::cli::output::printable;
-use crate::cli::{Shared, storage};
 
-/// Prints everybody.
+/// Prints every user.
 ///
 /// # Errors
-/// Also where the database is damaged, and what can be read was printed.
-pub(super) async fn run(shared: &Shared, out: &mut impl Write) -> anyhow::Result<()> {
-    match sound(shared).await {
-        Ok(store) => {
-            for_all(&store, |user| print(&user, out)).await?;
-            out.flush()?;
-            Ok(store.close().await?)
-        }
-        Err(damage) if storage::is_damage(&damage) => {
-            print_what_is_left(&storage::salvage(shared)?, out)?;
-            Err(damage.context("what can be read was printed, but that is not everything"))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Opens the database and makes sure that nobody is missed in it.
-async fn sound(shared: &Shared) -> anyhow::Result<Store> {
-    let store = storage::open_to_read(shared).await?;
-    store.check().await?;
-    Ok(store)
-}
-
-/// Prints whoever can be read, and says on stderr who cannot.
-fn print_what_is_left(salvage: &Salvage, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut err = io::stderr().lock();
-    for gap in salvage.gaps() {
-        writeln!(err, "cannot be read to the end: {gap}")?;
-    }
-    for (id, user) in salvage.users() {
-        let id = printable(id.as_str());
-        match user {
-            Ok(user) => {
-                if user.identities.is_empty() {
-                    writeln!(err, "user {id}: the identities cannot be read")?;
-                }
-                print(&user, out)?;
-            }
-            Err(error) => writeln!(err, "user {id}: cannot be read: {error}")?,
-        }
-    }
+/// If the database cannot be read or is damaged. It is checked after its users were printed, so users may be missing
+/// from the output, but never without an error.
+pub(super) async fn export(store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
+    let printed = for_all(store, |user| print(&user, out)).await;
     out.flush()?;
-    Ok(())
+    printed?;
+    store
+        .check()
+        .await
+        .context("users may be missing from the export")
 }
 
 fn print(user: &User, out: &mut impl Write) -> io::Result<()> {
