@@ -21,8 +21,8 @@ use support::cli::{self, Ran};
 use support::wait::PATIENCE;
 use tempfile::TempDir;
 use test_guests::{
-    BEHAVE, CORE_MODULE, IMPORTS_CONFIG, IMPORTS_HTTP, IMPORTS_KEY_VALUE, IMPORTS_LOGGING, IMPORTS_SECRETS,
-    IMPORTS_USERS, LOGIN_ONLY, NO_EXPORTS, PLAIN, REJECT, TRIAL_TRAP, UNKNOWN_IMPORT, V1, VERSIONS,
+    BEHAVE, CORE_MODULE, GROW, IMPORTS_CONFIG, IMPORTS_HTTP, IMPORTS_KEY_VALUE, IMPORTS_LOGGING,
+    IMPORTS_SECRETS, IMPORTS_USERS, LOGIN_ONLY, NO_EXPORTS, PLAIN, REJECT, TRIAL_TRAP, UNKNOWN_IMPORT, V1,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use url::Url;
@@ -80,11 +80,7 @@ impl Desk {
 
 #[tokio::test]
 async fn check_says_all_there_is_to_say() {
-    let desk = Desk::new(&[
-        ("v1.wasm", V1),
-        ("versions.wasm", VERSIONS),
-        ("core.wasm", CORE_MODULE),
-    ]);
+    let desk = Desk::new(&[("v1.wasm", V1), ("grow.wasm", GROW), ("core.wasm", CORE_MODULE)]);
     let text = desk.plugin("check v1.wasm").await.succeeded();
     for says in [
         "plugin      v1\n",
@@ -101,21 +97,21 @@ async fn check_says_all_there_is_to_say() {
     assert_eq!(report["compiled"]["was_cached"], json!(true), "the second time");
     assert!(report["memory_bytes"].as_u64().unwrap() >= 1 << 16);
 
-    let ran = desk.plugin("check versions.wasm --grant users").await;
+    let ran = desk.plugin("check grow.wasm").await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
-        ran.stdout.contains("admissible  NO") && ran.stdout.contains("NOT GRANTED, needs config"),
+        ran.stdout.contains("admissible  NO") && ran.stdout.contains("NOT GRANTED, needs key-value"),
         "{ran:?}"
     );
     for says in [
-        "versions.wasm would not be served: it imports auth-gateway:plugin/config@0.1.0",
-        "under `[plugin.versions]` in the configuration",
-        "to grant it here, add --grant config --grant logging",
+        "grow.wasm would not be served: it imports auth-gateway:plugin/",
+        "under `[plugin.grow]` in the configuration",
+        "to grant it here, add --grant key-value --grant logging",
     ] {
         assert!(ran.stderr.contains(says), "{} does not say {says:?}", ran.stderr);
     }
     let ran = desk
-        .plugin("check versions.wasm --grant users,config --grant logging --name mine --json")
+        .plugin("check grow.wasm --grant key-value,logging --name mine --json")
         .await;
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(

@@ -1,5 +1,5 @@
 //! The plugin interface in Rust, generated from the `.wit` files that plugin authors compile against: a
-//! module for each version that the gateway serves, and for the WASI drafts that are linked beside it.
+//! module for version 1.0, and one for each of the WASI drafts that are linked beside it.
 //!
 //! The worlds are the host's own: they have every import and every export of the package, and no
 //! component has to match one as a whole. Imports are linked one grant at a time ([`crate::grants`]),
@@ -7,12 +7,10 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
-pub(crate) mod v0_1;
 pub(crate) mod v1;
 pub(crate) mod wasi_config;
 pub(crate) mod wasi_keyvalue;
 
-/// The shapes of both versions, and `hook-error`, which 0.1 does not have.
 pub(crate) use self::v1::types;
 
 #[cfg(test)]
@@ -37,15 +35,6 @@ mod tests {
             digest.update(fs::read(file).unwrap());
         }
         hex::encode(digest.finalize())
-    }
-
-    #[test]
-    fn version_0_1_0_does_not_change() {
-        assert_eq!(
-            digest("../../wit/0.1.0"),
-            "3ab82748b300c816201dd2b4396d3f26f9563fca0d7acfd04391b5efd5cfecff",
-            "version 0.1.0 is published, and components are compiled against it: a change is a new version"
-        );
     }
 
     #[test]

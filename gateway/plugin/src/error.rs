@@ -394,23 +394,20 @@ pub(crate) enum AdmissionError {
          on-user-logout"
     )]
     NoExports,
-    /// An interface in a version that is not served.
-    #[error("it {direction} {name}, and this gateway has {served}")]
+    /// An interface in a version that is not supported.
+    #[error(
+        "it {direction} {name}, but this gateway supports version {version} of {package}: rebuild the component against \
+         that version (the gateway's WIT files are in `wit/`)"
+    )]
     Version {
         direction: &'static str,
         name: String,
-        served: String,
+        package: &'static str,
+        version: &'static str,
     },
     /// One interface in two versions: which of them is meant?
-    #[error(
-        "it exports {first} and {second}: the gateway has versions {versions}, and calls an interface in one of \
-         them; export it once"
-    )]
-    Twice {
-        first: String,
-        second: String,
-        versions: String,
-    },
+    #[error("it exports {first} and {second}: export the interface once")]
+    Twice { first: String, second: String },
     /// An interface of ours, with other types.
     #[error("it exports {interface} with types that are not those of the interface: {reason}")]
     WrongType { interface: &'static str, reason: String },

@@ -1,15 +1,14 @@
-//! What a component exports of ours: any subset of the four interfaces, looked up one by one, each in the
-//! version that the component has.
+//! What a component exports of ours: any subset of the four interfaces, looked up one by one.
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::bindings::types::{self, HookError};
 use crate::bindings::v1::permission_provider::ProviderError;
-use crate::bindings::{v0_1, v1};
+use crate::bindings::v1::{on_new_user, on_user_login, on_user_logout, permission_provider};
 use crate::error::AdmissionError;
 use crate::guest::GuestState;
-use crate::interface::{PACKAGE, Version, fits, split};
+use crate::interface::{PACKAGE, VERSION, fits, split};
 
 /// A function of a plugin that the gateway calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,60 +53,30 @@ pub(crate) type Answer = Result<Vec<types::Permission>, ProviderError>;
 /// What a hook says, unchecked: attributes to set, or why there are none.
 pub(crate) type Word = Result<Vec<(String, String)>, HookError>;
 
-/// One interface's function, as a component has it: a type named `$interface` over the generated module
-/// `$module` of each version.
-macro_rules! indices {
-    ($interface:ident, $module:ident) => {
-        pub(crate) enum $interface {
-            V1(v1::$module::GuestIndices),
-            V0_1(v0_1::$module::GuestIndices),
-        }
-
-        impl $interface {
-            fn find(pre: &InstancePre<GuestState>, version: Version) -> wasmtime::Result<Self> {
-                match version {
-                    Version::V1 => v1::$module::GuestIndices::new(pre).map(Self::V1),
-                    Version::V0_1 => v0_1::$module::GuestIndices::new(pre).map(Self::V0_1),
-                }
-            }
-
-            /// Compares its types with the interface's.
-            fn check(&self, store: &mut Store<GuestState>, instance: &Instance) -> wasmtime::Result<()> {
-                match self {
-                    Self::V1(indices) => indices.load(store, instance).map(drop),
-                    Self::V0_1(indices) => indices.load(store, instance).map(drop),
-                }
-            }
-        }
-    };
-}
-
-indices!(Provider, permission_provider);
-indices!(NewUser, on_new_user);
-indices!(Login, on_user_login);
-indices!(Logout, on_user_logout);
-
-/// Where a component's exports are; `None` for the interfaces that it does not have. Who calls them need
-/// not know their versions.
+/// Where a component's exports are; `None` for the interfaces that it does not have.
 pub(crate) struct Exports {
-    pub(crate) permission_provider: Option<Provider>,
-    pub(crate) on_new_user: Option<NewUser>,
-    pub(crate) on_user_login: Option<Login>,
-    pub(crate) on_user_logout: Option<Logout>,
+    pub(crate) permission_provider: Option<permission_provider::GuestIndices>,
+    pub(crate) on_new_user: Option<on_new_user::GuestIndices>,
+    pub(crate) on_user_login: Option<on_user_login::GuestIndices>,
+    pub(crate) on_user_logout: Option<on_user_logout::GuestIndices>,
 }
 
 impl Exports {
     /// Looks them up by name.
     ///
     /// # Errors
-    /// When an interface is there in a version that the gateway does not serve, or in two, or without its
-    /// function, or none of them is there.
+    /// If an interface is there in a version that the gateway does not support, or in two, or without its
+    /// function, or if none of them is there.
     pub(crate) fn find(pre: &InstancePre<GuestState>) -> Result<Self, AdmissionError> {
         let exports = Self {
-            permission_provider: find(pre, Function::GetPermissions, Provider::find)?,
-            on_new_user: find(pre, Function::OnNewUser, NewUser::find)?,
-            on_user_login: find(pre, Function::OnUserLogin, Login::find)?,
-            on_user_logout: find(pre, Function::OnUserLogout, Logout::find)?,
+            permission_provider: find(
+                pre,
+                Function::GetPermissions,
+                permission_provider::GuestIndices::new,
+            )?,
+            on_new_user: find(pre, Function::OnNewUser, on_new_user::GuestIndices::new)?,
+            on_user_login: find(pre, Function::OnUserLogin, on_user_login::GuestIndices::new)?,
+            on_user_logout: find(pre, Function::OnUserLogout, on_user_logout::GuestIndices::new)?,
         };
         if exports.permission_provider.is_none() && !exports.has_hook() {
             return Err(AdmissionError::NoExports);
@@ -124,25 +93,21 @@ impl Exports {
         store: &mut Store<GuestState>,
         instance: &Instance,
     ) -> Result<(), AdmissionError> {
-        if let Some(interface) = &self.permission_provider {
-            interface
-                .check(store, instance)
-                .map_err(wrong_type(Function::GetPermissions))?;
+        if let Some(indices) = &self.permission_provider {
+            let guest = indices.load(&mut *store, instance);
+            guest.map_err(wrong_type(Function::GetPermissions))?;
         }
-        if let Some(interface) = &self.on_new_user {
-            interface
-                .check(store, instance)
-                .map_err(wrong_type(Function::OnNewUser))?;
+        if let Some(indices) = &self.on_new_user {
+            let guest = indices.load(&mut *store, instance);
+            guest.map_err(wrong_type(Function::OnNewUser))?;
         }
-        if let Some(interface) = &self.on_user_login {
-            interface
-                .check(store, instance)
-                .map_err(wrong_type(Function::OnUserLogin))?;
+        if let Some(indices) = &self.on_user_login {
+            let guest = indices.load(&mut *store, instance);
+            guest.map_err(wrong_type(Function::OnUserLogin))?;
         }
-        if let Some(interface) = &self.on_user_logout {
-            interface
-                .check(store, instance)
-                .map_err(wrong_type(Function::OnUserLogout))?;
+        if let Some(indices) = &self.on_user_logout {
+            let guest = indices.load(&mut *store, instance);
+            guest.map_err(wrong_type(Function::OnUserLogout))?;
         }
         Ok(())
     }
@@ -173,21 +138,9 @@ impl Exports {
         service: &str,
         user: &str,
     ) -> wasmtime::Result<Answer> {
-        match self.permission_provider.as_ref().ok_or_else(missing)? {
-            Provider::V1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                guest.call_get_permissions(store, service, user).await
-            }
-            Provider::V0_1(indices) => {
-                use v0_1::permission_provider::ProviderError as Old;
-                let guest = indices.load(&mut *store, instance)?;
-                let answer = guest.call_get_permissions(store, service, user).await?;
-                Ok(answer.map_err(|error| match error {
-                    Old::Unavailable(message) => ProviderError::Unavailable(message),
-                    Old::Failed(message) => ProviderError::Failed(message),
-                }))
-            }
-        }
+        let indices = self.permission_provider.as_ref().ok_or_else(missing)?;
+        let guest = indices.load(&mut *store, instance)?;
+        guest.call_get_permissions(store, service, user).await
     }
 
     /// Calls `on-new-user`.
@@ -200,17 +153,9 @@ impl Exports {
         instance: &Instance,
         event: &types::SignIn,
     ) -> wasmtime::Result<Word> {
-        match self.on_new_user.as_ref().ok_or_else(missing)? {
-            NewUser::V1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_new_user(store, event).await
-            }
-            NewUser::V0_1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                let word = guest.call_on_new_user(store, event).await?;
-                Ok(word.map_err(HookError::Rejected))
-            }
-        }
+        let indices = self.on_new_user.as_ref().ok_or_else(missing)?;
+        let guest = indices.load(&mut *store, instance)?;
+        guest.call_on_new_user(store, event).await
     }
 
     /// Calls `on-user-login`.
@@ -223,17 +168,9 @@ impl Exports {
         instance: &Instance,
         event: &types::SignIn,
     ) -> wasmtime::Result<Word> {
-        match self.on_user_login.as_ref().ok_or_else(missing)? {
-            Login::V1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_user_login(store, event).await
-            }
-            Login::V0_1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                let word = guest.call_on_user_login(store, event).await?;
-                Ok(word.map_err(HookError::Rejected))
-            }
-        }
+        let indices = self.on_user_login.as_ref().ok_or_else(missing)?;
+        let guest = indices.load(&mut *store, instance)?;
+        guest.call_on_user_login(store, event).await
     }
 
     /// Calls `on-user-logout`. What it gives is why the event could not be dealt with, unchecked.
@@ -246,54 +183,43 @@ impl Exports {
         instance: &Instance,
         event: &types::SignOut,
     ) -> wasmtime::Result<Result<(), String>> {
-        match self.on_user_logout.as_ref().ok_or_else(missing)? {
-            Logout::V1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_user_logout(store, event).await
-            }
-            Logout::V0_1(indices) => {
-                let guest = indices.load(&mut *store, instance)?;
-                guest.call_on_user_logout(store, event).await.map(Ok)
-            }
-        }
+        let indices = self.on_user_logout.as_ref().ok_or_else(missing)?;
+        let guest = indices.load(&mut *store, instance)?;
+        guest.call_on_user_logout(store, event).await
     }
 }
 
-/// Looks one interface up, in the one version that it is in; `None` where it is not there.
+/// Looks one interface up; `None` where it is not there.
 fn find<T>(
     pre: &InstancePre<GuestState>,
     function: Function,
-    indices: impl FnOnce(&InstancePre<GuestState>, Version) -> wasmtime::Result<T>,
+    indices: impl FnOnce(&InstancePre<GuestState>) -> wasmtime::Result<T>,
 ) -> Result<Option<T>, AdmissionError> {
     let interface = format!("{PACKAGE}{}", function.interface());
     let component = pre.component().component_type();
-    let mut found: Option<(&str, Version)> = None;
+    let mut found: Option<&str> = None;
     for (name, _) in component.exports(pre.engine()) {
         let (named, version) = split(name);
         if named != interface {
             continue;
         }
-        let Some(version) = Version::ALL
-            .into_iter()
-            .find(|served| fits(version, served.as_str()))
-        else {
-            let served = Version::ALL.map(|served| format!("{interface}@{}", served.as_str()));
+        if !fits(version, VERSION) {
             return Err(AdmissionError::Version {
                 direction: "exports",
                 name: name.to_owned(),
-                served: served.join(" and "),
+                package: PACKAGE.trim_end_matches('/'),
+                version: VERSION,
             });
-        };
-        if let Some((first, _)) = found.replace((name, version)) {
+        }
+        if let Some(first) = found.replace(name) {
             return Err(AdmissionError::Twice {
                 first: first.to_owned(),
                 second: name.to_owned(),
-                versions: Version::ALL.map(Version::as_str).join(" and "),
             });
         }
     }
     found
-        .map(|(_, version)| indices(pre, version))
+        .map(|_| indices(pre))
         .transpose()
         .map_err(wrong_type(function))
 }

@@ -41,19 +41,12 @@ struct Unit {
 const UNITS: &[Unit] = &[
     Unit {
         grant: Grant::Users,
-        imports: &[
-            "auth-gateway:plugin/users@1.0.0",
-            "auth-gateway:plugin/users@0.1.0",
-        ],
+        imports: &["auth-gateway:plugin/users@1.0.0"],
         link: users::link,
     },
     Unit {
         grant: Grant::Config,
-        imports: &[
-            "auth-gateway:plugin/config@1.0.0",
-            "auth-gateway:plugin/config@0.1.0",
-            "wasi:config/store@0.2.0-rc.1",
-        ],
+        imports: &["auth-gateway:plugin/config@1.0.0", "wasi:config/store@0.2.0-rc.1"],
         link: config::link,
     },
     Unit {
@@ -72,10 +65,7 @@ const UNITS: &[Unit] = &[
     },
     Unit {
         grant: Grant::Logging,
-        imports: &[
-            "auth-gateway:plugin/logging@1.0.0",
-            "auth-gateway:plugin/logging@0.1.0",
-        ],
+        imports: &["auth-gateway:plugin/logging@1.0.0"],
         link: logging::link,
     },
     Unit {
@@ -86,10 +76,7 @@ const UNITS: &[Unit] = &[
 ];
 
 /// What needs no grant: it has no functions.
-const TYPES: &[&str] = &[
-    "auth-gateway:plugin/types@1.0.0",
-    "auth-gateway:plugin/types@0.1.0",
-];
+const TYPES: &[&str] = &["auth-gateway:plugin/types@1.0.0"];
 
 /// What an import asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,8 +85,11 @@ pub(crate) enum Import {
     Free,
     /// What this grant stands for.
     Needs(Grant),
-    /// An interface that the gateway has, but not in that version. These are served.
-    OtherVersion(Vec<&'static str>),
+    /// An interface of a package that the gateway supports in this version only.
+    OtherVersion {
+        package: &'static str,
+        version: &'static str,
+    },
     /// Something that the gateway does not have.
     Unknown,
 }
@@ -114,7 +104,6 @@ pub(crate) fn import(name: &str) -> Import {
     }
     let (interface, version) = split(name);
     let grants = UNITS.iter().map(|unit| (unit.imports, Some(unit.grant)));
-    let mut served = Vec::new();
     for (imports, grant) in grants.chain([(TYPES, None)]) {
         for known in imports {
             let (ours, in_version) = split(known);
@@ -124,14 +113,13 @@ pub(crate) fn import(name: &str) -> Import {
             if fits(version, in_version) {
                 return grant.map_or(Import::Free, Import::Needs);
             }
-            served.push(*known);
+            return Import::OtherVersion {
+                package: ours.split_once('/').map_or(ours, |(package, _)| package),
+                version: in_version,
+            };
         }
     }
-    if served.is_empty() {
-        Import::Unknown
-    } else {
-        Import::OtherVersion(served)
-    }
+    Import::Unknown
 }
 
 /// A linker with WASI's empty context and what has been granted.
@@ -167,28 +155,22 @@ mod tests {
     }
 
     #[test]
-    fn imports_are_known_in_the_versions_that_are_served() {
+    fn imports_are_known_in_the_supported_version() {
         let users = || Import::Needs(Grant::Users);
-        let other = || {
-            Import::OtherVersion(vec![
-                "auth-gateway:plugin/users@1.0.0",
-                "auth-gateway:plugin/users@0.1.0",
-            ])
+        let other = || Import::OtherVersion {
+            package: "auth-gateway:plugin",
+            version: "1.0.0",
         };
         for (name, is) in [
             ("auth-gateway:plugin/types@1.0.0", Import::Free),
-            ("auth-gateway:plugin/types@0.1.3", Import::Free),
+            ("auth-gateway:plugin/types@0.1.0", other()),
             ("wasi:cli/environment@0.2.6", Import::Free),
             ("auth-gateway:plugin/users@1.0.0", users()),
             ("auth-gateway:plugin/users@1.1.0", users()),
-            ("auth-gateway:plugin/users@0.1.0", users()),
             ("auth-gateway:plugin/users@2.0.0", other()),
             ("auth-gateway:plugin/users@0.2.0", other()),
             ("auth-gateway:plugin/users", other()),
-            (
-                "auth-gateway:plugin/secrets@0.1.0",
-                Import::OtherVersion(vec!["auth-gateway:plugin/secrets@1.0.0"]),
-            ),
+            ("auth-gateway:plugin/secrets@0.1.0", other()),
             ("wasi:config/store@0.2.0-rc.1", Import::Needs(Grant::Config)),
             ("wasi:keyvalue/store@0.2.0-draft", Import::Needs(Grant::KeyValue)),
             (
@@ -198,7 +180,10 @@ mod tests {
             ("wasi:keyvalue/batch@0.2.0-draft", Import::Unknown),
             (
                 "wasi:keyvalue/store@0.2.0-draft2",
-                Import::OtherVersion(vec!["wasi:keyvalue/store@0.2.0-draft"]),
+                Import::OtherVersion {
+                    package: "wasi:keyvalue",
+                    version: "0.2.0-draft",
+                },
             ),
             ("wasi:http/outgoing-handler@0.2.0", Import::Needs(Grant::Http)),
             ("wasi:http/types@0.2.3", Import::Needs(Grant::Http)),

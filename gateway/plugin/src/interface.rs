@@ -3,25 +3,8 @@
 /// Our package, as it begins in the name of an import or export.
 pub(crate) const PACKAGE: &str = "auth-gateway:plugin/";
 
-/// A version of our package that the gateway serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    V1,
-    V0_1,
-}
-
-impl Version {
-    /// All of them, the newest first: exports are looked up in this order.
-    pub(crate) const ALL: [Self; 2] = [Self::V1, Self::V0_1];
-
-    /// As it stands in the names of its interfaces.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::V1 => "1.0.0",
-            Self::V0_1 => "0.1.0",
-        }
-    }
-}
+/// The version of our package that the gateway supports.
+pub(crate) const VERSION: &str = "1.0.0";
 
 /// The interface and its version; an empty version where the name has none.
 pub(crate) fn split(name: &str) -> (&str, &str) {

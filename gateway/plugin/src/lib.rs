@@ -25,8 +25,8 @@
 //! | `values`, `scratch` | a plugin's own values, by the rules; the store of trial calls |
 //! | `secret` | a text that does not print itself |
 //! | `limiter`, `memory`, `engine` | what they may use |
-//! | `bindings`, `interface` | the WIT package in Rust, in each version; names and versions of interfaces |
-//! | `exports` | what a component exports of it, in whichever version |
+//! | `bindings`, `interface` | the WIT package in Rust; names and versions of interfaces |
+//! | `exports` | what a component exports of it |
 //! | `directory`, `watcher`, `file`, `admission`, `compile`, `cache` | from a file to something that may serve |
 //! | `trust` | pins and signatures |
 //! | `history` | the generations that are kept, and going back to one |

@@ -237,11 +237,12 @@ fn check_imports(component: &Component, plugin: &str, config: &PluginConfig) -> 
                     grants: format!("{names:?}"),
                 });
             }
-            Import::OtherVersion(served) => {
+            Import::OtherVersion { package, version } => {
                 return Err(AdmissionError::Version {
                     direction: "imports",
                     name: import,
-                    served: served.join(" and "),
+                    package,
+                    version,
                 });
             }
             Import::Unknown => return Err(AdmissionError::UnknownImport { import, plugin }),

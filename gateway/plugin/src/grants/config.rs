@@ -2,13 +2,12 @@
 
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::bindings::v1;
 use crate::bindings::wasi_config::store::{self, Error};
-use crate::bindings::{v0_1, v1};
 use crate::guest::GuestState;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     v1::config::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
-    v0_1::config::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
     store::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
 }
 
@@ -24,16 +23,6 @@ impl v1::config::Host for GuestState {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect())
-    }
-}
-
-impl v0_1::config::Host for GuestState {
-    fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
-        v1::config::Host::get(self, key)
-    }
-
-    fn all(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        v1::config::Host::all(self)
     }
 }
 

@@ -3,12 +3,11 @@
 use tracing::Level;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::{v0_1, v1};
+use crate::bindings::v1;
 use crate::guest::GuestState;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    v1::logging::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
-    v0_1::logging::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
+    v1::logging::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
 }
 
 impl v1::logging::Host for GuestState {
@@ -22,19 +21,5 @@ impl v1::logging::Host for GuestState {
         };
         self.log.write(level, "log", &message);
         Ok(())
-    }
-}
-
-impl v0_1::logging::Host for GuestState {
-    fn log(&mut self, level: v0_1::logging::Level, message: String) -> wasmtime::Result<()> {
-        use v0_1::logging::Level as Old;
-        use v1::logging::Level as New;
-        let level = match level {
-            Old::Debug => New::Debug,
-            Old::Info => New::Info,
-            Old::Warn => New::Warn,
-            Old::Error => New::Error,
-        };
-        v1::logging::Host::log(self, level, message)
     }
 }

@@ -3,7 +3,7 @@
 use gateway_model::UserId;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::{types, v0_1, v1};
+use crate::bindings::{types, v1};
 use crate::convert;
 use crate::guest::GuestState;
 
@@ -11,8 +11,7 @@ use crate::guest::GuestState;
 const MAX_ID: usize = 256;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    v1::users::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
-    v0_1::users::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
+    v1::users::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
 }
 
 impl v1::users::Host for GuestState {
@@ -31,11 +30,5 @@ impl v1::users::Host for GuestState {
                 ))
             })?;
         Ok(user.as_ref().map(convert::user))
-    }
-}
-
-impl v0_1::users::Host for GuestState {
-    async fn get(&mut self, id: String) -> wasmtime::Result<Option<types::User>> {
-        v1::users::Host::get(self, id).await
     }
 }

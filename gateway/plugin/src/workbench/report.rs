@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::facts::Facts;
 use crate::exports::Function;
 use crate::grants;
-use crate::interface::{PACKAGE, Version, fits, split};
+use crate::interface::{PACKAGE, VERSION, fits, split};
 use crate::text::printable;
 use crate::{Grant, PluginConfig};
 
@@ -149,8 +149,7 @@ impl Report {
 fn export(name: &str) -> Export {
     let (interface, version) = split(name);
     let served = |function: &Function| {
-        interface.strip_prefix(PACKAGE) == Some(function.interface())
-            && Version::ALL.iter().any(|served| fits(version, served.as_str()))
+        interface.strip_prefix(PACKAGE) == Some(function.interface()) && fits(version, VERSION)
     };
     Export {
         name: printable(name, MAX_NAME),
@@ -166,7 +165,7 @@ fn import(name: &str, config: &PluginConfig) -> Import {
             (Some(grant), ImportStatus::Granted)
         }
         grants::Import::Needs(grant) => (Some(grant), ImportStatus::NotGranted),
-        grants::Import::OtherVersion(_) => (None, ImportStatus::OtherVersion),
+        grants::Import::OtherVersion { .. } => (None, ImportStatus::OtherVersion),
         grants::Import::Unknown => (None, ImportStatus::Unknown),
     };
     Import {
@@ -191,7 +190,7 @@ mod tests {
             ("auth-gateway:plugin/types@1.0.0", None, ImportStatus::Types),
             ("wasi:cli/environment@0.2.6", None, ImportStatus::Empty),
             (
-                "auth-gateway:plugin/users@0.1.0",
+                "auth-gateway:plugin/users@1.1.0",
                 Some(Grant::Users),
                 ImportStatus::Granted,
             ),
@@ -219,10 +218,7 @@ mod tests {
                 "auth-gateway:plugin/permission-provider@1.0.0",
                 Some("get-permissions"),
             ),
-            (
-                "auth-gateway:plugin/permission-provider@0.1.0",
-                Some("get-permissions"),
-            ),
+            ("auth-gateway:plugin/permission-provider@0.1.0", None),
             ("auth-gateway:plugin/on-user-login@1.4.0", Some("on-user-login")),
             ("auth-gateway:plugin/on-user-login@2.0.0", None),
             ("wasi:cli/run@0.2.0", None),

@@ -40,18 +40,18 @@ async fn files_that_are_no_plugin_say_why() {
         (EMPTY_INTERFACE, "types that are not those"),
         (
             WRONG_VERSION,
-            "imports auth-gateway:plugin/types@0.9.0, and this gateway has auth-gateway:plugin/types@1.0.0 and \
-             auth-gateway:plugin/types@0.1.0",
+            "imports auth-gateway:plugin/types@0.1.0, but this gateway supports version 1.0.0 of auth-gateway:plugin: \
+             rebuild the component against that version (the gateway's WIT files are in `wit/`)",
         ),
         (
             WRONG_EXPORT_VERSION,
-            "exports auth-gateway:plugin/permission-provider@0.9.0, and this gateway has \
-             auth-gateway:plugin/permission-provider@1.0.0 and auth-gateway:plugin/permission-provider@0.1.0",
+            "exports auth-gateway:plugin/permission-provider@0.1.0, but this gateway supports version 1.0.0 of \
+             auth-gateway:plugin: rebuild",
         ),
         (
             BOTH_VERSIONS,
-            "exports auth-gateway:plugin/permission-provider@1.0.0 and auth-gateway:plugin/permission-provider@0.1.0: \
-             the gateway has versions 1.0.0 and 0.1.0, and calls an interface in one of them",
+            "exports auth-gateway:plugin/permission-provider@1.0.0 and auth-gateway:plugin/permission-provider@1.1.0: \
+             export the interface once",
         ),
         (SHARED_MEMORY, "not a valid component"),
         (MANY_INSTANCES, "901 core module instances"),

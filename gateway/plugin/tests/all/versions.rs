@@ -1,11 +1,11 @@
-//! Versions 0.1 and 1.0 of the interface, side by side: components that were published for one serve on.
+//! Components that were published for version 1.0 of the interface serve on.
 
 use gateway_model::{Clock as _, Event, EventKind, Identity, SystemClock, Timestamp, Verdict};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use test_guests::{
-    NEWER_VERSION, PUBLISHED_EXTENSION_0_1, PUBLISHED_EXTENSION_1_0, PUBLISHED_HOOKS_1_0,
-    PUBLISHED_PROVIDER_0_1, PUBLISHED_PROVIDER_1_0, PUBLISHED_PROVIDER_AND_HOOK_1_0, VERSIONS,
+    NEWER_VERSION, PUBLISHED_EXTENSION_1_0, PUBLISHED_HOOKS_1_0, PUBLISHED_PROVIDER_1_0,
+    PUBLISHED_PROVIDER_AND_HOOK_1_0,
 };
 
 use crate::support::{Fixture, log, set, user};
@@ -29,14 +29,6 @@ fn event(kind: EventKind, id: &str) -> Event {
 fn published_components_are_kept_as_they_were() {
     for (component, digest) in [
         (
-            PUBLISHED_PROVIDER_0_1,
-            "2936465b2d976d85f3acfc3aa609540f6474d467485713f168c233d0fdb355ff",
-        ),
-        (
-            PUBLISHED_EXTENSION_0_1,
-            "b84221e47e3d139f494debc81e0e3ceecba0d810bd2b972e9651ca6d9d846de8",
-        ),
-        (
             PUBLISHED_PROVIDER_1_0,
             "ddd65f2ee0e035ecaa2d6189cd9ebfcfc0843f1ab8284534834e826d01eb0e58",
         ),
@@ -58,30 +50,26 @@ fn published_components_are_kept_as_they_were() {
 }
 
 #[tokio::test]
-async fn published_providers_answer() {
-    let files = [("old", PUBLISHED_PROVIDER_0_1), ("new", PUBLISHED_PROVIDER_1_0)];
-    let fixture = Fixture::new(&files, set(&[("0.1", "old"), ("1.0", "new")], &[])).await;
-    for (service, plugin) in [("0.1", "old"), ("1.0", "new")] {
-        assert_eq!(fixture.status(plugin).problem, None);
-        assert_eq!(
-            fixture.ask(service).await.unwrap(),
-            json!({"provider-token": format!("{service}-somebody")})
-        );
-    }
+async fn a_published_provider_answers() {
+    let fixture = Fixture::new(
+        &[("provider", PUBLISHED_PROVIDER_1_0)],
+        set(&[("s", "provider")], &[]),
+    )
+    .await;
+    assert_eq!(fixture.status("provider").problem, None);
+    assert_eq!(
+        fixture.ask("s").await.unwrap(),
+        json!({"provider-token": "s-somebody"})
+    );
 }
 
 #[tokio::test]
-async fn published_extensions_judge() {
-    for extension in [PUBLISHED_EXTENSION_0_1, PUBLISHED_EXTENSION_1_0] {
-        judges(extension).await;
-    }
-}
-
-async fn judges(extension: &[u8]) {
-    let mut set = set(&[], &["old"]);
-    set.plugins.get_mut("old").unwrap().settings = [("domains".to_owned(), "example.org".to_owned())].into();
-    let fixture = Fixture::new(&[("old", extension)], set).await;
-    let status = fixture.status("old");
+async fn a_published_extension_judges() {
+    let mut set = set(&[], &["domains"]);
+    set.plugins.get_mut("domains").unwrap().settings =
+        [("domains".to_owned(), "example.org".to_owned())].into();
+    let fixture = Fixture::new(&[("domains", PUBLISHED_EXTENSION_1_0)], set).await;
+    let status = fixture.status("domains");
     assert_eq!(
         (status.problem, status.exports.join(" ")),
         (None, "on-new-user on-user-login".to_owned())
@@ -150,42 +138,4 @@ async fn a_later_version_that_fits_is_served() {
     let fixture = Fixture::new(&[("new", NEWER_VERSION)], set(&[("s", "new")], &[])).await;
     assert_eq!(fixture.status("new").problem, None);
     assert_eq!(fixture.ask("s").await.unwrap(), json!({}));
-}
-
-#[tokio::test]
-async fn one_component_may_use_both_versions_under_the_same_grants() {
-    let mut set = set(&[("s", "both")], &["both"]);
-    let config = set.plugins.get_mut("both").unwrap();
-    config.settings = [("s".to_owned(), "the setting".to_owned())].into();
-    let fixture = Fixture::new(&[("both", VERSIONS)], set.clone()).await;
-    assert_eq!(fixture.status("both").problem, None);
-    assert_eq!(
-        fixture.ask_for("s", "known-1").await.unwrap(),
-        json!({"name": "Known", "setting": "the setting"})
-    );
-    let logout = event(EventKind::Logout, "both-1");
-    let verdict = fixture.host.run_hooks(&logout, &user("u", "Alice")).await;
-    assert_eq!(verdict, Verdict::Accepted([].into()));
-    let log = log();
-    for (level, message) in [("WARN", "old"), ("ERROR", "new"), ("INFO", "old event=both-1")] {
-        assert!(
-            log.lines()
-                .any(|line| line.contains(&format!("\"level\":\"{level}\""))
-                    && line.contains(&format!("\"message\":\"{message}\""))
-                    && line.contains("\"plugin\":\"both\"")),
-            "{level} {message} is not in the log"
-        );
-    }
-
-    for grant in ["users", "config", "logging"] {
-        let mut without = set.clone();
-        let grants = &mut without.plugins.get_mut("both").unwrap().grants;
-        grants.retain(|granted| granted.as_str() != grant);
-        fixture.host.reconfigure(without).await;
-        let problem = fixture.problem("both");
-        assert!(
-            problem.starts_with(&format!("it imports auth-gateway:plugin/{grant}@")),
-            "{problem}"
-        );
-    }
 }

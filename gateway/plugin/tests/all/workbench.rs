@@ -12,9 +12,9 @@ use gateway_plugin::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_guests::{
-    BEHAVE, CORE_MODULE, COUNT, HTTP_IMPORT, IMPORTS_CONFIG, IMPORTS_HTTP, IMPORTS_KEY_VALUE,
+    BEHAVE, CORE_MODULE, COUNT, GROW, HTTP_IMPORT, IMPORTS_CONFIG, IMPORTS_HTTP, IMPORTS_KEY_VALUE,
     IMPORTS_LOGGING, IMPORTS_SECRETS, IMPORTS_USERS, LOGIN_ONLY, MULTI_MEMORY, NO_EXPORTS, PLAIN,
-    REALLOC_LOOP, REJECT, START_LOOP, START_TRAP, UNKNOWN_IMPORT, V1, VERSIONS, WRONG_VERSION,
+    REALLOC_LOOP, REJECT, START_LOOP, START_TRAP, UNKNOWN_IMPORT, V1, WRONG_VERSION,
 };
 
 use crate::support::{Fixture, set, user};
@@ -127,7 +127,7 @@ async fn a_component_that_would_not_be_served_is_told_what_the_gateway_would_say
     for (bytes, says) in [
         (CORE_MODULE, "core WebAssembly module"),
         (NO_EXPORTS, "exports none of"),
-        (WRONG_VERSION, "0.9.0"),
+        (WRONG_VERSION, "0.1.0"),
         (UNKNOWN_IMPORT, "evil:corp/backdoor"),
         (IMPORTS_CONFIG, "grants = [\"config\"]"),
         (HTTP_IMPORT, "grants = [\"http\"]"),
@@ -157,20 +157,20 @@ async fn a_component_that_would_not_be_served_is_told_what_the_gateway_would_say
 
 #[tokio::test]
 async fn imports_say_what_they_need() {
-    let bench = open(VERSIONS, &[Grant::Users]).await;
+    let bench = open(GROW, &[Grant::KeyValue]).await;
     let report = bench.report();
-    assert_eq!(
-        report.grants_needed,
-        [Grant::Users, Grant::Config, Grant::Logging].into()
-    );
-    assert_eq!(report.grants_missing, [Grant::Config, Grant::Logging].into());
+    assert_eq!(report.grants_needed, [Grant::KeyValue, Grant::Logging].into());
+    assert_eq!(report.grants_missing, [Grant::Logging].into());
     let status = |name: &str| {
         let import = report.imports.iter().find(|import| import.name == name).unwrap();
         import.status
     };
-    assert_eq!(status("auth-gateway:plugin/users@0.1.0"), ImportStatus::Granted);
     assert_eq!(
-        status("auth-gateway:plugin/config@0.1.0"),
+        status("auth-gateway:plugin/key-value@1.0.0"),
+        ImportStatus::Granted
+    );
+    assert_eq!(
+        status("auth-gateway:plugin/logging@1.0.0"),
         ImportStatus::NotGranted
     );
     assert!(
