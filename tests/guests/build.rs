@@ -25,8 +25,6 @@ const RUST: Workspace<'_> = Workspace {
         "reject",
         "v1",
         "v2",
-        "wasi_config",
-        "wasi_keyvalue",
     ],
 };
 
@@ -38,7 +36,7 @@ fn main() -> ExitCode {
         println!("cargo::error={error}");
         return ExitCode::FAILURE;
     }
-    guest_build::guests(&[RUST], &["../../wit", "../../gateway/plugin/wit"])
+    guest_build::guests(&[RUST], &["../../wit"])
 }
 
 /// Turns `wat/some_name.wat` into bytes and writes `$OUT_DIR/wat.rs`, which has a constant `SOME_NAME`

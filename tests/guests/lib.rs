@@ -96,14 +96,6 @@ pub const IMPORTS_SECRETS: &[u8] = built::IMPORTS_SECRETS;
 /// `rust/imports-key-value` for the commands. Needs the grant `key-value`.
 pub const IMPORTS_KEY_VALUE: &[u8] = built::IMPORTS_KEY_VALUE;
 
-/// [`IMPORTS_CONFIG`] by the draft `wasi:config/store`. Needs the grant `config`.
-pub const WASI_CONFIG: &[u8] = built::WASI_CONFIG;
-
-/// A provider that works on the plugin's values by the drafts `wasi:keyvalue/store` and `atomics`, as the
-/// user's id says, in the store that the service names; see `rust/wasi-keyvalue` for the commands. Needs the
-/// grant `key-value`.
-pub const WASI_KEYVALUE: &[u8] = built::WASI_KEYVALUE;
-
 /// A provider that logs the service's name at each level and answers nothing. Service `flood` logs
 /// 100,000 lines of 600 bytes, `control` a message with line breaks and escape codes. Needs the grant
 /// `logging`.

@@ -106,8 +106,8 @@ async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_i
         ),
         (
             "wants-key-value",
-            test_guests::WASI_KEYVALUE,
-            "wasi:keyvalue/store",
+            test_guests::IMPORTS_KEY_VALUE,
+            "auth-gateway:plugin/key-value",
             "key-value",
         ),
     ] {

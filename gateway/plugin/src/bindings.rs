@@ -1,5 +1,4 @@
-//! The plugin interface in Rust, generated from the `.wit` files that plugin authors compile against: a
-//! module for version 1.0, and one for each of the WASI drafts that are linked beside it.
+//! The plugin interface in Rust, generated from the `.wit` files that plugin authors compile against.
 //!
 //! The worlds are the host's own: they have every import and every export of the package, and no
 //! component has to match one as a whole. Imports are linked one grant at a time ([`crate::grants`]),
@@ -8,8 +7,6 @@
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
 pub(crate) mod v1;
-pub(crate) mod wasi_config;
-pub(crate) mod wasi_keyvalue;
 
 pub(crate) use self::v1::types;
 

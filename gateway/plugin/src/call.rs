@@ -311,7 +311,7 @@ mod tests {
     use super::{Invoke, MAX_HANDLES, run};
     use crate::admission::invented_user;
     use crate::exports::{Exports, Function};
-    use crate::guest::Sources;
+    use crate::guest::{MAX_RESOURCES, Sources};
     use crate::metrics::Meters;
     use crate::ready::Ready;
     use crate::registry::Generation;
@@ -319,6 +319,11 @@ mod tests {
 
     /// What becomes of a component whose start function is `code`, in which `$make` makes a resource.
     async fn start(code: &str) -> Result<(), CallError> {
+        call(code, Box::new(|_, _, _| Box::pin(async { Ok(()) }))).await
+    }
+
+    /// The same, and then a call of it does this.
+    async fn call<T>(code: &str, invoke: Invoke<T>) -> Result<T, CallError> {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let text = format!(
             r#"(component
@@ -358,14 +363,13 @@ mod tests {
         };
         let sources = Sources::trial(invented_user());
         let deadline = Instant::now() + Duration::from_secs(60);
-        let nothing: Invoke<()> = Box::new(|_, _, _| Box::pin(async { Ok(()) }));
         let (result, _) = run(
             &generation,
             Function::GetPermissions,
             sources,
             deadline,
             None,
-            nothing,
+            invoke,
         )
         .await;
         result.map_err(|failure| failure.error)
@@ -385,6 +389,21 @@ mod tests {
             matches!(&error, CallError::Trap { reason, .. } if reason.contains("handle")),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn wasi_resources_are_limited() {
+        let open = call(
+            "",
+            Box::new(|store, _, _| {
+                Box::pin(async move {
+                    let table = &mut store.data_mut().table;
+                    let pushed = (0..MAX_RESOURCES * 4).map(|_| table.push(()));
+                    Ok(pushed.take_while(Result::is_ok).count())
+                })
+            }),
+        );
+        assert_eq!(open.await, Ok(MAX_RESOURCES));
     }
 
     #[tokio::test]

@@ -5,10 +5,9 @@
 //! | module | grant | interfaces |
 //! |---|---|---|
 //! | [`users`] | `users` | `users` |
-//! | [`config`] | `config` | `config`; the draft `wasi:config/store` |
+//! | [`config`] | `config` | `config` |
 //! | [`secrets`] | `secrets` | `secrets` |
 //! | [`key_value`] | `key-value` | `key-value` |
-//! | [`wasi_keyvalue`] | `key-value` | the drafts `wasi:keyvalue/store` and `wasi:keyvalue/atomics` |
 //! | [`logging`] | `logging` | `logging` |
 //! | [`http`] | `http` | `wasi:http/types`, `wasi:http/outgoing-handler` |
 
@@ -18,7 +17,6 @@ mod key_value;
 mod logging;
 mod secrets;
 mod users;
-pub(crate) mod wasi_keyvalue;
 
 use std::collections::BTreeSet;
 
@@ -46,7 +44,7 @@ const UNITS: &[Unit] = &[
     },
     Unit {
         grant: Grant::Config,
-        imports: &["auth-gateway:plugin/config@1.0.0", "wasi:config/store@0.2.0-rc.1"],
+        imports: &["auth-gateway:plugin/config@1.0.0"],
         link: config::link,
     },
     Unit {
@@ -56,11 +54,7 @@ const UNITS: &[Unit] = &[
     },
     Unit {
         grant: Grant::KeyValue,
-        imports: &[
-            "auth-gateway:plugin/key-value@1.0.0",
-            "wasi:keyvalue/store@0.2.0-draft",
-            "wasi:keyvalue/atomics@0.2.0-draft",
-        ],
+        imports: &["auth-gateway:plugin/key-value@1.0.0"],
         link: key_value::link,
     },
     Unit {
@@ -171,18 +165,13 @@ mod tests {
             ("auth-gateway:plugin/users@0.2.0", other()),
             ("auth-gateway:plugin/users", other()),
             ("auth-gateway:plugin/secrets@0.1.0", other()),
-            ("wasi:config/store@0.2.0-rc.1", Import::Needs(Grant::Config)),
-            ("wasi:keyvalue/store@0.2.0-draft", Import::Needs(Grant::KeyValue)),
+            ("wasi:config/store@0.2.0-rc.1", Import::Unknown),
+            ("wasi:keyvalue/store@0.2.0-draft", Import::Unknown),
             (
-                "wasi:keyvalue/atomics@0.2.0-draft",
-                Import::Needs(Grant::KeyValue),
-            ),
-            ("wasi:keyvalue/batch@0.2.0-draft", Import::Unknown),
-            (
-                "wasi:keyvalue/store@0.2.0-draft2",
+                "wasi:http/types@0.3.0",
                 Import::OtherVersion {
-                    package: "wasi:keyvalue",
-                    version: "0.2.0-draft",
+                    package: "wasi:http",
+                    version: "0.2.12",
                 },
             ),
             ("wasi:http/outgoing-handler@0.2.0", Import::Needs(Grant::Http)),

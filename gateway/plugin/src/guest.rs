@@ -13,8 +13,8 @@ use crate::registry::Generation;
 use crate::values::Values;
 use crate::{KeyValueStore, PluginConfig, ScratchValues, UserLookup};
 
-/// Most WASI resources (streams, pollables, stores) that a call may hold at once.
-const MAX_RESOURCES: usize = 256;
+/// Most WASI resources (streams, pollables) that a call may hold at once.
+pub(crate) const MAX_RESOURCES: usize = 256;
 
 /// The data of a store. Made for one call and dropped with it.
 pub(crate) struct GuestState {

@@ -9,8 +9,7 @@ use crate::guest::GuestState;
 use crate::values::Refusal;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    key_value::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
-    super::wasi_keyvalue::link(linker)
+    key_value::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
 }
 
 impl From<Refusal> for Error {

@@ -8,8 +8,7 @@ use serde_json::json;
 use test_guests::{
     BEHAVE, BOTH_VERSIONS, CORE_MODULE, EMPTY_INTERFACE, HTTP_IMPORT, IMPORTS_CONFIG, IMPORTS_HTTP,
     IMPORTS_KEY_VALUE, IMPORTS_LOGGING, IMPORTS_SECRETS, IMPORTS_USERS, LOGIN_ONLY, MANY_INSTANCES,
-    NO_EXPORTS, PLAIN, SHARED_MEMORY, UNKNOWN_IMPORT, V1, WASI_CONFIG, WASI_KEYVALUE, WRONG_EXPORT_VERSION,
-    WRONG_TYPE, WRONG_VERSION,
+    NO_EXPORTS, PLAIN, SHARED_MEMORY, UNKNOWN_IMPORT, V1, WRONG_EXPORT_VERSION, WRONG_TYPE, WRONG_VERSION,
 };
 
 use crate::support::{Fixture, log, set};
@@ -102,8 +101,6 @@ async fn what_is_not_granted_names_the_line_that_would_grant_it() {
             "key-value",
         ),
         (IMPORTS_HTTP, "wasi:http/types@0.2.12", "http"),
-        (WASI_CONFIG, "wasi:config/store@0.2.0-rc.1", "config"),
-        (WASI_KEYVALUE, "wasi:keyvalue/store@0.2.0-draft", "key-value"),
     ] {
         let mut set = set(&[("s", "plugin")], &[]);
         set.plugins.get_mut("plugin").unwrap().grants = BTreeSet::new();

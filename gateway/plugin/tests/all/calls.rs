@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use gateway_plugin::{CallError, Limits, Secret};
 use serde_json::json;
-use test_guests::{
-    BEHAVE, IMPORTS_CONFIG, IMPORTS_LOGGING, IMPORTS_SECRETS, IMPORTS_USERS, PLANT, V1, WASI_CONFIG,
-};
+use test_guests::{BEHAVE, IMPORTS_CONFIG, IMPORTS_LOGGING, IMPORTS_SECRETS, IMPORTS_USERS, PLANT, V1};
 
 use crate::support::{Fixture, log, metrics, set};
 
@@ -143,19 +141,6 @@ async fn the_grant_config_reads_the_plugins_own_settings() {
         fixture.ask("name").await.unwrap(),
         json!({"name": "value", "get:name": "value"})
     );
-}
-
-#[tokio::test]
-async fn the_draft_for_settings_reads_the_same() {
-    let mut set = set(&[("b", "c"), ("other", "c")], &[]);
-    set.plugins.get_mut("c").unwrap().settings =
-        [("b".into(), "value".into()), ("a".into(), "first".into())].into();
-    let fixture = Fixture::new(&[("c", WASI_CONFIG)], set).await;
-    assert_eq!(
-        fixture.ask("b").await.unwrap(),
-        json!({"a": "first", "b": "value", "get:b": "value"})
-    );
-    assert_eq!(fixture.ask("other").await.unwrap()["get:other"], json!(null));
 }
 
 #[tokio::test]

@@ -27,5 +27,4 @@ mod start;
 mod support;
 mod swap;
 mod versions;
-mod wasi_keyvalue;
 mod workbench;
