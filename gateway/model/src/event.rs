@@ -54,7 +54,7 @@ impl EventKind {
 /// What all hooks together said of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every hook accepted. The attributes to set, the later hook winning; an empty value removes.
+    /// Every hook accepted. The changes to make to the user's attributes ([`crate::limits::change`]), the later hook winning.
     Accepted(BTreeMap<String, String>),
     /// A hook said no. Later hooks were not asked.
     Rejected {

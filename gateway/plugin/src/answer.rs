@@ -116,7 +116,7 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-/// The attributes that a hook sets, a later one of the same name winning. An empty value removes.
+/// The changes that a hook makes to a user's attributes, a later one of the same name winning.
 ///
 /// # Errors
 /// Says in words which rule the answer breaks.

@@ -50,7 +50,7 @@ impl Question {
 pub enum Answer {
     /// What the user may do: name to JSON value.
     Permissions(PermissionMap),
-    /// The sign-in goes on. Attributes to set; an empty value removes.
+    /// The sign-in goes on, with these changes to the user's attributes.
     Accepted(BTreeMap<String, String>),
     /// The sign-in ends. What the person is shown.
     Rejected(String),
