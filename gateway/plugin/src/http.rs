@@ -9,13 +9,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `config`, `origin` | what the operator allows |
-//! | `address` | which addresses are public |
 //! | `network` | [`Network`]: the resolver and the trusted certificates |
 //! | `lookups`, `shares` | what each plugin has of it |
 //! | `connect`, `exchange`, `body` | the way |
 //! | `error` | every way to fail |
 
-mod address;
 mod body;
 mod config;
 mod connect;

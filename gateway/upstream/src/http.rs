@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::SystemClock;
+use gateway_model::address::{self, NotPublic};
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,7 +15,7 @@ use url::{Host, Url};
 use crate::config::HttpLimits;
 use crate::error::UpstreamError;
 use crate::json::{self, MAX_VALUES};
-use crate::names::{self, Names, NotPublic, Resolver};
+use crate::names::{self, Names, Resolver};
 use crate::trust;
 
 mod connections;
@@ -78,7 +79,7 @@ pub enum HttpError {
 
 /// An address that is not called, and what an operator can do about it.
 fn advised(refused: &NotPublic) -> String {
-    let advice = if refused.may_be_allowed() {
+    let advice = if refused.is_private {
         "if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the gateway \
          where it must not go"
     } else {
@@ -167,7 +168,7 @@ impl Http {
             return Err(HttpError::Insecure);
         }
         match names::literal(url) {
-            Some(address) => names::check(address, self.private).map_err(HttpError::NotPublic),
+            Some(address) => address::check(address, self.private).map_err(HttpError::NotPublic),
             None => Ok(()),
         }
     }

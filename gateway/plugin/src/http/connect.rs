@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_model::address;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -12,7 +13,6 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsConnector, rustls};
 use url::Host;
 
-use super::address::{self, Reach};
 use super::error::{Phase, RequestError};
 use super::{HttpConfig, HttpOrigin, Network};
 
@@ -74,24 +74,7 @@ async fn addresses(
     let may_be_private = config.allow_private.contains(name.as_str());
     for address in addresses.iter() {
         // One bad address spoils the name: it is not what it should be.
-        match address::reach(*address) {
-            Reach::Public => {}
-            Reach::Private(_) if may_be_private => {}
-            Reach::Private(is) => {
-                return Err(RequestError::Address {
-                    address: *address,
-                    is,
-                    private: true,
-                });
-            }
-            Reach::Prohibited(is) => {
-                return Err(RequestError::Address {
-                    address: *address,
-                    is,
-                    private: false,
-                });
-            }
-        }
+        address::check(*address, may_be_private).map_err(RequestError::Address)?;
     }
     Ok(addresses)
 }

@@ -2,8 +2,8 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::IpAddr;
 
+use gateway_model::address::NotPublic;
 use tokio_rustls::rustls;
 use wasmtime_wasi_http::Error as WasiError;
 
@@ -53,15 +53,8 @@ pub(super) enum RequestError {
     #[error("the plugin has too many connections at once")]
     TooManyConnections,
     /// The name resolves to an address that guests may not reach.
-    #[error("the name resolves to {address}, which is {is}: {}", advice(*.private))]
-    Address {
-        /// The first that may not be.
-        address: IpAddr,
-        /// What it is.
-        is: &'static str,
-        /// Whether the operator could allow it.
-        private: bool,
-    },
+    #[error("the name resolves to {}, which is {}: {}", .0.address, .0.is, advice(.0.is_private))]
+    Address(NotPublic),
     /// Nobody answers.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
@@ -204,7 +197,7 @@ impl RequestError {
             | Self::Path
             | Self::PathTooLong(_)
             | Self::Host
-            | Self::Address { .. } => Outcome::Denied,
+            | Self::Address(_) => Outcome::Denied,
             Self::HeadersTooLarge(_)
             | Self::BodyTooLarge(_)
             | Self::HeadTooLarge
@@ -246,7 +239,7 @@ impl From<&RequestError> for WasiError {
             },
             RequestError::TooManyLookUps => Self::DnsTimeout,
             RequestError::TooManyConnections => Self::ConnectionLimitReached,
-            RequestError::Address { .. } => Self::DestinationIpProhibited,
+            RequestError::Address(_) => Self::DestinationIpProhibited,
             RequestError::Connect(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
                 io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {

@@ -4,10 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use gateway_model::address;
 use http::uri::Authority;
 use url::{Host, Url};
-
-use super::address;
 
 /// Longest origin in text form. A host's name has 253 bytes at most (RFC 1035 2.3.4).
 const MAX_LENGTH: usize = 512;

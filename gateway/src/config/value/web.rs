@@ -153,12 +153,7 @@ impl Value for EndpointUrl {
 
 /// What a URL's address is, where it is one at which the gateway never calls a provider.
 fn prohibited(url: &Url) -> Option<&'static str> {
-    let address: IpAddr = match url.host()? {
-        Host::Ipv4(address) => address.into(),
-        Host::Ipv6(address) => address.into(),
-        Host::Domain(_) => return None,
-    };
-    match reach(address) {
+    match reach(gateway_upstream::names::literal(url)?) {
         Reach::Prohibited(is) => Some(is),
         Reach::Public | Reach::Private(_) => None,
     }
