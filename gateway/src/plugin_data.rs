@@ -1,8 +1,6 @@
 //! What plugins reach of the database, by their grants `users` and `key-value`.
 
-use std::time::Duration;
-
-use gateway_model::{User, UserId};
+use gateway_model::{ChangedValue, User, UserId, ValueChange};
 use gateway_plugin::{KeyValueStore, UserLookup, ValueError};
 use gateway_store::Store;
 
@@ -32,38 +30,18 @@ impl KeyValueStore for PluginData {
         value.await.map_err(|error| unavailable(&error))
     }
 
-    async fn set(
+    async fn change(
         &self,
         plugin: &str,
         key: &str,
-        value: &[u8],
-        lifetime: Option<Duration>,
+        change: ValueChange,
         cap: u64,
-    ) -> Result<(), ValueError> {
-        let set = self.0.set_value(plugin, key, value, lifetime, cap);
-        set.await.map_err(refused)
-    }
-
-    async fn delete(&self, plugin: &str, key: &str) -> Result<bool, ValueError> {
-        let deleted = self.0.delete_value(plugin, key);
-        deleted.await.map_err(|error| unavailable(&error))
-    }
-
-    async fn increment(&self, plugin: &str, key: &str, by: i64, cap: u64) -> Result<i64, ValueError> {
-        let sum = self.0.increment_value(plugin, key, by, cap);
-        sum.await.map_err(refused)
-    }
-
-    async fn compare_and_set(
-        &self,
-        plugin: &str,
-        key: &str,
-        old: Option<&[u8]>,
-        new: Option<&[u8]>,
-        cap: u64,
-    ) -> Result<bool, ValueError> {
-        let set = self.0.compare_and_set_value(plugin, key, old, new, cap);
-        set.await.map_err(refused)
+    ) -> Result<ChangedValue, ValueError> {
+        let changed = self.0.change_value(plugin, key, change, cap);
+        changed.await.map_err(|error| match error {
+            gateway_store::ValueError::Refused(refusal) => ValueError::Refused(refusal),
+            gateway_store::ValueError::Store(error) => unavailable(&error),
+        })
     }
 
     async fn keys(
@@ -82,22 +60,13 @@ fn unavailable(error: &gateway_store::StoreError) -> ValueError {
     ValueError::Unavailable(error.to_string())
 }
 
-fn refused(error: gateway_store::ValueError) -> ValueError {
-    match error {
-        gateway_store::ValueError::Full => ValueError::Full,
-        gateway_store::ValueError::NotANumber => ValueError::NotANumber,
-        gateway_store::ValueError::DoesNotFit => ValueError::DoesNotFit,
-        gateway_store::ValueError::Store(error) => unavailable(&error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
     use gateway_model::clock::ManualClock;
-    use gateway_model::{SystemRandom, UserLimits, stored_bytes};
+    use gateway_model::{ChangedValue, SystemRandom, UserLimits, ValueChange, stored_bytes};
     use gateway_plugin::{KeyValueStore, ScratchValues, ValueError};
     use gateway_store::{DatabaseUrl, Store, StoreOptions, UserIds};
 
@@ -114,8 +83,68 @@ mod tests {
         Store::open(&DatabaseUrl::Temporary, options).await.unwrap()
     }
 
+    /// The verbs of `wit/key-value.wit`, by their names.
+    struct Verbs<'a>(&'a dyn KeyValueStore);
+
+    impl Verbs<'_> {
+        async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, ValueError> {
+            self.0.get(plugin, key).await
+        }
+
+        async fn set(
+            &self,
+            plugin: &str,
+            key: &str,
+            value: &[u8],
+            lifetime: Option<Duration>,
+            cap: u64,
+        ) -> Result<ChangedValue, ValueError> {
+            let value = value.to_owned();
+            let change = ValueChange::Set { value, lifetime };
+            self.0.change(plugin, key, change, cap).await
+        }
+
+        async fn delete(&self, plugin: &str, key: &str) -> Result<ChangedValue, ValueError> {
+            self.0.change(plugin, key, ValueChange::Delete, 0).await
+        }
+
+        async fn increment(
+            &self,
+            plugin: &str,
+            key: &str,
+            by: i64,
+            cap: u64,
+        ) -> Result<ChangedValue, ValueError> {
+            self.0.change(plugin, key, ValueChange::Increment(by), cap).await
+        }
+
+        async fn compare_and_set(
+            &self,
+            plugin: &str,
+            key: &str,
+            old: Option<&[u8]>,
+            new: Option<&[u8]>,
+            cap: u64,
+        ) -> Result<ChangedValue, ValueError> {
+            let (old, new) = (old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec));
+            let change = ValueChange::CompareAndSet { old, new };
+            self.0.change(plugin, key, change, cap).await
+        }
+
+        async fn keys(
+            &self,
+            plugin: &str,
+            prefix: &str,
+            after: Option<&str>,
+            limit: usize,
+        ) -> Result<Vec<String>, ValueError> {
+            self.0.keys(plugin, prefix, after, limit).await
+        }
+    }
+
     /// Does everything that a plugin can do, and gives what was answered.
     async fn story(values: &dyn KeyValueStore, clock: &ManualClock) -> Vec<String> {
+        let values = Verbs(values);
         const CAP: u64 = stored_bytes(1, 1, 99, false);
         let mut said = Vec::new();
         macro_rules! tell {
@@ -207,17 +236,8 @@ mod tests {
         store.close().await.unwrap();
         let unavailable = |error| matches!(error, ValueError::Unavailable(reason) if !reason.is_empty());
         assert!(unavailable(values.get("p", "k").await.unwrap_err()));
-        assert!(unavailable(
-            values.set("p", "k", b"", None, 100).await.unwrap_err()
-        ));
-        assert!(unavailable(values.delete("p", "k").await.unwrap_err()));
-        assert!(unavailable(values.increment("p", "k", 1, 100).await.unwrap_err()));
-        assert!(unavailable(
-            values
-                .compare_and_set("p", "k", None, None, 100)
-                .await
-                .unwrap_err()
-        ));
+        let deleted = values.change("p", "k", ValueChange::Delete, 100);
+        assert!(unavailable(deleted.await.unwrap_err()));
         assert!(unavailable(values.keys("p", "", None, 1).await.unwrap_err()));
     }
 }

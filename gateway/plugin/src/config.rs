@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_model::{User, UserId};
+use gateway_model::{ChangedValue, User, UserId, ValueChange};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::CompileOptions;
@@ -207,46 +207,18 @@ pub trait KeyValueStore: Send + Sync + fmt::Debug {
     /// [`ValueError::Unavailable`].
     async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, ValueError>;
 
-    /// Keeps the value, in place of the one before: for the whole seconds of `lifetime`, or until it is
-    /// deleted.
-    ///
-    /// # Errors
-    /// [`ValueError::Full`], [`ValueError::Unavailable`].
-    async fn set(
-        &self,
-        plugin: &str,
-        key: &str,
-        value: &[u8],
-        lifetime: Option<Duration>,
-        cap: u64,
-    ) -> Result<(), ValueError>;
-
-    /// Removes the value. Gives whether there was one.
-    ///
-    /// # Errors
-    /// [`ValueError::Unavailable`].
-    async fn delete(&self, plugin: &str, key: &str) -> Result<bool, ValueError>;
-
-    /// Adds to a whole number and gives the sum, in one step. The value is the number's decimal text; none
-    /// counts as 0, and a lifetime goes on as it was.
+    /// Makes a change to the value, in one step. What the plugin keeps takes at most `cap` bytes afterwards, or no more
+    /// than before.
     ///
     /// # Errors
     /// Every one there is.
-    async fn increment(&self, plugin: &str, key: &str, by: i64, cap: u64) -> Result<i64, ValueError>;
-
-    /// Keeps `new` (or removes the value where it is `None`) if the value is `old` (`None`: if there is
-    /// none), in one step. Gives whether it was. What is kept has no lifetime.
-    ///
-    /// # Errors
-    /// [`ValueError::Full`], [`ValueError::Unavailable`].
-    async fn compare_and_set(
+    async fn change(
         &self,
         plugin: &str,
         key: &str,
-        old: Option<&[u8]>,
-        new: Option<&[u8]>,
+        change: ValueChange,
         cap: u64,
-    ) -> Result<bool, ValueError>;
+    ) -> Result<ChangedValue, ValueError>;
 
     /// Keys that begin with `prefix` and sort (by their bytes) after `after`: the first `limit` of them,
     /// sorted.

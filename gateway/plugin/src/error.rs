@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gateway_model::ValueRefusal;
+
 use crate::call::Failure;
 use crate::text::grouped;
 
@@ -37,15 +39,9 @@ pub enum HostError {
 /// Why a plugin's value could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// All that the plugin keeps would be more than its cap.
-    #[error("the plugin would keep more than it may")]
-    Full,
-    /// What is to be added to is not the decimal text of a whole number of 64 bits.
-    #[error("the value is not the decimal text of a whole number")]
-    NotANumber,
-    /// The sum is not a whole number of 64 bits.
-    #[error("the sum does not fit")]
-    DoesNotFit,
+    /// The change is not allowed.
+    #[error(transparent)]
+    Refused(#[from] ValueRefusal),
     /// The store cannot be used; the text is for the log.
     #[error("{0}")]
     Unavailable(String),

@@ -2,7 +2,8 @@
 //! store is asked.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use gateway_model::{ChangedValue, ValueChange, ValueRefusal};
 
 use crate::error::ValueError;
 use crate::{Grant, KeyValueStore, Limits, PluginConfig};
@@ -70,59 +71,15 @@ impl Values {
         value.map_err(|error| self.refusal(error))
     }
 
-    /// See [`KeyValueStore::set`].
+    /// See [`KeyValueStore::change`].
     ///
     /// # Errors
     /// Says why not.
-    pub(crate) async fn set(
-        &mut self,
-        key: &str,
-        value: &[u8],
-        lifetime: Option<Duration>,
-    ) -> Result<(), Refusal> {
+    pub(crate) async fn change(&mut self, key: &str, change: ValueChange) -> Result<ChangedValue, Refusal> {
         check_key(key)?;
-        self.check_value(value)?;
-        let set = self.store.set(&self.plugin, key, value, lifetime, self.cap).await;
-        set.map_err(|error| self.refusal(error))
-    }
-
-    /// See [`KeyValueStore::delete`].
-    ///
-    /// # Errors
-    /// Says why not.
-    pub(crate) async fn delete(&mut self, key: &str) -> Result<bool, Refusal> {
-        check_key(key)?;
-        let deleted = self.store.delete(&self.plugin, key).await;
-        deleted.map_err(|error| self.refusal(error))
-    }
-
-    /// See [`KeyValueStore::increment`].
-    ///
-    /// # Errors
-    /// Says why not.
-    pub(crate) async fn increment(&mut self, key: &str, by: i64) -> Result<i64, Refusal> {
-        check_key(key)?;
-        let sum = self.store.increment(&self.plugin, key, by, self.cap).await;
-        sum.map_err(|error| self.refusal(error))
-    }
-
-    /// See [`KeyValueStore::compare_and_set`].
-    ///
-    /// # Errors
-    /// Says why not.
-    pub(crate) async fn compare_and_set(
-        &mut self,
-        key: &str,
-        old: Option<&[u8]>,
-        new: Option<&[u8]>,
-    ) -> Result<bool, Refusal> {
-        check_key(key)?;
-        new.map_or(Ok(()), |new| self.check_value(new))?;
-        let set = self
-            .store
-            .compare_and_set(&self.plugin, key, old, new, self.cap)
-            .await;
-        set.map_err(|error| self.refusal(error))
+        self.check_value(&change)?;
+        let changed = self.store.change(&self.plugin, key, change, self.cap).await;
+        changed.map_err(|error| self.refusal(error))
     }
 
     /// See [`KeyValueStore::keys`]; gives [`MAX_KEYS`] at most.
@@ -146,21 +103,25 @@ impl Values {
         keys.map_err(|error| self.refusal(error))
     }
 
-    fn check_value(&self, value: &[u8]) -> Result<(), Refusal> {
-        if value.len() > self.max_value {
-            return Err(Refusal::Invalid(format!(
-                "the value has {} bytes, {} are allowed",
-                value.len(),
-                self.max_value
-            )));
+    fn check_value(&self, change: &ValueChange) -> Result<(), Refusal> {
+        match change {
+            ValueChange::Set { value, .. } | ValueChange::CompareAndSet { new: Some(value), .. }
+                if value.len() > self.max_value =>
+            {
+                Err(Refusal::Invalid(format!(
+                    "the value has {} bytes, {} are allowed",
+                    value.len(),
+                    self.max_value
+                )))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn refusal(&mut self, error: ValueError) -> Refusal {
         match error {
-            ValueError::Full => Refusal::Full,
-            ValueError::NotANumber | ValueError::DoesNotFit => Refusal::Invalid(error.to_string()),
+            ValueError::Refused(ValueRefusal::Full) => Refusal::Full,
+            ValueError::Refused(refusal) => Refusal::Invalid(refusal.to_string()),
             ValueError::Unavailable(reason) => {
                 if !self.told {
                     tracing::warn!(

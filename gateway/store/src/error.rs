@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gateway_model::UserId;
 use gateway_model::clock::RandomError;
+use gateway_model::{UserId, ValueRefusal};
 use rusqlite::{ErrorCode, ffi};
 
 use crate::owned::Unsafe;
@@ -361,15 +361,9 @@ impl From<rusqlite::Error> for SignInError {
 /// Why a value was not written. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// All that the plugin keeps would be more than the cap.
-    #[error("the plugin would keep more than it may")]
-    Full,
-    /// What is to be added to is not the decimal text of a whole number of 64 bits.
-    #[error("the value is not the decimal text of a whole number")]
-    NotANumber,
-    /// The sum is not a whole number of 64 bits.
-    #[error("the sum does not fit")]
-    DoesNotFit,
+    /// The change is not allowed.
+    #[error(transparent)]
+    Refused(#[from] ValueRefusal),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

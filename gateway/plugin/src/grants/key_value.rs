@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway_model::ValueChange;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::v1::key_value::{self, Error};
@@ -34,15 +35,18 @@ impl key_value::Host for GuestState {
         lifetime: Option<u64>,
     ) -> wasmtime::Result<Result<(), Error>> {
         let lifetime = lifetime.map(Duration::from_secs);
-        Ok(self.values.set(&key, &value, lifetime).await.map_err(Error::from))
+        let changed = self.values.change(&key, ValueChange::Set { value, lifetime });
+        Ok(changed.await.map(drop).map_err(Error::from))
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<bool, Error>> {
-        Ok(self.values.delete(&key).await.map_err(Error::from))
+        let changed = self.values.change(&key, ValueChange::Delete).await;
+        Ok(changed.map(|changed| changed.done).map_err(Error::from))
     }
 
     async fn increment(&mut self, key: String, by: i64) -> wasmtime::Result<Result<i64, Error>> {
-        Ok(self.values.increment(&key, by).await.map_err(Error::from))
+        let changed = self.values.change(&key, ValueChange::Increment(by)).await;
+        Ok(changed.map(|changed| changed.sum).map_err(Error::from))
     }
 
     async fn compare_and_set(
@@ -51,8 +55,9 @@ impl key_value::Host for GuestState {
         old: Option<Vec<u8>>,
         new: Option<Vec<u8>>,
     ) -> wasmtime::Result<Result<bool, Error>> {
-        let done = self.values.compare_and_set(&key, old.as_deref(), new.as_deref());
-        Ok(done.await.map_err(Error::from))
+        let change = ValueChange::CompareAndSet { old, new };
+        let changed = self.values.change(&key, change).await;
+        Ok(changed.map(|changed| changed.done).map_err(Error::from))
     }
 
     async fn list_keys(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
-use gateway_model::stored_bytes;
+use gateway_model::{ChangedValue, ValueChange, stored_bytes};
 use gateway_plugin::{CallError, KeyValueStore, Limits, PluginSet, ScratchValues, ValueError};
 use serde_json::{Value, json};
 use test_guests::IMPORTS_KEY_VALUE;
@@ -286,26 +286,7 @@ impl KeyValueStore for Broken {
         Self::fail(key).await
     }
 
-    async fn set(&self, _: &str, key: &str, _: &[u8], _: Option<Duration>, _: u64) -> Result<(), ValueError> {
-        Self::fail(key).await
-    }
-
-    async fn delete(&self, _: &str, key: &str) -> Result<bool, ValueError> {
-        Self::fail(key).await
-    }
-
-    async fn increment(&self, _: &str, key: &str, _: i64, _: u64) -> Result<i64, ValueError> {
-        Self::fail(key).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        _: &str,
-        key: &str,
-        _: Option<&[u8]>,
-        _: Option<&[u8]>,
-        _: u64,
-    ) -> Result<bool, ValueError> {
+    async fn change(&self, _: &str, key: &str, _: ValueChange, _: u64) -> Result<ChangedValue, ValueError> {
         Self::fail(key).await
     }
 
