@@ -58,11 +58,7 @@ impl OpenIdProvider {
             .expect("node starts");
         let stdout = child.stdout.take().expect("stdout");
         let mut lines = BufReader::new(stdout).lines();
-        let line = lines
-            .next_line()
-            .await
-            .expect("a line")
-            .expect("the provider starts");
+        let line = next_line(&mut lines).await;
         let issuer = line.strip_prefix("listening ").expect("its address").to_owned();
         Self {
             child,
@@ -82,9 +78,7 @@ impl OpenIdProvider {
     /// The status with which the gateway has answered its next logout token.
     pub(crate) async fn told(&mut self) -> String {
         loop {
-            let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
-            let line = line.expect("a sign-out").expect("a line").expect("it runs");
-            // The library says other things, too.
+            let line = next_line(&mut self.stdout).await;
             if let Some(status) = line.strip_prefix("told ") {
                 return status.to_owned();
             }
@@ -131,7 +125,7 @@ impl Matrix {
             origin: String::new(),
         };
         matrix.tell(&configurations.to_string()).await;
-        let line = matrix.hear().await;
+        let line = next_line(&mut matrix.stdout).await;
         line.strip_prefix("listening ")
             .expect("its address")
             .clone_into(&mut matrix.origin);
@@ -141,7 +135,7 @@ impl Matrix {
     /// Has one provider replace its keys.
     pub(crate) async fn rotate(&mut self, path: &str) {
         self.tell(&format!("rotate {path}")).await;
-        assert_eq!(self.hear().await, format!("rotated {path}"));
+        assert_eq!(next_line(&mut self.stdout).await, format!("rotated {path}"));
     }
 
     async fn tell(&mut self, line: &str) {
@@ -152,15 +146,15 @@ impl Matrix {
             .expect("it reads");
         stdin.flush().await.expect("it reads");
     }
+}
 
-    /// The next line that is not a notice of the library's.
-    async fn hear(&mut self) -> String {
-        loop {
-            let line = tokio::time::timeout(super::wait::PATIENCE, self.stdout.next_line()).await;
-            let line = line.expect("an answer").expect("a line").expect("it runs");
-            if !line.starts_with("oidc-provider ") {
-                return line;
-            }
+/// The next line that is not a notice of the library's.
+async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    loop {
+        let line = tokio::time::timeout(super::wait::PATIENCE, lines.next_line()).await;
+        let line = line.expect("a line in time").expect("text").expect("it runs");
+        if !line.starts_with("oidc-provider ") {
+            return line;
         }
     }
 }

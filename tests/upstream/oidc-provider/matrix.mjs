@@ -8,11 +8,12 @@
 // algorithms that there are keys for). Prints `listening ORIGIN` when ready. A line `rotate PATH` replaces the keys of one
 // provider, and is answered by `rotated PATH`. Ends when stdin is closed.
 
-import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 
 import Provider from 'oidc-provider';
+
+import { generateJwk } from './keys.mjs';
 
 const KINDS = {
   RS: ['rsa', { modulusLength: 2048 }],
@@ -29,7 +30,7 @@ function key(alg, fresh) {
   const [kind, options] = KINDS[alg] ?? KINDS[alg.slice(0, 2)];
   const kept = `${kind} ${options.namedCurve ?? ''} ${fresh ? generation : ''}`;
   if (!pairs.has(kept)) {
-    pairs.set(kept, generateKeyPairSync(kind, options).privateKey.export({ format: 'jwk' }));
+    pairs.set(kept, generateJwk(kind, options));
   }
   return { ...pairs.get(kept), alg, use: 'sig', kid: `${alg}-${fresh ? generation : 0}` };
 }

@@ -10,11 +10,12 @@
 // `gateway http://127.0.0.1:PORT` on stdin says where it really listens. Each logout token that was sent is a line
 // `told STATUS`.
 
-import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 
 import Provider from 'oidc-provider';
+
+import { generateJwk } from './keys.mjs';
 
 const [clientId, clientSecret, redirectUri] = process.argv.slice(2);
 if (!redirectUri) {
@@ -23,10 +24,10 @@ if (!redirectUri) {
 }
 
 function key(alg) {
-  const { privateKey } = alg === 'ES256'
-    ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    : generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-1` };
+  const jwk = alg === 'ES256'
+    ? generateJwk('ec', { namedCurve: 'P-256' })
+    : generateJwk('rsa', { modulusLength: 2048 });
+  return { ...jwk, alg, use: 'sig', kid: `${alg}-1` };
 }
 
 // The issuer has the port in it, so the port comes first.
