@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`sources`] | where settings come from: flags, environment, file, presets of `gateway dev` |
 //! | [`file`] | the sections of the TOML file, a struct each, with every key and its variable |
-//! | [`mistake`] | what is wrong, where, and what would be right |
+//! | [`error`] | what is wrong, where, and what would be right |
 //! | [`report`] | what is in force and where each value came from, secrets hidden |
 //! | [`reload`] | what SIGHUP does |
 //! | `flags` | the same values on the command line |
@@ -33,9 +33,9 @@ use crate::origins::Origins;
 use crate::pages::Branding;
 use crate::rate_limit::RateLimitConfig;
 
+pub mod error;
 pub mod file;
 pub(crate) mod flags;
-pub mod mistake;
 mod parse;
 mod presets;
 pub mod reload;
@@ -47,7 +47,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use mistake::{ConfigErrors, Mistake};
+pub use error::{ConfigError, ConfigErrors};
 pub use report::Report;
 pub use sources::Sources;
 
@@ -127,8 +127,8 @@ pub struct Reloadable {
 /// One service that `authorize` answers for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceConfig {
-    /// The plugin that is asked.
-    pub provider: String,
+    /// The plugin that returns its permissions.
+    pub plugin: String,
     /// The `aud` claim of its permission tokens, where its verifiers ask for one.
     pub audience: Option<String>,
 }
@@ -179,9 +179,9 @@ pub struct Loaded {
     /// What works and is probably not meant, a sentence each.
     pub warnings: Vec<String>,
     /// The same, with the setting and the place.
-    pub warned: Vec<Mistake>,
+    pub warned: Vec<ConfigError>,
     /// What cannot be looked at yet, and is not held against the configuration.
-    pub notes: Vec<Mistake>,
+    pub notes: Vec<ConfigError>,
     /// Where each value came from.
     pub report: Report,
 }

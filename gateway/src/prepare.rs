@@ -25,7 +25,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use crate::admin::{self, TokenFile};
 use crate::app::Address;
 use crate::config::sources::Origin;
-use crate::config::{Config, ConfigErrors, Loaded, Mistake, Report};
+use crate::config::{Config, ConfigError, ConfigErrors, Loaded, Report};
 use crate::control::Status;
 use crate::serve;
 use crate::time::LAST;
@@ -62,7 +62,7 @@ pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
     /// Where, which setting, and what is wrong.
-    pub what: Mistake,
+    pub what: ConfigError,
 }
 
 impl fmt::Display for Finding {
@@ -119,7 +119,7 @@ pub fn check_clock() -> Result<(), ImpossibleClock> {
 /// The mistakes of a configuration, as findings.
 #[must_use]
 pub fn of_mistakes(errors: &ConfigErrors) -> Vec<Finding> {
-    let fatal = |what: &Mistake| Finding {
+    let fatal = |what: &ConfigError| Finding {
         severity: Severity::Fatal,
         what: what.clone(),
     };
@@ -196,7 +196,7 @@ impl Found<'_> {
     ) {
         self.findings.push(Finding {
             severity,
-            what: Mistake {
+            what: ConfigError {
                 origin,
                 key: setting.to_owned(),
                 message: message.into(),
@@ -420,7 +420,7 @@ async fn plugins(found: &mut Found<'_>, config: &Config) {
             .services
             .iter()
             .filter(|(_, plugin)| *plugin == name)
-            .map(|(service, _)| format!("service.{service}.provider"))
+            .map(|(service, _)| format!("service.{service}.plugin"))
             .collect();
         // Where it is used; else where it is configured, which nobody misses.
         let (severity, setting) = match services.first() {

@@ -253,9 +253,9 @@ async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_starts_all_th
             .to_owned()
     };
     for (setting, plugin) in [
-        ("service.gone.provider", "missing"),
-        ("service.damaged.provider", "broken"),
-        ("service.more.provider", "ungranted"),
+        ("service.gone.plugin", "missing"),
+        ("service.damaged.plugin", "broken"),
+        ("service.more.plugin", "ungranted"),
         ("extensions", "absent"),
     ] {
         let message = message(&report, "error", setting);

@@ -374,8 +374,10 @@ pub struct Claims {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Service {
-    /// `provider`: the plugin that is asked; the one of the service's name unless set.
-    pub provider: Setting,
+    /// `plugin`: the plugin that returns permissions; the one of the service's name unless set. `provider`, its earlier
+    /// name, is accepted.
+    #[serde(alias = "provider")]
+    pub plugin: Setting,
     /// `audience`: the `aud` claim of its permission tokens; none unless set.
     pub audience: Setting,
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue};
 
+use super::error::{ConfigError, nearest};
 use super::file::File;
-use super::mistake::{Mistake, nearest};
 use super::sources::Origin;
 
 /// The file that settings are in.
@@ -40,9 +40,9 @@ impl Source {
         )
     }
 
-    fn mistake(&self, span: Option<&Range<usize>>, key: String, message: String) -> Mistake {
+    fn mistake(&self, span: Option<&Range<usize>>, key: String, message: String) -> ConfigError {
         let origin = self.origin(span.unwrap_or(&(0..0)));
-        Mistake {
+        ConfigError {
             origin: Some(origin),
             key,
             message,
@@ -51,7 +51,7 @@ impl Source {
 }
 
 /// Reads the text of a file.
-pub(super) fn parse(source: &Source, text: &str) -> (File, Vec<Mistake>) {
+pub(super) fn parse(source: &Source, text: &str) -> (File, Vec<ConfigError>) {
     let (mut table, broken) = DeTable::parse_recoverable(text);
     if !broken.is_empty() {
         // Only the messages: the errors themselves would show the line, which may hold a secret.

@@ -8,8 +8,8 @@ use gateway_plugin::PluginConfig;
 use secrecy::SecretString;
 use url::Url;
 
+use super::error::{self, ConfigError, ConfigErrors, nearest};
 use super::file::{self, File, List, Setting};
-use super::mistake::{self, ConfigErrors, Mistake, nearest};
 use super::parse::{self, Source};
 use super::report::{Entry, Report, Shown};
 use super::sources::{Origin, Sources};
@@ -208,9 +208,9 @@ struct Layers<'a> {
     sources: &'a Sources,
     source: Source,
     report: Report,
-    mistakes: Vec<Mistake>,
-    warnings: Vec<Mistake>,
-    notes: Vec<Mistake>,
+    mistakes: Vec<ConfigError>,
+    warnings: Vec<ConfigError>,
+    notes: Vec<ConfigError>,
     /// The variables that have been asked for.
     variables: BTreeSet<String>,
     /// By key, what holds where no other source says: the presets of providers.
@@ -287,14 +287,14 @@ impl<'a> Layers<'a> {
     }
 
     fn errors(mut self) -> ConfigErrors {
-        mistake::sort(&mut self.mistakes);
+        error::sort(&mut self.mistakes);
         // A variable that is asked for twice is mistaken twice.
         self.mistakes.dedup();
         ConfigErrors(self.mistakes)
     }
 
     fn mistake(&mut self, origin: Option<Origin>, key: &str, message: impl Into<String>) {
-        self.mistakes.push(Mistake {
+        self.mistakes.push(ConfigError {
             origin,
             key: key.to_owned(),
             message: message.into(),
@@ -306,7 +306,7 @@ impl<'a> Layers<'a> {
     }
 
     fn warn_at(&mut self, origin: Option<Origin>, key: &str, message: String) {
-        self.warnings.push(Mistake {
+        self.warnings.push(ConfigError {
             origin,
             key: key.to_owned(),
             message,
@@ -327,7 +327,7 @@ impl<'a> Layers<'a> {
             path.display(),
             directory.display()
         );
-        self.notes.push(Mistake {
+        self.notes.push(ConfigError {
             origin: Some(origin.clone()),
             key: key.to_owned(),
             message,

@@ -38,10 +38,7 @@ pub(super) fn plugins(
 ) -> (PluginSet, BTreeMap<String, ServiceConfig>) {
     let services = self::services(layers, services);
     let extensions = self::extensions(layers, extensions);
-    let mut used: BTreeSet<String> = services
-        .values()
-        .map(|service| service.provider.clone())
-        .collect();
+    let mut used: BTreeSet<String> = services.values().map(|service| service.plugin.clone()).collect();
     used.extend(extensions.iter().cloned());
 
     let mut plugins = BTreeMap::new();
@@ -69,7 +66,7 @@ pub(super) fn plugins(
     }
     let of_services = services
         .iter()
-        .map(|(name, service)| (name.clone(), service.provider.clone()))
+        .map(|(name, service)| (name.clone(), service.plugin.clone()))
         .collect();
     (
         PluginSet {
@@ -133,7 +130,7 @@ fn services(layers: &mut Layers<'_>, in_file: file::Named<file::Service>) -> BTr
     for (name, (plugin, origin)) in wanted {
         let key = format!("service.{name}");
         let table = tables.remove(&name).map(|(_, table)| table).unwrap_or_default();
-        let (provider, origin) = match (plugin, table.provider) {
+        let (plugin, origin) = match (plugin, table.plugin) {
             (Some(plugin), _) => (plugin, origin),
             (None, Some(in_file)) => {
                 let origin = layers.source.origin(&in_file.span());
@@ -141,19 +138,19 @@ fn services(layers: &mut Layers<'_>, in_file: file::Named<file::Service>) -> BTr
             }
             (None, None) => (name.clone(), origin),
         };
-        for text in [&name, &provider] {
+        for text in [&name, &plugin] {
             if !is_name(text) {
                 layers.mistake(Some(origin.clone()), &key, format!("{text:?} must be {NAME}"));
             }
         }
-        layers.show(&format!("{key}.provider"), provider.clone(), origin);
+        layers.show(&format!("{key}.plugin"), plugin.clone(), origin);
         let audience = table.audience.map(|audience| {
             let origin = layers.source.origin(&audience.span());
             let audience = audience.into_inner().0;
             layers.show(&format!("{key}.audience"), audience.clone(), origin);
             audience
         });
-        services.insert(name, ServiceConfig { provider, audience });
+        services.insert(name, ServiceConfig { plugin, audience });
     }
     services
 }

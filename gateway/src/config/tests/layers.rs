@@ -282,7 +282,7 @@ update = "off"
         Some("https://wiki.example.org")
     );
     assert_eq!(
-        reloadable.services["domains"].provider, "domains",
+        reloadable.services["domains"].plugin, "domains",
         "by its own name"
     );
     let limits = &reloadable.rate_limits;
@@ -340,9 +340,23 @@ fn services_of_the_environment_are_all_there_are_and_keep_their_tables() {
     let services = config.reloadable.services;
     assert_eq!(services.len(), 1);
     assert_eq!(
-        (services["a"].provider.as_str(), services["a"].audience.as_deref()),
+        (services["a"].plugin.as_str(), services["a"].audience.as_deref()),
         ("z", Some("y"))
     );
+}
+
+/// The file of every release so far says `provider`.
+#[test]
+fn a_service_names_its_plugin_by_either_key() {
+    for key in ["plugin", "provider"] {
+        let setup = Setup::with_key(&format!("[service.wiki]\n{key} = \"roles\"\n"), &[]);
+        let services = setup.load().config.reloadable.services;
+        assert_eq!(services["wiki"].plugin, "roles");
+        assert_eq!(
+            setup.reported("service.wiki.plugin"),
+            "service.wiki.plugin roles gateway.toml:2"
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::sources::Origin;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// Where it is; `None` where something is missing that could be in several places.
     pub origin: Option<Origin>,
     /// The key it is about, for example `server.listen`; empty for the file as a whole.
@@ -15,7 +15,7 @@ pub struct Mistake {
     pub message: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.origin {
             write!(f, "{origin}: ")?;
@@ -30,7 +30,7 @@ impl fmt::Display for Mistake {
 /// Everything that is wrong, in the order of the file's lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
-pub struct ConfigErrors(pub Vec<Mistake>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
     /// Each by itself, in one line.
@@ -43,17 +43,17 @@ impl ConfigErrors {
     }
 }
 
-fn lines(mistakes: &[Mistake]) -> String {
+fn lines(mistakes: &[ConfigError]) -> String {
     mistakes
         .iter()
-        .map(Mistake::to_string)
+        .map(ConfigError::to_string)
         .collect::<Vec<_>>()
         .join("\n")
 }
 
 /// Sorts mistakes as a person reads them: what is missing, then the file from top to bottom, then the
 /// rest.
-pub(super) fn sort(mistakes: &mut [Mistake]) {
+pub(super) fn sort(mistakes: &mut [ConfigError]) {
     mistakes.sort_by_key(|mistake| match &mistake.origin {
         None => (0, 0),
         Some(Origin::File(_, line)) => (1, *line),
