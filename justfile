@@ -21,6 +21,11 @@ default:
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
 
+# Write the tables of docs/configuration.md from the declarations of the settings.
+[group('write')]
+settings:
+    WRITE_SETTINGS=1 cargo test -p gateway --lib config::tests::docs
+
 # Run the tests that need only a Rust toolchain.
 [group('test')]
 test:

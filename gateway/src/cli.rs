@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `serve` | `gateway serve` |
 //! | `dev` | `gateway dev` |
-//! | `check` | `gateway config check` |
+//! | `check` | `gateway config check\|schema` |
 //! | `provider` | `gateway provider check` |
 //! | `reload` | `gateway reload` |
 //! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
@@ -144,6 +144,10 @@ enum ConfigCommand {
     /// Nothing is changed on disk, and a gateway that runs is not disturbed. Exits with 0 if everything would be served, with
     /// 1 if the gateway would not start, and with 4 if it would start but something that is configured would not work.
     Check(check::Check),
+    /// Print a JSON Schema of the configuration file, with which editors complete and check it
+    ///
+    /// Editors that understand Taplo's directives use it for a file that begins with `#:schema ./gateway.schema.json`.
+    Schema,
 }
 
 /// Runs the command that the process was started with.
@@ -181,6 +185,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::run(shared, dev).await,
         Command::Config(ConfigCommand::Check(check)) => check::run(shared, &check).await,
+        Command::Config(ConfigCommand::Schema) => check::schema(),
         Command::Reload(reload) => reload::run(shared, &reload).await,
         Command::Provider(command) => provider::run(shared, command).await,
         Command::User(command) => user::run(shared, command).await,

@@ -2,16 +2,19 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `settings` | every setting: its key, variables, default and documentation, declared once |
 //! | [`sources`] | where settings come from: flags, environment, file, presets of `gateway dev` |
-//! | [`file`] | the sections of the TOML file, a struct each, with every key and its variable |
 //! | [`error`] | what is wrong, where, and what would be right |
 //! | [`report`] | what is in force and where each value came from, secrets hidden |
 //! | [`reload`] | what SIGHUP does |
+//! | [`schema`] | all settings as a JSON Schema, for editors |
+//! | `field`, `setting` | what follows from a declaration |
 //! | `flags` | the same values on the command line |
 //! | `presets` | what well-known providers need |
-//! | `parse` | TOML text to [`file::File`], with all mistakes in it |
 //! | `value` | how durations, sizes, addresses and the like are written |
-//! | `resolve` | the layers put together, a file for each group of sections |
+//! | `parse` | TOML text to what it sets, with all mistakes in it |
+//! | `layers` | the sources laid over one another |
+//! | `resolve` | what the settings come to, a file for each group of sections |
 //!
 //! [`load`] reads everything anew each time it is called. Relative paths, wherever they are written,
 //! are relative to the working directory. A variable that is set to nothing counts as not set.
@@ -24,7 +27,6 @@ use std::time::Duration;
 
 use gateway_model::UserLimits;
 use gateway_plugin::{CompileOptions, PluginConfig, PluginSet};
-use gateway_store::{DatabaseUrl, UserIds};
 use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
 use url::Url;
@@ -34,13 +36,17 @@ use crate::pages::Branding;
 use crate::rate_limit::RateLimitConfig;
 
 pub mod error;
-pub mod file;
+mod field;
 pub(crate) mod flags;
+mod layers;
 mod parse;
 mod presets;
 pub mod reload;
 pub mod report;
 mod resolve;
+pub mod schema;
+mod setting;
+mod settings;
 pub mod sources;
 mod value;
 
@@ -49,24 +55,21 @@ mod tests;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use report::Report;
+pub use settings::{AdminConfig, Database, LogConfig, Server, Tokens};
 pub use sources::Sources;
 
 /// Everything that is in force.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where applications and browsers reach the gateway.
-    pub listen: SocketAddr,
+    /// `[server]`, as the gateway was started with it.
+    pub server: Server,
     /// The gateway's own origin (`EXTERNAL_ADDRESS`), without a trailing slash when written out:
     /// use [`url::Url::origin`].
     pub external: Url,
-    /// The admin listener.
+    /// `[admin]`.
     pub admin: AdminConfig,
-    /// Which database.
-    pub database: DatabaseUrl,
-    /// How ids of new users are made.
-    pub user_ids: UserIds,
-    /// How long events are kept: 30 days unless set.
-    pub event_retention: Duration,
+    /// `[database]`.
+    pub database: Database,
     /// What one user may take up.
     pub user_limits: UserLimits,
     /// A private directory (0700) for compiled plugins, the admin token and the like.
@@ -75,8 +78,6 @@ pub struct Config {
     pub plugin_dir: PathBuf,
     /// What compiling a plugin may take. Who compiles is not the configuration's to say.
     pub compile: CompileOptions,
-    /// Threads for guests and signing.
-    pub guest_threads: usize,
     /// Upstream providers, in the order people are offered them.
     pub providers: Vec<ProviderConfig>,
     /// What upstream providers may cost.
@@ -87,16 +88,9 @@ pub struct Config {
     pub public_keys: Vec<String>,
     /// What session tokens and sealed state are keyed by: the first signs, all are accepted. There is at least one.
     pub session_secrets: Vec<SecretString>,
-    /// How long a session lasts: 14 days unless set.
-    pub session_lifetime: Duration,
-    /// How long a permission token is good for: 15 minutes unless set.
-    pub token_lifetime: Duration,
-    /// How long after its signature a permission token is given again where its claims are unchanged: half of
-    /// its lifetime at most, and unless set; zero where it is not.
-    pub token_reuse: Duration,
-    /// What a caller may cost.
-    pub server_limits: ServerLimits,
-    /// How the log is written.
+    /// `[tokens]`. A reuse of zero means that no permission token is returned again.
+    pub tokens: Tokens,
+    /// `[log]`.
     pub log: LogConfig,
     /// What SIGHUP replaces.
     pub reloadable: Reloadable,
@@ -133,20 +127,6 @@ pub struct ServiceConfig {
     pub audience: Option<String>,
 }
 
-/// The admin listener.
-#[derive(Clone, Debug)]
-pub struct AdminConfig {
-    /// Loopback unless set; `None` switches it off.
-    pub listen: Option<SocketAddr>,
-    /// A 0600 file that holds the token, written at start where it is missing.
-    pub token_file: PathBuf,
-    /// A listener that answers `/metrics` and nothing else; off unless set.
-    pub metrics_listen: Option<SocketAddr>,
-    /// A file that holds a token for `/metrics` and nothing else. Its group may read it. Written at start where it is
-    /// missing; there is no such token unless set.
-    pub metrics_token_file: Option<PathBuf>,
-}
-
 /// What a caller may cost.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
@@ -162,13 +142,16 @@ pub struct ServerLimits {
     pub drain: Duration,
 }
 
-/// How the log is written.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// `json` or `text`.
-    pub json: bool,
-    /// A `tracing` filter, for example `info` or `gateway=debug`.
-    pub filter: String,
+impl From<&Server> for ServerLimits {
+    fn from(server: &Server) -> Self {
+        Self {
+            connections: server.connections,
+            header_timeout: server.header_timeout,
+            request_timeout: server.request_timeout,
+            max_body: server.max_body,
+            drain: server.drain,
+        }
+    }
 }
 
 /// A configuration without mistakes.
@@ -191,12 +174,10 @@ pub struct Loaded {
 pub struct StorageConfig {
     /// The gateway's private directory.
     pub data_dir: PathBuf,
-    /// Which database.
-    pub database: DatabaseUrl,
-    /// How ids of new users are made.
-    pub user_ids: UserIds,
-    /// How long events are kept.
-    pub event_retention: Duration,
+    /// Where `<name>.wasm` files are.
+    pub plugin_dir: PathBuf,
+    /// `[database]`.
+    pub database: Database,
     /// What one user may take up.
     pub user_limits: UserLimits,
 }
@@ -263,7 +244,7 @@ pub fn load_plugin(
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn installation(sources: &Sources) -> Result<Option<&'static str>, ConfigErrors> {
+pub fn installation(sources: &Sources) -> Result<Option<String>, ConfigErrors> {
     resolve::installation(sources)
 }
 

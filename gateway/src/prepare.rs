@@ -252,7 +252,7 @@ async fn data(found: &mut Found<'_>, config: &Config, depth: Depth) {
         found.fatal("data_dir", message);
         return;
     }
-    let (database, made) = (config.database.clone(), directory.clone());
+    let (database, made) = (config.database.url.clone(), directory.clone());
     let checked = tokio::task::spawn_blocking(move || gateway_store::check(&database, &made, depth)).await;
     match checked {
         Ok(Ok(checked)) => {
@@ -273,7 +273,7 @@ async fn data(found: &mut Found<'_>, config: &Config, depth: Depth) {
         ),
     }
     for (setting, token) in tokens(config) {
-        if let DatabaseUrl::File(database) = &config.database
+        if let DatabaseUrl::File(database) = &config.database.url
             && gateway_store::is_own_file(database, token.path())
         {
             let message = format!(
@@ -364,7 +364,7 @@ fn data_dir(path: &Path) -> io::Result<()> {
 }
 
 fn listeners(found: &mut Found<'_>, config: &Config, scope: &Scope) {
-    let public = Some(config.listen).filter(|_| !scope.listens);
+    let public = Some(config.server.listen).filter(|_| !scope.listens);
     let all = [
         ("server.listen", public),
         ("admin.listen", config.admin.listen),

@@ -24,8 +24,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admin::{self, AdminState, TokenFile, Tokens};
 use crate::app::{Address, App};
-use crate::config::Config;
 use crate::config::reload::{Reload, Reread};
+use crate::config::{Config, ServerLimits};
 use crate::control::{Asked, Control, Reloaded, Status};
 use crate::events::{self, Courier};
 use crate::handlers::callback_url;
@@ -74,14 +74,14 @@ impl fmt::Debug for Mode {
 /// # Errors
 /// Whatever keeps it from serving, with what to do about it.
 pub async fn serve(config: Config, mode: Mode) -> Result<()> {
-    let mut server_limits = config.server_limits.clone();
+    let mut server_limits = ServerLimits::from(&config.server);
     server_limits.connections = room_for_sockets(server_limits.connections, config.providers.len());
     // Before anything takes long, so that no signal ends the process in the middle of it.
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
     let public = match mode.listener {
         Some(listener) => TcpListener::from_std(listener)?,
-        None => bind(config.listen, "server.listen")?,
+        None => bind(config.server.listen, "server.listen")?,
     };
     let metrics = metrics::install()?;
     let (app, left_over, admissions) = build(&config, mode.dev).await?;
@@ -195,11 +195,11 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
     let options = StoreOptions {
         clock: clock.clone(),
         random: random.clone(),
-        user_ids: config.user_ids,
-        event_retention: config.event_retention,
+        user_ids: config.database.user_ids,
+        event_retention: config.database.event_retention,
         limits: config.user_limits,
     };
-    let store = Store::open(&config.database, options)
+    let store = Store::open(&config.database.url, options)
         .await
         .context("the database cannot be used")?;
     let left_over = store.last_event().await.context("the database cannot be read")?;
@@ -207,7 +207,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
     let host = HostOptions {
         plugin_dir: config.plugin_dir.clone(),
         cache_dir: cache_dir(config),
-        guest_threads: config.guest_threads,
+        guest_threads: config.server.guest_threads,
         users: Arc::new(data.clone()),
         values: Arc::new(data),
         network: Arc::new(Network::system()),
@@ -229,17 +229,17 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         store,
         plugins,
         keys,
-        issued: Issued::new(config.token_reuse),
+        issued: Issued::new(config.tokens.permission_reuse),
         session_key,
         offers: offers?,
         providers: providers?,
         dev,
         address,
-        session_lifetime: config.session_lifetime,
+        session_lifetime: config.tokens.session_lifetime,
         user_limits: config.user_limits,
-        token_lifetime: config.token_lifetime,
-        max_body: config.server_limits.max_body,
-        body_timeout: config.server_limits.header_timeout,
+        token_lifetime: config.tokens.permission_lifetime,
+        max_body: config.server.max_body,
+        body_timeout: config.server.header_timeout,
         live: ArcSwap::from_pointee(config.reloadable.clone()),
         rate_limits: ArcSwap::from_pointee(RateLimits::new(&config.reloadable.rate_limits)),
         courier: Courier::default(),

@@ -297,6 +297,15 @@ async fn config_check_explains_or_names_every_mistake() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_schema_prints_a_json_schema() {
+    let mut command = cli::command();
+    command.args(["config", "schema"]);
+    let schema: Value = serde_json::from_str(&cli::finish(command).await.succeeded()).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["properties"]["server"]["additionalProperties"], false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_keys_are_private_and_never_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     for (n, algorithm) in ["rs256", "es256", "eddsa"].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `gateway config check`: whether `gateway serve` would start and serve everything that is configured.
+//! `gateway config check` and `schema`: whether `gateway serve` would start and serve everything that is configured.
 //!
 //! The verdict comes from [`prepare`], which `serve` goes through as well. The settings that are in force go to stdout and
 //! what was found to stderr, or both to stdout as one JSON object:
@@ -110,6 +110,12 @@ impl<'a> Line<'a> {
             message: &what.message,
         }
     }
+}
+
+/// `gateway config schema`.
+pub(super) fn schema() -> anyhow::Result<()> {
+    output::json(&mut io::stdout().lock(), &config::schema::schema())?;
+    Ok(())
 }
 
 pub(super) async fn run(shared: &Shared, check: &Check) -> anyhow::Result<()> {

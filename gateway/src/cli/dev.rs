@@ -47,7 +47,7 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     generate_key(&sources, &dev.data)?;
 
     let first = config::load(&sources).map_err(|errors| mistakes(&errors))?.config;
-    refuse_others(first.listen)?;
+    refuse_others(first.server.listen)?;
     seed(&first.plugin_dir).with_context(|| {
         format!(
             "cannot put the example plugins into {}",
@@ -57,10 +57,10 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     let has_own = !first.reloadable.plugins.plugins.is_empty();
     examples(&mut sources, &first.plugin_dir, has_own, dev.plugins.is_some());
 
-    let listener = TcpListener::bind(first.listen).with_context(|| {
+    let listener = TcpListener::bind(first.server.listen).with_context(|| {
         format!(
             "cannot listen on {}: choose another port by --listen 127.0.0.1:PORT, or 0",
-            first.listen
+            first.server.listen
         )
     })?;
     listener.set_nonblocking(true)?;

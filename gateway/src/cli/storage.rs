@@ -38,8 +38,8 @@ fn options(storage: &StorageConfig) -> StoreOptions {
     StoreOptions {
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
-        user_ids: storage.user_ids,
-        event_retention: storage.event_retention,
+        user_ids: storage.database.user_ids,
+        event_retention: storage.database.event_retention,
         limits: storage.user_limits,
     }
 }
@@ -96,7 +96,7 @@ fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
 
 fn located(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     let storage = config::load_storage(&shared.sources()).map_err(|errors| mistakes(&errors))?;
-    match &storage.database {
+    match &storage.database.url {
         DatabaseUrl::Temporary => {
             bail!(
                 "the configured database is a temporary one: it lives and ends with the gateway that made it"

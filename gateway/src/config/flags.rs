@@ -23,7 +23,7 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
 
 /// The same, for what is counted in memory.
 pub(crate) fn items(text: &str) -> Result<usize, String> {
-    read(text).map(Count::as_usize)
+    read::<Count>(text).map(usize::from)
 }
 
 /// A duration, as in `500ms`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::settings::is_reloadable;
 use super::{Loaded, Reloadable, Sources};
 
 /// Reads the configuration again; the mistakes where there are any, a sentence each.
@@ -28,7 +29,7 @@ pub fn reload(sources: Sources, in_force: &Loaded) -> Reload {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        let waiting = report.needs_restart(&newer.report);
+        let waiting = report.needs_restart(&newer.report, is_reloadable);
         if !waiting.is_empty() {
             let keys = waiting.join(", ");
             tracing::warn!(keys, "these settings have changed and need a restart");

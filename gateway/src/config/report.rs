@@ -31,20 +31,6 @@ pub enum Shown {
     Hidden(SecretString),
 }
 
-/// Sections and keys that SIGHUP re-reads.
-const RELOADABLE: [&str; 10] = [
-    "plugin.",
-    "service.",
-    "extensions",
-    "origins",
-    "default_next",
-    "jsonp",
-    "user_lookup",
-    "server.trusted_proxies",
-    "rate_limits",
-    "pages.",
-];
-
 impl Report {
     /// Where the value of a setting came from, or the first value of a section; `None` where nobody has set it.
     #[must_use]
@@ -57,16 +43,14 @@ impl Report {
         entries.find(|origin| **origin != Origin::Default)
     }
 
-    /// The keys that have another value in `newer` and that only a restart takes up.
+    /// The keys that have another value in `newer` and that only a restart applies.
     #[must_use]
-    pub fn needs_restart(&self, newer: &Self) -> Vec<String> {
+    pub fn needs_restart(&self, newer: &Self, is_reloadable: impl Fn(&str) -> bool) -> Vec<String> {
         let (old, new) = (self.by_key(), newer.by_key());
         let mut keys: Vec<_> = old.keys().chain(new.keys()).copied().collect();
         keys.sort_unstable();
         keys.dedup();
-        keys.retain(|key| {
-            !RELOADABLE.iter().any(|start| key.starts_with(start)) && old.get(key) != new.get(key)
-        });
+        keys.retain(|key| old.get(key) != new.get(key) && !is_reloadable(key));
         keys.into_iter().map(str::to_owned).collect()
     }
 
@@ -119,6 +103,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::{Entry, Origin, Report, Shown};
+    use crate::config::settings::is_reloadable;
 
     fn report(entries: &[(&str, &str)]) -> Report {
         let entry = |(key, value): &(&str, &str)| Entry {
@@ -149,10 +134,10 @@ mod tests {
             ("providers.new.kind", "oidc"),
         ]);
         assert_eq!(
-            old.needs_restart(&new),
+            old.needs_restart(&new, is_reloadable),
             ["keys.session_secret", "providers.new.kind", "server.listen"]
         );
-        assert!(old.needs_restart(&old).is_empty());
+        assert!(old.needs_restart(&old, is_reloadable).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gateway_plugin::PluginConfig;
 
@@ -137,7 +138,7 @@ pub enum Origin {
     /// A variable, by its name.
     Variable(String),
     /// The file, and the line in it, counted from 1.
-    File(PathBuf, usize),
+    File(Arc<Path>, usize),
     /// `gateway dev`.
     Preset,
     /// The preset of a provider, by its name.

@@ -9,10 +9,12 @@ use tempfile::TempDir;
 
 use super::{Loaded, Sources, load};
 
+mod docs;
 mod http;
 mod layers;
 mod mistakes;
 mod providers;
+mod schema;
 mod secrets;
 
 /// A PEM key, as text.
@@ -25,6 +27,28 @@ fn key() -> &'static str {
             .expose_secret()
             .to_owned()
     })
+}
+
+/// A compiled JSON Schema.
+pub(in crate::config) struct Validator(boon::Schemas, boon::SchemaIndex);
+
+impl Validator {
+    pub(in crate::config) fn new(schema: serde_json::Value) -> Self {
+        const NAME: &str = "https://gateway.example/schema.json";
+        let mut compiler = boon::Compiler::new();
+        compiler.add_resource(NAME, schema).unwrap();
+        let mut schemas = boon::Schemas::new();
+        let index = compiler
+            .compile(NAME, &mut schemas)
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        Self(schemas, index)
+    }
+
+    /// # Errors
+    /// What is wrong with it.
+    pub(in crate::config) fn check(&self, value: &serde_json::Value) -> Result<(), String> {
+        self.0.validate(value, self.1).map_err(|error| error.to_string())
+    }
 }
 
 /// A directory with a configuration file.

@@ -2,24 +2,44 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use gateway_plugin::{Grant, HostName, HttpOrigin, OnFailure, OriginError};
 use gateway_store::{DatabaseUrl, UserIds};
 
+use super::setting::Form;
 use crate::pages::colour::{self, Rgb};
-use crate::rate_limit::Rate;
 
-mod least;
-mod most;
+/// Of a kind that is only a way of writing, what is written.
+macro_rules! inner {
+    ($($kind:ident => $type:ty),+) => {
+        $(impl From<$kind> for $type {
+            fn from(kind: $kind) -> Self {
+                kind.0
+            }
+        })+
+    };
+}
+
+mod measure;
 mod provider;
 mod web;
+mod words;
 
-pub(super) use provider::{ClientAuthMethod, Id, Prompt, Protocol, ScopeToken, Shown};
+use words::words;
+
+pub(super) use measure::{Bytes, Count, DurationOrOff, RateOrOff, UpTo};
+pub(super) use provider::{ClientAuthMethod, Id, PresetName, Prompt, Protocol, ScopeToken, Shown};
 pub(super) use web::{EndpointUrl, External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
 
 /// A value that can be written as text.
 pub(super) trait Value: Sized {
+    /// How it is written in the file. It covers whatever [`Value::read`] accepts.
+    const FORM: Form = Form::Scalar;
+    /// The most that a setting may be that declares no bound.
+    const MAX: Option<&'static str> = None;
+    /// Whether numbers and booleans are mistakes in a list of these.
+    const IS_TEXT: bool = false;
+
     /// Reads it.
     ///
     /// # Errors
@@ -29,18 +49,15 @@ pub(super) trait Value: Sized {
     /// As it would be written.
     fn show(&self) -> String;
 
-    /// The most that a setting may be, where this is more.
-    fn beyond(&self, _key: &str) -> Option<String> {
-        None
-    }
-
-    /// The least that a setting may be, where this is less.
-    fn short_of(&self, _key: &str) -> Option<String> {
+    /// What bounds are compared by, for values that can have some.
+    fn amount(&self) -> Option<u64> {
         None
     }
 }
 
 impl Value for bool {
+    const FORM: Form = Form::Boolean;
+
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "true" => Ok(true),
@@ -79,6 +96,8 @@ impl Value for String {
 }
 
 impl Value for SocketAddr {
+    const FORM: Form = Form::Pattern(r"^(localhost|[0-9.]+|\[[^\]]+\]):\+?[0-9]+$");
+
     fn read(text: &str) -> Result<Self, String> {
         if let Some(port) = text.strip_prefix("localhost:")
             && let Ok(port) = port.parse()
@@ -99,6 +118,8 @@ impl Value for SocketAddr {
 pub(super) struct AddressOrOff(pub(super) Option<SocketAddr>);
 
 impl Value for AddressOrOff {
+    const FORM: Form = Form::OrOff(&SocketAddr::FORM);
+
     fn read(text: &str) -> Result<Self, String> {
         if text == "off" {
             return Ok(Self(None));
@@ -113,212 +134,13 @@ impl Value for AddressOrOff {
     }
 }
 
-/// The units of durations, in milliseconds, from largest to smallest.
-const TIMES: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
-
-impl Value for Duration {
-    fn read(text: &str) -> Result<Self, String> {
-        let milliseconds = measure(text, &TIMES)
-            .filter(|milliseconds| *milliseconds > 0)
-            .ok_or("a duration in ms, s, m, h or d, as in 500ms, 15m or 14d")?;
-        let duration = Self::from_millis(milliseconds);
-        if duration > most::DURATION {
-            return Err(format!("a duration of {} at most", most::DURATION.show()));
-        }
-        Ok(duration)
-    }
-
-    fn beyond(&self, key: &str) -> Option<String> {
-        let most = most::duration(key);
-        (*self > most).then(|| most.show())
-    }
-
-    fn short_of(&self, key: &str) -> Option<String> {
-        let least = least::duration(key);
-        (*self < least).then(|| least.show())
-    }
-
-    fn show(&self) -> String {
-        let milliseconds = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
-        show_measure(milliseconds, &TIMES)
-    }
-}
-
-/// A duration, or `off`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DurationOrOff(pub(super) Option<Duration>);
-
-impl Value for DurationOrOff {
-    fn read(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let duration = Duration::read(text).map_err(|right| format!("{right}, or off"))?;
-        Ok(Self(Some(duration)))
-    }
-
-    fn beyond(&self, key: &str) -> Option<String> {
-        self.0?.beyond(key)
-    }
-
-    fn show(&self) -> String {
-        self.0
-            .map_or_else(|| "off".to_owned(), |duration| duration.show())
-    }
-}
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bytes(pub(super) usize);
-
-/// The units of sizes, in bytes, from largest to smallest.
-const SIZES: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("", 1),
-];
-
-impl Value for Bytes {
-    fn read(text: &str) -> Result<Self, String> {
-        measure(text, &SIZES)
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .filter(|bytes| *bytes > 0)
-            .map(Self)
-            .ok_or_else(|| "a size in bytes, KiB, MiB, GiB or TiB, as in 64MiB or 65536".into())
-            .and_then(|size: Self| {
-                if size.0 > most::BYTES {
-                    return Err(format!("a size of {} at most", Self(most::BYTES).show()));
-                }
-                Ok(size)
-            })
-    }
-
-    fn beyond(&self, key: &str) -> Option<String> {
-        let most = most::bytes(key);
-        (self.0 > most).then(|| Self(most).show())
-    }
-
-    fn short_of(&self, key: &str) -> Option<String> {
-        let least = least::bytes(key);
-        (self.0 < least).then(|| Self(least).show())
-    }
-
-    fn show(&self) -> String {
-        show_measure(u64::try_from(self.0).unwrap_or(u64::MAX), &SIZES)
-    }
-}
-
-/// A whole number above nothing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Count(pub(super) u64);
-
-impl Count {
-    pub(super) fn as_usize(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-/// How many; none is possible.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct UpTo<const MOST: usize>(pub(super) usize);
-
-impl<const MOST: usize> Value for UpTo<MOST> {
-    fn read(text: &str) -> Result<Self, String> {
-        let number: Option<usize> = text.parse().ok();
-        number
-            .filter(|number| *number <= MOST)
-            .map(Self)
-            .ok_or_else(|| format!("a whole number up to {MOST}"))
-    }
-
-    fn show(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-impl Value for Count {
-    fn read(text: &str) -> Result<Self, String> {
-        let number: Option<u64> = text.replace('_', "").parse().ok();
-        number
-            .filter(|number| *number > 0)
-            .map(Self)
-            .ok_or_else(|| "a whole number above 0".into())
-    }
-
-    fn beyond(&self, key: &str) -> Option<String> {
-        let most = most::count(key);
-        (self.0 > most).then(|| Self(most).show())
-    }
-
-    fn show(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-/// A whole number and one of the units.
-fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
-}
-
-fn show_measure(amount: u64, units: &[(&str, u64)]) -> String {
-    let whole = units.iter().find(|(_, factor)| amount.is_multiple_of(*factor));
-    whole.map_or_else(
-        || amount.to_string(),
-        |(unit, factor)| format!("{}{unit}", amount / factor),
-    )
-}
-
-/// A rate, or `off`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RateOrOff(pub(super) Option<Rate>);
-
-/// The units of rates, in seconds.
-const PERIODS: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3600)];
-
-impl Value for RateOrOff {
-    fn read(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let read = || {
-            let (count, unit) = text.split_once('/')?;
-            let (_, seconds) = PERIODS.into_iter().find(|(name, _)| *name == unit.trim())?;
-            Some(Rate {
-                count: count.trim().parse().ok()?,
-                period: Duration::from_secs(seconds),
-            })
-        };
-        let rate =
-            read().ok_or("a number in a second, minute or hour, as in 5/s, 300/m or 1000/h, or off")?;
-        Ok(Self(Some(rate)))
-    }
-
-    fn show(&self) -> String {
-        let Some(Rate { count, period }) = self.0 else {
-            return "off".to_owned();
-        };
-        let unit = PERIODS.iter().find(|(_, seconds)| *seconds == period.as_secs());
-        let (unit, _) = unit.unwrap_or(&("s", 1));
-        format!("{count}/{unit}")
-    }
-}
-
 /// A SHA-256, 64 hex digits; kept in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sha256Hex(pub(super) String);
 
 impl Value for Sha256Hex {
+    const FORM: Form = Form::Pattern("^[0-9A-Fa-f]{64}$");
+
     fn read(text: &str) -> Result<Self, String> {
         if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             Ok(Self(text.to_ascii_lowercase()))
@@ -333,6 +155,8 @@ impl Value for Sha256Hex {
 }
 
 impl Value for DatabaseUrl {
+    const FORM: Form = Form::Pattern("^sqlite://");
+
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|error| format!("another one: {error}"))
     }
@@ -342,24 +166,9 @@ impl Value for DatabaseUrl {
     }
 }
 
-impl Value for UserIds {
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "random" => Ok(Self::Random),
-            "email-md5" => Ok(Self::EmailMd5),
-            _ => Err("random or email-md5".into()),
-        }
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Random => "random".into(),
-            Self::EmailMd5 => "email-md5".into(),
-        }
-    }
-}
-
 impl Value for Grant {
+    const FORM: Form = Form::Words(|| Self::ALL.iter().map(|grant| grant.as_str()).collect());
+
     fn read(text: &str) -> Result<Self, String> {
         Self::ALL
             .iter()
@@ -377,6 +186,8 @@ impl Value for Grant {
 }
 
 impl Value for HttpOrigin {
+    const FORM: Form = web::FORM;
+
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|error| match error {
             OriginError::NoServer => "another address: no server can be at this one".into(),
@@ -401,46 +212,30 @@ impl Value for HostName {
     }
 }
 
-impl Value for OnFailure {
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "refuse" => Ok(Self::Refuse),
-            "pass" => Ok(Self::Pass),
-            _ => Err("refuse or pass".into()),
-        }
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Refuse => "refuse".into(),
-            Self::Pass => "pass".into(),
-        }
-    }
-}
-
 /// The log's format.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IsJson(pub(super) bool);
 
-impl Value for IsJson {
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "json" => Ok(Self(true)),
-            "text" => Ok(Self(false)),
-            _ => Err("json or text".into()),
-        }
-    }
+inner!(
+    AddressOrOff => Option<SocketAddr>,
+    Sha256Hex => String,
+    IsJson => bool,
+    PageName => String,
+    Accent => Rgb,
+    Filter => String
+);
 
-    fn show(&self) -> String {
-        if self.0 { "json".into() } else { "text".into() }
-    }
-}
+words!(IsJson, "json" => Self(true), "text" => Self(false));
+words!(UserIds, "random" => Self::Random, "email-md5" => Self::EmailMd5);
+words!(OnFailure, "refuse" => Self::Refuse, "pass" => Self::Pass);
 
 /// The name at the top of pages: a line of text.
 #[derive(Clone, Debug)]
 pub(super) struct PageName(pub(super) String);
 
 impl Value for PageName {
+    const FORM: Form = Form::Short(60);
+
     fn read(text: &str) -> Result<Self, String> {
         let is_plain = !text.chars().any(gateway_model::text::is_unsafe);
         if is_plain && !text.is_empty() && text.chars().count() <= 60 {
@@ -460,6 +255,8 @@ impl Value for PageName {
 pub(super) struct Accent(pub(super) Rgb);
 
 impl Value for Accent {
+    const FORM: Form = Form::Pattern("^#[0-9A-Fa-f]{6}$");
+
     fn read(text: &str) -> Result<Self, String> {
         let colour = Rgb::parse(text).ok_or("a colour, as in #2b59c3")?;
         if colour.is_readable() {
@@ -514,10 +311,17 @@ mod tests {
     use std::time::Duration;
 
     use super::{AddressOrOff, Bytes, Count, Value, is_name};
+    use crate::config::schema;
+    use crate::config::tests::Validator;
 
     /// Reads and shows again; the shown form must mean the same.
     fn round<T: Value>(text: &str) -> Option<String> {
         let shown = T::read(text).ok()?.show();
+        // Editors take it as well.
+        let schema = Validator::new(schema::of(T::FORM));
+        for text in [text, &shown] {
+            assert_eq!(schema.check(&text.into()), Ok(()));
+        }
         assert_eq!(
             T::read(&shown).ok().as_ref().map(Value::show).as_ref(),
             Some(&shown)

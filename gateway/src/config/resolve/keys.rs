@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use gateway_token::SigningKeys;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Layers, Origin, strength};
-use crate::config::file;
+use super::first_origin;
+use crate::config::field::{Context, Secret, Secrets};
+use crate::config::layers::{Layers, Place, Texts, strength};
+use crate::config::settings;
+use crate::config::sources::Origin;
 use crate::keys;
 
 /// What `[keys]` says.
@@ -25,7 +28,9 @@ const SESSION_SECRETS: usize = 8;
 /// What stands for the derived secret in a list.
 const DERIVED: &str = "derived";
 
-pub(super) fn keys(layers: &mut Layers<'_>, file: file::Keys, data_dir: &Path) -> Keys {
+pub(super) fn keys(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Keys {
+    const PUBLIC: &str = "keys.public";
+    let given = settings::Keys::read(layers, &file.section("keys"), cx);
     let mut found = Found::default();
     let private_key = layers.variable("PRIVATE_KEY", "keys.signing");
     if let Some(pem) = &private_key {
@@ -33,39 +38,29 @@ pub(super) fn keys(layers: &mut Layers<'_>, file: file::Keys, data_dir: &Path) -
         let origin = Origin::Variable(name.clone());
         add_signing(layers, &mut found, name, pem.clone().into(), origin);
     }
-    signing_files(layers, &mut found, file.signing, data_dir, private_key.is_some());
+    signing_files(
+        layers,
+        &mut found,
+        given.signing,
+        cx.data_dir,
+        private_key.is_some(),
+    );
 
-    if let Some(pem) = layers.variable("PUBLIC_KEY", "keys.public") {
+    if let Some(pem) = layers.variable("PUBLIC_KEY", PUBLIC) {
         let origin = Origin::Variable("PUBLIC_KEY".into());
         warn_of_mismatch(layers, found.signing.first().map(|key| &key.pem), &pem);
         add_public(layers, &mut found, "PUBLIC_KEY".to_owned(), pem, origin);
     }
-    for (path, origin) in layers
-        .values::<PathBuf>("keys.public", "GATEWAY_PUBLIC_KEYS", file.public)
-        .unwrap_or_default()
-    {
-        match keys::read_secret(&path) {
-            Ok((pem, _)) => add_public(layers, &mut found, path.display().to_string(), pem, origin),
-            Err(_) if layers.waits_for_the_service("keys.public", &path, &origin) => {}
-            Err(error) => {
-                layers.mistake(
-                    Some(origin),
-                    "keys.public",
-                    format!("cannot read {}: {error}", path.display()),
-                );
-            }
+    for (path, origin) in given.public.map(|paths| paths.list).unwrap_or_default() {
+        match keys::read_secret(Path::new(&path)) {
+            Ok((pem, _)) => add_public(layers, &mut found, path, pem, origin),
+            Err(_) if layers.waits_for_the_service(PUBLIC, Path::new(&path), &origin) => {}
+            Err(error) => layers.mistake(Some(origin), PUBLIC, format!("cannot read {path}: {error}")),
         }
     }
 
-    let session_secrets = session_secrets(
-        layers,
-        &found,
-        Secrets {
-            one: (file.session_secret, file.session_secret_file),
-            several: (file.session_secrets, file.session_secrets_file),
-        },
-        private_key.is_some(),
-    );
+    let (one, several) = (given.session_secret, given.session_secrets);
+    let session_secrets = session_secrets(layers, &found, one, several, private_key.is_some());
     Keys {
         signing: found.signing.into_iter().map(|key| key.pem).collect(),
         public: found.public.into_iter().map(|key| key.pem).collect(),
@@ -73,22 +68,17 @@ pub(super) fn keys(layers: &mut Layers<'_>, file: file::Keys, data_dir: &Path) -
     }
 }
 
-/// What the file says of session secrets.
-struct Secrets {
-    one: (file::Setting, file::Setting),
-    several: (file::List, file::Setting),
-}
-
 fn session_secrets(
     layers: &mut Layers<'_>,
     found: &Found,
-    file: Secrets,
+    one: Option<Secret>,
+    several: Option<Secrets>,
     private_key: bool,
 ) -> Vec<SecretString> {
     const ONE: &str = "keys.session_secret";
     const SEVERAL: &str = "keys.session_secrets";
-    let one = layers.secret(ONE, "GATEWAY_SESSION_SECRET", file.one.0, file.one.1);
-    let several = secret_list(layers, file.several.0, file.several.1);
+    let one = one.map(|Secret(secret, origin)| (secret, origin));
+    let several = several.map(|Secrets(secrets)| secrets);
     let one_is_stronger = match (&one, several.as_ref().and_then(|list| list.first())) {
         (Some((_, one)), Some((_, several))) if strength(one) == strength(several) => {
             layers.mistake(
@@ -134,56 +124,6 @@ fn session_secrets(
     secrets
 }
 
-/// Secrets in a list, or in a file, one a line; the stronger of the two where they are of different sources.
-fn secret_list(
-    layers: &mut Layers<'_>,
-    in_file: file::List,
-    path_in_file: file::Setting,
-) -> Option<Vec<(SecretString, Origin)>> {
-    const KEY: &str = "keys.session_secrets";
-    const PATH: &str = "keys.session_secrets_file";
-    let list = layers.list(KEY, "GATEWAY_SESSION_SECRETS", in_file);
-    let path = layers.text(PATH, "GATEWAY_SESSION_SECRETS_FILE", path_in_file);
-    let lines = match (&list, path) {
-        (_, None) => None,
-        (Some(list), Some((_, origin)))
-            if list
-                .first()
-                .is_some_and(|(_, other)| strength(other) == strength(&origin)) =>
-        {
-            layers.mistake(
-                Some(origin),
-                PATH,
-                format!("{KEY} is given too: keep one of them"),
-            );
-            return None;
-        }
-        (Some(list), Some((_, origin)))
-            if list
-                .first()
-                .is_some_and(|(_, other)| strength(other) > strength(&origin)) =>
-        {
-            None
-        }
-        (_, Some((path, origin))) => {
-            let text = layers.secret_file(PATH, Path::new(&path), &origin)?;
-            layers.show(PATH, path, origin.clone());
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let secrets: Vec<_> = lines
-                .map(|line| (SecretString::from(line.to_owned()), origin.clone()))
-                .collect();
-            if secrets.is_empty() {
-                layers.mistake(Some(origin), PATH, "names a file that has no secret in it");
-            }
-            Some(secrets)
-        }
-    };
-    lines.or_else(|| {
-        let list = list?.into_iter();
-        Some(list.map(|(secret, origin)| (secret.into(), origin)).collect())
-    })
-}
-
 /// The session secrets where none is given: one of every signing key. That of the key which signs comes first, and all
 /// are accepted, so that adding, reordering or replacing keys ends no session while the key it began under is there.
 fn derived(layers: &mut Layers<'_>, setting: &str, found: &Found, private_key: bool) -> Vec<SecretString> {
@@ -203,15 +143,18 @@ fn derived(layers: &mut Layers<'_>, setting: &str, found: &Found, private_key: b
 fn signing_files(
     layers: &mut Layers<'_>,
     found: &mut Found,
-    in_file: file::List,
+    given: Option<Texts>,
     data_dir: &Path,
     private_key: bool,
 ) {
     const KEY: &str = "keys.signing";
-    let paths = layers.values::<PathBuf>(KEY, "GATEWAY_SIGNING_KEYS", in_file);
     let default_dir = data_dir.join("keys");
-    let paths = match paths {
-        Some(paths) => paths,
+    let paths: Vec<(PathBuf, Origin)> = match given {
+        Some(paths) => paths
+            .list
+            .into_iter()
+            .map(|(path, origin)| (path.into(), origin))
+            .collect(),
         None if private_key => Vec::new(),
         None if default_dir.is_dir() => vec![(default_dir.clone(), Origin::Default)],
         None => Vec::new(),
@@ -246,12 +189,12 @@ fn signing_files(
                  (a PEM text that begins with -----BEGIN PRIVATE KEY-----)",
                 public.join(", ")
             );
-            layers.mistake(paths.first().map(|(_, origin)| origin.clone()), KEY, message);
+            layers.mistake(first_origin(&paths), KEY, message);
             return;
         }
         let directory = paths.first().map_or(default_dir, |(path, _)| path.clone());
         layers.mistake(
-            paths.first().map(|(_, origin)| origin.clone()),
+            first_origin(&paths),
             KEY,
             format!(
                 "there is no signing key: make one with `gateway keys generate --out {}`, or set PRIVATE_KEY to a \

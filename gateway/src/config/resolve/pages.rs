@@ -1,37 +1,26 @@
 //! `[pages]`: what the pages look like that people see.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{Layers, Origin};
-use crate::config::file;
-use crate::config::value::{Accent, PageName};
+use crate::config::field::Context;
+use crate::config::layers::{Layers, Place};
+use crate::config::settings::Pages;
 use crate::pages::Branding;
-use crate::pages::branding::{self, Logo, MAX_LOGO};
+use crate::pages::branding::{Logo, MAX_LOGO};
 use crate::small_file;
 
-pub(super) fn branding(layers: &mut Layers<'_>, file: file::Pages) -> Arc<Branding> {
-    let PageName(name) = layers.value(
-        "pages.name",
-        "GATEWAY_PAGES_NAME",
-        file.name,
-        PageName(branding::NAME.to_owned()),
-    );
-    let logo: Option<(PathBuf, Origin)> = layers.optional("pages.logo", "GATEWAY_PAGES_LOGO", file.logo);
-    let logo = logo.and_then(|(path, origin)| match read(&path) {
+pub(super) fn branding(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Arc<Branding> {
+    const LOGO: &str = "pages.logo";
+    let pages = Pages::read(layers, &file.section("pages"), cx);
+    let logo = pages.logo.and_then(|path| match read(&path) {
         Ok(logo) => Some(logo),
         Err(wrong) => {
-            layers.mistake(Some(origin), "pages.logo", format!("{}: {wrong}", path.display()));
+            layers.mistake(layers.origin(LOGO), LOGO, format!("{}: {wrong}", path.display()));
             None
         }
     });
-    let Accent(accent) = layers.value(
-        "pages.accent",
-        "GATEWAY_PAGES_ACCENT",
-        file.accent,
-        Accent(branding::ACCENT),
-    );
-    Arc::new(Branding::new(name, logo, accent))
+    Arc::new(Branding::new(pages.name, logo, pages.accent))
 }
 
 fn read(path: &Path) -> Result<Logo, String> {

@@ -3,34 +3,42 @@
 use gateway_store::UserIds;
 use gateway_upstream::{ProviderConfig, ProviderKind};
 
-use super::{Layers, Origin, in_order, in_variable};
-use crate::config::file::{self, Provider};
-use crate::config::value::{NAME, is_name};
+use crate::config::field::Context;
+use crate::config::layers::{Layers, Place};
+use crate::config::setting::{self, Setting, Shape, in_variable};
+use crate::config::settings::{self, SECTIONS};
+use crate::config::sources::Origin;
+use crate::config::value::{NAME, Protocol, Value as _, is_name};
 
 mod client;
 mod kind;
 mod preset;
 mod section;
 
-pub(super) fn providers(layers: &mut Layers<'_>, in_file: file::Named<Provider>) -> Vec<ProviderConfig> {
-    let mut named: Vec<(String, Option<Origin>, Provider)> = in_order(layers, "providers", in_file)
-        .into_iter()
-        .map(|(name, origin, provider)| (name, Some(origin), provider))
-        .collect();
-    let by_variables = layers
-        .list("providers", "GATEWAY_PROVIDERS", None)
-        .unwrap_or_default();
+/// The path of the sections of providers.
+const SECTION: &str = "providers.NAME";
+
+/// The providers that are configured by variables alone.
+const PROVIDERS: Setting = Setting {
+    key: "providers",
+    variables: &["GATEWAY_PROVIDERS"],
+    shape: Shape::List,
+    ..Setting::PLAIN
+};
+
+pub(super) fn providers(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Vec<ProviderConfig> {
+    let mut places = layers.named(file, "providers");
     let mut names: Vec<String> = Vec::new();
     for name in ["google", "github"] {
-        let variables = client_variables(name);
-        let set = [&variables.0, &variables.1, &format!("{}_FILE", variables.1)]
-            .into_iter()
-            .any(|variable| layers.sources.environment.get(variable).is_some());
-        if set {
+        let place = Place::absent("providers", name);
+        let client = ["client_id", "client_secret"].map(|key| settings::find(SECTION, key));
+        let mut client = client.into_iter().flatten();
+        if client.any(|setting| layers.is_set_by_variable(&place, setting)) {
             names.push(name.to_owned());
         }
     }
-    for (name, origin) in by_variables {
+    let by_variables = layers.list(file, &PROVIDERS);
+    for (name, origin) in by_variables.map(|names| names.list).unwrap_or_default() {
         if is_name(&name) {
             names.push(name);
         } else {
@@ -38,19 +46,23 @@ pub(super) fn providers(layers: &mut Layers<'_>, in_file: file::Named<Provider>)
         }
     }
     for name in names {
-        if named.iter().all(|(known, _, _)| *known != name) {
-            named.push((name, None, Provider::default()));
+        if places.iter().all(|known| known.name != name) {
+            places.push(Place::absent("providers", &name));
         }
     }
     let mut providers = Vec::new();
-    let mut places = Vec::new();
-    for (name, origin, inside) in named {
-        if let Some(provider) = section::provider(layers, &name, origin.clone(), inside) {
+    let mut origins = Vec::new();
+    for place in places {
+        let cx = &Context {
+            provider: &place.name,
+            ..*cx
+        };
+        if let Some(provider) = section::provider(layers, &place, cx) {
             providers.push(provider);
-            places.push(origin);
+            origins.push(place.origin());
         }
     }
-    refuse_shared_issuers(layers, &providers, &places);
+    refuse_shared_issuers(layers, &providers, &origins);
     providers
 }
 
@@ -107,17 +119,55 @@ pub(super) fn warn_of_untrusted_addresses(
     }
 }
 
-/// The variables of the client's id and secret.
-fn client_variables(name: &str) -> (String, String) {
-    match name {
-        "google" => ("GOOGLE_KEY".into(), "GOOGLE_SECRET".into()),
-        "github" => ("GITHUB_KEY".into(), "GITHUB_SECRET".into()),
-        name => {
-            let name = in_variable(name);
-            (
-                format!("GATEWAY_PROVIDER_{name}_CLIENT_ID"),
-                format!("GATEWAY_PROVIDER_{name}_CLIENT_SECRET"),
-            )
+/// The variable of a key.
+fn variable(place: &Place<'_>, key: &str) -> String {
+    let declared = format!("GATEWAY_PROVIDER_NAME_{}", in_variable(key));
+    setting::variable(&declared, &place.name)
+}
+
+/// Reports a setting that has to be set, and to what.
+fn missing(layers: &mut Layers<'_>, place: &Place<'_>, key: &str, what: &str) {
+    let message = format!("is missing: set it, or {}, to {what}", variable(place, key));
+    layers.mistake(place.origin(), &place.key(key), message);
+}
+
+/// A setting without which there is no provider.
+fn required<T>(
+    layers: &mut Layers<'_>,
+    place: &Place<'_>,
+    key: &str,
+    found: Option<(T, Origin)>,
+    what: &str,
+) -> Option<T> {
+    if found.is_none() && !layers.is_mistaken(&place.key(key)) {
+        missing(layers, place, key, what);
+    }
+    found.map(|(value, _)| value)
+}
+
+/// Warns of what works and is probably not meant.
+fn warn(layers: &mut Layers<'_>, place: &Place<'_>, origin: Option<Origin>, key: &str, message: &str) {
+    let key = place.key(key);
+    layers.warn_at(origin, &key, format!("{key}: {message}"));
+}
+
+/// Reports the settings in the file that mean nothing for the provider's protocol.
+fn refuse_unused(layers: &mut Layers<'_>, provider: &Place<'_>, protocol: Protocol) {
+    let kind = protocol.show();
+    for section in SECTIONS {
+        let place = match section.path.strip_prefix(SECTION) {
+            None => continue,
+            Some("") => provider.clone(),
+            Some(below) => provider.section(below.trim_start_matches('.')),
+        };
+        let others = section.settings.iter().filter(|setting| !setting.only.is_empty());
+        for setting in others.filter(|setting| !setting.only.contains(&kind.as_str())) {
+            if let Some(written) = place.written(setting.key) {
+                let belongs_to = setting.only.join(" and ");
+                let message =
+                    format!("means nothing for a provider of kind {kind}: it belongs to {belongs_to}");
+                layers.mistake(written.origin().cloned(), &place.key(setting.key), message);
+            }
         }
     }
 }

@@ -1,139 +1,42 @@
-//! The sections with one struct each: server, admin, log, database, tokens, upstream, origins.
+//! Listeners, storage, tokens, upstream, origins: the sections that only need to be checked against each other.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use gateway_model::UserLimits;
-use gateway_store::{DatabaseUrl, UserIds};
+use gateway_store::DatabaseUrl;
 use gateway_upstream::{EgressProxy, HttpLimits};
 use url::Url;
 
-use super::{Layers, Origin, loopback_url};
-use crate::config::file::{self, List, Setting};
-use crate::config::value::{
-    AddressOrOff, Bytes, Count, DurationOrOff, External, Filter, IsJson, Network, PageUrl, RateOrOff,
-    Value as _, WebOrigin, is_exposed,
-};
-use crate::config::{AdminConfig, LogConfig, ServerLimits, StorageConfig};
+use crate::config::field::{Context, List, Text};
+use crate::config::layers::{Layers, Place};
+use crate::config::settings::{Database, Directories, RateLimits, Server, Tokens, Upstream, Users};
+use crate::config::sources::Origin;
+use crate::config::value::{External, PageUrl, Value as _, WebOrigin, is_exposed};
+use crate::config::{AdminConfig, StorageConfig};
 use crate::origins::Origins;
-use crate::rate_limit::{Rate, RateLimitConfig};
+use crate::rate_limit::RateLimitConfig;
 
-const fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-const fn days(days: u64) -> Duration {
-    seconds(days * 24 * 60 * 60)
-}
-
-/// In a minute, of one address: an office that signs in in the morning, not a script.
-const SIGN_INS: NonZeroU32 = NonZeroU32::new(300).unwrap();
-const UPDATES: NonZeroU32 = NonZeroU32::new(60).unwrap();
-
-/// What `[server]` says.
-pub(super) struct Server {
-    pub(super) listen: SocketAddr,
-    pub(super) external: Url,
-    pub(super) guest_threads: usize,
-    pub(super) limits: ServerLimits,
-}
-
-pub(super) fn server(layers: &mut Layers<'_>, file: file::Server) -> Server {
-    let listen = layers.value(
-        "server.listen",
-        "GATEWAY_LISTEN",
-        file.listen,
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-    );
-    let external = external(layers, file.external_address, listen);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = Count(u64::try_from(threads).unwrap_or(1));
-    let guest_threads = layers
-        .value(
-            "server.guest_threads",
-            "GATEWAY_GUEST_THREADS",
-            file.guest_threads,
-            threads,
-        )
-        .as_usize();
-    let limits = ServerLimits {
-        connections: layers
-            .value(
-                "server.connections",
-                "GATEWAY_CONNECTIONS",
-                file.connections,
-                Count(4096),
-            )
-            .as_usize(),
-        header_timeout: layers.value(
-            "server.header_timeout",
-            "GATEWAY_HEADER_TIMEOUT",
-            file.header_timeout,
-            seconds(10),
-        ),
-        request_timeout: layers.value(
-            "server.request_timeout",
-            "GATEWAY_REQUEST_TIMEOUT",
-            file.request_timeout,
-            seconds(30),
-        ),
-        max_body: layers
-            .value(
-                "server.max_body",
-                "GATEWAY_MAX_BODY",
-                file.max_body,
-                Bytes(64 << 10),
-            )
-            .0,
-        drain: layers.value("server.drain", "GATEWAY_DRAIN", file.drain, seconds(30)),
-    };
-    Server {
-        listen,
-        external,
-        guest_threads,
-        limits,
-    }
+/// `[server]`, and the gateway's own address.
+pub(super) fn server(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> (Server, Url) {
+    let server = Server::read(layers, &file.section("server"), cx);
+    let external = external(layers, &server);
+    (server, external)
 }
 
 /// `server.trusted_proxies` and `[rate_limits]`.
 pub(super) fn rate_limits(
     layers: &mut Layers<'_>,
-    trusted_proxies: List,
-    file: file::RateLimits,
+    file: &Place<'_>,
+    server: &Server,
     external: &Url,
+    cx: &Context<'_>,
 ) -> RateLimitConfig {
     const KEY: &str = "server.trusted_proxies";
-    let proxies: Vec<(Network, Origin)> = layers
-        .values(KEY, "GATEWAY_TRUSTED_PROXIES", trusted_proxies)
-        .unwrap_or_default();
-    let shown: Vec<String> = proxies.iter().map(|(proxy, _)| proxy.show()).collect();
-    let from = proxies
-        .first()
-        .map_or(Origin::Default, |(_, origin)| origin.clone());
-    layers.show_list(KEY, &shown, from);
-    let mut rate = |key: &str, variable: &str, in_file: Setting, count: NonZeroU32| {
-        let default = Rate {
-            count,
-            period: seconds(60),
-        };
-        layers.value(key, variable, in_file, RateOrOff(Some(default))).0
-    };
+    let RateLimits { sign_in, update } = RateLimits::read(layers, &file.section("rate_limits"), cx);
     let limits = RateLimitConfig {
-        trusted_proxies: proxies.into_iter().map(|(Network(network), _)| network).collect(),
-        sign_in: rate(
-            "rate_limits.sign_in",
-            "GATEWAY_RATE_LIMIT_SIGN_IN",
-            file.sign_in,
-            SIGN_INS,
-        ),
-        update: rate(
-            "rate_limits.update",
-            "GATEWAY_RATE_LIMIT_UPDATE",
-            file.update,
-            UPDATES,
-        ),
+        trusted_proxies: server.trusted_proxies.clone(),
+        sign_in,
+        update,
     };
     let are_there = limits.sign_in.is_some() || limits.update.is_some();
     // TLS is ended by a proxy.
@@ -146,34 +49,36 @@ pub(super) fn rate_limits(
     limits
 }
 
-fn external(layers: &mut Layers<'_>, in_file: Setting, listen: SocketAddr) -> Url {
+fn external(layers: &mut Layers<'_>, server: &Server) -> Url {
     const KEY: &str = "server.external_address";
-    const VARIABLE: &str = "EXTERNAL_ADDRESS";
-    // Whether it is set decides on the mistake, whether it can be read does not.
-    let set = layers.text(KEY, VARIABLE, in_file.clone()).is_some();
-    if let Some((External(url), _)) = layers.optional(KEY, VARIABLE, in_file) {
-        if is_exposed(&url) {
+    if let Some(url) = &server.external_address {
+        if is_exposed(url) {
             layers.warn_at(layers.origin(KEY), KEY, format!(
                 "{KEY} is plain http and not on this machine: everybody on the way can read session tokens; put a \
                  proxy with TLS in front"
             ));
         }
-        return url;
+        return url.clone();
     }
-    if let Some(url) = loopback_url(listen) {
-        if !set {
+    let is_mistaken = layers.is_mistaken(KEY);
+    if let Some(url) = loopback_url(server.listen) {
+        if !is_mistaken {
             layers.show(KEY, External(url.clone()).show(), Origin::Default);
         }
         return url;
     }
-    if !set {
-        layers.mistake(
-            None,
-            KEY,
-            format!("is missing: set it, or {VARIABLE}, to the address that browsers reach the gateway at"),
-        );
+    if !is_mistaken {
+        let message =
+            "is missing: set it, or EXTERNAL_ADDRESS, to the address that browsers reach the gateway at";
+        layers.mistake(None, KEY, message);
     }
     fallback_url()
+}
+
+/// The URL of a listener on loopback.
+fn loopback_url(listen: SocketAddr) -> Option<Url> {
+    (listen.ip().is_loopback() && listen.port() != 0)
+        .then(|| Url::parse(&format!("http://{listen}/")).ok())?
 }
 
 /// Stands in for an address that is a mistake, so that the rest can be checked.
@@ -182,51 +87,27 @@ fn fallback_url() -> Url {
     Url::parse("https://localhost/").expect("a URL")
 }
 
-pub(super) fn admin(layers: &mut Layers<'_>, file: file::Admin, data_dir: &Path) -> AdminConfig {
+pub(super) fn admin(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> AdminConfig {
     const LISTEN: &str = "admin.listen";
     const METRICS: &str = "admin.metrics_listen";
-    let default = AddressOrOff(Some((Ipv4Addr::LOCALHOST, 8081).into()));
-    let AddressOrOff(listen) = layers.value(LISTEN, "GATEWAY_ADMIN_LISTEN", file.listen, default);
-    if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+    const METRICS_TOKEN: &str = "admin.metrics_token_file";
+    let admin = AdminConfig::read(layers, &file.section("admin"), cx);
+    if admin.listen.is_some_and(|listen| !listen.ip().is_loopback()) {
         let warning =
             "admin.listen is not on loopback: its token, in plain http, is all that keeps others out";
         layers.warn_at(layers.origin(LISTEN), LISTEN, warning.to_owned());
     }
-    let token_file = layers.value(
-        "admin.token_file",
-        "GATEWAY_ADMIN_TOKEN_FILE",
-        file.token_file,
-        data_dir.join("admin-token"),
-    );
-    let AddressOrOff(metrics_listen) = layers.value(
-        METRICS,
-        "GATEWAY_METRICS_LISTEN",
-        file.metrics_listen,
-        AddressOrOff(None),
-    );
-    let metrics_token_file: Option<PathBuf> = layers
-        .optional(
-            "admin.metrics_token_file",
-            "GATEWAY_METRICS_TOKEN_FILE",
-            file.metrics_token_file,
-        )
-        .map(|(path, _)| path);
-    if metrics_token_file.is_none() && metrics_listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+    let is_open = |listen: SocketAddr| !listen.ip().is_loopback();
+    if admin.metrics_token_file.is_none() && admin.metrics_listen.is_some_and(is_open) {
         let warning = "admin.metrics_listen is not on loopback and asks for no token: everybody who reaches it can read \
                        the metrics; set admin.metrics_token_file, or let only Prometheus reach it";
         layers.warn_at(layers.origin(METRICS), METRICS, warning.to_owned());
     }
-    if metrics_token_file.as_ref() == Some(&token_file) {
+    if admin.metrics_token_file.as_ref() == Some(&admin.token_file) {
         let message = "must be another file than admin.token_file, whose token can do everything";
-        let origin = layers.origin("admin.metrics_token_file");
-        layers.mistake(origin, "admin.metrics_token_file", message);
+        layers.mistake(layers.origin(METRICS_TOKEN), METRICS_TOKEN, message);
     }
-    AdminConfig {
-        listen,
-        token_file,
-        metrics_listen,
-        metrics_token_file,
-    }
+    admin
 }
 
 /// No two listeners can have one address, and a mistake says so better than the second of them could.
@@ -259,170 +140,69 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip().to_canonical() == other.ip().to_canonical() || takes(one, other) || takes(other, one))
 }
 
-pub(super) fn log(layers: &mut Layers<'_>, file: file::Log) -> LogConfig {
-    let IsJson(json) = layers.value("log.format", "GATEWAY_LOG_FORMAT", file.format, IsJson(true));
-    let Filter(filter) = layers.value(
-        "log.filter",
-        "GATEWAY_LOG",
-        file.filter,
-        Filter("info".to_owned()),
-    );
-    LogConfig { json, filter }
-}
-
-/// Where things are kept, and how much of one user: the data directory, `[database]` and `[users]`.
-pub(super) fn storage(
-    layers: &mut Layers<'_>,
-    data_dir: Setting,
-    file: file::Database,
-    users: file::Users,
-) -> StorageConfig {
-    let data_dir = layers.value("data_dir", "GATEWAY_DATA_DIR", data_dir, PathBuf::from("data"));
+/// Where things are kept, and how much of one user: the directories, `[database]` and `[users]`.
+pub(super) fn storage(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> StorageConfig {
+    let Directories { plugin_dir, data_dir } = Directories::read(layers, file, cx);
     if let Err(error) = gateway_store::owned::directory(&data_dir) {
         layers.mistake(layers.origin("data_dir"), "data_dir", error.to_string());
     }
-    let default = DatabaseUrl::File(data_dir.join("gateway.db"));
-    let database = layers.value("database.url", "DATABASE_URL", file.url, default);
-    if database == DatabaseUrl::Temporary {
+    let cx = &Context {
+        data_dir: &data_dir,
+        ..*cx
+    };
+    let database = Database::read(layers, &file.section("database"), cx);
+    if database.url == DatabaseUrl::Temporary {
         layers.warn_at(
             layers.origin("database.url"),
             "database.url",
             "database.url is a temporary database: all users are gone when the gateway ends".to_owned(),
         );
     }
-    let user_ids = layers.value(
-        "database.user_ids",
-        "GATEWAY_USER_IDS",
-        file.user_ids,
-        UserIds::Random,
-    );
-    let event_retention = layers.value(
-        "database.event_retention",
-        "GATEWAY_EVENT_RETENTION",
-        file.event_retention,
-        days(30),
-    );
+    let users = Users::read(layers, &file.section("users"), cx);
     StorageConfig {
+        plugin_dir,
         data_dir,
         database,
-        user_ids,
-        event_retention,
-        user_limits: user_limits(layers, users),
+        user_limits: UserLimits {
+            attributes: users.attributes,
+            attribute_bytes: users.attribute_bytes,
+            identities: users.identities,
+            sessions: users.sessions,
+        },
     }
 }
 
-fn user_limits(layers: &mut Layers<'_>, file: file::Users) -> UserLimits {
-    let default = UserLimits::default();
-    let mut count = |key: &str, variable: &str, in_file: Setting, default: usize| {
-        let default = Count(u64::try_from(default).unwrap_or(u64::MAX));
-        layers.value(key, variable, in_file, default).as_usize()
-    };
-    let sessions = count(
-        "users.sessions",
-        "GATEWAY_USER_SESSIONS",
-        file.sessions,
-        default.sessions,
-    );
-    let attributes = count(
-        "users.attributes",
-        "GATEWAY_USER_ATTRIBUTES",
-        file.attributes,
-        default.attributes,
-    );
-    let identities = count(
-        "users.identities",
-        "GATEWAY_USER_IDENTITIES",
-        file.identities,
-        default.identities,
-    );
-    let Bytes(attribute_bytes) = layers.value(
-        "users.attribute_bytes",
-        "GATEWAY_USER_ATTRIBUTE_BYTES",
-        file.attribute_bytes,
-        Bytes(default.attribute_bytes),
-    );
-    UserLimits {
-        attributes,
-        attribute_bytes,
-        identities,
-        sessions,
+pub(super) fn tokens(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Tokens {
+    const REUSE: &str = "tokens.permission_reuse";
+    let tokens = Tokens::read(layers, &file.section("tokens"), cx);
+    if tokens.permission_reuse > tokens.permission_lifetime / 2 {
+        let message = "must be half of tokens.permission_lifetime at most: a token that is given again has that much left";
+        layers.mistake(layers.origin(REUSE), REUSE, message);
     }
+    tokens
 }
 
-/// How long tokens last.
-pub(super) struct Tokens {
-    pub(super) session_lifetime: Duration,
-    pub(super) permission_lifetime: Duration,
-    /// How long after its signature a permission token may be given again; zero where it may not.
-    pub(super) permission_reuse: Duration,
-}
-
-pub(super) fn tokens(layers: &mut Layers<'_>, file: file::Tokens) -> Tokens {
-    let session = layers.value(
-        "tokens.session_lifetime",
-        "GATEWAY_SESSION_LIFETIME",
-        file.session_lifetime,
-        days(14),
-    );
-    let permission = layers.value(
-        "tokens.permission_lifetime",
-        "GATEWAY_PERMISSION_LIFETIME",
-        file.permission_lifetime,
-        seconds(15 * 60),
-    );
-    let reuse = layers.value(
-        "tokens.permission_reuse",
-        "GATEWAY_PERMISSION_REUSE",
-        file.permission_reuse,
-        DurationOrOff(Some(permission / 2)),
-    );
-    let reuse = reuse.0.unwrap_or_default();
-    if reuse > permission / 2 {
-        layers.mistake(
-            layers.origin("tokens.permission_reuse"),
-            "tokens.permission_reuse",
-            "must be half of tokens.permission_lifetime at most: a token that is given again has that much left",
-        );
-    }
-    Tokens {
-        session_lifetime: session,
-        permission_lifetime: permission,
-        permission_reuse: reuse,
-    }
-}
-
-pub(super) fn upstream(layers: &mut Layers<'_>, file: file::Upstream) -> HttpLimits {
+pub(super) fn upstream(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> HttpLimits {
+    let upstream = Upstream::read(layers, &file.section("upstream"), cx);
     HttpLimits {
-        timeout: layers.value(
-            "upstream.timeout",
-            "GATEWAY_UPSTREAM_TIMEOUT",
-            file.timeout,
-            seconds(10),
-        ),
-        max_body: layers
-            .value(
-                "upstream.max_body",
-                "GATEWAY_UPSTREAM_MAX_BODY",
-                file.max_body,
-                Bytes(1 << 20),
-            )
-            .0,
-        proxy: proxy(layers, file.proxy, file.no_proxy),
+        timeout: upstream.timeout,
+        max_body: upstream.max_body,
+        proxy: proxy(layers, upstream.proxy, upstream.no_proxy),
     }
 }
 
-/// The proxy by which providers are reached. The usual variables name one: those in capitals win, as the gateway's own.
-fn proxy(layers: &mut Layers<'_>, address: Setting, no_proxy: Setting) -> Option<EgressProxy> {
+/// The proxy by which providers are reached.
+fn proxy(layers: &mut Layers<'_>, address: Option<Text>, without: Option<Text>) -> Option<EgressProxy> {
     const KEY: &str = "upstream.proxy";
-    const ADDRESS: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    const WITHOUT: [&str; 2] = ["NO_PROXY", "no_proxy"];
-    let (address, origin) = first(layers, KEY, ADDRESS, address)?;
-    let without = first(layers, "upstream.no_proxy", WITHOUT, no_proxy);
-    match EgressProxy::new(address.trim(), without.as_ref().map(|(list, _)| list.as_str())) {
+    let Text(address, origin) = address?;
+    match EgressProxy::new(
+        address.trim(),
+        without.as_ref().map(|Text(list, _)| list.as_str()),
+    ) {
         Ok(proxy) => {
             // Its address may have a password in it.
             layers.show(KEY, proxy.to_string(), origin);
-            if let Some((list, origin)) = without {
+            if let Some(Text(list, origin)) = without {
                 check_no_proxy(layers, &list, &origin);
                 layers.show("upstream.no_proxy", list, origin);
             }
@@ -461,39 +241,19 @@ fn check_no_proxy(layers: &mut Layers<'_>, list: &str, origin: &Origin) {
     }
 }
 
-/// What the first of several variables says that is set, or else the file.
-fn first<const N: usize>(
-    layers: &mut Layers<'_>,
-    key: &str,
-    variables: [&str; N],
-    in_file: Setting,
-) -> Option<(String, Origin)> {
-    let environment = &layers.sources.environment;
-    let set = variables.into_iter().find(|name| environment.get(name).is_some());
-    layers.text(key, set.unwrap_or(variables[0]), in_file)
-}
-
 /// The origins of applications, and where people go who came without `next`.
 pub(super) fn origins(
     layers: &mut Layers<'_>,
-    origins: List,
-    default_next: Setting,
+    List(origins): List<WebOrigin>,
+    default_next: Option<(PageUrl, Origin)>,
     external: &Url,
 ) -> (Origins, Url) {
-    let origins: Vec<(WebOrigin, Origin)> = layers
-        .values("origins", "ALLOWED_ORIGINS", origins)
-        .unwrap_or_default();
     for (WebOrigin(url), from) in origins.iter().filter(|(origin, _)| is_exposed(&origin.0)) {
         layers.warn_at(Some(from.clone()), "origins", format!(
             "the origin {} is plain http and not on this machine: everybody on the way can read session tokens",
             url.origin().ascii_serialization()
         ));
     }
-    let shown: Vec<String> = origins.iter().map(|(origin, _)| origin.show()).collect();
-    let from = origins
-        .first()
-        .map_or(Origin::Default, |(_, origin)| origin.clone());
-    layers.show_list("origins", &shown, from);
     let mut allowed: Vec<url::Origin> = origins.into_iter().map(|(origin, _)| origin.0.origin()).collect();
     allowed.dedup();
     let mut allowed = Origins::from(allowed);
@@ -502,8 +262,7 @@ pub(super) fn origins(
     }
 
     let home = PageUrl(external.clone());
-    let Some((PageUrl(next), from)) = layers.optional("default_next", "GATEWAY_DEFAULT_NEXT", default_next)
-    else {
+    let Some((PageUrl(next), from)) = default_next else {
         layers.show("default_next", home.show(), Origin::Default);
         return (allowed, home.0);
     };

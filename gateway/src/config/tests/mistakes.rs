@@ -159,7 +159,11 @@ fn a_token_that_is_given_again_has_half_of_its_life_left() {
     };
     insta::assert_snapshot!(reuse("301s").mistakes().join("\n"), @"gateway.toml:3: tokens.permission_reuse: must be half of tokens.permission_lifetime at most: a token that is given again has that much left");
     for (text, seconds) in [("5m", 300), ("off", 0)] {
-        assert_eq!(reuse(text).load().config.token_reuse.as_secs(), seconds, "{text}");
+        assert_eq!(
+            reuse(text).load().config.tokens.permission_reuse.as_secs(),
+            seconds,
+            "{text}"
+        );
     }
     let mistakes = reuse("0").mistakes().join("\n");
     assert!(

@@ -1,9 +1,11 @@
 //! How the settings of providers are written.
 
 use gateway_model::text::is_unsafe;
-use gateway_upstream::{Audience, Member, NonceRule, Par, ResponseMode, Userinfo};
+use gateway_upstream::{Audience, Member, NonceRule, Par, ResponseMode, SignOut, Userinfo};
 
-use super::Value;
+use super::words::words;
+use super::{Form, Value};
+use crate::config::presets::{self, PRESETS, Preset};
 
 /// The longest text that is shown to people, in characters.
 const MAX_SHOWN: usize = 64;
@@ -27,45 +29,6 @@ pub(in crate::config) enum ClientAuthMethod {
     None,
 }
 
-/// A value that is one of some words.
-trait Words: Copy + PartialEq + 'static {
-    const WORDS: &'static [(&'static str, Self)];
-}
-
-fn read<T: Words>(text: &str) -> Result<T, String> {
-    let found = T::WORDS.iter().find(|(word, _)| *word == text);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-        match words.split_last() {
-            Some((last, others)) => format!("{} or {last}", others.join(", ")),
-            None => String::new(),
-        }
-    })
-}
-
-fn show<T: Words>(value: T) -> String {
-    let found = T::WORDS.iter().find(|(_, known)| *known == value);
-    found.map_or("", |(word, _)| word).to_owned()
-}
-
-macro_rules! words {
-    ($type:ty, $($word:literal => $value:expr),+ $(,)?) => {
-        impl Words for $type {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
-        }
-
-        impl Value for $type {
-            fn read(text: &str) -> Result<Self, String> {
-                read(text)
-            }
-
-            fn show(&self) -> String {
-                show(*self)
-            }
-        }
-    };
-}
-
 words!(Protocol, "oidc" => Self::Oidc, "oauth2" => Self::OAuth2, "github" => Self::GitHub);
 words!(
     ClientAuthMethod,
@@ -87,6 +50,33 @@ words!(
     "never" => Self::Never,
     "required" => Self::Required,
 );
+
+words!(SignOut, "local" => Self::Local, "provider" => Self::Provider);
+
+/// A preset, by its name.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct PresetName(pub(in crate::config) &'static Preset);
+
+impl Value for PresetName {
+    const FORM: Form = Form::Words(|| PRESETS.iter().map(|preset| preset.name).collect());
+
+    fn read(text: &str) -> Result<Self, String> {
+        let names = || {
+            PRESETS
+                .iter()
+                .map(|preset| preset.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        presets::find(text)
+            .map(Self)
+            .ok_or_else(|| format!("one of {}", names()))
+    }
+
+    fn show(&self) -> String {
+        self.0.name.to_owned()
+    }
+}
 
 impl Value for Member {
     fn read(text: &str) -> Result<Self, String> {
@@ -123,6 +113,8 @@ impl Value for ScopeToken {
 pub(in crate::config) struct Id(pub(in crate::config) String);
 
 impl Value for Id {
+    const IS_TEXT: bool = true;
+
     fn read(text: &str) -> Result<Self, String> {
         let good = !text.is_empty() && !text.contains(|c: char| is_unsafe(c) || c.is_whitespace());
         good.then(|| Self(text.to_owned()))
@@ -139,6 +131,8 @@ impl Value for Id {
 pub(in crate::config) struct Prompt(pub(in crate::config) String);
 
 impl Value for Prompt {
+    const FORM: Form = Form::Pattern("^[a-z_]+( [a-z_]+)*$");
+
     fn read(text: &str) -> Result<Self, String> {
         let is_word = |word: &str| {
             !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -164,6 +158,8 @@ impl Value for Prompt {
 pub(in crate::config) struct Shown(pub(in crate::config) String);
 
 impl Value for Shown {
+    const FORM: Form = Form::Short(MAX_SHOWN);
+
     fn read(text: &str) -> Result<Self, String> {
         let good = (1..=MAX_SHOWN).contains(&text.chars().count()) && !text.contains(is_unsafe);
         good.then(|| Self(text.to_owned())).ok_or_else(|| {
@@ -175,6 +171,8 @@ impl Value for Shown {
         self.0.clone()
     }
 }
+
+inner!(Prompt => String, Shown => String);
 
 #[cfg(test)]
 mod tests {

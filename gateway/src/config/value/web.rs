@@ -6,7 +6,10 @@ use gateway_model::address::{Reach, reach};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::Value;
+use super::{Form, Value};
+
+/// An http or https URL.
+pub(super) const FORM: Form = Form::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/]");
 
 /// Whether somebody on the way could read or change what is sent there: http to anywhere but this machine.
 pub(in crate::config) fn is_exposed(url: &Url) -> bool {
@@ -27,6 +30,8 @@ fn is_loopback(url: &Url) -> bool {
 pub(in crate::config) struct WebOrigin(pub(in crate::config) Url);
 
 impl Value for WebOrigin {
+    const FORM: Form = FORM;
+
     fn read(text: &str) -> Result<Self, String> {
         const RIGHT: &str = "an origin, scheme://host[:port], as in https://app.example.org";
         let url = web_url(text).ok_or(RIGHT)?;
@@ -50,6 +55,8 @@ impl Value for WebOrigin {
 pub(in crate::config) struct Network(pub(in crate::config) IpNet);
 
 impl Value for Network {
+    const FORM: Form = Form::Pattern("^[0-9A-Fa-f.:]+(/[0-9]+)?$");
+
     fn read(text: &str) -> Result<Self, String> {
         let network = text
             .parse()
@@ -101,6 +108,8 @@ impl Value for External {
 pub(in crate::config) struct PageUrl(pub(in crate::config) Url);
 
 impl Value for PageUrl {
+    const FORM: Form = FORM;
+
     fn read(text: &str) -> Result<Self, String> {
         web_url(text)
             .map(Self)
@@ -117,6 +126,8 @@ impl Value for PageUrl {
 pub(in crate::config) struct UpstreamUrl(pub(in crate::config) Url);
 
 impl Value for UpstreamUrl {
+    const FORM: Form = FORM;
+
     fn read(text: &str) -> Result<Self, String> {
         let url = web_url(text)
             .filter(|url| !is_exposed(url) && url.query().is_none() && url.fragment().is_none())
@@ -139,6 +150,8 @@ impl Value for UpstreamUrl {
 pub(in crate::config) struct EndpointUrl(pub(in crate::config) Url);
 
 impl Value for EndpointUrl {
+    const FORM: Form = FORM;
+
     fn read(text: &str) -> Result<Self, String> {
         web_url(text)
             .filter(|url| !is_exposed(url) && url.fragment().is_none())
@@ -170,6 +183,8 @@ fn prohibited(url: &Url) -> Option<&'static str> {
 pub(in crate::config) struct Issuer(pub(in crate::config) String);
 
 impl Value for Issuer {
+    const FORM: Form = FORM;
+
     fn read(text: &str) -> Result<Self, String> {
         UpstreamUrl::read(text)?;
         // What is copied most easily is the address of the document that the issuer publishes.
@@ -196,6 +211,8 @@ fn web_url(text: &str) -> Option<Url> {
         .is_some_and(|rest| rest.starts_with("://") && !rest.starts_with(":///"));
     (web && written_out && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
+
+inner!(External => Url, Network => IpNet);
 
 #[cfg(test)]
 mod tests {

@@ -1,60 +1,44 @@
 //! How the gateway proves to a provider which client it is.
 
-use gateway_upstream::{Audience, ClientAuth, ClientKey, SecretMethod};
+use gateway_upstream::{ClientAuth, ClientKey, SecretMethod};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::client_variables;
-use super::section::Section;
-use crate::config::file::Setting;
-use crate::config::resolve::{Layers, Origin};
+use super::{missing, variable};
+use crate::config::field::Secret;
+use crate::config::layers::{Layers, Place};
+use crate::config::settings::ProviderClient;
+use crate::config::sources::Origin;
 use crate::config::value::{ClientAuthMethod, Protocol};
-
-/// The settings of the client.
-pub(super) struct Client {
-    pub(super) auth: Setting,
-    pub(super) secret: Setting,
-    pub(super) secret_file: Setting,
-    pub(super) key: Setting,
-    pub(super) key_file: Setting,
-    pub(super) key_id: Setting,
-    pub(super) key_alg: Setting,
-    pub(super) audience: Setting,
-    pub(super) team_id: Setting,
-}
 
 /// What proves it.
 pub(super) fn auth(
     layers: &mut Layers<'_>,
-    section: &Section,
+    place: &Place<'_>,
     protocol: Protocol,
-    client: Client,
+    client: ProviderClient,
 ) -> Option<ClientAuth> {
-    let method = section.value(layers, "client_auth", client.auth, ClientAuthMethod::Auto);
-    let (_, secret_variable) = client_variables(&section.name);
-    let before = layers.mistakes.len();
-    let secret = layers.secret(
-        &section.key("client_secret"),
-        &secret_variable,
-        client.secret,
-        client.secret_file,
-    );
-    let key = layers.secret(
-        &section.key("client_key"),
-        &section.variable("client_key"),
-        client.key,
-        client.key_file,
-    );
-    let key_id = section.optional::<String>(layers, "client_key_id", client.key_id);
-    let key_alg = section.optional::<String>(layers, "client_key_alg", client.key_alg);
-    let audience = section.optional::<Audience>(layers, "client_assertion_audience", client.audience);
-    let team_id = section.optional::<String>(layers, "team_id", client.team_id);
-    let told = layers.mistakes.len() > before;
+    let method = client.client_auth;
+    let secret = client
+        .client_secret
+        .map(|Secret(secret, origin)| (secret, origin));
+    let key = client.client_key.map(|Secret(key, origin)| (key, origin));
+    let (key_id, key_alg) = (client.client_key_id, client.client_key_alg);
+    let (audience, team_id) = (client.client_assertion_audience, client.team_id);
+    let told = [
+        "client_secret",
+        "client_secret_file",
+        "client_key",
+        "client_key_file",
+        "client_assertion_audience",
+    ]
+    .into_iter()
+    .any(|key| layers.is_mistaken(&place.key(key)));
     let misfit = |layers: &mut Layers<'_>, key: &str, origin: &Origin, right: &str| {
-        layers.mistake(Some(origin.clone()), &section.key(key), right);
+        layers.mistake(Some(origin.clone()), &place.key(key), right);
     };
     if protocol == Protocol::GitHub && !matches!(method, ClientAuthMethod::Auto | ClientAuthMethod::Post) {
         let message = "must be auto or post: GitHub takes a secret and nothing else";
-        layers.mistake(section.origin.clone(), &section.key("client_auth"), message);
+        layers.mistake(place.origin(), &place.key("client_auth"), message);
         return None;
     }
     let of_key = [
@@ -87,9 +71,10 @@ pub(super) fn auth(
             let Some((secret, _)) = secret else {
                 if !told {
                     let message = format!(
-                        "is missing: set it, or client_secret_file, or {secret_variable}, to the secret that the provider gave"
+                        "is missing: set it, or client_secret_file, or {}, to the secret that the provider gave",
+                        variable(place, "client_secret")
                     );
-                    layers.mistake(section.origin.clone(), &section.key("client_secret"), message);
+                    layers.mistake(place.origin(), &place.key("client_secret"), message);
                 }
                 return None;
             };
@@ -119,7 +104,7 @@ pub(super) fn auth(
                 misfit(layers, "client_secret", origin, right);
             }
             let is_apple = method == ClientAuthMethod::Apple;
-            for (key, missing, what) in [
+            for (key, is_missing, what) in [
                 ("client_key_id", is_apple && key_id.is_none(), "the ID of the key"),
                 (
                     "team_id",
@@ -127,12 +112,11 @@ pub(super) fn auth(
                     "the ID of the team that the key belongs to",
                 ),
             ] {
-                if missing {
-                    let message = format!("is missing: set it, or {}, to {what}", section.variable(key));
-                    layers.mistake(section.origin.clone(), &section.key(key), message);
+                if is_missing {
+                    missing(layers, place, key, what);
                 }
             }
-            let key = self::key(layers, section, key, key_id, key_alg, told)?;
+            let key = self::key(layers, place, key, key_id, key_alg, told)?;
             if is_apple {
                 let (team_id, _) = team_id?;
                 Some(ClientAuth::Apple { team_id, key })
@@ -146,7 +130,7 @@ pub(super) fn auth(
 
 fn key(
     layers: &mut Layers<'_>,
-    section: &Section,
+    place: &Place<'_>,
     key: Option<(SecretString, Origin)>,
     id: Option<(String, Origin)>,
     algorithm: Option<(String, Origin)>,
@@ -156,9 +140,9 @@ fn key(
         if !told {
             let message = format!(
                 "is missing: set client_key_file, or {}, to the private key that signs for this client, a PEM text",
-                section.variable("client_key")
+                variable(place, "client_key")
             );
-            layers.mistake(section.origin.clone(), &section.key("client_key"), message);
+            layers.mistake(place.origin(), &place.key("client_key"), message);
         }
         return None;
     };
@@ -170,7 +154,7 @@ fn key(
         Err(problem) => {
             layers.mistake(
                 Some(origin),
-                &section.key("client_key"),
+                &place.key("client_key"),
                 format!("cannot be used: {problem}"),
             );
             None

@@ -1,80 +1,56 @@
 //! What a provider's preset fills in.
 
-use super::section::Section;
-use crate::config::file::Setting;
-use crate::config::presets::{self, PRESETS, Preset, Shape};
-use crate::config::resolve::{Layers, Origin};
+use super::{SECTION, variable};
+use crate::config::layers::{Layers, Place};
+use crate::config::presets::{self, Preset, Shape};
+use crate::config::settings::{self, Provider};
+use crate::config::sources::Origin;
+use crate::config::value::PresetName;
 
-/// What the file has of what presets need.
-pub(super) struct Parts {
-    pub(super) domain: Setting,
-    pub(super) tenant: Setting,
-    pub(super) realm: Setting,
-    pub(super) application: Setting,
-    pub(super) user_pool: Setting,
-}
-
-/// Makes the settings of the section's preset those that hold where nobody says otherwise. `is_set` tells whether the file
-/// has a key that is a setting of its own. Returns whether a part of the issuer is wrong or missing, which has been said then.
-pub(super) fn apply(
-    layers: &mut Layers<'_>,
-    section: &Section,
-    preset: Setting,
-    parts: Parts,
-    client_id: Option<&str>,
-    is_set: impl Fn(&str) -> bool,
-) -> bool {
-    let named = section.optional::<String>(layers, "preset", preset);
-    let preset = match &named {
-        Some((name, origin)) => {
-            let preset = presets::find(name);
-            if preset.is_none() {
-                let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-                let message = format!("must be one of {}", names.join(", "));
-                layers.mistake(Some(origin.clone()), &section.key("preset"), message);
-            }
-            preset
-        }
-        None if matches!(section.name.as_str(), "google" | "github") => presets::find(&section.name),
-        None => None,
+/// Makes the settings of the section's preset those that hold where nobody says otherwise. Returns whether a part of the
+/// issuer is wrong or missing, which has been said then.
+pub(super) fn apply(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provider) -> bool {
+    let preset = match &provider.preset {
+        Some((PresetName(preset), _)) => Some(*preset),
+        None if layers.is_mistaken(&place.key("preset")) => None,
+        None => matches!(place.name.as_str(), "google" | "github")
+            .then(|| presets::find(&place.name))
+            .flatten(),
     };
-    let by_variable =
-        |layers: &Layers<'_>, key: &str| layers.sources.environment.get(&section.variable(key)).is_some();
     let mut filled: Vec<(&str, String)> = Vec::new();
     let mut told = false;
     for (key, part) in [
-        ("domain", parts.domain),
-        ("tenant", parts.tenant),
-        ("realm", parts.realm),
-        ("application", parts.application),
-        ("user_pool", parts.user_pool),
+        ("domain", &provider.domain),
+        ("tenant", &provider.tenant),
+        ("realm", &provider.realm),
+        ("application", &provider.application),
+        ("user_pool", &provider.user_pool),
     ] {
         let need = preset.and_then(|preset| preset.needs.iter().find(|need| need.key == key));
-        let found = section.optional::<String>(layers, key, part);
-        match (need, found) {
+        match (need, part) {
             (None, None) => {}
             (None, Some((_, origin))) => {
                 let message = match preset {
                     Some(preset) => format!("means nothing for the preset {}", preset.name),
                     None => "means nothing without a preset that asks for it".to_owned(),
                 };
-                layers.mistake(Some(origin), &section.key(key), message);
+                layers.mistake(Some(origin.clone()), &place.key(key), message);
             }
-            (Some(need), Some((text, origin))) => match need.shape.problem(&text) {
+            (Some(need), Some((text, origin))) => match need.shape.problem(text) {
                 // Entra ID writes them in lower case, in its issuer too.
                 None if need.shape == Shape::Uuid => filled.push((key, text.to_ascii_lowercase())),
-                None => filled.push((key, text)),
+                None => filled.push((key, text.clone())),
                 Some(right) => {
-                    layers.mistake(Some(origin), &section.key(key), format!("must be {right}"));
+                    layers.mistake(Some(origin.clone()), &place.key(key), format!("must be {right}"));
                     told = true;
                 }
             },
             (Some(need), None) => match need.default {
                 Some(default) => filled.push((key, default.to_owned())),
                 // Who says where the provider is needs not say it twice.
-                None if is_set("issuer") || by_variable(layers, "issuer") => {}
+                None if is_set(layers, place, "issuer") => {}
                 None => {
-                    missing(layers, section, preset, key, need.what);
+                    missing(layers, place, preset, key, need.what);
                     told = true;
                 }
             },
@@ -84,8 +60,8 @@ pub(super) fn apply(
         return false;
     };
     for need in preset.needs.iter().filter(|need| need.shape == Shape::Setting) {
-        if !is_set(need.key) && !by_variable(layers, need.key) {
-            missing(layers, section, Some(preset), need.key, need.what);
+        if !is_set(layers, place, need.key) {
+            missing(layers, place, Some(preset), need.key, need.what);
         }
     }
     let pool = filled.iter().find(|(key, _)| *key == "user_pool");
@@ -95,8 +71,8 @@ pub(super) fn apply(
     {
         filled.push(("region", region));
     }
-    if let Some(client_id) = client_id {
-        filled.push(("client_id", client_id.to_owned()));
+    if let Some((client_id, _)) = &provider.client_id {
+        filled.push(("client_id", client_id.clone()));
     }
     for (key, value) in preset.settings {
         let value = match *key {
@@ -106,19 +82,25 @@ pub(super) fn apply(
         };
         if let Some(value) = value {
             let origin = Origin::ProviderPreset(preset.name);
-            layers.fallbacks.insert(section.key(key), (value, origin));
+            layers.fallbacks.insert(place.key(key), (value, origin));
         }
     }
     told
 }
 
-fn missing(layers: &mut Layers<'_>, section: &Section, preset: Option<&Preset>, key: &str, what: &str) {
+/// Whether the file or a variable sets a setting that is yet to be read.
+fn is_set(layers: &Layers<'_>, place: &Place<'_>, key: &str) -> bool {
+    let setting = settings::find(SECTION, key);
+    place.written(key).is_some() || setting.is_some_and(|setting| layers.is_set_by_variable(place, setting))
+}
+
+fn missing(layers: &mut Layers<'_>, place: &Place<'_>, preset: Option<&Preset>, key: &str, what: &str) {
     let message = format!(
         "is missing: the preset {} needs it. Set it, or {}, to {what}",
         preset.map_or("", |preset| preset.name),
-        section.variable(key)
+        variable(place, key)
     );
-    layers.mistake(section.origin.clone(), &section.key(key), message);
+    layers.mistake(place.origin(), &place.key(key), message);
 }
 
 /// A text with its placeholders filled in; nothing where one of them is not known.

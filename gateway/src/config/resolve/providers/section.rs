@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use gateway_upstream::{
-    ClientAuth, Icon, NonceRule, Par, ProviderConfig, ProviderKind, RESERVED_PARAMETERS, ResponseMode,
-    TENANT, Userinfo,
+    ClientAuth, Icon, NonceRule, ProviderConfig, ProviderKind, RESERVED_PARAMETERS, ResponseMode, SignOut,
+    TENANT,
 };
 
-use super::client::{self, Client};
-use super::client_variables;
-use super::kind::{self, Places};
-use super::preset::{self, Parts};
-use crate::config::file::{self, Provider, Setting};
+use super::{client, kind, preset, refuse_unused, variable, warn};
+use crate::config::field::{Context, List, Pairs};
+use crate::config::layers::{Layers, Place};
 use crate::config::presets::Shape;
-use crate::config::resolve::sign_out::sign_out;
-use crate::config::resolve::{Layers, Origin, in_variable};
-use crate::config::value::{Id, Prompt, Protocol, ScopeToken, Shown, Value};
+use crate::config::resolve::first_origin;
+use crate::config::settings::{
+    Claims, Provider, ProviderClient, ProviderPages, ProviderPlaces, ProviderRequests, ProviderTrust,
+};
+use crate::config::sources::Origin;
+use crate::config::value::{Id, Protocol, ScopeToken, Value as _};
 
 /// The name of the development sign-in.
 const RESERVED: &str = "dev";
@@ -26,240 +27,66 @@ const MAX_ICON: usize = 64 << 10;
 /// The most bytes of the names and values of further parameters: they become part of a redirect, which proxies bound.
 const MAX_PARAMETERS: usize = 1500;
 
-/// Where a provider's settings are.
-pub(super) struct Section {
-    pub(super) name: String,
-    /// The place of the section, where there is one in the file.
-    pub(super) origin: Option<Origin>,
-}
-
-impl Section {
-    /// The full name of a key.
-    pub(super) fn key(&self, key: &str) -> String {
-        format!("providers.{}.{key}", self.name)
-    }
-
-    /// The variable of a key.
-    pub(super) fn variable(&self, key: &str) -> String {
-        format!(
-            "GATEWAY_PROVIDER_{}_{}",
-            in_variable(&self.name),
-            in_variable(key)
-        )
-    }
-
-    pub(super) fn optional<T: Value>(
-        &self,
-        layers: &mut Layers<'_>,
-        key: &str,
-        in_file: Setting,
-    ) -> Option<(T, Origin)> {
-        layers.optional(&self.key(key), &self.variable(key), in_file)
-    }
-
-    pub(super) fn value<T: Value>(
-        &self,
-        layers: &mut Layers<'_>,
-        key: &str,
-        in_file: Setting,
-        default: T,
-    ) -> T {
-        layers.value(&self.key(key), &self.variable(key), in_file, default)
-    }
-
-    /// Whether anybody says something of a key.
-    pub(super) fn is_set(&self, layers: &mut Layers<'_>, key: &str, in_file: &Setting) -> bool {
-        layers
-            .text(&self.key(key), &self.variable(key), in_file.clone())
-            .is_some()
-    }
-
-    /// Warns of what works and is probably not meant.
-    fn warn(&self, layers: &mut Layers<'_>, origin: Option<Origin>, key: &str, message: &str) {
-        let key = self.key(key);
-        layers.warn_at(origin, &key, format!("{key}: {message}"));
-    }
-
-    /// Keys that the file has and that mean nothing for the provider's protocol.
-    pub(super) fn unused(
-        &self,
-        layers: &mut Layers<'_>,
-        protocol: Protocol,
-        belongs_to: &str,
-        settings: &[(&str, &Setting)],
-    ) {
-        for (key, value) in settings {
-            if let Some(value) = value {
-                let origin = layers.source.origin(&value.span());
-                self.means_nothing(layers, origin, key, protocol, belongs_to);
-            }
-        }
-    }
-
-    pub(super) fn means_nothing(
-        &self,
-        layers: &mut Layers<'_>,
-        origin: Origin,
-        key: &str,
-        protocol: Protocol,
-        belongs_to: &str,
-    ) {
-        let message = format!(
-            "means nothing for a provider of kind {}: it belongs to {belongs_to}",
-            protocol.show()
-        );
-        layers.mistake(Some(origin), &self.key(key), message);
-    }
-}
-
 /// Reads one provider.
 pub(super) fn provider(
     layers: &mut Layers<'_>,
-    name: &str,
-    origin: Option<Origin>,
-    file: Provider,
+    place: &Place<'_>,
+    cx: &Context<'_>,
 ) -> Option<ProviderConfig> {
-    let section = Section {
-        name: name.to_owned(),
-        origin,
-    };
-    if name == RESERVED {
-        layers.mistake(
-            section.origin,
-            &format!("providers.{name}"),
-            "the name is that of the development sign-in; choose another",
-        );
+    if place.name == RESERVED {
+        let message = "the name is that of the development sign-in; choose another";
+        layers.mistake(place.origin(), &place.path, message);
         return None;
     }
-    let (id_variable, _) = client_variables(name);
-    let client_id =
-        layers.optional::<String>(&section.key("client_id"), &id_variable, file.client_id.clone());
-    if client_id.is_none() {
-        let message = format!("is missing: set it, or {id_variable}, to the id that the provider gave");
-        layers.mistake(section.origin.clone(), &section.key("client_id"), message);
-    }
-    if let Some((id, origin)) = &client_id
-        && id.trim().is_empty()
-    {
-        let message = "must be the id that the provider gave, but is empty";
-        layers.mistake(Some(origin.clone()), &section.key("client_id"), message);
-    }
-    let parts = Parts {
-        domain: file.domain,
-        tenant: file.tenant,
-        realm: file.realm,
-        application: file.application,
-        user_pool: file.user_pool,
-    };
-    let has = [
-        ("issuer", file.issuer.is_some()),
-        ("team_id", file.team_id.is_some()),
-        ("client_key_id", file.client_key_id.is_some()),
-        ("tenants", file.tenants.is_some()),
-        ("audiences", file.audiences.is_some()),
-    ];
-    let is_set = |key: &str| has.iter().any(|(name, has)| *name == key && *has);
-    let id = client_id.as_ref().map(|(id, _)| id.as_str());
-    let told = preset::apply(layers, &section, file.preset, parts, id, is_set);
+    let provider = Provider::read(layers, place, cx);
+    client_id(layers, place, &provider);
+    let told = preset::apply(layers, place, &provider);
 
-    let by_name = if name == "github" {
-        Protocol::GitHub
-    } else {
-        Protocol::Oidc
-    };
-    let protocol = section.value(layers, "kind", file.kind, by_name);
-    kind::only_oidc(
-        layers,
-        &section,
-        protocol,
-        &[("audiences", &file.audiences), ("tenants", &file.tenants)],
-        &[
-            ("nonce", &file.nonce),
-            ("par", &file.par),
-            ("userinfo", &file.userinfo),
-            ("client_assertion_audience", &file.client_assertion_audience),
-        ],
-    );
-    if protocol == Protocol::GitHub {
-        let settings = [("response_mode", &file.response_mode)];
-        section.unused(layers, protocol, "oidc and oauth2", &settings);
-    }
-    let places = Places {
-        told,
-        issuer: file.issuer,
-        discovery_url: file.discovery_url,
-        web: file.web,
-        api: file.api,
-        authorize_url: file.authorize_url,
-        token_url: file.token_url,
-        userinfo_url: file.userinfo_url,
-        claims: file.claims,
-    };
-    let (kind, discovery) = kind::kind(layers, &section, protocol, places);
-    let client = Client {
-        auth: file.client_auth,
-        secret: file.client_secret,
-        secret_file: file.client_secret_file,
-        key: file.client_key,
-        key_file: file.client_key_file,
-        key_id: file.client_key_id,
-        key_alg: file.client_key_alg,
-        audience: file.client_assertion_audience,
-        team_id: file.team_id,
-    };
-    let client_auth = client::auth(layers, &section, protocol, client);
-    let trusted_email = section.value(
-        layers,
-        "trusted_email",
-        file.trusted_email,
-        kind::is_well_known(kind.as_ref()),
-    );
-    let assumed = section.optional::<bool>(layers, "assume_email_verified", file.assume_email_verified);
-    let allow_private_addresses = section.value(
-        layers,
-        "allow_private_addresses",
-        file.allow_private_addresses,
-        false,
-    );
-    let sign_out = sign_out(
-        layers,
-        &section.key("sign_out"),
-        &section.variable("sign_out"),
-        file.sign_out,
-        kind.as_ref(),
-    );
-    let scopes = scopes(layers, &section, protocol, file.scopes);
-    let audiences = audiences(layers, &section, file.audiences);
-    let tenants = tenants(layers, &section, kind.as_ref(), file.tenants);
-    let nonce = nonce(layers, &section, file.nonce);
-    let response_mode = section.value(layers, "response_mode", file.response_mode, ResponseMode::Query);
-    if matches!(client_auth, Some(ClientAuth::Apple { .. }))
-        && response_mode == ResponseMode::Query
-        && let Some(scopes) = &scopes
-        && scopes
-            .iter()
-            .any(|scope| matches!(scope.as_str(), "name" | "email"))
+    let places = ProviderPlaces::read(layers, place, cx);
+    let (protocol, allow_private_addresses) = (places.kind, places.allow_private_addresses);
+    let claims = Claims::read(layers, &place.section("claims"), cx);
+    let client = ProviderClient::read(layers, place, cx);
+    let trust = ProviderTrust::read(layers, place, cx);
+    let requests = ProviderRequests::read(layers, place, cx);
+    let pages = ProviderPages::read(layers, place, cx);
+    refuse_unused(layers, place, protocol);
+
+    let (kind, discovery) = kind::kind(layers, place, places, claims, told);
+    let client_auth = client::auth(layers, place, protocol, client);
+    let trusted_email = trust.trusted_email.unwrap_or_else(|| {
+        let trusted = kind::is_well_known(kind.as_ref());
+        layers.show(&place.key("trusted_email"), trusted.show(), Origin::Default);
+        trusted
+    });
+    check_sign_out(layers, place, pages.sign_out, kind.as_ref());
+    let scopes = requests
+        .scopes
+        .map(|scopes| check_scopes(layers, place, protocol, scopes));
+    let audiences = trust.audiences.unwrap_or_default();
+    let audiences = audiences.0.into_iter().map(|(Id(id), _)| id).collect();
+    let tenants = tenants(layers, place, kind.as_ref(), trust.tenants.unwrap_or_default());
+    warn_of_nonce(layers, place, trust.nonce);
+    if matches!(client_auth, Some(ClientAuth::Apple { .. })) && requests.response_mode == ResponseMode::Query
     {
-        let key = section.key("response_mode");
-        let origin = layers.origin(&key).or_else(|| section.origin.clone());
-        let message = "must be form_post: Apple refuses the scopes name and email with any other";
-        layers.mistake(origin, &key, message);
+        check_response_mode(layers, place, scopes.as_deref().unwrap_or_default());
     }
-    let par = section.value(layers, "par", file.par, Par::Auto);
-    if let Some((true, origin)) = &assumed
+    if let Some((true, origin)) = &trust.assume_email_verified
         && !matches!(origin, Origin::ProviderPreset(_))
     {
         let message = assumed_addresses(tenants.len() > 1, trusted_email);
-        section.warn(layers, Some(origin.clone()), "assume_email_verified", &message);
+        warn(
+            layers,
+            place,
+            Some(origin.clone()),
+            "assume_email_verified",
+            &message,
+        );
     }
-    let prompt = section.optional::<Prompt>(layers, "prompt", file.prompt);
-    let authorization_parameters = parameters(layers, &section, file.authorization_parameters);
-    let userinfo = section.value(layers, "userinfo", file.userinfo, Userinfo::Auto);
-    let display_name = section.optional::<Shown>(layers, "display_name", file.display_name);
-    let icon = icon(layers, &section, file.icon);
+    let authorization_parameters = parameters(layers, place, requests.authorization_parameters);
+    let icon = icon(layers, place, pages.icon);
     if protocol == Protocol::GitHub && !asks_for_addresses(scopes.as_deref()) {
         let message = "without user:email among them GitHub does not tell the gateway any address";
-        section.warn(layers, section.origin.clone(), "scopes", message);
+        warn(layers, place, place.origin(), "scopes", message);
     }
     let kind = kind?;
     let defaults = kind.scopes().iter().map(|scope| (*scope).to_owned()).collect();
@@ -267,22 +94,38 @@ pub(super) fn provider(
         trusted_email,
         allow_private_addresses,
         scopes: scopes.unwrap_or(defaults),
-        userinfo,
-        sign_out,
+        userinfo: trust.userinfo,
+        sign_out: pages.sign_out,
         discovery,
         client_auth: client_auth?,
         audiences,
-        assume_email_verified: assumed.is_some_and(|(assumed, _)| assumed),
+        assume_email_verified: trust.assume_email_verified.is_some_and(|(assumed, _)| assumed),
         tenants,
-        nonce,
-        response_mode,
-        par,
-        prompt: prompt.map(|(Prompt(prompt), _)| prompt),
+        nonce: trust.nonce,
+        response_mode: requests.response_mode,
+        par: requests.par,
+        prompt: requests.prompt,
         authorization_parameters,
-        display_name: display_name.map(|(Shown(name), _)| name),
+        display_name: pages.display_name,
         icon,
-        ..ProviderConfig::new(name, kind, &client_id?.0, String::new().into())
+        ..ProviderConfig::new(&place.name, kind, &provider.client_id?.0, String::new().into())
     })
+}
+
+fn client_id(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provider) {
+    let key = place.key("client_id");
+    match &provider.client_id {
+        None => {
+            let variable = variable(place, "client_id");
+            let message = format!("is missing: set it, or {variable}, to the id that the provider gave");
+            layers.mistake(place.origin(), &key, message);
+        }
+        Some((id, origin)) if id.trim().is_empty() => {
+            let message = "must be the id that the provider gave, but is empty";
+            layers.mistake(Some(origin.clone()), &key, message);
+        }
+        Some(_) => {}
+    }
 }
 
 /// What follows where the operator vouches for addresses.
@@ -311,39 +154,43 @@ fn asks_for_addresses(scopes: Option<&[String]>) -> bool {
     })
 }
 
-/// Clients that may be named beside this one.
-fn audiences(layers: &mut Layers<'_>, section: &Section, in_file: file::List) -> Vec<String> {
-    const KEY: &str = "audiences";
-    let found = layers
-        .values::<Id>(&section.key(KEY), &section.variable(KEY), in_file)
-        .unwrap_or_default();
-    show(layers, section, KEY, found)
+/// Only OpenID Connect has a way to sign people out.
+fn check_sign_out(
+    layers: &mut Layers<'_>,
+    place: &Place<'_>,
+    sign_out: SignOut,
+    kind: Option<&ProviderKind>,
+) {
+    let can = matches!(kind, None | Some(ProviderKind::Oidc { .. }));
+    if sign_out == SignOut::Provider && !can {
+        let key = place.key("sign_out");
+        let message = "must be local: only OpenID Connect lets applications sign people out at the provider";
+        layers.mistake(layers.origin(&key), &key, message);
+    }
 }
 
-fn show<T: Value>(
-    layers: &mut Layers<'_>,
-    section: &Section,
-    key: &str,
-    found: Vec<(T, Origin)>,
-) -> Vec<String> {
-    let texts: Vec<String> = found.iter().map(|(text, _)| text.show()).collect();
-    if let Some((_, origin)) = found.into_iter().next() {
-        layers.show_list(&section.key(key), &texts, origin);
+/// What Apple answers to a request for a name or an address.
+fn check_response_mode(layers: &mut Layers<'_>, place: &Place<'_>, scopes: &[String]) {
+    if scopes
+        .iter()
+        .any(|scope| matches!(scope.as_str(), "name" | "email"))
+    {
+        let key = place.key("response_mode");
+        let origin = layers.origin(&key).or_else(|| place.origin());
+        let message = "must be form_post: Apple refuses the scopes name and email with any other";
+        layers.mistake(origin, &key, message);
     }
-    texts
 }
 
 /// All scopes, where they are configured.
-fn scopes(
+fn check_scopes(
     layers: &mut Layers<'_>,
-    section: &Section,
+    place: &Place<'_>,
     protocol: Protocol,
-    in_file: file::List,
-) -> Option<Vec<String>> {
-    let key = section.key("scopes");
-    let found = layers.values::<ScopeToken>(&key, &section.variable("scopes"), in_file)?;
-    let origin = found.first().map(|(_, origin)| origin.clone());
-    let scopes = show(layers, section, "scopes", found);
+    List(scopes): List<ScopeToken>,
+) -> Vec<String> {
+    let origin = first_origin(&scopes);
+    let scopes: Vec<String> = scopes.into_iter().map(|(ScopeToken(scope), _)| scope).collect();
     if protocol == Protocol::Oidc && !scopes.iter().any(|scope| scope == "openid") {
         let all: Vec<String> = ["openid", "email", "profile"]
             .into_iter()
@@ -355,22 +202,19 @@ fn scopes(
              [\"{}\"]",
             all.join("\", \"")
         );
-        layers.mistake(origin.or_else(|| section.origin.clone()), &key, message);
+        layers.mistake(origin.or_else(|| place.origin()), &place.key("scopes"), message);
     }
-    Some(scopes)
+    scopes
 }
 
 /// The tenants of an issuer that is a template.
 fn tenants(
     layers: &mut Layers<'_>,
-    section: &Section,
+    place: &Place<'_>,
     kind: Option<&ProviderKind>,
-    in_file: file::List,
+    List(found): List<Id>,
 ) -> Vec<String> {
-    let key = section.key("tenants");
-    let found = layers
-        .values::<Id>(&key, &section.variable("tenants"), in_file)
-        .unwrap_or_default();
+    let key = place.key("tenants");
     for (Id(tenant), origin) in &found {
         if ENTRA_GROUPS.contains(&tenant.to_ascii_lowercase().as_str()) {
             let message = format!(
@@ -389,9 +233,9 @@ fn tenants(
             let message = format!(
                 "is missing: the issuer stands for all tenants there are. Set it, or {}, to the IDs of those whose people may \
                  sign in",
-                section.variable("tenants")
+                variable(place, "tenants")
             );
-            layers.mistake(section.origin.clone(), &key, message);
+            layers.mistake(place.origin(), &key, message);
         }
         Some((_, origin)) if kind.is_some() && !is_template => {
             let message = format!("means nothing unless the issuer has {TENANT} in it");
@@ -400,62 +244,27 @@ fn tenants(
         _ => {}
     }
     // Entra ID writes them in lower case.
-    show(layers, section, "tenants", found)
+    found
         .into_iter()
-        .map(|tenant| match Shape::Uuid.problem(&tenant) {
+        .map(|(Id(tenant), _)| match Shape::Uuid.problem(&tenant) {
             None => tenant.to_ascii_lowercase(),
             Some(_) => tenant,
         })
         .collect()
 }
 
-fn nonce(layers: &mut Layers<'_>, section: &Section, in_file: Setting) -> NonceRule {
-    let Some((nonce, origin)) = section.optional::<NonceRule>(layers, "nonce", in_file) else {
-        return NonceRule::Required;
-    };
-    if nonce != NonceRule::Required && !matches!(origin, Origin::ProviderPreset(_)) {
+fn warn_of_nonce(layers: &mut Layers<'_>, place: &Place<'_>, nonce: NonceRule) {
+    let origin = layers.origin(&place.key("nonce"));
+    if nonce != NonceRule::Required && !matches!(origin, Some(Origin::ProviderPreset(_))) {
         let message = "an ID token without a nonce is not bound to the sign-in; only a provider that supports PKCE makes up \
                        for it";
-        section.warn(layers, Some(origin), "nonce", message);
+        warn(layers, place, origin, "nonce", message);
     }
-    nonce
 }
 
 /// Further parameters of authorization requests. None of them is one that the gateway sets itself.
-fn parameters(
-    layers: &mut Layers<'_>,
-    section: &Section,
-    in_file: file::Named<toml::Spanned<file::Scalar>>,
-) -> Vec<(String, String)> {
-    let key = section.key("authorization_parameters");
-    let variable = section.variable("authorization_parameters");
-    let in_file: Vec<(String, String, Origin)> = in_file
-        .into_iter()
-        .map(|(name, value)| {
-            let origin = layers.source.origin(&value.span());
-            (name.into_inner(), value.into_inner().0, origin)
-        })
-        .collect();
-    let set_by_variable = layers.sources.environment.get(&variable).is_some();
-    let found = if in_file.is_empty() || set_by_variable {
-        let pairs = layers.list(&key, &variable, None).unwrap_or_default();
-        pairs
-            .into_iter()
-            .filter_map(|(pair, origin)| match pair.split_once('=') {
-                Some((name, value)) => Some((name.trim().to_owned(), value.to_owned(), origin)),
-                None => {
-                    layers.mistake(
-                        Some(origin),
-                        &key,
-                        "must be name=value pairs with `;` between them",
-                    );
-                    None
-                }
-            })
-            .collect()
-    } else {
-        in_file
-    };
+fn parameters(layers: &mut Layers<'_>, place: &Place<'_>, Pairs(found): Pairs) -> Vec<(String, String)> {
+    let key = place.key("authorization_parameters");
     let mut size = 0;
     let mut kept: Vec<(String, String)> = Vec::new();
     for (name, value, origin) in found {
@@ -489,21 +298,21 @@ fn parameters(
             let message =
                 "is a hint that people can take out of the address: check their domain in a hook as well";
             let key = format!("authorization_parameters.{name}");
-            section.warn(layers, Some(origin.clone()), &key, message);
+            warn(layers, place, Some(origin.clone()), &key, message);
         }
         layers.show(&format!("{key}.{name}"), value.clone(), origin);
         kept.push((name, value));
     }
     if size > MAX_PARAMETERS {
         let message = format!("is longer than {MAX_PARAMETERS} bytes in all");
-        layers.mistake(section.origin.clone(), &key, message);
+        layers.mistake(place.origin(), &key, message);
     }
     kept
 }
 
 /// What is shown beside its name.
-fn icon(layers: &mut Layers<'_>, section: &Section, in_file: Setting) -> Option<Icon> {
-    let (text, origin) = section.optional::<String>(layers, "icon", in_file)?;
+fn icon(layers: &mut Layers<'_>, place: &Place<'_>, given: Option<(String, Origin)>) -> Option<Icon> {
+    let (text, origin) = given?;
     let is_mark = !text.is_empty()
         && text
             .bytes()
@@ -515,7 +324,7 @@ fn icon(layers: &mut Layers<'_>, section: &Section, in_file: Setting) -> Option<
     match picture(&path) {
         Ok(()) => Some(Icon::File(path)),
         Err(problem) => {
-            layers.mistake(Some(origin), &section.key("icon"), problem);
+            layers.mistake(Some(origin), &place.key("icon"), problem);
             None
         }
     }
