@@ -339,6 +339,7 @@ macro_rules! section {
             ),+];
 
             pub(in crate::config) const SECTION: $crate::config::setting::Section = $crate::config::setting::Section {
+                #[cfg(test)]
                 name: stringify!($name),
                 path: $path,
                 doc: concat!($($about),+),

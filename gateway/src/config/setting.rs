@@ -3,7 +3,8 @@
 /// A table of the file, or the part of one that a struct holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Section {
-    /// The struct that holds the values.
+    /// The struct that holds the values: the documentation has a table of each.
+    #[cfg(test)]
     pub(crate) name: &'static str,
     /// The path of the table, in which a word in capitals stands for a name: `plugin.NAME.limits`. Empty for the top
     /// level.

@@ -139,7 +139,9 @@ fn required<T>(
     found: Option<(T, Origin)>,
     what: &str,
 ) -> Option<T> {
-    if found.is_none() && !layers.is_mistaken(&place.key(key)) {
+    let table = key.split_once('.').map_or(key, |(table, _)| table);
+    let is_mistaken = [key, table].iter().any(|key| layers.is_mistaken(&place.key(key)));
+    if found.is_none() && !is_mistaken {
         missing(layers, place, key, what);
     }
     found.map(|(value, _)| value)
@@ -163,10 +165,12 @@ fn refuse_unused(layers: &mut Layers<'_>, provider: &Place<'_>, protocol: Protoc
         let others = section.settings.iter().filter(|setting| !setting.only.is_empty());
         for setting in others.filter(|setting| !setting.only.contains(&kind.as_str())) {
             if let Some(written) = place.written(setting.key) {
-                let belongs_to = setting.only.join(" and ");
+                let (key, belongs_to) = (place.key(setting.key), setting.only.join(" and "));
                 let message =
                     format!("means nothing for a provider of kind {kind}: it belongs to {belongs_to}");
-                layers.mistake(written.origin().cloned(), &place.key(setting.key), message);
+                // Whatever else is wrong with it does not matter.
+                layers.mistakes.retain(|mistake| mistake.key != key);
+                layers.mistake(written.origin().cloned(), &key, message);
             }
         }
     }

@@ -134,7 +134,7 @@ section! {
         client_auth: ClientAuthMethod = ClientAuthMethod::Auto, "GATEWAY_PROVIDER_NAME_CLIENT_AUTH";
         /// The client secret. The variables `GOOGLE_SECRET` and `GITHUB_SECRET` set it for those two, and with `_FILE` they name
         /// a file that contains it.
-        client_secret: Option<Secret> => "required for most ways", "GATEWAY_PROVIDER_NAME_CLIENT_SECRET";
+        client_secret: Option<Secret> => "required by `auto`, `basic` and `post`", "GATEWAY_PROVIDER_NAME_CLIENT_SECRET";
         /// For `private_key_jwt` and `apple`: the private key, PEM text with an RSA, P-256, P-384 or Ed25519 key in PKCS#8
         /// form. If the same text contains a certificate, `x5t#S256` names it.
         client_key: Option<Secret>, "GATEWAY_PROVIDER_NAME_CLIENT_KEY";

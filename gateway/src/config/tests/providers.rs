@@ -307,6 +307,29 @@ fn p19_a_wrong_part_of_a_presets_issuer_is_said_once() {
 }
 
 #[test]
+fn what_follows_from_one_mistake_is_not_reported() {
+    for (lines, key) in [
+        // A setting of another kind of provider, whose value is wrong too.
+        ("issuer = \"https://id.example.org\"\nweb = \"github.com\"", "web"),
+        ("preset = \"nobody\"", "preset"),
+        ("preset = [\"google\"]", "preset"),
+        ("issuer = [\"https://id.example.org\"]", "issuer"),
+        (
+            "kind = \"oauth2\"\nissuer = \"https://o.example.org\"\nauthorize_url = \"https://o.example.org/a\"\n\
+             token_url = \"https://o.example.org/t\"\nuserinfo_url = \"https://o.example.org/u\"\nclaims = \"id\"",
+            "claims",
+        ),
+    ] {
+        let mistakes = one(lines).mistakes();
+        assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:?}");
+        assert!(
+            mistakes[0].contains(&format!("providers.work.{key}: ")),
+            "{mistakes:?}"
+        );
+    }
+}
+
+#[test]
 fn p13_two_providers_never_share_an_issuer() {
     let oauth2 = |name: &str, userinfo: &str| {
         format!(

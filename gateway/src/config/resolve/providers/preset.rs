@@ -7,12 +7,12 @@ use crate::config::settings::{self, Provider};
 use crate::config::sources::Origin;
 use crate::config::value::PresetName;
 
-/// Makes the settings of the section's preset those that hold where nobody says otherwise. Returns whether a part of the
-/// issuer is wrong or missing, which has been said then.
+/// Makes the settings of the section's preset those that hold where nobody says otherwise. Returns whether the preset, or a
+/// part of its issuer, is wrong or missing, which has been said then.
 pub(super) fn apply(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provider) -> bool {
     let preset = match &provider.preset {
         Some((PresetName(preset), _)) => Some(*preset),
-        None if layers.is_mistaken(&place.key("preset")) => None,
+        None if layers.is_mistaken(&place.key("preset")) => return true,
         None => matches!(place.name.as_str(), "google" | "github")
             .then(|| presets::find(&place.name))
             .flatten(),
