@@ -12,6 +12,9 @@ api_tools := env("API_TOOLS", justfile_directory() / "tests/api/out")
 # Where `client-tools` installs its packages.
 client_tools := env("CLIENT_TOOLS", justfile_directory() / "tests/clients/out")
 
+# The packages whose tests are quick enough for cargo-mutants.
+libraries := "gateway-model gateway-token gateway-store gateway-upstream gateway-plugin"
+
 # List the recipes.
 default:
     @just --list
@@ -72,16 +75,29 @@ lint:
     cargo clippy --workspace --no-default-features -- -D warnings
     for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
 
-# TEXT selects entries by name or threat; --owed selects those without a record.
-# Remove each defence from a copy of the sources and check that its tests fail (takes hours; docs/defences.md).
+# Remove each defence, or NAMES, from the source and require that its tests fail; --owed: those without a current result.
 [group('check')]
-defences *TEXT:
-    tests/defences/replay {{TEXT}}
+defences *NAMES:
+    tests/defences/replay {{NAMES}}
 
-# Check that every removal still fits the sources, and update docs/defences.md.
+# Check that every marked defence has an entry and tests, and that docs/defences.md is up to date.
 [group('check')]
 defences-check:
     tests/defences/replay --check
+
+# Find changes to PACKAGES that no test notices, with cargo-mutants (hours or days; docs/defences.md).
+[group('check')]
+mutants *PACKAGES=libraries:
+    cargo mutants --in-place {{prepend("-p ", PACKAGES)}}
+
+# Find changes to the lines that differ from main that no test notices, with cargo-mutants (docs/defences.md).
+[group('check')]
+mutants-diff:
+    git diff "$(git merge-base main HEAD)" -- '*.rs' >mutants.diff
+    missed=0; \
+        cargo mutants --in-place --in-diff mutants.diff {{prepend("-p ", libraries)}} || missed=$?; \
+        cargo mutants --in-place --in-diff mutants.diff -p gateway -- --lib || missed=$?; \
+        exit $missed
 
 # Fuzz all targets, or TARGET, for SECONDS each. Needs cargo-fuzz (docs/fuzzing.md).
 [group('test')]
