@@ -39,6 +39,7 @@ pub fn arrival_name(token: &str, secure: bool) -> String {
 }
 
 fn digest(text: &str) -> String {
+    // defence: cookie-name-is-of-the-state (a test fails without it: docs/defences.md)
     let digest = Sha256::digest(text.as_bytes());
     hex::encode(digest.get(..8).unwrap_or(&digest))
 }

@@ -21,6 +21,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// Lets the page of this `Origin` read the answer, if it may. `Vary` always: the answer depends on it.
 pub fn apply<B>(origin: Option<&HeaderValue>, origins: &Origins, own: &Origin, response: &mut Response<B>) {
     let headers = response.headers_mut();
+    // defence: responses-vary-by-origin (a test fails without it: docs/defences.md)
     headers.append(VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = origin.filter(|origin| is_allowed(origin, origins, own)) else {
         return;

@@ -166,6 +166,7 @@ impl Next {
             Some(query) if !query.is_empty() => format!("{query}&{pairs}"),
             _ => pairs.to_owned(),
         };
+        // defence: token-goes-before-the-fragment (a test fails without it: docs/defences.md)
         url.set_query(Some(&query));
         url.into()
     }

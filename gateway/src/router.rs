@@ -195,6 +195,7 @@ where
 {
     let id = app.request_ids.next();
     let (method, uri) = (request.method().clone(), request.uri().clone());
+    // defence: log-has-the-route-only (a test fails without it: docs/defences.md)
     let route = Route::of(uri.path());
     let headers = request.headers_mut();
     if route.is_for_people() || wants_a_page(headers) {
@@ -211,6 +212,7 @@ where
     };
     let origin = request.headers().get(ORIGIN).cloned();
 
+    // defence: admin-is-not-public (a test fails without it: docs/defences.md)
     let mut response = if !route.exists(&app) {
         nothing_here(&app, route, &request)
     } else if method == Method::OPTIONS {

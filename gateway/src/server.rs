@@ -165,6 +165,7 @@ async fn connection<H, F>(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // defence: slow-headers-time-out (a test fails without it: docs/defences.md)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEAD)
         .max_header_size(MAX_HEAD)

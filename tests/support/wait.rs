@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest that anything a test waits for may take. Far more than it needs, for busy machines; less than the five
-/// minutes that `tests/defences/replay` gives a test to fail.
+/// The longest that anything a test waits for may take. Far more than it needs, for busy machines; less than the
+/// twenty minutes that `tests/defences/replay` gives the tests of a defence to fail.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Asks again and again until `probe` gives something, which is the answer.

@@ -271,6 +271,7 @@ impl Cache {
     /// What is authenticated: an entry's name and its payload, which comes next.
     fn begin_tag(&self, name: &str) -> hmac::Context {
         let mut context = hmac::Context::with_key(&self.key);
+        // defence: cache-entries-carry-their-name (a test fails without it: docs/defences.md)
         context.update(name.as_bytes());
         context.update(&[0]);
         context

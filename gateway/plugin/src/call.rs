@@ -120,6 +120,7 @@ fn store(generation: &Generation, sources: Sources) -> Store<GuestState> {
 /// Gives a store its fuel, its deadline, and what the host copies for it.
 fn allow(store: &mut Store<GuestState>, generation: &Generation, deadline: Instant) -> wasmtime::Result<()> {
     let limits = &generation.config.limits;
+    // defence: copies-for-a-guest-are-limited (a test fails without it: docs/defences.md)
     store.set_hostcall_fuel(
         limits
             .result_bytes
@@ -128,6 +129,7 @@ fn allow(store: &mut Store<GuestState>, generation: &Generation, deadline: Insta
             .max(values::bytes_copied(&generation.config)),
     );
     store.set_epoch_deadline(1);
+    // defence: deadline-stops-computing-guests (a test fails without it: docs/defences.md)
     store.epoch_deadline_callback(move |_| {
         // Whoever else has work to do on this processor goes first, an I/O thread above all: left to itself, the
         // kernel lets a thread that computes go on for milliseconds.
@@ -138,6 +140,7 @@ fn allow(store: &mut Store<GuestState>, generation: &Generation, deadline: Insta
             Ok(UpdateDeadline::Yield(1))
         }
     });
+    // defence: every-call-has-fuel (a test fails without it: docs/defences.md)
     store.set_fuel(limits.fuel)
 }
 
@@ -160,6 +163,7 @@ async fn within<T>(
     if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
         return done;
     }
+    // defence: deadline-stops-waiting-guests (a test fails without it: docs/defences.md)
     timeout_at(deadline + 2 * TICK, work)
         .await
         .unwrap_or_else(|_| Err(DeadlineExceeded.into()))
@@ -180,6 +184,7 @@ pub(crate) async fn run<T>(
     let _running = Running::begin();
     let started = Instant::now();
     let limits = &generation.config.limits;
+    // defence: every-call-has-a-fresh-instance (a test fails without it: docs/defences.md)
     let (mut store, instance) = match prepared {
         Some(Prepared { store, instance }) => (store, Ok(instance)),
         None => {
@@ -205,6 +210,7 @@ pub(crate) async fn run<T>(
         log_dropped: 0,
     };
     // A last line that has no end is written when its stream goes.
+    // defence: instance-ends-with-its-call (a test fails without it: docs/defences.md)
     drop(store);
     usage.log_dropped = log.dropped();
     let result = outcome.map_err(|error| Failure {

@@ -187,6 +187,7 @@ impl Compiler {
         let size = file.bytes.len() as u64;
         let compiled = match self.options.command.as_deref() {
             Some([program, arguments @ ..]) => {
+                // defence: compiler-is-a-process-of-its-own (a test fails without it: docs/defences.md)
                 let apart = |level| self.compile_apart(program, arguments, &file, level);
                 let compile = |level| self.told(plugin, &file, apart(level));
                 self.places.run(size, compile).await

@@ -141,6 +141,7 @@ pub(crate) fn read_open(file: &File, path: &Path, max: u64) -> Result<PluginFile
         return Err(AdmissionError::Changing { path: owned() });
     }
     read.map_err(unreadable)?;
+    // defence: file-is-read-once (a test fails without it: docs/defences.md)
     Ok(PluginFile::of(Bytes::from_owner(bytes)))
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn linker(engine: &Engine, granted: &BTreeSet<Grant>) -> wasmtime::Re
     let mut linker = Linker::new(engine);
     crate::wasi::link(&mut linker)?;
     types::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
+    // defence: only-grants-are-linked (a test fails without it: docs/defences.md)
     for unit in UNITS.iter().filter(|unit| granted.contains(&unit.grant)) {
         (unit.link)(&mut linker)?;
     }

@@ -412,6 +412,7 @@ impl Inner {
         };
         let number = turn.ask();
         let look = async {
+            // defence: files-are-examined-in-turn (a test fails without it: docs/defences.md)
             let _turn = turn.lock.lock().await;
             // Whoever had the turn before may have seen all there is to see.
             if turn.answered.load(Ordering::Acquire) < number {

@@ -97,6 +97,7 @@ impl Drop for Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // defence: memories-share-one-budget (a test fails without it: docs/defences.md)
         Ok(self.take(desired.saturating_sub(current)))
     }
 

@@ -201,6 +201,7 @@ impl GuestLog {
             }
             let length = written(message);
             let left = Option::zip(budget.bytes.checked_sub(length), budget.lines.checked_sub(1));
+            // defence: plugin-has-a-share-of-the-log (a test fails without it: docs/defences.md)
             let left = left.filter(|_| self.0.rate.admit(length, Instant::now()));
             let Some((bytes, lines)) = left else {
                 budget.dropped += 1;
@@ -210,6 +211,7 @@ impl GuestLog {
             budget.function
         };
         let plugin = &*self.0.plugin;
+        // defence: plugin-log-is-escaped (a test fails without it: docs/defences.md)
         let message = printable(message, usize::MAX);
         if let Some(Transcript(lines)) = &self.0.transcript {
             let level = match level {

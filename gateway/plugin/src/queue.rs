@@ -343,6 +343,7 @@ impl LaneState {
 
     fn has_place(&self, service: &Service) -> bool {
         let left = self.places.saturating_sub(self.running as usize + self.waiting);
+        // defence: services-leave-places-to-others (a test fails without it: docs/defences.md)
         left > 0 && (!self.shared || service.running as usize + service.waiting.len() < left)
     }
 

@@ -164,7 +164,9 @@ impl Lanes {
             preparer.fill(&generation, &sources);
             answer
         });
-        match AbortOnDropHandle::new(task).await {
+        // defence: call-ends-with-its-caller (a test fails without it: docs/defences.md)
+        let task = AbortOnDropHandle::new(task);
+        match task.await {
             Ok(result) => result,
             Err(error) => {
                 // Not a guest's doing: the host panicked, or is being shut down.

@@ -161,6 +161,7 @@ impl PluginSigner {
 
 /// What is signed of a component with this hex digest, that is to serve as this plugin.
 fn message(plugin: &str, version: u64, digest: &str) -> Vec<u8> {
+    // defence: signature-covers-the-plugin (a test fails without it: docs/defences.md)
     format!("auth-gateway plugin v2\n{plugin}\n{version}\n{digest}\n").into_bytes()
 }
 
@@ -277,6 +278,7 @@ pub(crate) fn check(
         return Err(AdmissionError::Unsigned { plugin });
     };
     let statement = Statement::read(text);
+    // defence: signature-is-for-this-plugin (a test fails without it: docs/defences.md)
     if let Some((name, _)) = statement.and_then(|statement| statement.names)
         && *name != *plugin
     {

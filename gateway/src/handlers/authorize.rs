@@ -95,6 +95,7 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     // A provider may take seconds. Whoever was signed out or disabled meanwhile does not get the token, whether it was signed
     // for them now or before.
     let still = app.store.is_still_signed_in(&signed_in).await;
+    // defence: session-is-checked-after-the-plugin (a test fails without it: docs/defences.md)
     Ok(if still.map_err(CallerError::from)? {
         answer
     } else {

@@ -138,6 +138,7 @@ fn begun(app: &App, request: &Request) -> Result<(String, SealedState), Error> {
     let name = cookie::name(state, app.address.secure);
     let sealed = cookie::find(&request.headers, &name)
         .find_map(|value| SealedState::open(&app.session_key, &name, value))
+        // defence: cookie-holds-the-state (a test fails without it: docs/defences.md)
         .filter(|sealed| sealed.flow.state == state);
     match sealed {
         Some(sealed) => Ok((name, sealed)),
@@ -162,6 +163,7 @@ async fn finish(
         return Err(Error::FailedBefore);
     }
     let expires = Timestamp(begun.issued).after(LIFETIME);
+    // defence: state-expires-in-its-cookie (a test fails without it: docs/defences.md)
     if expires <= app.clock.now() {
         return Err(Error::Expired);
     }
@@ -201,6 +203,7 @@ async fn finish(
         person.name = name;
     }
     // The provider takes its code once, so this sign-in ends here even where the database fails.
+    // defence: state-is-consumed (a test fails without it: docs/defences.md)
     if !claimed.consume().await.map_err(sign_in::Error::from)? {
         return Err(Error::Replayed);
     }
@@ -210,6 +213,7 @@ async fn finish(
 
 /// The origins may have changed while the person was away.
 fn next_again(app: &App, text: &str) -> Result<Next, NextError> {
+    // defence: next-is-checked-again (a test fails without it: docs/defences.md)
     next::parse(text, &app.live.load().origins, &app.address.origin)
 }
 

@@ -98,6 +98,7 @@ fn providers(app: &App, request: &Request, tells_next: bool) -> Result<Response,
     };
     let providers: Vec<_> = app
         .provider_names()
+        // defence: addresses-come-from-the-configuration (a test fails without it: docs/defences.md)
         .map(|name| (name, json!({ "url": login_url(app, name, &next, tells_next) })))
         .collect();
     let answer = NotSignedIn {

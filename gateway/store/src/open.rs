@@ -137,6 +137,7 @@ pub(crate) fn look(path: &Path, alone: bool) -> Result<Option<u64>, OpenError> {
             check_links(path, &file)?;
             inspect(path)?;
             // Whoever uses it already has looked, and is changing both files.
+            // defence: foreign-logs-are-refused (a test fails without it: docs/defences.md)
             if alone {
                 check_log(path)?;
             }
@@ -417,6 +418,7 @@ pub(crate) fn known() -> i64 {
 /// acknowledged survives a power cut (`NORMAL` would lose the latest commits). `fullfsync` makes that
 /// true on macOS as well. The log is copied back every 4,000 pages (16 MiB) and then cut to size.
 const DURABLE: &str = "
+    -- defence: commits-are-synced (a test fails without it: docs/defences.md)
     PRAGMA synchronous = FULL;
     PRAGMA fullfsync = ON;
     PRAGMA checkpoint_fullfsync = ON;

@@ -87,6 +87,7 @@ impl SessionCache {
         let slot = versions::slot(user);
         if let Some(session) = self.sessions.get(id)
             && session.value.user_id == *user
+            // defence: session-expires-in-memory (a test fails without it: docs/defences.md)
             && session.value.expires > now
             && let Some(of) = self.users.get(user)
         {
@@ -105,11 +106,13 @@ impl SessionCache {
             }
         }
         // Before the read: what is committed after this is in the slot, if not in what is read.
+        // defence: version-is-read-first (a test fails without it: docs/defences.md)
         let number = self.versions.number_to_keep(slot);
         let Some((session, read_user)) = read()?.filter(|(_, whose)| whose.id == *user) else {
             self.sessions.remove(id);
             return Ok(None);
         };
+        // defence: session-is-read-second (a test fails without it: docs/defences.md)
         let session = Arc::new(session);
         // Whoever is held elsewhere already, unchanged, is not held twice.
         let read_user = match self.users.peek(user) {

@@ -243,6 +243,7 @@ fn end_oldest(
 
 const LOOKUP: &str = select_users!(
     "sessions s JOIN users u ON u.id = s.user_id",
+    // defence: session-expires-in-the-database (a test fails without it: docs/defences.md)
     "WHERE s.id = ?1 AND s.expires > ?2 AND u.status = 'active' ORDER BY i.id",
     ", i.id = s.identity_id, s.created, s.expires"
 );

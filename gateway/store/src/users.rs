@@ -308,6 +308,7 @@ fn set_username(
     username: &Username,
 ) -> rusqlite::Result<SetUsername> {
     // The condition makes it once, the unique index makes it one.
+    // defence: username-is-set-once (a test fails without it: docs/defences.md)
     let sql = "UPDATE users SET username = ?2, username_folded = ?3 WHERE id = ?1 AND username IS NULL";
     match rows::run(
         connection,

@@ -213,7 +213,9 @@ impl Thread {
                 self.recover(failure);
             }
         }
+        // defence: answer-comes-second (a test fails without it: docs/defences.md)
         for job in jobs {
+            // defence: failed-commits-are-errors (a test fails without it: docs/defences.md)
             job.answer(failure.as_ref());
         }
     }
@@ -250,6 +252,7 @@ impl Thread {
             // It may be the first transaction of a new log, which has to say what it continues from.
             lineage::write(connection)?;
         }
+        // defence: commit-comes-first (a test fails without it: docs/defences.md)
         execute(connection, "COMMIT")
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn request<'a>(
     has_nonce: bool,
     hints: Hints<'a>,
 ) -> (Flow, Parameters<'a>) {
+    // defence: pkce-verifier-is-new (a test fails without it: docs/defences.md)
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let random = || CsrfToken::new_random().into_secret();
     let flow = Flow {

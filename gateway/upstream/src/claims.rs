@@ -72,6 +72,7 @@ pub(crate) fn merge(claims: &mut Object, mut userinfo: Object) {
     } else {
         (&mut *claims, &mut userinfo)
     };
+    // defence: address-and-verification-are-one-claim (a test fails without it: docs/defences.md)
     weaker.take("email");
     let said = Verification::of(weaker.values());
     let verified = weaker.take("email_verified");

@@ -125,12 +125,14 @@ impl Http {
         let authorities = trust::authorities().map_err(UpstreamError::Config)?;
         let client = |idle: usize| {
             let mut client = reqwest::Client::builder()
+                // defence: provider-redirects-are-not-followed (a test fails without it: docs/defences.md)
                 .redirect(Policy::none())
                 .no_proxy()
                 .dns_resolver(resolver.clone())
                 .connector_layer(connections::Layer)
                 .pool_max_idle_per_host(idle)
                 .pool_idle_timeout(IDLE)
+                // defence: provider-has-a-deadline (a test fails without it: docs/defences.md)
                 .timeout(limits.timeout)
                 .user_agent(USER_AGENT);
             if let Some(proxy) = proxy {

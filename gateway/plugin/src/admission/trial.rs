@@ -189,6 +189,7 @@ impl Admission {
                     invoke,
                 )
                 .await;
+                // defence: trial-call-decides (a test fails without it: docs/defences.md)
                 let answer = answer.map_err(|failure| AdmissionError::Trial(Box::new(failure)))?;
                 permission_provider::check(answer, &generation)
                     .map(|_| ())
@@ -226,6 +227,7 @@ fn check_imports(component: &Component, plugin: &str, config: &PluginConfig) -> 
         let plugin = plugin.to_owned();
         match grants::import(name) {
             Import::Free => {}
+            // defence: imports-are-checked-against-grants (a test fails without it: docs/defences.md)
             Import::Needs(grant) if config.grants.contains(&grant) => {}
             Import::Needs(grant) => {
                 let mut names: Vec<_> = config.grants.iter().map(|grant| grant.as_str()).collect();

@@ -37,6 +37,7 @@ pub(super) async fn connect(
     let addresses = timeout_at(deadline, addresses(plugin, network, config, origin))
         .await
         .map_err(|_| RequestError::Timeout(Phase::Resolve))??;
+    // defence: guest-connects-to-the-checked-address (a test fails without it: docs/defences.md)
     let stream = tcp(&addresses, origin.port(), deadline).await?;
     if !origin.is_tls() {
         return Ok(Box::new(stream));
