@@ -278,6 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_this_machine_or_its_network_is_local() {
+        for (address, is) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("10.0.0.5", true),
+            ("fd00::1", true),
+            ("169.254.169.254", true),
+            ("fe80::1", true),
+            ("224.0.0.1", false),
+            ("203.0.113.7", false),
+            ("8.8.8.8", false),
+            ("2606:4700::1111", false),
+        ] {
+            assert_eq!(of(address).is_local(), is, "{address}");
+        }
+    }
+
+    #[test]
     fn nobody_is_at_some_addresses() {
         for (address, is) in [
             ("0.0.0.0", true),

@@ -72,3 +72,19 @@ pub enum Verdict {
         error: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::EventKind;
+
+    #[test]
+    fn each_kind_has_the_hook_of_its_name_in_the_wit_file() {
+        for (kind, hook) in [
+            (EventKind::NewUser, "on-new-user"),
+            (EventKind::Login, "on-user-login"),
+            (EventKind::Logout, "on-user-logout"),
+        ] {
+            assert_eq!(kind.hook(), hook);
+        }
+    }
+}

@@ -142,6 +142,32 @@ mod tests {
     }
 
     #[test]
+    fn a1_a_replaced_value_counts_once() {
+        let limits = UserLimits {
+            attributes: 1,
+            attribute_bytes: 10,
+            ..UserLimits::default()
+        };
+        let mut attributes = map(&[("a", "123456789")]);
+        for value in ["123456780", "1234", "987654321"] {
+            let changes = map(&[("a", value)]);
+            assert_eq!(set_attributes(&mut attributes, &changes, &limits), Ok(()));
+        }
+        // What the old value took is free for another one, and no more than that.
+        let mut attributes = map(&[("a", "123"), ("b", "1")]);
+        let limits = UserLimits {
+            attributes: 2,
+            ..limits
+        };
+        let grow = |value: &str| map(&[("a", value)]);
+        assert_eq!(
+            set_attributes(&mut attributes, &grow("12345678"), &limits),
+            Err(TooManyAttributes::Bytes { would: 11, limit: 10 })
+        );
+        assert_eq!(set_attributes(&mut attributes, &grow("1234567"), &limits), Ok(()));
+    }
+
+    #[test]
     fn a1_a_user_above_a_lowered_bound_may_shrink() {
         let limits = UserLimits {
             attributes: 1,
