@@ -15,6 +15,9 @@ client_tools := env("CLIENT_TOOLS", justfile_directory() / "tests/clients/out")
 # The packages whose tests are quick enough for cargo-mutants.
 libraries := "gateway-model gateway-token gateway-store gateway-upstream gateway-plugin"
 
+# A property that a mutant breaks is not a regression to keep.
+mutants := "PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 cargo mutants --in-place"
+
 # List the recipes.
 default:
     @just --list
@@ -88,15 +91,15 @@ defences-check:
 # Find changes to PACKAGES that no test notices, with cargo-mutants (hours or days; docs/defences.md).
 [group('check')]
 mutants *PACKAGES=libraries:
-    cargo mutants --in-place {{prepend("-p ", PACKAGES)}}
+    {{mutants}} {{prepend("-p ", PACKAGES)}}
 
 # Find changes to the lines that differ from main that no test notices, with cargo-mutants (docs/defences.md).
 [group('check')]
 mutants-diff:
     git diff "$(git merge-base main HEAD)" -- '*.rs' >mutants.diff
     missed=0; \
-        cargo mutants --in-place --in-diff mutants.diff {{prepend("-p ", libraries)}} || missed=$?; \
-        cargo mutants --in-place --in-diff mutants.diff -p gateway -- --lib || missed=$?; \
+        {{mutants}} --in-diff mutants.diff {{prepend("-p ", libraries)}} || missed=$?; \
+        {{mutants}} --in-diff mutants.diff -p gateway -- --lib || missed=$?; \
         exit $missed
 
 # Fuzz all targets, or TARGET, for SECONDS each. Needs cargo-fuzz (docs/fuzzing.md).
