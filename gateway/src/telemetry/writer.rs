@@ -1,134 +1,92 @@
-//! Lines on their way to stderr. Requests append to a buffer, one thread writes it out.
+//! The way of a line to stderr. Requests append to the queue of tracing-appender, whose thread writes. This module adds
+//! a bound in bytes, and rests between two writes.
 //!
-//! Under load a system call and a wake-up for each line cost about as much as the request that it is about.
-//! So the thread, having written, rests for [`REST`] before it looks again, and takes all lines that have come
-//! since in one piece. A line that finds it idle is written at once.
-//!
-//! Nobody waits for whoever reads stderr: when [`WAITING`] bytes have not been read, further lines are dropped and
-//! counted, and a line says how many were as soon as there is room again. The end of the process waits for
-//! [`PATIENCE`] at most.
+//! The gateway does not wait for the process that reads stderr: while [`UNREAD`] bytes are unread, further lines are
+//! dropped and counted.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// How long a line may wait for others under load; also what a process that is killed may fail to write.
+/// How long the thread rests after it has written. Under load, a system call and a wake-up for each line would cost
+/// about as much as the request that it is about. A line that finds the thread idle is written at once.
 const REST: Duration = Duration::from_millis(2);
-/// Bytes that wait for whoever reads stderr; beyond that, lines are dropped.
-const WAITING: usize = 8 << 20;
-/// How long the last lines may take to be read.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Lines that are written with one system call.
+const BATCH: usize = 64 << 10;
+/// Bytes that may be unread. tracing-appender counts lines, which can be long.
+const UNREAD: usize = 8 << 20;
+/// What a line counts as at least, so that the queue, which holds lines, always has room for [`UNREAD`] bytes.
+const SHORTEST: usize = 256;
+/// How long the gateway waits at its end for the last lines to be read. tracing-appender then waits for another second.
+const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The counter of lines that were dropped.
+/// The counter of dropped lines.
 pub(crate) const DROPPED: &str = "gateway_log_dropped_total";
 
-/// Where lines are appended. Clones append to the same buffer.
-#[derive(Clone, Default)]
-pub(super) struct Lines(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    buffer: Mutex<Buffer>,
-    /// There is something to write, or nothing more to come.
-    work: Condvar,
-    /// Everything was written, and the thread has ended.
-    ended: Condvar,
+/// Appends lines, one in each write. Clones append to the same queue.
+#[derive(Clone)]
+pub(super) struct Lines {
+    queue: NonBlocking,
+    unread: Arc<Unread>,
 }
 
-#[derive(Default)]
-struct Buffer {
-    bytes: Vec<u8>,
-    /// The thread waits to be told of work.
-    idle: bool,
-    closed: bool,
-    ended: bool,
-    /// Lines that there was no room for since the last that said so.
-    dropped: u64,
+/// What the thread has not written yet.
+#[derive(Debug, Default)]
+struct Unread {
+    bytes: AtomicUsize,
+    /// Lines that were dropped since the last report of this.
+    dropped: AtomicU64,
 }
 
-/// Ends the thread when it is dropped, after everything has been written or nobody has read it for [`PATIENCE`].
-pub(super) struct Ending(Lines);
-
-impl Lines {
-    /// Starts the thread, which writes them to `out`.
-    ///
-    /// # Errors
-    /// When there can be no thread.
-    pub(super) fn write_to(self, out: impl Write + Send + 'static) -> io::Result<Ending> {
-        let shared = Arc::clone(&self.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
-            // Told of even where writing panics.
-            let _ended = Ended(Arc::clone(&shared));
-            shared.write_to(out);
-        })?;
-        Ok(Ending(self))
-    }
+/// Keeps the log going. Waits for the last lines to be written when it is dropped.
+#[derive(Debug)]
+#[must_use = "the log ends when this is dropped"]
+pub struct Guard {
+    unread: Arc<Unread>,
+    _thread: WorkerGuard,
 }
 
-/// Says that the thread has ended.
-struct Ended(Arc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.buffer.lock().ended = true;
-        self.0.ended.notify_all();
-    }
+/// The side of the thread.
+struct Batches<W: Write> {
+    out: BufWriter<W>,
+    unread: Arc<Unread>,
 }
 
-impl Shared {
-    fn append(&self, line: &[u8]) {
-        let mut buffer = self.buffer.lock();
-        if buffer.bytes.len() >= WAITING {
-            buffer.dropped += 1;
-            drop(buffer);
-            metrics::counter!(DROPPED).increment(1);
-            return;
-        }
-        buffer.bytes.extend_from_slice(line);
-        if std::mem::take(&mut buffer.idle) {
-            self.work.notify_one();
-        }
-    }
+/// Starts the thread, which writes lines to `out`.
+pub(super) fn start(out: impl Write + Send + 'static) -> (Lines, Guard) {
+    let unread = Arc::<Unread>::default();
+    let (queue, thread) = NonBlockingBuilder::default()
+        .thread_name("log")
+        // And the request to end.
+        .buffered_lines_limit(UNREAD / SHORTEST + 1)
+        .finish(Batches {
+            out: BufWriter::with_capacity(BATCH, out),
+            unread: Arc::clone(&unread),
+        });
+    let guard = Guard {
+        unread: Arc::clone(&unread),
+        _thread: thread,
+    };
+    (Lines { queue, unread }, guard)
+}
 
-    fn write_to(&self, mut out: impl Write) {
-        let mut taken = Vec::new();
-        loop {
-            let mut buffer = self.buffer.lock();
-            while buffer.bytes.is_empty() {
-                if buffer.closed {
-                    return;
-                }
-                buffer.idle = true;
-                self.work.wait(&mut buffer);
-            }
-            std::mem::swap(&mut buffer.bytes, &mut taken);
-            let closed = buffer.closed;
-            let dropped = std::mem::take(&mut buffer.dropped);
-            drop(buffer);
-            // Where stderr is gone there is nobody left to tell.
-            let _ = out.write_all(&taken).and_then(|()| out.flush());
-            taken.clear();
-            if dropped > 0 {
-                // It finds room: everything that was waiting has just been written.
-                tracing::warn!(
-                    dropped,
-                    "lines of the log were dropped: stderr was not read fast enough"
-                );
-            }
-            if !closed {
-                thread::sleep(REST);
-            }
-        }
-    }
+fn counted(line: &[u8]) -> usize {
+    line.len().max(SHORTEST)
 }
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.append(line);
+        let counted = counted(line);
+        if self.unread.bytes.fetch_add(counted, Ordering::Relaxed) < UNREAD {
+            return self.queue.write(line);
+        }
+        self.unread.bytes.fetch_sub(counted, Ordering::Relaxed);
+        self.unread.dropped.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(DROPPED).increment(1);
         Ok(line.len())
     }
 
@@ -137,25 +95,37 @@ impl Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
+impl<W: Write> Write for Batches<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Never an error: it would keep tracing-appender's thread from ending.
+        if self.out.write_all(line).is_err() {
+            metrics::counter!(DROPPED).increment(1);
+        }
+        self.unread.bytes.fetch_sub(counted(line), Ordering::Relaxed);
+        Ok(line.len())
+    }
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+    /// The queue is empty.
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.out.flush();
+        let dropped = self.unread.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "lines of the log were dropped: stderr was not read fast enough"
+            );
+        }
+        thread::sleep(REST);
+        Ok(())
     }
 }
 
-impl Drop for Ending {
+impl Drop for Guard {
     fn drop(&mut self) {
-        let Lines(shared) = &self.0;
-        let mut buffer = shared.buffer.lock();
-        buffer.closed = true;
-        buffer.idle = false;
-        shared.work.notify_one();
-        // Beyond that the thread is left where it is, in the middle of a write: it ends with the process.
-        shared
-            .ended
-            .wait_while_for(&mut buffer, |buffer| !buffer.ended, PATIENCE);
+        let begun = Instant::now();
+        while self.unread.bytes.load(Ordering::Relaxed) > 0 && begun.elapsed() < PATIENCE {
+            thread::sleep(REST);
+        }
     }
 }
 
@@ -163,18 +133,33 @@ impl Drop for Ending {
 mod tests {
     use std::io::{self, Write};
     use std::sync::Arc;
+    use std::sync::atomic::Ordering;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use parking_lot::{Condvar, Mutex};
 
-    use super::{Lines, WAITING};
+    use super::{BATCH, SHORTEST, UNREAD, start};
 
+    /// A pipe whose reader has stopped until it is told to read.
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct Pipe {
+        is_read: Arc<(Mutex<bool>, Condvar)>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
 
-    impl Write for Written {
+    impl Pipe {
+        fn read(&self) {
+            *self.is_read.0.lock() = true;
+            self.is_read.1.notify_all();
+        }
+    }
+
+    impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
+            let mut is_read = self.is_read.0.lock();
+            self.is_read.1.wait_while(&mut is_read, |is_read| !*is_read);
+            self.written.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -183,23 +168,36 @@ mod tests {
         }
     }
 
+    fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "{what}");
+            thread::yield_now();
+        }
+    }
+
     #[test]
-    fn every_line_of_every_thread_is_written_whole_and_in_its_order() {
-        let written = Written::default();
-        let lines = Lines::default();
-        let ending = lines.clone().write_to(written.clone()).unwrap();
+    fn lines_of_all_threads_are_written_whole_and_in_order() {
+        let pipe = Pipe::default();
+        pipe.read();
+        let (lines, guard) = start(pipe.clone());
         thread::scope(|scope| {
             for number in 0..8 {
                 let mut lines = lines.clone();
                 scope.spawn(move || {
                     for count in 0..1000 {
-                        lines.write_all(format!("{number} {count}\n").as_bytes()).unwrap();
+                        lines
+                            .write_all(format!("{number} {count:03}\n").as_bytes())
+                            .unwrap();
                     }
                 });
             }
         });
-        drop(ending);
-        let text = String::from_utf8(written.0.lock().clone()).unwrap();
+        wait_until("all lines are written", || {
+            pipe.written.lock().len() == 8 * 1000 * "0 000\n".len()
+        });
+        drop(guard);
+        let text = String::from_utf8(pipe.written.lock().clone()).unwrap();
         let mut next = [0; 8];
         for line in text.lines() {
             let (number, count) = line.split_once(' ').unwrap();
@@ -210,25 +208,52 @@ mod tests {
         assert_eq!(next, [1000; 8]);
     }
 
-    /// A pipe that nobody reads until it is opened.
-    #[derive(Clone, Default)]
-    struct Stalled {
-        open: Arc<(Mutex<bool>, Condvar)>,
-        written: Written,
-    }
-
-    impl Stalled {
-        fn open(&self) {
-            *self.open.0.lock() = true;
-            self.open.1.notify_all();
+    #[test]
+    fn a19_lines_are_dropped_and_counted_while_8_mib_are_unread() {
+        for length in [2, 100, SHORTEST + 1, UNREAD / 4] {
+            let pipe = Pipe::default();
+            let (mut lines, guard) = start(pipe.clone());
+            let mut line = vec![b'x'; length];
+            line[length - 1] = b'\n';
+            let mut sent = 0;
+            while lines.unread.dropped.load(Ordering::Relaxed) < 3 {
+                lines.write_all(&line).unwrap();
+                sent += 1;
+                assert!(sent * length < 2 * UNREAD, "no line is dropped");
+            }
+            assert!(lines.unread.bytes.load(Ordering::Relaxed) < UNREAD + length.max(SHORTEST));
+            assert_eq!(pipe.written.lock().len(), 0);
+            pipe.read();
+            wait_until("there is room again", || {
+                lines.unread.bytes.load(Ordering::Relaxed) == 0
+            });
+            lines.write_all(b"the last\n").unwrap();
+            wait_until("later lines are written", || {
+                pipe.written.lock().ends_with(b"\nthe last\n")
+            });
+            assert_eq!(
+                pipe.written.lock().len(),
+                (sent - 3) * length + b"the last\n".len()
+            );
+            drop(guard);
         }
     }
 
-    impl Write for Stalled {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut open = self.open.0.lock();
-            self.open.1.wait_while(&mut open, |open| !*open);
-            self.written.write(bytes)
+    #[test]
+    fn a19_the_end_does_not_wait_for_a_reader_that_has_stopped() {
+        let (mut lines, guard) = start(Pipe::default());
+        lines.write_all(b"unread\n").unwrap();
+        drop(guard);
+    }
+
+    /// A full disk.
+    struct Full {
+        _is_in_use: Arc<()>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -237,51 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn a19_nobody_waits_for_a_reader_that_has_stopped() {
-        let (lines, stalled) = (Lines::default(), Stalled::default());
-        let ending = lines.clone().write_to(stalled.clone()).unwrap();
-        let line = vec![b'x'; WAITING / 4];
-        // What the thread takes at first, what may wait, and as much again.
-        for _ in 0..12 {
-            lines.clone().write_all(&line).unwrap();
+    fn the_thread_ends_even_if_nothing_can_be_written() {
+        let is_in_use = Arc::new(());
+        let (mut lines, guard) = start(Full {
+            _is_in_use: Arc::clone(&is_in_use),
+        });
+        for _ in 0..10 {
+            lines.write_all(&[b'x'; BATCH / 2]).unwrap();
         }
-        let (waiting, dropped) = {
-            let buffer = lines.0.buffer.lock();
-            (buffer.bytes.len(), buffer.dropped)
-        };
-        assert!(waiting < WAITING + line.len(), "{waiting}");
-        assert!(dropped >= 3, "{dropped}");
-        // Ends all the same.
-        drop(ending);
-        assert_eq!(stalled.written.0.lock().len(), 0);
-        stalled.open();
-    }
-
-    #[test]
-    fn a19_what_was_dropped_is_counted_and_later_lines_are_written() {
-        let (lines, stalled) = (Lines::default(), Stalled::default());
-        let ending = lines.clone().write_to(stalled.clone()).unwrap();
-        let line = vec![b'x'; WAITING / 4];
-        // The thread has this one, and waits with it.
-        lines.clone().write_all(&line).unwrap();
-        while !lines.0.buffer.lock().bytes.is_empty() {
-            std::thread::yield_now();
-        }
-        let mut count = 1;
-        while lines.0.buffer.lock().dropped == 0 {
-            lines.clone().write_all(&line).unwrap();
-            count += 1;
-        }
-        stalled.open();
-        while lines.0.buffer.lock().dropped > 0 || lines.0.buffer.lock().bytes.len() >= WAITING {
-            std::thread::yield_now();
-        }
-        lines.clone().write_all(b"the last\n").unwrap();
-        while !stalled.written.0.lock().ends_with(b"the last\n") {
-            std::thread::yield_now();
-        }
-        drop(ending);
-        let written = stalled.written.0.lock();
-        assert_eq!(written.len(), (count - 1) * line.len() + b"the last\n".len());
+        drop(guard);
+        wait_until("the thread ends", || Arc::strong_count(&is_in_use) == 1);
     }
 }
