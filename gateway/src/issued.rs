@@ -17,6 +17,8 @@ use metrics::Counter;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::metrics::permission_tokens;
+
 /// Most bytes that are kept.
 const CAPACITY: u64 = 16 << 20;
 /// Most answers that are kept, if they are as small as most.
@@ -100,14 +102,13 @@ impl Issued {
     /// Tokens are given again for as long as `reuse`; never where that is less than a second.
     #[must_use]
     pub fn new(reuse: Duration) -> Self {
-        let tokens = |how: &'static str| metrics::counter!("gateway_permission_tokens_total", "how" => how);
         Self {
             kept: Cache::with_weighter(ANSWERS, CAPACITY, ByBytes),
             hasher: RandomState::new(),
             users: Arc::new(Users([const { AtomicU64::new(0) }; USERS])),
             reuse: reuse.as_secs(),
-            signed: tokens("signed"),
-            reused: tokens("reused"),
+            signed: permission_tokens("signed"),
+            reused: permission_tokens("reused"),
         }
     }
 

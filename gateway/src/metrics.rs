@@ -1,4 +1,8 @@
-//! Figures for Prometheus: what is counted, in which buckets, and handles that are cheap to count with.
+//! Metrics for Prometheus: their declarations, their buckets, and handles that are cheap to count with.
+//!
+//! To add a metric, declare it below and call its function where you count. Then run
+//! `UPDATE_DOCS=1 cargo test -p gateway --lib metrics`, which writes its row into `docs/operations.md`. The metrics of
+//! plugins are in `gateway_plugin::metrics`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use metrics::{Counter, Histogram, Unit};
+use gateway_model::metric::Kind;
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 /// From ten microseconds, a call of a small plugin, to what a person notices.
@@ -30,7 +35,46 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests;
 
-/// The figures. Cheap to clone.
+gateway_model::declare_metrics! {
+    /// Requests
+    Counter http_requests = "gateway_http_requests_total" { route, method, status }
+    /// Time to answer a request
+    Histogram http_seconds = "gateway_http_request_seconds" { route }
+    /// Permission tokens in answers
+    Counter permission_tokens = "gateway_permission_tokens_total" {
+        /// `signed`, or `reused` (see `tokens.permission_reuse`)
+        how,
+    }
+    /// Requests that exceeded a rate limit
+    Counter rate_limited = "gateway_rate_limited_total" {
+        /// `sign_in`, `update` or `backchannel_logout`
+        limit,
+    }
+    /// Idle or slow connections that were closed to make room for others
+    Counter closed_for_room = "gateway_connections_closed_for_room_total" {}
+    /// Lines of the log that were dropped, because stderr was not read fast enough or could not be written
+    Counter log_dropped = "gateway_log_dropped_total" {}
+    /// Sign-ins
+    Counter sign_ins = "gateway_sign_ins_total" {
+        provider,
+        /// `signed_in`, `rejected` (by a hook), `refused`, `upstream_failed`, `failed`
+        outcome,
+    }
+    /// Logout tokens that providers sent
+    Counter provider_sign_outs = "gateway_provider_sign_outs_total" {
+        provider,
+        /// `ended`, `nothing` (no session was named), `refused`, `failed`, `limited`
+        outcome,
+    }
+    /// Always 1
+    Gauge build_info = "gateway_build_info" { version }
+    /// Time since the gateway started
+    Gauge uptime = "gateway_uptime_seconds" {}
+    /// Memory of the gateway that is in RAM
+    Gauge memory = "process_resident_memory_bytes" {}
+}
+
+/// The metrics of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     handle: PrometheusHandle,
@@ -46,7 +90,7 @@ pub fn install() -> Result<Metrics> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("metrics cannot be started")?;
     describe();
-    metrics::gauge!("gateway_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    build_info(env!("CARGO_PKG_VERSION")).set(1.0);
     let upkeep = handle.clone();
     tokio::spawn(async move {
         let mut rounds = tokio::time::interval(UPKEEP);
@@ -70,67 +114,24 @@ fn recorder() -> Result<PrometheusRecorder> {
         .build_recorder())
 }
 
+/// Tells the recorder what each metric is.
 fn describe() {
-    metrics::describe_counter!(
-        "gateway_http_requests_total",
-        Unit::Count,
-        "Requests, by route, method and status"
-    );
-    metrics::describe_histogram!(
-        "gateway_http_request_seconds",
-        Unit::Seconds,
-        "Time to answer a request, by route"
-    );
-    metrics::describe_counter!(
-        "gateway_sign_ins_total",
-        Unit::Count,
-        "Sign-ins, by provider and how they ended"
-    );
-    metrics::describe_counter!(
-        "gateway_provider_sign_outs_total",
-        Unit::Count,
-        "Logout tokens that providers have sent, by provider and what came of them"
-    );
-    metrics::describe_counter!(
-        "gateway_permission_tokens_total",
-        Unit::Count,
-        "Permission tokens that were given, by whether they were signed for it or signed before and given again"
-    );
-    metrics::describe_counter!(
-        "gateway_rate_limited_total",
-        Unit::Count,
-        "Requests that were refused because their address had asked too often, by limit"
-    );
-    metrics::describe_counter!(
-        "gateway_connections_closed_for_room_total",
-        Unit::Count,
-        "Connections that were idle or slow and made room for others"
-    );
-    metrics::describe_counter!(
-        crate::telemetry::DROPPED,
-        Unit::Count,
-        "Lines of the log that were dropped because stderr was not read fast enough"
-    );
-    metrics::describe_gauge!("gateway_build_info", "1, with the version as a label");
-    metrics::describe_gauge!(
-        "gateway_uptime_seconds",
-        Unit::Seconds,
-        "Time since the process began to serve"
-    );
-    metrics::describe_gauge!(
-        "process_resident_memory_bytes",
-        Unit::Bytes,
-        "Memory of the process that is in RAM"
-    );
+    for metric in METRICS.iter().chain(gateway_plugin::METRICS) {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
 }
 
 impl Metrics {
     /// All figures, in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        metrics::gauge!("gateway_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        uptime().set(self.started.elapsed().as_secs_f64());
         if let Some(bytes) = resident_memory() {
-            metrics::gauge!("process_resident_memory_bytes").set(bytes);
+            memory().set(bytes);
         }
         self.handle.render()
     }
@@ -172,8 +173,8 @@ impl HttpMetrics {
             return;
         }
         let handles = Handles {
-            count: metrics::counter!("gateway_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()),
-            seconds: metrics::histogram!("gateway_http_request_seconds", "route" => route),
+            count: http_requests(route, method, status.to_string()),
+            seconds: http_seconds(route),
         };
         handles.record(elapsed);
         self.0.rcu(|known| {

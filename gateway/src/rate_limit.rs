@@ -138,7 +138,7 @@ impl RateLimits {
 }
 
 fn count(client: IpAddr, limit: &'static str) {
-    metrics::counter!("gateway_rate_limited_total", "limit" => limit).increment(1);
+    crate::metrics::rate_limited(limit).increment(1);
     tracing::info!(%client, limit, "a client has asked too often");
 }
 

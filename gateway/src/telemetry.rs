@@ -12,7 +12,6 @@ use crate::config::LogConfig;
 
 use self::escape::{JsonLines, TextFields};
 
-pub(crate) use self::writer::DROPPED;
 pub use self::writer::Guard;
 
 mod escape;

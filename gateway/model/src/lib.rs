@@ -10,6 +10,7 @@
 //! | [`user`] | a user, their identities and username |
 //! | [`session`] | who is signed in |
 //! | [`limits`] | what one user may take up |
+//! | [`metric`] | declarations of metrics |
 //! | [`event`] | sign-ins and sign-outs, and what hooks said of them |
 //! | [`claims`] | what an upstream provider said of a person |
 //! | [`stored_bytes`] | what a plugin's value takes on disk |
@@ -23,6 +24,7 @@ pub mod file;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod metric;
 pub mod session;
 mod stored;
 pub mod text;

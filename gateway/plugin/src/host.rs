@@ -26,9 +26,7 @@ use crate::registry::{Adopted, Plugin, Registry, Settled, Snapshot, Turn};
 use crate::serve::Lanes;
 use crate::trust::Trust;
 use crate::watcher::Watcher;
-use crate::{
-    HostOptions, Permissions, PluginSet, PluginStatus, lifecycle, metrics, permission_provider, status,
-};
+use crate::{HostOptions, Permissions, PluginSet, PluginStatus, lifecycle, permission_provider, status};
 
 /// Most threads that read files and compile.
 const MAX_BLOCKING: usize = 8;
@@ -106,7 +104,6 @@ impl PluginHost {
             network,
             compile,
         } = options;
-        metrics::describe();
         usable_dir(&plugin_dir)?;
         // Not canonical: where a link leads on the way may change.
         let plugin_dir = path::absolute(&plugin_dir).map_err(|error| HostError::PluginDirUnreadable {

@@ -96,6 +96,7 @@ pub use history::KeptGeneration;
 pub use host::{Admissions, PluginHost};
 pub use http::{HostName, HttpConfig, HttpOrigin, Network, OriginError, Resolver};
 pub use log::LogLine;
+pub use metrics::METRICS;
 pub use scratch::ScratchValues;
 pub use secret::Secret;
 pub use status::PluginStatus;

@@ -1,27 +1,55 @@
-//! What is counted of plugins, through the `metrics` facade. The recorder must be installed before the
-//! host starts: handles are taken when a generation is made, not looked up at each call.
-//!
-//! | metric | labels | what |
-//! |---|---|---|
-//! | `gateway_plugin_calls_total` | plugin, function, outcome | calls that ended |
-//! | `gateway_plugin_call_seconds` | plugin, function | how long they took in the component, instantiation included |
-//! | `gateway_plugin_fuel` | plugin, function | fuel they used |
-//! | `gateway_plugin_memory_bytes` | plugin, function | memory they had at their end |
-//! | `gateway_plugin_instances_total` | plugin, made | instances that calls have had: made `ahead`, or `fresh` |
-//! | `gateway_plugin_log_dropped_total` | plugin | messages over a call's or the plugin's share |
-//! | `gateway_plugin_swaps_total` | plugin, result | `ok`, `refused` or `withdrawn` |
-//! | `gateway_plugin_generation` | plugin | the serving generation's number, 0 where nothing serves |
-//! | `gateway_plugin_problem` | plugin | 1 where the file that is there does not serve |
+//! Metrics of plugins. The recorder must be installed before the host starts: handles are taken when a generation is
+//! made, not looked up at each call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{
-    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Counter, Histogram};
 
 use crate::error::CallError;
 use crate::exports::{Exports, Function};
+
+gateway_model::declare_metrics! {
+    /// Calls
+    Counter calls = "gateway_plugin_calls_total" {
+        plugin,
+        function,
+        /// [how the call ended](plugins/failures.md#outcomes)
+        outcome,
+    }
+    /// Time of a call in the component, instantiation included
+    Histogram call_seconds = "gateway_plugin_call_seconds" { plugin, function }
+    /// Fuel that a call used
+    Histogram fuel = "gateway_plugin_fuel" { plugin, function }
+    /// Memories and tables of a call at its end
+    Histogram memory = "gateway_plugin_memory_bytes" { plugin, function }
+    /// Instances that calls used
+    Counter instances = "gateway_plugin_instances_total" {
+        plugin,
+        /// `ahead` of the call, or `fresh`
+        made,
+    }
+    /// Attempts to replace the component
+    Counter swaps = "gateway_plugin_swaps_total" {
+        plugin,
+        /// `ok`, `refused` or `withdrawn`
+        result,
+    }
+    /// The number of the serving generation, 0 if none serves
+    Gauge generation = "gateway_plugin_generation" { plugin }
+    /// 1 if the current file does not serve
+    Gauge problem = "gateway_plugin_problem" { plugin }
+    /// Messages beyond `limits.log_bytes` or `limits.log_bytes_per_minute`
+    Counter log_dropped = "gateway_plugin_log_dropped_total" { plugin }
+    /// HTTP requests of the plugin
+    Counter http_requests = "gateway_plugin_http_requests_total" {
+        plugin,
+        /// `ok` (whatever the status), `denied`, `failed`, `timeout`, `too_large`, `cancelled`
+        outcome,
+    }
+    /// Time of an HTTP request that was not denied, its response included
+    Histogram http_seconds = "gateway_plugin_http_seconds" { plugin }
+}
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,24 +148,19 @@ impl Meters {
     pub(crate) fn new(plugin: &Arc<str>, exports: &Exports) -> Self {
         let functions = Function::ALL.map(|function| {
             exports.has(function).then(|| {
-                let (plugin, name) = (Arc::clone(plugin), function.name());
+                let (plugin, name) = (|| Arc::clone(plugin), function.name());
                 FunctionMeters {
-                    calls: Outcome::ALL.map(|outcome| {
-                        counter!("gateway_plugin_calls_total", "plugin" => Arc::clone(&plugin), "function" => name,
-                            "outcome" => outcome.name())
-                    }),
-                    seconds: histogram!("gateway_plugin_call_seconds", "plugin" => Arc::clone(&plugin), "function" => name),
-                    fuel: histogram!("gateway_plugin_fuel", "plugin" => Arc::clone(&plugin), "function" => name),
-                    memory: histogram!("gateway_plugin_memory_bytes", "plugin" => plugin, "function" => name),
+                    calls: Outcome::ALL.map(|outcome| calls(plugin(), name, outcome.name())),
+                    seconds: call_seconds(plugin(), name),
+                    fuel: fuel(plugin(), name),
+                    memory: memory(plugin(), name),
                 }
             })
         });
         Self {
             functions,
-            instances: ["fresh", "ahead"].map(|made| {
-                counter!("gateway_plugin_instances_total", "plugin" => Arc::clone(plugin), "made" => made)
-            }),
-            log_dropped: counter!("gateway_plugin_log_dropped_total", "plugin" => Arc::clone(plugin)),
+            instances: ["fresh", "ahead"].map(|made| instances(Arc::clone(plugin), made)),
+            log_dropped: log_dropped(Arc::clone(plugin)),
         }
     }
 
@@ -195,57 +218,12 @@ pub(crate) fn count_swap(plugin: &Arc<str>, swap: Swap) {
         Swap::Refused => "refused",
         Swap::Withdrawn => "withdrawn",
     };
-    counter!("gateway_plugin_swaps_total", "plugin" => Arc::clone(plugin), "result" => result).increment(1);
+    swaps(Arc::clone(plugin), result).increment(1);
 }
 
 /// Shows how a plugin stands.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-pub(crate) fn show_state(plugin: &Arc<str>, generation: u64, problem: bool) {
-    gauge!("gateway_plugin_generation", "plugin" => Arc::clone(plugin)).set(generation as f64);
-    gauge!("gateway_plugin_problem", "plugin" => Arc::clone(plugin)).set(f64::from(u8::from(problem)));
-}
-
-/// Tells the recorder what the metrics are.
-pub(crate) fn describe() {
-    describe_counter!(
-        "gateway_plugin_calls_total",
-        "Calls of plugins, by how they ended"
-    );
-    describe_histogram!(
-        "gateway_plugin_call_seconds",
-        "Time in the component, instantiation included"
-    );
-    describe_histogram!("gateway_plugin_fuel", "Fuel that calls used");
-    describe_histogram!(
-        "gateway_plugin_memory_bytes",
-        "Memories and tables of a call at its end"
-    );
-    describe_counter!(
-        "gateway_plugin_instances_total",
-        "Instances that calls have had: made ahead of need, or fresh"
-    );
-    describe_counter!(
-        "gateway_plugin_log_dropped_total",
-        "Messages of plugins over the share of a call or of the plugin"
-    );
-    describe_counter!(
-        "gateway_plugin_swaps_total",
-        "Attempts to swap a plugin: ok, refused or withdrawn"
-    );
-    describe_counter!(
-        "gateway_plugin_http_requests_total",
-        "HTTP requests of plugins, by how they ended"
-    );
-    describe_histogram!(
-        "gateway_plugin_http_seconds",
-        "Time of plugins' HTTP requests that were not refused, their responses included"
-    );
-    describe_gauge!(
-        "gateway_plugin_generation",
-        "The serving generation's number, 0 where nothing serves"
-    );
-    describe_gauge!(
-        "gateway_plugin_problem",
-        "1 where the file that is there does not serve"
-    );
+pub(crate) fn show_state(plugin: &Arc<str>, number: u64, has_problem: bool) {
+    generation(Arc::clone(plugin)).set(number as f64);
+    problem(Arc::clone(plugin)).set(f64::from(u8::from(has_problem)));
 }

@@ -132,7 +132,5 @@ fn retry_after(mut answer: Response, seconds: u64) -> Response {
 }
 
 fn count(provider: &Provider, outcome: &'static str) {
-    let provider = provider.name().to_owned();
-    metrics::counter!("gateway_provider_sign_outs_total", "provider" => provider, "outcome" => outcome)
-        .increment(1);
+    crate::metrics::provider_sign_outs(provider.name().to_owned(), outcome).increment(1);
 }

@@ -17,8 +17,7 @@ use super::visit::Visit;
 
 /// Counts a sign-in and how it ended.
 pub(crate) fn count(provider: &str, outcome: &'static str) {
-    metrics::counter!("gateway_sign_ins_total", "provider" => provider.to_owned(), "outcome" => outcome)
-        .increment(1);
+    crate::metrics::sign_ins(provider.to_owned(), outcome).increment(1);
 }
 
 /// The sign-in went through; the hooks have the last word.

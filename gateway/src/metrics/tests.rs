@@ -1,8 +1,71 @@
 //! What Prometheus would read.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{HttpMetrics, describe, recorder, resident_memory};
+use gateway_model::metric::{Kind, Metric};
+
+use super::{HttpMetrics, METRICS, describe, recorder, resident_memory};
+
+fn all() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(gateway_plugin::METRICS)
+}
+
+#[test]
+fn docs_list_every_metric() {
+    let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in all() {
+        let labels: Vec<_> = metric
+            .labels
+            .iter()
+            .map(|(name, values)| match *values {
+                "" => format!("`{name}`"),
+                values => format!("`{name}`: {values}"),
+            })
+            .collect();
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        writeln!(
+            table,
+            "| `{}` | {kind} | {} | {} |",
+            metric.name,
+            labels.join(", "),
+            metric.help
+        )
+        .unwrap();
+    }
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|directory| directory.join("docs/operations.md"))
+        .find(|file| file.exists())
+        .unwrap();
+    let text = std::fs::read_to_string(&docs).unwrap();
+    let (before, rest) = text.split_once("| metric |").expect("a table of metrics");
+    let end = rest.find("\n\n").unwrap() + 1;
+    let up_to_date = format!("{before}{table}{}", &rest[end..]);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&docs, up_to_date).unwrap();
+        return;
+    }
+    assert!(
+        text == up_to_date,
+        "the table of metrics is old: run `UPDATE_DOCS=1 cargo test -p gateway --lib metrics`, which writes\n{table}"
+    );
+}
+
+#[test]
+fn every_metric_has_a_name_of_its_own_that_suits_its_type() {
+    let names: BTreeSet<_> = all().map(|metric| metric.name).collect();
+    assert_eq!(names.len(), all().count());
+    for Metric { name, kind, .. } in all() {
+        let has_buckets = ["_seconds", "_bytes", "_fuel"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        assert!(*kind != Kind::Histogram || has_buckets, "{name}");
+        assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+    }
+}
 
 #[test]
 fn requests_are_counted_by_route_method_and_status() {
@@ -24,7 +87,7 @@ fn requests_are_counted_by_route_method_and_status() {
         r#"gateway_http_request_seconds_bucket{route="/auth/check",le="+Inf"} 3"#,
         r#"gateway_http_request_seconds_count{route="/auth/check"} 3"#,
         "# TYPE gateway_http_request_seconds histogram",
-        "# HELP gateway_http_requests_total Requests, by route, method and status",
+        "# HELP gateway_http_requests_total Requests",
     ] {
         assert!(
             text.lines().any(|found| found == line),

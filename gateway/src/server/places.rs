@@ -304,7 +304,7 @@ impl Places {
             self.leaving.fetch_add(1, Ordering::AcqRel);
         }
         seat.cut.abort();
-        metrics::counter!("gateway_connections_closed_for_room_total").increment(1);
+        crate::metrics::closed_for_room().increment(1);
         true
     }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
+use crate::metrics::log_dropped;
+
 /// How long the thread rests after it has written. Under load, a system call and a wake-up for each line would cost
 /// about as much as the request that it is about. A line that finds the thread idle is written at once.
 const REST: Duration = Duration::from_millis(2);
@@ -23,9 +25,6 @@ const UNREAD: usize = 8 << 20;
 const SHORTEST: usize = 256;
 /// How long the gateway waits at its end for the last lines to be read. tracing-appender then waits for another second.
 const PATIENCE: Duration = Duration::from_secs(4);
-
-/// The counter of dropped lines.
-pub(crate) const DROPPED: &str = "gateway_log_dropped_total";
 
 /// Appends lines, one in each write. Clones append to the same queue.
 #[derive(Clone)]
@@ -86,7 +85,7 @@ impl Write for Lines {
         }
         self.unread.bytes.fetch_sub(counted, Ordering::Relaxed);
         self.unread.dropped.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!(DROPPED).increment(1);
+        log_dropped().increment(1);
         Ok(line.len())
     }
 
@@ -99,7 +98,7 @@ impl<W: Write> Write for Batches<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Never an error: it would keep tracing-appender's thread from ending.
         if self.out.write_all(line).is_err() {
-            metrics::counter!(DROPPED).increment(1);
+            log_dropped().increment(1);
         }
         self.unread.bytes.fetch_sub(counted(line), Ordering::Relaxed);
         Ok(line.len())

@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use metrics::{counter, histogram};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::io::TokioIo;
@@ -20,6 +19,7 @@ use super::body::{CappedRequest, TimedResponse};
 use super::connect::connect;
 use super::error::{Outcome, Phase, RequestError};
 use super::{HEAD_BYTES, HttpConfig, HttpOrigin, MAX_HEADERS, MAX_METHOD, MAX_REQUEST_HEADERS, Network};
+use crate::metrics::{http_requests, http_seconds};
 use crate::text::printable;
 
 /// What the host of `wasi:http` wants: a response, and what must go on for its body to come.
@@ -98,12 +98,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        counter!("gateway_plugin_http_requests_total", "plugin" => Arc::clone(&self.plugin),
-            "outcome" => self.outcome.name())
-        .increment(1);
+        http_requests(Arc::clone(&self.plugin), self.outcome.name()).increment(1);
         if self.outcome != Outcome::Denied {
-            histogram!("gateway_plugin_http_seconds", "plugin" => Arc::clone(&self.plugin))
-                .record(self.started.elapsed().as_secs_f64());
+            http_seconds(Arc::clone(&self.plugin)).record(self.started.elapsed().as_secs_f64());
         }
     }
 }
