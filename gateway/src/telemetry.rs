@@ -10,11 +10,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogConfig;
 
-use self::escape::{JsonLines, TextFields};
+use self::format::{Json, TextFields};
 
 pub use self::writer::Guard;
 
-mod escape;
+mod format;
 mod writer;
 
 /// Starts the log for the whole process, panics included.
@@ -57,14 +57,14 @@ fn lines<W: io::Write + 'static>(
     if !log.filter.contains("rusqlite_migration") {
         filter = filter.add_directive("rusqlite_migration=warn".parse()?);
     }
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
     Ok(if log.json {
-        let lines = lines.json().flatten_event(true);
-        let lines = lines.with_current_span(false).with_span_list(false);
-        lines.with_writer(move || JsonLines(writer())).finish().into()
+        lines.event_format(Json).finish().into()
     } else {
-        let lines = lines.compact().with_ansi(colours).fmt_fields(TextFields);
-        lines.with_writer(writer).finish().into()
+        let lines = lines.compact().with_ansi(colours);
+        lines.fmt_fields(TextFields).finish().into()
     })
 }
 
