@@ -12,6 +12,15 @@ api_tools := env("API_TOOLS", justfile_directory() / "tests/api/out")
 # Where `client-tools` installs its packages.
 client_tools := env("CLIENT_TOOLS", justfile_directory() / "tests/clients/out")
 
+# The packages whose tests are quick enough for cargo-mutants.
+libraries := "gateway-model gateway-token gateway-store gateway-upstream gateway-sandbox gateway-host gateway-devkit"
+
+# Where `docs` writes the site.
+site := env("CARGO_TARGET_DIR", justfile_directory() / "target") / "docs"
+
+# A property that a mutant breaks is not a regression to keep.
+mutants := "PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 cargo mutants --in-place"
+
 # List the recipes.
 default:
     @just --list
@@ -20,6 +29,11 @@ default:
 [group('run')]
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
+
+# Write the tables of docs/configuration.md from the declarations of the settings.
+[group('write')]
+settings:
+    WRITE_SETTINGS=1 cargo test -p gateway --lib config::tests::docs
 
 # Run the tests that need only a Rust toolchain.
 [group('test')]
@@ -36,28 +50,28 @@ test-busy *ARGS:
 # Run all tests, including the slow ones and those that need Node, Chromium, Python and C.
 [group('test')]
 test-all: node-modules api-tools client-tools guests
-    PATH="{{api_tools}}/bin:$PATH" CLIENT_TOOLS="{{client_tools}}" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway/test-all
+    PATH="{{api_tools}}/bin:$PATH" CLIENT_TOOLS="{{client_tools}}" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway-tests/test-all
 
-# Test the API against gateway/openapi.json with EXAMPLES generated requests for each operation.
+# Test the API against gateway/app/openapi.json with EXAMPLES generated requests for each operation.
 [group('test')]
 api-fuzz EXAMPLES="300": api-tools
-    PATH="{{api_tools}}/bin:$PATH" API_EXAMPLES={{EXAMPLES}} cargo test -p gateway --features test-all --test api -- --nocapture
+    PATH="{{api_tools}}/bin:$PATH" API_EXAMPLES={{EXAMPLES}} cargo test -p gateway-tests --features test-all --test api -- --nocapture
 
 # Make CALLS calls in which guests in every language look for data of earlier calls (docs/isolation.md).
 [group('test')]
 canary CALLS="1000000": guests
     GUEST_CANARIES={{canaries}} cargo test -p test-guests --test bare -- canary
-    GUEST_CANARIES={{canaries}} CANARY_CALLS={{CALLS}} cargo test -p gateway-plugin --test all -- canary --nocapture
+    GUEST_CANARIES={{canaries}} CANARY_CALLS={{CALLS}} cargo test -p gateway-host --test all -- canary --nocapture
 
 # Let a user, a plugin and a provider grow all they can for SECONDS each, and measure a release build beside it.
 [group('test')]
 growth SECONDS="600":
-    GROWTH_SECONDS={{SECONDS}} cargo test --release -p gateway --features test-all --test growth -- --nocapture --test-threads 1
+    GROWTH_SECONDS={{SECONDS}} cargo test --release -p gateway-tests --features test-all --test growth -- --nocapture --test-threads 1
 
 # Open 5,000 new connections a second and measure a good client of a release build beside them.
 [group('test')]
 connections:
-    cargo test --release --workspace --features gateway/test-all --test load -- --nocapture --test-threads 1 a9_
+    cargo test --release --workspace --features gateway-tests/test-all --test load -- --nocapture --test-threads 1 a9_
 
 # Build the guests that are not in Rust, and run the examples' own tests.
 [group('build')]
@@ -68,20 +82,34 @@ guests:
 [group('check')]
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets --features gateway/test-all -- -D warnings
+    .ci/cycles
+    cargo clippy --workspace --all-targets --features gateway-tests/test-all -- -D warnings
     cargo clippy --workspace --no-default-features -- -D warnings
     for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
 
-# TEXT selects entries by name or threat; --owed selects those without a record.
-# Remove each defence from a copy of the sources and check that its tests fail (takes hours; docs/defences.md).
+# Remove each defence, or NAMES, from the source and require that its tests fail; --owed: those without a current result.
 [group('check')]
-defences *TEXT:
-    tests/defences/replay {{TEXT}}
+defences *NAMES:
+    tests/defences/replay {{NAMES}}
 
-# Check that every removal still fits the sources, and update docs/defences.md.
+# Check that every marked defence has an entry and tests, and that docs/defences.md is up to date.
 [group('check')]
 defences-check:
     tests/defences/replay --check
+
+# Find changes to PACKAGES that no test notices, with cargo-mutants (hours or days; docs/defences.md).
+[group('check')]
+mutants *PACKAGES=libraries:
+    {{mutants}} {{prepend("-p ", PACKAGES)}}
+
+# Find changes to the lines that differ from main that no test notices, with cargo-mutants (docs/defences.md).
+[group('check')]
+mutants-diff:
+    git diff "$(git merge-base main HEAD)" -- '*.rs' >mutants.diff
+    missed=0; \
+        {{mutants}} --in-diff mutants.diff {{prepend("-p ", libraries)}} || missed=$?; \
+        {{mutants}} --in-diff mutants.diff -p gateway -- --lib || missed=$?; \
+        exit $missed
 
 # Fuzz all targets, or TARGET, for SECONDS each. Needs cargo-fuzz (docs/fuzzing.md).
 [group('test')]
@@ -100,6 +128,14 @@ deny:
 sbom OUT="sbom.cdx.json":
     .ci/sbom {{OUT}}
 
+# Needs mdbook, and npm for the script that draws the diagrams.
+# Check the links of all pages and build the documentation site in <target dir>/docs.
+[group('build')]
+docs:
+    .ci/links
+    cd docs && mdbook build --dest-dir "{{site}}"
+    .ci/mermaid "{{site}}"
+
 # Run `just guests` first to measure plugins in four languages. See `just bench --help`.
 # Measure the gateway end to end and write docs/benchmarks (ten minutes).
 [group('benchmark')]
@@ -112,7 +148,7 @@ bench *ARGS:
 bench-in-process *ARGS: guests
     cargo bench -p gateway-token --bench tokens -- {{ARGS}}
     cargo bench -p gateway-store --bench store -- {{ARGS}}
-    cargo bench -p gateway-plugin --bench calls -- {{ARGS}}
+    cargo bench -p gateway-host --bench calls -- {{ARGS}}
 
 # The result does not depend on the machine's load. It is in <target dir>/instructions.json.
 # Count the instructions of the hot paths with valgrind.

@@ -3,8 +3,8 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gateway_plugin::Limits;
-use gateway_plugin::fuzzing::{self, Permission, Value};
+use gateway_sandbox::Limits;
+use gateway_sandbox::fuzzing::{self, Permission, Value};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value as Json;
 

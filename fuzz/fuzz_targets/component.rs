@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use arbitrary::Unstructured;
 use gateway_model::{User, UserId};
-use gateway_plugin::{
-    CallError, CompileOptions, Grant, HostOptions, Limits, Network, PluginConfig, PluginHost, PluginSet,
-    PluginStatus, ScratchValues, UserLookup,
-};
+use gateway_host::{CompileOptions, HostOptions, PluginHost, PluginSet, PluginStatus};
+use gateway_sandbox::{CallError, Grant, Limits, Network, PluginConfig, ScratchValues, UserLookup};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};

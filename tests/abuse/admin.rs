@@ -8,8 +8,8 @@ use std::process::Stdio;
 use reqwest::StatusCode;
 use tokio::process::Command;
 
-use super::support::raw::{exchange, statuses};
-use super::support::{Setup, cli};
+use support::raw::{exchange, statuses};
+use support::{Setup, cli};
 
 /// What the admin listener answers at, written so that somebody might read it as that.
 fn targets(authority: &str) -> Vec<String> {

@@ -3,8 +3,8 @@
 
 use reqwest::{Method, StatusCode};
 
-use super::support::Setup;
-use super::support::browser::encode;
+use support::Setup;
+use support::browser::encode;
 
 const APP: &str = "https://app.example.org";
 

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::claims;
-use super::support::browser::{encode, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::{EXTERNAL, private_key, session_key};
-use super::support::{Gateway, Setup};
+use support::browser::{encode, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::{EXTERNAL, private_key, session_key};
+use support::{Gateway, Setup};
 
 /// What is in force: a version of the component, and a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::json;
 
-use super::support::Setup;
-use super::support::browser::{Browser, encode, parameter, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::EXTERNAL;
+use support::Setup;
+use support::browser::{Browser, encode, parameter, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::EXTERNAL;
 
 /// What stands in some proxy's manual, or in an advisory.
 const HEADERS: &[&str] = &[

@@ -3,10 +3,10 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::support::browser::{encode, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::{self, EXTERNAL};
-use super::support::{Gateway, Setup};
+use support::browser::{encode, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::{self, EXTERNAL};
+use support::{Gateway, Setup};
 
 /// How many rows of a kind are in the database now, as another process sees it.
 fn rows(gateway: &Gateway, from: &str) -> i64 {

@@ -7,10 +7,10 @@ use reqwest::{Method, Response};
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::support::browser::{encode, location, parameter, token_in};
-use super::support::fake_oidc::{ACCESS_TOKEN, CLIENT_ID, FakeOidc, Mood};
-use super::support::setup::{EXTERNAL, SESSION_SECRET, private_key};
-use super::support::{Gateway, Setup};
+use support::browser::{encode, location, parameter, token_in};
+use support::fake_oidc::{ACCESS_TOKEN, CLIENT_ID, FakeOidc, Mood};
+use support::setup::{EXTERNAL, SESSION_SECRET, private_key};
+use support::{Gateway, Setup};
 
 /// Shorter texts may be anywhere by chance.
 const SHORTEST: usize = 12;

@@ -4,11 +4,11 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::support::browser::{Browser, encode};
-use super::support::fake_oidc::{FakeOidc, Mood};
-use super::support::raw::exchange;
-use super::support::setup::EXTERNAL;
-use super::support::{Gateway, Setup};
+use support::browser::{Browser, encode};
+use support::fake_oidc::{FakeOidc, Mood};
+use support::raw::exchange;
+use support::setup::EXTERNAL;
+use support::{Gateway, Setup};
 
 /// Ends of lines, entries of one's own, and what terminals obey.
 const HOSTILE: &[&str] = &[
@@ -202,7 +202,7 @@ async fn throw_everything(format: &str) -> (usize, Vec<String>) {
     // What plugins say is theirs to choose.
     google.set_person(json!({"sub": "talkative", "name": "Alice"}));
     let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
-    let token = super::support::browser::token_in(&google.sign_in(&gateway.browser(), &login).await);
+    let token = support::browser::token_in(&google.sign_in(&gateway.browser(), &login).await);
     sender.sent += 2;
     for service in ["control", "trap", "escape-name"] {
         gateway.browser().authorize(&token, service).await;

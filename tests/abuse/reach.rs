@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::support::Setup;
+use support::Setup;
 
 /// Counts who connects, on version 4 and 6, and answers everybody with a permission.
 struct Canary {

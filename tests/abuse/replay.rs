@@ -4,10 +4,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::claims;
-use super::support::browser::{encode, location, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::EXTERNAL;
-use super::support::{Gateway, Setup};
+use support::browser::{encode, location, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::EXTERNAL;
+use support::{Gateway, Setup};
 
 async fn start() -> (Gateway, FakeOidc) {
     let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
@@ -156,12 +156,12 @@ async fn an_expired_session_is_refused() {
         .await;
     let token = token_in(&google.sign_in(&gateway.browser(), &login()).await);
     let expires = claims(&token)["exp"].as_u64().unwrap();
-    super::support::eventually("it expires", async || {
+    support::eventually("it expires", async || {
         let answer: Value = gateway.browser().check(&token).await;
         (answer["authenticated"] == false).then_some(())
     })
     .await;
-    assert!(super::support::fake_oidc::now() >= expires, "not before its time");
+    assert!(support::fake_oidc::now() >= expires, "not before its time");
     let nothing = (StatusCode::OK, json!({"permissions": {}}));
     assert_eq!(gateway.browser().authorize(&token, "ok").await, nothing);
     gateway.stop().await;

@@ -3,10 +3,10 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::support::browser::{encode, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::EXTERNAL;
-use super::support::{Gateway, Setup};
+use support::browser::{encode, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::EXTERNAL;
+use support::{Gateway, Setup};
 
 /// Two providers that are trusted for addresses, and one that is not.
 const PROVIDERS: [(&str, bool); 3] = [("google", true), ("company", true), ("forum", false)];

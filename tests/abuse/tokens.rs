@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::claims;
-use super::support::browser::{Browser, encode, parameter, token_in};
-use super::support::fake_oidc::{ACCESS_TOKEN, FakeOidc};
-use super::support::setup::{EXTERNAL, SESSION_SECRET, private_key, session_key};
-use super::support::{Gateway, Setup};
+use support::browser::{Browser, encode, parameter, token_in};
+use support::fake_oidc::{ACCESS_TOKEN, FakeOidc};
+use support::setup::{EXTERNAL, SESSION_SECRET, private_key, session_key};
+use support::{Gateway, Setup};
 
 const AUDIENCE: &str = "https://fine.example.org";
 

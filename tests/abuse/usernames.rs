@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::support::browser::encode;
-use super::support::{Gateway, Setup};
+use support::browser::encode;
+use support::{Gateway, Setup};
 
 /// A username that is somebody's id would name them in commands and applications that take either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::raw::{exchange, heads, statuses};
 use super::{assert_well, setup};
+use support::raw::{exchange, heads, statuses};
 
 /// Requests that are none, or two at once: each on a connection of its own.
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {

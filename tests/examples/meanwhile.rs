@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::id_of;
-use super::support::setup::private_key;
-use super::support::{Gateway, Setup};
+use support::setup::private_key;
+use support::{Gateway, Setup};
 
 /// A policy service that holds every answer back until the test lets it go.
 struct Held {

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use wiremock::ResponseTemplate;
 
 use super::peer::{Nobody, Peer, json_of};
-use super::support::{Gateway, Setup};
 use super::{id_of, setup};
+use support::{Gateway, Setup};
 
 /// The plugin as the provider of `wiki` and `shop`, asking at `origin`.
 fn asking(origin: &str, settings: &[(&str, &str)]) -> Setup {

@@ -5,9 +5,9 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::setup;
-use super::support::browser::{encode, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::{Gateway, Setup};
+use support::browser::{encode, token_in};
+use support::fake_oidc::FakeOidc;
+use support::{Gateway, Setup};
 
 fn ann(groups: &Value) -> Value {
     json!({"sub": "1", "name": "Ann", "groups": groups})

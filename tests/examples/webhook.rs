@@ -11,9 +11,9 @@ use serde_json::json;
 use wiremock::{Request, ResponseTemplate};
 
 use super::peer::{Nobody, Peer, json_of};
-use super::support::fake_oidc::now;
-use super::support::{Gateway, Setup};
 use super::{id_of, setup, users};
+use support::fake_oidc::now;
+use support::{Gateway, Setup};
 
 const KEY: &[u8] = b"canary-key-of-the-webhook-0123456789";
 

@@ -11,9 +11,9 @@ use tokio::process::{Child, Command};
 
 use super::ledger::Ledger;
 use super::machine::{assert_sound, run, skip};
-use super::support::wait::PATIENCE;
-use super::support::{Gateway, Setup, eventually};
 use super::trials;
+use support::wait::PATIENCE;
+use support::{Gateway, Setup, eventually};
 
 const ANSWERS: u64 = trials(20, 200) as u64;
 const CALLERS: u32 = 3;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::ledger::claims;
 use super::machine::skip;
-use super::support::browser::{encode, token_in};
-use super::support::fake_oidc::{FakeOidc, now};
-use super::support::raw::exchange;
-use super::support::{Gateway, Setup, cli};
+use support::browser::{encode, token_in};
+use support::fake_oidc::{FakeOidc, now};
+use support::raw::exchange;
+use support::{Gateway, Setup, cli};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;

@@ -8,8 +8,8 @@ use reqwest::StatusCode;
 
 use super::ledger::Ledger;
 use super::machine::{Mount, assert_sound, skip};
-use super::support::{Setup, eventually};
 use super::trials;
+use support::{Setup, eventually};
 
 /// Bytes of the disk.
 const DISK: u64 = 16 << 20;

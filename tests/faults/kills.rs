@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::ledger::{Ledger, claims};
 use super::machine::{Dice, assert_sound};
-use super::support::setup::{SetupDir, private_key};
-use super::support::{Gateway, Setup, eventually};
 use super::trials;
+use support::setup::{SetupDir, private_key};
+use support::{Gateway, Setup, eventually};
 
 const KILLS: u32 = trials(4, 200);
 const CALLERS: u32 = 3;

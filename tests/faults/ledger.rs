@@ -11,10 +11,10 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::support::browser::{client, token_in};
-use super::support::cli::Ran;
-use super::support::setup::SetupDir;
-use super::support::{Gateway, eventually};
+use support::browser::{client, token_in};
+use support::cli::Ran;
+use support::setup::SetupDir;
+use support::{Gateway, eventually};
 
 /// What somebody was told.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use reqwest::StatusCode;
 
 use super::ledger::Ledger;
-use super::support::Setup;
-use super::support::cli;
+use support::Setup;
+use support::cli;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_another_process_writes_nothing_is_acknowledged_and_reads_go_on() {

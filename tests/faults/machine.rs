@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::support::fake_oidc::now;
+use support::fake_oidc::now;
 
 /// Says that a test did not run, and why. Not by `println!`: what a test that passes has printed is not shown.
 pub(crate) fn skip(why: &str) {

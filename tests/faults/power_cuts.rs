@@ -9,9 +9,9 @@ use rustix::process::Signal;
 
 use super::ledger::Ledger;
 use super::machine::{Dice, Mount, assert_sound, run, skip};
-use super::support::Setup;
-use super::support::setup::SetupDir;
 use super::trials;
+use support::Setup;
+use support::setup::SetupDir;
 
 const CUTS: u32 = trials(3, 50);
 const CALLERS: u32 = 3;

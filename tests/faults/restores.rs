@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::ledger::Ledger;
 use super::machine::{Dice, assert_sound};
-use super::support::setup::{SetupDir, private_key};
-use super::support::{Setup, cli};
 use super::trials;
+use support::setup::{SetupDir, private_key};
+use support::{Setup, cli};
 
 const RESTORES: u32 = trials(4, 50);
 const CALLERS: u32 = 3;

@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::support::Setup;
-use super::support::browser::{Browser, encode, token_in};
-use super::support::fake_oidc::FakeOidc;
+use support::Setup;
+use support::browser::{Browser, encode, token_in};
+use support::fake_oidc::FakeOidc;
 
 const APP: &str = "https://app.example.org/";
 

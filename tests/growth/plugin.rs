@@ -1,8 +1,8 @@
 //! One plugin that grows whatever a plugin can: its log, its values, its answers, its memory.
 
-use crate::support::browser::Browser;
 use crate::watch::watch;
 use crate::{Attack, setup};
+use support::browser::Browser;
 
 const SERVICES: [&str; 4] = ["log", "store", "answer", "memory"];
 

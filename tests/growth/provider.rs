@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
-use crate::support::browser::Browser;
-use crate::support::fake_oidc::FakeOidc;
 use crate::watch::watch;
 use crate::{Attack, setup};
+use support::browser::Browser;
+use support::fake_oidc::FakeOidc;
 
 /// Bytes of claims: what an ordinary provider may send of a person.
 const CLAIMS: usize = 100_000;
 
 async fn sign_in(browser: &Browser, provider: &FakeOidc, name: &str) {
     let own = browser.without_cookies();
-    let next = crate::support::browser::encode("http://127.0.0.1:9/");
+    let next = support::browser::encode("http://127.0.0.1:9/");
     let callback = provider
         .go(&own, &format!("/auth/login/{name}?next={next}"))
         .await;

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 
-use crate::support::browser::{self, Browser};
-use crate::support::{Gateway, Setup};
 use crate::watch::watch;
 use crate::{Attack, setup};
+use support::browser::{self, Browser};
+use support::{Gateway, Setup};
 
 /// Signs `user` in, in a browser of their own, and does what a page does next.
 async fn come_and_go(gateway: &Browser, user: &str, sign_out: bool) {

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use tokio::task::JoinHandle;
 
 use crate::Attack;
-use crate::support::{Gateway, Setup};
+use support::{Gateway, Setup};
 
 /// How much more than when idle the process may have in RAM.
 const GROWTH: u64 = 256 << 20;

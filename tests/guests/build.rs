@@ -25,22 +25,18 @@ const RUST: Workspace<'_> = Workspace {
         "reject",
         "v1",
         "v2",
-        "versions",
-        "wasi_config",
-        "wasi_keyvalue",
     ],
 };
 
-/// What the shell exports, and the same in the version before.
+/// What the shell exports.
 const EXPORT: &str = r#"(export "auth-gateway:plugin/permission-provider@1.0.0" (instance $provider))"#;
-const OLD_EXPORT: &str = r#"(export "auth-gateway:plugin/permission-provider@0.1.0" (instance $provider))"#;
 
 fn main() -> ExitCode {
     if let Err(error) = assemble(Path::new("wat")) {
         println!("cargo::error={error}");
         return ExitCode::FAILURE;
     }
-    guest_build::guests(&[RUST], &["../../wit", "../../gateway/plugin/wit"])
+    guest_build::guests(&[RUST], &["../../wit"])
 }
 
 /// Turns `wat/some_name.wat` into bytes and writes `$OUT_DIR/wat.rs`, which has a constant `SOME_NAME`
@@ -76,15 +72,11 @@ fn assemble(texts: &Path) -> Result<(), Box<dyn Error>> {
             "plain" => {
                 let component = shell.replace("(;guest;)", &text);
                 add("newer_version", &component.replace("@1.0.0", "@1.7.3"))?;
-                add("wrong_version", &component.replace("@1.0.0", "@0.9.0"))?;
-                add(
-                    "wrong_export_version",
-                    &component.replace(EXPORT, &EXPORT.replace("@1.0.0", "@0.9.0")),
-                )?;
-                add(
-                    "both_versions",
-                    &component.replace(EXPORT, &(EXPORT.to_owned() + OLD_EXPORT)),
-                )?;
+                add("wrong_version", &component.replace("@1.0.0", "@0.1.0"))?;
+                let wrong_export = EXPORT.replace("@1.0.0", "@0.1.0");
+                add("wrong_export_version", &component.replace(EXPORT, &wrong_export))?;
+                let both = EXPORT.to_owned() + &EXPORT.replace("@1.0.0", "@1.1.0");
+                add("both_versions", &component.replace(EXPORT, &both))?;
                 add(name, &component)?;
             }
             _ => add(name, &shell.replace("(;guest;)", &text))?,

@@ -96,38 +96,18 @@ pub const IMPORTS_SECRETS: &[u8] = built::IMPORTS_SECRETS;
 /// `rust/imports-key-value` for the commands. Needs the grant `key-value`.
 pub const IMPORTS_KEY_VALUE: &[u8] = built::IMPORTS_KEY_VALUE;
 
-/// [`IMPORTS_CONFIG`] by the draft `wasi:config/store`. Needs the grant `config`.
-pub const WASI_CONFIG: &[u8] = built::WASI_CONFIG;
-
-/// A provider that works on the plugin's values by the drafts `wasi:keyvalue/store` and `atomics`, as the
-/// user's id says, in the store that the service names; see `rust/wasi-keyvalue` for the commands. Needs the
-/// grant `key-value`.
-pub const WASI_KEYVALUE: &[u8] = built::WASI_KEYVALUE;
-
 /// A provider that logs the service's name at each level and answers nothing. Service `flood` logs
 /// 100,000 lines of 600 bytes, `control` a message with line breaks and escape codes. Needs the grant
 /// `logging`.
 pub const IMPORTS_LOGGING: &[u8] = built::IMPORTS_LOGGING;
 
-/// A plugin half in version 0.1 of the interface and half in 1.0, provider and `on-user-logout`. The
-/// provider answers `name` (the user's, by `users` of 0.1) and `setting` (the one named like the service, by
-/// `config` of 0.1), each or null, and logs `old` and `new`; the hook logs `old event=<id>`. Needs the grants
-/// `users`, `config` and `logging`.
-pub const VERSIONS: &[u8] = built::VERSIONS;
-
-/// Built and published for version 0.1.0: a provider that answers `{"provider-token": "<service>-<user>"}`.
-/// See `published/0.1.0/README.md`.
-pub const PUBLISHED_PROVIDER_0_1: &[u8] = include_bytes!("published/0.1.0/provider.wasm");
-
-/// Built and published for version 0.1.0: an extension that lets in by the domain of the email address those
-/// of the setting `domains`, with the attribute `email-domain`. Needs the grant `config`.
-pub const PUBLISHED_EXTENSION_0_1: &[u8] = include_bytes!("published/0.1.0/extension.wasm");
-
-/// Built and published for version 1.0.0: as [`PUBLISHED_PROVIDER_0_1`]. See `published/1.0.0/README.md`.
+/// Built and published for version 1.0.0: a provider that answers `{"provider-token": "<service>-<user>"}`.
+/// See `published/1.0.0/README.md`.
 pub const PUBLISHED_PROVIDER_1_0: &[u8] = include_bytes!("published/1.0.0/provider.wasm");
 
-/// Built and published for version 1.0.0: as [`PUBLISHED_EXTENSION_0_1`], with `unavailable` where the setting
-/// is missing.
+/// Built and published for version 1.0.0: an extension that lets in by the domain of the email address those
+/// of the setting `domains`, with the attribute `email-domain`; `unavailable` where the setting is missing. Needs the
+/// grant `config`.
 pub const PUBLISHED_EXTENSION_1_0: &[u8] = include_bytes!("published/1.0.0/extension.wasm");
 
 /// Built and published for version 1.0.0: keeps the groups of a sign-in and answers what they may do, as
@@ -221,13 +201,13 @@ pub const WRONG_TYPE: &[u8] = built::WRONG_TYPE;
 /// [`PLAIN`] in version 1.7.3, which fits 1.0.0.
 pub const NEWER_VERSION: &[u8] = built::NEWER_VERSION;
 
-/// Imports the types and exports the provider's interface in version 0.9.0.
+/// Imports the types and exports the provider's interface in version 0.1.0.
 pub const WRONG_VERSION: &[u8] = built::WRONG_VERSION;
 
-/// Exports the provider's interface in version 0.9.0, and imports nothing of that version.
+/// Exports the provider's interface in version 0.1.0, and imports nothing of that version.
 pub const WRONG_EXPORT_VERSION: &[u8] = built::WRONG_EXPORT_VERSION;
 
-/// Exports the provider's interface in the versions 1.0.0 and 0.1.0.
+/// Exports the provider's interface in the versions 1.0.0 and 1.1.0.
 pub const BOTH_VERSIONS: &[u8] = built::BOTH_VERSIONS;
 
 /// Exports the provider's interface without its function.

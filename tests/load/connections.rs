@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::support::Gateway;
+use support::Gateway;
 
 const A_SECOND: usize = 5_000;
 const SECONDS: usize = 10;

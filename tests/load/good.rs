@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::{Method, StatusCode};
 use tokio::task::JoinHandle;
 
-use crate::support::Gateway;
+use support::Gateway;
 
 /// Asks again and again, each time on a connection of its own, until it is told to stop.
 pub(crate) struct GoodClient {

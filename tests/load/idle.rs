@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::good::GoodClient;
-use crate::support::{Gateway, eventually};
+use support::{Gateway, eventually};
 
 const CONNECTIONS: usize = crate::many(200, 10_000);
 /// Places, where there is no room for all of them.

@@ -8,7 +8,7 @@ use gateway_token::Algorithm;
 use reqwest::{Method, StatusCode};
 use tokio::task::JoinSet;
 
-use crate::support::{self, Setup};
+use support::{self, Setup};
 
 const CALLERS: usize = 600;
 /// What may come of a call.

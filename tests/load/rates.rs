@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 
-use crate::support::{Gateway, Setup};
+use support::{Gateway, Setup};
 
 /// Slow enough that no share comes back during a test.
 const LIMITS: &str = "sign_in = \"4/h\"\nupdate = \"2/h\"";

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use tokio::task::JoinSet;
 
 use crate::allow_many_sockets;
-use crate::support::{self, Setup};
+use support::{self, Setup};
 
 const CALLERS: usize = 1200;
 const ANSWERS: usize = 1000;
@@ -21,7 +21,7 @@ async fn a5_callers_of_one_slow_service_fail_nobody_else() {
     let gateway = Setup::dev()
         .env("PRIVATE_KEY", &support::setup::private_key(Algorithm::ES256))
         .plugin("behave", test_guests::BEHAVE)
-        // The service `sleep` takes a minute: it never answers in time.
+        // The service `sleep` sleeps for an hour: it never answers in time.
         .plugin_table("behave", "limits = { deadline = \"500ms\" }")
         .plugin("v1", test_guests::V1)
         .plugin("hook", test_guests::LOGIN_ONLY)

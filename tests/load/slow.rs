@@ -10,8 +10,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::good::GoodClient;
-use crate::support::eventually;
-use crate::support::raw::exchange;
+use support::eventually;
+use support::raw::exchange;
 
 const CLIENTS: usize = crate::many(60, 2_000);
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rustix::fs::{CWD, FileType, Mode};
 use serde_json::Value;
 
-use super::support::{Gateway, Setup, cli};
+use support::{Gateway, Setup, cli};
 
 /// Every file below a directory: when it was changed, and what is in it.
 fn files(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
@@ -253,9 +253,9 @@ async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_starts_all_th
             .to_owned()
     };
     for (setting, plugin) in [
-        ("service.gone.provider", "missing"),
-        ("service.damaged.provider", "broken"),
-        ("service.more.provider", "ungranted"),
+        ("service.gone.plugin", "missing"),
+        ("service.damaged.plugin", "broken"),
+        ("service.more.plugin", "ungranted"),
         ("extensions", "absent"),
     ] {
         let message = message(&report, "error", setting);
@@ -287,7 +287,7 @@ async fn o5_a_check_that_is_killed_leaves_no_copy_of_a_key() {
         .spawn()
         .unwrap();
     let process = check.id().unwrap();
-    super::support::eventually("it compiles", async || {
+    support::eventually("it compiles", async || {
         (!super::children(process).is_empty()).then_some(())
     })
     .await;

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use super::dev;
-use super::support::Setup;
-use super::support::cli::{self, Ran};
-use super::support::fake_oidc::FakeOidc;
+use support::Setup;
+use support::cli::{self, Ran};
+use support::fake_oidc::FakeOidc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_work_while_the_gateway_serves() {
@@ -294,6 +294,15 @@ async fn config_check_explains_or_names_every_mistake() {
         assert!(said.contains(right), "{said}");
     }
     assert!(said.contains("EXTERNAL_ADDRESS"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_schema_prints_a_json_schema() {
+    let mut command = cli::command();
+    command.args(["config", "schema"]);
+    let schema: Value = serde_json::from_str(&cli::finish(command).await.succeeded()).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["properties"]["server"]["additionalProperties"], false);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

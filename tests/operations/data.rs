@@ -11,9 +11,9 @@ use reqwest::Method;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::task::JoinSet;
 
-use super::support::admin::Admin;
-use super::support::setup::private_key;
-use super::support::{Setup, cli, eventually};
+use support::admin::Admin;
+use support::setup::private_key;
+use support::{Setup, cli, eventually};
 
 const NEW: &str = "canary-new-session-secret-0123456789abcdef";
 
@@ -391,7 +391,7 @@ async fn a19_a_full_stderr_pipe_stops_neither_requests_nor_the_end() {
     // From here on nobody reads it.
     let address = stdout.next_line().await.unwrap().expect("it is ready");
     let admin = Admin::new(admin, &setup.admin_token());
-    let client = super::support::browser::client();
+    let client = support::browser::client();
     eventually("lines are dropped", async || {
         let mut answers = JoinSet::new();
         for _ in 0..100 {
@@ -411,7 +411,7 @@ async fn a19_a_full_stderr_pipe_stops_neither_requests_nor_the_end() {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let ended = tokio::time::timeout(super::support::wait::PATIENCE, child.wait());
+    let ended = tokio::time::timeout(support::wait::PATIENCE, child.wait());
     let status = ended.await.expect("it ends").unwrap();
     assert!(status.success(), "{status}");
     drop(stderr);

@@ -8,8 +8,8 @@ use gateway_token::Algorithm;
 use rustix::fs::{CWD, FileType, Mode};
 use tokio::process::Command;
 
-use super::support::setup::private_key;
-use super::support::{Gateway, Setup, cli};
+use support::setup::private_key;
+use support::{Gateway, Setup, cli};
 
 /// A gateway whose database has a directory of its own.
 fn setup() -> Setup {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use test_guests::COMPILE_BOMB;
 
-use super::support::eventually;
+use support::eventually;
 
 fn pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -45,9 +45,9 @@ async fn a_reload_does_not_wait_for_a_pipe_or_a_device() {
             at.to_str().unwrap(),
         ],
     ] {
-        let mut ran = super::support::cli::command();
+        let mut ran = support::cli::command();
         ran.current_dir(setup.dir.path()).args(&command);
-        let said = super::support::cli::finish(ran).await.failed();
+        let said = support::cli::finish(ran).await.failed();
         assert!(
             said.contains("it is a pipe, not a regular file"),
             "{command:?}: {said}"
@@ -180,7 +180,7 @@ async fn o8_a_reload_does_not_wait_for_plugins_that_compile() {
     assert_eq!(answers[0]["being_admitted"][0], "bomb", "{answers}");
     // A command that waits is told when the gateway ends.
     let waits = setup.dir.cli_command(&["reload", "--wait"]);
-    let waits = tokio::spawn(super::support::cli::finish(waits));
+    let waits = tokio::spawn(support::cli::finish(waits));
     eventually("it is asked", async || {
         let in_force = |line: &String| line.contains("the configuration was read again");
         (gateway.log.lines().iter().filter(|line| in_force(line)).count() >= 4).then_some(())
@@ -207,7 +207,7 @@ async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
             ["plugin", ..] => [arguments, &["--admin", &address]].concat(),
             _ => arguments.to_vec(),
         };
-        let ran = super::support::cli::finish_unheard(setup.dir.cli_command(&arguments)).await;
+        let ran = support::cli::finish_unheard(setup.dir.cli_command(&arguments)).await;
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
         assert!(
             ran.stderr
@@ -219,7 +219,7 @@ async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
     // A list is only to be read, and was not.
     let address = gateway.admin().await.address.to_string();
     let list = setup.dir.cli_command(&["plugin", "list", "--admin", &address]);
-    let ran = super::support::cli::finish_unheard(list).await;
+    let ran = support::cli::finish_unheard(list).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     gateway.stop().await;
 }
@@ -251,9 +251,10 @@ async fn o8_another_user_is_told_that_the_socket_is_not_theirs() {
     let mut command = tokio::process::Command::new("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all"]);
     command
-        .args([super::support::BINARY, "reload", "--data"])
+        .arg(support::binary())
+        .args(["reload", "--data"])
         .arg(&data);
-    let ran = super::support::cli::finish(command).await;
+    let ran = support::cli::finish(command).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
         ran.stderr
@@ -293,7 +294,7 @@ async fn o7_prometheus_reads_metrics_and_can_do_nothing_else() {
         .await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let metrics = line["address"].as_str().unwrap().to_owned();
-    let client = super::support::browser::client();
+    let client = support::browser::client();
     let ask = async |address: &str, method: reqwest::Method, path: &str, token: &str| {
         let request = client.request(method, format!("http://{address}{path}"));
         let answer = request.bearer_auth(token).send().await.unwrap();

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::support::browser::token_in;
-use super::support::setup::private_key;
-use super::support::{Gateway, Setup, cli};
+use support::browser::token_in;
+use support::setup::private_key;
+use support::{Gateway, Setup, cli};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serve_refuses_to_start_and_says_what_to_do() {

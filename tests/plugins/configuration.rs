@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::assert_refused;
-use super::support::{Setup, eventually};
+use support::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sighup_puts_settings_grants_limits_and_services_in_force() {
@@ -106,8 +106,8 @@ async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_i
         ),
         (
             "wants-key-value",
-            test_guests::WASI_KEYVALUE,
-            "wasi:keyvalue/store",
+            test_guests::IMPORTS_KEY_VALUE,
+            "auth-gateway:plugin/key-value",
             "key-value",
         ),
     ] {

@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use reqwest::StatusCode;
 
-use super::support::browser::Browser;
-use super::support::eventually;
 use super::{assert_refused, versions};
+use support::browser::Browser;
+use support::eventually;
 
 /// Answers by [`test_guests::V1`] and [`test_guests::V2`], or 0 for 503.
 async fn version(browser: &Browser, token: &str) -> u64 {

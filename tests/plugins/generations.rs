@@ -11,10 +11,10 @@ use serde_json::Value;
 use sha2::Digest as _;
 use test_guests::{COMPILE_BOMB, V1, V2};
 
-use super::support;
-use super::support::cli::{self, Ran};
-use super::support::wait::PATIENCE;
-use super::support::{Gateway, Setup, eventually};
+use support;
+use support::cli::{self, Ran};
+use support::wait::PATIENCE;
+use support::{Gateway, Setup, eventually};
 
 fn setup() -> Setup {
     Setup::dev()

@@ -5,7 +5,7 @@ use std::fs;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::support::{Gateway, Setup};
+use support::{Gateway, Setup};
 
 /// The permissions that a service's provider answers.
 async fn permissions(gateway: &Gateway, service: &str) -> Value {

@@ -4,8 +4,8 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::support::{Gateway, eventually};
 use super::{assert_refused, versions};
+use support::{Gateway, eventually};
 
 /// The token and the version that it speaks of.
 async fn ask(gateway: &Gateway, session: &str) -> (String, u64) {

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::assert_refused;
-use super::support::{Gateway, Setup, eventually};
+use support::{Gateway, Setup, eventually};
 
 /// A number in LEB128.
 fn leb(mut number: usize) -> Vec<u8> {

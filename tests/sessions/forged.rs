@@ -15,10 +15,10 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::claims;
-use super::support::browser::{Browser, encode, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::SESSION_SECRET;
-use super::support::{Gateway, Setup};
+use support::browser::{Browser, encode, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::SESSION_SECRET;
+use support::{Gateway, Setup};
 
 /// The header of session tokens.
 const HEADER: &str = r#"{"alg":"HS256","typ":"session+jwt"}"#;

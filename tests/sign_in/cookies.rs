@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use reqwest::{Method, Response, StatusCode};
 
-use super::support::Gateway;
-use super::support::browser::{Browser, location, parameter, token_in};
-use super::support::fake_oidc::FakeOidc;
 use super::{APP, login, start};
+use support::Gateway;
+use support::browser::{Browser, location, parameter, token_in};
+use support::fake_oidc::FakeOidc;
 
 /// What nginx, unless told otherwise, reads the head of an answer into, and one header line of a request.
 const ANSWER: usize = 4096;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use reqwest::{Response, StatusCode};
 
 use super::state::aged;
-use super::support::browser::{Browser, encode, location, parameter, token_in};
-use super::support::fake_oidc::Mood;
 use super::{APP, login, start};
+use support::browser::{Browser, encode, location, parameter, token_in};
+use support::fake_oidc::Mood;
 
 /// The page of a refused callback: its text, and where it leads.
 async fn page(response: Response, status: StatusCode) -> (String, String) {

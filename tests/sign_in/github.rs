@@ -3,9 +3,9 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::support::browser::{location, token_in};
-use super::support::fake_github::FakeGitHub;
-use super::support::{Gateway, Setup};
+use support::browser::{location, token_in};
+use support::fake_github::FakeGitHub;
+use support::{Gateway, Setup};
 
 const LOGIN: &str = "/auth/login/github";
 

@@ -3,9 +3,9 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::Setup;
-use crate::support::browser::token_in;
-use crate::support::fake_oidc::FakeOidc;
+use support::Setup;
+use support::browser::token_in;
+use support::fake_oidc::FakeOidc;
 
 const SERVICES: usize = 1_000;
 const GROUPS: usize = 300;

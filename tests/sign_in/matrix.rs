@@ -6,11 +6,11 @@ use reqwest::StatusCode;
 use url::Url;
 
 use super::state::aged;
-use super::support::browser::{Browser, location, parameter, token_in};
-use super::support::fake_github::FakeGitHub;
-use super::support::fake_oidc::FakeOidc;
-use super::support::{Gateway, Setup};
 use super::{APP, alice, assert_refused, login};
+use support::browser::{Browser, location, parameter, token_in};
+use support::fake_github::FakeGitHub;
+use support::fake_oidc::FakeOidc;
+use support::{Gateway, Setup};
 
 const STATES: [&str; 8] = [
     "right",

@@ -2,10 +2,10 @@
 
 use reqwest::{Method, StatusCode};
 
-use super::support::Setup;
-use super::support::browser::token_in;
-use super::support::fake_oidc::FakeOidc;
 use super::{APP, alice, login};
+use support::Setup;
+use support::browser::token_in;
+use support::fake_oidc::FakeOidc;
 
 /// Headers of requests that nobody has asked for.
 const OTHERS: &[&[(&str, &str)]] = &[
@@ -101,16 +101,15 @@ async fn a11_a_page_full_of_images_counts_against_nobody() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup().oidc("google", &google).start().await;
     let (victim, neighbour) = (gateway.browser(), gateway.browser());
-    let ask =
-        async |browser: &super::support::browser::Browser, method, target: &str, headers: &[(&str, &str)]| {
-            let mut request = browser
-                .request(method, target)
-                .header("x-forwarded-for", "198.51.100.1");
-            for (name, value) in headers {
-                request = request.header(*name, *value);
-            }
-            browser.send(request).await.status()
-        };
+    let ask = async |browser: &support::browser::Browser, method, target: &str, headers: &[(&str, &str)]| {
+        let mut request = browser
+            .request(method, target)
+            .header("x-forwarded-for", "198.51.100.1");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        browser.send(request).await.status()
+    };
     for number in 0..330 {
         let target = format!("/auth/login/google?{number}");
         assert_eq!(

@@ -15,9 +15,9 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::alice;
-use super::support::browser::{location, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::{Gateway, Setup};
+use support::browser::{location, token_in};
+use support::fake_oidc::FakeOidc;
+use support::{Gateway, Setup};
 
 /// A name that nobody has (RFC 6761).
 const HOST: &str = "id.example.test";

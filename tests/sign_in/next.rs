@@ -4,11 +4,11 @@ use reqwest::{Response, StatusCode};
 
 use super::oracle::{Visit, escapes};
 use super::payloads::{attacks, mutated};
-use super::support::Setup;
-use super::support::browser::{Browser, encode, location, token_in};
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::EXTERNAL;
 use super::{APP, alice, assert_refused, login, start};
+use support::Setup;
+use support::browser::{Browser, encode, location, token_in};
+use support::fake_oidc::FakeOidc;
+use support::setup::EXTERNAL;
 
 /// Whether a sign-in went on; what is refused is refused plainly, by `check` too.
 async fn is_let_through(browser: &Browser, next: &str, login: &Response) -> bool {

@@ -1,13 +1,13 @@
 //! The gateway's own page takes a token only from a sign-in of this browser. That it has to be one of this tab, too, is
-//! for a browser to try: `tests/page.rs`.
+//! for a browser to try: `tests/page/main.rs`.
 
 use std::collections::BTreeMap;
 
 use reqwest::StatusCode;
 
-use super::support::browser::{encode, location, token_in};
-use super::support::setup::EXTERNAL;
 use super::{APP, login, start};
+use support::browser::{encode, location, token_in};
+use support::setup::EXTERNAL;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_the_own_page_takes_no_token_of_another_browser() {

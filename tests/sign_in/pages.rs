@@ -7,11 +7,11 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 
 use super::state::aged;
-use super::support::browser::{Browser, encode, location, parameter, token_in};
-use super::support::fake_oidc::{CLIENT_ID, FakeOidc, Mood};
-use super::support::setup::EXTERNAL;
-use super::support::{Gateway, Setup, eventually};
 use super::{APP, alice, login, start};
+use support::browser::{Browser, encode, location, parameter, token_in};
+use support::fake_oidc::{CLIENT_ID, FakeOidc, Mood};
+use support::setup::EXTERNAL;
+use support::{Gateway, Setup, eventually};
 
 /// What a browser asks for when a person opens an address.
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";

@@ -9,14 +9,11 @@ use url::Url;
 
 use self::fake::{CLIENT_ID, Fake, Kind, SECRET, TENANT, Way};
 use self::internet::Internet;
-use super::support::browser::{Browser, location, parameter, token_in};
-use super::support::fake_github::FakeGitHub;
-use super::support::{Gateway, Setup};
 use super::{APP, login};
-
-#[path = "presets/fake.rs"]
+use support::browser::{Browser, location, parameter, token_in};
+use support::fake_github::FakeGitHub;
+use support::{Gateway, Setup};
 mod fake;
-#[path = "presets/internet.rs"]
 mod internet;
 
 /// A provider by the book, whose ID tokens say everything.

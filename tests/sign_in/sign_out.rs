@@ -6,12 +6,12 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::support::browser::{Browser, encode, location, parameter, token_in};
-use super::support::fake_github::FakeGitHub;
-use super::support::fake_oidc::logout::unsigned;
-use super::support::fake_oidc::{CLIENT_ID, FakeOidc, Mood, now};
-use super::support::{Gateway, Setup, eventually};
 use super::{APP, alice, login};
+use support::browser::{Browser, encode, location, parameter, token_in};
+use support::fake_github::FakeGitHub;
+use support::fake_oidc::logout::unsigned;
+use support::fake_oidc::{CLIENT_ID, FakeOidc, Mood, now};
+use support::{Gateway, Setup, eventually};
 
 const HOME: &str = "https://auth.example.org/";
 const CALLBACK: &str = "https://auth.example.org/auth/logout_callback/google";

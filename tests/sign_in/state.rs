@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use gateway::sealed_state::SealedState;
 use reqwest::StatusCode;
 
-use super::support::Setup;
-use super::support::browser::{encode, location, parameter, token_in};
-use super::support::fake_github::FakeGitHub;
-use super::support::fake_oidc::FakeOidc;
-use super::support::setup::session_key;
 use super::{APP, alice, assert_refused, login, start};
+use support::Setup;
+use support::browser::{encode, location, parameter, token_in};
+use support::fake_github::FakeGitHub;
+use support::fake_oidc::FakeOidc;
+use support::setup::session_key;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_state_is_refused_with_and_without_the_cookie() {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
 
-use super::support::browser::{encode, parameter, token_in};
-use super::support::fake_oidc::{FakeOidc, Mood};
-use super::support::{Setup, eventually};
 use super::{APP, alice, login, start};
+use support::browser::{encode, parameter, token_in};
+use support::fake_oidc::{FakeOidc, Mood};
+use support::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_the_reason() {

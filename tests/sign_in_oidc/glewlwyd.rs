@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use url::Url;
 
-use super::support::browser::{location, token_in};
-use super::support::setup::EXTERNAL;
-use super::support::{Setup, wait};
+use support::browser::{location, token_in};
+use support::setup::EXTERNAL;
+use support::{Setup, wait};
 
 const SECRET: &str = "canary-client-secret-of-glewlwyd";
 const PASSWORD: &str = "the-password-of-ann";

@@ -7,10 +7,10 @@ use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::support::browser::{location, token_in};
-use super::support::openid_provider::{CLIENT_ID, CLIENT_SECRET, Matrix, Person};
-use super::support::setup::EXTERNAL;
-use super::support::{Gateway, Setup};
+use support::browser::{location, token_in};
+use support::openid_provider::{CLIENT_ID, CLIENT_SECRET, Matrix, Person};
+use support::setup::EXTERNAL;
+use support::{Gateway, Setup};
 
 /// How a sign-in ends.
 #[derive(Clone, Debug)]

@@ -10,17 +10,17 @@ use super::browser::assert_safe;
 
 /// A client of the admin listener that knows the token.
 #[derive(Clone, Debug)]
-pub(crate) struct Admin {
+pub struct Admin {
     client: reqwest::Client,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// What it asks for.
-    pub(crate) token: String,
+    pub token: String,
 }
 
 impl Admin {
     /// Reads the token from the file that the gateway wrote.
-    pub(crate) fn new(address: SocketAddr, token_file: &Path) -> Self {
+    pub fn new(address: SocketAddr, token_file: &Path) -> Self {
         let token = std::fs::read_to_string(token_file)
             .expect("the admin token's file")
             .trim()
@@ -33,17 +33,17 @@ impl Admin {
     }
 
     /// A request with the token.
-    pub(crate) async fn get(&self, path: &str) -> Response {
+    pub async fn get(&self, path: &str) -> Response {
         self.send(Method::GET, path, &self.token).await
     }
 
     /// `POST path` with the token.
-    pub(crate) async fn post(&self, path: &str) -> Response {
+    pub async fn post(&self, path: &str) -> Response {
         self.send(Method::POST, path, &self.token).await
     }
 
     /// A request with some other token.
-    pub(crate) async fn send(&self, method: Method, path: &str, token: &str) -> Response {
+    pub async fn send(&self, method: Method, path: &str, token: &str) -> Response {
         let request = self
             .client
             .request(method, format!("http://{}{path}", self.address));
@@ -54,31 +54,31 @@ impl Admin {
     }
 
     /// The plugins' status.
-    pub(crate) async fn plugins(&self) -> Value {
+    pub async fn plugins(&self) -> Value {
         self.get("/plugins").await.json().await.expect("JSON")
     }
 
     /// What serves of the first plugin and what is kept of it: all that a reload or a rollback may change.
-    pub(crate) async fn serving(&self) -> [Value; 3] {
+    pub async fn serving(&self) -> [Value; 3] {
         let plugin = &self.plugins().await["plugins"][0];
         ["generation", "kept", "rolled_back"].map(|name| plugin[name].clone())
     }
 
     /// The metrics as they are.
-    pub(crate) async fn metrics(&self) -> String {
+    pub async fn metrics(&self) -> String {
         let response = self.get("/metrics").await;
         assert_eq!(response.status(), StatusCode::OK);
         response.text().await.expect("text")
     }
 
     /// The sum of all series of the metric `name` that have every one of `labels` (`plugin="v1"`).
-    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         sum(&self.metrics().await, name, labels)
     }
 }
 
 /// The sum of all series of a metric in Prometheus text that have every one of `labels`.
-pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+pub fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.rsplit_once(' '))

@@ -13,7 +13,7 @@ use url::Url;
 use super::wait::PATIENCE;
 
 /// A client that follows nothing and remembers nothing.
-pub(crate) fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
@@ -29,7 +29,7 @@ pub(crate) fn client() -> reqwest::Client {
 /// The gateway may believe to be reached at another address (`external`), by way of a proxy that ends
 /// TLS: URLs there are fetched from where the gateway really listens, `Secure` cookies included.
 #[derive(Clone, Debug)]
-pub(crate) struct Browser {
+pub struct Browser {
     client: reqwest::Client,
     base: Url,
     external: Url,
@@ -38,7 +38,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// A browser without a cookie.
-    pub(crate) fn new(base: Url, external: Url) -> Self {
+    pub fn new(base: Url, external: Url) -> Self {
         Self {
             client: client(),
             base,
@@ -48,7 +48,7 @@ impl Browser {
     }
 
     /// Another browser without a cookie, over the same connections.
-    pub(crate) fn without_cookies(&self) -> Self {
+    pub fn without_cookies(&self) -> Self {
         Self {
             jar: Arc::default(),
             ..self.clone()
@@ -56,7 +56,7 @@ impl Browser {
     }
 
     /// Where the gateway really is for `target`: a path, or a URL at the external address.
-    pub(crate) fn resolve(&self, target: &str) -> Url {
+    pub fn resolve(&self, target: &str) -> Url {
         let url = self.external.join(target).expect("a URL");
         if url.origin() == self.external.origin() {
             let mut real = self.base.clone();
@@ -69,7 +69,7 @@ impl Browser {
     }
 
     /// A request that carries the cookies (to the gateway only). Send it with [`Browser::send`].
-    pub(crate) fn request(&self, method: Method, target: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, target: &str) -> RequestBuilder {
         let url = self.resolve(target);
         let ours = url.origin() == self.base.origin();
         let request = self.client.request(method, url);
@@ -88,7 +88,7 @@ impl Browser {
     ///
     /// # Panics
     /// When an answer of the gateway lacks what every answer has.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Response {
+    pub async fn send(&self, request: RequestBuilder) -> Response {
         let response = request.send().await.expect("an answer");
         if response.url().origin() == self.base.origin() {
             assert_safe(&response);
@@ -109,19 +109,19 @@ impl Browser {
     }
 
     /// `GET target`.
-    pub(crate) async fn get(&self, target: &str) -> Response {
+    pub async fn get(&self, target: &str) -> Response {
         self.send(self.request(Method::GET, target)).await
     }
 
     /// `GET target`, which has to answer with JSON.
-    pub(crate) async fn get_json(&self, target: &str) -> Value {
+    pub async fn get_json(&self, target: &str) -> Value {
         let response = self.get(target).await;
         assert_eq!(response.headers()["content-type"], "application/json", "{target}");
         response.json().await.expect("JSON")
     }
 
     /// `POST target` with nothing in the body, which has to answer with JSON.
-    pub(crate) async fn post_json(&self, target: &str) -> Value {
+    pub async fn post_json(&self, target: &str) -> Value {
         self.send(self.request(Method::POST, target))
             .await
             .json()
@@ -130,13 +130,13 @@ impl Browser {
     }
 
     /// `GET target` with a session token in the Authorization header.
-    pub(crate) async fn get_as(&self, token: &str, target: &str) -> Response {
+    pub async fn get_as(&self, token: &str, target: &str) -> Response {
         self.send(self.request(Method::GET, target).bearer_auth(token))
             .await
     }
 
     /// `POST target` with a session token in the Authorization header; the answer is JSON.
-    pub(crate) async fn post_as(&self, token: &str, target: &str) -> Value {
+    pub async fn post_as(&self, token: &str, target: &str) -> Value {
         self.send(self.request(Method::POST, target).bearer_auth(token))
             .await
             .json()
@@ -145,7 +145,7 @@ impl Browser {
     }
 
     /// What `check` answers for a session token.
-    pub(crate) async fn check(&self, token: &str) -> Value {
+    pub async fn check(&self, token: &str) -> Value {
         self.get_as(token, "/auth/check")
             .await
             .json()
@@ -154,12 +154,12 @@ impl Browser {
     }
 
     /// Whether `check` takes the token for a valid one.
-    pub(crate) async fn is_signed_in(&self, token: &str) -> bool {
+    pub async fn is_signed_in(&self, token: &str) -> bool {
         self.check(token).await["authenticated"] == Value::Bool(true)
     }
 
     /// What `authorize` answers: status and body.
-    pub(crate) async fn authorize(&self, token: &str, service: &str) -> (StatusCode, Value) {
+    pub async fn authorize(&self, token: &str, service: &str) -> (StatusCode, Value) {
         let response = self
             .get_as(token, &format!("/auth/authorize?service={service}"))
             .await;
@@ -167,17 +167,17 @@ impl Browser {
     }
 
     /// The cookies it holds.
-    pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
+    pub fn cookies(&self) -> BTreeMap<String, String> {
         self.jar.lock().unwrap().clone()
     }
 
     /// Puts other cookies in the place of those it holds.
-    pub(crate) fn set_cookies(&self, cookies: BTreeMap<String, String>) {
+    pub fn set_cookies(&self, cookies: BTreeMap<String, String>) {
         *self.jar.lock().unwrap() = cookies;
     }
 
     /// Signs in by the development provider, all in one request.
-    pub(crate) async fn sign_in_dev(&self, user: &str) -> Response {
+    pub async fn sign_in_dev(&self, user: &str) -> Response {
         self.get(&format!(
             "/auth/login/dev?next={}&user={user}",
             encode(self.external.as_str())
@@ -191,7 +191,7 @@ impl Browser {
 ///
 /// # Panics
 /// When it does not.
-pub(crate) fn assert_safe(response: &Response) {
+pub fn assert_safe(response: &Response) {
     let (url, status, headers) = (response.url(), response.status(), response.headers());
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
@@ -211,7 +211,7 @@ pub(crate) fn assert_safe(response: &Response) {
 ///
 /// # Panics
 /// When the answer is no redirect.
-pub(crate) fn location(response: &Response) -> Url {
+pub fn location(response: &Response) -> Url {
     let is_redirect = matches!(response.status(), StatusCode::FOUND | StatusCode::SEE_OTHER);
     assert!(is_redirect, "{} from {}", response.status(), response.url());
     let location = response.headers()[LOCATION].to_str().expect("ASCII");
@@ -222,18 +222,18 @@ pub(crate) fn location(response: &Response) -> Url {
 ///
 /// # Panics
 /// When the answer is no redirect or has no token.
-pub(crate) fn token_in(response: &Response) -> String {
+pub fn token_in(response: &Response) -> String {
     parameter(&location(response), "jwt").expect("a session token in Location")
 }
 
 /// The value of a query parameter.
-pub(crate) fn parameter(url: &Url, name: &str) -> Option<String> {
+pub fn parameter(url: &Url, name: &str) -> Option<String> {
     url.query_pairs()
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())
 }
 
 /// Percent-encodes for a query.
-pub(crate) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

@@ -4,23 +4,23 @@ use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
-use super::BINARY;
+use super::binary;
 use super::wait::PATIENCE;
 
 /// How a command ended and what it said.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub struct Ran {
     /// Its exit code; `None` where a signal ended it.
-    pub(crate) code: Option<i32>,
+    pub code: Option<i32>,
     /// Standard output.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// Standard error.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 impl Ran {
     /// Fails unless the command succeeded; gives what it wrote.
-    pub(crate) fn succeeded(self) -> String {
+    pub fn succeeded(self) -> String {
         assert_eq!(
             self.code,
             Some(0),
@@ -32,7 +32,7 @@ impl Ran {
     }
 
     /// Fails unless the command ended in an orderly error; gives what it said on stderr.
-    pub(crate) fn failed(self) -> String {
+    pub fn failed(self) -> String {
         assert!(
             self.code.is_some_and(|code| code != 0 && code != 101),
             "exit code {:?}\nstdout: {}\nstderr: {}",
@@ -45,8 +45,8 @@ impl Ran {
 }
 
 /// The gateway's command with no environment but what a program needs to start.
-pub(crate) fn command() -> Command {
-    let mut command = Command::new(BINARY);
+pub fn command() -> Command {
+    let mut command = Command::new(binary());
     command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
     for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -60,7 +60,7 @@ pub(crate) fn command() -> Command {
 ///
 /// # Panics
 /// When it does not end in time.
-pub(crate) async fn finish_unheard(mut command: Command) -> Ran {
+pub async fn finish_unheard(mut command: Command) -> Ran {
     let full = std::fs::File::options().write(true).open("/dev/full");
     command.stdout(full.expect("Linux has it")).stderr(Stdio::piped());
     output(command).await
@@ -70,7 +70,7 @@ pub(crate) async fn finish_unheard(mut command: Command) -> Ran {
 ///
 /// # Panics
 /// When it does not end in time.
-pub(crate) async fn finish(mut command: Command) -> Ran {
+pub async fn finish(mut command: Command) -> Ran {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     output(command).await
 }

@@ -22,7 +22,7 @@ const ACCESS_TOKEN: &str = "gho_canary-access-token";
 
 /// The fake; ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct FakeGitHub {
+pub struct FakeGitHub {
     server: MockServer,
     state: Arc<Mutex<State>>,
 }
@@ -42,7 +42,7 @@ struct State {
 
 impl FakeGitHub {
     /// Starts it, with the octocat in front of the browser.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State {
             codes: HashMap::new(),
             issued: 0,
@@ -87,7 +87,7 @@ impl FakeGitHub {
     }
 
     /// What the gateway's configuration says of it.
-    pub(crate) fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let uri = self.server.uri();
         format!(
             "web = {uri:?}\napi = \"{uri}/api\"\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}"
@@ -95,28 +95,28 @@ impl FakeGitHub {
     }
 
     /// Whoever is in front of the browser from now on.
-    pub(crate) fn set_user(&self, user: Value, emails: Value) {
+    pub fn set_user(&self, user: Value, emails: Value) {
         let mut state = self.state.lock().unwrap();
         (state.user, state.emails) = (user, emails);
     }
 
     /// What the person lets the application see from now on; separated by commas.
-    pub(crate) fn set_scopes(&self, scopes: &str) {
+    pub fn set_scopes(&self, scopes: &str) {
         self.state.lock().unwrap().scopes = scopes.to_owned();
     }
 
     /// How long every answer takes from now on.
-    pub(crate) fn set_delay(&self, delay: Duration) {
+    pub fn set_delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
     }
 
     /// How often a code was exchanged, or tried to be.
-    pub(crate) fn token_requests(&self) -> usize {
+    pub fn token_requests(&self) -> usize {
         self.state.lock().unwrap().token_requests
     }
 
     /// What GitHub's page does once the person consents: gives the address of the callback.
-    pub(crate) fn consent(&self, authorization: &Url) -> Url {
+    pub fn consent(&self, authorization: &Url) -> Url {
         assert!(
             authorization
                 .as_str()
@@ -141,7 +141,7 @@ impl FakeGitHub {
     }
 
     /// The whole dance: from the gateway's login URL to its answer to the callback.
-    pub(crate) async fn sign_in(&self, browser: &Browser, login: &str) -> Response {
+    pub async fn sign_in(&self, browser: &Browser, login: &str) -> Response {
         let callback = self.consent(&location(&browser.get(login).await));
         browser.get(callback.as_str()).await
     }

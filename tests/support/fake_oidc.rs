@@ -23,17 +23,17 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::browser::{self, Browser, parameter};
 
-pub(crate) mod logout;
+pub mod logout;
 
 /// The client's id at this provider.
-pub(crate) const CLIENT_ID: &str = "gateway-client";
+pub const CLIENT_ID: &str = "gateway-client";
 
 /// The access token that it gives; a canary.
-pub(crate) const ACCESS_TOKEN: &str = "canary-access-token";
+pub const ACCESS_TOKEN: &str = "canary-access-token";
 
 /// How the provider behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub enum Mood {
     /// By the book.
     #[default]
     Well,
@@ -82,25 +82,25 @@ struct State {
 }
 
 /// A running provider.
-pub(crate) struct FakeOidc {
+pub struct FakeOidc {
     server: MockServer,
     issuer: String,
     state: Arc<Mutex<State>>,
     key: EncodingKey,
     /// The client's secret at this provider; a canary.
-    pub(crate) client_secret: String,
+    pub client_secret: String,
 }
 
 impl FakeOidc {
     /// Starts one whose person is `person` (claims; `sub` has to be among them).
-    pub(crate) async fn start(person: Value) -> Self {
+    pub async fn start(person: Value) -> Self {
         let server = MockServer::start().await;
         let issuer = server.uri();
         Self::serve(server, issuer, person).await
     }
 
     /// Starts one that remembers neither requests nor ID tokens: hundreds of thousands would fill the memory.
-    pub(crate) async fn start_forgetful(person: Value) -> Self {
+    pub async fn start_forgetful(person: Value) -> Self {
         let server = MockServer::builder().disable_request_recording().start().await;
         let issuer = server.uri();
         let provider = Self::serve(server, issuer, person).await;
@@ -109,7 +109,7 @@ impl FakeOidc {
     }
 
     /// Starts one that is reached at `issuer`: by way of something that stands before it.
-    pub(crate) async fn behind(issuer: &str, person: Value) -> Self {
+    pub async fn behind(issuer: &str, person: Value) -> Self {
         Self::serve(MockServer::start().await, issuer.to_owned(), person).await
     }
 
@@ -150,63 +150,63 @@ impl FakeOidc {
     }
 
     /// Its issuer identifier.
-    pub(crate) fn issuer(&self) -> String {
+    pub fn issuer(&self) -> String {
         self.issuer.clone()
     }
 
     /// Where it listens, whatever stands before it.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         *self.server.address()
     }
 
     /// Changes who signs in from now on.
-    pub(crate) fn set_person(&self, person: Value) {
+    pub fn set_person(&self, person: Value) {
         self.state.lock().unwrap().person = object(person);
     }
 
     /// Adds members to ID tokens, as they are written: `"n":1E400,`.
-    pub(crate) fn set_more(&self, members: &str) {
+    pub fn set_more(&self, members: &str) {
         members.clone_into(&mut self.state.lock().unwrap().more);
     }
 
     /// Changes how it behaves from now on.
-    pub(crate) fn set_mood(&self, mood: Mood) {
+    pub fn set_mood(&self, mood: Mood) {
         self.state.lock().unwrap().mood = mood;
     }
 
     /// Calls its key something else from now on: for whoever knows the old one, it is another key.
-    pub(crate) fn rotate_key(&self, kid: &str) {
+    pub fn rotate_key(&self, kid: &str) {
         kid.clone_into(&mut self.state.lock().unwrap().kid);
     }
 
     /// Publishes so many keys before the one that it signs with.
-    pub(crate) fn set_further_keys(&self, count: usize) {
+    pub fn set_further_keys(&self, count: usize) {
         self.state.lock().unwrap().further_keys = count;
     }
 
     /// How often its token endpoint has been asked.
-    pub(crate) fn token_calls(&self) -> u32 {
+    pub fn token_calls(&self) -> u32 {
         self.state.lock().unwrap().token_calls
     }
 
     /// Every authorization code that it has given out so far.
-    pub(crate) fn codes(&self) -> Vec<String> {
+    pub fn codes(&self) -> Vec<String> {
         (1..=self.state.lock().unwrap().issued).map(code).collect()
     }
 
     /// Every ID token that it has signed so far.
-    pub(crate) fn id_tokens(&self) -> Vec<String> {
+    pub fn id_tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().id_tokens.clone()
     }
 
     /// All that the gateway and browsers have asked of it so far, heads and bodies.
-    pub(crate) async fn requests(&self) -> Vec<Request> {
+    pub async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.expect("it remembers")
     }
 
     /// Goes from the gateway's login URL through the provider, to the callback URL that the provider
     /// sends the browser to. Does not go there.
-    pub(crate) async fn go(&self, browser: &Browser, login_url: &str) -> Url {
+    pub async fn go(&self, browser: &Browser, login_url: &str) -> Url {
         let redirect = browser.get(login_url).await;
         let authorize = browser::location(&redirect);
         assert!(authorize.as_str().starts_with(&self.issuer()), "{authorize}");
@@ -214,7 +214,7 @@ impl FakeOidc {
     }
 
     /// The whole dance: gives the gateway's answer to the callback.
-    pub(crate) async fn sign_in(&self, browser: &Browser, login_url: &str) -> Response {
+    pub async fn sign_in(&self, browser: &Browser, login_url: &str) -> Response {
         let callback = self.go(browser, login_url).await;
         browser.get(callback.as_str()).await
     }
@@ -426,7 +426,7 @@ fn object(person: Value) -> Map<String, Value> {
 
 /// Seconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "a provider has a clock of its own")]
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")

@@ -19,23 +19,23 @@ use super::setup::{Setup, SetupDir, compiled};
 use super::wait::PATIENCE;
 
 /// A gateway that is ready. Killed when dropped.
-pub(crate) struct Gateway {
+pub struct Gateway {
     child: Child,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// Where it believes to be reached.
-    pub(crate) external: Url,
+    pub external: Url,
     /// What it wrote to stderr.
-    pub(crate) log: Log,
+    pub log: Log,
     /// The directory it was started from, which outlives it.
-    pub(crate) dir: Arc<SetupDir>,
+    pub dir: Arc<SetupDir>,
     admin_token: PathBuf,
     flushes: AtomicUsize,
 }
 
 impl Gateway {
     /// Waits for the line that says that it is ready, and where it listens.
-    pub(crate) async fn start(mut command: Command, setup: &Setup) -> Self {
+    pub async fn start(mut command: Command, setup: &Setup) -> Self {
         let mut child = command.spawn().expect("the gateway's binary starts");
         let log = Log::capture(child.stderr.take().expect("stderr is a pipe"));
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
@@ -55,7 +55,7 @@ impl Gateway {
     }
 
     /// Waits until it listens, which it does before its plugins are admitted.
-    pub(crate) async fn start_at_once(mut command: Command, setup: &Setup) -> Self {
+    pub async fn start_at_once(mut command: Command, setup: &Setup) -> Self {
         let mut child = command.spawn().expect("the gateway's binary starts");
         let log = Log::capture(child.stderr.take().expect("stderr is a pipe"));
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
@@ -91,7 +91,7 @@ impl Gateway {
 
     /// The log up to now. It is written by a thread of its own, in order: a request that nobody else makes
     /// is the mark to wait for.
-    pub(crate) async fn flushed_log(&self) -> Vec<String> {
+    pub async fn flushed_log(&self) -> Vec<String> {
         let nth = self.flushes.fetch_add(1, Ordering::SeqCst);
         let browser = self.browser();
         browser
@@ -106,17 +106,17 @@ impl Gateway {
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
     /// The most memory that it has had in RAM, in bytes (proc(5), `VmHWM`).
-    pub(crate) fn peak_memory(&self) -> u64 {
+    pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
 
     /// The memory that it has in RAM, in bytes (proc(5), `VmRSS`).
-    pub(crate) fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
 
@@ -131,7 +131,7 @@ impl Gateway {
     }
 
     /// A new browser, without a cookie.
-    pub(crate) fn browser(&self) -> Browser {
+    pub fn browser(&self) -> Browser {
         Browser::new(
             Url::parse(&format!("http://{}/", self.address)).expect("a URL"),
             self.external.clone(),
@@ -142,7 +142,7 @@ impl Gateway {
     ///
     /// # Panics
     /// When they are not let in.
-    pub(crate) async fn sign_in(&self, user: &str) -> String {
+    pub async fn sign_in(&self, user: &str) -> String {
         let response = self.browser().sign_in_dev(user).await;
         if response.status() != StatusCode::FOUND {
             panic!(
@@ -154,7 +154,7 @@ impl Gateway {
     }
 
     /// The admin listener.
-    pub(crate) async fn admin(&self) -> Admin {
+    pub async fn admin(&self) -> Admin {
         let line = self
             .log
             .wait_for("the admin listener's address", |line| {
@@ -165,12 +165,12 @@ impl Gateway {
     }
 
     /// Runs a command on the same configuration while the gateway serves.
-    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+    pub async fn cli(&self, arguments: &[&str]) -> Ran {
         self.dir.cli(arguments).await
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.pid())
             .ok()
             .and_then(rustix::process::Pid::from_raw)
@@ -180,7 +180,7 @@ impl Gateway {
 
     /// Tells it to read its configuration again, and waits until it says that it has, and has looked at all plugins
     /// under it, or why not.
-    pub(crate) async fn reload(&self) -> String {
+    pub async fn reload(&self) -> String {
         let before = self.log.lines().iter().filter(|line| is_reload(line)).count();
         let looked = self.log.lines().iter().filter(|line| is_looked(line)).count();
         self.signal(rustix::process::Signal::HUP);
@@ -207,7 +207,7 @@ impl Gateway {
     }
 
     /// Waits for its end.
-    pub(crate) async fn wait(&mut self) -> ExitStatus {
+    pub async fn wait(&mut self) -> ExitStatus {
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .expect("it ends")
@@ -217,12 +217,12 @@ impl Gateway {
     }
 
     /// `kill -9`.
-    pub(crate) async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         self.child.kill().await.expect("our own child can be killed");
     }
 
     /// SIGTERM, then waits; fails unless it exits with 0 and without a panic.
-    pub(crate) async fn stop(mut self) -> Log {
+    pub async fn stop(mut self) -> Log {
         self.signal(rustix::process::Signal::TERM);
         let status = self.wait().await;
         assert!(status.success(), "{status}:\n{}", self.log.text());
@@ -239,12 +239,12 @@ impl Gateway {
 
 impl SetupDir {
     /// Runs a command on the directory's configuration.
-    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+    pub async fn cli(&self, arguments: &[&str]) -> Ran {
         cli::finish(self.cli_command(arguments)).await
     }
 
     /// The same, not started yet.
-    pub(crate) fn cli_command(&self, arguments: &[&str]) -> Command {
+    pub fn cli_command(&self, arguments: &[&str]) -> Command {
         let mut command = cli::command();
         command
             .current_dir(self.path())

@@ -10,14 +10,14 @@ use super::wait::PATIENCE;
 
 /// Every line so far; grows while the process runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
+pub struct Log {
     lines: Arc<Mutex<Vec<String>>>,
     changed: watch::Receiver<bool>,
 }
 
 impl Log {
     /// Reads `from` to its end in the background.
-    pub(crate) fn capture(from: impl AsyncRead + Unpin + Send + 'static) -> Self {
+    pub fn capture(from: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (ended, changed) = watch::channel(false);
         let kept = Arc::clone(&lines);
@@ -44,17 +44,17 @@ impl Log {
     }
 
     /// The lines so far, as they are.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
     /// All of it in one text.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.lines().join("\n")
     }
 
     /// The lines so far that are JSON.
-    pub(crate) fn entries(&self) -> Vec<Value> {
+    pub fn entries(&self) -> Vec<Value> {
         self.lines()
             .iter()
             .filter_map(|line| serde_json::from_str(line).ok())
@@ -65,7 +65,7 @@ impl Log {
     ///
     /// # Panics
     /// When no such line comes in time or the process ends without one.
-    pub(crate) async fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut changed = self.changed.clone();
         let search = async {
             let mut seen = 0;
@@ -95,7 +95,7 @@ impl Log {
     }
 
     /// Waits until the process has closed its stderr, so that the log is complete.
-    pub(crate) async fn wait_for_end(&self) {
+    pub async fn wait_for_end(&self) {
         let mut changed = self.changed.clone();
         // An error means that the reader is gone, and so that it has read everything.
         let _ = tokio::time::timeout(PATIENCE, changed.wait_for(|ended| *ended))
@@ -105,7 +105,7 @@ impl Log {
 
     /// Fails where a panic of the process is in the log. What guests write to their stderr when they
     /// panic is theirs.
-    pub(crate) fn assert_no_panic(&self) {
+    pub fn assert_no_panic(&self) {
         for line in self.lines().iter().filter(|line| {
             !line.contains("gateway_plugin::guest") && !line.contains("; it wrote to stderr: ")
         }) {

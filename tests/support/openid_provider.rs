@@ -13,13 +13,13 @@ use url::Url;
 use super::browser::location;
 
 /// What the gateway is called there.
-pub(crate) const CLIENT_ID: &str = "gateway";
+pub const CLIENT_ID: &str = "gateway";
 /// What it proves itself with.
-pub(crate) const CLIENT_SECRET: &str = "canary-client-secret-of-the-real-provider";
+pub const CLIENT_SECRET: &str = "canary-client-secret-of-the-real-provider";
 
 /// Where the provider says what there is to say of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claims {
+pub enum Claims {
     /// In the ID token, as Google does.
     InIdToken,
     /// At the userinfo endpoint alone.
@@ -28,19 +28,19 @@ pub(crate) enum Claims {
 
 /// The running provider; ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct OpenIdProvider {
+pub struct OpenIdProvider {
     child: Child,
     /// Kept open: Node ends when nobody reads what it says.
     stdout: Lines<BufReader<ChildStdout>>,
     /// Its issuer identifier.
-    pub(crate) issuer: String,
+    pub issuer: String,
 }
 
 impl OpenIdProvider {
     /// Starts it with one client. It signs ID tokens with `algorithm`, and puts into them what there is to
     /// say of a person, or leaves that to its userinfo endpoint (OpenID Connect Core 1.0 section 5.4).
-    pub(crate) async fn start(redirect_uri: &str, algorithm: &str, claims: Claims) -> Self {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/upstream/oidc-provider");
+    pub async fn start(redirect_uri: &str, algorithm: &str, claims: Claims) -> Self {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("upstream/oidc-provider");
         assert!(
             directory.join("node_modules/oidc-provider").exists(),
             "the OpenID provider is not installed: run `just node-modules`"
@@ -68,7 +68,7 @@ impl OpenIdProvider {
     }
 
     /// Tells it where the gateway really listens, so that it can tell the gateway of sign-outs.
-    pub(crate) async fn knows(&mut self, gateway: &super::Gateway) {
+    pub async fn knows(&mut self, gateway: &super::Gateway) {
         let line = format!("gateway http://{}\n", gateway.address);
         let stdin = self.child.stdin.as_mut().expect("stdin");
         stdin.write_all(line.as_bytes()).await.expect("it reads");
@@ -76,7 +76,7 @@ impl OpenIdProvider {
     }
 
     /// The status with which the gateway has answered its next logout token.
-    pub(crate) async fn told(&mut self) -> String {
+    pub async fn told(&mut self) -> String {
         loop {
             let line = next_line(&mut self.stdout).await;
             if let Some(status) = line.strip_prefix("told ") {
@@ -86,7 +86,7 @@ impl OpenIdProvider {
     }
 
     /// What the gateway's configuration says of it.
-    pub(crate) fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let issuer = &self.issuer;
         format!("issuer = {issuer:?}\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}")
     }
@@ -94,17 +94,17 @@ impl OpenIdProvider {
 
 /// Certified providers in many configurations, in one process of their own; ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Matrix {
+pub struct Matrix {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     /// Where they are; each has a path below it.
-    pub(crate) origin: String,
+    pub origin: String,
 }
 
 impl Matrix {
     /// Starts them: see `matrix.mjs`.
-    pub(crate) async fn start(configurations: &serde_json::Value) -> Self {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/upstream/oidc-provider");
+    pub async fn start(configurations: &serde_json::Value) -> Self {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("upstream/oidc-provider");
         assert!(
             directory.join("node_modules/oidc-provider").exists(),
             "the OpenID provider is not installed: run `just node-modules`"
@@ -133,7 +133,7 @@ impl Matrix {
     }
 
     /// Has one provider replace its keys.
-    pub(crate) async fn rotate(&mut self, path: &str) {
+    pub async fn rotate(&mut self, path: &str) {
         self.tell(&format!("rotate {path}")).await;
         assert_eq!(next_line(&mut self.stdout).await, format!("rotated {path}"));
     }
@@ -161,14 +161,14 @@ async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
 
 /// A person in front of the provider's pages, with cookies of their own.
 #[derive(Debug)]
-pub(crate) struct Person {
+pub struct Person {
     client: Client,
     name: String,
 }
 
 impl Person {
     /// Somebody who signs in by this name.
-    pub(crate) fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -182,7 +182,7 @@ impl Person {
 
     /// Goes to the authorization URL, fills in whatever forms come, and gives the address of the
     /// callback that the provider sends the browser to in the end.
-    pub(crate) async fn sign_in(&self, authorization: &Url, callback: &str) -> Url {
+    pub async fn sign_in(&self, authorization: &Url, callback: &str) -> Url {
         let mut at = authorization.clone();
         let mut response = self.client.get(at.clone()).send().await.expect("an answer");
         for _ in 0..20 {
@@ -208,7 +208,7 @@ impl Person {
     ///
     /// # Errors
     /// The page at which the provider has left the person.
-    pub(crate) async fn arrive(
+    pub async fn arrive(
         &self,
         authorization: &Url,
         callback: &str,
@@ -248,7 +248,7 @@ impl Person {
 
     /// Goes to an address at which people sign out, says yes, and gives the address that the provider sends them to then:
     /// at `back`, or its own page.
-    pub(crate) async fn sign_out(&self, at: &Url, back: &str) -> Url {
+    pub async fn sign_out(&self, at: &Url, back: &str) -> Url {
         let response = self.client.get(at.clone()).send().await.expect("an answer");
         assert_eq!(response.status(), StatusCode::OK, "at {at}");
         let page = response.text().await.expect("a page");
@@ -270,7 +270,7 @@ impl Person {
     }
 
     /// Whether the provider would ask the person who they are.
-    pub(crate) async fn is_asked_who_they_are(&self, authorization: &Url) -> bool {
+    pub async fn is_asked_who_they_are(&self, authorization: &Url) -> bool {
         let mut at = authorization.clone();
         for _ in 0..20 {
             let response = self.client.get(at.clone()).send().await.expect("an answer");
@@ -313,7 +313,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 /// The whole dance: from the gateway's login URL to its answer to the callback.
-pub(crate) async fn dance(
+pub async fn dance(
     gateway: &super::browser::Browser,
     login: &str,
     person: &Person,

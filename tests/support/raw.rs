@@ -9,7 +9,7 @@ use super::wait::PATIENCE;
 
 /// Sends `bytes`, then reads until the other side closes or the answer to one request is complete.
 /// Gives whatever came; nothing where the connection was closed without a word.
-pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.expect("the gateway listens");
     // The gateway may answer and close before it has read everything.
     let _ = socket.write_all(bytes).await;
@@ -27,7 +27,7 @@ pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// The status of each answer in what [`exchange`] gave.
-pub(crate) fn statuses(answers: &str) -> Vec<u16> {
+pub fn statuses(answers: &str) -> Vec<u16> {
     answers
         .split("HTTP/1.1 ")
         .skip(1)
@@ -37,7 +37,7 @@ pub(crate) fn statuses(answers: &str) -> Vec<u16> {
 
 /// The heads of the answers in what [`exchange`] gave, one HTTP/1.1 answer after the other; interim ones are left
 /// out.
-pub(crate) fn heads(answers: &str) -> Vec<&str> {
+pub fn heads(answers: &str) -> Vec<&str> {
     answers
         .split_inclusive("\r\n\r\n")
         .filter_map(|part| part.find("HTTP/1.1 ").map(|begin| &part[begin..]))

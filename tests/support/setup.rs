@@ -17,54 +17,54 @@ use tokio::process::Command;
 use url::Url;
 
 use super::fake_oidc::{CLIENT_ID, FakeOidc};
-use super::{BINARY, Gateway, cli};
+use super::{Gateway, binary, cli};
 
 /// What session tokens and sealed state are keyed by in every test; a canary.
-pub(crate) const SESSION_SECRET: &str = "canary-session-secret-0123456789abcdef0123456789";
+pub const SESSION_SECRET: &str = "canary-session-secret-0123456789abcdef0123456789";
 
 /// Where a gateway under `serve` believes to be reached: behind a proxy that ends TLS.
-pub(crate) const EXTERNAL: &str = "https://auth.example.org/";
+pub const EXTERNAL: &str = "https://auth.example.org/";
 
 /// The directory; deleted when the last user of it is gone.
 #[derive(Debug)]
-pub(crate) struct SetupDir {
+pub struct SetupDir {
     directory: TempDir,
     environment: Mutex<BTreeMap<String, String>>,
 }
 
 impl SetupDir {
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// The TOML file.
-    pub(crate) fn config_file(&self) -> PathBuf {
+    pub fn config_file(&self) -> PathBuf {
         self.path().join("gateway.toml")
     }
 
     /// The database.
-    pub(crate) fn database(&self) -> PathBuf {
+    pub fn database(&self) -> PathBuf {
         self.path().join("gateway.sqlite")
     }
 
     /// The directory of the plugins.
-    pub(crate) fn plugin_dir(&self) -> PathBuf {
+    pub fn plugin_dir(&self) -> PathBuf {
         self.path().join("plugins")
     }
 
     /// Where the gateway keeps what is its own.
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.path().join("data")
     }
 
     /// The variables that the gateway and commands are given.
-    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+    pub fn environment(&self) -> BTreeMap<String, String> {
         self.environment.lock().unwrap().clone()
     }
 
     /// Puts a plugin in place at once: written under another name, then renamed.
-    pub(crate) fn place(&self, plugin: &str, component: &[u8]) {
+    pub fn place(&self, plugin: &str, component: &[u8]) {
         let digest = hex::encode(Sha256::digest(component));
         compiled()
             .lend(&digest, &self.cache())
@@ -75,26 +75,26 @@ impl SetupDir {
     }
 
     /// Where the gateway keeps what it has compiled.
-    pub(crate) fn cache(&self) -> PathBuf {
+    pub fn cache(&self) -> PathBuf {
         self.data_dir().join("cache")
     }
 
     /// Where a plugin's file is.
-    pub(crate) fn plugin_file(&self, plugin: &str) -> PathBuf {
+    pub fn plugin_file(&self, plugin: &str) -> PathBuf {
         self.plugin_dir().join(format!("{plugin}.wasm"))
     }
 
     /// Removes a plugin.
-    pub(crate) fn remove(&self, plugin: &str) {
+    pub fn remove(&self, plugin: &str) {
         fs::remove_file(self.plugin_file(plugin)).expect("a plugin can be removed");
     }
 }
 
 /// A gateway's configuration, not running yet. Can be changed and written again while it runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// Where everything is.
-    pub(crate) dir: Arc<SetupDir>,
+    pub dir: Arc<SetupDir>,
     dev: bool,
     top: Vec<String>,
     tables: BTreeMap<String, Vec<String>>,
@@ -105,12 +105,12 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// `gateway dev`, with the plugins that the test places only.
-    pub(crate) fn dev() -> Self {
+    pub fn dev() -> Self {
         Self::new(true)
     }
 
     /// `gateway serve`, at [`EXTERNAL`].
-    pub(crate) fn serve() -> Self {
+    pub fn serve() -> Self {
         Self::new(false).env("PRIVATE_KEY", &private_key(Algorithm::RS256))
     }
 
@@ -137,36 +137,36 @@ impl Setup {
     }
 
     /// Where the gateway believes to be reached; under `dev` that is where it listens, unless it is told.
-    pub(crate) fn external(&self) -> Option<Url> {
+    pub fn external(&self) -> Option<Url> {
         let told = self.dir.environment().remove("EXTERNAL_ADDRESS");
         told.or_else(|| (!self.dev).then(|| EXTERNAL.to_owned()))
             .map(|url| Url::parse(&url).expect("a URL"))
     }
 
     /// The file of the admin token.
-    pub(crate) fn admin_token(&self) -> PathBuf {
+    pub fn admin_token(&self) -> PathBuf {
         self.dir.path().join("admin-token")
     }
 
     /// Places a plugin.
-    pub(crate) fn plugin(self, name: &str, component: &[u8]) -> Self {
+    pub fn plugin(self, name: &str, component: &[u8]) -> Self {
         self.dir.place(name, component);
         self
     }
 
     /// Adds lines to the table of a plugin: grants, limits, settings.
-    pub(crate) fn plugin_table(self, name: &str, lines: &str) -> Self {
+    pub fn plugin_table(self, name: &str, lines: &str) -> Self {
         self.table(&format!("plugin.{name}"), lines)
     }
 
     /// Drops the table of a plugin.
-    pub(crate) fn without_plugin_table(mut self, name: &str) -> Self {
+    pub fn without_plugin_table(mut self, name: &str) -> Self {
         self.tables.remove(&format!("plugin.{name}"));
         self
     }
 
     /// Adds lines to a table.
-    pub(crate) fn table(mut self, name: &str, lines: &str) -> Self {
+    pub fn table(mut self, name: &str, lines: &str) -> Self {
         self.tables
             .entry(name.to_owned())
             .or_default()
@@ -175,31 +175,31 @@ impl Setup {
     }
 
     /// Adds a line above all tables.
-    pub(crate) fn top(mut self, line: &str) -> Self {
+    pub fn top(mut self, line: &str) -> Self {
         self.top.push(line.to_owned());
         self
     }
 
     /// Adds a service that a plugin answers for.
-    pub(crate) fn service(mut self, name: &str, plugin: &str) -> Self {
+    pub fn service(mut self, name: &str, plugin: &str) -> Self {
         self.services.insert(name.to_owned(), plugin.to_owned());
         self
     }
 
     /// Adds an extension, after those there are.
-    pub(crate) fn extension(mut self, name: &str) -> Self {
+    pub fn extension(mut self, name: &str) -> Self {
         self.extensions.push(name.to_owned());
         self
     }
 
     /// Adds an application's origin.
-    pub(crate) fn origin(mut self, origin: &str) -> Self {
+    pub fn origin(mut self, origin: &str) -> Self {
         self.origins.push(origin.to_owned());
         self
     }
 
     /// Adds a variable to the environment.
-    pub(crate) fn env(self, name: &str, value: &str) -> Self {
+    pub fn env(self, name: &str, value: &str) -> Self {
         self.dir
             .environment
             .lock()
@@ -209,13 +209,13 @@ impl Setup {
     }
 
     /// Takes a variable out of the environment.
-    pub(crate) fn without_env(self, name: &str) -> Self {
+    pub fn without_env(self, name: &str) -> Self {
         self.dir.environment.lock().unwrap().remove(name);
         self
     }
 
     /// Adds an OpenID provider.
-    pub(crate) fn oidc(self, name: &str, provider: &FakeOidc) -> Self {
+    pub fn oidc(self, name: &str, provider: &FakeOidc) -> Self {
         let issuer = provider.issuer();
         let secret = &provider.client_secret;
         self.table(
@@ -225,7 +225,7 @@ impl Setup {
     }
 
     /// Writes the configuration file.
-    pub(crate) fn write(&self) {
+    pub fn write(&self) {
         fs::write(self.dir.config_file(), self.toml()).expect("the configuration can be written");
     }
 
@@ -288,7 +288,7 @@ impl Setup {
     }
 
     /// The command that starts it, its output piped.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = cli::command();
         command.current_dir(self.dir.path()).envs(self.dir.environment());
         if self.dev {
@@ -305,20 +305,20 @@ impl Setup {
     }
 
     /// Writes the configuration and starts the gateway; gives it when it is ready.
-    pub(crate) async fn start(&self) -> Gateway {
+    pub async fn start(&self) -> Gateway {
         self.write();
         Gateway::start(self.command(), self).await
     }
 }
 
 /// What other tests have compiled, so that this one need not.
-pub(crate) fn compiled() -> &'static Compiled {
+pub fn compiled() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
-    COMPILED.get_or_init(|| Compiled::by(Path::new(BINARY)).expect("a directory"))
+    COMPILED.get_or_init(|| Compiled::by(binary()).expect("a directory"))
 }
 
 /// A private key, PEM: the same one in all tests of a process, for RSA keys take long to find.
-pub(crate) fn private_key(algorithm: Algorithm) -> String {
+pub fn private_key(algorithm: Algorithm) -> String {
     static RSA: OnceLock<String> = OnceLock::new();
     let new = || {
         gateway_token::generate_key(algorithm)
@@ -334,7 +334,7 @@ pub(crate) fn private_key(algorithm: Algorithm) -> String {
 }
 
 /// The key of session tokens and sealed state under `serve`, as the gateway derives it.
-pub(crate) fn session_key() -> SessionKey {
+pub fn session_key() -> SessionKey {
     let issuer = EXTERNAL.trim_end_matches('/');
     SessionKey::derive(SESSION_SECRET.as_bytes(), issuer, Arc::new(SystemRandom)).expect("a key")
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest that anything a test waits for may take. Far more than it needs, for busy machines; less than the five
-/// minutes that `tests/defences/replay` gives a test to fail.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+/// The longest that anything a test waits for may take. Far more than it needs, for busy machines; less than the
+/// twenty minutes that `tests/defences/replay` gives the tests of a defence to fail.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Asks again and again until `probe` gives something, which is the answer.
 ///
@@ -12,7 +12,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 ///
 /// # Panics
 /// When [`PATIENCE`] ends, naming `what`.
-pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = probe().await {

@@ -86,6 +86,36 @@ pub fn reach(address: IpAddr) -> Reach {
     }
 }
 
+/// An address that the gateway does not connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address} is not a public address ({is})")]
+pub struct NotPublic {
+    /// The address.
+    pub address: IpAddr,
+    /// What it is instead.
+    pub is: &'static str,
+    /// Whether it is private, so that the operator can allow it.
+    pub is_private: bool,
+}
+
+/// Whether the gateway may connect to an address: to every public one, and to private ones if `allow_private`.
+///
+/// # Errors
+/// [`NotPublic`] if not.
+pub fn check(address: IpAddr, allow_private: bool) -> Result<(), NotPublic> {
+    let (is, is_private) = match reach(address) {
+        Public => return Ok(()),
+        Private(_) if allow_private => return Ok(()),
+        Private(is) => (is, true),
+        Prohibited(is) => (is, false),
+    };
+    Err(NotPublic {
+        address,
+        is,
+        is_private,
+    })
+}
+
 /// Whether no server can have this address.
 #[must_use]
 pub fn is_nobody(address: IpAddr) -> bool {
@@ -274,6 +304,24 @@ mod tests {
             ("2a00:1450:4001::200e", Public),
         ] {
             assert_eq!(of(address), is, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_machine_or_its_network_is_local() {
+        for (address, is) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("10.0.0.5", true),
+            ("fd00::1", true),
+            ("169.254.169.254", true),
+            ("fe80::1", true),
+            ("224.0.0.1", false),
+            ("203.0.113.7", false),
+            ("8.8.8.8", false),
+            ("2606:4700::1111", false),
+        ] {
+            assert_eq!(of(address).is_local(), is, "{address}");
         }
     }
 

@@ -155,6 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn white_space_is_lost_between_strings_of_any_length_and_kept_in_them() {
+        for text in [
+            r#""""#,
+            r#""a""#,
+            r#""a b""#,
+            r#"" \" \\""#,
+            r#""\\""#,
+            r#""\\\"""#,
+        ] {
+            let nested = format!(r#"{{ "v" : [ {text} , {{ "k" : {text} }} , {text} ] , {text} : 1 }}"#);
+            let claims = read(&format!(r#"{{"n": {nested}}}"#));
+            let expected = format!(r#"{{"n":{{"v":[{text},{{"k":{text}}},{text}],{text}:1}}}}"#);
+            assert_eq!(claims.as_str(), expected);
+        }
+    }
+
+    #[test]
     fn what_is_not_an_object_is_refused() {
         for odd in ["", "[]", "null", "1", "{", "{} {}", r#"{"a":01}"#, r#"{"a":}"#] {
             assert!(serde_json::from_str::<Claims>(odd).is_err(), "{odd}");

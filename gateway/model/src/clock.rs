@@ -123,3 +123,51 @@ impl Random for CountingRandom {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Clock as _, CountingRandom, ManualClock, Random, SystemClock, SystemRandom, Timestamp};
+
+    #[test]
+    fn the_machines_clock_counts_seconds_since_1970() {
+        let now = SystemClock.now();
+        // From 2020 to 2100.
+        assert!((1_577_836_800..4_102_444_800).contains(&now.0), "{now}");
+    }
+
+    #[test]
+    fn a_moment_moves_by_whole_seconds_and_stops_at_the_ends() {
+        let (moment, step) = (Timestamp(100), Duration::from_millis(30_999));
+        assert_eq!(
+            (moment.after(step), moment.before(step)),
+            (Timestamp(130), Timestamp(70))
+        );
+        assert_eq!(Timestamp(u64::MAX).after(step), Timestamp(u64::MAX));
+        assert_eq!(Timestamp(7).before(step), Timestamp(0));
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_it_is_told_to() {
+        let clock = ManualClock::at(100);
+        assert_eq!(clock.now(), Timestamp(100));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!((clock.now(), clock.now()), (Timestamp(105), Timestamp(105)));
+    }
+
+    #[test]
+    fn random_bytes_fill_the_whole_buffer_and_differ_each_time() {
+        let counting = CountingRandom::default();
+        let sources: [&dyn Random; 2] = [&SystemRandom, &counting];
+        for source in sources {
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..100 {
+                let mut bytes = [0; 40];
+                source.fill(&mut bytes).unwrap();
+                // Each part: a source that leaves the end as it was would repeat it.
+                assert!(seen.insert(bytes[..20].to_vec()) && seen.insert(bytes[20..].to_vec()));
+            }
+        }
+    }
+}

@@ -54,7 +54,7 @@ impl EventKind {
 /// What all hooks together said of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every hook accepted. The attributes to set, the later hook winning; an empty value removes.
+    /// Every hook accepted. The changes to make to the user's attributes ([`crate::limits::change`]), the later hook winning.
     Accepted(BTreeMap<String, String>),
     /// A hook said no. Later hooks were not asked.
     Rejected {
@@ -71,4 +71,20 @@ pub enum Verdict {
         /// What went wrong, for the log; never shown to the person.
         error: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EventKind;
+
+    #[test]
+    fn each_kind_has_the_hook_of_its_name_in_the_wit_file() {
+        for (kind, hook) in [
+            (EventKind::NewUser, "on-new-user"),
+            (EventKind::Login, "on-user-login"),
+            (EventKind::Logout, "on-user-logout"),
+        ] {
+            assert_eq!(kind.hook(), hook);
+        }
+    }
 }

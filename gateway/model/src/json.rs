@@ -198,6 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_refused_is_shown_but_not_all_of_it() {
+        let said = |number: &str| JsonText::parse(number).unwrap_err().to_string();
+        assert!(said("1e400").starts_with("JSON with the number 1e400, which"));
+        let long = said(&"9".repeat(101));
+        let shown = format!("JSON with the number {}… (101 characters), which", "9".repeat(40));
+        assert!(long.starts_with(&shown), "{long}");
+    }
+
+    #[test]
+    fn texts_are_equal_where_every_digit_is() {
+        let text = |text| JsonText::parse(text).unwrap();
+        assert_eq!(text(" [1, 2] "), text("[1,2]"));
+        assert_ne!(text("1.10"), text("1.1"));
+    }
+
+    #[test]
     fn a_text_says_what_a_value_says() {
         for text in [
             r#"{"b":1,"a":2,"b":3}"#,

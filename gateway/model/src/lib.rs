@@ -10,8 +10,10 @@
 //! | [`user`] | a user, their identities and username |
 //! | [`session`] | who is signed in |
 //! | [`limits`] | what one user may take up |
+//! | [`metric`] | declarations of metrics |
 //! | [`event`] | sign-ins and sign-outs, and what hooks said of them |
 //! | [`claims`] | what an upstream provider said of a person |
+//! | [`value`] | how a plugin's value changes |
 //! | [`stored_bytes`] | what a plugin's value takes on disk |
 //! | [`text`] | characters that act on the text around them |
 
@@ -23,10 +25,12 @@ pub mod file;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod metric;
 pub mod session;
 mod stored;
 pub mod text;
 pub mod user;
+pub mod value;
 
 pub use claims::{Claims, UpstreamSession, UpstreamUser};
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
@@ -37,3 +41,4 @@ pub use limits::{TooManyAttributes, UserLimits};
 pub use session::Session;
 pub use stored::stored_bytes;
 pub use user::{Email, Identity, User, UserStatus, Username, UsernameError};
+pub use value::{ChangedValue, ValueChange, ValueRefusal};

@@ -47,31 +47,26 @@ pub enum TooManyAttributes {
     },
 }
 
-/// Sets what hooks have answered; an empty value removes an attribute.
+/// Makes the changes that hooks have answered, by the rule of [`change`].
 ///
 /// A user who already exceeds a bound (an operator has lowered it) may change attributes as long as they
 /// do not grow.
 ///
 /// # Errors
-/// When the attributes would exceed a bound; none has been changed then.
+/// If the attributes would exceed a bound; none has been changed then.
 pub fn set_attributes(
     attributes: &mut BTreeMap<String, String>,
     changes: &BTreeMap<String, String>,
     limits: &UserLimits,
 ) -> Result<(), TooManyAttributes> {
-    let size = |(name, value): (&String, &String)| name.len() + value.len();
-    let (count, bytes) = (attributes.len(), attributes.iter().map(size).sum::<usize>());
-    let (mut would_count, mut would_bytes) = (count, bytes);
-    for (name, value) in changes {
-        if let Some(old) = attributes.get(name) {
-            would_count -= 1;
-            would_bytes -= size((name, old));
-        }
-        if !value.is_empty() {
-            would_count += 1;
-            would_bytes += size((name, value));
-        }
-    }
+    let bytes_of = |attributes: &BTreeMap<String, String>| {
+        let sizes = attributes.iter().map(|(name, value)| name.len() + value.len());
+        sizes.sum::<usize>()
+    };
+    let mut changed = attributes.clone();
+    change(&mut changed, changes);
+    let (count, bytes) = (attributes.len(), bytes_of(attributes));
+    let (would_count, would_bytes) = (changed.len(), bytes_of(&changed));
     if would_count > limits.attributes.max(count) {
         return Err(TooManyAttributes::Count {
             would: would_count,
@@ -84,11 +79,11 @@ pub fn set_attributes(
             limit: limits.attribute_bytes,
         });
     }
-    change(attributes, changes);
+    *attributes = changed;
     Ok(())
 }
 
-/// Sets attributes without regard to bounds; an empty value removes one.
+/// Sets attributes without regard to bounds. An empty value removes the attribute: this is the one place that says so.
 pub fn change(attributes: &mut BTreeMap<String, String>, changes: &BTreeMap<String, String>) {
     for (name, value) in changes {
         if value.is_empty() {
@@ -139,6 +134,32 @@ mod tests {
             }
         }
         assert_eq!(attributes, map(&[("b", "12345"), ("c", "3")]));
+    }
+
+    #[test]
+    fn a1_a_replaced_value_counts_once() {
+        let limits = UserLimits {
+            attributes: 1,
+            attribute_bytes: 10,
+            ..UserLimits::default()
+        };
+        let mut attributes = map(&[("a", "123456789")]);
+        for value in ["123456780", "1234", "987654321"] {
+            let changes = map(&[("a", value)]);
+            assert_eq!(set_attributes(&mut attributes, &changes, &limits), Ok(()));
+        }
+        // What the old value took is free for another one, and no more than that.
+        let mut attributes = map(&[("a", "123"), ("b", "1")]);
+        let limits = UserLimits {
+            attributes: 2,
+            ..limits
+        };
+        let grow = |value: &str| map(&[("a", value)]);
+        assert_eq!(
+            set_attributes(&mut attributes, &grow("12345678"), &limits),
+            Err(TooManyAttributes::Bytes { would: 11, limit: 10 })
+        );
+        assert_eq!(set_attributes(&mut attributes, &grow("1234567"), &limits), Ok(()));
     }
 
     #[test]

@@ -231,7 +231,34 @@ impl fmt::Display for Username {
 
 #[cfg(test)]
 mod tests {
-    use super::{Username, UsernameError};
+    use super::{UserStatus, Username, UsernameError};
+
+    #[test]
+    fn a_username_keeps_its_letters_and_is_compared_without_regard_to_case() {
+        let username = Username::parse("Alice_L").unwrap();
+        assert_eq!(
+            (username.as_str(), username.folded().as_str()),
+            ("Alice_L", "alice_l")
+        );
+        let written = serde_json::to_string(&username).unwrap();
+        assert_eq!(written, r#""Alice_L""#);
+        assert_eq!(serde_json::from_str::<Username>(&written).unwrap(), username);
+        // A name that an earlier version accepted can be read, and one that none accepted cannot.
+        assert!(serde_json::from_str::<Username>(r#""-old""#).is_ok());
+        assert!(serde_json::from_str::<Username>(r#""admin""#).is_err());
+    }
+
+    #[test]
+    fn a_status_is_written_as_it_is_called() {
+        for (status, name) in [
+            (UserStatus::Pending, "pending"),
+            (UserStatus::Active, "active"),
+            (UserStatus::Disabled, "disabled"),
+        ] {
+            assert_eq!(status.as_str(), name);
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("{name:?}"));
+        }
+    }
 
     #[test]
     fn keeps_ordinary_names() {

@@ -8,10 +8,10 @@ use tempfile::TempPath;
 
 use crate::copy::{self, Contents, CopyError, Progress};
 use crate::error::OpenError;
-use crate::file_id::Seen;
 use crate::open::reading::is_unused;
+use crate::open_files::Seen;
 use crate::place::Place;
-use crate::{open, owned};
+use crate::{connect, inspect, open, owned};
 
 /// There is no backup. The target is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -155,23 +155,23 @@ struct Source {
 
 /// Opens the database for reading, after the same checks as for serving from it.
 fn open_source(database: &Path) -> Result<Source, OpenError> {
-    let path = std::path::absolute(database).map_err(|error| open::unwritable(database, &error))?;
+    let path = std::path::absolute(database).map_err(|error| OpenError::unwritable(database, &error))?;
     owned::database(&path)?;
-    let _only_us = open::lock_directory(&path)?;
+    let _only_us = inspect::lock_directory(&path)?;
     open::settle(&path)?;
     if let Ok(file) = fs::metadata(&path) {
-        open::check_links(&path, &file)?;
+        inspect::check_links(&path, &file)?;
     }
     // Its lock is tried before SQLite has one: whoever closes a file drops every lock that the process has on it.
     let unused = is_unused(&path);
-    open::inspect(&path)?;
+    inspect::inspect(&path)?;
     if open::is_alone(&path) {
-        open::check_log(&path)?;
+        inspect::check_log(&path)?;
     }
     if unused {
         // Nothing may be left beside the file.
-        let seen = Seen::of(&path).map_err(|error| open::unwritable(&path, &error))?;
-        let connection = open::open_unchanging(&path).map_err(|error| open::failed(&path, &error))?;
+        let seen = Seen::of(&path).map_err(|error| OpenError::unwritable(&path, &error))?;
+        let connection = connect::open_unchanging(&path).map_err(|error| OpenError::sqlite(&path, &error))?;
         return Ok(Source {
             connection,
             seen: Some(seen),
@@ -179,12 +179,12 @@ fn open_source(database: &Path) -> Result<Source, OpenError> {
         });
     }
     let place = Place::take(&path)?;
-    let connection = open::open_reader(&path).map_err(|error| open::failed(&path, &error))?;
+    let connection = connect::open_reader(&path).map_err(|error| OpenError::sqlite(&path, &error))?;
     place.check(&path)?;
     // From the first read on SQLite holds its lock, by which `restore` knows of this process.
     connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-        .map_err(|error| open::failed(&path, &error))?;
+        .map_err(|error| OpenError::sqlite(&path, &error))?;
     Ok(Source {
         connection,
         seen: None,

@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::error::OpenError;
 use crate::url::DatabaseUrl;
-use crate::{open, owned, restore, salvage, schema, wal};
+use crate::{connect, inspect, integrity, open, owned, restore, schema, wal};
 
 /// Larger files are not read from one end to the other, which would take seconds.
 const MAX_WHOLE: u64 = 256 << 20;
@@ -44,15 +44,15 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
     let DatabaseUrl::File(path) = url else {
         return Ok(Checked::default());
     };
-    let path = std::path::absolute(path).map_err(|error| open::unwritable(path, &error))?;
+    let path = std::path::absolute(path).map_err(|error| OpenError::unwritable(path, &error))?;
     owned::database(&path)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let made = std::path::absolute(made).map_err(|error| open::unwritable(&path, &error))?;
+    let made = std::path::absolute(made).map_err(|error| OpenError::unwritable(&path, &error))?;
     if parent == made && !parent.exists() {
         return Ok(Checked::default());
     }
     // Nobody opens it while it is looked at, and `versions` can tell whether somebody has.
-    let _only_us = open::lock_directory(&path)?;
+    let _only_us = inspect::lock_directory(&path)?;
     may_write(parent, &path)?;
     let mut checked = Checked::default();
     if !open::check_files(&path)?
@@ -65,7 +65,7 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
         return Ok(checked);
     }
     let alone = open::is_alone(&path);
-    let Some(size) = open::look(&path, alone)?.filter(|size| *size > 0) else {
+    let Some(size) = inspect::look(&path, alone)?.filter(|size| *size > 0) else {
         return Ok(checked);
     };
     may_write(&path, &path)?;
@@ -78,7 +78,7 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
 }
 
 fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), OpenError> {
-    let failed = |error: &rusqlite::Error| open::failed(path, error);
+    let failed = |error: &rusqlite::Error| OpenError::sqlite(path, error);
     // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
     if alone && wal::has_log(path) {
         checked.notes.push(format!(
@@ -92,7 +92,7 @@ fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), Op
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| failed(&error))?;
-    let known = open::known();
+    let known = schema::known();
     if found > known {
         let path = path.to_owned();
         return Err(OpenError::TooNew { path, found, known });
@@ -112,7 +112,7 @@ fn look_at_pages(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> 
         ));
         return Ok(());
     }
-    checked.damage = match salvage::problem(&read_only(path, alone)?) {
+    checked.damage = match integrity::problem(&read_only(path, alone)?) {
         Ok(problem) => problem.map(|detail| damaged(path, &detail)),
         Err(error) => Some(damaged(path, &error.to_string())),
     };
@@ -121,11 +121,11 @@ fn look_at_pages(path: &Path, alone: bool, size: u64, checked: &mut Checked) -> 
 
 fn read_only(path: &Path, alone: bool) -> Result<Connection, OpenError> {
     let opened = if alone {
-        open::open_immutable(path)
+        connect::open_immutable(path)
     } else {
-        open::open_reader(path)
+        connect::open_reader(path)
     };
-    opened.map_err(|error| open::failed(path, &error))
+    opened.map_err(|error| OpenError::sqlite(path, &error))
 }
 
 /// Whether the tables of its version are there, and every one of them can be read.
@@ -135,7 +135,7 @@ fn compare(
     version: i64,
     checked: &mut Checked,
 ) -> Result<(), OpenError> {
-    let failed = |error: &rusqlite::Error| open::failed(path, error);
+    let failed = |error: &rusqlite::Error| OpenError::sqlite(path, error);
     let difference = schema::compare(connection, version).map_err(|error| failed(&error))?;
     if let Some(detail) = difference.missing {
         return Err(OpenError::Schema {
@@ -164,7 +164,8 @@ fn may_write(path: &Path, database: &Path) -> Result<(), OpenError> {
     } else {
         Access::READ_OK | Access::WRITE_OK
     };
-    accessat(CWD, path, mode, AtFlags::EACCESS).map_err(|error| open::unwritable(database, &error.into()))
+    accessat(CWD, path, mode, AtFlags::EACCESS)
+        .map_err(|error| OpenError::unwritable(database, &error.into()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OptionalExtension as _};
 use tempfile::TempDir;
 
-use crate::{lineage, open, salvage, schema};
+use crate::{integrity, lineage, schema};
 
 /// Pages between two reports, 4 MiB.
 const STEP: i32 = 1024;
@@ -117,18 +117,18 @@ pub(crate) fn copy(
 /// See [`CopyError`].
 pub(crate) fn check(database: &Connection) -> Result<(), CopyError> {
     let id: i32 = database.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if id != open::APPLICATION_ID {
+    if id != schema::APPLICATION_ID {
         return Err(CopyError::NotOurs);
     }
     let found: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = open::known();
+    let known = schema::known();
     if found > known {
         return Err(CopyError::TooNew { found, known });
     }
     if let Some(difference) = schema::difference(database, found)? {
         return Err(CopyError::Schema(difference));
     }
-    match salvage::problem(database)? {
+    match integrity::problem(database)? {
         Some(problem) => Err(CopyError::Damaged(problem)),
         None => Ok(()),
     }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gateway_model::UserId;
 use gateway_model::clock::RandomError;
+use gateway_model::{UserId, ValueRefusal};
 use rusqlite::{ErrorCode, ffi};
 
 use crate::owned::Unsafe;
@@ -160,8 +160,9 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "{} is damaged ({detail}): restore it from a backup; `gateway user export` prints what can still be read of it",
-        path.display()
+        "{} is damaged ({detail}): restore a backup with `gateway restore FILE`, or try to recover its rows with SQLite: \
+         `sqlite3 {} .recover`",
+        path.display(), path.display()
     )]
     Corrupt {
         /// The file.
@@ -171,9 +172,9 @@ pub enum OpenError {
     },
     /// Its tables are not those that this gateway makes.
     #[error(
-        "the schema of {} is not this gateway's ({detail}): somebody has changed it, or it is damaged: restore it from a \
-         backup; `gateway user export` prints what can still be read of it",
-        path.display()
+        "the schema of {} is not this gateway's ({detail}): someone has changed it, or it is damaged: restore a backup with \
+         `gateway restore FILE`, or try to recover its rows with SQLite: `sqlite3 {} .recover`",
+        path.display(), path.display()
     )]
     Schema {
         /// The file.
@@ -217,6 +218,44 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// A file or directory cannot be written, or not even reached.
+    pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "this user may not write there: change the owner or the mode of the file and its directory"
+                    .into()
+            }
+            io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only".into(),
+            io::ErrorKind::NotADirectory => "part of its path is not a directory".into(),
+            _ => error.to_string(),
+        };
+        Self::Unwritable {
+            path: path.to_owned(),
+            hint,
+        }
+    }
+
+    /// SQLite cannot use the file.
+    pub(crate) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let detail = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { path, detail },
+            _ if is_of_schema(error) => Self::Schema { path, detail },
+            Some(ErrorCode::DiskFull) => Self::Full { path },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                let hint = format!(
+                    "{detail}: this user must be able to write the file and to make files in its directory"
+                );
+                Self::Unwritable { path, hint }
+            }
+            _ => Self::Sqlite { path, detail },
+        }
+    }
+}
+
 /// A read or a write failed. Nothing was half done: a write that answers this has left no trace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -245,12 +284,17 @@ pub enum StoreError {
     #[error("{0} was changed while it was read: a gateway may have been started. Run the command again")]
     Changed(String),
     /// The file is damaged, or holds what this gateway never wrote.
-    #[error("the database is damaged ({0}): restore it from a backup")]
+    #[error(
+        "the database is damaged ({0}): restore a backup with `gateway restore FILE`, or try to recover its rows with \
+         SQLite: `sqlite3 DATABASE .recover`"
+    )]
     Corrupt(String),
     /// Its tables are not those that this gateway made: it is damaged, or was changed while it was open, by hand or by
     /// a newer gateway.
     #[error(
-        "the database's schema is not this gateway's ({0}): a newer gateway, or somebody, has changed it, or it is damaged"
+        "the database's schema is not this gateway's ({0}): a newer gateway or someone else has changed it, or it is \
+         damaged: restore a backup with `gateway restore FILE`, or try to recover its rows with SQLite: `sqlite3 DATABASE \
+         .recover`"
     )]
     Schema(String),
     /// The store was closed.
@@ -355,15 +399,9 @@ impl From<rusqlite::Error> for SignInError {
 /// Why a value was not written. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// All that the plugin keeps would be more than the cap.
-    #[error("the plugin would keep more than it may")]
-    Full,
-    /// What is to be added to is not the decimal text of a whole number of 64 bits.
-    #[error("the value is not the decimal text of a whole number")]
-    NotANumber,
-    /// The sum is not a whole number of 64 bits.
-    #[error("the sum does not fit")]
-    DoesNotFit,
+    /// The change is not allowed.
+    #[error(transparent)]
+    Refused(#[from] ValueRefusal),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

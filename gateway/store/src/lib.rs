@@ -7,7 +7,9 @@
 //! | [`error`] | every way the database can fail its callers |
 //! | `open` | is the file ours, may we write it, is its schema the one we know; or only to read it |
 //! | `place` | does nobody have the file open under another name |
-//! | `file_id` | is the file at the path still the one that is open |
+//! | `inspect` | what is in the way of opening a database |
+//! | `connect` | connections to a database file |
+//! | `file_id`, `open_files` | are the files at their paths still those that are open |
 //! | `lineage` | does the log beside the file belong to it |
 //! | `wal` | SQLite's log, read without SQLite |
 //! | [`owned`] | may somebody else change the file, or put another in its place |
@@ -28,8 +30,8 @@
 //! | `check` | what opening a database would answer, without opening it |
 //! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
 //! | `copy` | what both have in common |
-//! | `schema` | whether a database has the tables of its version, and no others |
-//! | [`salvage`] | what can still be read of a damaged database |
+//! | `schema` | the migrations, and whether a database has the tables of its version, and no others |
+//! | `integrity` | whether a database is damaged |
 //!
 //! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
 //! thread runs it in a transaction with whatever else is queued, commits, makes known in `versions` whom
@@ -64,13 +66,17 @@ use crate::writer::Writer;
 mod addresses;
 pub mod backup;
 mod check;
+mod connect;
 mod copy;
 pub mod error;
 mod events;
 mod file_id;
+mod inspect;
+mod integrity;
 mod join;
 mod lineage;
 mod open;
+mod open_files;
 pub mod owned;
 mod place;
 mod plugin_values;
@@ -78,7 +84,6 @@ mod prune;
 mod reader;
 pub mod restore;
 mod rows;
-pub mod salvage;
 mod schema;
 mod session_cache;
 mod sessions;
@@ -101,8 +106,7 @@ pub use join::{JoinError, Linked, Merged};
 pub use plugin_values::{MAX_VALUE_KEYS, ValueUsage};
 pub use prune::Pruned;
 pub use restore::{RestoreError, Restored, restore};
-pub use salvage::Salvage;
-pub use sessions::SignedIn;
+pub use session_cache::SignedIn;
 pub use settle::Settled;
 pub use sign_in::PendingSignIn;
 pub use states::ClaimedState;

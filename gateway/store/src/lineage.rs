@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::open::APPLICATION_ID;
+use crate::schema::APPLICATION_ID;
 use crate::wal;
 
 /// Bytes of a stamp's number.

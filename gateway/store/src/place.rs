@@ -27,7 +27,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::OpenError;
 use crate::file_id::FileId;
-use crate::open;
 
 /// Where the bytes begin. SQLite locks those from 2^30 on, a few hundred.
 const AREA: u64 = 1 << 62;
@@ -81,16 +80,17 @@ impl Place {
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
         let begun = Instant::now();
         loop {
-            let (refused, patience) = match try_take(path).map_err(|error| open::unwritable(path, &error))? {
-                Ok(id) => return Ok(Self { id, left: false }),
-                Err(Refused::Locked) => (
-                    OpenError::Busy {
-                        path: path.to_owned(),
-                    },
-                    PATIENCE,
-                ),
-                Err(Refused::Elsewhere) => (elsewhere(path), ELSEWHERE_PATIENCE),
-            };
+            let (refused, patience) =
+                match try_take(path).map_err(|error| OpenError::unwritable(path, &error))? {
+                    Ok(id) => return Ok(Self { id, left: false }),
+                    Err(Refused::Locked) => (
+                        OpenError::Busy {
+                            path: path.to_owned(),
+                        },
+                        PATIENCE,
+                    ),
+                    Err(Refused::Elsewhere) => (elsewhere(path), ELSEWHERE_PATIENCE),
+                };
             if begun.elapsed() >= patience {
                 return Err(refused);
             }
@@ -112,7 +112,7 @@ impl Place {
             return Ok(());
         }
         let replaced = io::Error::other("it was replaced while it was being opened: try again");
-        Err(open::unwritable(path, &replaced))
+        Err(OpenError::unwritable(path, &replaced))
     }
 
     /// The database is closed. The descriptor stays open until the value is dropped: there may still be reads.

@@ -10,8 +10,8 @@
 //! of a write, or when the store is pruned.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use gateway_model::{ChangedValue, ValueChange};
 use rusqlite::{OptionalExtension, params};
 
 use crate::Store;
@@ -60,83 +60,32 @@ impl Store {
         self.read(|connection| rows::optional(connection, VALUE, params![plugin, key.as_bytes(), now]))
     }
 
-    /// Keeps a value in place of the one before, whose bytes no longer count: for the whole seconds of
-    /// `lifetime`, or until it is deleted. A lifetime of zero keeps nothing, and the one before is gone.
+    /// Changes a value, in one step: of any number of callers at the same time, each changes what the one before has left.
+    /// As long as only expired values are in the way, it goes on from one transaction to the next, so that other writes
+    /// get their turn.
     ///
     /// # Errors
-    /// [`ValueError::Full`], or when the database cannot be written; the value before then stays.
-    pub async fn set_value(
+    /// If the change is refused, or the database cannot be written; the value then stays.
+    pub async fn change_value(
         &self,
         plugin: &str,
         key: &str,
-        value: &[u8],
-        lifetime: Option<Duration>,
+        change: ValueChange,
         cap_bytes: u64,
-    ) -> Result<(), ValueError> {
-        let value = value.to_owned();
-        self.write_value(plugin, key, move |entry| {
-            entry.put(&value, lifetime.map(|lifetime| entry.end_of(lifetime)), cap_bytes)
-        })
-        .await
-    }
-
-    /// Removes a value. Gives whether there was one whose lifetime was not over.
-    ///
-    /// # Errors
-    /// When the database cannot be written; the value then stays.
-    pub async fn delete_value(&self, plugin: &str, key: &str) -> Result<bool, StoreError> {
-        let (plugin, key, now) = (plugin.to_owned(), key.to_owned(), self.now());
-        self.write(Touches::Nobody, move |connection| {
-            Ok(Entry::find(connection, &plugin, &key, now)?.remove()?)
-        })
-        .await
-    }
-
-    /// Adds to a whole number and gives the sum, in one step: any number of callers at the same time
-    /// all count. The value is the number's decimal text as Rust writes it (no `+`, no leading zeros,
-    /// no spaces); none counts as 0. A lifetime goes on as it was.
-    ///
-    /// # Errors
-    /// [`ValueError::NotANumber`], [`ValueError::DoesNotFit`], [`ValueError::Full`] (the text may grow),
-    /// or when the database cannot be written; the value then stays.
-    pub async fn increment_value(
-        &self,
-        plugin: &str,
-        key: &str,
-        by: i64,
-        cap_bytes: u64,
-    ) -> Result<i64, ValueError> {
-        self.write_value(plugin, key, move |entry| entry.add(by, cap_bytes))
-            .await
-    }
-
-    /// Keeps `new`, or removes the value where that is `None`, if the value is `old` (`None`: if there
-    /// is none), in one step. Gives whether it was: of any number of callers with the same `old`, one
-    /// gets `true`, unless what it wrote was `old` again. What is kept has no lifetime.
-    ///
-    /// # Errors
-    /// [`ValueError::Full`] where the value is `old`, or when the database cannot be written; the value
-    /// then stays.
-    pub async fn compare_and_set_value(
-        &self,
-        plugin: &str,
-        key: &str,
-        old: Option<&[u8]>,
-        new: Option<&[u8]>,
-        cap_bytes: u64,
-    ) -> Result<bool, ValueError> {
-        let (old, new) = (old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec));
-        self.write_value(plugin, key, move |entry| {
-            if entry.value()?.map(|(value, _)| value) != old {
-                return Ok(Ok(false));
+    ) -> Result<ChangedValue, ValueError> {
+        let work = Arc::new((plugin.to_owned(), key.to_owned(), change));
+        loop {
+            let (turn, now) = (Arc::clone(&work), self.now());
+            let done = self.write::<_, StoreError>(Touches::Nobody, move |connection| {
+                let (plugin, key, change) = &*turn;
+                Ok(Entry::find(connection, plugin, key, now)?.change(change.clone(), cap_bytes)?)
+            });
+            match done.await? {
+                Ok(changed) => return Ok(changed),
+                Err(Refusal::Crowded) => {}
+                Err(Refusal::Final(refusal)) => return Err(refusal.into()),
             }
-            let done = match &new {
-                Some(new) => entry.put(new, None, cap_bytes)?,
-                None => entry.remove().map(|_| Ok(()))?,
-            };
-            Ok(done.map(|()| true))
-        })
-        .await
+        }
     }
 
     /// A plugin's keys that begin with `prefix` and sort after `after`, by their bytes, sorted: the
@@ -207,31 +156,6 @@ impl Store {
             Ok(usage.unwrap_or_default())
         })
         .await
-    }
-
-    /// Writes a value. As long as expired values are all that is in the way it goes on from one
-    /// transaction to the next, so that other writes get their turn.
-    async fn write_value<T: Send + 'static>(
-        &self,
-        plugin: &str,
-        key: &str,
-        work: impl Fn(&Entry<'_>) -> rusqlite::Result<Result<T, Refusal>> + Send + Sync + 'static,
-    ) -> Result<T, ValueError> {
-        let work = Arc::new((plugin.to_owned(), key.to_owned(), work));
-        loop {
-            let (turn, now) = (Arc::clone(&work), self.now());
-            let done = self.write::<_, StoreError>(Touches::Nobody, move |connection| {
-                let (plugin, key, work) = &*turn;
-                Ok(work(&Entry::find(connection, plugin, key, now)?)?)
-            });
-            return match done.await? {
-                Ok(done) => Ok(done),
-                Err(Refusal::Crowded) => continue,
-                Err(Refusal::Full) => Err(ValueError::Full),
-                Err(Refusal::NotANumber) => Err(ValueError::NotANumber),
-                Err(Refusal::DoesNotFit) => Err(ValueError::DoesNotFit),
-            };
-        }
     }
 }
 

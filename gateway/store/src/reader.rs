@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use crate::connect;
 use crate::error::StoreError;
-use crate::file_id::{OpenFiles, Seen};
-use crate::open;
+use crate::open_files::{OpenFiles, Seen};
 
 /// Most connections that are kept open while nobody uses them. More are opened when more are wanted
 /// at once, and closed afterwards.
@@ -71,9 +71,9 @@ impl Readers {
             Source::Live(_) => {
                 // SQLite would apply the log of the file that is open to one that is in its place.
                 self.check_file()?;
-                open::open_reader(&self.path)
+                connect::open_reader(&self.path)
             }
-            Source::Unused(_) => open::open_unchanging(&self.path),
+            Source::Unused(_) => connect::open_unchanging(&self.path),
         };
         opened.map_err(|error| StoreError::from(error).in_file(&self.path))
     }

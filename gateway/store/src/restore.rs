@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::copy::{self, Contents, CopyError, Progress};
 use crate::error::OpenError;
-use crate::{open, owned, place, versions};
+use crate::{connect, inspect, owned, place, versions};
 
 /// Directories that a killed restore leaves behind begin so.
 const STAGING: &str = ".gateway-restore-";
@@ -66,13 +66,13 @@ pub fn restore(
     database: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Restored, RestoreError> {
-    let path = std::path::absolute(database).map_err(|error| open::unwritable(database, &error))?;
+    let path = std::path::absolute(database).map_err(|error| OpenError::unwritable(database, &error))?;
     owned::database(&path).map_err(OpenError::from)?;
     // The files are beside the real one.
     let path = fs::canonicalize(&path).unwrap_or(path);
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let _only_us = open::lock_directory(&path)?;
-    open::check_kinds(&path)?;
+    let _only_us = inspect::lock_directory(&path)?;
+    inspect::check_kinds(&path)?;
     let _unused = hold(&path)?;
     finish(&path)?;
     clear_staging(parent);
@@ -90,7 +90,7 @@ pub fn restore(
     }
     let source = open_backup(backup).map_err(&refused)?;
     let copied = copy::copy(&source, parent, STAGING, progress).map_err(|error| match error {
-        CopyError::Io(error) => RestoreError::Open(open::unwritable(&path, &error)),
+        CopyError::Io(error) => RestoreError::Open(OpenError::unwritable(&path, &error)),
         error => refused(error.to_string()),
     })?;
     drop(source);
@@ -98,7 +98,7 @@ pub fn restore(
         fs::rename(&copied.path, beside(&path, "-restore"))?;
         File::open(parent)?.sync_all()
     };
-    counts().map_err(|error| open::unwritable(&path, &error))?;
+    counts().map_err(|error| OpenError::unwritable(&path, &error))?;
     let kept = install(&path)?;
     Ok(Restored {
         contents: copied.contents,
@@ -122,7 +122,7 @@ pub(crate) fn hold(path: &Path) -> Result<(Option<File>, Option<File>), RestoreE
     let in_use = || RestoreError::InUse {
         path: path.to_owned(),
     };
-    let unusable = |error: io::Error| RestoreError::Open(open::unwritable(path, &error));
+    let unusable = |error: io::Error| RestoreError::Open(OpenError::unwritable(path, &error));
     let gateways = match versions::hold(path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(in_use()),
@@ -152,17 +152,17 @@ fn open_backup(backup: &Path) -> Result<Connection, String> {
         return Err("it is not a regular file".into());
     }
     let backup = fs::canonicalize(backup).map_err(|error| error.to_string())?;
-    open::inspect(&backup).map_err(|error| match error {
+    inspect::inspect(&backup).map_err(|error| match error {
         OpenError::NotOurs { .. } => "it is not a database of this gateway".to_owned(),
         error => error.to_string(),
     })?;
     // What is installed is the backup, and no log that happens to be beside it.
-    open::check_log_strictly(&backup).map_err(|error| error.to_string())?;
+    inspect::check_log_strictly(&backup).map_err(|error| error.to_string())?;
     let has = |suffix| fs::metadata(beside(&backup, suffix)).is_ok_and(|file| file.len() > 0);
     let opened = if has("-wal") || has("-journal") {
-        open::open_reader(&backup)
+        connect::open_reader(&backup)
     } else {
-        open::open_immutable(&backup)
+        connect::open_immutable(&backup)
     };
     opened.map_err(|error| error.to_string())
 }
@@ -213,7 +213,7 @@ fn check_restored(new: &Path) -> Result<(), String> {
         return Err("it has another name (a hard link)".into());
     }
     owned::file(new).map_err(|error| error.to_string())?;
-    let checked = open::open_unchanging(new)
+    let checked = connect::open_unchanging(new)
         .map_err(CopyError::from)
         .and_then(|restored| copy::check(&restored));
     checked.map_err(|error| error.to_string())
@@ -227,9 +227,9 @@ fn install(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let time = match fs::symlink_metadata(&new) {
         Ok(file) => file.mtime(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(open::unwritable(path, &error)),
+        Err(error) => return Err(OpenError::unwritable(path, &error)),
     };
-    let kept = old_name(path, time).map_err(|error| open::failed(path, &error))?;
+    let kept = old_name(path, time).map_err(|error| OpenError::sqlite(path, &error))?;
     let mut moved = Vec::new();
     let mut put = || -> io::Result<()> {
         for suffix in ["", "-wal", "-journal"] {
@@ -245,7 +245,7 @@ fn install(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
         is_there(fs::rename(&new, path))?;
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     };
-    put().map_err(|error| open::unwritable(path, &error))?;
+    put().map_err(|error| OpenError::unwritable(path, &error))?;
     Ok(moved)
 }
 

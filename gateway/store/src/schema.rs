@@ -1,12 +1,40 @@
-//! Whether a database has the tables, indexes, views and triggers of its version, and no others: a trigger that somebody
+//! The schema, and whether a database has the tables, indexes, views and triggers of its version, and no others: a trigger that somebody
 //! has planted would act on every write of the gateway.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use rusqlite::Connection;
-use rusqlite_migration::Migrations;
+use rusqlite::{Connection, Transaction};
+use rusqlite_migration::{M, Migrations};
 
-use crate::open::MIGRATIONS;
+use crate::addresses;
+
+/// "AuGW": what SQLite keeps at byte 68 of a database of ours.
+pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
+
+/// The schema's history, oldest first. Landed files are never edited, removed or reordered.
+pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 7]> = LazyLock::new(|| {
+    [
+        M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
+        M::up(include_str!("../../../migrations/0002_plugin_values.sql")),
+        M::up(include_str!(
+            "../../../migrations/0003_bounds_and_separations.sql"
+        )),
+        M::up(include_str!("../../../migrations/0004_log_stamp_and_clock.sql")),
+        M::up(include_str!("../../../migrations/0005_plugin_value_storage.sql")),
+        // SQLite has no SHA-256.
+        M::up_with_hook(
+            include_str!("../../../migrations/0006_given_addresses.sql"),
+            |transaction: &Transaction<'_>| Ok(addresses::fill(transaction)?),
+        ),
+        M::up(include_str!("../../../migrations/0007_upstream_sessions.sql")),
+    ]
+});
+
+/// How many migrations this gateway has.
+pub(crate) fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
 
 /// By type and name, the table that it belongs to and its SQL.
 type Objects = BTreeMap<(String, String), (String, Option<String>)>;

@@ -12,7 +12,6 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::error::StoreError;
-use crate::sessions::SignedIn;
 use crate::versions::{self, MAX_AGE, Versions};
 
 /// Most memory for sessions, in bytes: those of some ten thousand people.
@@ -21,6 +20,17 @@ const SESSION_BYTES: u64 = 8 << 20;
 const USER_BYTES: u64 = 32 << 20;
 /// Parts of a cache that are locked apart. Each must hold the largest user there may be, several times.
 const SHARDS: usize = 16;
+
+/// A session and its user. All sessions of a user share one copy of them.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Whose it is.
+    pub user: Arc<User>,
+    /// Until when it can be told without another look at either that nothing has changed.
+    pub(crate) seen: Option<Seen>,
+}
 
 /// The sessions and users that are kept.
 #[derive(Debug)]
@@ -87,6 +97,7 @@ impl SessionCache {
         let slot = versions::slot(user);
         if let Some(session) = self.sessions.get(id)
             && session.value.user_id == *user
+            // defence: session-expires-in-memory (a test fails without it: docs/defences.md)
             && session.value.expires > now
             && let Some(of) = self.users.get(user)
         {
@@ -105,11 +116,13 @@ impl SessionCache {
             }
         }
         // Before the read: what is committed after this is in the slot, if not in what is read.
+        // defence: version-is-read-first (a test fails without it: docs/defences.md)
         let number = self.versions.number_to_keep(slot);
         let Some((session, read_user)) = read()?.filter(|(_, whose)| whose.id == *user) else {
             self.sessions.remove(id);
             return Ok(None);
         };
+        // defence: session-is-read-second (a test fails without it: docs/defences.md)
         let session = Arc::new(session);
         // Whoever is held elsewhere already, unchanged, is not held twice.
         let read_user = match self.users.peek(user) {

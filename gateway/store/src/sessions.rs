@@ -1,6 +1,5 @@
 //! Sessions: looked up at every request, listed, ended by their user or by an operator.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_model::{
@@ -12,19 +11,8 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::events;
 use crate::rows::{self, USER_COLUMNS, select_users};
-use crate::session_cache::Seen;
+use crate::session_cache::SignedIn;
 use crate::versions::Touches;
-
-/// A session and its user. All sessions of a user share one copy of them.
-#[derive(Clone, Debug)]
-pub struct SignedIn {
-    /// The session.
-    pub session: Arc<Session>,
-    /// Whose it is.
-    pub user: Arc<User>,
-    /// Until when it can be told without another look at either that nothing has changed.
-    pub(crate) seen: Option<Seen>,
-}
 
 impl Store {
     /// A session of `user`, with them, where it has not ended or expired and they are active. The hot
@@ -243,6 +231,7 @@ fn end_oldest(
 
 const LOOKUP: &str = select_users!(
     "sessions s JOIN users u ON u.id = s.user_id",
+    // defence: session-expires-in-the-database (a test fails without it: docs/defences.md)
     "WHERE s.id = ?1 AND s.expires > ?2 AND u.status = 'active' ORDER BY i.id",
     ", i.id = s.identity_id, s.created, s.expires"
 );

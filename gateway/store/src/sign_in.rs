@@ -298,6 +298,7 @@ fn find_by_email(
 
 /// The one user whose own address this is, as a trusted provider says.
 fn trusted_owner(connection: &Connection, address: &str) -> rusqlite::Result<Option<UserId>> {
+    // defence: only-trusted-addresses-find-users (a test fails without it: docs/defences.md)
     let sql = "SELECT id FROM users WHERE email = ?1 AND email_trusted = 1";
     let id: Option<String> = rows::optional(connection, sql, [address])?;
     Ok(id.map(UserId::from))
@@ -305,6 +306,7 @@ fn trusted_owner(connection: &Connection, address: &str) -> rusqlite::Result<Opt
 
 /// Whether an address may make this identity one of the user's.
 fn may_be_linked(connection: &Connection, user: &UserId, identity: &Identity) -> rusqlite::Result<bool> {
+    // defence: subjects-of-one-issuer-stay-apart (a test fails without it: docs/defences.md)
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM identities WHERE user_id = ?1 AND issuer = ?2)
         OR EXISTS (SELECT 1 FROM separated_identities WHERE subject = ?3 AND issuer = ?2 AND user_id = ?1)";
     let parted: Option<i64> = rows::optional(

@@ -77,9 +77,11 @@ impl Store {
     /// When the database cannot be read; the state is then not claimed.
     pub fn claim_state(&self, state: &str, expires: Timestamp) -> Result<Option<ClaimedState>, StoreError> {
         // What has expired may have been pruned, so whether it was used before is not known.
+        // defence: state-expires-where-it-is-claimed (a test fails without it: docs/defences.md)
         if expires <= self.now() {
             return Ok(None);
         }
+        // defence: state-is-claimed (a test fails without it: docs/defences.md)
         if self.state_is_used(state)? || !self.0.states.claim(state) {
             return Ok(None);
         }

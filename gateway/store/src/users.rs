@@ -112,7 +112,21 @@ impl Store {
                 "(SELECT * FROM users WHERE id > ?1 ORDER BY id LIMIT ?2) u",
                 "ORDER BY u.id, i.id"
             );
-            rows::users(connection, sql, params![after, limit])
+            let users = rows::users(connection, sql, params![after, limit])?;
+            // SQLite takes the order of a table for granted. In a damaged one the rows may lead back, and a caller who
+            // asks for page after page would never come to the end.
+            let ids = users.iter().map(|user| user.id.as_str());
+            if std::iter::once(after.as_str())
+                .chain(ids)
+                .is_sorted_by(|one, next| one < next)
+            {
+                Ok(users)
+            } else {
+                Err(rows::conversion(
+                    0,
+                    "users are not in the order of their ids".to_owned(),
+                ))
+            }
         })
         .await
     }
@@ -308,6 +322,7 @@ fn set_username(
     username: &Username,
 ) -> rusqlite::Result<SetUsername> {
     // The condition makes it once, the unique index makes it one.
+    // defence: username-is-set-once (a test fails without it: docs/defences.md)
     let sql = "UPDATE users SET username = ?2, username_folded = ?3 WHERE id = ?1 AND username IS NULL";
     match rows::run(
         connection,

@@ -28,7 +28,7 @@ use std::time::Duration;
 use gateway_model::{Random, UserId};
 use rustix::fs::OFlags;
 
-use crate::file_id::{OpenFiles, Record};
+use crate::open_files::{OpenFiles, Record};
 
 /// The longest that anybody keeps what they have read, whatever the numbers say.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(1);

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::{OpenError, StoreError, WriteError};
-use crate::file_id::OpenFiles;
+use crate::open_files::OpenFiles;
 use crate::versions::{Touches, Versions};
-use crate::{lineage, open};
+use crate::{connect, lineage};
 
 /// Most writes that wait for the thread; callers beyond that wait for a place, for [`PATIENCE`].
 const QUEUE: usize = 1024;
@@ -213,7 +213,9 @@ impl Thread {
                 self.recover(failure);
             }
         }
+        // defence: answer-comes-second (a test fails without it: docs/defences.md)
         for job in jobs {
+            // defence: failed-commits-are-errors (a test fails without it: docs/defences.md)
             job.answer(failure.as_ref());
         }
     }
@@ -223,7 +225,7 @@ impl Thread {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             gone => {
-                let connection = gone.insert(open::reopen(self.files.path(), self.patience)?);
+                let connection = gone.insert(connect::reopen(self.files.path(), self.patience)?);
                 self.files.opened();
                 self.versions.record(&self.files);
                 connection
@@ -250,6 +252,7 @@ impl Thread {
             // It may be the first transaction of a new log, which has to say what it continues from.
             lineage::write(connection)?;
         }
+        // defence: commit-comes-first (a test fails without it: docs/defences.md)
         execute(connection, "COMMIT")
     }
 

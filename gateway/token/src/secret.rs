@@ -46,6 +46,7 @@ impl OlderKey {
             .expand(&[MAC_LABEL], hmac::HMAC_SHA256)
             .map_err(|_| KeyError::Crypto)?;
         let aead = root
+            // defence: each-use-has-its-own-key (a test fails without it: docs/defences.md)
             .expand(&[SEAL_LABEL], &AES_256_GCM)
             .map_err(|_| KeyError::Crypto)?;
         Ok(Self {

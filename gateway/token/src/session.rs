@@ -120,6 +120,7 @@ impl SessionKey {
     /// See [`SessionTokenError`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<SessionClaims, SessionTokenError> {
         let claims = self.verify_ignoring_expiry(token)?;
+        // defence: session-expires-in-its-token (a test fails without it: docs/defences.md)
         if claims.expires <= now {
             return Err(SessionTokenError::Expired);
         }
@@ -139,18 +140,22 @@ impl SessionKey {
         }
         let (signed, mac_text) = token.rsplit_once('.').ok_or(Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed)?;
+        // defence: session-token-has-one-header (a test fails without it: docs/defences.md)
         if header != HEADER {
             return Err(Header);
         }
         let mut mac = [0; MAC];
+        // defence: session-token-has-a-mac (a test fails without it: docs/defences.md)
         if URL_SAFE_NO_PAD.decode_slice(mac_text, &mut mac) != Ok(MAC) {
             return Err(Malformed);
         }
+        // defence: session-token-mac-is-verified (a test fails without it: docs/defences.md)
         if !self.made(signed.as_bytes(), &mac) {
             return Err(Signature);
         }
 
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| Malformed)?;
+        // defence: claims-come-once (a test fails without it: docs/defences.md)
         let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| BadClaims)?;
         if claims.iss != self.issuer {
             return Err(Issuer);

@@ -7,7 +7,7 @@ use oauth2::{CsrfToken, PkceCodeChallenge};
 use url::Url;
 
 use crate::config::{NonceRule, ProviderConfig, ResponseMode};
-use crate::provider::{Flow, Hints};
+use crate::flow::{Flow, Hints};
 
 /// The parameters that the gateway sets itself, or that would let a request say two things at once: no setting names them.
 pub const RESERVED_PARAMETERS: &[&str] = &[
@@ -42,6 +42,7 @@ pub(crate) fn request<'a>(
     has_nonce: bool,
     hints: Hints<'a>,
 ) -> (Flow, Parameters<'a>) {
+    // defence: pkce-verifier-is-new (a test fails without it: docs/defences.md)
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let random = || CsrfToken::new_random().into_secret();
     let flow = Flow {

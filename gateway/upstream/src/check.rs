@@ -11,10 +11,10 @@ use http::{HeaderMap, Request};
 use serde::Serialize;
 use url::Url;
 
-use crate::claims::plain;
 use crate::error::{Refusal, UpstreamError};
 use crate::exchange::Exchange;
 use crate::http::{Http, HttpError, HttpResponse, Requests};
+use crate::text::plain;
 
 /// How far a provider's clock may be from ours before ID tokens are rejected, in seconds.
 const SKEW: u64 = 60;

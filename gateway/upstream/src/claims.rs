@@ -1,14 +1,13 @@
 //! What is taken from claims (OpenID Connect Core 1.0 section 5.1), and what is not believed.
 
 use gateway_model::Email;
-use gateway_model::text::{is_unsafe, without_unsafe};
+use gateway_model::text::is_unsafe;
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::json::{Object, kind};
+use crate::text::{MAX_TEXT, plain};
 
-/// The longest display name and address that are kept, in bytes.
-const MAX_TEXT: usize = 256;
 const MAX_URL: usize = 2048;
 
 /// What a provider says of an address: whether it has verified that the person owns it.
@@ -72,6 +71,7 @@ pub(crate) fn merge(claims: &mut Object, mut userinfo: Object) {
     } else {
         (&mut *claims, &mut userinfo)
     };
+    // defence: address-and-verification-are-one-claim (a test fails without it: docs/defences.md)
     weaker.take("email");
     let said = Verification::of(weaker.values());
     let verified = weaker.take("email_verified");
@@ -155,20 +155,6 @@ pub fn name(claims: &Map<String, Value>) -> String {
         .or_else(parts)
         .or_else(|| text("preferred_username").map(str::to_owned));
     plain(&name.unwrap_or_default())
-}
-
-/// A text for people, without characters that control a terminal, reorder or hide text, cut where it is too long.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    let mut plain = without_unsafe(text);
-    if plain.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT)
-            .rev()
-            .find(|&end| plain.is_char_boundary(end))
-            .unwrap_or_default();
-        plain.truncate(end);
-    }
-    plain
 }
 
 /// A picture: an absolute http or https URL.

@@ -1,14 +1,12 @@
 //! What the operator says of a provider.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
 
 use crate::client::ClientAuth;
 use crate::mapping::Mapping;
-use crate::proxy::EgressProxy;
 
 /// One provider, as configured.
 #[derive(Clone, Debug)]
@@ -213,15 +211,4 @@ impl ProviderKind {
             Self::OAuth2(oauth2) => oauth2.issuer.clone(),
         }
     }
-}
-
-/// How providers are asked, and limits on what one may make us wait for or read.
-#[derive(Clone, Debug)]
-pub struct HttpLimits {
-    /// For one request, connect to last byte.
-    pub timeout: Duration,
-    /// Largest body, in bytes.
-    pub max_body: usize,
-    /// The proxy by which providers are reached that are not on this machine.
-    pub proxy: Option<EgressProxy>,
 }

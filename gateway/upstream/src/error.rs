@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::claims::plain;
-use crate::http::HttpError;
+use crate::http::error::HttpError;
+use crate::text::plain;
 
 /// Why a sign-in through an upstream provider failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -193,7 +193,7 @@ impl UpstreamError {
 #[cfg(test)]
 mod tests {
     use super::{ErrorKind, Refusal, UpstreamError};
-    use crate::http::HttpError;
+    use crate::http::error::HttpError;
 
     #[test]
     fn says_whose_fault_it_is() {

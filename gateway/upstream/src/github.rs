@@ -15,13 +15,14 @@ use crate::authorize;
 use crate::check::{self, Findings};
 use crate::claims;
 use crate::client::Server;
-use crate::config::{HttpLimits, ProviderConfig};
+use crate::config::ProviderConfig;
 use crate::error::UpstreamError;
 use crate::exchange::Exchange;
-use crate::http::{Http, HttpError, HttpResponse, Requests};
+use crate::flow::{Authorization, Callback, Flow, Hints};
+use crate::http::{Http, HttpError, HttpLimits, HttpResponse, Requests};
 use crate::json::{Members, Object, kind};
 use crate::names::{Names, is_private};
-use crate::provider::{Authorization, Callback, Flow, Hints};
+use crate::text::plain;
 
 const USER: &str = "GET /user";
 const EMAILS: &str = "GET /user/emails";
@@ -281,7 +282,7 @@ const fn is_refusal(error: &UpstreamError) -> bool {
 /// The display name or, where the person has none, the login.
 fn name(claims: &Map<String, Value>) -> String {
     let text = |claim| claims::text(claims, claim);
-    claims::plain(text("name").or(text("login")).unwrap_or_default())
+    plain(text("name").or(text("login")).unwrap_or_default())
 }
 
 fn bad(what: &'static str, problem: &str) -> UpstreamError {

@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::SystemClock;
+use gateway_model::address::{self, NotPublic};
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::{Host, Url};
 
-use crate::config::HttpLimits;
 use crate::error::UpstreamError;
-use crate::json::{self, MAX_VALUES};
-use crate::names::{self, Names, NotPublic, Resolver};
+use crate::json;
+use crate::names::{self, Names, Resolver};
+use crate::proxy::EgressProxy;
 use crate::trust;
 
 mod connections;
+pub(crate) mod error;
+
+pub use self::error::HttpError;
 
 /// GitHub refuses requests without one.
 const USER_AGENT: &str = concat!("auth-gateway/", env!("CARGO_PKG_VERSION"));
@@ -33,59 +37,21 @@ const MAX_HELD: usize = 16 << 20;
 /// The unit in which that is counted.
 const UNIT: usize = 1024;
 
+/// How providers are asked, and limits on what one may make us wait for or read.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// For one request, connect to last byte.
+    pub timeout: Duration,
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    /// The proxy by which providers are reached that are not on this machine.
+    pub proxy: Option<EgressProxy>,
+}
+
 /// A request with its whole body.
 pub(crate) type HttpRequest = http::Request<Vec<u8>>;
 /// An answer with its whole body.
 pub(crate) type HttpResponse = http::Response<Vec<u8>>;
-
-/// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HttpError {
-    /// It took longer than the limit.
-    #[error("no answer in time")]
-    TimedOut,
-    /// There is nobody there, or the connection broke.
-    #[error("cannot be reached ({0})")]
-    Unreachable(String),
-    /// The body is larger than the limit.
-    #[error("the answer has more than {0} bytes")]
-    TooLarge(usize),
-    /// The headers are larger than the limit.
-    #[error("the headers of the answer have more than {MAX_HEADERS} bytes")]
-    HeadersTooLarge,
-    /// The answer has more values than anybody needs.
-    #[error("the answer has more than {MAX_VALUES} JSON values")]
-    TooManyValues,
-    /// The answer has lists and objects in each other to no end.
-    #[error("the answer has lists or objects that are nested more than 127 levels deep")]
-    TooDeep,
-    /// The answers of other sign-ins take all the memory there is for this provider.
-    #[error("other sign-ins hold all the memory that answers of this provider may take; try again later")]
-    Full,
-    /// The address is not one we ask: not https.
-    #[error("the address is not https")]
-    Insecure,
-    /// The address is one of this machine or a private network.
-    #[error("{}", advised(.0))]
-    NotPublic(NotPublic),
-    /// The status is not one the protocol has there.
-    #[error("answered with status {0}")]
-    Status(u16),
-    /// The answer begins as JSON and goes on as something else.
-    #[error("the answer is not JSON to its end")]
-    Json,
-}
-
-/// An address that is not called, and what an operator can do about it.
-fn advised(refused: &NotPublic) -> String {
-    let advice = if refused.may_be_allowed() {
-        "if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the gateway \
-         where it must not go"
-    } else {
-        "the gateway never calls such an address, and no setting allows it"
-    };
-    format!("{refused}: {advice}")
-}
 
 /// A client for one provider.
 #[derive(Clone, Debug)]
@@ -125,12 +91,14 @@ impl Http {
         let authorities = trust::authorities().map_err(UpstreamError::Config)?;
         let client = |idle: usize| {
             let mut client = reqwest::Client::builder()
+                // defence: provider-redirects-are-not-followed (a test fails without it: docs/defences.md)
                 .redirect(Policy::none())
                 .no_proxy()
                 .dns_resolver(resolver.clone())
                 .connector_layer(connections::Layer)
                 .pool_max_idle_per_host(idle)
                 .pool_idle_timeout(IDLE)
+                // defence: provider-has-a-deadline (a test fails without it: docs/defences.md)
                 .timeout(limits.timeout)
                 .user_agent(USER_AGENT);
             if let Some(proxy) = proxy {
@@ -167,7 +135,7 @@ impl Http {
             return Err(HttpError::Insecure);
         }
         match names::literal(url) {
-            Some(address) => names::check(address, self.private).map_err(HttpError::NotPublic),
+            Some(address) => address::check(address, self.private).map_err(HttpError::NotPublic),
             None => Ok(()),
         }
     }
@@ -352,176 +320,4 @@ fn is_http_on_loopback(url: &Url) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::net::IpAddr;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-    use url::Url;
-
-    use super::{Http, HttpError, MAX_HELD};
-    use crate::config::HttpLimits;
-    use crate::names::{Names, SystemNames};
-
-    const MAX_BODY: usize = 1 << 20;
-
-    fn with(home: &str, allow_private: bool, names: Arc<dyn Names>) -> Option<Http> {
-        let limits = HttpLimits {
-            timeout: Duration::from_secs(60),
-            max_body: MAX_BODY,
-            proxy: None,
-        };
-        Http::new(&Url::parse(home).unwrap(), allow_private, &limits, names).ok()
-    }
-
-    fn http(home: &str) -> Option<Http> {
-        with(home, false, Arc::new(SystemNames))
-    }
-
-    fn get(url: &str) -> super::HttpRequest {
-        http::Request::get(url).body(Vec::new()).unwrap()
-    }
-
-    #[test]
-    fn speaks_https_or_http_with_loopback() {
-        for home in [
-            "https://example.org",
-            "http://127.0.0.1:1",
-            "http://[::1]",
-            "http://localhost:8080",
-        ] {
-            assert!(http(home).is_some(), "{home}");
-        }
-        for home in [
-            "http://example.org",
-            "http://127.0.0.1.example.org",
-            "http://10.0.0.1",
-            "http://localhost.example.org",
-            "ftp://127.0.0.1",
-            "file:///etc",
-        ] {
-            assert!(http(home).is_none(), "{home}");
-        }
-    }
-
-    #[test]
-    fn a_provider_elsewhere_cannot_send_us_to_loopback_or_plain_http() {
-        let far = http("https://example.org").unwrap();
-        let near = http("http://127.0.0.1:1").unwrap();
-        for (url, from_far, from_near) in [
-            ("https://other.example.org/token", true, true),
-            ("http://127.0.0.1:2/token", false, true),
-            ("http://example.org/token", false, false),
-            ("javascript:alert(1)", false, false),
-        ] {
-            let url = Url::parse(url).unwrap();
-            assert_eq!(
-                (far.may_ask(&url).is_ok(), near.may_ask(&url).is_ok()),
-                (from_far, from_near),
-                "{url}"
-            );
-        }
-    }
-
-    #[test]
-    fn a13_addresses_in_urls_are_checked() {
-        let public = http("https://id.example.org").unwrap();
-        let private = http("https://10.0.0.1").unwrap();
-        let allowed = with("https://id.example.org", true, Arc::new(SystemNames)).unwrap();
-        for (url, from_public, from_private) in [
-            ("https://1.1.1.1/token", true, true),
-            ("https://127.0.0.1/token", false, true),
-            ("https://0x7f.1/token", false, true),
-            ("https://2130706433/token", false, true),
-            ("https://[::1]/token", false, true),
-            ("https://[::ffff:10.0.0.1]/token", false, true),
-            ("https://10.1.2.3/token", false, true),
-            ("https://192.168.0.1:8443/token", false, true),
-            ("https://169.254.169.254/latest", false, false),
-            ("https://0.0.0.0/token", false, false),
-        ] {
-            let url = Url::parse(url).unwrap();
-            let may = [&public, &private, &allowed].map(|http| http.may_ask(&url).is_ok());
-            assert_eq!(may, [from_public, from_private, from_private], "{url}");
-        }
-    }
-
-    /// The same address for every name.
-    #[derive(Debug)]
-    struct Always(IpAddr);
-
-    impl Names for Always {
-        fn look_up(&self, _: &str) -> io::Result<Vec<IpAddr>> {
-            Ok(vec![self.0])
-        }
-    }
-
-    #[tokio::test]
-    async fn a13_a_name_that_leads_to_this_machine_is_not_connected_to() {
-        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!(
-            "https://id.example.org:{}/token",
-            canary.local_addr().unwrap().port()
-        );
-        let names = Arc::new(Always([127, 0, 0, 1].into()));
-        let connects = |http: Http| {
-            let (canary, url) = (&canary, &url);
-            async move {
-                let requests = http.requests();
-                tokio::select! {
-                    answer = requests.send(get(url)) => Err(answer.unwrap_err()),
-                    connection = canary.accept() => Ok(connection.unwrap()),
-                }
-            }
-        };
-        let refused = connects(with(&url, false, names.clone()).unwrap()).await;
-        assert!(matches!(refused, Err(HttpError::NotPublic(_))), "{refused:?}");
-        // Where the operator allows it, the same request connects.
-        connects(with(&url, true, names).unwrap()).await.unwrap();
-    }
-
-    /// A server that answers every request with a body of this size, and ends the connection.
-    async fn serve(size: usize) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut head = [0; 4096];
-                    let _ = stream.read(&mut head).await;
-                    let begin =
-                        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n");
-                    let _ = stream.write_all(begin.as_bytes()).await;
-                    let _ = stream.write_all(&vec![b'x'; size]).await;
-                });
-            }
-        });
-        format!("http://{address}/")
-    }
-
-    #[tokio::test]
-    async fn a14_answers_of_one_provider_are_bounded_in_sum() {
-        let url = serve(MAX_BODY - 1024).await;
-        let http = http(&url).unwrap();
-        let mut signing_in = Vec::new();
-        let full = loop {
-            assert!(signing_in.len() <= MAX_HELD / MAX_BODY, "there is no bound");
-            let requests = http.requests();
-            match requests.send(get(&url)).await {
-                Ok(_) => signing_in.push(requests),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(full, HttpError::Full);
-        assert_eq!(signing_in.len(), MAX_HELD / MAX_BODY);
-        // Another provider has its own.
-        let other = super::tests::http(&url).unwrap();
-        other.requests().send(get(&url)).await.unwrap();
-        // Whoever has signed in gives it back.
-        signing_in.pop();
-        http.requests().send(get(&url)).await.unwrap();
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`config`] | what the operator says of a provider |
 //! | [`provider`] | [`Provider`]: one provider, whichever protocol it speaks |
+//! | [`flow`] | what goes to a provider and comes back |
 //! | [`authorize`] | the request that a browser brings to a provider |
 //! | [`client`] | how the gateway proves which client it is |
 //! | [`oidc`] | OpenID Connect: discovery, the authorization code flow, ID tokens |
@@ -19,6 +20,7 @@
 //! | `exchange` | the exchange of a code for tokens |
 //! | `json` | reads JSON: bounded, and strict about the members that count |
 //! | `jws` | signatures of JSON Web Tokens |
+//! | [`text`] | text for people |
 //! | `trust` | the authorities that sign the certificates of providers |
 //! | [`error`] | every way a sign-in through a provider can fail |
 //!
@@ -32,6 +34,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 mod exchange;
+pub mod flow;
 pub mod github;
 pub mod http;
 mod json;
@@ -43,17 +46,19 @@ pub mod oauth;
 pub mod oidc;
 pub mod provider;
 pub mod proxy;
+pub mod text;
 mod trust;
 
 pub use authorize::{PROMPTS, RESERVED_PARAMETERS};
 pub use client::{Audience, ClientAuth, ClientKey, SecretMethod};
 pub use config::{
-    HttpLimits, Icon, NonceRule, OAuth2, Par, ProviderConfig, ProviderKind, ResponseMode, SignOut, TENANT,
-    Userinfo,
+    Icon, NonceRule, OAuth2, Par, ProviderConfig, ProviderKind, ResponseMode, SignOut, TENANT, Userinfo,
 };
 pub use error::{ErrorKind, Refusal, UpstreamError};
+pub use flow::{Authorization, Callback, Flow, Hints};
+pub use http::HttpLimits;
 pub use logout::{EndSession, KEYS_ASKED_AGAIN, LogoutError, LogoutToken};
 pub use mapping::{Mapping, Member};
 pub use names::{Names, SystemNames};
-pub use provider::{Authorization, Callback, Flow, Hints, MAX_WAITING, Provider};
+pub use provider::{MAX_WAITING, Provider};
 pub use proxy::EgressProxy;

@@ -11,9 +11,9 @@ use gateway_model::Timestamp;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::claims::plain;
 use crate::error::UpstreamError;
 use crate::json::{self, Bad, Members, Unfit};
+use crate::text::plain;
 
 /// The longest ID token that is kept for a sign-out, in bytes: it has to fit into an address.
 pub(crate) const MAX_ID_TOKEN_HINT: usize = 4096;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use gateway_model::address::{Reach, reach};
+use gateway_model::address::{Reach, check, reach};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
@@ -43,37 +43,9 @@ impl Names for SystemNames {
     }
 }
 
-/// Why the gateway does not connect to an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is not a public address ({is})")]
-pub struct NotPublic {
-    /// The address.
-    pub address: IpAddr,
-    /// What it is instead.
-    pub is: &'static str,
-}
-
-impl NotPublic {
-    /// Whether `allow_private_addresses` would allow it.
-    pub(crate) fn may_be_allowed(&self) -> bool {
-        matches!(reach(self.address), Reach::Private(_))
-    }
-}
-
-/// Whether a provider may be at this address. `private` tells whether its own may be private.
-///
-/// # Errors
-/// [`NotPublic`] if not.
-pub(crate) fn check(address: IpAddr, private: bool) -> Result<(), NotPublic> {
-    match reach(address) {
-        Reach::Public => Ok(()),
-        Reach::Private(_) if private => Ok(()),
-        Reach::Private(is) | Reach::Prohibited(is) => Err(NotPublic { address, is }),
-    }
-}
-
 /// The address in a URL that has one in place of a name.
-pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
+#[must_use]
+pub fn literal(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         Host::Ipv4(address) => Some(address.into()),
         Host::Ipv6(address) => Some(address.into()),

@@ -14,14 +14,15 @@ use crate::authorize;
 use crate::check::{self, Findings};
 use crate::claims::{self, Verification};
 use crate::client::Server;
-use crate::config::{HttpLimits, OAuth2, ProviderConfig};
+use crate::config::{OAuth2, ProviderConfig};
 use crate::error::UpstreamError;
 use crate::exchange::Exchange;
-use crate::http::{Http, HttpError, Requests};
+use crate::flow::{Authorization, Callback, Flow, Hints};
+use crate::http::{Http, HttpError, HttpLimits, Requests};
 use crate::json::Object;
 use crate::mapping::{Mapping, Member};
 use crate::names::{Names, is_private};
-use crate::provider::{Authorization, Callback, Flow, Hints};
+use crate::text::plain;
 
 const USERINFO: &str = "the userinfo endpoint";
 
@@ -96,7 +97,7 @@ impl OAuth {
                 subject,
             },
             email: email(mapping, values, &self.config),
-            name: text(mapping.name.as_ref(), values).map_or_else(String::new, |name| claims::plain(&name)),
+            name: text(mapping.name.as_ref(), values).map_or_else(String::new, |name| plain(&name)),
             avatar_url: claims::picture(text(mapping.picture.as_ref(), values).as_deref()),
             session: UpstreamSession::default(),
             claims: claims.claims(),
@@ -200,6 +201,6 @@ fn text(member: Option<&Member>, claims: &Map<String, Value>) -> Option<String> 
 fn bad(problem: &str) -> UpstreamError {
     UpstreamError::BadResponse {
         what: USERINFO,
-        problem: claims::plain(problem),
+        problem: plain(problem),
     }
 }

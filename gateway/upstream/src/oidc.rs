@@ -25,14 +25,14 @@ use self::metadata::Metadata;
 use crate::authorize;
 use crate::claims;
 use crate::client::Server;
-use crate::config::{HttpLimits, NonceRule, ProviderConfig, TENANT, Userinfo};
+use crate::config::{NonceRule, ProviderConfig, TENANT, Userinfo};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Tokens};
-use crate::http::{Http, Requests};
+use crate::flow::{Authorization, Callback, Flow, Hints};
+use crate::http::{Http, HttpLimits, Requests};
 use crate::json::Object;
 use crate::jws::{self, Algorithm, Signed, Unverified};
 use crate::names::Names;
-use crate::provider::{Authorization, Callback, Flow, Hints};
 
 mod check;
 mod discovery;
@@ -115,6 +115,7 @@ impl Oidc {
     ) -> Result<UpstreamUser, UpstreamError> {
         let mut provider = self.discovery.known().await?;
         match callback.iss {
+            // defence: callback-names-the-issuer (a test fails without it: docs/defences.md)
             Some(iss) if !self.is_issuer(iss) => return Err(UpstreamError::IssuerMismatch),
             None if provider.metadata.promises_iss => return Err(UpstreamError::IssuerMismatch),
             Some(_) | None => {}
@@ -132,6 +133,7 @@ impl Oidc {
             mut all,
         } = self.id_token(&mut provider, &tokens, nonce).await?;
         // Either may be one of several tenants.
+        // defence: id-token-names-the-same-issuer (a test fails without it: docs/defences.md)
         if callback.iss.is_some_and(|iss| iss != issuer) {
             return Err(UpstreamError::IssuerMismatch);
         }

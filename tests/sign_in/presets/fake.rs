@@ -19,8 +19,8 @@ use url::{Url, form_urlencoded};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use crate::support::browser::parameter;
-use crate::support::fake_oidc::now;
+use support::browser::parameter;
+use support::fake_oidc::now;
 
 pub(crate) const CLIENT_ID: &str = "canary-client";
 pub(crate) const SECRET: &str = "canary-secret/+1";

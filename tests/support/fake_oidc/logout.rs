@@ -14,11 +14,11 @@ use super::super::browser::parameter;
 use super::{Answers, CLIENT_ID, FakeOidc, now};
 
 /// The event that makes a token a logout token.
-pub(crate) const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+pub const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 impl FakeOidc {
     /// The claims of a logout token that is good for two minutes, with an id of its own.
-    pub(crate) fn logout_claims(&self, subject: Option<&str>, sid: Option<&str>) -> Value {
+    pub fn logout_claims(&self, subject: Option<&str>, sid: Option<&str>) -> Value {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let mut claims = json!({
             "iss": self.issuer(), "aud": CLIENT_ID, "iat": now(), "exp": now() + 120,
@@ -34,7 +34,7 @@ impl FakeOidc {
     }
 
     /// A logout token of these claims.
-    pub(crate) fn logout_token(&self, claims: &Value) -> String {
+    pub fn logout_token(&self, claims: &Value) -> String {
         self.sign(
             &json!({"alg": "RS256", "kid": "key-1", "typ": "logout+jwt"}),
             claims,
@@ -42,23 +42,23 @@ impl FakeOidc {
     }
 
     /// A token with its signature, whatever its header says.
-    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         sign(header, claims, &self.key)
     }
 
     /// The same with a key that is not the provider's.
-    pub(crate) fn forge(&self, header: &Value, claims: &Value) -> String {
+    pub fn forge(&self, header: &Value, claims: &Value) -> String {
         sign(header, claims, &super::new_key())
     }
 
     /// Whether it says that it signs people out.
-    pub(crate) fn set_signs_out(&self, signs_out: bool) {
+    pub fn set_signs_out(&self, signs_out: bool) {
         self.state.lock().unwrap().signs_out = signs_out;
     }
 }
 
 /// A token without a signature.
-pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
+pub fn unsigned(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", part(header), part(claims))
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{
-    check_kinds, check_own_log, failed, inspect, known, lock_directory, open_unchanging, unwritable,
-};
+use crate::connect::open_unchanging;
 use crate::error::OpenError;
-use crate::file_id::{OpenFiles, Seen};
+use crate::inspect::{check_kinds, check_own_log, inspect, lock_directory};
+use crate::open_files::{OpenFiles, Seen};
 use crate::restore::{self, RestoreError};
+use crate::schema::known;
 use crate::{owned, versions, wal};
 
 /// A database that nobody uses.
@@ -34,7 +34,7 @@ pub(crate) fn is_unused(path: &Path) -> bool {
 /// # Errors
 /// See [`OpenError`].
 pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
-    let path = std::path::absolute(path).map_err(|error| unwritable(path, &error))?;
+    let path = std::path::absolute(path).map_err(|error| OpenError::unwritable(path, &error))?;
     owned::database(&path)?;
     let _only_us = lock_directory(&path)?;
     check_kinds(&path)?;
@@ -42,7 +42,7 @@ pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
         return Ok(None);
     }
     check_own_log(&path)?;
-    let seen = Seen::of(&path).map_err(|error| unwritable(&path, &error))?;
+    let seen = Seen::of(&path).map_err(|error| OpenError::unwritable(&path, &error))?;
     inspect(&path)?;
     let opened = || -> rusqlite::Result<(Connection, i64)> {
         let connection = open_unchanging(&path)?;
@@ -51,11 +51,12 @@ pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok((connection, version))
     };
-    let (connection, found) = opened().map_err(|error| failed(&path, &error))?;
+    let (connection, found) = opened().map_err(|error| OpenError::sqlite(&path, &error))?;
     let known = known();
     match found {
         _ if found == known => {
-            let files = OpenFiles::of(path.clone(), None).map_err(|error| unwritable(&path, &error))?;
+            let files =
+                OpenFiles::of(path.clone(), None).map_err(|error| OpenError::unwritable(&path, &error))?;
             Ok(Some(Unused {
                 connection,
                 files,

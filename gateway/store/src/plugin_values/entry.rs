@@ -1,8 +1,7 @@
 //! One key of one plugin, as a write finds it, within the writer's transaction.
 
-use std::time::Duration;
-
-use gateway_model::{Timestamp, stored_bytes};
+use gateway_model::value::{KeptValue, NextValue};
+use gateway_model::{ChangedValue, Timestamp, ValueChange, ValueRefusal, stored_bytes};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::prune::AT_ONCE;
@@ -11,15 +10,11 @@ use crate::rows;
 /// Why a write did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// There is no room, and nothing that has expired takes any.
-    Full,
+    /// The change is not allowed. It is [`ValueRefusal::Full`] only if nothing that has expired takes any room.
+    Final(ValueRefusal),
     /// There is no room yet: as much of what has expired is gone as one transaction takes, and the rest
     /// may make enough. To be tried again in another one.
     Crowded,
-    /// The value is not the decimal text of a whole number.
-    NotANumber,
-    /// The sum does not fit.
-    DoesNotFit,
 }
 
 /// A key and, where there is one, its value. One that had expired is gone.
@@ -54,80 +49,69 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// When a value that is written now will have expired, as its column has it.
-    pub(super) fn end_of(&self, lifetime: Duration) -> i64 {
-        rows::seconds(rows::end_of(self.now, lifetime))
+    /// Changes the value.
+    pub(super) fn change(
+        &self,
+        change: ValueChange,
+        cap: u64,
+    ) -> rusqlite::Result<Result<ChangedValue, Refusal>> {
+        let (before, freed) = self.value()?.unzip();
+        let (next, changed) = match change.apply(before.as_ref(), self.now) {
+            Ok(applied) => applied,
+            Err(refusal) => return Ok(Err(Refusal::Final(refusal))),
+        };
+        match next {
+            NextValue::Same => {}
+            NextValue::Removed => self.remove()?,
+            NextValue::Kept(value) => {
+                if let Err(refusal) = self.put(&value, freed.unwrap_or(0), cap)? {
+                    return Ok(Err(refusal));
+                }
+            }
+        }
+        Ok(Ok(changed))
     }
 
-    /// The value, and when it will have expired (`None`: never).
-    pub(super) fn value(&self) -> rusqlite::Result<Option<(Vec<u8>, Option<i64>)>> {
-        let sql = "SELECT value, expires FROM plugin_values WHERE plugin = ?1 AND key = ?2";
+    /// The value, and what it takes on disk.
+    fn value(&self) -> rusqlite::Result<Option<(KeptValue, i64)>> {
+        let sql = "SELECT value, stored, expires FROM plugin_values WHERE plugin = ?1 AND key = ?2";
         self.connection
             .prepare_cached(sql)?
             .query_row(params![self.plugin, self.key], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+                let expires: Option<i64> = row.get(2)?;
+                let value = KeptValue {
+                    bytes: row.get(0)?,
+                    expires: expires.map(|_| rows::timestamp(row, 2)).transpose()?,
+                };
+                Ok((value, row.get(1)?))
             })
             .optional()
     }
 
-    /// Removes the value; gives whether there was one.
-    pub(super) fn remove(&self) -> rusqlite::Result<bool> {
+    fn remove(&self) -> rusqlite::Result<()> {
         let sql = "DELETE FROM plugin_values WHERE plugin = ?1 AND key = ?2";
-        Ok(rows::run(self.connection, sql, params![self.plugin, self.key])? > 0)
+        rows::run(self.connection, sql, params![self.plugin, self.key]).map(drop)
     }
 
-    /// Keeps a value until `expires` (`None`: for ever), if there is room for it or it takes no more
-    /// than the one before.
-    pub(super) fn put(
-        &self,
-        value: &[u8],
-        expires: Option<i64>,
-        cap: u64,
-    ) -> rusqlite::Result<Result<(), Refusal>> {
-        if expires.is_some_and(|expires| expires <= rows::seconds(self.now)) {
-            return self.remove().map(|_| Ok(()));
-        }
-        if let Err(refusal) = self.make_room(value.len(), expires.is_some(), cap)? {
+    /// Keeps a value if there is room for it, or it takes no more than the one before, whose bytes are `freed`.
+    fn put(&self, value: &KeptValue, freed: i64, cap: u64) -> rusqlite::Result<Result<(), Refusal>> {
+        if let Err(refusal) = self.make_room(value, freed, cap)? {
             return Ok(Err(refusal));
         }
         // Not OR REPLACE, which would leave the sum as it is.
         let sql = "INSERT INTO plugin_values (plugin, key, expires, value) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT DO UPDATE SET expires = excluded.expires, value = excluded.value";
-        rows::run(
-            self.connection,
-            sql,
-            params![self.plugin, self.key, expires, value],
-        )?;
+        let expires = value.expires.map(rows::seconds);
+        let params = params![self.plugin, self.key, expires, value.bytes];
+        rows::run(self.connection, sql, params)?;
         Ok(Ok(()))
     }
 
-    /// Adds to the value, a number; gives the sum.
-    pub(super) fn add(&self, by: i64, cap: u64) -> rusqlite::Result<Result<i64, Refusal>> {
-        let (number, expires) = match self.value()? {
-            Some((value, expires)) => (number(&value), expires),
-            None => (Some(0), None),
-        };
-        let Some(number) = number else {
-            return Ok(Err(Refusal::NotANumber));
-        };
-        let Some(sum) = number.checked_add(by) else {
-            return Ok(Err(Refusal::DoesNotFit));
-        };
-        let put = self.put(sum.to_string().as_bytes(), expires, cap)?;
-        Ok(put.map(|()| sum))
-    }
-
-    fn make_room(
-        &self,
-        value_bytes: usize,
-        expires: bool,
-        cap: u64,
-    ) -> rusqlite::Result<Result<(), Refusal>> {
+    fn make_room(&self, value: &KeptValue, freed: i64, cap: u64) -> rusqlite::Result<Result<(), Refusal>> {
         let cap = i64::try_from(cap).unwrap_or(i64::MAX);
-        let wanted = stored_bytes(self.plugin.len(), self.key.len(), value_bytes, expires);
+        let expires = value.expires.is_some();
+        let wanted = stored_bytes(self.plugin.len(), self.key.len(), value.bytes.len(), expires);
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
-        let sql = "SELECT stored FROM plugin_values WHERE plugin = ?1 AND key = ?2";
-        let freed = rows::optional(self.connection, sql, params![self.plugin, self.key])?.unwrap_or(0);
         let fits = || -> rusqlite::Result<bool> {
             let sql = "SELECT stored FROM plugin_value_usage WHERE plugin = ?1";
             let kept: i64 = rows::optional(self.connection, sql, [self.plugin])?.unwrap_or(0);
@@ -140,16 +124,8 @@ impl<'a> Entry<'a> {
         let gone = rows::run(self.connection, EXPIRED, params![self.plugin, now, AT_ONCE])?;
         Ok(match fits()? {
             true => Ok(()),
-            false if gone < AT_ONCE as usize => Err(Refusal::Full),
+            false if gone < AT_ONCE as usize => Err(Refusal::Final(ValueRefusal::Full)),
             false => Err(Refusal::Crowded),
         })
     }
-}
-
-/// The number that a value is the text of, as [`ToString`] would write it: what an increment accepts
-/// is what an increment writes.
-fn number(value: &[u8]) -> Option<i64> {
-    let text = str::from_utf8(value).ok()?;
-    let number: i64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
 }

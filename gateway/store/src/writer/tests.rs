@@ -10,6 +10,7 @@ use gateway_model::SystemRandom;
 use rusqlite::Connection;
 
 use super::{QUEUE, Writer};
+use crate::connect;
 use crate::error::{SignInError, StoreError};
 use crate::open;
 use crate::versions::Touches;
@@ -31,7 +32,7 @@ fn start(directory: &Path) -> Writer {
 }
 
 fn values(directory: &Path) -> Vec<i64> {
-    let reader = open::open_reader(&directory.join("test.db")).unwrap();
+    let reader = connect::open_reader(&directory.join("test.db")).unwrap();
     let mut statement = reader.prepare("SELECT v FROM t ORDER BY v").unwrap();
     statement
         .query_map([], |row| row.get(0))

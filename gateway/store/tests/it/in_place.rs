@@ -6,9 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use gateway_store::{
-    BackupError, OpenError, RestoreError, Salvage, Store, StoreError, UserIds, backup, restore,
-};
+use gateway_store::{BackupError, OpenError, RestoreError, Store, StoreError, UserIds, backup, restore};
 use rusqlite::Connection;
 
 use crate::support::{Fixture, options, person};
@@ -97,7 +95,6 @@ async fn o1_a_file_in_the_place_of_one_that_is_open_is_not_opened() {
         for refused in [
             f.try_open(f.path()).await.map(drop).unwrap_err(),
             read_only(&f, &f.path()).await.map(drop).unwrap_err(),
-            Salvage::open(&f.path()).map(drop).unwrap_err(),
         ] {
             assert!(matches!(&refused, OpenError::Replaced { .. }), "{put}: {refused}");
         }
@@ -282,7 +279,6 @@ async fn o1_reading_a_database_that_nobody_uses_leaves_it_and_its_directory_as_t
         store.close().await.unwrap();
         // Without closing, as after an error.
         assert_eq!(count(&read_only(&f, path).await.unwrap()).await, 7);
-        assert_eq!(Salvage::open(path).unwrap().users().count(), 7);
         backup(path, &outside, true, &mut |_| {}).unwrap();
         assert!(contents(elsewhere.path()) == before, "{}", path.display());
     }

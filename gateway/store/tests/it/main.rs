@@ -16,7 +16,7 @@
 //! | `logs` | which log belongs to which file |
 //! | `restoring` | backups, and restoring them |
 //! | `in_place` | a database that is moved, replaced or linked; one that is only read |
-//! | `salvage` | what is left of a damaged database |
+//! | `damage` | a damaged database is reported as one |
 
 #![allow(
     clippy::unwrap_used,
@@ -27,6 +27,7 @@
 
 mod bounds;
 mod caching;
+mod damage;
 mod durability;
 mod ending;
 mod in_place;
@@ -35,7 +36,6 @@ mod logs;
 mod people;
 mod plugin_values;
 mod restoring;
-mod salvage;
 mod sessions;
 mod support;
 mod upstream_sessions;

@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
-use gateway_model::stored_bytes;
-use gateway_store::{MAX_VALUE_KEYS, ValueError, ValueUsage};
+use gateway_model::{ValueChange, ValueRefusal, stored_bytes};
+use gateway_store::{MAX_VALUE_KEYS, Store, ValueError, ValueUsage};
 
 use crate::support::{Fixture, NOW, WEEK};
 
@@ -20,6 +20,80 @@ mod processes;
 /// A cap that is never in the way.
 const AMPLE: u64 = 1 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
+
+const FULL: ValueError = ValueError::Refused(ValueRefusal::Full);
+const NOT_A_NUMBER: ValueError = ValueError::Refused(ValueRefusal::NotANumber);
+const DOES_NOT_FIT: ValueError = ValueError::Refused(ValueRefusal::DoesNotFit);
+
+/// The verbs of `wit/key-value.wit`, by their names.
+trait Verbs {
+    fn set_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &[u8],
+        lifetime: Option<Duration>,
+        cap: u64,
+    ) -> impl Future<Output = Result<(), ValueError>> + Send;
+
+    fn delete_value(&self, plugin: &str, key: &str) -> impl Future<Output = Result<bool, ValueError>> + Send;
+
+    fn increment_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        by: i64,
+        cap: u64,
+    ) -> impl Future<Output = Result<i64, ValueError>> + Send;
+
+    fn compare_and_set_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+        cap: u64,
+    ) -> impl Future<Output = Result<bool, ValueError>> + Send;
+}
+
+impl Verbs for Store {
+    async fn set_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &[u8],
+        lifetime: Option<Duration>,
+        cap: u64,
+    ) -> Result<(), ValueError> {
+        let value = value.to_owned();
+        let change = ValueChange::Set { value, lifetime };
+        self.change_value(plugin, key, change, cap).await.map(drop)
+    }
+
+    async fn delete_value(&self, plugin: &str, key: &str) -> Result<bool, ValueError> {
+        let changed = self.change_value(plugin, key, ValueChange::Delete, 0).await;
+        changed.map(|changed| changed.done)
+    }
+
+    async fn increment_value(&self, plugin: &str, key: &str, by: i64, cap: u64) -> Result<i64, ValueError> {
+        let changed = self.change_value(plugin, key, ValueChange::Increment(by), cap);
+        changed.await.map(|changed| changed.sum)
+    }
+
+    async fn compare_and_set_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+        cap: u64,
+    ) -> Result<bool, ValueError> {
+        let (old, new) = (old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec));
+        let change = ValueChange::CompareAndSet { old, new };
+        let changed = self.change_value(plugin, key, change, cap).await;
+        changed.map(|changed| changed.done)
+    }
+}
 
 impl Fixture {
     /// The plugin `p` keeps this, for a minute or for ever.
@@ -225,17 +299,13 @@ async fn what_cannot_be_added_to_stays_as_it_was() {
     ];
     for value in no_numbers {
         f.set("k", value, None).await;
-        assert_eq!(
-            f.increment("k", 0).await,
-            Err(ValueError::NotANumber),
-            "{value:?}"
-        );
+        assert_eq!(f.increment("k", 0).await, Err(NOT_A_NUMBER), "{value:?}");
         assert_eq!(f.get("k").await.as_deref(), Some(value));
     }
     for (number, by) in [(i64::MAX, 1), (i64::MIN, -1), (1, i64::MAX), (-2, i64::MIN)] {
         let text = number.to_string().into_bytes();
         f.set("k", &text, None).await;
-        assert_eq!(f.increment("k", by).await, Err(ValueError::DoesNotFit));
+        assert_eq!(f.increment("k", by).await, Err(DOES_NOT_FIT));
         assert_eq!(f.get("k").await, Some(text));
     }
 }

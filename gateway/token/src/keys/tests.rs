@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::private::PrivateKey;
 use super::public::PublicKey;
-use super::{Algorithm, KeyError, PemError, SigningKeys, generate_key};
+use super::{Algorithm, KeyError, PemError, SigningKeys, generate_key, public_kid};
 use crate::permission::PermissionClaims;
 
 macro_rules! pem {
@@ -257,6 +257,28 @@ fn publishes_no_private_number() {
     }
     let shown = format!("{keys:?}");
     assert!(shown.len() < 120, "{shown}");
+}
+
+#[test]
+fn an_algorithm_has_the_name_that_its_tokens_carry() {
+    for algorithm in ALGORITHMS {
+        let (private, _) = generate_key(algorithm).unwrap();
+        let token = keys(private.expose_secret()).unwrap().sign(&claims()).unwrap();
+        let name = format!("{:?}", decode_header(&token).unwrap().alg);
+        assert_eq!(algorithm.as_str(), name);
+    }
+}
+
+#[test]
+fn a_public_key_has_the_kid_that_its_private_key_signs_with() {
+    for (private, public) in [
+        (pem!("rsa2048-pkcs8"), pem!("rsa2048-public")),
+        (pem!("p256-pkcs8"), pem!("p256-public")),
+        (pem!("rfc8037-pkcs8"), pem!("rfc8037-public")),
+    ] {
+        assert_eq!(public_kid(public).unwrap(), keys(private).unwrap().kid());
+    }
+    assert_eq!(public_kid(pem!("rsa1024-public")), Err(PemError::RsaSize));
 }
 
 #[test]

@@ -294,6 +294,25 @@ fn a14_an_rsa_key_that_costs_more_than_others_is_skipped_with_the_reason() {
 }
 
 #[test]
+fn the_size_of_an_rsa_key_is_counted_in_bits() {
+    let jwk = |length: usize, first: u8| {
+        let mut n = vec![255; length];
+        n[0] = first;
+        json!({ "kty": "RSA", "kid": "k", "n": base64(&n), "e": "AQAB" })
+    };
+    for (length, first, skipped) in [
+        (256, 0b1000_0000, 0),
+        (256, 0b0111_1111, 1),
+        (257, 1, 0),
+        (512, 0b1111_1111, 0),
+        (513, 1, 1),
+    ] {
+        let reasons = set(&[jwk(length, first)]).of_bad_size();
+        assert_eq!(reasons.len(), skipped, "{length} bytes, {first:#b}: {reasons:?}");
+    }
+}
+
+#[test]
 fn a14_a_key_set_says_whether_tokens_without_a_name_fit_too_many_keys() {
     let unnamed = KEYS[3].jwk.clone();
     let crowd = |keys: &[Value]| set(keys).crowd(&[Algorithm::Es256, Algorithm::Es512]);

@@ -7,8 +7,8 @@ use crate::check::{self, Findings};
 use crate::client::ClientAuth;
 use crate::config::{NonceRule, Par, ResponseMode, SignOut, Userinfo};
 use crate::error::UpstreamError;
+use crate::flow::Hints;
 use crate::jws::{Algorithm, KeySet, MAX_TRIED};
-use crate::provider::Hints;
 
 impl Oidc {
     /// Asks the provider what a sign-in would.
@@ -92,7 +92,7 @@ impl Oidc {
                 ABOUT,
                 format!(
                     "the provider calls itself {}: set issuer to exactly that, if it is the one you mean (it is {} now)",
-                    crate::claims::plain(&metadata.issuer),
+                    crate::text::plain(&metadata.issuer),
                     self.discovery.issuer()
                 ),
             );

@@ -12,15 +12,16 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::metadata::{Metadata, bad};
-use crate::claims::plain;
 use crate::error::UpstreamError;
 use crate::http::{Http, HttpError};
 use crate::jws::{Algorithm, KeySet};
 use crate::logout::KEYS_ASKED_AGAIN;
+use crate::text::plain;
 
 const DOCUMENT: &str = "discovery";
 const KEYS: &str = "the key set (`jwks_uri`)";
 /// How long what a provider says of itself is believed.
+// defence: withdrawn-keys-are-forgotten (a test fails without it: docs/defences.md)
 const FRESH: Duration = Duration::from_secs(3600);
 /// How long it is believed while the provider cannot be asked. A key that was withdrawn meanwhile counts for as long.
 const STALE: Duration = Duration::from_secs(24 * 3600);

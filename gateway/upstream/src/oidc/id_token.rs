@@ -5,12 +5,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::claims::plain;
 use crate::config::{NonceRule, ProviderConfig, TENANT};
 use crate::error::UpstreamError;
 use crate::json::{Members, Object, Unfit, kind, unfit};
 use crate::jws::{Signed, Unverified};
 use crate::logout::names_events;
+use crate::text::plain;
 
 /// What `typ` may be.
 pub(super) const TYPES: &[&str] = &["jwt", "jose"];

@@ -4,11 +4,11 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::claims::plain;
 use crate::error::UpstreamError;
 use crate::http::Http;
 use crate::json::{self, Members, Unfit};
 use crate::jws::Algorithm;
+use crate::text::plain;
 
 /// What a provider says of itself.
 #[derive(Clone, Debug)]
@@ -117,9 +117,9 @@ mod tests {
     use url::Url;
 
     use super::Metadata;
-    use crate::config::HttpLimits;
     use crate::error::UpstreamError;
     use crate::http::Http;
+    use crate::http::HttpLimits;
     use crate::jws::Algorithm;
     use crate::names::SystemNames;
 

@@ -7,12 +7,12 @@ use url::Url;
 use super::Oidc;
 use super::metadata::Metadata;
 use crate::authorize::Parameters;
-use crate::claims::plain;
 use crate::client::Sent;
 use crate::config::Par;
 use crate::error::{Refusal, UpstreamError};
 use crate::http::{Http, HttpError, Requests};
 use crate::json::{self, Members};
+use crate::text::plain;
 
 const WHAT: &str = "the endpoint for pushed authorization requests";
 /// The longest reference, in bytes. It becomes part of a redirect.

@@ -6,12 +6,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::claims::{self, plain};
+use crate::claims;
 use crate::config::Userinfo;
 use crate::error::{ErrorKind, UpstreamError};
 use crate::http::{HttpError, Requests};
 use crate::json::{Members, Object, Unfit, kind, unfit};
 use crate::logout::names_events;
+use crate::text::plain;
 
 const WHAT: &str = "the userinfo endpoint";
 

@@ -6,7 +6,7 @@ use gateway_model::stored_bytes;
 use gateway_store::{MAX_VALUE_KEYS, ValueError};
 
 use super::model::DRIFTED;
-use super::{AMPLE, MINUTE};
+use super::{AMPLE, FULL, MINUTE, Verbs as _};
 use crate::support::{Fixture, GRACE, WEEK};
 
 /// What a value of `p` that has no lifetime counts.
@@ -32,17 +32,17 @@ async fn the_cap_is_exact_to_the_byte() {
     let f = Fixture::new().await;
     // A key counts its bytes, and what is refused leaves nothing.
     let first = cost(2, 8);
-    assert_eq!(f.set_within(first - 1, "é", &[0; 8]).await, Err(ValueError::Full));
+    assert_eq!(f.set_within(first - 1, "é", &[0; 8]).await, Err(FULL));
     assert_eq!(f.usage().await, (0, 0));
     f.set_within(first, "é", &[0; 8]).await.unwrap();
     assert_eq!(f.usage().await, (1, first));
     // So does a key of nothing.
     let both = first + cost(1, 0);
-    assert_eq!(f.set_within(both - 1, "k", b"").await, Err(ValueError::Full));
+    assert_eq!(f.set_within(both - 1, "k", b"").await, Err(FULL));
     f.set_within(both, "k", b"").await.unwrap();
     // Another value frees the bytes of the one before.
     let more = cost(2, 9) + cost(1, 0);
-    assert_eq!(f.set_within(more - 1, "é", &[1; 9]).await, Err(ValueError::Full));
+    assert_eq!(f.set_within(more - 1, "é", &[1; 9]).await, Err(FULL));
     assert_eq!(f.get("é").await, Some(vec![0; 8]));
     f.set_within(more, "é", &[1; 9]).await.unwrap();
     f.store.delete_value("p", "k").await.unwrap();
@@ -55,19 +55,19 @@ async fn every_way_to_write_keeps_to_the_cap() {
     let f = Fixture::new().await;
     let add = |cap, by| f.store.increment_value("p", "n", by, cap);
     let one = cost(1, 1);
-    assert_eq!(add(one - 1, 9).await, Err(ValueError::Full));
+    assert_eq!(add(one - 1, 9).await, Err(FULL));
     assert_eq!(add(one, 9).await, Ok(9));
-    assert_eq!(add(one, 1).await, Err(ValueError::Full));
+    assert_eq!(add(one, 1).await, Err(FULL));
     assert_eq!(f.get("n").await, Some(b"9".to_vec()));
     let two = cost(1, 2);
     assert_eq!(add(two, 1).await, Ok(10));
 
     let create = |cap| f.store.compare_and_set_value("p", "s", None, Some(b"1"), cap);
-    assert_eq!(create(two + one - 1).await, Err(ValueError::Full));
+    assert_eq!(create(two + one - 1).await, Err(FULL));
     assert_eq!(f.get("s").await, None);
     let cap = two + one;
     assert_eq!(create(cap).await, Ok(true));
-    assert_eq!(f.swap_within(cap, "s", b"1", b"22").await, Err(ValueError::Full));
+    assert_eq!(f.swap_within(cap, "s", b"1", b"22").await, Err(FULL));
     assert_eq!(
         f.swap_within(cap, "s", b"2", b"22").await,
         Ok(false),
@@ -78,7 +78,7 @@ async fn every_way_to_write_keeps_to_the_cap() {
     assert_eq!(f.usage().await, (2, two + two));
     // No cap at all, and one that keeps everything out.
     f.set_within(u64::MAX, "k", b"1").await.unwrap();
-    assert_eq!(f.set_within(0, "l", b"").await, Err(ValueError::Full));
+    assert_eq!(f.set_within(0, "l", b"").await, Err(FULL));
 }
 
 /// The operator has lowered the cap: what is there stays, and does not grow.
@@ -87,11 +87,8 @@ async fn over_the_cap_a_write_may_not_add_but_take_away() {
     let f = Fixture::new().await;
     f.set("k", &[0; 10], None).await;
     f.set("n", b"100", None).await;
-    assert_eq!(f.set_within(5, "k", &[1; 11]).await, Err(ValueError::Full));
-    assert_eq!(
-        f.store.increment_value("p", "n", 900, 5).await,
-        Err(ValueError::Full)
-    );
+    assert_eq!(f.set_within(5, "k", &[1; 11]).await, Err(FULL));
+    assert_eq!(f.store.increment_value("p", "n", 900, 5).await, Err(FULL));
     f.set_within(5, "k", &[1; 10]).await.unwrap();
     f.set_within(5, "k", &[2; 9]).await.unwrap();
     assert_eq!(f.swap_within(5, "k", &[2; 9], &[3; 8]).await, Ok(true));
@@ -111,12 +108,12 @@ async fn what_has_expired_takes_no_room() {
     f.set("other", b"12345", None).await;
     let (other, key) = (cost(5, 5), cost(3, 7));
     let cap = other + key;
-    assert_eq!(f.set_within(cap, "key", &[0; 7]).await, Err(ValueError::Full));
+    assert_eq!(f.set_within(cap, "key", &[0; 7]).await, Err(FULL));
     f.clock.advance(MINUTE);
     assert_eq!(f.usage().await, (1, other), "at once");
     f.set_within(cap, "key", &[0; 7]).await.unwrap();
     assert_eq!(f.usage().await, (2, cap));
-    assert_eq!(f.set_within(cap, "k", b"").await, Err(ValueError::Full));
+    assert_eq!(f.set_within(cap, "k", b"").await, Err(FULL));
     assert_eq!(f.count(DRIFTED), 0);
 }
 
@@ -144,7 +141,7 @@ async fn every_way_to_write_makes_room() {
     f.set("other", &[0; 45], None).await;
     f.clock.advance(MINUTE);
     let cap = cost(5, 45) + cost(1, 9);
-    assert_eq!(f.set_within(cap, "k", &[0; 50]).await, Err(ValueError::Full));
+    assert_eq!(f.set_within(cap, "k", &[0; 50]).await, Err(FULL));
     f.set_within(cap, "k", &[0; 9]).await.unwrap();
 }
 
@@ -246,10 +243,7 @@ async fn a17_tiny_values_take_no_more_on_disk_than_the_cap() {
     raw.execute_batch(fill).unwrap();
     let (count, bytes) = f.usage().await;
     assert_eq!((count, bytes), (15_000, 15_000 * stored_bytes(1, 4, 0, true)));
-    assert!(
-        f.set_within(CAP, "more", b"").await == Err(ValueError::Full),
-        "{bytes}"
-    );
+    assert!(f.set_within(CAP, "more", b"").await == Err(FULL), "{bytes}");
     let on_disk = u64::try_from(pages(&f) - before).unwrap() * 4096;
     assert!(on_disk <= bytes, "{on_disk} on disk, {bytes} counted");
     assert!(

@@ -9,6 +9,7 @@ use gateway_store::{ValueError, ValueUsage};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
+use super::{DOES_NOT_FIT, FULL, NOT_A_NUMBER, Verbs as _};
 use crate::support::{Fixture, NOW, WEEK};
 
 /// So small that it is often in the way.
@@ -67,14 +68,14 @@ impl Model {
             Some(old) => self.values.insert(at, old),
             None => self.values.remove(&at),
         };
-        Err(ValueError::Full)
+        Err(FULL)
     }
 
     fn increment(&mut self, at: (&'static str, &'static str), by: i64) -> Result<i64, ValueError> {
         let (value, expires) = self.values.get(&at).cloned().unwrap_or((b"0".to_vec(), None));
-        let text = String::from_utf8(value).map_err(|_| ValueError::NotANumber)?;
-        let number: i64 = text.parse().map_err(|_| ValueError::NotANumber)?;
-        let sum = number.checked_add(by).ok_or(ValueError::DoesNotFit)?;
+        let text = String::from_utf8(value).map_err(|_| NOT_A_NUMBER)?;
+        let number: i64 = text.parse().map_err(|_| NOT_A_NUMBER)?;
+        let sum = number.checked_add(by).ok_or(DOES_NOT_FIT)?;
         self.put(at, sum.to_string().into_bytes(), expires)?;
         Ok(sum)
     }

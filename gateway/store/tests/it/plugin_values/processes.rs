@@ -6,7 +6,7 @@ use gateway_model::stored_bytes;
 use gateway_store::{StoreError, ValueError};
 use tokio::task::JoinSet;
 
-use super::{AMPLE, MINUTE};
+use super::{AMPLE, FULL, MINUTE, Verbs as _};
 use crate::support::Fixture;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -65,7 +65,7 @@ async fn writes_at_once_keep_to_the_cap_together() {
         });
     }
     let answers = writes.join_all().await;
-    let full = answers.iter().filter(|answer| **answer == Err(ValueError::Full));
+    let full = answers.iter().filter(|answer| **answer == Err(FULL));
     assert_eq!(full.count(), 54);
     assert_eq!(f.usage().await, (10, cap - 5));
 }
@@ -141,7 +141,7 @@ async fn a_closed_store_keeps_nothing() {
         Err(StoreError::Closed)
     );
     assert_eq!(f.store.value_usage("p").await, Err(StoreError::Closed));
-    assert_eq!(f.store.delete_value("p", "k").await, Err(StoreError::Closed));
+    assert_eq!(f.store.delete_value("p", "k").await, Err(closed()));
     assert_eq!(f.store.forget_values_of("p").await, Err(StoreError::Closed));
     assert_eq!(f.store.set_value("p", "k", b"", None, AMPLE).await, Err(closed()));
     assert_eq!(f.increment("k", 1).await, Err(closed()));

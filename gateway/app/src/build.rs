@@ -1,0 +1,162 @@
+//! From a configuration to everything that requests share.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use gateway_host::{Admissions, CompileOptions, HostOptions, PluginHost};
+use gateway_model::{SystemClock, SystemRandom};
+use gateway_sandbox::Network;
+use gateway_store::{Store, StoreOptions};
+use gateway_token::{SessionKey, SigningKeys};
+use gateway_upstream::{Icon, Provider, ProviderConfig};
+use secrecy::ExposeSecret as _;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{Address, App};
+use crate::config::Config;
+use crate::handlers::callback_url;
+use crate::issued::Issued;
+use crate::logout_notifier::LogoutNotifier;
+use crate::metrics::HttpMetrics;
+use crate::pages::Offer;
+use crate::pages::branding::{Logo, MAX_LOGO};
+use crate::plugin_data::PluginData;
+use crate::rate_limit::RateLimits;
+use crate::request_id::RequestIds;
+use crate::small_file;
+
+/// Opens and starts everything a request may need. Returns the place of the last event that an earlier run has left, too,
+/// and the admissions of the plugins, which go on.
+///
+/// # Errors
+/// Whatever keeps it from starting, with what to do about it.
+pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let address = Address::new(&config.external);
+    let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
+        .context("the signing keys cannot be used: see `gateway keys generate`")?;
+    let session_key = session_key(config, &address.text, random.clone())?;
+    let options = StoreOptions {
+        clock: clock.clone(),
+        random: random.clone(),
+        user_ids: config.database.user_ids,
+        event_retention: config.database.event_retention,
+        limits: config.user_limits,
+    };
+    let store = Store::open(&config.database.url, options)
+        .await
+        .context("the database cannot be used")?;
+    let left_over = store.last_event().await.context("the database cannot be read")?;
+    let data = PluginData::new(store.clone());
+    let host = HostOptions {
+        plugin_dir: config.plugin_dir.clone(),
+        cache_dir: cache_dir(config),
+        guest_threads: config.server.guest_threads,
+        users: Arc::new(data.clone()),
+        values: Arc::new(data),
+        network: Arc::new(Network::system()),
+        compile: compile_options(config)?,
+    };
+    let (plugins, admissions) = PluginHost::open(host, config.reloadable.plugins.clone())
+        .await
+        .context("the plugins cannot be loaded")?;
+    let providers = config.providers.iter();
+    let providers: Result<Vec<Provider>> = providers
+        .map(|wanted| provider(config, wanted, clock.clone()))
+        .collect();
+    let offers: Result<Vec<Offer>> = config.providers.iter().map(offer).collect();
+    let offers = offers.map(|offers| offers.into_iter().chain(dev.then(Offer::development)).collect());
+    let app = App {
+        clock,
+        request_ids: RequestIds::new(random.as_ref()).context("the system gives no randomness")?,
+        random,
+        store,
+        plugins,
+        keys,
+        issued: Issued::new(config.tokens.permission_reuse),
+        session_key,
+        offers: offers?,
+        providers: providers?,
+        dev,
+        address,
+        session_lifetime: config.tokens.session_lifetime,
+        user_limits: config.user_limits,
+        token_lifetime: config.tokens.permission_lifetime,
+        max_body: config.server.max_body,
+        body_timeout: config.server.header_timeout,
+        live: ArcSwap::from_pointee(config.reloadable.clone()),
+        rate_limits: ArcSwap::from_pointee(RateLimits::new(&config.reloadable.rate_limits)),
+        logout_notifier: LogoutNotifier::default(),
+        background: TaskTracker::new(),
+        http_metrics: HttpMetrics::new(),
+    };
+    Ok((Arc::new(app), left_over, admissions))
+}
+
+/// A provider as it is configured.
+///
+/// # Errors
+/// Why it cannot be one.
+pub(crate) fn provider(
+    config: &Config,
+    provider: &ProviderConfig,
+    clock: Arc<SystemClock>,
+) -> Result<Provider> {
+    let redirect = callback_url(&config.external, &provider.name)?;
+    Provider::new(provider.clone(), redirect, &config.upstream_limits, clock)
+        .with_context(|| format!("the provider \"{}\" cannot be used", provider.name))
+}
+
+/// How plugins are compiled: by this program, in a process of its own.
+///
+/// # Errors
+/// When the program cannot be found.
+pub(crate) fn compile_options(config: &Config) -> io::Result<CompileOptions> {
+    Ok(CompileOptions {
+        command: Some(crate::cli::compiler()?),
+        ..config.compile.clone()
+    })
+}
+
+/// Where compiled plugins are kept.
+pub(crate) fn cache_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("cache")
+}
+
+/// How a provider looks on pages.
+///
+/// # Errors
+/// When its picture cannot be used.
+pub(crate) fn offer(provider: &ProviderConfig) -> Result<Offer> {
+    let name = provider.display_name.as_deref();
+    let file = match &provider.icon {
+        Some(Icon::File(file)) => file,
+        Some(Icon::Mark(mark)) => return Ok(Offer::new(&provider.name, name, Some(mark))),
+        None => return Ok(Offer::new(&provider.name, name, None)),
+    };
+    let unusable = || {
+        format!(
+            "the icon of the provider \"{}\" cannot be used: {}",
+            provider.name,
+            file.display()
+        )
+    };
+    let most = u64::try_from(MAX_LOGO).unwrap_or(u64::MAX);
+    let (picture, _) = small_file::read(file, most).with_context(unusable)?;
+    let picture = Logo::new(picture).with_context(unusable)?;
+    Ok(Offer::new(&provider.name, name, None).with_picture(picture))
+}
+
+/// The first session secret signs; what was issued under the others is still accepted.
+pub(crate) fn session_key(config: &Config, issuer: &str, random: Arc<SystemRandom>) -> Result<SessionKey> {
+    const UNUSABLE: &str = "a session secret cannot be used";
+    let mut secrets = config.session_secrets.iter();
+    let first = secrets.next().context("there is no session secret")?;
+    let key = SessionKey::derive(first.expose_secret().as_bytes(), issuer, random).context(UNUSABLE)?;
+    secrets.try_fold(key, |key, older| {
+        key.and_older(older.expose_secret().as_bytes()).context(UNUSABLE)
+    })
+}

@@ -1,0 +1,58 @@
+//! `gateway compile-plugin`: the process that compiles one component, started by the gateway.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use gateway_host::{ChildLimits, compile_in_child};
+
+/// This process's own binary, also after another one was put in its place.
+const SELF: &str = "/proc/self/exe";
+
+#[derive(Debug, Args)]
+pub(super) struct CompilePlugin {
+    /// Bytes of address space
+    #[arg(long)]
+    memory: u64,
+    /// Bytes of address space that it may be given later
+    #[arg(long)]
+    most_memory: u64,
+    /// How much less urgent than the gateway it is
+    #[arg(long)]
+    nice: i32,
+    /// Processor time on each processor
+    #[arg(long)]
+    seconds: u64,
+}
+
+pub(super) fn run(command: &CompilePlugin) -> ExitCode {
+    compile_in_child(ChildLimits {
+        memory: command.memory,
+        most_memory: command.most_memory,
+        nice: command.nice,
+        time: Duration::from_secs(command.seconds),
+    })
+}
+
+/// This process's own binary.
+///
+/// # Errors
+/// When it cannot be found.
+pub(super) fn binary() -> io::Result<PathBuf> {
+    if Path::new(SELF).exists() {
+        Ok(SELF.into())
+    } else {
+        std::env::current_exe()
+    }
+}
+
+/// The command that the host starts to compile.
+///
+/// # Errors
+/// When this process does not know its own binary.
+pub(crate) fn compiler() -> io::Result<Vec<OsString>> {
+    Ok(vec![binary()?.into(), "compile-plugin".into()])
+}

@@ -1,0 +1,86 @@
+//! What is wrong with a configuration: where, what, and what would be right.
+
+use std::fmt;
+
+use super::sources::Origin;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where it is; `None` where something is missing that could be in several places.
+    pub origin: Option<Origin>,
+    /// The key it is about, for example `server.listen`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong and what would be right. Never holds a secret.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Everything that is wrong, in the order of the file's lines. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// Each by itself, in one line.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .map(|mistake| mistake.to_string().replace('\n', " "))
+            .collect()
+    }
+}
+
+fn lines(mistakes: &[ConfigError]) -> String {
+    mistakes
+        .iter()
+        .map(ConfigError::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Sorts mistakes as a person reads them: what is missing, then the file from top to bottom, then the
+/// rest.
+pub(super) fn sort(mistakes: &mut [ConfigError]) {
+    mistakes.sort_by_key(|mistake| match &mistake.origin {
+        None => (0, 0),
+        Some(Origin::File(_, line)) => (1, *line),
+        Some(_) => (2, 0),
+    });
+}
+
+/// The one of `known` that somebody who wrote `wrong` has probably meant.
+pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn finds_what_was_meant() {
+        let known = ["grants", "limits", "settings", "on_failure"];
+        assert_eq!(nearest("grnats", known), Some("grants"));
+        assert_eq!(nearest("setting", known), Some("settings"));
+        assert_eq!(nearest("onfailure", known), Some("on_failure"));
+        assert_eq!(nearest("colour", known), None);
+    }
+}

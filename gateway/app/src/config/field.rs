@@ -1,0 +1,426 @@
+//! [`section!`]: one declaration of a setting, from which follow the field of the struct, the code that reads it, and the
+//! [`Setting`](super::setting::Setting) that `docs/configuration.md`, `gateway config schema` and the check for unknown keys
+//! are made from.
+//!
+//! A setting is declared by its documentation and one line:
+//!
+//! ```text
+//! /// Maximum number of connections.
+//! connections: usize as Count = Count(4096), "GATEWAY_CONNECTIONS", { max: Some("1000000") };
+//! ```
+//!
+//! Its key is the name of the field. `usize` is what the gateway works with, and [`Count`](super::value::Count) how it is
+//! written; without `as`, both are the same. The default may use `cx`, the [`Context`] that the struct names, and fields
+//! declared before it; `=> "words"` after it documents such a default. A setting without a default is an `Option`, or what
+//! its type has for a default. Then come its variables, with `|` between them, and whatever else is not as in
+//! [`Setting::PLAIN`](super::setting::Setting::PLAIN).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use gateway_sandbox::PluginConfig;
+use secrecy::SecretString;
+
+use super::layers::{Layers, Place, Texts};
+use super::parse::Written;
+use super::setting::{Documented, Form, Setting, Shape};
+use super::sources::Origin;
+use super::value::Value;
+
+/// What defaults depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) data_dir: &'a Path,
+    pub(super) guest_threads: usize,
+    /// The name of the upstream provider.
+    pub(super) provider: &'a str,
+    /// What a plugin has that nobody configures.
+    pub(super) plugin: &'a PluginConfig,
+}
+
+impl Context<'_> {
+    /// Calls a function with a context in which everything is as by default.
+    pub(super) fn with_defaults<R>(function: impl FnOnce(&Context<'_>) -> R) -> R {
+        function(&Context {
+            data_dir: Path::new("data"),
+            guest_threads: 1,
+            provider: "",
+            plugin: &PluginConfig::default(),
+        })
+    }
+}
+
+/// The kind of a setting: a [`Value`], one that need not be there, a list, or what a section checks itself.
+pub(super) trait Field: Sized {
+    /// How it is written in the file.
+    const SHAPE: Shape;
+    /// How one value is written.
+    const FORM: Form = Form::Scalar;
+
+    /// As it is written, if it is the default.
+    fn documented(&self) -> Documented {
+        Documented::Nothing
+    }
+
+    /// Takes it from the strongest source, and reports it.
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self;
+}
+
+impl<T: Value> Field for T {
+    const SHAPE: Shape = Shape::Value;
+    const FORM: Form = <T as Value>::FORM;
+
+    fn documented(&self) -> Documented {
+        Documented::Value(self.show())
+    }
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        if let Some((value, _)) = layers.optional(place, setting) {
+            return value;
+        }
+        layers.show(&place.key(setting.key), default.show(), place.default.clone());
+        default
+    }
+}
+
+impl<T: Value> Field for Option<T> {
+    const SHAPE: Shape = Shape::Value;
+    const FORM: Form = <T as Value>::FORM;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        layers
+            .optional(place, setting)
+            .map(|(value, _)| value)
+            .or(default)
+    }
+}
+
+/// With its place.
+impl<T: Value> Field for Option<(T, Origin)> {
+    const SHAPE: Shape = Shape::Value;
+    const FORM: Form = <T as Value>::FORM;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        layers.optional(place, setting).or(default)
+    }
+}
+
+/// Several values, each with its place.
+#[derive(Clone, Debug)]
+pub(super) struct List<T>(pub(super) Vec<(T, Origin)>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Value> List<T> {
+    /// As they would be written.
+    pub(super) fn show(&self) -> Vec<String> {
+        self.0.iter().map(|(value, _)| value.show()).collect()
+    }
+}
+
+impl<T: Value> Field for List<T> {
+    const SHAPE: Shape = if T::IS_TEXT { Shape::Texts } else { Shape::List };
+    const FORM: Form = <T as Value>::FORM;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        let list = <Option<Self> as Field>::read(layers, place, setting, None);
+        list.unwrap_or_else(|| {
+            layers.show_list(&place.key(setting.key), &default.show(), place.default.clone());
+            default
+        })
+    }
+}
+
+impl<T: Value> Field for Option<List<T>> {
+    const SHAPE: Shape = <List<T> as Field>::SHAPE;
+    const FORM: Form = <T as Value>::FORM;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        let Some(found) = layers.list(place, setting) else {
+            return default;
+        };
+        let key = place.key(setting.key);
+        let list = List(layers.values::<T>(&key, setting, found.list));
+        layers.show_list(&key, &list.show(), found.origin);
+        Some(list)
+    }
+}
+
+impl<T: Value + Ord> Field for BTreeSet<T> {
+    const SHAPE: Shape = <List<T> as Field>::SHAPE;
+    const FORM: Form = <T as Value>::FORM;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        let key = place.key(setting.key);
+        let (set, origin): (Self, _) = match layers.list(place, setting) {
+            Some(found) => {
+                let values = layers.values(&key, setting, found.list).into_iter();
+                (values.map(|(value, _)| value).collect(), found.origin)
+            }
+            None => (default, place.default.clone()),
+        };
+        let shown: Vec<String> = set.iter().map(Value::show).collect();
+        layers.show_list(&key, &shown, origin);
+        set
+    }
+}
+
+/// A text that its section checks and reports, with its place.
+#[derive(Clone)]
+pub(super) struct Text(pub(super) String, pub(super) Origin);
+
+impl Field for Option<Text> {
+    const SHAPE: Shape = Shape::Value;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        let found = layers.text(place, setting);
+        found.map(|(text, origin)| Text(text, origin)).or(default)
+    }
+}
+
+impl Field for Option<Texts> {
+    const SHAPE: Shape = Shape::List;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        layers.list(place, setting).or(default)
+    }
+}
+
+/// A secret and its place.
+#[derive(Clone, Debug)]
+pub(super) struct Secret(pub(super) SecretString, pub(super) Origin);
+
+impl Field for Option<Secret> {
+    const SHAPE: Shape = Shape::Secret;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        let found = layers.secret(place, setting);
+        found.map(|(secret, origin)| Secret(secret, origin)).or(default)
+    }
+}
+
+/// Several secrets. They are not reported.
+#[derive(Clone, Debug)]
+pub(super) struct Secrets(pub(super) Vec<(SecretString, Origin)>);
+
+impl Field for Option<Secrets> {
+    const SHAPE: Shape = Shape::Secrets;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        layers.secrets(place, setting).map(Secrets).or(default)
+    }
+}
+
+/// Names and values, which their section checks and reports. In a variable, they are `name=value` with `;` between them.
+#[derive(Clone, Default)]
+pub(super) struct Pairs(pub(super) Vec<(String, String, Origin)>);
+
+impl Field for Pairs {
+    const SHAPE: Shape = Shape::Pairs;
+
+    fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        if !layers.is_set_by_variable(place, setting)
+            && let Some(Written::Pairs(pairs)) = place.written(setting.key)
+            && !pairs.is_empty()
+        {
+            return Self(pairs.clone());
+        }
+        let Some(found) = layers.list(place, setting) else {
+            return default;
+        };
+        let mut pairs = Vec::new();
+        for (pair, origin) in found.list {
+            match pair.split_once('=') {
+                Some((name, value)) => pairs.push((name.trim().to_owned(), value.to_owned(), origin)),
+                None => {
+                    let right = "must be name=value pairs with `;` between them";
+                    layers.mistake(Some(origin), &place.key(setting.key), right);
+                }
+            }
+        }
+        Self(pairs)
+    }
+}
+
+/// The same, with tables in it: the name of a value in one is its path.
+#[derive(Clone, Default)]
+pub(super) struct Tree(pub(super) Vec<(String, String, Origin)>);
+
+impl Field for Tree {
+    const SHAPE: Shape = Shape::Tree;
+
+    fn read(_: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
+        match place.written(setting.key) {
+            Some(Written::Pairs(pairs)) => Self(pairs.clone()),
+            _ => default,
+        }
+    }
+}
+
+/// A kind that is only a way of writing, and what is written.
+pub(super) trait Plain<T> {
+    fn plain(self) -> T;
+}
+
+impl<T: Value, U: From<T>> Plain<U> for T {
+    fn plain(self) -> U {
+        self.into()
+    }
+}
+
+impl<T: Value, U: From<T>> Plain<Option<U>> for Option<T> {
+    fn plain(self) -> Option<U> {
+        self.map(Into::into)
+    }
+}
+
+impl<T: Value, U: From<T>> Plain<Vec<U>> for List<T> {
+    fn plain(self) -> Vec<U> {
+        self.0.into_iter().map(|(value, _)| value.into()).collect()
+    }
+}
+
+macro_rules! redacted {
+    ($($type:ident),+) => {
+        // It may hold a secret.
+        $(impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($type), "(…)"))
+            }
+        })+
+    };
+}
+
+redacted!(Text, Pairs, Tree);
+
+/// Declares the settings of a table of the file.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $vis:vis struct $name:ident($cx:ident) $path:literal $(expects $expects:literal)? {
+            $(
+                $(#[doc = $doc:literal])+
+                $field:ident: $type:ty $(as $kind:ty)? $(= $default:expr)? $(=> $words:literal)?
+                    $(, $($variable:literal)|+)? $(, { $($option:ident: $value:expr),+ })?;
+            )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            $(
+                $(#[doc = $doc])+
+                $vis $field: $type,
+            )+
+        }
+
+        #[allow(unused_variables, reason = "not every default depends on the context, or on another setting")]
+        impl $name {
+            const SETTINGS: [$crate::config::setting::Setting; [$(stringify!($field)),+].len()] = [$(
+                $crate::config::setting::Setting {
+                    $($($option: $value,)+)?
+                    ..$crate::config::setting::Setting {
+                        key: stringify!($field),
+                        $(variables: &[$($variable),+],)?
+                        doc: concat!($($doc),+),
+                        default: $crate::config::field::documented!(
+                            $cx, $crate::config::field::kind!($type $(, $kind)?), [$($default)?], [$($words)?]
+                        ),
+                        shape: <$crate::config::field::kind!($type $(, $kind)?) as $crate::config::field::Field>::SHAPE,
+                        form: <$crate::config::field::kind!($type $(, $kind)?) as $crate::config::field::Field>::FORM,
+                        ..$crate::config::setting::Setting::PLAIN
+                    }
+                }
+            ),+];
+
+            pub(in crate::config) const SECTION: $crate::config::setting::Section = $crate::config::setting::Section {
+                #[cfg(test)]
+                name: stringify!($name),
+                path: $path,
+                doc: concat!($($about),+),
+                expects: $crate::config::field::expects!($($expects)?),
+                settings: &Self::SETTINGS,
+            };
+
+            /// Reads the settings of a table, the mistakes into `layers`.
+            pub(in crate::config) fn read(
+                layers: &mut $crate::config::layers::Layers<'_>,
+                place: &$crate::config::layers::Place<'_>,
+                $cx: &$crate::config::field::Context<'_>,
+            ) -> Self {
+                let mut settings = Self::SETTINGS.iter();
+                $(
+                    let setting = settings.next().unwrap_or(&$crate::config::setting::Setting::PLAIN);
+                    let $field = <$crate::config::field::kind!($type $(, $kind)?) as $crate::config::field::Field>::read(
+                        layers, place, setting, $crate::config::field::default_of!($($default)?),
+                    );
+                )+
+                Self {
+                    $($field: $crate::config::field::plain!($field $(, $kind)?)),+
+                }
+            }
+        }
+    };
+}
+
+/// How a setting is written: the type after `as`, or the only one.
+macro_rules! kind {
+    ($type:ty) => {
+        $type
+    };
+    ($type:ty, $kind:ty) => {
+        $kind
+    };
+}
+
+macro_rules! plain {
+    ($field:ident) => {
+        $field
+    };
+    ($field:ident, $kind:ty) => {
+        $crate::config::field::Plain::plain($field)
+    };
+}
+
+macro_rules! default_of {
+    () => {
+        ::std::default::Default::default()
+    };
+    ($default:expr) => {
+        $default
+    };
+}
+
+macro_rules! expects {
+    () => {
+        "a table"
+    };
+    ($expects:literal) => {
+        $expects
+    };
+}
+
+/// A function that documents a default: its words, or the value.
+macro_rules! documented {
+    ($cx:ident, $kind:ty, [$($default:expr)?], [$words:literal]) => {
+        || $crate::config::setting::Documented::Words($words)
+    };
+    ($cx:ident, $kind:ty, [], []) => {
+        || $crate::config::field::Field::documented(&<$kind as ::std::default::Default>::default())
+    };
+    ($cx:ident, $kind:ty, [$default:expr], []) => {
+        || {
+            $crate::config::field::Context::with_defaults(|$cx| {
+                let default: $kind = $default;
+                $crate::config::field::Field::documented(&default)
+            })
+        }
+    };
+}
+
+pub(super) use {default_of, documented, expects, kind, plain, section};

@@ -1,0 +1,56 @@
+//! Values on the command line, written as they are in the configuration.
+
+use std::time::Duration;
+
+use gateway_sandbox::{Grant, HostName, HttpOrigin};
+
+use super::value::{Bytes, Count, Value};
+
+/// Reads a value; what is wrong ends in what would be right.
+fn read<T: Value>(text: &str) -> Result<T, String> {
+    T::read(text).map_err(|right| format!("it must be {right}"))
+}
+
+/// A number of bytes, as in `64MiB`.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    read(text).map(|Bytes(bytes)| bytes)
+}
+
+/// A whole number above 0, as in `100_000_000`.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    read(text).map(|Count(count)| count)
+}
+
+/// The same, for what is counted in memory.
+pub(crate) fn items(text: &str) -> Result<usize, String> {
+    read::<Count>(text).map(usize::from)
+}
+
+/// A duration, as in `500ms`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    read(text)
+}
+
+/// A grant's name.
+pub(crate) fn grant(text: &str) -> Result<Grant, String> {
+    read(text)
+}
+
+/// Where requests may go, as in `https://policy.example.org`.
+pub(crate) fn origin(text: &str) -> Result<HttpOrigin, String> {
+    read(text)
+}
+
+/// A host's name, as in `policy.internal`.
+pub(crate) fn host(text: &str) -> Result<HostName, String> {
+    read(text)
+}
+
+/// A plugin's name.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    if super::value::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("it must be {}", super::value::NAME))
+    }
+}

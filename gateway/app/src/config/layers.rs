@@ -1,0 +1,426 @@
+//! The sources laid over one another: each setting is taken from the strongest that has it, read, checked and reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::error::{self, ConfigError, ConfigErrors, nearest};
+use super::parse::{self, Table, Written, join};
+use super::report::{Entry, Report, Shown};
+use super::setting::{self, Section, Setting};
+use super::sources::{FILE_VARIABLE, Origin, Sources};
+use super::value::{NAME, Value, is_name};
+use super::{Config, Loaded};
+use crate::small_file;
+
+mod secrets;
+
+/// Largest configuration file, in bytes: a hundred thousand services and their plugins.
+const MAX_FILE: u64 = 16 << 20;
+
+static EMPTY: Table = Table {
+    origin: None,
+    settings: BTreeMap::new(),
+    tables: Vec::new(),
+};
+
+/// A table of the file, for whose settings the other sources are asked as well.
+#[derive(Clone, Debug)]
+pub(super) struct Place<'a> {
+    /// As in messages: `providers.work`. Empty for the top level.
+    pub(super) path: String,
+    /// The section's name, if it has one: `work`.
+    pub(super) name: String,
+    /// Where values come from that nobody sets.
+    pub(super) default: Origin,
+    table: &'a Table,
+}
+
+impl<'a> Place<'a> {
+    /// The top level.
+    pub(super) fn root(table: &'a Table) -> Self {
+        Self {
+            path: String::new(),
+            name: String::new(),
+            default: Origin::Default,
+            table,
+        }
+    }
+
+    /// A section with a name that the file does not have.
+    pub(super) fn absent(section: &str, name: &str) -> Self {
+        Self {
+            path: join(section, name),
+            name: name.to_owned(),
+            ..Self::root(&EMPTY)
+        }
+    }
+
+    /// The table of a section in this one, which may be missing.
+    pub(super) fn section(&self, key: &str) -> Self {
+        let table = self.table.tables.iter().find(|(name, _)| name == key);
+        Self {
+            path: self.key(key),
+            table: table.map_or(&EMPTY, |(_, table)| table),
+            ..self.clone()
+        }
+    }
+
+    /// The tables in this one, by name, in the order of the file.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (&'a str, Self)> {
+        self.table.tables.iter().map(|(name, table)| {
+            let place = Self {
+                path: self.key(name),
+                name: name.clone(),
+                table,
+                ..self.clone()
+            };
+            (name.as_str(), place)
+        })
+    }
+
+    /// The full name of a key.
+    pub(super) fn key(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Where the section begins, if it is in the file.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.table.origin.clone()
+    }
+
+    /// What the file says of a setting.
+    pub(super) fn written(&self, key: &str) -> Option<&'a Written> {
+        self.table.settings.get(key)
+    }
+
+    fn variables(&self, setting: &Setting) -> Vec<String> {
+        let variables = setting.variables.iter();
+        variables
+            .map(|variable| setting::variable(variable, &self.name))
+            .collect()
+    }
+}
+
+/// Several texts, each with its place, and the place of all.
+#[derive(Clone)]
+pub(super) struct Texts {
+    pub(super) list: Vec<(String, Origin)>,
+    pub(super) origin: Origin,
+}
+
+// They may be secrets.
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Texts")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The sources, and what has been found in them so far.
+pub(super) struct Layers<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) report: Report,
+    pub(super) mistakes: Vec<ConfigError>,
+    warnings: Vec<ConfigError>,
+    notes: Vec<ConfigError>,
+    /// The variables that have been asked for.
+    variables: BTreeSet<String>,
+    /// By key, what holds where no other source says: the presets of providers.
+    pub(super) fallbacks: BTreeMap<String, (String, Origin)>,
+}
+
+impl<'a> Layers<'a> {
+    /// Reads the file.
+    pub(super) fn read(
+        sources: &'a Sources,
+        sections: &[&'static Section],
+    ) -> Result<(Self, Table), ConfigErrors> {
+        let mut layers = Self {
+            sources,
+            report: Report::default(),
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            notes: Vec::new(),
+            variables: BTreeSet::new(),
+            fallbacks: BTreeMap::new(),
+        };
+        let Some(path) = &sources.file else {
+            return Ok((layers, Table::default()));
+        };
+        let text = match small_file::read_text(path, MAX_FILE) {
+            Ok((text, _)) => text,
+            Err(error) => {
+                let message = format!("cannot read the configuration file {}: {error}", path.display());
+                layers.mistake(None, "", message);
+                return Err(layers.errors());
+            }
+        };
+        let (file, mistakes) = parse::parse(sections, path, &text);
+        layers.mistakes = mistakes;
+        // Without a key it is the file as a whole that cannot be read: all else would follow from that.
+        if layers.mistakes.iter().any(|mistake| mistake.key.is_empty()) {
+            return Err(layers.errors());
+        }
+        Ok((layers, file))
+    }
+
+    pub(super) fn finish(mut self, config: Config) -> Result<Loaded, ConfigErrors> {
+        for name in self.sources.environment.names() {
+            if !name.starts_with("GATEWAY_") || name == FILE_VARIABLE || self.variables.contains(name) {
+                continue;
+            }
+            // Kubernetes sets GATEWAY_PORT and the like by itself where a service is called so: only what
+            // looks like a slip is worth a word.
+            let right = nearest(name, self.variables.iter().map(String::as_str)).map(str::to_owned);
+            if let Some(right) = right {
+                let warning = format!("the gateway has no variable {name}; do you mean {right}?");
+                self.warn_at(Some(Origin::Variable(name.to_owned())), "", warning);
+            }
+        }
+        if !self.mistakes.is_empty() {
+            return Err(self.errors());
+        }
+        let warnings = self.warnings.iter().map(|warning| warning.message.clone());
+        Ok(Loaded {
+            config,
+            warnings: warnings.collect(),
+            warned: self.warnings,
+            notes: self.notes,
+            report: self.report,
+        })
+    }
+
+    /// A part of the configuration, in which only the mistakes count whose keys are `in_it`.
+    pub(super) fn part<T>(mut self, part: T, in_it: impl Fn(&str) -> bool) -> Result<T, ConfigErrors> {
+        self.mistakes.retain(|mistake| in_it(&mistake.key));
+        if self.mistakes.is_empty() {
+            Ok(part)
+        } else {
+            Err(self.errors())
+        }
+    }
+
+    fn errors(mut self) -> ConfigErrors {
+        error::sort(&mut self.mistakes);
+        // A variable that is asked for twice is mistaken twice.
+        self.mistakes.dedup();
+        ConfigErrors(self.mistakes)
+    }
+
+    pub(super) fn mistake(&mut self, origin: Option<Origin>, key: &str, message: impl Into<String>) {
+        self.mistakes.push(ConfigError {
+            origin,
+            key: key.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    /// Whether something is wrong with a setting, so that there is no value although somebody has set one.
+    pub(super) fn is_mistaken(&self, key: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.key == key)
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warn_at(None, "", warning);
+    }
+
+    pub(super) fn warn_at(&mut self, origin: Option<Origin>, key: &str, message: String) {
+        self.warnings.push(ConfigError {
+            origin,
+            key: key.to_owned(),
+            message,
+        });
+    }
+
+    pub(super) fn show(&mut self, key: &str, value: String, origin: Origin) {
+        self.report.0.push(Entry {
+            key: key.to_owned(),
+            value: Shown::Text(value),
+            origin,
+        });
+    }
+
+    /// Reports a list.
+    pub(super) fn show_list(&mut self, key: &str, shown: &[String], origin: Origin) {
+        self.show(key, format!("[{}]", shown.join(", ")), origin);
+    }
+
+    pub(super) fn hide(&mut self, key: &str, secret: SecretString, origin: Origin) {
+        self.report.0.push(Entry {
+            key: key.to_owned(),
+            value: Shown::Hidden(secret),
+            origin,
+        });
+    }
+
+    /// Where the value of a setting came from that was read already; `None` where nobody has set it.
+    pub(super) fn origin(&self, key: &str) -> Option<Origin> {
+        self.report.origin(key).cloned()
+    }
+
+    /// The value of a variable. One that is not UTF-8 is a mistake and counts as not set.
+    pub(super) fn variable(&mut self, name: &str, key: &str) -> Option<String> {
+        self.variables.insert(name.to_owned());
+        match self.sources.environment.get(name)? {
+            Ok(text) => Some(text.to_owned()),
+            Err(error) => {
+                self.mistake(Some(Origin::Variable(name.to_owned())), key, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Whether a variable sets a setting.
+    pub(super) fn is_set_by_variable(&self, place: &Place<'_>, setting: &Setting) -> bool {
+        let is_set = |variable: &str| self.sources.environment.get(variable).is_some();
+        let has_file = setting.shape.has_file();
+        let mut variables = place.variables(setting).into_iter();
+        variables.any(|variable| is_set(&variable) || has_file && is_set(&format!("{variable}_FILE")))
+    }
+
+    /// What flags and variables say.
+    fn over_file(&mut self, key: &str, variables: &[String]) -> Option<(String, Origin)> {
+        let mut found = None;
+        for variable in variables {
+            if let Some(text) = self.variable(variable, key) {
+                found = found.or(Some((text, Origin::Variable(variable.clone()))));
+            }
+        }
+        match self.sources.flags.get(key) {
+            Some((flag, text)) => Some((text.clone(), Origin::Flag(flag))),
+            None => found,
+        }
+    }
+
+    /// What the presets of `gateway dev` and of providers say.
+    fn under_file(&self, key: &str) -> Option<(String, Origin)> {
+        match self.sources.presets.settings.get(key) {
+            Some(text) => Some((text.clone(), Origin::Preset)),
+            None => self.fallbacks.get(key).cloned(),
+        }
+    }
+
+    fn find(
+        &mut self,
+        key: &str,
+        variables: &[String],
+        in_file: Option<&Written>,
+    ) -> Option<(String, Origin)> {
+        if let Some(found) = self.over_file(key, variables) {
+            return Some(found);
+        }
+        match in_file {
+            Some(Written::Value(text, origin)) => Some((text.clone(), origin.clone())),
+            _ => self.under_file(key),
+        }
+    }
+
+    /// What the strongest source says.
+    pub(super) fn text(&mut self, place: &Place<'_>, setting: &Setting) -> Option<(String, Origin)> {
+        let (key, variables) = (place.key(setting.key), place.variables(setting));
+        self.find(&key, &variables, place.written(setting.key))
+    }
+
+    /// A setting that need not be there, and where it is from.
+    pub(super) fn optional<T: Value>(&mut self, place: &Place<'_>, setting: &Setting) -> Option<(T, Origin)> {
+        let (text, origin) = self.text(place, setting)?;
+        let key = place.key(setting.key);
+        let value = self.value::<T>(&key, setting, text.trim(), &origin)?;
+        self.show(&key, value.show(), origin.clone());
+        Some((value, origin))
+    }
+
+    /// Several texts, each with where it is from; `None` where nobody says.
+    pub(super) fn list(&mut self, place: &Place<'_>, setting: &Setting) -> Option<Texts> {
+        let split = |(text, origin): (String, Origin)| {
+            let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
+            Texts {
+                list: parts.map(|part| (part.to_owned(), origin.clone())).collect(),
+                origin,
+            }
+        };
+        let key = place.key(setting.key);
+        if let Some(found) = self.over_file(&key, &place.variables(setting)) {
+            return Some(split(found));
+        }
+        if let Some(Written::List(list, origin)) = place.written(setting.key) {
+            let list = list
+                .iter()
+                .map(|(text, origin)| (text.trim().to_owned(), origin.clone()));
+            return Some(Texts {
+                list: list.collect(),
+                origin: origin.clone(),
+            });
+        }
+        self.under_file(&key).map(split)
+    }
+
+    /// The values of a list; those that cannot be read are mistakes.
+    pub(super) fn values<T: Value>(
+        &mut self,
+        key: &str,
+        setting: &Setting,
+        list: Vec<(String, Origin)>,
+    ) -> Vec<(T, Origin)> {
+        list.into_iter()
+            .filter_map(|(text, origin)| {
+                let value = self.value::<T>(key, setting, &text, &origin)?;
+                Some((value, origin))
+            })
+            .collect()
+    }
+
+    fn value<T: Value>(&mut self, key: &str, setting: &Setting, text: &str, origin: &Origin) -> Option<T> {
+        let read = T::read(text).and_then(|value| match out_of_bounds(&value, setting) {
+            Some(right) => Err(right),
+            None => Ok(value),
+        });
+        match read {
+            Ok(value) => Some(value),
+            // What was found is not repeated: it may hold a password.
+            Err(right) => {
+                self.mistake(Some(origin.clone()), key, format!("must be {right}"));
+                None
+            }
+        }
+    }
+
+    /// The sections of one kind, in the order of the file. A name that cannot be one is a mistake.
+    pub(super) fn named<'t>(&mut self, file: &Place<'t>, section: &str) -> Vec<Place<'t>> {
+        let mut named = Vec::new();
+        for (name, place) in file.section(section).tables() {
+            if is_name(name) {
+                named.push(place);
+            } else {
+                self.mistake(place.origin(), section, format!("{name:?} must be {NAME}"));
+            }
+        }
+        named
+    }
+}
+
+/// What a value should be that is beyond a bound of its setting or of its kind.
+fn out_of_bounds<T: Value>(value: &T, setting: &Setting) -> Option<String> {
+    let amount = value.amount()?;
+    let of = |bound: &str| T::read(bound).ok()?.amount();
+    let (min, max) = (setting.min, setting.max.or(T::MAX));
+    if let Some(max) = max.filter(|max| of(max).is_some_and(|most| amount > most)) {
+        return Some(format!("{max} at most"));
+    }
+    let min = min.filter(|min| of(min).is_some_and(|least| amount < least))?;
+    Some(format!("{min} at least"))
+}
+
+/// Which source wins.
+pub(super) fn strength(origin: &Origin) -> u8 {
+    match origin {
+        Origin::Flag(_) => 4,
+        Origin::Variable(_) => 3,
+        Origin::File(..) => 2,
+        Origin::Preset => 1,
+        Origin::Default | Origin::ProviderPreset(_) => 0,
+    }
+}

@@ -1,0 +1,305 @@
+//! Delivering events that nobody waits for: those that a crash left pending, once, at start, and
+//! sign-outs, until their hooks have answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::{Event, User, Verdict};
+use gateway_store::Pruned;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::logout_notifier::LogoutNotifier;
+use crate::sign_in;
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(600);
+/// How often expired sessions and the like are dropped.
+const PRUNE: Duration = Duration::from_secs(3600);
+
+/// Delivers what a crash has left pending, then sign-outs as they come, until `shutdown`.
+///
+/// `left_over` is the place of the last event before the first request was accepted: later ones belong to
+/// sign-ins in flight.
+pub async fn deliver(app: Arc<App>, left_over: i64, shutdown: CancellationToken) {
+    shutdown.run_until_cancelled(run(&app, left_over)).await;
+}
+
+async fn run(app: &App, left_over: i64) {
+    deliver_left_over(app, left_over).await;
+    let last = app.store.last_event().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "pending events cannot be read");
+        0
+    });
+    let mut backlog = Backlog::new(FIRST_RETRY, last);
+    loop {
+        deliver_sign_outs(app, &mut backlog).await;
+        backlog.wait(&app.logout_notifier).await;
+    }
+}
+
+/// Delivers what sign-ins of an earlier run have left pending, up to the place `last`. One event is in memory at a time:
+/// each may have large claims, and there may be thousands.
+async fn deliver_left_over(app: &App, last: i64) {
+    let (mut place, mut events) = (0, 0_u64);
+    loop {
+        let (event, user) = match app.store.next_pending_sign_in(place, last).await {
+            Ok(Some((found, event, user))) => {
+                place = found;
+                (event, user)
+            }
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(%error, "pending events cannot be read");
+                break;
+            }
+        };
+        if events == 0 {
+            tracing::info!("delivering events that an earlier run left pending");
+        }
+        events += 1;
+        redeliver(app, &event, user).await;
+    }
+    if events > 0 {
+        tracing::info!(events, "delivered the events that an earlier run left pending");
+    }
+}
+
+/// Delivers the sign-outs that have not been tried, then, where it is their turn, some of those that have failed.
+async fn deliver_sign_outs(app: &App, backlog: &mut Backlog) {
+    while let Some(Page { last, failed, whole }) = deliver_page(app, backlog.tried).await {
+        backlog.tried = last;
+        backlog.failed |= failed > 0;
+        if !whole {
+            break;
+        }
+    }
+    while let Some(place) = backlog.again {
+        let page = deliver_page(app, place).await;
+        backlog.tried_again(page);
+    }
+}
+
+/// What came of a page of sign-outs.
+#[derive(Clone, Copy)]
+struct Page {
+    /// The place of the last of them.
+    last: i64,
+    /// How many are still pending.
+    failed: usize,
+    /// Whether there may be more behind it.
+    whole: bool,
+}
+
+/// Delivers the page of pending sign-outs after a place; `None` where there is none. One that cannot be read counts as one
+/// that failed: it is looked at again.
+async fn deliver_page(app: &App, after: i64) -> Option<Page> {
+    let pending = match app.store.pending_sign_outs(after).await {
+        Ok(pending) => pending,
+        Err(error) => {
+            tracing::error!(%error, "pending events cannot be read");
+            return Some(Page {
+                last: after,
+                failed: 1,
+                whole: false,
+            });
+        }
+    };
+    let (last, _, _) = pending.last()?;
+    let mut page = Page {
+        last: *last,
+        failed: 0,
+        whole: pending.len() == gateway_store::PAGE as usize,
+    };
+    for (_, event, user) in pending {
+        page.failed += usize::from(!redeliver(app, &event, user).await);
+    }
+    Some(page)
+}
+
+/// Sign-outs whose hooks have failed stay in the database. They have their turn after a pause, longer each time, a page of
+/// them at a time while they go on failing, so that many cost no more than a few; those that are new do not wait for it.
+struct Backlog {
+    /// The place of the last sign-out that has been tried once.
+    tried: i64,
+    /// Whether there may be some that failed.
+    failed: bool,
+    /// Where those that failed are to be tried again from, while it is their turn.
+    again: Option<i64>,
+    /// Where their next turn begins.
+    next: i64,
+    /// Whether some have failed since the turns began at the first.
+    still: bool,
+    pause: Duration,
+    turn: Option<Instant>,
+}
+
+impl Backlog {
+    /// What there was up to the place `last`, an earlier run has tried.
+    fn new(pause: Duration, last: i64) -> Self {
+        Self {
+            tried: last,
+            failed: false,
+            again: Some(0),
+            next: 0,
+            still: false,
+            pause,
+            turn: None,
+        }
+    }
+
+    /// Takes up what came of a page of those that had failed before.
+    fn tried_again(&mut self, page: Option<Page>) {
+        let Some(Page { last, failed, whole }) = page else {
+            // The end: all over again, if need be.
+            self.failed = std::mem::take(&mut self.still);
+            (self.again, self.next) = (None, 0);
+            return;
+        };
+        self.still |= failed > 0;
+        self.next = last;
+        if failed > 0 && whole {
+            // The hook still fails: the rest waits for the next turn.
+            self.again = None;
+        } else {
+            self.again = Some(last);
+            if !whole {
+                self.tried_again(None);
+            }
+        }
+    }
+
+    /// Returns when there is something to deliver: a new sign-out, or what has failed has its turn.
+    async fn wait(&mut self, notifier: &LogoutNotifier) {
+        let new = notifier.woken();
+        if !self.failed {
+            (self.pause, self.turn) = (FIRST_RETRY, None);
+            new.await;
+            return;
+        }
+        let turn = *self.turn.get_or_insert_with(|| Instant::now() + self.pause);
+        tokio::select! {
+            () = new => {}
+            () = sleep_until(turn) => {
+                self.again = Some(self.next);
+                self.turn = None;
+                self.pause = (self.pause * 2).min(LAST_RETRY);
+            }
+        }
+    }
+}
+
+/// Delivers an event; `false` where it is still pending afterwards.
+async fn redeliver(app: &App, event: &Event, listed: User) -> bool {
+    // An event before this one may have changed the user.
+    let user = match app.store.lookup_user(&listed.id).await {
+        Ok(user) => user.unwrap_or(listed),
+        Err(error) => {
+            tracing::error!(%error, event = %event.id, "an event cannot be delivered");
+            return false;
+        }
+    };
+    let verdict = sign_in::ask(app, event, &user).await;
+    if let Err(error) = app.store.settle_event(&event.id, &verdict).await {
+        tracing::error!(%error, event = %event.id, "a verdict cannot be recorded");
+        return false;
+    }
+    !matches!(verdict, Verdict::Failed { .. })
+}
+
+/// Drops what is no longer needed, every hour, until `shutdown`.
+pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
+    let mut hours = tokio::time::interval(PRUNE);
+    let mut last = tokio::time::Instant::now();
+    while shutdown.run_until_cancelled(hours.tick()).await.is_some() {
+        // Measured, for the clock may be wrong.
+        let passed = last.elapsed();
+        last += passed;
+        match app.store.prune(passed).await {
+            Ok(Pruned { sign_outs, new_users }) => {
+                if sign_outs > 0 {
+                    tracing::warn!(
+                        given_up = sign_outs,
+                        "sign-outs that no hook has dealt with are older than events are kept, and were given up"
+                    );
+                }
+                if new_users > 0 {
+                    tracing::warn!(
+                        deleted = new_users,
+                        "new users whom no hook has accepted or rejected for as long as events are kept were deleted"
+                    );
+                }
+            }
+            Err(error) => tracing::error!(%error, "expired sessions cannot be dropped"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::{Backlog, FIRST_RETRY, LAST_RETRY, LogoutNotifier, Page};
+
+    fn failed(pause: Duration) -> Backlog {
+        let mut backlog = Backlog::new(pause, 0);
+        backlog.again = None;
+        backlog.failed = true;
+        backlog
+    }
+
+    const fn page(last: i64, failed: usize, whole: bool) -> Option<Page> {
+        Some(Page { last, failed, whole })
+    }
+
+    #[tokio::test]
+    async fn a_sign_out_does_not_wait_for_those_that_fail() {
+        let notifier = LogoutNotifier::default();
+        let mut backlog = failed(LAST_RETRY);
+        assert_eq!(backlog.wait(&notifier).now_or_never(), None);
+        let turn = backlog.turn;
+        notifier.wake();
+        assert_eq!(backlog.wait(&notifier).now_or_never(), Some(()));
+        // Those that failed are not asked again for that, nor is their turn moved.
+        assert_eq!(backlog.again, None);
+        assert_eq!((backlog.turn, backlog.pause), (turn, LAST_RETRY));
+    }
+
+    #[tokio::test]
+    async fn those_that_fail_have_their_turn_later_each_time() {
+        let notifier = LogoutNotifier::default();
+        let pause = Duration::from_millis(1);
+        let mut backlog = failed(pause);
+        backlog.wait(&notifier).await;
+        assert_eq!(backlog.again, Some(0));
+        assert_eq!((backlog.turn, backlog.pause), (None, pause * 2));
+        // Once none fails, the next that does begins anew.
+        backlog.tried_again(page(9, 0, false));
+        assert!(!backlog.failed && backlog.again.is_none());
+        assert_eq!(backlog.wait(&notifier).now_or_never(), None);
+        assert_eq!(backlog.pause, FIRST_RETRY);
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_at_a_page_that_fails_and_the_next_goes_on_behind_it() {
+        let notifier = LogoutNotifier::default();
+        let mut backlog = failed(Duration::from_millis(1));
+        backlog.wait(&notifier).await;
+        backlog.tried_again(page(64, 0, true));
+        assert_eq!(backlog.again, Some(64));
+        backlog.tried_again(page(128, 3, true));
+        assert_eq!(backlog.again, None);
+        backlog.wait(&notifier).await;
+        assert_eq!(backlog.again, Some(128));
+        // The end, where none failed; but some did before it.
+        backlog.tried_again(page(130, 0, false));
+        assert!(backlog.failed && backlog.again.is_none());
+        backlog.wait(&notifier).await;
+        assert_eq!(backlog.again, Some(0));
+        backlog.tried_again(None);
+        assert!(!backlog.failed);
+    }
+}

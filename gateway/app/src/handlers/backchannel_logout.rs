@@ -1,0 +1,136 @@
+//! `POST /auth/backchannel_logout/<provider>`: a provider says that somebody has signed out there (OpenID Connect
+//! Back-Channel Logout 1.0). Nobody is trusted but the provider's signature.
+
+use gateway_store::{StoreError, UpstreamSignOut, UpstreamSignedOut};
+use gateway_upstream::{KEYS_ASKED_AGAIN, LogoutError, LogoutToken, Provider, UpstreamError};
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+use serde_json::json;
+
+use crate::app::App;
+use crate::rate_limit::TooMany;
+use crate::request::{BadRequest, Request};
+use crate::response::{self, Response};
+
+/// Why nobody is signed out.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error("the body has no logout_token")]
+    NoToken,
+    #[error(transparent)]
+    Token(#[from] LogoutError),
+    #[error("the logout token has been used before")]
+    Replayed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// 200 once the sessions have ended, on disk: also where there were none, which is nobody's business. 400 for a token that
+/// does not count, 429 for an address that sent many of them, 503 where it cannot be told (sections 2.7 and 2.8).
+pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
+    match end(app, request, provider).await {
+        Ok(ended) => {
+            count(provider, if ended > 0 { "ended" } else { "nothing" });
+            tracing::info!(
+                provider = provider.name(),
+                ended,
+                "the provider has signed somebody out"
+            );
+            Response::default()
+        }
+        Err(error) => {
+            let answer = refuse(provider, &error);
+            // Most tokens with an unknown key are made up, and may have cost as much as others.
+            let unknown_key = matches!(
+                error,
+                Error::Token(LogoutError::Unknown(UpstreamError::KeyUnknown))
+            );
+            if unknown_key || answer.status() == StatusCode::BAD_REQUEST {
+                let limits = app.rate_limits.load();
+                limits.logout_refused(provider.name(), request.peer, &request.headers);
+            }
+            answer
+        }
+    }
+}
+
+/// How many sessions have ended.
+async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, Error> {
+    // Anybody may send tokens, and each costs a verification.
+    let limits = app.rate_limits.load();
+    limits.admit_logout(provider.name(), request.peer, &request.headers)?;
+    drop(limits);
+    // From the body alone: addresses are logged by proxies.
+    let token = request.body_parameter("logout_token")?;
+    let token = token.filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
+    let LogoutToken {
+        issuer,
+        subject,
+        sid,
+        id,
+        issued,
+        until,
+    } = provider.logout_token(token).await?;
+    let sign_out = UpstreamSignOut {
+        issuer,
+        subject,
+        sid,
+        token: id,
+        issued,
+        until,
+    };
+    match app.store.end_upstream_sessions(&sign_out).await? {
+        UpstreamSignedOut::Replayed => Err(Error::Replayed),
+        UpstreamSignedOut::Ended(ended) => {
+            if ended > 0 {
+                app.logout_notifier.wake();
+            }
+            Ok(ended)
+        }
+    }
+}
+
+fn refuse(provider: &Provider, error: &Error) -> Response {
+    match error {
+        Error::Store(error) => {
+            count(provider, "failed");
+            tracing::error!(provider = provider.name(), %error, "the database failed during a sign-out by the provider");
+            response::unavailable("The database is not available")
+        }
+        Error::Token(LogoutError::Unknown(error)) => {
+            count(provider, "failed");
+            tracing::error!(provider = provider.name(), %error, "a logout token cannot be verified");
+            let answer = response::unavailable("The logout token cannot be verified at the moment");
+            match error {
+                UpstreamError::KeyUnknown => retry_after(answer, KEYS_ASKED_AGAIN),
+                _ => answer,
+            }
+        }
+        Error::TooMany(too_many) => {
+            count(provider, "limited");
+            retry_after(
+                response::error(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string()),
+                too_many.retry_after,
+            )
+        }
+        Error::BadRequest(_) | Error::NoToken | Error::Token(LogoutError::Invalid(_)) | Error::Replayed => {
+            count(provider, "refused");
+            tracing::warn!(provider = provider.name(), %error, "a logout token is refused");
+            let answer = json!({ "error": "invalid_request", "error_description": error.to_string() });
+            response::json(StatusCode::BAD_REQUEST, &answer)
+        }
+    }
+}
+
+fn retry_after(mut answer: Response, seconds: u64) -> Response {
+    answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+    answer
+}
+
+fn count(provider: &Provider, outcome: &'static str) {
+    crate::metrics::provider_sign_outs(provider.name().to_owned(), outcome).increment(1);
+}

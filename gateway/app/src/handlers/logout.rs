@@ -1,0 +1,124 @@
+//! `POST /auth/logout`: ends the caller's session and tells the hooks. A caller that says where the person goes next is
+//! told an address for their browser, which leads there by way of the provider where the operator wants that
+//! (`sign_out = "provider"`).
+
+use gateway_token::SessionClaims;
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::app::App;
+use crate::navigation;
+use crate::next::{self, Next, NextError};
+use crate::pages::Failure;
+use crate::request::Request;
+use crate::response::{self, Response};
+use crate::session::{self, Caller, CallerError};
+use crate::sign_out;
+
+use super::visit::{Visit, bad_return, wants_a_page};
+
+/// The longest `Location`. nginx reads the head of an answer into 4 KB unless told otherwise, and there are more headers.
+const MAX_LOCATION: usize = 3_400;
+
+/// Answers 200. A token that is not valid any more belongs to a session that has ended: success.
+///
+/// A token that seems to have expired ends the session that it was issued for: the clock may be ahead, and the session
+/// would be valid again once the clock is right.
+///
+/// A browser that has sent a form is redirected.
+///
+/// # Errors
+/// 400 for a bad `next`, 503 where the database fails: the session goes on then.
+pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+    // A browser that goes here with a form shows what is answered. What a script fetches is told otherwise.
+    let goes_there = wants_a_page(&request.headers);
+    if goes_there && is_foreign(app, request) {
+        return Ok(Visit::new(app, &request.headers).page(&Failure::ForeignSignOut));
+    }
+    let next = match request.parameter("next")? {
+        None => None,
+        Some(text) => match allowed(app, text) {
+            Ok(next) => Some(next),
+            Err(wrong) if goes_there => {
+                return Ok(Visit::new(app, &request.headers).page(&bad_return(&wrong)));
+            }
+            Err(wrong) => return Ok(response::error(StatusCode::BAD_REQUEST, &wrong.to_string())),
+        },
+    };
+    let signed_in = match session::caller(app, request).await? {
+        Caller::NoToken => {
+            let answer = json!({ "success": false, "error": "No token" });
+            return Ok(match next {
+                Some(next) if goes_there => see_other(next.as_str()),
+                _ => response::json(StatusCode::OK, &answer),
+            });
+        }
+        Caller::NotSignedIn | Caller::UnknownUser => {
+            end_expired(app, request).await?;
+            None
+        }
+        Caller::SignedIn(signed_in) => Some(signed_in),
+    };
+    let mut hint = None;
+    if let Some(signed_in) = &signed_in {
+        let session = &signed_in.session.id;
+        if next.is_some() {
+            // It goes with the session. Without it the person is signed out all the same.
+            hint = app.store.sign_out_hint(session).unwrap_or_default();
+        }
+        if app.store.log_out(session).await?.is_some() {
+            app.logout_notifier.wake();
+        }
+    }
+    let Some(next) = next else {
+        return Ok(response::json(StatusCode::OK, &json!({ "success": true })));
+    };
+    let longest = if goes_there { MAX_LOCATION } else { usize::MAX };
+    let url = match &signed_in {
+        Some(signed_in) => sign_out::leads_to(app, signed_in, hint.as_ref(), &next, longest).await,
+        None => next.as_str().to_owned(),
+    };
+    Ok(if goes_there {
+        see_other(&url)
+    } else {
+        response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
+    })
+}
+
+/// Ends the session that an expired token was issued for.
+async fn end_expired(app: &App, request: &Request) -> Result<(), CallerError> {
+    let Some(claims) = session::claims_ignoring_expiry(app, request)? else {
+        return Ok(());
+    };
+    let SessionClaims {
+        session,
+        user,
+        expires,
+    } = claims;
+    let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+    if ended.is_some() {
+        app.logout_notifier.wake();
+    }
+    Ok(())
+}
+
+/// Whether a page sends the form that has no business to sign anybody out: it could do so with a token of its own, to have
+/// the person signed out at their provider.
+fn is_foreign(app: &App, request: &Request) -> bool {
+    let origins = &app.live.load().origins;
+    navigation::is_from_a_foreign_page(&request.headers, origins, &app.address.origin)
+}
+
+fn allowed(app: &App, text: &str) -> Result<Next, NextError> {
+    let live = app.live.load();
+    next::parse(text, &live.origins, &app.address.origin)?.if_short()
+}
+
+/// 303: the browser goes on with a `GET`.
+fn see_other(location: &str) -> Response {
+    let mut answer = response::redirect(location);
+    if answer.status() == StatusCode::FOUND {
+        *answer.status_mut() = StatusCode::SEE_OTHER;
+    }
+    answer
+}

@@ -1,0 +1,337 @@
+//! Answers with a permission token that was signed a moment ago, given again while their claims are unchanged.
+//!
+//! A signature costs several times as much as everything else that an answer takes, and most callers ask what they
+//! have asked before. Only the signature is saved: by now the session was looked up and the provider asked. Where
+//! any claim but the two times differs, the answer is signed anew. So nobody who was disabled, signed out or given
+//! other permissions is answered from here, nor for a component that was replaced: its digest is a claim.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway_model::Timestamp;
+use gateway_token::PermissionClaims;
+use metrics::Counter;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::metrics::permission_tokens;
+
+/// Most bytes that are kept.
+const CAPACITY: u64 = 16 << 20;
+/// Most answers that are kept, if they are as small as most.
+const ANSWERS: usize = 8192;
+/// Bytes that one takes beside its texts.
+const OVERHEAD: usize = 512;
+/// Most bytes that are kept for one user: a sixteenth.
+const OF_ONE_USER: u64 = CAPACITY / 16;
+/// Users whose hashes share one of these are counted as one.
+const USERS: usize = 1024;
+
+/// The answers that are kept, and how many were signed or given again.
+pub struct Issued {
+    /// By a hash of the user and the service; those that share one take each other's place.
+    kept: Cache<u64, Kept, ByBytes>,
+    hasher: RandomState,
+    users: Arc<Users>,
+    /// How many seconds after its signature a token is given again.
+    reuse: u64,
+    signed: Counter,
+    reused: Counter,
+}
+
+#[derive(Clone)]
+struct Kept {
+    claims: Arc<PermissionClaims>,
+    answer: Bytes,
+    _counted: Arc<Counted>,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+/// The bytes that are kept, by a hash of whom for.
+struct Users([AtomicU64; USERS]);
+
+/// A part of a user's bytes, until it is dropped.
+struct Counted {
+    users: Arc<Users>,
+    user: usize,
+    bytes: u64,
+}
+
+impl Users {
+    /// Room for so many bytes more of a user, where there is any.
+    fn count(self: &Arc<Self>, user: u64, bytes: u64) -> Option<Counted> {
+        let user = usize::try_from(user).unwrap_or_default() % USERS;
+        let add = |kept: u64| kept.checked_add(bytes).filter(|kept| *kept <= OF_ONE_USER);
+        self.0
+            .get(user)?
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .ok()?;
+        Some(Counted {
+            users: Arc::clone(self),
+            user,
+            bytes,
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(kept) = self.users.0.get(self.user) {
+            kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Weighter<u64, Kept> for ByBytes {
+    fn weight(&self, _: &u64, kept: &Kept) -> u64 {
+        weight(&kept.answer)
+    }
+}
+
+fn weight(answer: &Bytes) -> u64 {
+    // The claims are about as large again.
+    u64::try_from(OVERHEAD + 2 * answer.len()).unwrap_or(u64::MAX)
+}
+
+impl Issued {
+    /// Tokens are given again for as long as `reuse`; never where that is less than a second.
+    #[must_use]
+    pub fn new(reuse: Duration) -> Self {
+        Self {
+            kept: Cache::with_weighter(ANSWERS, CAPACITY, ByBytes),
+            hasher: RandomState::new(),
+            users: Arc::new(Users([const { AtomicU64::new(0) }; USERS])),
+            reuse: reuse.as_secs(),
+            signed: permission_tokens("signed"),
+            reused: permission_tokens("reused"),
+        }
+    }
+
+    /// The answer with a token of these claims, or of the same ones but for their times that is young enough.
+    ///
+    /// # Errors
+    /// Those of `sign`.
+    pub fn answer<E>(
+        &self,
+        claims: PermissionClaims,
+        sign: impl FnOnce(&PermissionClaims) -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        let key = self.hasher.hash_one((&claims.sub, &claims.service));
+        if let Some(kept) = self.kept.get(&key)
+            && is_young(Timestamp(kept.claims.iat), Timestamp(claims.iat), self.reuse)
+            && are_same(&kept.claims, &claims)
+        {
+            self.reused.increment(1);
+            return Ok(kept.answer);
+        }
+        let answer = sign(&claims)?;
+        self.signed.increment(1);
+        if self.reuse > 0 {
+            // A user of many services keeps nobody else's out.
+            let user = self.hasher.hash_one(&claims.sub);
+            match self.users.count(user, weight(&answer)) {
+                Some(counted) => {
+                    let kept = Kept {
+                        claims: Arc::new(claims),
+                        answer: answer.clone(),
+                        _counted: Arc::new(counted),
+                    };
+                    self.kept.insert(key, kept);
+                }
+                // What is there is of no use any more, and would take the place of what will be.
+                None => drop(self.kept.remove(&key)),
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Less than so many seconds old, and not from a time that is still to come: clocks are set back.
+fn is_young(signed: Timestamp, now: Timestamp, reuse: u64) -> bool {
+    now.0.checked_sub(signed.0).is_some_and(|age| age < reuse)
+}
+
+/// Whether everything but the times is the same.
+fn are_same(kept: &PermissionClaims, new: &PermissionClaims) -> bool {
+    // Named one by one, so that a claim that is added later cannot be forgotten here.
+    let PermissionClaims {
+        iss,
+        sub,
+        userid,
+        service,
+        permissions,
+        aud,
+        plugin,
+        iat: _,
+        exp: _,
+    } = kept;
+    *iss == new.iss
+        && *sub == new.sub
+        && *userid == new.userid
+        && *service == new.service
+        && *aud == new.aud
+        && *plugin == new.plugin
+        && *permissions == new.permissions
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued")
+            .field("kept", &self.kept.len())
+            .field("reuse", &self.reuse)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use gateway_token::PermissionClaims;
+    use serde_json::json;
+
+    use super::{CAPACITY, Issued, OF_ONE_USER, Ordering};
+
+    const LIFETIME: u64 = 900;
+
+    fn claims(now: u64) -> PermissionClaims {
+        PermissionClaims {
+            iss: "https://auth.example.org".to_owned(),
+            sub: "alice".to_owned(),
+            userid: "alice".to_owned(),
+            service: "wiki".to_owned(),
+            permissions: [("read".to_owned(), json!(true).into())].into_iter().collect(),
+            aud: None,
+            plugin: "0".repeat(64),
+            iat: now,
+            exp: now + LIFETIME,
+        }
+    }
+
+    /// When the token that is given for these claims was signed.
+    fn signed_at(issued: &Issued, claims: PermissionClaims) -> u64 {
+        let sign = |claims: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(claims.iat.to_string()));
+        let answer = issued.answer(claims, sign).unwrap();
+        std::str::from_utf8(&answer).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn the_same_claims_are_signed_once_while_they_are_young() {
+        let issued = Issued::new(Duration::from_secs(LIFETIME / 2));
+        assert_eq!(signed_at(&issued, claims(1000)), 1000);
+        assert_eq!(signed_at(&issued, claims(1000 + LIFETIME / 2 - 1)), 1000);
+        assert_eq!(
+            signed_at(&issued, claims(1000 + LIFETIME / 2)),
+            1000 + LIFETIME / 2
+        );
+        assert_eq!(
+            signed_at(&issued, claims(1000)),
+            1000,
+            "a clock that was set back would give it a longer life"
+        );
+    }
+
+    #[test]
+    fn whatever_differs_is_signed_anew() {
+        type Change = fn(&mut PermissionClaims);
+        let changes: [Change; 7] = [
+            |claims| claims.iss = "https://other.example.org".to_owned(),
+            |claims| claims.sub = "bob".to_owned(),
+            |claims| claims.userid = "bob".to_owned(),
+            |claims| claims.service = "shop".to_owned(),
+            |claims| claims.aud = Some("wiki".to_owned()),
+            |claims| claims.plugin = "1".repeat(64),
+            |claims| {
+                claims.permissions.insert("read".to_owned(), json!(1).into());
+            },
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let issued = Issued::new(Duration::from_secs(LIFETIME / 2));
+            let mut changed = claims(1001);
+            change(&mut changed);
+            assert_eq!(signed_at(&issued, claims(1000)), 1000);
+            assert_eq!(signed_at(&issued, changed), 1001, "change {number}");
+        }
+    }
+
+    #[test]
+    fn it_can_be_off() {
+        for reuse in [Duration::ZERO, Duration::from_millis(999)] {
+            let issued = Issued::new(reuse);
+            assert_eq!(signed_at(&issued, claims(1000)), 1000);
+            assert_eq!(issued.kept.len(), 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_cannot_be_signed() {
+        let issued = Issued::new(Duration::from_secs(1));
+        assert_eq!(issued.answer(claims(1000), |_| Err("no")), Err("no"));
+        assert_eq!(issued.kept.len(), 0);
+    }
+
+    #[test]
+    fn a5_a_user_of_a_thousand_services_keeps_nobody_elses_tokens_out() {
+        let issued = Issued::new(Duration::from_secs(60));
+        let sign =
+            |size: usize| move |_: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size]));
+        for number in 0..1000 {
+            let mut claims = claims(1000);
+            claims.service = number.to_string();
+            issued.answer(claims, sign(16 << 10)).unwrap();
+        }
+        assert!(issued.kept.weight() <= OF_ONE_USER);
+        for number in 0..100 {
+            let mut claims = claims(1000);
+            claims.sub = number.to_string();
+            issued.answer(claims.clone(), sign(1 << 10)).unwrap();
+            claims.iat += 1;
+            assert_eq!(
+                signed_at_all(&issued, claims),
+                None,
+                "user {number} is answered from here"
+            );
+        }
+        issued.kept.clear();
+        assert!(
+            issued
+                .users
+                .0
+                .iter()
+                .all(|kept| kept.load(Ordering::Relaxed) == 0)
+        );
+    }
+
+    /// Whether the claims are signed, and at which time.
+    fn signed_at_all(issued: &Issued, claims: PermissionClaims) -> Option<u64> {
+        let mut signed = None;
+        let sign = |claims: &PermissionClaims| {
+            signed = Some(claims.iat);
+            Ok::<_, Infallible>(Bytes::new())
+        };
+        issued.answer(claims, sign).unwrap();
+        signed
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let issued = Issued::new(Duration::from_secs(60));
+        let large = Bytes::from(vec![b'x'; 64 << 10]);
+        for number in 0..1000 {
+            let mut claims = claims(1000);
+            claims.sub = number.to_string();
+            issued
+                .answer(claims, |_| Ok::<_, Infallible>(large.clone()))
+                .unwrap();
+        }
+        assert!(issued.kept.len() > 10);
+        assert!(issued.kept.weight() <= CAPACITY, "{}", issued.kept.weight());
+    }
+}

@@ -1,0 +1,207 @@
+//! Metrics for Prometheus: their declarations, their buckets, and handles that are cheap to count with.
+//!
+//! To add a metric, declare it below and call its function where you count. Then run
+//! `UPDATE_DOCS=1 cargo test -p gateway --lib metrics`, which writes its row into `docs/operations.md`. The metrics of
+//! plugins are declared in `gateway-host` and, for their HTTP requests, in `gateway-sandbox`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use gateway_model::metric::{Kind, Metric};
+use metrics::{Counter, Histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// From ten microseconds, a call of a small plugin, to what a person notices.
+const SECONDS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.25, 0.5, 1.0, 5.0,
+];
+const BYTES: &[f64] = &[
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+];
+const FUEL: &[f64] = &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+/// Between two rounds of tidying what histograms have collected.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
+
+gateway_model::declare_metrics! {
+    /// Requests
+    Counter http_requests = "gateway_http_requests_total" { route, method, status }
+    /// Time to answer a request
+    Histogram http_seconds = "gateway_http_request_seconds" { route }
+    /// Permission tokens in answers
+    Counter permission_tokens = "gateway_permission_tokens_total" {
+        /// `signed`, or `reused` (see `tokens.permission_reuse`)
+        how,
+    }
+    /// Requests that exceeded a rate limit
+    Counter rate_limited = "gateway_rate_limited_total" {
+        /// `sign_in`, `update` or `backchannel_logout`
+        limit,
+    }
+    /// Idle or slow connections that were closed to make room for others
+    Counter closed_for_room = "gateway_connections_closed_for_room_total" {}
+    /// Lines of the log that were dropped, because stderr was not read fast enough or could not be written
+    Counter log_dropped = "gateway_log_dropped_total" {}
+    /// Sign-ins
+    Counter sign_ins = "gateway_sign_ins_total" {
+        provider,
+        /// `signed_in`, `rejected` (by a hook), `refused`, `upstream_failed`, `failed`
+        outcome,
+    }
+    /// Logout tokens that providers sent
+    Counter provider_sign_outs = "gateway_provider_sign_outs_total" {
+        provider,
+        /// `ended`, `nothing` (no session was named), `refused`, `failed`, `limited`
+        outcome,
+    }
+    /// Always 1
+    Gauge build_info = "gateway_build_info" { version }
+    /// Time since the gateway started
+    Gauge uptime = "gateway_uptime_seconds" {}
+    /// Memory of the gateway that is in RAM
+    Gauge memory = "process_resident_memory_bytes" {}
+}
+
+/// The metrics of this process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+    started: Instant,
+}
+
+/// Starts counting, for the whole process. Must be called within a tokio runtime.
+///
+/// # Errors
+/// When counting has been started before.
+pub fn install() -> Result<Metrics> {
+    let recorder = recorder()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("metrics cannot be started")?;
+    describe();
+    build_info(env!("CARGO_PKG_VERSION")).set(1.0);
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        let mut rounds = tokio::time::interval(UPKEEP);
+        loop {
+            rounds.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(Metrics {
+        handle,
+        started: Instant::now(),
+    })
+}
+
+/// Histograms in buckets, by the unit that a name ends in.
+fn recorder() -> Result<PrometheusRecorder> {
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
+        .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
+        .build_recorder())
+}
+
+/// The metrics of all crates.
+fn all() -> impl Iterator<Item = &'static Metric> {
+    let plugins = gateway_host::METRICS.iter().chain(gateway_sandbox::http::METRICS);
+    METRICS.iter().chain(plugins)
+}
+
+/// Tells the recorder what each metric is.
+fn describe() {
+    for metric in all() {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
+
+impl Metrics {
+    /// All figures, in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        uptime().set(self.started.elapsed().as_secs_f64());
+        if let Some(bytes) = resident_memory() {
+            memory().set(bytes);
+        }
+        self.handle.render()
+    }
+}
+
+/// In bytes; nothing where the system has no `/proc`.
+fn resident_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+/// Counts requests. Looking a counter up by its labels costs more than counting, so each is looked up
+/// once and kept.
+#[derive(Default)]
+pub struct HttpMetrics(ArcSwap<HashMap<Key, Handles>>);
+
+type Key = (&'static str, &'static str, u16);
+
+#[derive(Clone)]
+struct Handles {
+    count: Counter,
+    seconds: Histogram,
+}
+
+impl HttpMetrics {
+    /// Counts nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a request: its route and method, neither of them made up by the caller, and its status.
+    pub fn record(&self, route: &'static str, method: &'static str, status: u16, elapsed: Duration) {
+        let key = (route, method, status);
+        if let Some(handles) = self.0.load().get(&key) {
+            handles.record(elapsed);
+            return;
+        }
+        let handles = Handles {
+            count: http_requests(route, method, status.to_string()),
+            seconds: http_seconds(route),
+        };
+        handles.record(elapsed);
+        self.0.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(key, handles.clone());
+            Arc::new(known)
+        });
+    }
+}
+
+impl Handles {
+    fn record(&self, elapsed: Duration) {
+        self.count.increment(1);
+        self.seconds.record(elapsed.as_secs_f64());
+    }
+}
+
+impl std::fmt::Debug for HttpMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpMetrics")
+            .field("series", &self.0.load().len())
+            .finish()
+    }
+}

@@ -1,0 +1,230 @@
+//! What an author is told of a component before it is called.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::facts::Facts;
+use gateway_sandbox::exports::Function;
+use gateway_sandbox::grants;
+use gateway_sandbox::interface::{PACKAGE, VERSION, fits, split};
+use gateway_sandbox::text::printable;
+use gateway_sandbox::{Grant, PluginConfig};
+
+/// Longest name that is shown, in bytes.
+const MAX_NAME: usize = 200;
+
+/// All there is to say of a file, whether it can be served or not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The plugin's name that it was looked at under.
+    pub plugin: String,
+    /// The file's bytes; `None` where it could not be read.
+    pub size: Option<u64>,
+    /// Hex SHA-256 of the file.
+    pub sha256: Option<String>,
+    /// How it was compiled; `None` where it was not.
+    pub compiled: Option<Compiled>,
+    /// What it exports, in its order.
+    pub exports: Vec<Export>,
+    /// What it imports, in its order.
+    pub imports: Vec<Import>,
+    /// The grants that its imports need, given or not.
+    pub grants_needed: BTreeSet<Grant>,
+    /// Those of them that are not given.
+    pub grants_missing: BTreeSet<Grant>,
+    /// Its core modules, glue included.
+    pub modules: usize,
+    /// Memories over all modules.
+    pub memories: usize,
+    /// Bytes that the memories have to begin with.
+    pub memory_bytes: u64,
+    /// Tables over all modules.
+    pub tables: usize,
+    /// Elements that the tables have to begin with.
+    pub table_elements: u64,
+    /// Whether the module with most code names its functions, so that errors can say where they happened.
+    pub has_names: bool,
+    /// Whether a gateway with this configuration would serve it.
+    pub is_admissible: bool,
+    /// Why not: what the gateway's log and `/plugins` would say.
+    pub problem: Option<String>,
+}
+
+/// Native code was made, or was there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Compiled {
+    /// Milliseconds that it took.
+    pub milliseconds: f64,
+    /// Whether it was loaded from the cache.
+    pub was_cached: bool,
+}
+
+impl Compiled {
+    pub(super) fn new(time: Duration, was_cached: bool) -> Self {
+        Self {
+            milliseconds: time.as_secs_f64() * 1e3,
+            was_cached,
+        }
+    }
+}
+
+/// One export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Export {
+    /// Its name, version included.
+    pub name: String,
+    /// The function of it that the gateway calls; `None` where it would not look at the export.
+    pub function: Option<&'static str>,
+}
+
+/// One import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Import {
+    /// Its name, version included.
+    pub name: String,
+    /// The grant that it needs.
+    pub grant: Option<Grant>,
+    /// What becomes of it.
+    pub status: ImportStatus,
+}
+
+/// What becomes of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImportStatus {
+    /// Shapes only, which need no grant.
+    Types,
+    /// WASI, linked to a context with nothing in it.
+    Empty,
+    /// Granted.
+    Granted,
+    /// There is a grant for it, which is not given.
+    NotGranted,
+    /// The gateway has the interface, but not in this version.
+    OtherVersion,
+    /// The gateway has no such thing.
+    Unknown,
+}
+
+impl Report {
+    /// Of a file that has not been read yet.
+    pub(super) fn new(plugin: &str) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            size: None,
+            sha256: None,
+            compiled: None,
+            exports: Vec::new(),
+            imports: Vec::new(),
+            grants_needed: BTreeSet::new(),
+            grants_missing: BTreeSet::new(),
+            modules: 0,
+            memories: 0,
+            memory_bytes: 0,
+            tables: 0,
+            table_elements: 0,
+            has_names: false,
+            is_admissible: false,
+            problem: None,
+        }
+    }
+
+    /// Adds what the component says of itself.
+    pub(super) fn add(&mut self, facts: &Facts, config: &PluginConfig) {
+        self.exports = facts.exports.iter().map(|name| export(name)).collect();
+        self.imports = facts.imports.iter().map(|name| import(name, config)).collect();
+        self.grants_needed = self.imports.iter().filter_map(|import| import.grant).collect();
+        self.grants_missing = &self.grants_needed - &config.grants;
+        self.modules = facts.modules;
+        self.memories = facts.memories;
+        self.memory_bytes = facts.memory_bytes;
+        self.tables = facts.tables;
+        self.table_elements = facts.table_elements;
+        self.has_names = facts.has_names;
+    }
+}
+
+fn export(name: &str) -> Export {
+    let (interface, version) = split(name);
+    let served = |function: &Function| {
+        interface.strip_prefix(PACKAGE) == Some(function.interface()) && fits(version, VERSION)
+    };
+    Export {
+        name: printable(name, MAX_NAME),
+        function: Function::ALL.into_iter().find(served).map(Function::name),
+    }
+}
+
+fn import(name: &str, config: &PluginConfig) -> Import {
+    let (grant, status) = match grants::import(name) {
+        grants::Import::Free if name.starts_with(PACKAGE) => (None, ImportStatus::Types),
+        grants::Import::Free => (None, ImportStatus::Empty),
+        grants::Import::Needs(grant) if config.grants.contains(&grant) => {
+            (Some(grant), ImportStatus::Granted)
+        }
+        grants::Import::Needs(grant) => (Some(grant), ImportStatus::NotGranted),
+        grants::Import::OtherVersion { .. } => (None, ImportStatus::OtherVersion),
+        grants::Import::Unknown => (None, ImportStatus::Unknown),
+    };
+    Import {
+        name: printable(name, MAX_NAME),
+        grant,
+        status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ImportStatus, export, import};
+    use gateway_sandbox::{Grant, PluginConfig};
+
+    #[test]
+    fn imports_say_what_they_need() {
+        let config = PluginConfig {
+            grants: [Grant::Users].into(),
+            ..PluginConfig::default()
+        };
+        for (name, grant, status) in [
+            ("auth-gateway:plugin/types@1.0.0", None, ImportStatus::Types),
+            ("wasi:cli/environment@0.2.6", None, ImportStatus::Empty),
+            (
+                "auth-gateway:plugin/users@1.1.0",
+                Some(Grant::Users),
+                ImportStatus::Granted,
+            ),
+            (
+                "auth-gateway:plugin/config@1.0.0",
+                Some(Grant::Config),
+                ImportStatus::NotGranted,
+            ),
+            (
+                "auth-gateway:plugin/users@9.0.0",
+                None,
+                ImportStatus::OtherVersion,
+            ),
+            ("evil:corp/backdoor", None, ImportStatus::Unknown),
+        ] {
+            let import = import(name, &config);
+            assert_eq!((import.grant, import.status), (grant, status), "{name}");
+        }
+    }
+
+    #[test]
+    fn exports_say_what_is_called() {
+        for (name, function) in [
+            (
+                "auth-gateway:plugin/permission-provider@1.0.0",
+                Some("get-permissions"),
+            ),
+            ("auth-gateway:plugin/permission-provider@0.1.0", None),
+            ("auth-gateway:plugin/on-user-login@1.4.0", Some("on-user-login")),
+            ("auth-gateway:plugin/on-user-login@2.0.0", None),
+            ("wasi:cli/run@0.2.0", None),
+            ("memory", None),
+        ] {
+            assert_eq!(export(name).function, function, "{name}");
+        }
+    }
+}

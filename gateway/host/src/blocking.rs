@@ -1,0 +1,16 @@
+//! Work that blocks: reading files, and what computes for long.
+
+use tokio::runtime::Handle;
+
+use crate::error::AdmissionError;
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static>(
+    guests: &Handle,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AdmissionError> {
+    guests
+        .spawn_blocking(work)
+        .await
+        .map_err(|error| AdmissionError::CompileFailed(error.to_string()))
+}

@@ -1,0 +1,244 @@
+//! The way of a call from an I/O thread to a guest thread and back: bounded queues, one task, metrics
+//! and a line in the log where it fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::generation::Generation;
+use crate::metrics::Outcome;
+use crate::places::Places;
+use crate::preparer::Preparer;
+use crate::queue::Queues;
+use crate::registry::{Plugin, Snapshot};
+use gateway_sandbox::CallError;
+use gateway_sandbox::call::{self, Invoke};
+use gateway_sandbox::exports::Function;
+use gateway_sandbox::guest::HostServices;
+use gateway_sandbox::log;
+use gateway_sandbox::memory::Memory;
+
+/// How many trial calls run at once, and for how long: nearly all are over by then.
+const TRIALS: (usize, Duration) = (2, Duration::from_secs(3));
+/// How many run at once that take longer.
+const SLOW_TRIALS: (usize, Duration) = (2, Duration::MAX);
+const _: () = assert!(TRIALS.0 + SLOW_TRIALS.0 == gateway_sandbox::engine::MAX_TRIALS as usize);
+
+/// Where calls queue and run.
+pub(crate) struct Dispatcher {
+    guests: Handle,
+    queues: Arc<Queues>,
+    memory: Arc<Memory>,
+    trials: Places,
+    preparer: Arc<Preparer>,
+}
+
+impl Dispatcher {
+    /// Calls run on `guests`.
+    pub(crate) fn new(guests: Handle) -> Self {
+        Self {
+            preparer: Arc::new(Preparer::new(guests.clone())),
+            guests,
+            queues: Arc::new(Queues::new()),
+            memory: Arc::default(),
+            trials: Places::new(TRIALS, &[SLOW_TRIALS]),
+        }
+    }
+
+    /// Where guests run.
+    pub(crate) const fn guests(&self) -> &Handle {
+        &self.guests
+    }
+
+    /// Where calls wait.
+    pub(crate) const fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    /// What instances have together.
+    pub(crate) const fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Takes no new calls and waits for those in flight, which end by their deadlines.
+    pub(crate) async fn drain(&self) {
+        self.preparer.close();
+        self.queues.drain().await;
+    }
+
+    /// Makes instances ahead for what serves.
+    pub(crate) fn prepare(&self, snapshot: &Snapshot, services: &HostServices) {
+        self.preparer.divide(snapshot.generations().count());
+        for generation in snapshot.generations() {
+            self.preparer.fill(generation, services);
+        }
+    }
+
+    /// Where trial calls run.
+    pub(crate) const fn trials(&self) -> &Places {
+        &self.trials
+    }
+
+    /// Calls a function of the generation in a fresh instance on a guest thread, for `service` where one asks. `check` turns
+    /// the guest's word into an answer that can be relied on, and says how the call ended; `then` is made of it there and
+    /// then. The deadline counts from now, waiting for a thread included. Dropping the future ends the call.
+    ///
+    /// # Errors
+    /// Every way a call can fail, but for those that are found before there is a generation.
+    #[expect(clippy::too_many_arguments, reason = "what it takes to call a function, once")]
+    pub(crate) async fn call<T, R, A>(
+        &self,
+        plugin: &Plugin,
+        generation: Arc<Generation>,
+        function: Function,
+        service: &str,
+        services: HostServices,
+        invoke: Invoke<T>,
+        check: impl FnOnce(T, &Generation) -> Result<(R, Outcome), CallError> + Send + 'static,
+        then: impl FnOnce(R) -> A + Send + 'static,
+    ) -> Result<A, CallError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        A: Send + 'static,
+    {
+        let allowed = generation.program.config.limits.deadline;
+        let deadline = Instant::now() + allowed;
+        let lane = match function {
+            Function::GetPermissions => &plugin.requests,
+            Function::OnNewUser | Function::OnUserLogin | Function::OnUserLogout => &plugin.hooks,
+        };
+        // What is made ahead has its part of the memory.
+        let room = generation.program.room();
+        let room = room.saturating_sub(self.preparer.target(&generation));
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let entered = lane.enter(service, allowed, room).await;
+        let slot = entered.ok_or_else(|| {
+            generation.meters.count(function, Outcome::Overloaded);
+            CallError::Overloaded {
+                plugin: plugin.name.to_string(),
+            }
+        })?;
+
+        let name = plugin.name.to_string();
+        let preparer = Arc::clone(&self.preparer);
+        let task = self.guests.spawn(async move {
+            let mut ended = Ended {
+                generation: &generation,
+                function,
+                outcome: Outcome::Cancelled,
+            };
+            let prepared = generation.pool.take();
+            generation.meters.count_instance(prepared.is_some());
+            let (result, usage) =
+                call::run(
+&generation.program, function, services.clone(), deadline, prepared, invoke).await;
+            let checked = match result {
+                Ok(word) => {
+                    check(word, &generation).inspect_err(|error| log_answer(&generation, function, error))
+                }
+                Err(failure) => {
+                    log_failure(&generation, function, &failure);
+                    Err(failure.error)
+                }
+            };
+            let in_time = !matches!(checked, Err(CallError::DeadlineExceeded { .. }));
+            ended.outcome = match &checked {
+                Ok((_, outcome)) => *outcome,
+                Err(error) => Outcome::from(error),
+            };
+            generation.meters.record(function, usage);
+            if usage.log_dropped > 0 && generation.program.log_rate.may_complain(Instant::now()) {
+                tracing::warn!(
+                    plugin = &*generation.program.plugin,
+                    function = function.name(),
+                    dropped = usage.log_dropped,
+                    "the plugin logs more than its share (`log_bytes`, `log_bytes_per_minute`); this is said once a \
+                     minute, gateway_plugin_log_dropped_total counts what is dropped"
+                );
+            }
+            let answer = checked.map(|(answer, _)| then(answer));
+            slot.ended(in_time);
+            // When the answer is there: whoever asked next does not wait for it either.
+            preparer.fill(&generation, &services);
+            answer
+        });
+        // defence: call-ends-with-its-caller (a test fails without it: docs/defences.md)
+        let task = AbortOnDropHandle::new(task);
+        match task.await {
+            Ok(result) => result,
+            Err(error) => {
+                // Not a guest's doing: the host panicked, or is being shut down.
+                tracing::error!(plugin = name, function = function.name(), %error, "a plugin call was lost");
+                let reason = "the call was lost".to_owned();
+                Err(CallError::Trap {
+                    plugin: name,
+                    function: function.name(),
+                    reason,
+                })
+            }
+        }
+    }
+}
+
+/// Counts a call when it ends, even when that is by being dropped.
+struct Ended<'a> {
+    generation: &'a Generation,
+    function: Function,
+    outcome: Outcome,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.generation.meters.count(self.function, self.outcome);
+    }
+}
+
+/// An answer that is none, or the plugin's own error: callers are not told which, so that this is the
+/// only place where an operator finds out.
+fn log_answer(generation: &Generation, function: Function, error: &CallError) {
+    let text = error.to_string();
+    // Where a plugin was replaced, the one in its place is asked.
+    if matches!(error, CallError::Replaced { .. }) || !may_log(generation, log::written(&text)) {
+        return;
+    }
+    tracing::warn!(
+        plugin = &*generation.program.plugin,
+        function = function.name(),
+        generation = generation.number,
+        digest = &*generation.digest,
+        "{text}"
+    );
+}
+
+/// Whether the plugin's failure may be logged: a plugin that fails at every call writes to the log as surely as one
+/// that logs, so that counts against the same share.
+fn may_log(generation: &Generation, length: usize) -> bool {
+    let may = generation.program.log_rate.admit(length, Instant::now());
+    if !may {
+        generation.meters.count_dropped();
+    }
+    may
+}
+
+fn log_failure(generation: &Generation, function: Function, failure: &call::Failure) {
+    let text = failure.to_string();
+    let stack = failure.stack.as_deref().unwrap_or_default();
+    if !may_log(
+        generation,
+        log::written(&text).saturating_add(log::written(stack)),
+    ) {
+        return;
+    }
+    tracing::warn!(
+        plugin = &*generation.program.plugin,
+        function = function.name(),
+        generation = generation.number,
+        digest = &*generation.digest,
+        stack = failure.stack.as_deref(),
+        "{text}"
+    );
+}

@@ -1,0 +1,342 @@
+//! What all clones of a host share, and how the files of plugins come into force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use gateway_sandbox::HostServices;
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{Admissions, Looks};
+use crate::PluginSet;
+use crate::admission::{Admission, Candidate};
+use crate::compile::Job;
+use crate::directory::{PluginDirectory, Presence};
+use crate::dispatcher::Dispatcher;
+use crate::error::{AdmissionError, RollbackError};
+use crate::registry::{Adopted, Plugin, Registry, Settled, Snapshot, Turn};
+use crate::trust::Trust;
+use crate::watcher::Watched;
+
+/// How long a start waits for a file before the last good generation serves in its place.
+const MEANWHILE: Duration = Duration::from_millis(300);
+/// How often going back begins anew where the plugin was replaced meanwhile.
+const MAX_AGAIN: usize = 8;
+
+/// What all clones share.
+pub(crate) struct Inner {
+    pub(super) registry: Arc<Registry>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) admission: Admission,
+    pub(super) directory: Arc<PluginDirectory>,
+    pub(super) services: HostServices,
+    /// Held while a configuration, a file's change or a rollback is put on record and in force: the two never differ, and
+    /// what was found out under one configuration does not come into force under another. Nothing that compiles or calls
+    /// a plugin happens meanwhile.
+    pub(super) settling: tokio::sync::Mutex<()>,
+    /// The host has been shut down: no file is looked at any more.
+    pub(super) ended: CancellationToken,
+    pub(super) runtime: Mutex<Option<Runtime>>,
+}
+
+impl Inner {
+    /// Puts a configuration in force for what serves already. Returns the names of its plugins.
+    pub(super) async fn adopt(&self, set: PluginSet, starting: bool) -> Vec<Arc<str>> {
+        let _settling = self.settling.lock().await;
+        let before = self.registry.snapshot();
+        let set = Arc::new(set);
+        let roles = Snapshot::roles(&set);
+        let new = roles
+            .keys()
+            .filter(|name| !before.plugins.contains_key(*name))
+            .cloned();
+        let remembered = self.admission.remember(new.collect()).await;
+        let remembered = remembered.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read what is kept of the plugins");
+            Vec::new()
+        });
+        let mut records: BTreeMap<_, _> = remembered.into_iter().collect();
+        let trust = Arc::new(Trust::of(&set));
+        let adopted: Vec<_> = roles
+            .into_iter()
+            .map(|(name, roles)| {
+                let old = before.plugins.get(&name);
+                let candidate = Candidate {
+                    config: Arc::new(set.plugins.get(&*name).cloned().unwrap_or_default()),
+                    serving: old.and_then(|plugin| plugin.generation.clone()),
+                    name: Arc::clone(&name),
+                    roles,
+                    trust: Arc::clone(&trust),
+                    starting,
+                    compiling: Arc::default(),
+                };
+                let carried = match &candidate.serving {
+                    Some(serving) => self.admission.carry(&candidate, serving).map(|anew| match anew {
+                        Some(generation) => Some(Arc::from(generation)),
+                        None => Some(Arc::clone(serving)),
+                    }),
+                    None => Ok(None),
+                };
+                let (generation, problem) = match carried {
+                    Ok(generation) => (generation, None),
+                    Err(problem) => (None, Some(problem)),
+                };
+                let adopted = Adopted {
+                    config: candidate.config,
+                    roles: candidate.roles,
+                    generation,
+                    problem,
+                    record: records.remove(&name),
+                    starting,
+                };
+                (name, adopted)
+            })
+            .collect();
+        let names = adopted.iter().map(|(name, _)| Arc::clone(name)).collect();
+        self.registry.adopt(set, adopted);
+        self.prepare();
+        names
+    }
+
+    /// Looks at these plugins' files, each for itself.
+    pub(super) fn look_at(self: &Arc<Self>, names: Vec<Arc<str>>) -> Admissions {
+        let (done, admissions) = watch::channel(Looks::GoOn);
+        let inner = Arc::clone(self);
+        let looks = async move {
+            let mut looks = JoinSet::new();
+            for name in names {
+                let inner = Arc::clone(&inner);
+                looks.spawn(async move { inner.reload(&name).await });
+            }
+            let mut ended = Looks::Done;
+            while let Some(looked) = looks.join_next().await {
+                match looked {
+                    Ok(true) => {}
+                    Ok(false) => ended = Looks::GivenUp,
+                    Err(error) => tracing::error!(%error, "a plugin's file could not be looked at"),
+                }
+            }
+            done.send_replace(ended);
+        };
+        self.dispatcher.guests().spawn(looks);
+        Admissions(admissions)
+    }
+
+    async fn look(&self, name: &Arc<str>, turn: &Turn) {
+        let compiling = Arc::default();
+        loop {
+            let mut asked = turn.asked.subscribe();
+            let snapshot = self.registry.snapshot();
+            let Some(plugin) = snapshot.plugins.get(name) else {
+                return;
+            };
+            let seen = self.see(name);
+            let candidate = candidate(&snapshot, plugin, &compiling);
+            // What is being compiled is not given up by beginning again.
+            let looked = tokio::select! {
+                looked = self.admission.load(&candidate) => looked,
+                () = self.overtaken(&candidate, seen, &mut asked) => continue,
+                () = self.serve_meanwhile(&candidate) => continue,
+            };
+            let _settling = self.settling.lock().await;
+            if !self.is_current(&candidate) {
+                continue;
+            }
+            let answered = if self.see(name) == seen {
+                *turn.asked.borrow()
+            } else {
+                *asked.borrow()
+            };
+            match self.admission.settle(name, looked).await {
+                Some(settled) => {
+                    self.registry.publish(name, settled, true);
+                    self.prepare();
+                }
+                None => self.registry.looked(name),
+            }
+            turn.answered.store(answered, Ordering::Release);
+            return;
+        }
+    }
+
+    /// Lets the last good generation serve while a new file is compiled at the start. Returns once it does, if ever.
+    async fn serve_meanwhile(&self, candidate: &Candidate) {
+        if candidate.starting && candidate.serving.is_none() {
+            // What is compiled already is admitted sooner than that.
+            sleep(MEANWHILE).await;
+            if let Some(settled) = self.admission.interim(candidate).await {
+                let _settling = self.settling.lock().await;
+                if self.is_current(candidate) {
+                    self.registry.publish(&candidate.name, settled, false);
+                    self.prepare();
+                    return;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// A plugin's file and its signature as they are now.
+    fn see(&self, name: &str) -> [Presence; 2] {
+        self.directory
+            .look_at_all([name])
+            .next()
+            .unwrap_or([Presence::Absent; 2])
+    }
+
+    /// Returns when what is being looked at is not what there is any more.
+    async fn overtaken(&self, candidate: &Candidate, seen: [Presence; 2], asked: &mut watch::Receiver<u64>) {
+        loop {
+            if asked.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if !self.is_asked_for(candidate) || self.see(&candidate.name) != seen {
+                return;
+            }
+        }
+    }
+
+    /// Whether a plugin is configured as the candidate is.
+    fn is_asked_for(&self, candidate: &Candidate) -> bool {
+        let snapshot = self.registry.snapshot();
+        snapshot.plugins.get(&candidate.name).is_some_and(|plugin| {
+            plugin.config == candidate.config
+                && plugin.roles == candidate.roles
+                && Trust::of(&snapshot.set) == *candidate.trust
+        })
+    }
+
+    /// Whether the candidate still is what there is: nothing that was found out about it is out of date.
+    fn is_current(&self, candidate: &Candidate) -> bool {
+        let snapshot = self.registry.snapshot();
+        let serving = snapshot
+            .plugins
+            .get(&candidate.name)
+            .and_then(|plugin| plugin.generation.as_ref());
+        let is_same = match (serving, &candidate.serving) {
+            (Some(serving), Some(seen)) => Arc::ptr_eq(serving, seen),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same && self.is_asked_for(candidate)
+    }
+
+    /// Lets the generation before serve again.
+    pub(super) async fn roll_back(&self, name: &str) -> Result<(), RollbackError> {
+        for _ in 0..MAX_AGAIN {
+            let snapshot = self.registry.snapshot();
+            let Some((name, plugin)) = snapshot.plugins.get_key_value(name) else {
+                return Err(RollbackError::NotConfigured {
+                    plugin: name.to_owned(),
+                });
+            };
+            let candidate = candidate(&snapshot, plugin, &Arc::default());
+            let prepared = self.admission.prepare_rollback(&candidate).await?;
+            let _settling = self.settling.lock().await;
+            if self.is_current(&candidate) {
+                let settled = self.admission.roll_back(name, prepared).await?;
+                self.registry.publish(name, settled, false);
+                self.prepare();
+                return Ok(());
+            }
+        }
+        Err(RollbackError::Failed {
+            plugin: name.to_owned(),
+            reason: "it was replaced again and again meanwhile".to_owned(),
+        })
+    }
+
+    /// Makes instances ahead for what serves now.
+    fn prepare(&self) {
+        self.dispatcher.prepare(&self.registry.snapshot(), &self.services);
+    }
+}
+
+impl Watched for Inner {
+    fn ask(&self, name: &Arc<str>) {
+        if let Some(plugin) = self.registry.snapshot().plugins.get(name) {
+            plugin.turn.ask();
+        }
+    }
+
+    async fn reload(&self, name: &Arc<str>) -> bool {
+        let turn = match self.registry.snapshot().plugins.get(name) {
+            Some(plugin) => Arc::clone(&plugin.turn),
+            None => return true,
+        };
+        let number = turn.ask();
+        let look = async {
+            // defence: files-are-examined-in-turn (a test fails without it: docs/defences.md)
+            let _turn = turn.lock.lock().await;
+            // Whoever had the turn before may have seen all there is to see.
+            if turn.answered.load(Ordering::Acquire) < number {
+                self.look(name, &turn).await;
+            }
+        };
+        self.ended.run_until_cancelled(look).await.is_some()
+    }
+
+    async fn withdraw_missing(&self, names: &[Arc<str>]) {
+        let _settling = self.settling.lock().await;
+        let snapshot = self.registry.snapshot();
+        let mut withdrawn = Vec::new();
+        for name in names {
+            if let Ok(path) = self.admission.path(name)
+                && let Some(plugin) = snapshot.plugins.get(name)
+                && self.directory.look(name) == Presence::Absent
+            {
+                let settled = Settled {
+                    result: Err(AdmissionError::Missing { path }),
+                    record: Arc::clone(&plugin.record),
+                };
+                self.registry.publish(name, settled, false);
+                withdrawn.push(Arc::clone(name));
+            }
+        }
+        if !withdrawn.is_empty() {
+            self.admission.withdraw(withdrawn).await;
+        }
+    }
+
+    fn troubled_plugins(&self) -> BTreeSet<Arc<str>> {
+        let snapshot = self.registry.snapshot();
+        let troubled = snapshot.plugins.values().filter(|plugin| plugin.may_pass);
+        troubled.map(|plugin| Arc::clone(&plugin.name)).collect()
+    }
+
+    fn plugin_names(&self) -> BTreeSet<Arc<str>> {
+        self.registry.snapshot().plugins.keys().cloned().collect()
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+}
+
+/// A configured plugin, to look at its file.
+fn candidate(snapshot: &Snapshot, plugin: &Plugin, compiling: &Arc<Mutex<Option<Job>>>) -> Candidate {
+    Candidate {
+        name: Arc::clone(&plugin.name),
+        config: Arc::clone(&plugin.config),
+        roles: plugin.roles.clone(),
+        trust: Arc::new(Trust::of(&snapshot.set)),
+        serving: plugin.generation.clone(),
+        starting: plugin.starting,
+        compiling: Arc::clone(compiling),
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime may not be waited for on an I/O thread, nor on one of its own.
+        if let Some(runtime) = self.runtime.get_mut().take() {
+            runtime.shutdown_background();
+        }
+    }
+}

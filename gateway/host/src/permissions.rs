@@ -1,0 +1,96 @@
+//! Asking a permission provider what a user may do in a service.
+
+use std::sync::Arc;
+
+use gateway_model::UserId;
+use gateway_sandbox::exports::Function;
+use gateway_sandbox::{CallError, HostServices, permission_provider};
+
+use crate::Permissions;
+use crate::dispatcher::Dispatcher;
+use crate::generation::Generation;
+use crate::metrics::Outcome;
+use crate::registry::Registry;
+
+/// How often a provider that was replaced while it was asked is asked again.
+const AGAIN: usize = 3;
+
+/// Asks the service's provider, and makes something of its answer where it ran. A provider that is replaced, withdrawn or
+/// configured anew while it is asked does not answer any more: what took its place does.
+///
+/// # Errors
+/// Every way to get no answer.
+pub(crate) async fn get_permissions<T: Send + 'static>(
+    dispatcher: &Dispatcher,
+    registry: &Arc<Registry>,
+    services: &HostServices,
+    service: &str,
+    user: &UserId,
+    then: impl FnOnce(Permissions) -> T + Clone + Send + 'static,
+) -> Result<T, CallError> {
+    let mut left = AGAIN;
+    loop {
+        let asked = ask(
+            dispatcher,
+            registry,
+            services.clone(),
+            service,
+            user,
+            then.clone(),
+        );
+        match asked.await {
+            Err(CallError::Replaced { .. }) if left > 0 => left -= 1,
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask<T: Send + 'static>(
+    dispatcher: &Dispatcher,
+    registry: &Arc<Registry>,
+    services: HostServices,
+    service: &str,
+    user: &UserId,
+    then: impl FnOnce(Permissions) -> T + Send + 'static,
+) -> Result<T, CallError> {
+    let snapshot = registry.snapshot();
+    let Some(provider) = snapshot.set.services.get(service) else {
+        return Err(CallError::NotConfigured {
+            service: service.to_owned(),
+        });
+    };
+    let plugin = snapshot.plugins.get(provider.as_str());
+    let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
+    else {
+        let problem = plugin.map_or("it is not there", |plugin| plugin.why_not());
+        return Err(CallError::NotLoaded {
+            plugin: provider.clone(),
+            problem: problem.to_owned(),
+        });
+    };
+    let invoke = permission_provider::invoke(service.to_owned(), user.as_str().to_owned());
+    let (registry, asked, name) = (Arc::clone(registry), Arc::clone(&generation), service.to_owned());
+    let check = move |answer, generation: &Generation| {
+        let permissions = permission_provider::check(answer, &generation.program)?;
+        if registry.serves(&name, &asked) {
+            let digest = Arc::clone(&generation.digest);
+            Ok((Permissions { permissions, digest }, Outcome::Ok))
+        } else {
+            Err(CallError::Replaced {
+                plugin: generation.program.plugin.to_string(),
+            })
+        }
+    };
+    dispatcher
+        .call(
+            plugin,
+            generation,
+            Function::GetPermissions,
+            service,
+            services,
+            invoke,
+            check,
+            then,
+        )
+        .await
+}

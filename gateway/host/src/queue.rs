@@ -1,0 +1,289 @@
+//! Which call runs next: the host's slots, a share of them for each plugin, and the calls that wait.
+//!
+//! Every plugin has two *lanes*, one for permission requests and one for sign-ins (its hooks), and each lane has
+//!
+//! - places for calls in flight, running or waiting. One call more is refused at once, and no other lane notices;
+//! - slots that are reserved for it: however busy the others are, they leave these alone;
+//! - more slots while they are free, up to [`MOST_OF_ONE`]: a lane may hold as many slots beyond its reserved ones as it
+//!   leaves free for the others. One busy lane has plenty, many have equal parts, and a newcomer always finds some.
+//!
+//! The last rule also divides a lane among the services that ask one plugin: a slow service leaves as many of the lane's
+//! slots and places as it holds. A slot that becomes free goes to the lane, and there to the service, that holds the fewest.
+//!
+//! A call that waits for too long has no time left to run: the gateway would be busy with calls that fail, and would stay
+//! so after the rush. So a call waits for half of its deadline at most. That is for a rush; where the queue has not been
+//! empty for as long, waiting only makes every call late, and a call waits for a tenth of its deadline. (Controlled delay,
+//! as in RFC 8289, with a time limit for those who wait in place of a choice of whom to drop.)
+//!
+//! Calls that run at once share the processors, so where each computes for long, all of them may run out of time. So a call
+//! that does takes a slot of its lane with it, and as many calls as there are slots that end in time bring one back.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+mod state;
+
+use self::state::{Entered, LaneState, State};
+use gateway_sandbox::engine::{MAX_INSTANCES, MAX_INSTANCES_OF_ONE as MOST_OF_ONE};
+
+/// The slots there are, unless many plugins have reserved ones.
+const USUAL_SLOTS: u32 = 64;
+/// Slots that are never reserved.
+const COMMON_SLOTS: u32 = 32;
+/// A lane whose calls all run out of time keeps this many slots: one call that never ends must not keep the next waiting.
+const FEWEST: u32 = 4;
+/// Places for calls in flight, over all lanes.
+const PLACES: usize = 4096;
+/// Most of them that one lane has: a queue that grows only makes everybody wait.
+const MOST_PLACES: usize = 1024;
+/// The fewest that one has, however many lanes there are.
+const FEWEST_PLACES: usize = 32;
+
+/// All lanes.
+pub(crate) struct Queues {
+    state: Mutex<State>,
+    /// Woken when the last call has ended.
+    idle: Notify,
+}
+
+/// One plugin's way in, for one kind of call. Dropping it gives its reserved slots back.
+pub(crate) struct Lane {
+    queues: Arc<Queues>,
+    id: u64,
+}
+
+/// What a lane is needed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Slots that it should have whatever the others do.
+    pub(crate) reserved: u32,
+    /// How many services share it.
+    pub(crate) services: usize,
+}
+
+/// A slot for one call. Dropping it gives the slot to the next.
+pub(crate) struct Slot {
+    lane: Arc<Lane>,
+    service: Arc<str>,
+    in_time: Option<bool>,
+}
+
+impl Queues {
+    /// No lane yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                slots: USUAL_SLOTS,
+                committed: 0,
+                running: 0,
+                lanes: BTreeMap::new(),
+                busy: BTreeSet::new(),
+                next: 0,
+                closed: false,
+            }),
+            idle: Notify::new(),
+        }
+    }
+
+    /// A lane that has nothing reserved until [`Queues::divide`] is told of it.
+    pub(crate) fn lane(self: &Arc<Self>) -> Arc<Lane> {
+        let mut state = self.state.lock();
+        let id = state.number();
+        state.lanes.insert(
+            id,
+            LaneState {
+                reserved: 0,
+                places: MOST_PLACES,
+                shared: false,
+                running: 0,
+                waiting: 0,
+                most: MOST_OF_ONE,
+                room: MOST_OF_ONE,
+                in_time: 0,
+                services: HashMap::new(),
+            },
+        );
+        Arc::new(Lane {
+            queues: Arc::clone(self),
+            id,
+        })
+    }
+
+    /// Divides slots and places among the lanes that are needed, the most important first. Lanes that are not named keep
+    /// none reserved.
+    pub(crate) fn divide<'a>(&self, lanes: impl IntoIterator<Item = (&'a Lane, Need)>) {
+        let turns = {
+            let mut state = self.state.lock();
+            for lane in state.lanes.values_mut() {
+                lane.reserved = 0;
+                lane.services
+                    .retain(|_, service| service.running > 0 || !service.waiting.is_empty());
+            }
+            let mut left = MAX_INSTANCES - COMMON_SLOTS;
+            let mut needed = Vec::new();
+            for (lane, need) in lanes {
+                if let Some(state) = state.lanes.get_mut(&lane.id) {
+                    state.reserved = need.reserved.min(left);
+                    state.shared = need.services > 1;
+                    left -= state.reserved;
+                    needed.push(lane.id);
+                }
+            }
+            let places = (PLACES / needed.len().max(1)).clamp(FEWEST_PLACES, MOST_PLACES);
+            for id in needed {
+                if let Some(lane) = state.lanes.get_mut(&id) {
+                    lane.places = places;
+                }
+            }
+            let reserved = MAX_INSTANCES - COMMON_SLOTS - left;
+            state.slots = (reserved + COMMON_SLOTS).max(USUAL_SLOTS);
+            state.commit();
+            state.turns()
+        };
+        call(turns);
+    }
+
+    /// Takes no more calls, and waits for those in flight.
+    pub(crate) async fn drain(&self) {
+        loop {
+            let idle = self.idle.notified();
+            {
+                let mut state = self.state.lock();
+                state.closed = true;
+                if state.running == 0 && state.busy.is_empty() {
+                    return;
+                }
+            }
+            idle.await;
+        }
+    }
+
+    fn release(&self, id: u64, service: &str, in_time: Option<bool>) {
+        let (turns, idle) = {
+            let mut state = self.state.lock();
+            state.release(id, service, in_time);
+            (state.turns(), state.is_idle())
+        };
+        call(turns);
+        if idle {
+            self.idle.notify_waiters();
+        }
+    }
+
+    fn leave(&self, id: u64, service: &str, number: u64) {
+        let (left, idle) = {
+            let mut state = self.state.lock();
+            (state.leave(id, service, number), state.is_idle())
+        };
+        if !left {
+            // Its turn came as it went.
+            self.release(id, service, None);
+        } else if idle {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+/// Tells those whose turn it is. One who has gone meanwhile gives the slot back as they go.
+fn call(turns: Vec<oneshot::Sender<()>>) {
+    for turn in turns {
+        let _ = turn.send(());
+    }
+}
+
+impl Lane {
+    /// Waits for a slot, for a call of `service` with this `deadline`; at most `room` calls of the lane may run at once, for
+    /// the memory that they take. `None` where the lane is full, or waiting takes too long.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        service: &str,
+        deadline: Duration,
+        room: u32,
+    ) -> Option<Slot> {
+        let entered = self
+            .queues
+            .state
+            .lock()
+            .enter(self.id, service, deadline, room, Instant::now)?;
+        match entered {
+            Entered::Runs(service) => Some(self.slot(service)),
+            Entered::Waits {
+                service,
+                number,
+                turn,
+                patience,
+            } => {
+                let mut waiter = Waiter {
+                    lane: self,
+                    service: &service,
+                    number,
+                    waits: true,
+                };
+                timeout(patience, turn).await.ok()?.ok()?;
+                waiter.waits = false;
+                drop(waiter);
+                Some(self.slot(service))
+            }
+        }
+    }
+
+    fn slot(self: &Arc<Self>, service: Arc<str>) -> Slot {
+        Slot {
+            lane: Arc::clone(self),
+            service,
+            in_time: None,
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let turns = {
+            let mut state = self.queues.state.lock();
+            state.lanes.remove(&self.id);
+            state.busy.remove(&self.id);
+            state.commit();
+            state.turns()
+        };
+        call(turns);
+    }
+}
+
+impl Slot {
+    /// The call has ended, in time or by its deadline.
+    pub(crate) fn ended(mut self, in_time: bool) {
+        self.in_time = Some(in_time);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.lane
+            .queues
+            .release(self.lane.id, &self.service, self.in_time);
+    }
+}
+
+/// A call that waits. It leaves the queue also where its caller goes away.
+struct Waiter<'a> {
+    lane: &'a Lane,
+    service: &'a str,
+    number: u64,
+    waits: bool,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.lane.queues.leave(self.lane.id, self.service, self.number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

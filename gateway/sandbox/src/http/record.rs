@@ -1,0 +1,95 @@
+//! What the log and the metrics learn of a request.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime_wasi_http::Error as WasiError;
+
+use super::error::{Outcome, RequestError};
+use super::{HttpOrigin, MAX_METHOD};
+use crate::text::printable;
+
+gateway_model::declare_metrics! {
+    /// HTTP requests of the plugin
+    Counter http_requests = "gateway_plugin_http_requests_total" {
+        plugin,
+        /// `ok` (whatever the status), `denied`, `failed`, `timeout`, `too_large`, `cancelled`
+        outcome,
+    }
+    /// Time of an HTTP request that was not denied, its response included
+    Histogram http_seconds = "gateway_plugin_http_seconds" { plugin }
+}
+
+/// A request under way, for the log and the metrics. Counted when it is dropped.
+pub(super) struct Exchange {
+    pub(super) plugin: Arc<str>,
+    function: &'static str,
+    method: String,
+    origin: Option<HttpOrigin>,
+    pub(super) started: Instant,
+    pub(super) outcome: Outcome,
+}
+
+impl Exchange {
+    /// One of the call of `function`, from now on.
+    pub(super) fn begin(plugin: Arc<str>, function: &'static str, method: &http::Method) -> Self {
+        Self {
+            plugin,
+            function,
+            method: printable(method.as_str(), MAX_METHOD),
+            origin: None,
+            started: Instant::now(),
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    /// Where it goes is known.
+    pub(super) fn goes_to(&mut self, origin: HttpOrigin) {
+        self.origin = Some(origin);
+    }
+
+    /// It has come to nothing, which the log is told. Gives what the guest is told.
+    pub(super) fn fail(&mut self, error: &RequestError) -> WasiError {
+        // Never the path, a header or a body: those may hold secrets.
+        let origin = self.origin.as_ref().map(HttpOrigin::to_string);
+        let verb = if error.outcome() == Outcome::Denied {
+            "is refused"
+        } else {
+            "fails"
+        };
+        let reason = printable(&error.to_string(), 500);
+        macro_rules! emit {
+            ($level:ident) => {
+                tracing::$level!(
+                    plugin = &*self.plugin,
+                    function = self.function,
+                    method = self.method,
+                    origin,
+                    "the plugin's HTTP request {verb}: {reason}"
+                )
+            };
+        }
+        // That a trial has no network is no news.
+        if matches!(error, RequestError::NoNetwork) {
+            emit!(info);
+        } else {
+            emit!(warn);
+        }
+        self.fail_silently(error)
+    }
+
+    /// The same, where the log has heard enough.
+    pub(super) fn fail_silently(&mut self, error: &RequestError) -> WasiError {
+        self.outcome = error.outcome();
+        error.into()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        http_requests(Arc::clone(&self.plugin), self.outcome.name()).increment(1);
+        if self.outcome != Outcome::Denied {
+            http_seconds(Arc::clone(&self.plugin)).record(self.started.elapsed().as_secs_f64());
+        }
+    }
+}

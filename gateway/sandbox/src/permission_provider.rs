@@ -1,0 +1,42 @@
+//! The interface `permission-provider`: the call, and what is made of its answer.
+
+use gateway_model::PermissionMap;
+
+use crate::answer;
+use crate::bindings::v1::permission_provider::ProviderError;
+use crate::call::Invoke;
+use crate::error::CallError;
+use crate::exports::{Answer, Function};
+use crate::program::Program;
+
+/// The call itself.
+pub fn invoke(service: String, user: String) -> Invoke<Answer> {
+    Box::new(move |store, instance, exports| {
+        Box::pin(async move { exports.get_permissions(store, instance, &service, &user).await })
+    })
+}
+
+/// The answer, checked.
+///
+/// # Errors
+/// When it breaks a rule, or is the provider's own error.
+pub fn check(answer: Answer, program: &Program) -> Result<PermissionMap, CallError> {
+    let plugin = program.plugin.to_string();
+    match answer {
+        Ok(permissions) => answer::permissions(permissions, &program.config.limits).map_err(|reason| {
+            CallError::InvalidAnswer {
+                plugin,
+                function: Function::GetPermissions.name(),
+                reason,
+            }
+        }),
+        Err(ProviderError::Unavailable(message)) => Err(CallError::Unavailable {
+            plugin,
+            message: answer::message(&message),
+        }),
+        Err(ProviderError::Failed(message)) => Err(CallError::Failed {
+            plugin,
+            message: answer::message(&message),
+        }),
+    }
+}

@@ -1,0 +1,120 @@
+//! WASI, for language runtimes that import it without needing it: linked to an empty context. No files,
+//! no sockets, no environment, no arguments; stdin is at its end; stdout and stderr go to the log.
+
+use bytes::Bytes;
+use gateway_model::SystemClock;
+use parking_lot::Mutex;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
+
+use crate::log::{GuestLog, LineWriter};
+
+/// Most random bytes that one call of `get-random-bytes` gives; the host allocates them.
+const MAX_RANDOM: u64 = 64 << 10;
+/// Most bytes that a guest may write at once.
+const MAX_WRITE: usize = 4096;
+
+/// The packages of WASI 0.2 that components may import, as they begin in an import's name.
+pub(crate) const PACKAGES: &[&str] = &[
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// A context that has nothing in it but the streams into `log`.
+pub(crate) fn empty_context(log: &GuestLog) -> WasiCtx {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(MAX_RANDOM)
+        .wall_clock(WallClock)
+        .stdout(LogStream::new(log, "stdout"))
+        .stderr(LogStream::new(log, "stderr"));
+    builder.build()
+}
+
+/// The machine's time of day. A clock before 1970 is a broken clock, and everything has expired by it: guests are given
+/// the end of the year 9999.
+struct WallClock;
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        SystemClock::since_epoch().unwrap_or(Duration::from_secs(253_402_300_799))
+    }
+}
+
+/// A guest's stdout or stderr. All its handles write to the same line.
+#[derive(Clone)]
+struct LogStream(Arc<Mutex<LineWriter>>);
+
+impl LogStream {
+    fn new(log: &GuestLog, source: &'static str) -> Self {
+        Self(Arc::new(Mutex::new(LineWriter::new(log.clone(), source))))
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.lock().write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MAX_WRITE)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for LogStream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.lock().write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
