@@ -98,7 +98,7 @@ fn the_configuration_is_that_of_the_plugin() {
         let plugin = &configuration["plugin"][plugin_name];
         assert_eq!(plugin["grants"].as_array().unwrap().len(), 1, "{project}");
         match configuration.get("service") {
-            Some(service) => assert_eq!(service[plugin_name]["provider"].as_str(), Some(plugin_name)),
+            Some(service) => assert_eq!(service[plugin_name]["plugin"].as_str(), Some(plugin_name)),
             None => assert_eq!(configuration["extensions"][0].as_str(), Some(plugin_name)),
         }
     });
