@@ -335,7 +335,7 @@ pub(crate) fn log() -> String {
         let sink = Sink(Arc::clone(&log));
         tracing_subscriber::fmt()
             .json()
-            .with_env_filter("gateway_host=debug,gateway_sandbox=debug")
+            .with_env_filter("gateway_host=debug,gateway_sandbox=debug,gateway_plugin=debug")
             .with_writer(move || sink.clone())
             .init();
         log
