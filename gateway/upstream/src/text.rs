@@ -1,11 +1,13 @@
-//! Text for people, as providers send it.
+//! Printable text from providers.
 
 use gateway_model::text::without_unsafe;
 
-/// The longest display name and address that are kept, in bytes.
+/// The longest display name and address, in bytes.
 pub(crate) const MAX_TEXT: usize = 256;
+/// The longest subject, in bytes (OpenID Connect Core 1.0 section 2, `sub`).
+pub(crate) const MAX_SUBJECT: usize = 255;
 
-/// A text for people, without characters that control a terminal, reorder or hide text, cut where it is too long.
+/// The text without characters that control a terminal, or reorder or hide text, cut at 256 bytes.
 pub fn plain(text: &str) -> String {
     let mut plain = without_unsafe(text);
     if plain.len() > MAX_TEXT {
