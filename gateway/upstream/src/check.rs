@@ -118,11 +118,8 @@ pub(crate) fn clock(findings: &mut Findings, headers: &HeaderMap, now: Timestamp
         return;
     };
     let theirs = theirs.as_secs();
-    let (apart, side) = if theirs >= now.0 {
-        (theirs - now.0, "behind")
-    } else {
-        (now.0 - theirs, "ahead of")
-    };
+    let apart = theirs.abs_diff(now.0);
+    let side = if theirs >= now.0 { "behind" } else { "ahead of" };
     let message = format!("this machine's clock is {apart} s {side} the provider's");
     if apart > SKEW {
         findings.error(
@@ -146,6 +143,12 @@ pub(crate) async fn credentials(
 ) -> bool {
     const ABOUT: &str = "client";
     const VERIFIER: &str = "gateway-provider-check-gateway-provider-check";
+    let rejected = |reason: &str| {
+        format!(
+            "the token endpoint rejected the client{reason}. Check client_id, the secret or key, and client_auth ({method} \
+             is used)"
+        )
+    };
     match client.exchange(requests, server, NO_CODE, VERIFIER).await {
         Ok(_) => findings.error(
             ABOUT,
@@ -163,13 +166,7 @@ pub(crate) async fn credentials(
                 | "incorrect_client_credentials"
                 | "bad_client_secret",
             ) => {
-                findings.error(
-                    ABOUT,
-                    format!(
-                        "the token endpoint rejected the client: {refusal}. Check client_id, the secret or key, and \
-                         client_auth ({method} is used)"
-                    ),
-                );
+                findings.error(ABOUT, rejected(&format!(": {refusal}")));
             }
             Some("redirect_uri_mismatch") => findings.error(
                 ABOUT,
@@ -183,12 +180,7 @@ pub(crate) async fn credentials(
         Err(UpstreamError::Http {
             error: HttpError::Status(401 | 403),
             ..
-        }) => findings.error(
-            ABOUT,
-            format!(
-                "the token endpoint rejected the client. Check client_id, the secret or key, and client_auth ({method} is used)"
-            ),
-        ),
+        }) => findings.error(ABOUT, rejected("")),
         // Some answer an unknown code with a page or a server error.
         Err(UpstreamError::Http {
             error: HttpError::Status(status),

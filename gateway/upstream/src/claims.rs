@@ -146,18 +146,13 @@ pub(crate) fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'
 /// The display name: `name`, or else `given_name` and `family_name`, or else `preferred_username`.
 pub(crate) fn name(claims: &Map<String, Value>) -> String {
     let text = |claim| text(claims, claim);
-    let parts = || {
-        let parts: Vec<&str> = [text("given_name"), text("family_name")]
-            .into_iter()
-            .flatten()
-            .collect();
-        (!parts.is_empty()).then(|| parts.join(" "))
-    };
-    let name = text("name")
-        .map(str::to_owned)
-        .or_else(parts)
-        .or_else(|| text("preferred_username").map(str::to_owned));
-    plain(&name.unwrap_or_default())
+    let parts = [text("given_name"), text("family_name")];
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    plain(&match text("name") {
+        Some(name) => name.to_owned(),
+        None if !parts.is_empty() => parts.join(" "),
+        None => text("preferred_username").unwrap_or_default().to_owned(),
+    })
 }
 
 /// A picture: an absolute http or https URL.

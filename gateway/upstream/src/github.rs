@@ -146,7 +146,13 @@ impl GitHub {
                 None
             }
             None => match self.email(&requests, token).await {
-                Err(error) if is_refusal(&error) => {
+                // GitHub denies this token access. Other errors mean that it does not know the token, or an outage.
+                Err(
+                    error @ UpstreamError::Http {
+                        error: HttpError::Status(403 | 404),
+                        ..
+                    },
+                ) => {
                     tracing::warn!(
                         provider, %error,
                         "the provider refuses access to the user's addresses; a GitHub App needs the account permission \
@@ -244,14 +250,6 @@ fn counting(json: &[u8]) -> Result<(Option<String>, usize), String> {
 fn granted(scopes: Option<&[String]>) -> Option<bool> {
     let mut scopes = scopes.filter(|scopes| !scopes.is_empty())?.iter();
     Some(scopes.any(|scope| matches!(scope.trim(), "user:email" | "user")))
-}
-
-/// Whether GitHub denies this token access, as opposed to not knowing the token or being out of order.
-const fn is_refusal(error: &UpstreamError) -> bool {
-    let UpstreamError::Http { error, .. } = error else {
-        return false;
-    };
-    matches!(error, HttpError::Status(403 | 404))
 }
 
 /// The display name or, if the user has none, the login.

@@ -2,6 +2,8 @@
 //! refuses private addresses unless the provider has one. Time and bytes are limited, for each answer and for all
 //! answers of one provider together. A request that met a connection the provider was closing is sent once more.
 
+use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -292,29 +294,21 @@ fn failure(error: &reqwest::Error) -> HttpError {
 
 /// The address that the resolver rejected, if that is the cause.
 fn not_public(error: &reqwest::Error) -> Option<NotPublic> {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<NotPublic>() {
-            return Some(*refused);
-        }
-        cause = error.source();
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref().copied())
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// The error and its causes, without the URL, which could contain a code.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "connecting failed".to_owned()
+    let text = if error.is_connect() {
+        "connecting failed"
     } else {
-        "the connection failed".to_owned()
+        "the connection failed"
     };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    causes(error).fold(text.to_owned(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The client cannot be built. The TLS library's message does not name the usual cause.

@@ -419,6 +419,14 @@ impl<'de> DeserializeSeed<'de> for Count<'_> {
     }
 }
 
+macro_rules! count_scalars {
+    ($($visit:ident: $scalar:ty),+) => {$(
+        fn $visit<E: Error>(self, _: $scalar) -> Result<(), E> {
+            self.one()
+        }
+    )+};
+}
+
 impl<'de> Visitor<'de> for Count<'_> {
     type Value = ();
 
@@ -426,25 +434,7 @@ impl<'de> Visitor<'de> for Count<'_> {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        self.one()
-    }
+    count_scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         self.one()

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::error::UpstreamError;
-use crate::json::{self, Bad, Members, Unfit};
+use crate::json::{self, Members, Unfit};
 use crate::text::{MAX_SUBJECT, plain};
 
 /// The longest ID token that is kept for a sign-out, in bytes: it must fit into a URL.
@@ -97,39 +97,17 @@ pub enum LogoutError {
     Unknown(#[from] UpstreamError),
 }
 
+impl From<Unfit> for LogoutError {
+    fn from(unfit: Unfit) -> Self {
+        Self::invalid(&unfit)
+    }
+}
+
 impl LogoutError {
     /// The problem may quote the token, so it is shortened.
     pub(crate) fn invalid(problem: &impl fmt::Display) -> Self {
         Self::Invalid(plain(&problem.to_string()))
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Invalid {
-    #[error("its payload {0}")]
-    Json(#[from] Bad),
-    #[error("{0}")]
-    Unfit(#[from] Unfit),
-    #[error("it is from another issuer (`iss`)")]
-    Issuer,
-    #[error("it is for another client (`aud`)")]
-    Audience,
-    #[error("it was issued in the future (`iat`); are both clocks right?")]
-    Early,
-    #[error("it was issued more than 15 minutes ago (`iat`)")]
-    Old,
-    #[error("it has expired (`exp`)")]
-    Expired,
-    #[error("it is not valid yet (`nbf`); are both clocks right?")]
-    NotYet,
-    #[error("`events` has no member \"{EVENT}\" that is an object, so it is another kind of token")]
-    Event,
-    #[error("it has a `nonce`, so it is another kind of token")]
-    Nonce,
-    #[error("it names neither a subject (`sub`) nor a session (`sid`)")]
-    Nobody,
-    #[error("its subject (`sub`) has more than {MAX_SUBJECT} bytes")]
-    Subject,
 }
 
 /// Validates the claims of a token whose signature has been verified (section 2.6).
@@ -139,10 +117,62 @@ pub(crate) fn read(
     client_id: &str,
     now: Timestamp,
 ) -> Result<LogoutToken, LogoutError> {
-    json::object(payload)
-        .map_err(Invalid::from)
-        .and_then(|claims| check(&claims, issuer, client_id, now))
-        .map_err(|invalid| LogoutError::invalid(&invalid))
+    let claims = &json::object(payload)
+        .map_err(|problem| LogoutError::invalid(&format_args!("its payload {problem}")))?;
+    let invalid = |problem: &str| Err(LogoutError::invalid(&problem));
+    let members = Members(claims);
+    if members.required_text("iss")? != issuer {
+        return invalid("it is from another issuer (`iss`)");
+    }
+    if members.has_audience(client_id) != Some(true) {
+        return invalid("it is for another client (`aud`)");
+    }
+    let (issued, expires) = (
+        Timestamp(members.required_time("iat")?),
+        Timestamp(members.required_time("exp")?),
+    );
+    let until = issued.after(MAX_AGE).after(SKEW);
+    if issued > now.after(SKEW) {
+        return invalid("it was issued in the future (`iat`); are both clocks right?");
+    }
+    if until <= now {
+        return invalid("it was issued more than 15 minutes ago (`iat`)");
+    }
+    // No leeway, as for ID tokens: the provider chose the time.
+    if expires <= now {
+        return invalid("it has expired (`exp`)");
+    }
+    if members.begins_after("nbf", now.after(SKEW).0)? {
+        return invalid("it is not valid yet (`nbf`); are both clocks right?");
+    }
+    let event = claims.get("events").and_then(|events| events.get(EVENT));
+    if !event.is_some_and(Value::is_object) {
+        return invalid(&format!(
+            "`events` has no member \"{EVENT}\" that is an object, so it is another kind of token"
+        ));
+    }
+    if claims.contains_key("nonce") {
+        return invalid("it has a `nonce`, so it is another kind of token");
+    }
+    let some = |name| match members.text(name)? {
+        Some(_) => members.required_text(name).map(|text| Some(text.to_owned())),
+        None => Ok(None),
+    };
+    let (subject, sid) = (some("sub")?, some("sid")?);
+    if subject.is_none() && sid.is_none() {
+        return invalid("it names neither a subject (`sub`) nor a session (`sid`)");
+    }
+    if subject.as_ref().map_or(0, String::len) > MAX_SUBJECT {
+        return invalid("its subject (`sub`) has more than 255 bytes");
+    }
+    Ok(LogoutToken {
+        issuer: issuer.to_owned(),
+        subject,
+        sid,
+        id: members.required_text("jti")?.to_owned(),
+        issued,
+        until,
+    })
 }
 
 /// Whether this is a security event token (RFC 8417 section 2.2), such as a logout token: `events` has a member whose
@@ -155,68 +185,6 @@ pub(crate) fn names_events(claims: &Map<String, Value>) -> bool {
         Some(Value::String(name)) => name == EVENT,
         _ => false,
     }
-}
-
-fn check(
-    claims: &Map<String, Value>,
-    issuer: &str,
-    client_id: &str,
-    now: Timestamp,
-) -> Result<LogoutToken, Invalid> {
-    let members = Members(claims);
-    if members.required_text("iss")? != issuer {
-        return Err(Invalid::Issuer);
-    }
-    if members.has_audience(client_id) != Some(true) {
-        return Err(Invalid::Audience);
-    }
-    let (issued, expires) = (
-        Timestamp(members.required_time("iat")?),
-        Timestamp(members.required_time("exp")?),
-    );
-    let until = issued.after(MAX_AGE).after(SKEW);
-    if issued > now.after(SKEW) {
-        return Err(Invalid::Early);
-    }
-    if until <= now {
-        return Err(Invalid::Old);
-    }
-    // No leeway, as for ID tokens: the provider chose the time.
-    if expires <= now {
-        return Err(Invalid::Expired);
-    }
-    if members.begins_after("nbf", now.after(SKEW).0)? {
-        return Err(Invalid::NotYet);
-    }
-    let event = claims.get("events").and_then(|events| events.get(EVENT));
-    if !event.is_some_and(Value::is_object) {
-        return Err(Invalid::Event);
-    }
-    if claims.contains_key("nonce") {
-        return Err(Invalid::Nonce);
-    }
-    let some = |name| match members.text(name)? {
-        Some(_) => members.required_text(name).map(|text| Some(text.to_owned())),
-        None => Ok(None),
-    };
-    let (subject, sid): (Option<String>, Option<String>) = (some("sub")?, some("sid")?);
-    if subject.is_none() && sid.is_none() {
-        return Err(Invalid::Nobody);
-    }
-    if subject
-        .as_ref()
-        .is_some_and(|subject| subject.len() > MAX_SUBJECT)
-    {
-        return Err(Invalid::Subject);
-    }
-    Ok(LogoutToken {
-        issuer: issuer.to_owned(),
-        subject,
-        sid,
-        id: members.required_text("jti")?.to_owned(),
-        issued,
-        until,
-    })
 }
 
 #[cfg(test)]

@@ -85,13 +85,8 @@ impl Oidc {
         let metadata = &provider.metadata;
         let client = &self.client;
         let (flow, parameters) = authorize::request(&client.config, &client.redirect_uri, true, hints);
-        let url = match par::endpoint(metadata, &self.http, client.config.par)? {
-            Some(endpoint) => {
-                let requests = self.http.requests();
-                self.push(&requests, metadata, &endpoint, &parameters).await?
-            }
-            None => authorize::url(&metadata.authorization_endpoint, &parameters),
-        };
+        let requests = self.http.requests();
+        let (url, _) = self.authorization_url(&requests, metadata, &parameters).await?;
         Ok(Authorization { url, flow })
     }
 

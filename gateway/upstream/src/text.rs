@@ -10,12 +10,6 @@ pub(crate) const MAX_SUBJECT: usize = 255;
 /// The text without characters that control a terminal, or reorder or hide text, cut at 256 bytes.
 pub fn plain(text: &str) -> String {
     let mut plain = without_unsafe(text);
-    if plain.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT)
-            .rev()
-            .find(|&end| plain.is_char_boundary(end))
-            .unwrap_or_default();
-        plain.truncate(end);
-    }
+    plain.truncate(plain.floor_char_boundary(MAX_TEXT));
     plain
 }

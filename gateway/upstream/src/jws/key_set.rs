@@ -70,10 +70,8 @@ impl Algorithm {
     ];
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        let mut names = Self::NAMES.iter();
-        names
-            .find(|(known, _)| *known == name)
-            .map(|(_, algorithm)| *algorithm)
+        let known = Self::NAMES.iter().find(|(known, _)| *known == name)?;
+        Some(known.1)
     }
 
     pub(crate) fn all() -> Vec<Self> {
@@ -335,14 +333,9 @@ impl KeySet {
 
     /// The number of keys that can verify tokens of these algorithms, and why each of the others cannot.
     pub(crate) fn usable(&self, algorithms: &[Algorithm]) -> (usize, Vec<String>) {
-        let reasons: Vec<String> = self
-            .0
-            .iter()
-            .filter_map(|key| {
-                let reason = key.useless(algorithms)?;
-                Some(key.shown(reason))
-            })
-            .collect();
+        let keys = self.0.iter();
+        let reasons = keys.filter_map(|key| Some(key.shown(key.useless(algorithms)?)));
+        let reasons: Vec<String> = reasons.collect();
         (self.0.len() - reasons.len(), reasons)
     }
 

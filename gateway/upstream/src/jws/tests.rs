@@ -26,7 +26,7 @@ enum Private {
     Ed(Ed25519KeyPair),
 }
 
-/// A key, and the names of the algorithms that it is for.
+/// A key and the names of its algorithms.
 struct Key {
     private: Private,
     jwk: Value,
@@ -174,7 +174,7 @@ fn p18_both_names_of_ed25519_are_accepted() {
     assert_eq!(refused, Err(Unverified::UnknownKey));
 }
 
-/// Base64 with zeros before the bytes or without those there are, and with padding.
+/// Base64 with leading zeros added or removed, and with padding.
 fn zeros(text: &Value, more: usize, padded: bool) -> Value {
     let bytes = URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap();
     let begin = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -236,7 +236,7 @@ fn a14_the_keys_tried_for_an_unnamed_token_are_limited() {
     let token = key.sign(&json!({ "alg": "ES512" }));
     let mut keys = vec![stranger.jwk.clone(); MAX_TRIED - 1];
     keys.push(key.jwk.clone());
-    // Those that do not fit are not tried.
+    // Keys that do not fit are not tried.
     keys.extend(KEYS[0..1].iter().map(|other| other.jwk.clone()));
     assert!(checked(&token, &keys).is_ok());
     keys.push(stranger.jwk.clone());
@@ -247,11 +247,11 @@ fn a14_the_keys_tried_for_an_unnamed_token_are_limited() {
             .to_string()
             .starts_with("the token has no `kid` and 9 of the provider's keys fit")
     );
-    // One that is named is found among all of them.
+    // A key that the token names is found among all of them.
     keys[MAX_TRIED - 1]["kid"] = json!("it");
     let named = key.sign(&json!({ "alg": "ES512", "kid": "it" }));
     assert!(checked(&named, &keys).is_ok());
-    // A name that all have in common is none.
+    // A name that all keys share does not help.
     for key in &mut keys {
         key["kid"] = json!("it");
     }

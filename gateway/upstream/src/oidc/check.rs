@@ -1,7 +1,7 @@
 //! Diagnoses an OpenID provider: compares its metadata and keys with the configuration.
 
+use super::Oidc;
 use super::metadata::Metadata;
-use super::{Oidc, par};
 use crate::authorize;
 use crate::check::{self, Findings};
 use crate::client::ClientAuth;
@@ -9,12 +9,17 @@ use crate::config::{NonceRule, Par, ResponseMode, SignOut, Userinfo};
 use crate::error::UpstreamError;
 use crate::flow::Hints;
 use crate::jws::{Algorithm, KeySet, MAX_TRIED};
+use crate::text::plain;
+
+const DISCOVERY: &str = "discovery";
+const PUSHED: &str = "pushed requests";
 
 impl Oidc {
     pub(crate) async fn check(&self, findings: &mut Findings) {
         let config = &self.client.config;
-        let Some(metadata) = self.described(findings).await else {
-            return;
+        let metadata = match self.described(findings).await {
+            Ok(metadata) => metadata,
+            Err(problem) => return findings.error(DISCOVERY, problem),
         };
         self.keys(findings, &metadata).await;
         let says = Says(&metadata);
@@ -27,74 +32,50 @@ impl Oidc {
         findings.0.extend(client.0);
         let redirect_uri = &self.client.redirect_uri;
         let (_, parameters) = authorize::request(config, redirect_uri, true, Hints::default());
-        let pushed = match par::endpoint(&metadata, &self.http, config.par) {
-            Ok(None) => Ok(authorize::url(&metadata.authorization_endpoint, &parameters)),
-            Ok(Some(endpoint)) => self
-                .push(&requests, &metadata, &endpoint, &parameters)
-                .await
-                .inspect(|_| {
-                    let message = "the provider accepts the authorization request (RFC 9126)";
-                    findings.ok("pushed requests", message);
-                }),
-            Err(error) => Err(error),
-        };
-        match pushed {
-            Ok(url) => check::sign_in_page(findings, &self.http, &url, redirect_uri).await,
-            Err(UpstreamError::PushRefused(refusal)) => {
-                findings.error(
-                    "pushed requests",
-                    format!("the provider rejected the request: {refusal}"),
-                );
+        match self.authorization_url(&requests, &metadata, &parameters).await {
+            Ok((url, is_pushed)) => {
+                if is_pushed {
+                    findings.ok(
+                        PUSHED,
+                        "the provider accepts the authorization request (RFC 9126)",
+                    );
+                }
+                check::sign_in_page(findings, &self.http, &url, redirect_uri).await;
             }
-            Err(error) => findings.error("pushed requests", problem(&error)),
+            Err(UpstreamError::PushRefused(refusal)) => {
+                findings.error(PUSHED, format!("the provider rejected the request: {refusal}"));
+            }
+            Err(error) => findings.error(PUSHED, problem(&error)),
         }
     }
 
-    /// The metadata, if it is usable.
-    async fn described(&self, findings: &mut Findings) -> Option<Metadata> {
-        const ABOUT: &str = "discovery";
+    /// Fetches and validates the metadata. The error is a problem to report.
+    async fn described(&self, findings: &mut Findings) -> Result<Metadata, String> {
         let url = self.discovery.url();
-        let answer = match check::get(&self.http, &url).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                findings.error(ABOUT, check::unreachable(&url, &error));
-                return None;
-            }
-        };
+        let answer = check::get(&self.http, &url)
+            .await
+            .map_err(|error| check::unreachable(&url, &error))?;
         check::clock(findings, answer.headers(), self.client.clock.now());
         if answer.status() != 200 {
             let status = answer.status().as_u16();
-            findings.error(
-                ABOUT,
-                format!("{url} answers {status}: check the issuer against the provider's documentation"),
-            );
-            return None;
+            return Err(format!(
+                "{url} answers {status}: check the issuer against the provider's documentation"
+            ));
         }
-        let metadata = match Metadata::read(answer.body()) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                findings.error(ABOUT, problem(&error));
-                return None;
-            }
-        };
+        let metadata = Metadata::read(answer.body()).map_err(|error| problem(&error))?;
         if metadata.issuer != self.discovery.issuer() {
-            findings.error(
-                ABOUT,
-                format!(
-                    "the provider's issuer is {}, but the configured one is {}: if this is the provider you mean, set issuer \
-                     to the former",
-                    crate::text::plain(&metadata.issuer),
-                    self.discovery.issuer()
-                ),
-            );
-            return None;
+            return Err(format!(
+                "the provider's issuer is {}, but the configured one is {}: if this is the provider you mean, set issuer to \
+                 the former",
+                plain(&metadata.issuer),
+                self.discovery.issuer()
+            ));
         }
-        if let Err(error) = metadata.check_endpoints(&self.http) {
-            findings.error(ABOUT, problem(&error));
-            return None;
-        }
-        findings.ok(ABOUT, format!("{url} describes {}", metadata.issuer));
-        Some(metadata)
+        metadata
+            .check_endpoints(&self.http)
+            .map_err(|error| problem(&error))?;
+        findings.ok(DISCOVERY, format!("{url} describes {}", metadata.issuer));
+        Ok(metadata)
     }
 
     async fn keys(&self, findings: &mut Findings, metadata: &Metadata) {
@@ -264,7 +245,7 @@ impl Oidc {
         }
         if config.par == Par::Never && says.requires_par() {
             findings.error(
-                "pushed requests",
+                PUSHED,
                 "the provider accepts only pushed authorization requests: set par = \"auto\"",
             );
         }

@@ -8,11 +8,12 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::Oidc;
-use super::discovery::Token;
+use super::discovery::{Known, Token};
 use crate::config::SignOut;
 use crate::error::UpstreamError;
 use crate::exchange::Tokens;
 use crate::json::{self, Members};
+use crate::jws::Unverified;
 use crate::logout::{self, EndSession, LogoutError, LogoutToken, MAX_ID_TOKEN_HINT, MAX_LOGOUT_TOKEN};
 
 impl Oidc {
@@ -52,36 +53,25 @@ impl Oidc {
         if token.len() > MAX_LOGOUT_TOKEN {
             return Err(LogoutError::invalid(&"it has more than 16 KiB"));
         }
-        let mut provider = self.discovery.known().await?;
-        let signed = match self
-            .verify(&provider, token, provider.algorithms(), logout::TYPES)
-            .await
-        {
-            Err(reason) if reason.may_be_new_key() => {
-                let newer = self.discovery.again(Token::Logout).await?;
-                let was_asked = !Arc::ptr_eq(&newer, &provider);
-                provider = newer;
-                match self
-                    .verify(&provider, token, provider.algorithms(), logout::TYPES)
-                    .await
-                {
-                    // Another token has just used up the limit on fetching keys, so this one cannot be decided now.
-                    Err(reason) if reason.is_unknown_key() && !was_asked => {
-                        return Err(LogoutError::Unknown(UpstreamError::KeyUnknown));
-                    }
-                    verified => verified,
-                }
-            }
-            verified => verified,
+        let provider = self.discovery.known().await?;
+        let verify = move |provider: Arc<Known>| async move {
+            let algorithms = provider.algorithms();
+            self.verify(&provider, token, algorithms, logout::TYPES).await
         };
+        let mut signed = verify(Arc::clone(&provider)).await;
+        if signed.as_ref().is_err_and(Unverified::may_be_new_key) {
+            let newer = self.discovery.again(Token::Logout).await?;
+            let was_asked = !Arc::ptr_eq(&newer, &provider);
+            signed = verify(newer).await;
+            // Another token has just used up the limit on fetching keys, so this one cannot be decided now.
+            if !was_asked && signed.as_ref().is_err_and(Unverified::is_unknown_key) {
+                return Err(LogoutError::Unknown(UpstreamError::KeyUnknown));
+            }
+        }
         let signed = signed.map_err(|reason| LogoutError::invalid(&reason))?;
         // A provider with many tenants issues tokens in the name of one of them.
-        let named = json::object(&signed.payload).ok();
-        let named = named
-            .as_ref()
-            .and_then(|claims| claims.get("iss"))
-            .and_then(Value::as_str);
-        let issuer = match named {
+        let claims = json::object(&signed.payload).unwrap_or_default();
+        let issuer = match claims.get("iss").and_then(Value::as_str) {
             Some(issuer) if self.is_issuer(issuer) && self.may_sign_for(&signed, issuer) => issuer,
             _ => self.discovery.issuer(),
         };

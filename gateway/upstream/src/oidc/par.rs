@@ -6,7 +6,7 @@ use url::Url;
 
 use super::Oidc;
 use super::metadata::{self, Metadata, unfit};
-use crate::authorize::Parameters;
+use crate::authorize::{self, Parameters};
 use crate::config::Par;
 use crate::error::UpstreamError;
 use crate::http::{Http, Requests};
@@ -20,7 +20,7 @@ const MAX_REFERENCE: usize = 1024;
 ///
 /// # Errors
 /// When the provider does not support the setting.
-pub(super) fn endpoint(metadata: &Metadata, http: &Http, setting: Par) -> Result<Option<Url>, UpstreamError> {
+fn endpoint(metadata: &Metadata, http: &Http, setting: Par) -> Result<Option<Url>, UpstreamError> {
     let members = metadata.members();
     if setting == Par::Never {
         return Ok(None);
@@ -44,8 +44,24 @@ pub(super) fn endpoint(metadata: &Metadata, http: &Http, setting: Par) -> Result
 }
 
 impl Oidc {
+    /// The URL for the browser, and whether the parameters were pushed.
+    pub(super) async fn authorization_url(
+        &self,
+        requests: &Requests<'_>,
+        metadata: &Metadata,
+        parameters: &Parameters<'_>,
+    ) -> Result<(Url, bool), UpstreamError> {
+        Ok(match endpoint(metadata, &self.http, self.client.config.par)? {
+            Some(endpoint) => (self.push(requests, metadata, &endpoint, parameters).await?, true),
+            None => (
+                authorize::url(&metadata.authorization_endpoint, parameters),
+                false,
+            ),
+        })
+    }
+
     /// Pushes a request, and returns the URL for the browser.
-    pub(super) async fn push(
+    async fn push(
         &self,
         requests: &Requests<'_>,
         metadata: &Metadata,
