@@ -31,7 +31,7 @@ const PAGES: usize = 5;
 /// GitHub, or a GitHub Enterprise Server.
 #[derive(Debug)]
 pub(crate) struct GitHub {
-    client: Client,
+    pub(crate) client: Client,
     http: Http,
     /// The origin of the web address.
     issuer: String,

@@ -25,7 +25,7 @@ const USERINFO: &str = "the userinfo endpoint";
 
 #[derive(Debug)]
 pub(crate) struct OAuth {
-    client: Client,
+    pub(crate) client: Client,
     kind: OAuth2,
     http: Http,
 }

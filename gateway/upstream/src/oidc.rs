@@ -44,7 +44,7 @@ mod userinfo;
 
 #[derive(Debug)]
 pub(crate) struct Oidc {
-    client: Client,
+    pub(crate) client: Client,
     http: Http,
     discovery: Discovery,
     /// Held while a signature is verified.

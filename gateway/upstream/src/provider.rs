@@ -25,10 +25,6 @@ pub const MAX_WAITING: usize = 256;
 /// One upstream provider.
 #[derive(Debug)]
 pub struct Provider {
-    name: String,
-    display_name: Option<String>,
-    icon: Option<Icon>,
-    response_mode: ResponseMode,
     protocol: Protocol,
     places: Semaphore,
     /// Separate, so that neither logout tokens nor sign-ins crowd out the other.
@@ -68,9 +64,6 @@ impl Provider {
         clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
-        let name = config.name.clone();
-        let (display_name, icon) = (config.display_name.clone(), config.icon.clone());
-        let response_mode = config.response_mode;
         let kind = config.kind.clone();
         let client = Client {
             config,
@@ -89,20 +82,24 @@ impl Provider {
             }
         };
         Ok(Self {
-            name,
-            display_name,
-            icon,
-            response_mode,
             protocol,
             places: Semaphore::new(MAX_WAITING),
             logout_places: Semaphore::new(MAX_LOGOUT_TOKENS),
         })
     }
 
+    fn config(&self) -> &ProviderConfig {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => &oidc.client.config,
+            Protocol::GitHub(github) => &github.client.config,
+            Protocol::OAuth(oauth) => &oauth.client.config,
+        }
+    }
+
     /// The name in the configuration.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.config().name
     }
 
     /// The issuer identifier in the identities of its users: an absolute URL. GitHub has none, so it is the origin of
@@ -119,19 +116,19 @@ impl Provider {
     /// The configured display name.
     #[must_use]
     pub fn display_name(&self) -> Option<&str> {
-        self.display_name.as_deref()
+        self.config().display_name.as_deref()
     }
 
     /// The configured icon.
     #[must_use]
-    pub const fn icon(&self) -> Option<&Icon> {
-        self.icon.as_ref()
+    pub fn icon(&self) -> Option<&Icon> {
+        self.config().icon.as_ref()
     }
 
     /// Whether the provider may answer with a POST of a form.
     #[must_use]
     pub fn posts_its_answer(&self) -> bool {
-        self.response_mode == ResponseMode::FormPost
+        self.config().response_mode == ResponseMode::FormPost
     }
 
     /// Whether a callback with this `iss` (RFC 9207 section 2.4) can come from this provider, as far as that is known

@@ -2,10 +2,10 @@
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
-    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
@@ -102,47 +102,21 @@ impl Algorithm {
     }
 }
 
-/// A curve for ECDSA (RFC 7518 section 6.2.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Curve {
-    P256,
-    P384,
-    P521,
-}
-
-impl Curve {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "P-256" => Some(Self::P256),
-            "P-384" => Some(Self::P384),
-            "P-521" => Some(Self::P521),
-            _ => None,
-        }
-    }
-
-    const fn algorithm(self) -> (Algorithm, &'static EcdsaVerificationAlgorithm) {
-        match self {
-            Self::P256 => (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
-            Self::P384 => (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
-            Self::P521 => (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
-        }
-    }
-
-    /// The size of a coordinate, in bytes.
-    const fn size(self) -> usize {
-        match self {
-            Self::P256 => 32,
-            Self::P384 => 48,
-            Self::P521 => 66,
-        }
+/// The algorithm of an ECDSA curve (RFC 7518 section 6.2.1.1), and the size of a coordinate in bytes.
+fn curve(name: &str) -> Option<(Algorithm, &'static dyn VerificationAlgorithm, usize)> {
+    match name {
+        "P-256" => Some((Algorithm::Es256, &ECDSA_P256_SHA256_FIXED, 32)),
+        "P-384" => Some((Algorithm::Es384, &ECDSA_P384_SHA384_FIXED, 48)),
+        "P-521" => Some((Algorithm::Es512, &ECDSA_P521_SHA512_FIXED, 66)),
+        _ => None,
     }
 }
 
 #[derive(Debug)]
 enum Public {
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
-    Ec(Curve, Vec<u8>),
-    Ed25519(Vec<u8>),
+    /// A point of an elliptic curve, which has one algorithm.
+    Point(Algorithm, &'static dyn VerificationAlgorithm, Vec<u8>),
     /// The reason why the key is not used.
     Unusable(&'static str),
 }
@@ -183,8 +157,7 @@ impl Key {
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
         let kind = match &self.public {
             Public::Rsa(_) => algorithm.rsa().is_some(),
-            Public::Ec(curve, _) => curve.algorithm().0 == algorithm,
-            Public::Ed25519(_) => algorithm == Algorithm::Ed25519,
+            Public::Point(own, ..) => *own == algorithm,
             Public::Unusable(_) => false,
         };
         kind && self.only.is_none_or(|only| only == algorithm)
@@ -202,8 +175,7 @@ impl Key {
             Public::Rsa(components) => algorithm
                 .rsa()
                 .is_some_and(|parameters| components.to_parsed_public_key(parameters).is_ok()),
-            Public::Ec(curve, point) => ParsedPublicKey::new(curve.algorithm().1, point).is_ok(),
-            Public::Ed25519(point) => ParsedPublicKey::new(&ED25519, point).is_ok(),
+            Public::Point(_, verification, point) => ParsedPublicKey::new(*verification, point).is_ok(),
             Public::Unusable(_) => false,
         };
         (!is_key).then_some("its numbers are not a valid key of its kind")
@@ -237,10 +209,7 @@ impl Key {
             Public::Rsa(components) => algorithm
                 .rsa()
                 .is_some_and(|parameters| components.verify(parameters, message, signature).is_ok()),
-            Public::Ec(curve, point) => UnparsedPublicKey::new(curve.algorithm().1, point)
-                .verify(message, signature)
-                .is_ok(),
-            Public::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point)
+            Public::Point(_, verification, point) => UnparsedPublicKey::new(*verification, point)
                 .verify(message, signature)
                 .is_ok(),
             Public::Unusable(_) => false,
@@ -277,24 +246,24 @@ impl Public {
                 None => Self::Unusable("`n` or `e` is missing"),
             },
             Some("EC") => {
-                let Some(curve) = text("crv").and_then(Curve::named) else {
+                let Some((algorithm, verification, size)) = text("crv").and_then(curve) else {
                     return Self::Unusable("its curve is unknown (`crv`)");
                 };
                 // Some providers omit a coordinate's leading zeros, against RFC 7518 section 6.2.1.2.
                 let coordinate = |name| {
                     let bytes = number(name)?;
-                    let mut full = vec![0; curve.size().checked_sub(bytes.len())?];
+                    let mut full = vec![0; size.checked_sub(bytes.len())?];
                     full.extend(bytes);
                     Some(full)
                 };
                 match coordinate("x").zip(coordinate("y")) {
                     // Uncompressed: RFC 5480 section 2.2.
-                    Some((x, y)) => Self::Ec(curve, [vec![4], x, y].concat()),
+                    Some((x, y)) => Self::Point(algorithm, verification, [vec![4], x, y].concat()),
                     None => Self::Unusable("`x` or `y` is missing, or is too long for its curve"),
                 }
             }
             Some("OKP") if text("crv") == Some("Ed25519") => match bytes("x") {
-                Some(x) => Self::Ed25519(x),
+                Some(x) => Self::Point(Algorithm::Ed25519, &ED25519, x),
                 None => Self::Unusable("`x` is missing"),
             },
             _ => Self::Unusable("its kind is unknown (`kty`, `crv`)"),
