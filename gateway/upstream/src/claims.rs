@@ -13,7 +13,7 @@ const MAX_URL: usize = 2048;
 
 /// Whether a provider says that it has verified an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verification {
+enum Verification {
     /// A JSON `true`.
     Verified,
     NotVerified,
@@ -28,7 +28,7 @@ impl Verification {
     }
 
     /// Whether the address is used. `assumed`: the operator vouches for this provider's addresses, unless it says "no".
-    pub(crate) const fn counts(self, assumed: bool) -> bool {
+    const fn counts(self, assumed: bool) -> bool {
         match self {
             Self::Verified => true,
             Self::Unsaid | Self::Text => assumed,
@@ -37,7 +37,7 @@ impl Verification {
     }
 
     /// The meaning of a member like `email_verified`.
-    pub(crate) fn said(member: Option<&Value>) -> Self {
+    fn said(member: Option<&Value>) -> Self {
         match member {
             Some(Value::Bool(true)) => Self::Verified,
             Some(Value::String(text)) if text == "true" => Self::Text,
@@ -47,12 +47,17 @@ impl Verification {
     }
 }
 
-/// The address, if it counts ([`Verification::counts`]).
-pub(crate) fn email(claims: &Map<String, Value>, trusted: bool, assumed: bool) -> Option<Email> {
-    let address = text(claims, "email")?;
-    (Verification::of(claims).counts(assumed) && is_address(address)).then(|| Email {
+/// The address, if it is one and counts ([`Verification::counts`]).
+pub(crate) fn email(
+    address: Option<&str>,
+    verified: Option<&Value>,
+    config: &ProviderConfig,
+) -> Option<Email> {
+    let address = address.filter(|address| is_address(address))?;
+    let counts = Verification::said(verified).counts(config.assume_email_verified);
+    counts.then(|| Email {
         address: address.to_owned(),
-        trusted,
+        trusted: config.trusted_email,
     })
 }
 
@@ -163,10 +168,24 @@ pub(crate) fn picture(text: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use gateway_model::Email;
     use serde_json::{Map, Value, json};
 
-    use super::{discounted, email, merge, name, picture, plain};
+    use super::{discounted, merge, name, picture, plain, text};
+    use crate::config::{ProviderConfig, ProviderKind};
     use crate::json::Object;
+
+    fn email(claims: &Map<String, Value>, trusted: bool, assumed: bool) -> Option<Email> {
+        let kind = ProviderKind::Oidc {
+            issuer: String::new(),
+        };
+        let config = ProviderConfig {
+            trusted_email: trusted,
+            assume_email_verified: assumed,
+            ..ProviderConfig::new("p", kind, "id", String::new().into())
+        };
+        super::email(text(claims, "email"), claims.get("email_verified"), &config)
+    }
 
     fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()

@@ -3,21 +3,21 @@
 
 use std::sync::Arc;
 
-use gateway_model::{Email, Identity, UpstreamSession, UpstreamUser};
+use gateway_model::{Identity, UpstreamSession, UpstreamUser};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::authorize;
 use crate::check::{self, Findings};
-use crate::claims::{self, Verification};
+use crate::claims;
 use crate::client::Server;
-use crate::config::{OAuth2, ProviderConfig};
+use crate::config::OAuth2;
 use crate::error::UpstreamError;
 use crate::exchange::Client;
 use crate::flow::{Authorization, Callback, Flow, Hints};
 use crate::http::{Http, HttpLimits};
 use crate::json::Object;
-use crate::mapping::{Mapping, Member};
+use crate::mapping::Member;
 use crate::names::{Names, is_private};
 use crate::text::plain;
 
@@ -81,14 +81,20 @@ impl OAuth {
         let subject = mapping
             .subject(values)
             .map_err(|problem| UpstreamError::bad_response(USERINFO, problem))?;
-        self.warn_of_address(values);
+        let verified = mapping.email_verified.as_ref();
+        let verified = verified.and_then(|member| member.value(values));
+        self.warn_of_address(values, verified);
         Ok(UpstreamUser {
             identity: Identity {
                 provider: client.config.name.clone(),
                 issuer: self.kind.issuer.clone(),
                 subject,
             },
-            email: email(mapping, values, &client.config),
+            email: claims::email(
+                text(mapping.email.as_ref(), values).as_deref(),
+                verified,
+                &client.config,
+            ),
             name: text(mapping.name.as_ref(), values).map_or_else(String::new, |name| plain(&name)),
             avatar_url: claims::picture(text(mapping.picture.as_ref(), values).as_deref()),
             session: UpstreamSession::default(),
@@ -97,20 +103,15 @@ impl OAuth {
     }
 
     /// Logs why an address is not used.
-    fn warn_of_address(&self, claims: &Map<String, Value>) {
-        let mapping = &self.kind.mapping;
-        let Some(member) = &mapping.email else { return };
+    fn warn_of_address(&self, claims: &Map<String, Value>, verified: Option<&Value>) {
+        let Some(member) = &self.kind.mapping.email else {
+            return;
+        };
         // The value of a plain member shows more, such as its type; a choice or a template is always a string.
         let address = member.value(claims).filter(|_| member.is_plain()).cloned();
         let address = address.or_else(|| member.text(claims).map(Value::String));
-        let verified = mapping.email_verified.as_ref();
-        let verified = verified.and_then(|member| member.value(claims));
-        claims::warn_of_address(
-            &self.client.config,
-            &member.to_string(),
-            address.as_ref(),
-            verified,
-        );
+        let member = member.to_string();
+        claims::warn_of_address(&self.client.config, &member, address.as_ref(), verified);
     }
 
     fn server(&self) -> Server<'_> {
@@ -140,21 +141,6 @@ impl OAuth {
         let page = self.begin(Hints::default()).url;
         check::sign_in_page(findings, &self.http, &page, &client.redirect_uri).await;
     }
-}
-
-/// The address, if the provider says that it is verified or the operator vouches for it. The provider's "no" overrides
-/// the operator.
-fn email(mapping: &Mapping, claims: &Map<String, Value>, config: &ProviderConfig) -> Option<Email> {
-    let address = text(mapping.email.as_ref(), claims)?;
-    let said = mapping
-        .email_verified
-        .as_ref()
-        .and_then(|member| member.value(claims));
-    let verified = Verification::said(said).counts(config.assume_email_verified);
-    (verified && claims::is_address(&address)).then_some(Email {
-        address,
-        trusted: config.trusted_email,
-    })
 }
 
 fn text(member: Option<&Member>, claims: &Map<String, Value>) -> Option<String> {

@@ -158,7 +158,11 @@ impl Oidc {
                 issuer,
                 subject,
             },
-            email: claims::email(values, config.trusted_email, config.assume_email_verified),
+            email: claims::email(
+                claims::text(values, "email"),
+                values.get("email_verified"),
+                config,
+            ),
             name: claims::name(values),
             avatar_url: claims::picture(values.get("picture").and_then(Value::as_str)),
             claims: all.claims(),

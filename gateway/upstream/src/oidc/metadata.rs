@@ -29,7 +29,7 @@ pub(crate) struct Metadata {
 impl Metadata {
     pub(crate) fn read(json: &[u8]) -> Result<Self, UpstreamError> {
         let document = json::object(json).map_err(|problem| bad(&format!("the document {problem}")))?;
-        Self::of(document).map_err(unfit)
+        Self::of(document).map_err(|error| unfit(&error))
     }
 
     fn of(document: Map<String, Value>) -> Result<Self, Unfit> {
@@ -60,7 +60,10 @@ impl Metadata {
 
     /// The userinfo endpoint, if any. Read only when needed: most sign-ins can do without it.
     pub(crate) fn userinfo_endpoint(&self, http: &Http) -> Result<Option<Url>, UpstreamError> {
-        let endpoint = self.members().url("userinfo_endpoint").map_err(unfit)?;
+        let endpoint = self
+            .members()
+            .url("userinfo_endpoint")
+            .map_err(|error| unfit(&error))?;
         endpoint.map(|url| asked(url, http)).transpose()
     }
 
@@ -95,8 +98,7 @@ pub(super) fn bad(problem: &str) -> UpstreamError {
     UpstreamError::BadDiscovery(plain(problem))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-pub(super) fn unfit(unfit: Unfit) -> UpstreamError {
+pub(super) fn unfit(unfit: &Unfit) -> UpstreamError {
     bad(&unfit.to_string())
 }
 

@@ -27,14 +27,14 @@ fn endpoint(metadata: &Metadata, http: &Http, setting: Par) -> Result<Option<Url
     }
     let required = members
         .flag("require_pushed_authorization_requests")
-        .map_err(unfit)?
+        .map_err(|error| unfit(&error))?
         .unwrap_or_default();
     if setting == Par::Auto && !required {
         return Ok(None);
     }
     let endpoint = members
         .url("pushed_authorization_request_endpoint")
-        .map_err(unfit)?
+        .map_err(|error| unfit(&error))?
         .ok_or_else(|| {
             metadata::bad(
                 "`pushed_authorization_request_endpoint` is missing; set par = \"never\" if the provider does not need it",
