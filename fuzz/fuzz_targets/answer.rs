@@ -1,5 +1,5 @@
-//! What plugins say, checked by the gateway and judged again here: within the limits, JSON, and nothing that
-//! a terminal or a page would take for more than text.
+//! Plugins' answers, after the gateway's check: they are within the limits, their JSON is valid, and a terminal or a
+//! page shows all of their text as text.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -8,7 +8,7 @@ use gateway_sandbox::fuzzing::{self, Permission, Value};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value as Json;
 
-/// An answer, and how large it may be.
+/// An answer and its limits.
 #[derive(Arbitrary, Debug)]
 struct Input {
     bytes: u16,
@@ -25,7 +25,7 @@ enum Said {
     Number(f64),
     Text(String),
     Json(String),
-    /// JSON that nests as deep.
+    /// JSON nested this deep.
     Deep(u8, bool),
 }
 
@@ -90,13 +90,13 @@ fn judge_permissions(said: Vec<(String, Said)>, limits: &Limits) {
         assert!(depth(value) <= 32, "nests too deep");
     }
     let text = serde_json::to_vec(&taken).expect("JSON");
-    // A control character takes six, a name its quotes, colon and comma.
+    // A control character takes six bytes; a name adds its quotes, colon and comma.
     assert!(
         text.len() <= 6 * limits.result_bytes + 4 * limits.result_items + 2,
         "{} bytes",
         text.len()
     );
-    // As an application reads it; of numbers the last digit may differ.
+    // Compared as an application reads it, where the last digit of a number may differ.
     let again: Json = serde_json::from_slice(&text).expect("JSON");
     assert_eq!(shape(&again), shape(&taken));
 }
@@ -146,8 +146,8 @@ fn depth(value: &Json) -> usize {
     }
 }
 
-/// Without control characters (Unicode's `Cc`), those that reorder text (`Bidi_Control`), break lines, or
-/// are not seen.
+/// Whether the text has no control characters (Unicode's `Cc`), and none that reorder text (`Bidi_Control`), break
+/// lines or are invisible.
 fn is_plain(text: &str) -> bool {
     !text.chars().any(|c| {
         c.is_control()

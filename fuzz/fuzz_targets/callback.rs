@@ -1,8 +1,8 @@
-//! Requests as a caller writes them, answered by the gateway whole but for its sockets: router, parameters,
-//! cookies, tokens, CORS, JSONP, the callbacks of two providers whom nobody can reach.
+//! Whole requests to the gateway without its sockets: router, parameters, cookies, tokens, CORS, JSONP, and the
+//! callbacks of two unreachable providers.
 //!
-//! The input is the request, head and body. What it cannot guess it may name: `@T@` is the token of somebody
-//! who is signed in, `@S@` and `@C@` are the state of a sign-in that has begun, and its cookie.
+//! The input is the request, head and body. Placeholders stand for values that the fuzzer cannot guess: `@T@` for the
+//! token of a signed-in user, `@S@` and `@C@` for the state of a sign-in in progress and its cookie.
 #![no_main]
 
 use std::fs;
@@ -31,7 +31,7 @@ use tokio::runtime::{Builder, Runtime};
 
 const OWN: &str = "https://auth.example.org";
 const APPLICATION: &str = "https://app.example.org";
-/// A port of loopback that is nobody's.
+/// A loopback port on which nothing listens.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 struct Fixture {
@@ -142,7 +142,7 @@ fn judge_headers(headers: &HeaderMap) {
     for cookie in headers.get_all(SET_COOKIE) {
         let cookie = cookie.to_str().expect("ASCII");
         assert!(cookie.starts_with("__Host-auth-"), "{cookie}");
-        // One that is cleared holds nothing.
+        // A cleared cookie is empty.
         let kept = !cookie.contains("=; Path=/; Max-Age=0");
         let wanted = ["Secure", "Path=/"].into_iter();
         for attribute in wanted.chain(["HttpOnly", "SameSite=Lax"].into_iter().filter(|_| kept)) {
@@ -211,7 +211,7 @@ fn judge_body(headers: &HeaderMap, body: &[u8], signed_in: bool) {
 }
 
 impl Fixture {
-    /// The request, with what it names in its place.
+    /// The request, with its placeholders filled in.
     fn fill_in(&self, data: &[u8]) -> Vec<u8> {
         let mut text = data.to_vec();
         if find(data, b"@T@") {
@@ -243,7 +243,7 @@ impl Fixture {
     }
 }
 
-/// As hyper does: heads that it would refuse never come as far as the router.
+/// Parses heads like hyper: those that it rejects never reach the router.
 fn parse(text: &[u8]) -> Option<Request<Full<Bytes>>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Request::new(&mut headers);
@@ -288,7 +288,7 @@ fn replace(text: &mut Vec<u8>, part: &[u8], by: &str) {
     }
 }
 
-/// The one of RFC 8032 section 7.1, test 1.
+/// The key of RFC 8032 section 7.1, test 1.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     -----END PRIVATE KEY-----\n";

@@ -1,8 +1,8 @@
-//! Component files against admission, in a host that serves: a file is refused with a word and the old
-//! generation serves on, or it is taken and answers or fails as plugins may.
+//! Component files that replace a serving plugin: the host rejects a file with one printable line, and the old
+//! generation keeps serving; or it accepts the file, which answers or fails as plugins may.
 //!
-//! The first byte says what the file is: the bytes that follow, a component or a module that is made of
-//! them, or a guest of the project's own with bytes replaced.
+//! The first byte selects the kind of file: the bytes that follow, a component or a module generated from them, or one
+//! of the project's guests with some bytes replaced.
 #![no_main]
 
 use std::fs;
@@ -19,10 +19,10 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use wasm_smith::{Component, Config, Module};
 
-/// Largest file, in bytes: what is larger is slow to compile, and no different.
+/// The largest file, in bytes: larger ones are slow to compile and find nothing new.
 const MAX_FILE: usize = 64 << 10;
 const SHELL: &str = include_str!("../../tests/guests/wat/shell.wat");
-/// What the shell makes components of; the first is a provider that answers no permissions.
+/// The modules that the shell turns into components; the first is a provider that grants no permissions.
 const GUESTS: [&str; 6] = [
     include_str!("../../tests/guests/wat/plain.wat"),
     include_str!("../../tests/guests/wat/plant.wat"),
@@ -41,7 +41,7 @@ struct Fixture {
     _directory: TempDir,
 }
 
-/// There is nobody.
+/// There are no users.
 #[derive(Debug)]
 struct Nobody;
 
@@ -133,7 +133,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         }
         None => {
             assert!(after.generation.is_some(), "taken, and nothing serves");
-            // Whatever it says, it says in the end.
+            // Any answer is right, as long as there is one.
             let _ = fixture.asks();
         }
     }
@@ -166,7 +166,7 @@ impl Fixture {
                 let module = Module::new(Config::default(), &mut Unstructured::new(data))
                     .ok()?
                     .to_bytes();
-                // A component with a core module as its one section.
+                // A component whose only section is a core module.
                 let mut component = b"\0asm\x0d\0\x01\0\x01".to_vec();
                 let mut length = module.len();
                 while length >= 0x80 {
@@ -190,7 +190,7 @@ impl Fixture {
         }
     }
 
-    /// Puts a file there, and waits for what comes of it.
+    /// Replaces the file, and waits for the result.
     fn put(&self, file: &[u8]) {
         let new = self.file.with_extension("new");
         fs::write(&new, file).expect("written");
@@ -202,7 +202,7 @@ impl Fixture {
         self.host.status().pop().expect("one plugin")
     }
 
-    /// How many permissions are answered.
+    /// The number of permissions in the answer.
     fn asks(&self) -> Result<usize, CallError> {
         let user = UserId::from("u");
         let asked = self.host.get_permissions("s", &user);

@@ -1,7 +1,7 @@
-//! The configuration, as text: it is in force, or there are mistakes with a place and a word; and where a
-//! secret is written in it, nobody is shown it.
+//! Configurations: each is accepted, or rejected with a place and a message for every mistake; and no secret in it is
+//! ever shown.
 //!
-//! The input is the TOML file and, after a line `---`, variables, `NAME=value` in a line each.
+//! The input is the TOML file and, after a line `---`, environment variables, one `NAME=value` a line.
 #![no_main]
 
 use std::fs;
@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-/// What an input has in place of a secret.
+/// Inputs contain this in place of a secret.
 const CANARY: &str = "canary";
 /// Keys and variables that hold secrets.
 const SECRET_KEYS: [&str; 3] = ["client_secret", "session_secret", "session_secrets"];
@@ -29,7 +29,7 @@ const SECRET_VARIABLES: [&str; 7] = [
 
 static DIRECTORY: LazyLock<TempDir> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a directory");
-    // Relative paths of an input lead here, where nothing is.
+    // Relative paths in inputs resolve to this empty directory.
     std::env::set_current_dir(directory.path()).expect("a directory");
     directory
 });
@@ -89,13 +89,13 @@ fuzz_target!(|input: &str| {
     assert_eq!(left, [file], "reading writes nothing");
 });
 
-/// Whether the canary stands where a secret belongs.
+/// Whether the canary is in the place of a secret.
 fn is_secret(toml: &str, variables: &[(&str, &str)]) -> bool {
     let in_variable =
         |(name, value): &(&str, &str)| SECRET_VARIABLES.contains(name) && value.contains(CANARY);
     let in_file = match toml.parse::<Table>() {
         Ok(table) => below(&table, &|key, value| SECRET_KEYS.contains(&key) && holds(value)),
-        // Not even where the rest is no TOML.
+        // Not even if the rest is not TOML.
         Err(_) => toml.lines().any(|line| {
             let begins = |key: &str| {
                 let rest = line.trim_start().strip_prefix(key);
@@ -107,21 +107,21 @@ fn is_secret(toml: &str, variables: &[(&str, &str)]) -> bool {
     in_file || variables.iter().any(in_variable)
 }
 
-/// Whether it stands where a plugin's setting belongs, which may be one.
+/// Whether it is in the place of a plugin's setting, which may be secret.
 fn is_setting(toml: &str) -> bool {
     let in_settings = |key: &str, value: &Value| key == "settings" && holds(value);
     toml.parse::<Table>()
         .is_ok_and(|table| below(&table, &in_settings))
 }
 
-/// Whether any entry is so, however deep.
+/// Whether any entry satisfies the condition, at any depth.
 fn below(table: &Table, is_so: &dyn Fn(&str, &Value) -> bool) -> bool {
     table
         .iter()
         .any(|(key, value)| is_so(key, value) || value.as_table().is_some_and(|inner| below(inner, is_so)))
 }
 
-/// Whether the canary is in a value, and not in the name of one.
+/// Whether the canary is in a value, as opposed to a name.
 fn holds(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains(CANARY),
@@ -131,7 +131,7 @@ fn holds(value: &Value) -> bool {
     }
 }
 
-/// The one of RFC 8032 section 7.1, test 1.
+/// The key of RFC 8032 section 7.1, test 1.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\\n\
     -----END PRIVATE KEY-----\\n";

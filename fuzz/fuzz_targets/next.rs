@@ -1,5 +1,4 @@
-//! Where a person may be sent: whatever `next::parse` lets through is judged again, as text, by nobody who
-//! has a URL library.
+//! Return addresses: every URL that `next::parse` accepts is checked again as text, without a URL library.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -9,7 +8,7 @@ use gateway::origins::Origins;
 use libfuzzer_sys::fuzz_target;
 use url::{Origin, Url};
 
-/// What the operator allows; the last is the gateway's own.
+/// The allowed origins; the last one is the gateway's own.
 const ALLOWED: [&str; 5] = [
     "https://app.example.org",
     "http://localhost:3000",
@@ -65,7 +64,7 @@ fuzz_target!(|text: &str| {
     );
 });
 
-/// Whether an application that decodes names, percent by percent, finds the token in this parameter.
+/// Whether an application that percent-decodes names finds the token in this parameter.
 fn is_token(pair: &str) -> bool {
     let name = pair.split('=').next().expect("there is a first");
     let (mut decoded, mut rest) = (Vec::new(), name.as_bytes());

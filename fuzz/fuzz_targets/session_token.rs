@@ -1,7 +1,6 @@
-//! What the gateway hands out and takes back: session tokens and sealed cookies. The key is another one in
-//! each process, so no corpus can hold a good one.
+//! Session tokens and sealed cookies. The key is new in each process, so no corpus can contain a valid one.
 //!
-//! The first byte says what is tried: any bytes, good ones altered, or any claims under a good MAC.
+//! The first byte selects the kind of input: any bytes, valid ones with changes, or any claims under a valid MAC.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -33,8 +32,8 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let mut secret = [0; 32];
     SystemRandom.fill(&mut secret).expect("randomness");
     let key = SessionKey::derive(&secret, ISSUER, Arc::new(SystemRandom)).expect("a key");
-    // The MAC's key a second time, from what `gateway_token::secret` says of it: with the public functions
-    // alone no other claims can be signed than good ones.
+    // Derives the MAC's key again as `gateway_token::secret` documents it: the public functions can sign valid claims
+    // only.
     let root = Salt::new(HKDF_SHA256, b"auth-gateway session key v1").extract(&secret);
     let label = [b"session token HS256".as_slice()];
     let mac = root.expand(&label, hmac::HMAC_SHA256).expect("a key").into();
@@ -119,7 +118,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The text with bytes replaced, put in and taken out, three bytes of the input for each.
+/// The text with bytes replaced, inserted and removed; each change takes three bytes of the input.
 fn alter(text: &str, edits: &[u8]) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for edit in edits.chunks_exact(3).take(64) {
@@ -137,7 +136,7 @@ fn alter(text: &str, edits: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Claims that were believed: read once more, by the rules and without the gateway's types.
+/// Checks accepted claims again, without the gateway's types.
 fn judge(payload: &[u8], read: &SessionClaims) {
     let claims: Value = serde_json::from_slice(payload).expect("JSON");
     let issued = claims["iat"].as_u64().expect("iat is a whole number");

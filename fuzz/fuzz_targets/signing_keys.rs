@@ -1,5 +1,5 @@
-//! PEM keys as operators paste them: a key that signs, or a word on what is wrong; never the key itself, and
-//! never a private half among the public ones.
+//! PEM keys as operators paste them: the result is a key that signs or an error, which never contains the key, and no
+//! private key is among the published ones.
 #![no_main]
 
 use gateway_token::{KeyError, PermissionClaims, SigningKeys};
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|text: &str| {
-    // Two keys where there is a form feed.
+    // A form feed separates two keys.
     let private: Vec<_> = text.split('\u{c}').map(Into::into).collect();
     judge(SigningKeys::from_pems(&private, &[]), text);
     let private = GOOD.into();
@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     judge(SigningKeys::from_pems(&[private], &public), text);
 });
 
-/// The one of RFC 8032 section 7.1, test 1.
+/// The key of RFC 8032 section 7.1, test 1.
 const GOOD: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     -----END PRIVATE KEY-----\n";

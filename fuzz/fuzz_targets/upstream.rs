@@ -1,10 +1,9 @@
-//! What providers answer: discovery, keys, tokens, claims. Whoever is signed in by them is judged again, by
-//! somebody who knows what was answered.
+//! Providers' answers: metadata, keys, tokens, claims. Each sign-in that succeeds is checked again against the answers.
 //!
-//! The input has sections, each the body of one answer: `@discovery`, `@jwks`, `@token`, `@userinfo` and, of
-//! the ID token that is signed with the provider's key, `@header` and `@claims`; of GitHub `@token`, `@user`
-//! and `@emails`. Behind its name may stand a status. One that is not there is good. `{issuer}`, `{jwk}` and
-//! `{id_token}` stand for what cannot be guessed.
+//! The input has sections, each the body of one answer: `@discovery`, `@jwks`, `@token`, `@userinfo` and, for the ID
+//! token that is signed with the provider's key, `@header` and `@claims`; for GitHub `@token`, `@user` and `@emails`. A
+//! status may follow the name. A missing section is a valid answer. `{issuer}`, `{jwk}` and `{id_token}` stand for
+//! values that the fuzzer cannot guess.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -18,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use gateway_model::{Clock, Timestamp, UpstreamUser};
-use gateway_upstream::{Callback, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind};
+use gateway_upstream::{Callback, Flow, Hints, HttpLimits, Provider, ProviderConfig, ProviderKind};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -36,7 +35,7 @@ const NONCE: &str = "n-0S6_WzA2Mj";
 const NOW: u64 = 1_795_500_000;
 const SECRETS: [&str; 3] = ["canary-secret", "canary-verifier", "canary-code"];
 
-/// What is answered where an input says nothing.
+/// The answers that are used for missing sections.
 const GOOD: [(&str, &str); 8] = [
     (
         "discovery",
@@ -60,7 +59,7 @@ const GOOD: [(&str, &str); 8] = [
     ),
 ];
 
-/// An answer: status and body.
+/// Answers by section, each a status and a body.
 type Answers = BTreeMap<&'static str, (StatusCode, Vec<u8>)>;
 
 struct Fixture {
@@ -73,7 +72,7 @@ struct Fixture {
     github: Provider,
 }
 
-/// A clock that is set.
+/// A clock for tests.
 #[derive(Debug)]
 struct Set(AtomicU64);
 
@@ -121,7 +120,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     }
 });
 
-/// Serves the answers on loopback; gives its address.
+/// Serves the answers on loopback, and returns the URL.
 async fn listen(answers: Arc<Mutex<Answers>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -193,7 +192,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-/// The sections of an input by name, each with its status. One begins at a line with `@` and its name.
+/// The sections of an input by name, each with its status. A section begins at a line with `@` and its name.
 fn sections(data: &[u8]) -> BTreeMap<&'static str, (StatusCode, &[u8])> {
     let mut sections = BTreeMap::new();
     let mut rest = data.strip_prefix(b"@").unwrap_or_default();
@@ -225,10 +224,10 @@ impl Fixture {
         provider: &Provider,
         answers: &Answers,
     ) -> Result<UpstreamUser, gateway_upstream::UpstreamError> {
-        // What the provider said of itself the last time is old, and there is nothing new.
+        // Lets the cached metadata of the last input expire, while no new metadata is available.
         self.clock.0.store(NOW + 7200, Ordering::Relaxed);
         self.answers.lock().expect("no panic").clear();
-        let _ = provider.begin().await;
+        let _ = provider.begin(Hints::default()).await;
         self.clock.0.store(NOW, Ordering::Relaxed);
         self.answers.lock().expect("no panic").clone_from(answers);
         let flow = Flow {
@@ -243,6 +242,7 @@ impl Fixture {
                     code: SECRETS[2],
                     iss: None,
                 },
+                false,
             )
             .await
     }
@@ -271,7 +271,7 @@ impl Fixture {
             ("{jwk}", &jwk),
             ("{id_token}", id_token),
         ] {
-            // Once each: what is put in could name another.
+            // Each placeholder once: a value could contain another one.
             let mut from = 0;
             while let Some(at) = position(&body[from..], name.as_bytes()) {
                 body.splice(from + at..from + at + name.len(), value.bytes());
@@ -281,7 +281,7 @@ impl Fixture {
         body
     }
 
-    /// Whether nobody is asked but the provider itself: what an input says must not lead elsewhere.
+    /// Whether the input keeps all requests at the provider: it must not redirect them elsewhere.
     fn stays_here(&self, discovery: &[u8]) -> bool {
         let Ok(Value::Object(discovery)) = serde_json::from_slice(discovery) else {
             return true;
@@ -302,10 +302,10 @@ impl Fixture {
             })
     }
 
-    /// The rules of OpenID Connect Core 1.0 section 3.1.3.7, read once more. `ours` is the one token that the
-    /// provider's own key has signed; `None` where the keys are an input's.
+    /// An independent reading of OpenID Connect Core 1.0 section 3.1.3.7. `ours` is the only token that the provider's
+    /// own key has signed; `None` if the input replaces the keys.
     fn judge_oidc(&self, user: &UpstreamUser, answers: &Answers, ours: Option<&String>) {
-        // The gateway passes numbers on that this reader has no type for.
+        // The gateway accepts numbers that this reader cannot represent.
         let Ok(token) = serde_json::from_slice::<Value>(&answers["token"].1) else {
             return judge(user);
         };
@@ -378,7 +378,7 @@ fn judge_github(user: &UpstreamUser, answers: &Answers) {
     judge(user);
 }
 
-/// Control characters, and those that turn the direction of text: Unicode's `Bidi_Control`.
+/// Control characters, and those that change the direction of text: Unicode's `Bidi_Control`.
 fn turns(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

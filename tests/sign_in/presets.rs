@@ -857,14 +857,14 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
                 way: Way::Public,
                 ..one("google")
             },
-            "client: the token endpoint refuses the client: invalid_client",
+            "client: the token endpoint rejected the client: invalid_client",
         ),
         (
             Kind {
                 lines: "scopes = [\"openid\", \"calendar\"]",
                 ..one("google")
             },
-            "sign-in page: the provider refuses the request: invalid_scope",
+            "sign-in page: the provider rejected the request: invalid_scope",
         ),
         (
             Kind {
@@ -872,21 +872,21 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
                 par: true,
                 ..one("keycloak")
             },
-            "pushed requests: the provider takes pushed authorization requests only",
+            "pushed requests: the provider accepts only pushed authorization requests",
         ),
         (
             Kind {
                 discovery: || json!({ "issuer": "https://another.example.org" }),
                 ..one("google")
             },
-            "discovery: the provider calls itself https://another.example.org",
+            "discovery: the provider's issuer is https://another.example.org",
         ),
         (
             Kind {
                 discovery: || json!({ "id_token_signing_alg_values_supported": ["HS256"] }),
                 ..one("google")
             },
-            "keys: the provider signs ID tokens with no algorithm that the gateway verifies",
+            "keys: the gateway supports none of the provider's algorithms for ID tokens",
         ),
         (
             Kind {
@@ -901,7 +901,7 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
                 discovery: || json!({ "userinfo_endpoint": null }),
                 ..one("google")
             },
-            "userinfo: there is no `userinfo_endpoint`",
+            "userinfo: `userinfo_endpoint` is missing",
         ),
         (
             Kind {
@@ -990,7 +990,7 @@ async fn p7_the_log_says_why_an_address_does_not_count_whatever_the_kind() {
         let answer = sign_in(&fake, &gateway.browser()).await;
         assert_eq!(answer.status(), 302);
         let log = gateway.stop().await.text();
-        let expected = "the address in `email` does not count: ";
+        let expected = "the address in `email` is not used: ";
         assert_eq!(log.contains(expected), reason.is_some(), "{log}");
         assert!(log.contains(reason.unwrap_or_default()), "{reason:?}\n{log}");
     }

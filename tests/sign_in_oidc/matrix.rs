@@ -133,7 +133,7 @@ fn algorithms() -> Vec<Case> {
         case("hs256")
             .client(&json!({ "id_token_signed_response_alg": "HS256" }))
             .ends(Ends::Refused(
-                "its algorithm is not one that the gateway accepts (HS256)",
+                "the gateway does not support its algorithm (HS256)",
             )),
     );
     cases.push(case("many-keys").keys(&["ES256", "RS256", "PS256", "EdDSA", "ES512", "RS384"]));
@@ -271,7 +271,7 @@ fn requests() -> Vec<Case> {
     slash.path = "/slash/".to_owned();
     let mut deep = case("deep");
     deep.path = "/realms/a.b/protocol%20x/v2.0".to_owned();
-    let mut wrong_slash = case("wrong-slash").ends(Ends::Refused("the two must be the same to the letter"));
+    let mut wrong_slash = case("wrong-slash").ends(Ends::Refused("both must be identical"));
     wrong_slash.path = "/wrong-slash/".to_owned();
     vec![
         case("form-post").set("response_mode = \"form_post\""),

@@ -1,5 +1,4 @@
-//! The request that a browser brings to a provider (RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core 1.0 section
-//! 3.1.2.1).
+//! The authorization request (RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core 1.0 section 3.1.2.1).
 
 use std::borrow::Cow;
 
@@ -9,7 +8,7 @@ use url::Url;
 use crate::config::{NonceRule, ProviderConfig, ResponseMode};
 use crate::flow::{Flow, Hints};
 
-/// The parameters that the gateway sets itself, or that would let a request say two things at once: no setting names them.
+/// Parameters that the gateway sets itself, or that could contradict them. The configuration cannot set them.
 pub const RESERVED_PARAMETERS: &[&str] = &[
     "client_assertion",
     "client_assertion_type",
@@ -30,12 +29,12 @@ pub const RESERVED_PARAMETERS: &[&str] = &[
     "state",
 ];
 
-/// The values of `prompt` that the request for one sign-in may ask for.
+/// The values of `prompt` that an application may request for one sign-in.
 pub const PROMPTS: &[&str] = &["login", "select_account"];
 
 pub(crate) type Parameters<'a> = Vec<(Cow<'static, str>, Cow<'a, str>)>;
 
-/// A new state, nonce and verifier, and the parameters of a request with them.
+/// Creates a state, a nonce and a verifier, and the parameters of a request with them.
 pub(crate) fn request<'a>(
     config: &'a ProviderConfig,
     redirect_uri: &'a Url,
@@ -67,7 +66,7 @@ pub(crate) fn request<'a>(
     if config.response_mode == ResponseMode::FormPost {
         add("response_mode", "form_post".into());
     }
-    // What is asked for at this sign-in is more than what holds for all.
+    // The wish for this sign-in overrides the setting.
     if let Some(prompt) = hints.prompt.or(config.prompt.as_deref()) {
         add("prompt", prompt.into());
     }
@@ -80,7 +79,7 @@ pub(crate) fn request<'a>(
     (flow, parameters)
 }
 
-/// The address with the parameters, after those that it has.
+/// Appends the parameters to those that the endpoint's URL already has.
 pub(crate) fn url(endpoint: &Url, parameters: &Parameters<'_>) -> Url {
     let mut url = endpoint.clone();
     url.query_pairs_mut().extend_pairs(parameters);
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn p11_settings_and_hints_are_parameters_of_the_request() {
+    fn p11_settings_and_hints_become_parameters_of_the_request() {
         let plain = sent(|_| (), Hints::default());
         assert_eq!(plain["scope"], "openid email profile");
         for absent in ["prompt", "login_hint", "response_mode", "hd"] {
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn p9_no_nonce_is_sent_where_it_is_off() {
+    fn p9_no_nonce_is_sent_if_it_is_off() {
         let off = sent(|config| config.nonce = NonceRule::Off, Hints::default());
         assert!(!off.contains_key("nonce"));
         let optional = sent(|config| config.nonce = NonceRule::Optional, Hints::default());

@@ -1,9 +1,9 @@
-//! Asks a provider what a sign-in would ask it, before anybody signs in, and reports what would go wrong.
+//! Diagnoses a provider: sends the requests that a sign-in would send, and reports what would go wrong.
 //!
-//! A provider is sent what it is sent in sign-ins that people break off: a request for its sign-in page, which nobody sees,
-//! and a code that it never gave, which tells whether it knows the client.
+//! The provider sees nothing unusual: a request for its sign-in page, as when a user gives up, and the exchange of a
+//! code that it never issued. Its error shows whether it knows the client.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use gateway_model::Timestamp;
 use http::header::DATE;
@@ -11,44 +11,43 @@ use http::{HeaderMap, Request};
 use serde::Serialize;
 use url::Url;
 
+use crate::client::Server;
 use crate::error::{Refusal, UpstreamError};
-use crate::exchange::Exchange;
+use crate::exchange::Client;
 use crate::http::{Http, HttpError, HttpResponse, Requests};
 use crate::text::plain;
 
-/// How far a provider's clock may be from ours before ID tokens are rejected, in seconds.
+/// The largest difference of clocks at which ID tokens are accepted, in seconds.
 const SKEW: u64 = 60;
-/// From where on a difference is worth a word.
+/// The difference from which a warning is useful, in seconds.
 const NOTICEABLE: u64 = 10;
-/// A code that no provider has given.
 const NO_CODE: &str = "gateway-provider-check";
 
-/// What was found.
+/// One result of the check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// Its severity.
     pub level: Level,
-    /// What it is about.
+    /// Its subject, such as `discovery` or `keys`.
     pub about: &'static str,
-    /// What was found and, if it is not good, what to do.
+    /// The result and, unless it is [`Level::Ok`], the remedy.
     pub message: String,
 }
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Works, and is good to know.
+    /// Information for the operator.
     Note,
-    /// Works for some people, or not for long.
+    /// Some users cannot sign in, or soon none can.
     Warning,
     /// Nobody can sign in.
     Error,
 }
 
-/// What has been found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
@@ -78,7 +77,6 @@ impl Findings {
     }
 }
 
-/// Gets an address, for its body and headers.
 pub(crate) async fn get(http: &Http, url: &str) -> Result<HttpResponse, HttpError> {
     let request = Request::get(url)
         .header("accept", "application/json")
@@ -87,80 +85,77 @@ pub(crate) async fn get(http: &Http, url: &str) -> Result<HttpResponse, HttpErro
     http.requests().send(request).await
 }
 
-/// Why an address could not be asked, with what to do about it.
+/// Why a URL could not be requested, and what to do.
 pub(crate) fn unreachable(url: &str, error: &HttpError) -> String {
     let text = error.to_string();
     let advice = match error {
         HttpError::Unreachable(cause) if cause.contains("certificate") => {
-            "; if the provider's certificate is from an authority of your own, add that to the system's store, or name it in \
-             SSL_CERT_FILE"
+            "; if your own authority issued the provider's certificate, add the authority's certificate to the system's \
+             store, or name it in SSL_CERT_FILE"
         }
         HttpError::Unreachable(_) | HttpError::TimedOut => {
-            "; check the name, your firewall and, if there is one, your proxy"
+            "; check the host name, the firewall, and the proxy if you use one"
         }
-        HttpError::Status(300..=399) => "; redirects are not followed: set the address that it leads to",
-        HttpError::Status(404) => "; check the address",
+        HttpError::Status(300..=399) => {
+            "; the gateway follows no redirects: configure the URL that it redirects to"
+        }
+        HttpError::Status(404) => "; check the URL",
         _ => "",
     };
     format!("{url} {text}{advice}")
 }
 
-/// How far the clocks are apart: `Date` says what time it is there.
+/// Compares the clocks, by the `Date` header.
 pub(crate) fn clock(findings: &mut Findings, headers: &HeaderMap, now: Timestamp) {
     const ABOUT: &str = "clock";
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let Some(theirs) = date.and_then(seconds) else {
+    let Some(theirs) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else {
         findings.note(
             ABOUT,
-            "the provider does not say what time it is (no Date header)",
+            "the provider sends no Date header, so the clocks cannot be compared",
         );
         return;
     };
-    let (apart, side) = if theirs >= now.0 {
-        (theirs - now.0, "behind")
-    } else {
-        (now.0 - theirs, "ahead of")
-    };
+    let theirs = theirs.as_secs();
+    let apart = theirs.abs_diff(now.0);
+    let side = if theirs >= now.0 { "behind" } else { "ahead of" };
     let message = format!("this machine's clock is {apart} s {side} the provider's");
     if apart > SKEW {
         findings.error(
             ABOUT,
-            format!(
-                "{message}: ID tokens are rejected beyond {SKEW} s. Set the clock, and keep it right with NTP"
-            ),
+            format!("{message}: beyond {SKEW} s the gateway rejects ID tokens. Set the clock, and synchronize it with NTP"),
         );
     } else if apart > NOTICEABLE {
-        findings.warning(ABOUT, format!("{message}: keep it right with NTP"));
+        findings.warning(ABOUT, format!("{message}: synchronize it with NTP"));
     } else {
         findings.ok(ABOUT, message);
     }
 }
 
-fn seconds(time: SystemTime) -> Option<u64> {
-    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
-}
-
-/// Offers a code that the provider never gave: the answer tells whether it knows the client. Returns whether it does.
+/// Exchanges a code that the provider never issued. Returns whether its error shows that it accepts the client.
 pub(crate) async fn credentials(
     findings: &mut Findings,
     requests: &Requests<'_>,
-    exchange: Exchange<'_>,
+    client: &Client,
+    server: Server<'_>,
     method: &str,
 ) -> bool {
     const ABOUT: &str = "client";
-    let exchange = Exchange {
-        code: NO_CODE,
-        verifier: "gateway-provider-check-gateway-provider-check",
-        ..exchange
+    const VERIFIER: &str = "gateway-provider-check-gateway-provider-check";
+    let rejected = |reason: &str| {
+        format!(
+            "the token endpoint rejected the client{reason}. Check client_id, the secret or key, and client_auth ({method} \
+             is used)"
+        )
     };
-    match exchange.send(requests).await {
+    match client.exchange(requests, server, NO_CODE, VERIFIER).await {
         Ok(_) => findings.error(
             ABOUT,
-            "the token endpoint gave a token for a code that does not exist: do not sign people in through this provider",
+            "the token endpoint issued a token for a code that does not exist: do not use this provider for sign-ins",
         ),
         Err(UpstreamError::TokenRefused(refusal)) => match refusal.code() {
-            // What a provider says of the code, it says once it knows the client.
+            // A provider checks the client before the code.
             Some("invalid_grant" | "bad_verification_code" | "invalid_code") => {
                 findings.ok(ABOUT, format!("the token endpoint accepts the client ({method})"));
             }
@@ -171,46 +166,34 @@ pub(crate) async fn credentials(
                 | "incorrect_client_credentials"
                 | "bad_client_secret",
             ) => {
-                findings.error(
-                    ABOUT,
-                    format!(
-                        "the token endpoint refuses the client: {refusal}. Check client_id, the secret or key, and \
-                         client_auth ({method} is used)"
-                    ),
-                );
+                findings.error(ABOUT, rejected(&format!(": {refusal}")));
             }
             Some("redirect_uri_mismatch") => findings.error(
                 ABOUT,
-                format!("the token endpoint refuses the redirect URI: {refusal}. Register it with the provider"),
+                format!("the token endpoint rejected the redirect URI: {refusal}. Register it with the provider"),
             ),
             _ => findings.warning(
                 ABOUT,
-                format!("the token endpoint does not say whether it knows the client: {refusal}"),
+                format!("the token endpoint's error does not show whether it accepts the client: {refusal}"),
             ),
         },
         Err(UpstreamError::Http {
             error: HttpError::Status(401 | 403),
             ..
-        }) => findings.error(
-            ABOUT,
-            format!(
-                "the token endpoint refuses the client. Check client_id, the secret or key, and client_auth ({method} is used)"
-            ),
-        ),
-        // Some answer a made-up code with a page, or as if they had failed.
+        }) => findings.error(ABOUT, rejected("")),
+        // Some answer an unknown code with a page or a server error.
         Err(UpstreamError::Http {
             error: HttpError::Status(status),
             ..
         }) => findings.warning(
             ABOUT,
             format!(
-                "{} answers {status} to a code that it never gave, which does not say whether it knows the client: try a \
-                 sign-in",
-                exchange.endpoint
+                "{} answered {status} to a made-up code, which does not show whether it accepts the client: try a sign-in",
+                server.token_endpoint
             ),
         ),
         Err(UpstreamError::Http { error, .. }) => {
-            findings.error(ABOUT, unreachable(exchange.endpoint.as_str(), &error));
+            findings.error(ABOUT, unreachable(server.token_endpoint.as_str(), &error));
         }
         Err(error) => findings.warning(ABOUT, format!("the token endpoint's answer is unusual: {error}")),
     }
@@ -220,19 +203,19 @@ pub(crate) async fn credentials(
         .any(|finding| finding.about == ABOUT && finding.level == Level::Ok)
 }
 
-/// Asks for the sign-in page, as a browser would.
+/// Requests the sign-in page as a browser would.
 pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url, redirect_uri: &Url) {
     const ABOUT: &str = "sign-in page";
     let causes = format!(
-        "The usual causes are a redirect URI that is not registered ({redirect_uri}), a wrong client_id, and a scope or \
-         parameter that the provider does not know"
+        "Check that the redirect URI is registered ({redirect_uri}), client_id is right, and the provider knows all scopes \
+         and parameters"
     );
     let (status, location) = match http.look(url).await {
         Ok(answer) => answer,
         Err(HttpError::NotPublic(_)) => {
             findings.note(
                 ABOUT,
-                "it is on a private network, where only browsers go: not asked",
+                "not checked: it is on a private network, which only browsers connect to",
             );
             return;
         }
@@ -253,7 +236,7 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
             found.next().map(|(_, value)| plain(&value))
         };
         match said("error").as_deref() {
-            // It wants to speak with the person (OpenID Connect Core 1.0 section 3.1.2.6), and there is none.
+            // The provider needs the user (OpenID Connect Core 1.0 section 3.1.2.6).
             Some(
                 code @ ("login_required"
                 | "interaction_required"
@@ -262,32 +245,35 @@ pub(crate) async fn sign_in_page(findings: &mut Findings, http: &Http, url: &Url
                 | "access_denied"),
             ) => findings.warning(
                 ABOUT,
-                format!("the provider answers {code} to a request that comes from no browser; try a sign-in"),
+                format!("the provider answers {code} to a request without a browser: try a sign-in"),
             ),
             Some(code) => {
                 let refusal = Refusal::new(code, said("error_description").as_deref());
                 findings.error(
                     ABOUT,
-                    format!("the provider refuses the request: {refusal}{}", refusal.advice()),
+                    format!("the provider rejected the request: {refusal}{}", refusal.advice()),
                 );
             }
-            None => findings.ok(ABOUT, "the provider answers at once"),
+            None => findings.ok(ABOUT, "the provider answers without a page"),
         }
         return;
     }
-    // Google and others have a page of their own for mistakes in requests.
+    // Google and others redirect mistaken requests to an error page.
     let is_mistake = location.as_ref().is_some_and(|location| {
         location.path().contains("error") || location.query_pairs().any(|(key, _)| key == "error")
     });
     match status {
-        _ if is_mistake => findings.error(ABOUT, format!("the provider leads to an error page. {causes}")),
+        _ if is_mistake => findings.error(
+            ABOUT,
+            format!("the provider redirects to an error page. {causes}"),
+        ),
         200..=399 => findings.ok(
             ABOUT,
             "the provider shows it for this client, redirect URI and scopes",
         ),
         403..=406 | 429 | 500.. => findings.warning(
             ABOUT,
-            format!("the provider answers {status} to a request that comes from no browser; try a sign-in"),
+            format!("the provider answers {status} to a request without a browser: try a sign-in"),
         ),
         _ => findings.error(ABOUT, format!("the provider answers {status}. {causes}")),
     }
@@ -302,7 +288,7 @@ mod tests {
     use crate::http::HttpError;
 
     #[test]
-    fn the_clocks_are_compared() {
+    fn clock_differences_are_reported() {
         let mut headers = HeaderMap::new();
         headers.insert("date", "Tue, 24 Nov 2026 06:40:00 GMT".parse().unwrap());
         let theirs = 1_795_502_400;
@@ -323,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_told_with_what_to_do() {
+    fn unreachable_providers_are_reported_with_advice() {
         let cause = "connecting failed: invalid peer certificate: UnknownIssuer".to_owned();
         let text = unreachable("https://id.example.org", &HttpError::Unreachable(cause));
         assert!(text.contains("SSL_CERT_FILE"), "{text}");

@@ -1,38 +1,43 @@
-//! What is taken from claims (OpenID Connect Core 1.0 section 5.1), and what is not believed.
+//! The user's profile from claims (OpenID Connect Core 1.0 section 5.1), and the rules for email addresses.
 
 use gateway_model::Email;
 use gateway_model::text::is_unsafe;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::config::ProviderConfig;
 use crate::json::{Object, kind};
 use crate::text::{MAX_TEXT, plain};
 
 const MAX_URL: usize = 2048;
 
-/// What a provider says of an address: whether it has verified that the person owns it.
+/// Whether a provider says that it has verified an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verification {
-    /// It has: a JSON `true`.
+enum Verification {
+    /// A JSON `true`.
     Verified,
-    /// It has not, by its own word.
     NotVerified,
-    /// It says nothing of it.
     Unsaid,
-    /// It says "true", as a text. Cognito does so; at some providers it is what the person typed.
+    /// The string "true". Cognito sends it; at other providers it is what the user typed.
     Text,
 }
 
 impl Verification {
-    /// What claims say in `email_verified`.
-    #[must_use]
-    pub fn of(claims: &Map<String, Value>) -> Self {
+    fn of(claims: &Map<String, Value>) -> Self {
         Self::said(claims.get("email_verified"))
     }
 
-    /// What a member says that tells whether an address is verified.
-    #[must_use]
-    pub fn said(member: Option<&Value>) -> Self {
+    /// Whether the address is used. `assumed`: the operator vouches for this provider's addresses, unless it says "no".
+    const fn counts(self, assumed: bool) -> bool {
+        match self {
+            Self::Verified => true,
+            Self::Unsaid | Self::Text => assumed,
+            Self::NotVerified => false,
+        }
+    }
+
+    /// The meaning of a member like `email_verified`.
+    fn said(member: Option<&Value>) -> Self {
         match member {
             Some(Value::Bool(true)) => Self::Verified,
             Some(Value::String(text)) if text == "true" => Self::Text,
@@ -42,27 +47,25 @@ impl Verification {
     }
 }
 
-/// The address, where it counts: the provider says that it is verified, or the operator vouches for the addresses of this
-/// provider (`assumed`) and the provider does not say otherwise.
-#[must_use]
-pub fn email(claims: &Map<String, Value>, trusted: bool, assumed: bool) -> Option<Email> {
-    let counts = match Verification::of(claims) {
-        Verification::Verified => true,
-        Verification::Unsaid | Verification::Text => assumed,
-        Verification::NotVerified => false,
-    };
-    let address = text(claims, "email")?;
-    (counts && is_address(address)).then(|| Email {
+/// The address, if it is one and counts ([`Verification::counts`]).
+pub(crate) fn email(
+    address: Option<&str>,
+    verified: Option<&Value>,
+    config: &ProviderConfig,
+) -> Option<Email> {
+    let address = address.filter(|address| is_address(address))?;
+    let counts = Verification::said(verified).counts(config.assume_email_verified);
+    counts.then(|| Email {
         address: address.to_owned(),
-        trusted,
+        trusted: config.trusted_email,
     })
 }
 
-/// Adds to an ID token's claims what the userinfo endpoint says; where both speak, the ID token's stay.
+/// Adds the userinfo endpoint's claims to an ID token's; those of the ID token take precedence.
 ///
-/// An address and whether it is verified are one statement, taken from one of the two: `email` from here
-/// and `email_verified` from there could vouch for an address that nobody has verified. A "no" counts wherever it is said,
-/// unless the address comes with a "yes" of its own.
+/// An address and its verification are one statement, taken from one of the two: `email` from here and `email_verified`
+/// from there could vouch for an address that nobody has verified. A "no" from either counts, unless the address comes
+/// with its own "yes".
 pub(crate) fn merge(claims: &mut Object, mut userinfo: Object) {
     let is_complete = claims.says("email") && claims.says("email_verified");
     let from_userinfo = !is_complete && userinfo.says("email");
@@ -86,10 +89,8 @@ pub(crate) fn merge(claims: &mut Object, mut userinfo: Object) {
     claims.add_all(userinfo);
 }
 
-/// Why an address that there is does not count, if an operator may want to know: not where the provider says that it has not
-/// verified it, which is its answer.
-#[must_use]
-pub(crate) fn discounted(address: Option<&Value>, verified: Option<&Value>, assumed: bool) -> Option<String> {
+/// Why an address is not used, if that may surprise the operator. An explicit "no" of the provider does not.
+fn discounted(address: Option<&Value>, verified: Option<&Value>, assumed: bool) -> Option<String> {
     match address {
         None | Some(Value::Null) => return None,
         Some(Value::String(address)) if address.trim().is_empty() => return None,
@@ -105,7 +106,7 @@ pub(crate) fn discounted(address: Option<&Value>, verified: Option<&Value>, assu
             "the provider does not say whether it is verified; {ADVICE}"
         )),
         Verification::Text if !assumed => Some(format!(
-            "whether it is verified is the text \"true\", not true; {ADVICE}"
+            "whether it is verified is the string \"true\", not true; {ADVICE}"
         )),
         Verification::NotVerified => match verified {
             None | Some(Value::Bool(false)) => None,
@@ -119,64 +120,79 @@ pub(crate) fn discounted(address: Option<&Value>, verified: Option<&Value>, assu
     }
 }
 
-/// Tells the operator that an address does not count, and why.
-pub(crate) fn warn_of_address(provider: &str, member: &str, reason: &str) {
-    tracing::warn!(provider, "the address in `{member}` does not count: {reason}");
+/// Logs why the address in `member` is not used.
+pub(crate) fn warn_of_address(
+    config: &ProviderConfig,
+    member: &str,
+    address: Option<&Value>,
+    verified: Option<&Value>,
+) {
+    if let Some(reason) = discounted(address, verified, config.assume_email_verified) {
+        tracing::warn!(
+            provider = config.name,
+            "the address in `{member}` is not used: {reason}"
+        );
+    }
 }
 
-/// Whether a text can be an address at all.
-#[must_use]
-pub fn is_address(text: &str) -> bool {
+/// Whether a string can be an address at all.
+pub(crate) fn is_address(text: &str) -> bool {
     text.len() <= MAX_TEXT
         && text.contains('@')
         && !text.contains(|c: char| is_unsafe(c) || c.is_whitespace())
 }
 
-/// A claim that is a text and says something, without white space round it.
-#[must_use]
-pub fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a str> {
+/// A claim that is a string and not blank, without surrounding white space.
+pub(crate) fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a str> {
     let text = claims.get(claim)?.as_str()?.trim();
     (!text.is_empty()).then_some(text)
 }
 
-/// The display name: what there is of `name`, `given_name` and `family_name`, `preferred_username`.
-#[must_use]
-pub fn name(claims: &Map<String, Value>) -> String {
+/// The display name: `name`, or else `given_name` and `family_name`, or else `preferred_username`.
+pub(crate) fn name(claims: &Map<String, Value>) -> String {
     let text = |claim| text(claims, claim);
-    let parts = || {
-        let parts: Vec<&str> = [text("given_name"), text("family_name")]
-            .into_iter()
-            .flatten()
-            .collect();
-        (!parts.is_empty()).then(|| parts.join(" "))
-    };
-    let name = text("name")
-        .map(str::to_owned)
-        .or_else(parts)
-        .or_else(|| text("preferred_username").map(str::to_owned));
-    plain(&name.unwrap_or_default())
+    let parts = [text("given_name"), text("family_name")];
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    plain(&match text("name") {
+        Some(name) => name.to_owned(),
+        None if !parts.is_empty() => parts.join(" "),
+        None => text("preferred_username").unwrap_or_default().to_owned(),
+    })
 }
 
 /// A picture: an absolute http or https URL.
-#[must_use]
-pub fn picture(text: Option<&str>) -> Option<String> {
+pub(crate) fn picture(text: Option<&str>) -> Option<String> {
     let url = Url::parse(text.filter(|text| text.len() <= MAX_URL)?).ok()?;
     matches!(url.scheme(), "http" | "https").then(|| url.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use gateway_model::Email;
     use serde_json::{Map, Value, json};
 
-    use super::{discounted, email, merge, name, picture, plain};
+    use super::{discounted, merge, name, picture, plain, text};
+    use crate::config::{ProviderConfig, ProviderKind};
     use crate::json::Object;
+
+    fn email(claims: &Map<String, Value>, trusted: bool, assumed: bool) -> Option<Email> {
+        let kind = ProviderKind::Oidc {
+            issuer: String::new(),
+        };
+        let config = ProviderConfig {
+            trusted_email: trusted,
+            assume_email_verified: assumed,
+            ..ProviderConfig::new("p", kind, "id", String::new().into())
+        };
+        super::email(text(claims, "email"), claims.get("email_verified"), &config)
+    }
 
     fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
-    fn p7_believes_a_boolean_or_the_operator_where_the_provider_does_not_say_no() {
+    fn p7_an_address_counts_if_verified_or_assumed_and_not_denied() {
         let address = |verified: Value, assumed| {
             email(
                 &claims(&json!({ "email": "a@example.org", "email_verified": verified })),
@@ -222,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_an_address_and_its_verification_from_one_place() {
+    fn an_address_and_its_verification_come_from_one_source() {
         let merged = |token: Value, userinfo: Value| {
             let object = |value: Value| Object::read(value.to_string().as_bytes()).unwrap();
             let mut merged = object(token);
@@ -277,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn p7_an_address_that_does_not_count_has_a_reason() {
+    fn p7_the_reason_why_an_address_is_not_used_is_reported() {
         let why = |email: Value, verified: Value| discounted(Some(&email), Some(&verified), false);
         let address = || json!("a@example.org");
         for (email, verified, said) in [
             (address(), json!(null), "does not say"),
-            (address(), json!("true"), "the text"),
+            (address(), json!("true"), "the string"),
             (address(), json!(1), "must be true or false, but is a number"),
             (address(), json!(["x"]), "must be true or false, but is a list"),
             (json!(7), json!(true), "must be a string, but is a number"),
@@ -303,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_name() {
+    fn the_display_name_comes_from_several_claims() {
         assert_eq!(name(&claims(&json!({ "name": " Ann Lee\u{7} " }))), "Ann Lee");
         assert_eq!(
             name(&claims(
@@ -320,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn names_turn_and_hide_nothing() {
+    fn names_lose_characters_that_reorder_or_hide_text() {
         assert_eq!(
             plain("Ann\u{202e}nnA\u{61c}\u{2066}\u{2028}\u{200b}\u{e0041}"),
             "AnnnnA"
@@ -330,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_web_pictures_only() {
+    fn pictures_are_web_urls() {
         assert_eq!(
             picture(Some("https://img.example.org/a.png")).as_deref(),
             Some("https://img.example.org/a.png")

@@ -1,5 +1,4 @@
-//! How the gateway proves to a provider which client it is: with a secret, with an assertion signed by a key of its own, or
-//! not at all.
+//! Client authentication at a provider.
 //!
 //! | setting | standard |
 //! |---|---|
@@ -26,8 +25,8 @@ use crate::http::HttpRequest;
 
 mod key;
 
-/// How long an assertion is good for, in seconds. It is made anew for every request, so Apple's limit of six months never
-/// comes near.
+/// The lifetime of an assertion, in seconds. Every request gets a new one, so Apple's limit of six months never
+/// matters.
 const ASSERTION_LIFETIME: u64 = 120;
 /// `client_assertion_type` (RFC 7523 section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -35,25 +34,25 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 /// How the client authenticates.
 #[derive(Clone, Debug)]
 pub enum ClientAuth {
-    /// With a secret that the provider gave.
+    /// With a secret that the provider issued.
     Secret {
         /// The secret.
         secret: SecretString,
-        /// How it is sent.
+        /// How the secret is sent.
         method: SecretMethod,
     },
-    /// With an assertion: `private_key_jwt`.
+    /// With an assertion (`private_key_jwt`).
     PrivateKey {
-        /// The key that signs it.
+        /// The key that signs assertions.
         key: ClientKey,
-        /// Whom it is for.
+        /// The assertions' `aud`.
         audience: Audience,
     },
-    /// With a secret that is an assertion, as Apple wants it.
+    /// With an assertion in place of the secret, as Apple requires.
     Apple {
-        /// The developer team that the key belongs to: its `iss`.
+        /// The developer team that owns the key: the assertions' `iss`.
         team_id: String,
-        /// The key that signs it.
+        /// The key that signs assertions.
         key: ClientKey,
     },
     /// Not at all.
@@ -63,7 +62,7 @@ pub enum ClientAuth {
 /// How a client secret is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SecretMethod {
-    /// As discovery says; in the header where it says nothing (Discovery 1.0 section 3).
+    /// As the metadata says; in the header if it says nothing (Discovery 1.0 section 3).
     #[default]
     Discovered,
     /// In the header.
@@ -82,7 +81,7 @@ pub enum Audience {
     Issuer,
 }
 
-/// What a provider says of itself, as far as authentication depends on it.
+/// The metadata that client authentication depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Server<'a> {
     pub(crate) issuer: &'a str,
@@ -92,7 +91,7 @@ pub(crate) struct Server<'a> {
 }
 
 impl ClientAuth {
-    /// A secret that is sent as discovery says.
+    /// A secret, sent as the metadata says.
     #[must_use]
     pub const fn secret(secret: SecretString) -> Self {
         Self::Secret {
@@ -101,7 +100,7 @@ impl ClientAuth {
         }
     }
 
-    /// The secret, where it is one.
+    /// The secret, if there is one.
     #[must_use]
     pub const fn as_secret(&self) -> Option<&SecretString> {
         match self {
@@ -110,21 +109,18 @@ impl ClientAuth {
         }
     }
 
-    /// The name of the method that is used, as in `token_endpoint_auth_methods_supported`.
+    /// The method's name in `token_endpoint_auth_methods_supported`.
     pub(crate) fn method(&self, methods: Option<&[String]>) -> &'static str {
         match self {
             Self::Secret { method, .. } => match method {
                 SecretMethod::Basic => "client_secret_basic",
                 SecretMethod::Post => "client_secret_post",
-                SecretMethod::Discovered => {
-                    let basic = methods
-                        .is_none_or(|methods| methods.iter().any(|name| name == "client_secret_basic"));
-                    if basic {
-                        "client_secret_basic"
-                    } else {
+                SecretMethod::Discovered => match methods {
+                    Some(methods) if !methods.iter().any(|name| name == "client_secret_basic") => {
                         "client_secret_post"
                     }
-                }
+                    _ => "client_secret_basic",
+                },
             },
             Self::PrivateKey { .. } => "private_key_jwt",
             Self::Apple { .. } => "client_secret_post",
@@ -132,10 +128,7 @@ impl ClientAuth {
         }
     }
 
-    /// A request to an endpoint at which clients authenticate: the form, and what proves who sends it.
-    ///
-    /// # Errors
-    /// When an assertion cannot be signed.
+    /// A request with this form and the client's credentials.
     pub(crate) fn request(
         &self,
         endpoint: &Url,
@@ -186,7 +179,7 @@ impl ClientAuth {
     }
 }
 
-/// What was sent that must stay out of the log: the description of a refusal may repeat it.
+/// The secrets of a request. The description of a refusal may repeat them, and must not put them into the log.
 pub(crate) struct Sent(Vec<String>);
 
 impl Sent {
@@ -221,12 +214,12 @@ impl Sent {
             .collect();
         secrets.extend(encoded);
         secrets.retain(|secret| !secret.is_empty());
-        // One may be a part of another.
+        // One may be part of another: replace the longer one first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(secrets)
     }
 
-    /// The text without them, and without characters that would hide them.
+    /// The text without the secrets, and without characters that could disguise them.
     pub(crate) fn removed_from(&self, text: &str) -> String {
         let text = without_unsafe(text);
         self.0
@@ -248,7 +241,7 @@ fn basic(client_id: &str, secret: &SecretString) -> Result<HeaderValue, Upstream
     Ok(value)
 }
 
-/// A JWT that says who the client is (RFC 7523 section 3).
+/// A JWT that identifies the client (RFC 7523 section 3).
 fn assertion(
     key: &ClientKey,
     issuer: &str,
@@ -304,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_secret_is_sent_as_the_setting_or_else_discovery_says() {
+    fn p10_a_secret_is_sent_as_the_setting_or_the_metadata_says() {
         let secret = |method| ClientAuth::Secret {
             secret: "s+1".to_owned().into(),
             method,
@@ -356,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_private_key_jwt_is_signed_for_the_provider_alone_and_only_for_a_moment() {
+    fn p10_private_key_jwt_names_the_provider_and_expires_soon() {
         use gateway_token::Algorithm as Family;
         for (family, alg, expected) in [
             (Family::RS256, None, Algorithm::RS256),
@@ -403,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_apple_gets_a_client_secret_that_was_made_for_this_request() {
+    fn p10_apple_receives_a_new_client_secret_with_each_request() {
         let (key, public) = key(gateway_token::Algorithm::ES256, None);
         let auth = ClientAuth::Apple {
             team_id: "TEAM123456".to_owned(),

@@ -1,4 +1,4 @@
-//! What the operator says of a provider.
+//! The settings of a provider.
 
 use std::path::PathBuf;
 
@@ -8,63 +8,56 @@ use url::Url;
 use crate::client::ClientAuth;
 use crate::mapping::Mapping;
 
-/// One provider, as configured.
+/// The settings of one provider.
 #[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "docs/configuration.md describes the setting of the same name"
+)]
 pub struct ProviderConfig {
-    /// Its name: in URLs, in `provider_id`.
+    /// Appears in URLs and as `provider_id`.
     pub name: String,
-    /// Which protocol.
     pub kind: ProviderKind,
-    /// The client id.
     pub client_id: String,
-    /// How the gateway proves that it is that client.
     pub client_auth: ClientAuth,
-    /// Whether its verified addresses may find an existing user.
+    /// Whether a verified address may find an existing user.
     pub trusted_email: bool,
-    /// Whether it may be at private addresses although its issuer does not say so: a name of the operator's own network.
+    /// Permits private addresses even if the issuer is not one: a host name in the operator's own network.
     pub allow_private_addresses: bool,
-    /// All scopes that are asked for.
     pub scopes: Vec<String>,
-    /// When the userinfo endpoint is asked.
     pub userinfo: Userinfo,
-    /// Where the provider describes itself, if not below its issuer's identifier.
+    /// The URL of the metadata, if it is not below the issuer identifier.
     pub discovery: Option<Url>,
     /// Audiences beside the client id that ID tokens may have (OpenID Connect Core 1.0 section 3.1.3.7, step 3).
     pub audiences: Vec<String>,
-    /// Whether its addresses count as verified where it does not say whether they are.
+    /// Whether addresses count as verified when the provider does not say.
     pub assume_email_verified: bool,
-    /// Where the issuer is a template: the tenants whose people may sign in.
+    /// The tenants whose users may sign in, if the issuer contains [`TENANT`].
     pub tenants: Vec<String>,
-    /// Whether ID tokens must repeat the nonce.
     pub nonce: NonceRule,
-    /// How the provider sends its answer to the callback.
     pub response_mode: ResponseMode,
-    /// Whether authorization requests are pushed (RFC 9126).
     pub par: Par,
-    /// What `prompt` asks for (OpenID Connect Core 1.0 section 3.1.2.1).
+    /// OpenID Connect Core 1.0 section 3.1.2.1.
     pub prompt: Option<String>,
-    /// Further parameters of authorization requests.
+    /// Additional parameters of authorization requests.
     pub authorization_parameters: Vec<(String, String)>,
-    /// What people call it.
     pub display_name: Option<String>,
-    /// What it is recognised by.
     pub icon: Option<Icon>,
-    /// How far a sign-out goes.
     pub sign_out: SignOut,
 }
 
-/// The placeholder in the identifier of an issuer that stands for all tenants of a provider, as Entra ID writes it.
+/// The placeholder for the tenant in an issuer identifier, as Entra ID writes it.
 pub const TENANT: &str = "{tenantid}";
 
 /// Whether ID tokens must repeat the nonce of the sign-in (OpenID Connect Core 1.0 section 3.1.3.7, step 11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonceRule {
-    /// They must.
+    /// A missing or wrong nonce is rejected.
     #[default]
     Required,
-    /// They may leave it out; a wrong one is rejected all the same.
+    /// A missing nonce is accepted, a wrong one is rejected.
     Optional,
-    /// None is sent.
+    /// The gateway sends no nonce.
     Off,
 }
 
@@ -72,17 +65,17 @@ pub enum NonceRule {
 /// Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResponseMode {
-    /// In the query of a GET.
+    /// In the query of a GET request.
     #[default]
     Query,
-    /// In the form of a POST.
+    /// In the form of a POST request.
     FormPost,
 }
 
 /// Whether authorization requests are pushed (RFC 9126).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Par {
-    /// Where the provider requires it.
+    /// If the provider requires it.
     #[default]
     Auto,
     /// Always.
@@ -91,17 +84,17 @@ pub enum Par {
     Never,
 }
 
-/// What a provider is recognised by on pages.
+/// A provider's icon on pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Icon {
-    /// A mark that the gateway has, by its name.
+    /// The name of a built-in mark.
     Mark(String),
-    /// A PNG or SVG file of the operator's.
+    /// A PNG or SVG file.
     File(PathBuf),
 }
 
 impl ProviderConfig {
-    /// A provider with the defaults of every setting.
+    /// A provider with the default of every other setting.
     #[must_use]
     pub fn new(name: &str, kind: ProviderKind, client_id: &str, client_secret: SecretString) -> Self {
         let scopes = kind.scopes().iter().map(|scope| (*scope).to_owned()).collect();
@@ -130,14 +123,14 @@ impl ProviderConfig {
     }
 }
 
-/// When the userinfo endpoint of an OpenID Connect provider is asked (OpenID Connect Core 1.0 section 5.3).
+/// When the gateway asks the userinfo endpoint (OpenID Connect Core 1.0 section 5.3). A failure is logged, and the
+/// sign-in continues with the claims of the ID token, except with `Required`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Userinfo {
-    /// Where it may add something: the ID token has no name or no address, or hooks read claims. A failure is logged,
-    /// and the person signs in with what the ID token says.
+    /// If the ID token has no name or no address, or hooks read claims.
     #[default]
     Auto,
-    /// At every sign-in. A failure is logged, and the person signs in with what the ID token says.
+    /// At every sign-in.
     Always,
     /// Never.
     Never,
@@ -145,53 +138,52 @@ pub enum Userinfo {
     Required,
 }
 
-/// How far a sign-out goes.
+/// Which sessions a sign-out ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignOut {
-    /// The session at the gateway ends, and the one at the provider goes on.
+    /// Only the gateway's.
     #[default]
     Local,
-    /// The person is sent to the provider, which ends its session too (OpenID Connect RP-Initiated Logout 1.0).
+    /// The provider's too: the user is sent there (OpenID Connect RP-Initiated Logout 1.0).
     Provider,
 }
 
-/// Which protocol a provider speaks.
+/// The protocol of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderKind {
     /// OpenID Connect with discovery.
     Oidc {
-        /// The exact issuer identifier, character for character: `https://accounts.google.com` and the
-        /// same with a slash at its end are two.
+        /// The issuer identifier, compared character by character: with and without a final slash are two issuers.
         issuer: String,
     },
-    /// GitHub's OAuth, or a GitHub Enterprise Server.
+    /// GitHub, or a GitHub Enterprise Server.
     GitHub {
         /// `https://github.com`
         web: Url,
         /// `https://api.github.com`
         api: Url,
     },
-    /// OAuth 2.0 (RFC 6749) and nothing more: who the person is comes from an endpoint that the operator names.
+    /// Plain OAuth 2.0 (RFC 6749): the operator names the endpoint that identifies the user.
     OAuth2(Box<OAuth2>),
 }
 
-/// A provider that speaks OAuth 2.0 and nothing more.
+/// A plain OAuth 2.0 provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth2 {
-    /// What stands for the issuer in its people's identities: an absolute URL that the operator chooses once and for all.
+    /// The issuer in the identities of its users: an absolute URL that the operator chooses and must never change.
     pub issuer: String,
     /// The authorization endpoint.
     pub authorize: Url,
     /// The token endpoint.
     pub token: Url,
-    /// Where it says who the owner of an access token is.
+    /// The endpoint that describes the owner of an access token.
     pub userinfo: Url,
-    /// Where in that answer everything is.
+    /// The places of the profile's members in that description.
     pub mapping: Mapping,
 }
 
 impl ProviderKind {
-    /// The scopes that are asked for unless others are configured.
+    /// The default scopes.
     #[must_use]
     pub const fn scopes(&self) -> &'static [&'static str] {
         match self {
@@ -201,8 +193,7 @@ impl ProviderKind {
         }
     }
 
-    /// The issuer of the identities that come by it: an OpenID Connect issuer's identifier, or the origin of GitHub's web
-    /// address.
+    /// The issuer in the identities of its users. For GitHub it is the origin of the web address.
     #[must_use]
     pub fn issuer(&self) -> String {
         match self {

@@ -1,80 +1,79 @@
-//! Every way a sign-in through a provider can fail. Messages are for the log: no secret, code or token
-//! is in them.
+//! Every way in which a sign-in through a provider can fail. Messages are for the log: they contain no secret, code or
+//! token.
 
 use std::fmt;
 
 use crate::http::error::HttpError;
+use crate::json::Bad;
 use crate::text::plain;
 
 /// Why a sign-in through an upstream provider failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// The configuration makes no sense.
-    #[error("the configuration makes no sense: {0}")]
+    /// The configuration is invalid.
+    #[error("invalid configuration: {0}")]
     Config(String),
-    /// A request failed, took too long, or brought too much.
+    /// A request failed, timed out, or its answer exceeded a limit.
     #[error("{what}: {error}")]
     Http {
         /// Which request.
         what: &'static str,
-        /// What went wrong with it.
+        /// Why it failed.
         error: HttpError,
     },
-    /// The provider describes itself wrongly (OpenID Connect Discovery 1.0 section 4.3).
+    /// The provider's metadata or key set is wrong (OpenID Connect Discovery 1.0 section 4.3).
     #[error("discovery: {0}")]
     BadDiscovery(String),
-    /// The token endpoint says no (RFC 6749 section 5.2).
-    #[error("the token endpoint refuses: {0}{hint}", hint = hint(.0))]
+    /// The token endpoint rejected the code or the client (RFC 6749 section 5.2).
+    #[error("the token endpoint rejected the request: {0}{hint}", hint = hint(.0))]
     TokenRefused(Refusal),
-    /// The endpoint for pushed authorization requests says no (RFC 9126 section 2.3).
-    #[error("the provider refuses the pushed authorization request: {0}")]
+    /// The provider rejected a pushed authorization request (RFC 9126 section 2.3).
+    #[error("the provider rejected the pushed authorization request: {0}")]
     PushRefused(Refusal),
-    /// An answer is not what the protocol has there.
+    /// An answer violates the protocol.
     #[error("{what}: {problem}")]
     BadResponse {
         /// Which request.
         what: &'static str,
-        /// What is wrong with its answer.
+        /// The violation.
         problem: String,
     },
     /// The ID token is not valid (OpenID Connect Core 1.0 section 3.1.3.7).
     #[error("the ID token is not valid: {0}")]
     BadIdToken(String),
-    /// The userinfo endpoint speaks of somebody else (OpenID Connect Core 1.0 section 5.3.2).
+    /// The userinfo endpoint described another user (OpenID Connect Core 1.0 section 5.3.2).
     #[error(
-        "the userinfo endpoint speaks of another subject than the ID token (`sub`); if this provider does so for \
-         everybody, set userinfo = \"never\" for it"
+        "the userinfo endpoint returned another subject than the ID token (`sub`); if this provider always does, set \
+         userinfo = \"never\" for it"
     )]
     OtherSubject,
-    /// So many sign-ins wait for the provider that one more is not begun.
-    #[error("too many sign-ins wait for the provider")]
+    /// The limit of waiting sign-ins is reached.
+    #[error("too many sign-ins are waiting for the provider")]
     Overloaded,
-    /// A token's key is unknown, and the provider was asked for its keys a moment ago.
+    /// A token's key is unknown, and it is too soon to fetch the keys again.
     #[error(
-        "the token's key is unknown, and the provider has been asked for its keys within the last 30 seconds"
+        "the token's key is unknown, and the gateway fetched the provider's keys within the last 30 seconds"
     )]
     KeyUnknown,
-    /// The callback's `iss` is another one's, or is missing (RFC 9207 section 2.4).
+    /// The callback's `iss` is another issuer's, or is missing (RFC 9207 section 2.4).
     #[error("the callback comes from another issuer")]
     IssuerMismatch,
 }
 
-/// What a provider refuses with (RFC 6749 sections 4.1.2.1 and 5.2).
+/// The error that a provider returns (RFC 6749 sections 4.1.2.1 and 5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The error code, where it looks like one.
     code: Option<String>,
-    /// The description: plain text, of limited length.
     description: Option<String>,
 }
 
 impl Refusal {
-    /// A refusal with this code, and with a description that says nothing that must stay out of the log. The code is kept
-    /// only where it looks like one: what stands in its place may repeat what was sent.
+    /// A refusal with this code, and with a description from which the caller has removed all secrets. The code is
+    /// dropped unless it looks like one, because its place may repeat what was sent.
     #[must_use]
     pub fn new(code: &str, description: Option<&str>) -> Self {
-        // Registered codes are small letters, and shorter; a code verifier has 43 characters (RFC 7636, 4.1), and
-        // may have no digit by which it could be told.
+        // Registered codes are lower case, and shorter. A code verifier has at least 43 characters (RFC 7636 section
+        // 4.1), and may have no digit that would give it away.
         let is_code = (1..=40).contains(&code.len())
             && code
                 .bytes()
@@ -86,7 +85,7 @@ impl Refusal {
         }
     }
 
-    /// What to change where the description says what it is about, as the rest of a sentence.
+    /// The setting to change if the description hints at it, to be appended to a message; otherwise empty.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         let description = self
@@ -94,7 +93,7 @@ impl Refusal {
             .as_deref()
             .unwrap_or_default()
             .to_ascii_lowercase();
-        // RFC 9126 section 5 lets a provider require it of one client, which its metadata does not say.
+        // RFC 9126 section 5 lets a provider require it of one client. Its metadata does not show that.
         if description.contains("pushed authorization") || description.contains("request_uri") {
             "; if the provider requires pushed authorization requests of this client, set par = \"always\" for it"
         } else {
@@ -102,7 +101,7 @@ impl Refusal {
         }
     }
 
-    /// The error code, where there is a proper one.
+    /// The error code, if it looks like one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
@@ -111,7 +110,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code().unwrap_or("without a proper error code"))?;
+        f.write_str(self.code().unwrap_or("no valid error code"))?;
         match &self.description {
             Some(description) => write!(f, " ({description:?})"),
             None => Ok(()),
@@ -119,7 +118,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What to change, where a refusal is about the gateway and not about the person.
+/// The setting to change, if the provider rejected the client and not the user.
 fn hint(refusal: &Refusal) -> &'static str {
     match refusal.code().unwrap_or_default() {
         "invalid_client" | "unauthorized_client" | "incorrect_client_credentials" => {
@@ -130,23 +129,35 @@ fn hint(refusal: &Refusal) -> &'static str {
     }
 }
 
-/// What kind of failure it is, for whoever has to answer the person.
+/// The kind of a failure, which decides what the user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The provider took too long.
     TimedOut,
-    /// The provider cannot be reached, or has an error of its own.
+    /// The provider cannot be reached, or reports an internal error.
     Down,
-    /// Too many wait for the provider; it has not been asked.
+    /// The gateway has not contacted the provider, because too many sign-ins wait for it.
     Busy,
-    /// The provider's answers make no sense.
+    /// The provider's answers are wrong, or its client registration is.
     Wrong,
-    /// The provider does not confirm this sign-in; beginning again may help.
+    /// The provider does not confirm this sign-in; starting again may help.
     Refused,
 }
 
 impl UpstreamError {
-    /// What kind of failure it is.
+    /// An answer that violates the protocol. The problem may quote the provider, so it is shortened.
+    pub(crate) fn bad_response(what: &'static str, problem: impl fmt::Display) -> Self {
+        Self::BadResponse {
+            what,
+            problem: plain(&problem.to_string()),
+        }
+    }
+
+    pub(crate) fn unreadable(what: &'static str, problem: Bad) -> Self {
+        Self::bad_response(what, format_args!("the answer {problem}"))
+    }
+
+    /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -165,7 +176,7 @@ impl UpstreamError {
             }
             Self::TokenRefused(refusal) => match refusal.code().unwrap_or_default() {
                 "server_error" | "temporarily_unavailable" => ErrorKind::Down,
-                // Our registration there is not right: beginning again does not help the person.
+                // The client's registration is wrong: starting again does not help the user.
                 "invalid_client"
                 | "unauthorized_client"
                 | "unsupported_grant_type"
@@ -196,7 +207,7 @@ mod tests {
     use crate::http::error::HttpError;
 
     #[test]
-    fn says_whose_fault_it_is() {
+    fn errors_are_classified() {
         let http = |error| UpstreamError::Http {
             what: "discovery",
             error,
@@ -232,23 +243,23 @@ mod tests {
     }
 
     #[test]
-    fn only_what_looks_like_a_code_is_repeated_as_one() {
+    fn only_plausible_error_codes_are_repeated() {
         assert_eq!(
             refused("bad_verification_code").to_string(),
-            "the token endpoint refuses: bad_verification_code"
+            "the token endpoint rejected the request: bad_verification_code"
         );
         let verifier = "QZJ_drqyqxBLYgzIEoRI_ItIwgtWsUer-spmINggWDc";
         for odd in ["", "4/0AX4XfWh", "a b", "a\nb", verifier, "Code", &"a".repeat(41)] {
             assert_eq!(
                 refused(odd).to_string(),
-                "the token endpoint refuses: without a proper error code",
+                "the token endpoint rejected the request: no valid error code",
                 "{odd:?}"
             );
         }
     }
 
     #[test]
-    fn p11_a_client_that_must_push_its_requests_is_told_the_setting() {
+    fn p11_the_advice_names_the_setting_for_pushed_requests() {
         let refused = Refusal::new(
             "invalid_request",
             Some("Pushed Authorization Request must be used"),
@@ -264,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn p17_a_description_is_short_plain_and_quoted() {
+    fn p17_descriptions_are_shortened_escaped_and_quoted() {
         let told = |description: &str| Refusal::new("invalid_client", Some(description)).to_string();
         assert_eq!(
             told("AADSTS7000215: Invalid client secret\r\n\u{1b}[31m \"x\""),

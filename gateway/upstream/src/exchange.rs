@@ -1,109 +1,125 @@
-//! The exchange of an authorization code for tokens (RFC 6749 section 4.1.3): what is sent, and what is read of the answer.
+//! The exchange of an authorization code for tokens (RFC 6749 section 4.1.3).
 
-use std::fmt;
+use std::sync::Arc;
 
-use gateway_model::Timestamp;
+use gateway_model::Clock;
 use http::StatusCode;
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
-use crate::client::{ClientAuth, Sent, Server};
+use crate::authorize::Parameters;
+use crate::client::{Sent, Server};
+use crate::config::ProviderConfig;
 use crate::error::{Refusal, UpstreamError};
-use crate::http::{HttpError, HttpResponse, Requests};
+use crate::http::{HttpError, Requests};
 use crate::json::{self, Members};
 
 const WHAT: &str = "the token endpoint";
 
-/// The exchange of one code.
-pub(crate) struct Exchange<'a> {
-    pub(crate) endpoint: &'a Url,
-    pub(crate) client_id: &'a str,
-    pub(crate) auth: &'a ClientAuth,
-    pub(crate) server: Server<'a>,
-    pub(crate) redirect_uri: &'a Url,
-    pub(crate) code: &'a str,
-    /// The PKCE verifier (RFC 7636 section 4.5).
-    pub(crate) verifier: &'a str,
-    pub(crate) now: Timestamp,
+/// The gateway as a client of one provider.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) config: ProviderConfig,
+    pub(crate) redirect_uri: Url,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// What a token endpoint answered: the members that the gateway uses.
+/// The members of a token response that the gateway uses.
 pub(crate) struct Tokens {
     pub(crate) access_token: SecretString,
     /// OpenID Connect Core 1.0 section 3.1.3.3.
     pub(crate) id_token: Option<SecretString>,
-    /// What the person let us have, where the provider says so (RFC 6749 section 5.1).
+    /// The granted scopes, if the provider lists them (RFC 6749 section 5.1).
     pub(crate) scopes: Option<Vec<String>>,
 }
 
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").finish_non_exhaustive()
+opaque_debug!(Tokens);
+
+/// The answer of an endpoint at which clients authenticate: a JSON object, which may be a refusal.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) members: Map<String, Value>,
+    sent: Sent,
+}
+
+impl Answer {
+    /// The error that the endpoint reports (RFC 6749 section 5.2), without anything that was sent to it.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let text = |name| self.members.get(name).and_then(Value::as_str);
+        let description = text("error_description").map(|description| self.sent.removed_from(description));
+        Refusal::new(text("error").unwrap_or_default(), description.as_deref())
     }
 }
 
-impl Exchange<'_> {
-    /// Sends the request, and reads the answer.
-    ///
-    /// # Errors
-    /// When the endpoint cannot be asked, refuses, or answers without a token.
-    pub(crate) async fn send(&self, requests: &Requests<'_>) -> Result<Tokens, UpstreamError> {
-        let form = [
-            ("grant_type".into(), "authorization_code".into()),
-            ("code".into(), self.code.into()),
-            ("redirect_uri".into(), self.redirect_uri.as_str().into()),
-            ("code_verifier".into(), self.verifier.into()),
-        ];
-        let request = self
-            .auth
-            .request(self.endpoint, self.client_id, self.server, &form, self.now)?;
-        let sent = Sent::of(&request, self.auth);
-        let answer = requests
-            .send(request)
-            .await
-            .map_err(|error| UpstreamError::Http { what: WHAT, error })?;
-        read(&answer, &sent)
-    }
-}
-
-/// Only the members that count are read: others, `expires_in` and `token_type` among them, may be of any type. The
-/// token is used as a bearer token (RFC 6750), once and at once; a provider that meant another kind refuses it.
-fn read(answer: &HttpResponse, sent: &Sent) -> Result<Tokens, UpstreamError> {
-    let status = answer.status();
-    // Whatever else it says: the person may try again later.
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let error = HttpError::Status(status.as_u16());
-        return Err(UpstreamError::Http { what: WHAT, error });
-    }
-    let members = match json::object(answer.body()) {
-        Ok(members) => members,
-        Err(_) if !status.is_success() => {
-            let error = HttpError::Status(status.as_u16());
-            return Err(UpstreamError::Http { what: WHAT, error });
+impl Client {
+    /// Posts a form to an endpoint at which clients authenticate.
+    pub(crate) async fn post(
+        &self,
+        requests: &Requests<'_>,
+        what: &'static str,
+        endpoint: &Url,
+        server: Server<'_>,
+        form: &Parameters<'_>,
+    ) -> Result<Answer, UpstreamError> {
+        let failed = |error| UpstreamError::Http { what, error };
+        let auth = &self.config.client_auth;
+        let request = auth.request(endpoint, &self.config.client_id, server, form, self.clock.now())?;
+        let sent = Sent::of(&request, auth);
+        let answer = requests.send(request).await.map_err(failed)?;
+        let status = answer.status();
+        // Whatever the body says, a later attempt may succeed.
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(failed(HttpError::Status(status.as_u16())));
         }
-        Err(problem) => return Err(bad(&format!("the answer {problem}"))),
-    };
-    // GitHub refuses with status 200.
-    if !status.is_success() || (members.contains_key("error") && !members.contains_key("access_token")) {
-        let text = |name| members.get(name).and_then(Value::as_str);
-        let description = text("error_description").map(|description| sent.removed_from(description));
-        return Err(UpstreamError::TokenRefused(Refusal::new(
-            text("error").unwrap_or_default(),
-            description.as_deref(),
-        )));
+        match json::object(answer.body()) {
+            Ok(members) => Ok(Answer {
+                status,
+                members,
+                sent,
+            }),
+            Err(_) if !status.is_success() => Err(failed(HttpError::Status(status.as_u16()))),
+            Err(problem) => Err(UpstreamError::unreadable(what, problem)),
+        }
     }
-    let members = Members(&members);
-    let unfit = |unfit: json::Unfit| bad(&unfit.to_string());
-    let secret = |text: &str| SecretString::from(text.to_owned());
-    Ok(Tokens {
-        access_token: members.required_text("access_token").map(secret).map_err(unfit)?,
-        id_token: members.text("id_token").map_err(unfit)?.map(secret),
-        scopes: scopes(members),
-    })
+
+    /// Exchanges a code. `verifier` is the PKCE verifier (RFC 7636 section 4.5).
+    ///
+    /// Other members of the answer, `expires_in` and `token_type` among them, may have any type. The access token is used
+    /// as a bearer token (RFC 6750), once and immediately; a provider that meant another kind rejects it.
+    pub(crate) async fn exchange(
+        &self,
+        requests: &Requests<'_>,
+        server: Server<'_>,
+        code: &str,
+        verifier: &str,
+    ) -> Result<Tokens, UpstreamError> {
+        let form = vec![
+            ("grant_type".into(), "authorization_code".into()),
+            ("code".into(), code.into()),
+            ("redirect_uri".into(), self.redirect_uri.as_str().into()),
+            ("code_verifier".into(), verifier.into()),
+        ];
+        let answer = self
+            .post(requests, WHAT, server.token_endpoint, server, &form)
+            .await?;
+        let has = |name| answer.members.contains_key(name);
+        // GitHub sends refusals with status 200.
+        if !answer.status.is_success() || (has("error") && !has("access_token")) {
+            return Err(UpstreamError::TokenRefused(answer.refusal()));
+        }
+        let members = Members(&answer.members);
+        let unfit = |unfit| UpstreamError::bad_response(WHAT, unfit);
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        Ok(Tokens {
+            access_token: members.required_text("access_token").map(secret).map_err(unfit)?,
+            id_token: members.text("id_token").map_err(unfit)?.map(secret),
+            scopes: scopes(members),
+        })
+    }
 }
 
-/// The scopes, as one text or as a list. Other shapes say nothing: nobody is kept out by this member.
+/// The scopes, as one string or as a list. Other types are ignored: no sign-in fails because of this member.
 fn scopes(members: Members<'_>) -> Option<Vec<String>> {
     match members.0.get("scope")? {
         Value::String(text) => {
@@ -116,12 +132,5 @@ fn scopes(members: Members<'_>) -> Option<Vec<String>> {
             Some(scopes.map(str::to_owned).collect())
         }
         _ => None,
-    }
-}
-
-fn bad(problem: &str) -> UpstreamError {
-    UpstreamError::BadResponse {
-        what: WHAT,
-        problem: problem.to_owned(),
     }
 }

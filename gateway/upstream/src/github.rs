@@ -1,13 +1,11 @@
-//! GitHub, which speaks OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) but no OpenID Connect: who the person
-//! is comes from its REST API (docs.github.com, "Authorizing OAuth apps", `GET /user`, `GET /user/emails`).
+//! GitHub: OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) but without OpenID Connect. The user comes from its REST API
+//! (docs.github.com, "Authorizing OAuth apps", `GET /user`, `GET /user/emails`).
 
 use std::fmt;
 use std::sync::Arc;
 
-use gateway_model::{Clock, Email, Identity, UpstreamSession, UpstreamUser};
-use http::header::{ACCEPT, AUTHORIZATION};
-use http::{Request, StatusCode};
-use secrecy::{ExposeSecret as _, SecretString};
+use gateway_model::{Email, Identity, UpstreamSession, UpstreamUser};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -15,9 +13,8 @@ use crate::authorize;
 use crate::check::{self, Findings};
 use crate::claims;
 use crate::client::Server;
-use crate::config::ProviderConfig;
 use crate::error::UpstreamError;
-use crate::exchange::Exchange;
+use crate::exchange::Client;
 use crate::flow::{Authorization, Callback, Flow, Hints};
 use crate::http::{Http, HttpError, HttpLimits, HttpResponse, Requests};
 use crate::json::{Members, Object, kind};
@@ -26,40 +23,36 @@ use crate::text::plain;
 
 const USER: &str = "GET /user";
 const EMAILS: &str = "GET /user/emails";
-/// The most addresses that GitHub gives at once.
+/// The largest page that GitHub returns.
 const PER_PAGE: usize = 100;
-/// How many pages of addresses are asked for. Nobody known has more than one.
+/// The most pages of addresses that are requested. No user is known to have more than one.
 const PAGES: usize = 5;
 
 /// GitHub, or a GitHub Enterprise Server.
 #[derive(Debug)]
 pub(crate) struct GitHub {
-    config: ProviderConfig,
+    pub(crate) client: Client,
     http: Http,
-    /// The web address' origin: what stands for an issuer.
+    /// The origin of the web address.
     issuer: String,
-    /// What the callback's `iss` may be, where GitHub sends one.
+    /// The `iss` that GitHub's callbacks may have, besides the issuer.
     iss: String,
     authorize: Url,
     token: Url,
     user: Url,
     emails: Url,
-    redirect_uri: Url,
-    clock: Arc<dyn Clock>,
 }
 
 impl GitHub {
     pub(crate) fn new(
-        config: ProviderConfig,
+        client: Client,
         web: &Url,
         api: &Url,
-        redirect_uri: Url,
         limits: &HttpLimits,
-        clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
-        // Both are the operator's own words.
-        let private = config.allow_private_addresses || is_private(api);
+        // The operator wrote both URLs, so either one may permit private addresses.
+        let private = client.config.allow_private_addresses || is_private(api);
         let http = Http::new(web, private, limits, names)?;
         if !http.is_secure(api) {
             return Err(UpstreamError::Config(format!("{api} must be https")));
@@ -71,10 +64,8 @@ impl GitHub {
             emails: below(api, "user/emails")?,
             token: below(web, "login/oauth/access_token")?,
             authorize: below(web, "login/oauth/authorize")?,
-            redirect_uri,
-            config,
+            client,
             http,
-            clock,
         })
     }
 
@@ -83,8 +74,9 @@ impl GitHub {
     }
 
     pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {
-        let (flow, mut parameters) = authorize::request(&self.config, &self.redirect_uri, false, hints);
-        // GitHub's own word for it (docs.github.com, "Authorizing OAuth apps").
+        let client = &self.client;
+        let (flow, mut parameters) = authorize::request(&client.config, &client.redirect_uri, false, hints);
+        // GitHub's name for this parameter (docs.github.com, "Authorizing OAuth apps").
         for (name, _) in &mut parameters {
             if name == "login_hint" {
                 *name = "login".into();
@@ -94,35 +86,26 @@ impl GitHub {
         Authorization { url, flow }
     }
 
-    /// The exchange of a code. GitHub reads the id and the secret in the form.
-    fn exchange<'a>(&'a self, code: &'a str, verifier: &'a str) -> Exchange<'a> {
+    /// GitHub reads the client id and secret from the form, so it has no other method.
+    fn server(&self) -> Server<'_> {
         const METHODS: &[String] = &[];
-        Exchange {
-            endpoint: &self.token,
-            client_id: &self.config.client_id,
-            auth: &self.config.client_auth,
-            server: Server {
-                issuer: &self.issuer,
-                token_endpoint: &self.token,
-                methods: Some(METHODS),
-            },
-            redirect_uri: &self.redirect_uri,
-            code,
-            verifier,
-            now: self.clock.now(),
+        Server {
+            issuer: &self.issuer,
+            token_endpoint: &self.token,
+            methods: Some(METHODS),
         }
     }
 
-    /// Asks GitHub what a sign-in would.
     pub(crate) async fn check(&self, findings: &mut Findings) {
+        let client = &self.client;
         let requests = self.http.requests();
         match check::get(&self.http, self.user.as_str()).await {
-            Ok(answer) => check::clock(findings, answer.headers(), self.clock.now()),
+            Ok(answer) => check::clock(findings, answer.headers(), client.clock.now()),
             Err(error) => findings.error("API", check::unreachable(self.user.as_str(), &error)),
         }
-        check::credentials(findings, &requests, self.exchange("", ""), "client_secret_post").await;
+        check::credentials(findings, &requests, client, self.server(), "client_secret_post").await;
         let page = self.begin(Hints::default()).url;
-        check::sign_in_page(findings, &self.http, &page, &self.redirect_uri).await;
+        check::sign_in_page(findings, &self.http, &page, &client.redirect_uri).await;
     }
 
     pub(crate) fn is_issuer(&self, iss: &str) -> bool {
@@ -138,32 +121,41 @@ impl GitHub {
             return Err(UpstreamError::IssuerMismatch);
         }
         let requests = self.http.requests();
-        let exchange = self.exchange(callback.code, &flow.verifier);
-        let tokens = exchange.send(&requests).await?;
+        let client = &self.client;
+        let provider = client.config.name.as_str();
+        let tokens = client
+            .exchange(&requests, self.server(), callback.code, &flow.verifier)
+            .await?;
         let token = &tokens.access_token;
         let answer = get(&requests, USER, &self.user, token).await?;
         let claims =
-            Object::read(answer.body()).map_err(|problem| bad(USER, &format!("the answer {problem}")))?;
+            Object::read(answer.body()).map_err(|problem| UpstreamError::unreadable(USER, problem))?;
         let values = claims.values();
-        // The login can be changed and given to somebody else; the number cannot.
+        // A login can be renamed and reused by another user; the number cannot.
         let subject = values
             .get("id")
             .and_then(Value::as_u64)
-            .ok_or_else(|| bad(USER, "there is no numeric id"))?;
+            .ok_or_else(|| UpstreamError::bad_response(USER, "the numeric `id` is missing"))?;
         let email = match granted(tokens.scopes.as_deref()) {
             Some(true) => self.email(&requests, token).await?,
             Some(false) => {
                 tracing::info!(
-                    provider = self.config.name,
-                    "the person does not share their addresses: the scope user:email was not granted"
+                    provider,
+                    "the user did not grant the scope user:email, so no address is known"
                 );
                 None
             }
             None => match self.email(&requests, token).await {
-                Err(error) if is_refusal(&error) => {
+                // GitHub denies this token access. Other errors mean that it does not know the token, or an outage.
+                Err(
+                    error @ UpstreamError::Http {
+                        error: HttpError::Status(403 | 404),
+                        ..
+                    },
+                ) => {
                     tracing::warn!(
-                        provider = self.config.name, %error,
-                        "the provider refuses to tell the person's addresses; a GitHub App needs the account permission \
+                        provider, %error,
+                        "the provider refuses access to the user's addresses; a GitHub App needs the account permission \
                          \"Email addresses\" (read-only)"
                     );
                     None
@@ -173,7 +165,7 @@ impl GitHub {
         };
         Ok(UpstreamUser {
             identity: Identity {
-                provider: self.config.name.clone(),
+                provider: provider.to_owned(),
                 issuer: self.issuer.clone(),
                 subject: subject.to_string(),
             },
@@ -197,10 +189,11 @@ impl GitHub {
                 .append_pair("per_page", &PER_PAGE.to_string())
                 .append_pair("page", &page.to_string());
             let answer = get(requests, EMAILS, &url, token).await?;
-            let (found, count) = counting(answer.body()).map_err(|problem| bad(EMAILS, &problem))?;
+            let (found, count) =
+                counting(answer.body()).map_err(|problem| UpstreamError::bad_response(EMAILS, problem))?;
             let is_last = count < PER_PAGE;
             if found.is_some() || is_last {
-                let trusted = self.config.trusted_email;
+                let trusted = self.client.config.trusted_email;
                 return Ok(found
                     .filter(|text| claims::is_address(text))
                     .map(|address| Email { address, trusted }));
@@ -216,26 +209,14 @@ async fn get(
     url: &Url,
     token: &SecretString,
 ) -> Result<HttpResponse, UpstreamError> {
-    let request = Request::get(url.as_str())
-        .header(ACCEPT, "application/vnd.github+json")
-        .header("X-GitHub-Api-Version", "2022-11-28")
-        .header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
-        .body(Vec::new())
-        .map_err(|_| bad(what, "the access token is no header text"))?;
-    let answer = requests
-        .send(request)
-        .await
-        .map_err(|error| UpstreamError::Http { what, error })?;
-    if answer.status() != StatusCode::OK {
-        return Err(UpstreamError::Http {
-            what,
-            error: HttpError::Status(answer.status().as_u16()),
-        });
-    }
-    Ok(answer)
+    let headers = [
+        ("accept", "application/vnd.github+json"),
+        ("x-github-api-version", "2022-11-28"),
+    ];
+    requests.get(what, url.as_str(), &headers, Some(token)).await
 }
 
-/// The address that is both primary and verified, and how many there are.
+/// The address that is both primary and verified, and the number of addresses.
 fn counting(json: &[u8]) -> Result<(Option<String>, usize), String> {
     let answer: Value = serde_json::from_slice(json).map_err(|_| "the answer is not JSON")?;
     let Value::Array(addresses) = answer else {
@@ -264,35 +245,20 @@ fn counting(json: &[u8]) -> Result<(Option<String>, usize), String> {
     Ok((found, addresses.len()))
 }
 
-/// Whether a token may read addresses: a person may take that scope of an OAuth app away while they consent. Tokens of
-/// GitHub Apps have permissions in place of scopes. The answer has an empty text there then, which says nothing.
+/// Whether a token may read addresses: users can deselect that scope of an OAuth app when they consent. Tokens of
+/// GitHub Apps have permissions in place of scopes; the member is empty then, which says nothing.
 fn granted(scopes: Option<&[String]>) -> Option<bool> {
     let mut scopes = scopes.filter(|scopes| !scopes.is_empty())?.iter();
     Some(scopes.any(|scope| matches!(scope.trim(), "user:email" | "user")))
 }
 
-/// Whether GitHub says no to this token: not that it does not know it, or is out of order.
-const fn is_refusal(error: &UpstreamError) -> bool {
-    let UpstreamError::Http { error, .. } = error else {
-        return false;
-    };
-    matches!(error, HttpError::Status(403 | 404))
-}
-
-/// The display name or, where the person has none, the login.
+/// The display name or, if the user has none, the login.
 fn name(claims: &Map<String, Value>) -> String {
     let text = |claim| claims::text(claims, claim);
     plain(text("name").or(text("login")).unwrap_or_default())
 }
 
-fn bad(what: &'static str, problem: &str) -> UpstreamError {
-    UpstreamError::BadResponse {
-        what,
-        problem: problem.to_owned(),
-    }
-}
-
-/// A path below an address that may have one of its own (`https://ghe.example.org/api/v3`).
+/// Appends a path to a URL that may have a path already (`https://ghe.example.org/api/v3`).
 fn below(base: &Url, path: &str) -> Result<Url, UpstreamError> {
     let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
     Url::parse(&text).map_err(|error| UpstreamError::Config(format!("{text}: {error}")))
@@ -305,7 +271,7 @@ mod tests {
     use super::counting;
 
     #[test]
-    fn p17_addresses_of_a_wrong_shape_are_named_by_their_place() {
+    fn p17_errors_name_the_place_of_a_malformed_address() {
         let read = |value: Value| counting(value.to_string().as_bytes());
         let good = json!({ "email": "a@example.org", "primary": true, "verified": true, "visibility": null });
         let other = json!({ "email": "b@example.org", "primary": false, "verified": true });

@@ -1,14 +1,19 @@
-//! Requests to providers: no redirects, https but for a provider on loopback, no private address but for a provider that
-//! has one, and a limit on time and bytes, for each answer and for all answers of one provider together. An egress proxy is
-//! used where one is configured, and a request that met a connection the provider was closing is sent once more.
+//! HTTP requests to providers. The client follows no redirects, requires https unless the provider is on loopback, and
+//! refuses private addresses unless the provider has one. Time and bytes are limited, for each answer and for all
+//! answers of one provider together. A request that met a connection the provider was closing is sent once more.
 
+use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::SystemClock;
 use gateway_model::address::{self, NotPublic};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, HeaderValue};
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::{Host, Url};
 
@@ -25,55 +30,48 @@ pub use self::error::HttpError;
 
 /// GitHub refuses requests without one.
 const USER_AGENT: &str = concat!("auth-gateway/", env!("CARGO_PKG_VERSION"));
-/// The largest headers of an answer, names and values, in bytes.
+/// The largest headers of an answer, names and values together, in bytes.
 const MAX_HEADERS: usize = 64 << 10;
-/// Connections to one host that are kept for the next sign-in.
+/// The most idle connections to one host.
 const MAX_IDLE: usize = 32;
-/// How long they are kept. Firewalls forget idle connections, and tell nobody.
+/// How long idle connections are kept. Firewalls drop them without notice.
 const IDLE: Duration = Duration::from_secs(30);
-/// What all sign-ins through one provider may hold of its answers at once, in bytes. What is made of an answer takes a few
-/// times its size.
+/// The most bytes of answers that all sign-ins through one provider hold at the same time. The values parsed from an
+/// answer take a few times its size.
 const MAX_HELD: usize = 16 << 20;
-/// The unit in which that is counted.
+/// The unit of that count.
 const UNIT: usize = 1024;
 
-/// How providers are asked, and limits on what one may make us wait for or read.
+/// How the gateway connects to providers, and the limits on their answers.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
-    /// For one request, connect to last byte.
+    /// The time for one request, from connecting to the last byte.
     pub timeout: Duration,
-    /// Largest body, in bytes.
+    /// The largest body, in bytes.
     pub max_body: usize,
-    /// The proxy by which providers are reached that are not on this machine.
+    /// The proxy for providers that are not on this machine.
     pub proxy: Option<EgressProxy>,
 }
 
-/// A request with its whole body.
 pub(crate) type HttpRequest = http::Request<Vec<u8>>;
-/// An answer with its whole body.
 pub(crate) type HttpResponse = http::Response<Vec<u8>>;
 
 /// A client for one provider.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
-    /// The same without connections that are kept.
+    /// The same without idle connections.
     fresh: reqwest::Client,
     max_body: usize,
-    /// The provider itself is on loopback, by http.
+    /// The provider is on loopback and uses http.
     loopback: bool,
-    /// The provider may be at private addresses.
     private: bool,
-    /// What its answers may take, in units.
+    /// The space left for answers, in units.
     room: Arc<Semaphore>,
 }
 
 impl Http {
-    /// A client for the provider at `home`. It may be at private addresses where the operator says so, or where `home`
-    /// is one.
-    ///
-    /// # Errors
-    /// When `home` is neither https nor http on loopback, or there is no TLS to be had.
+    /// A client for the provider at `home`. Private addresses are permitted if the operator says so or `home` is one.
     pub(crate) fn new(
         home: &Url,
         allow_private: bool,
@@ -85,7 +83,7 @@ impl Http {
             return Err(UpstreamError::Config(format!("{home} must be https")));
         }
         let private = allow_private || names::is_private(home);
-        // No proxy leads to this machine.
+        // A proxy cannot connect to this machine.
         let proxy = limits.proxy.as_ref().filter(|_| !loopback);
         let resolver = Resolver::new(names, private, proxy.map(|proxy| proxy.host().to_owned()));
         let authorities = trust::authorities().map_err(UpstreamError::Config)?;
@@ -109,7 +107,7 @@ impl Http {
             }
             client.build().map_err(|error| unusable(&chain(&error)))
         };
-        // A limit that the operator raised is one that some answers may go up to.
+        // If the operator raised the limit of a body, answers of that size must fit.
         let room = MAX_HELD.max(limits.max_body.saturating_mul(2)) / UNIT;
         Ok(Self {
             client: client(MAX_IDLE)?,
@@ -121,15 +119,12 @@ impl Http {
         })
     }
 
-    /// Whether an address is one to send a browser to.
+    /// Whether a browser may be sent to this URL.
     pub(crate) fn is_secure(&self, url: &Url) -> bool {
         url.scheme() == "https" || (self.loopback && is_http_on_loopback(url))
     }
 
-    /// Whether an address is one to ask. Where it has a name, what that leads to is checked when it is looked up.
-    ///
-    /// # Errors
-    /// Why it is not.
+    /// Checks that the gateway may request this URL. The addresses of a host name are checked when it is resolved.
     pub(crate) fn may_ask(&self, url: &Url) -> Result<(), HttpError> {
         if !self.is_secure(url) {
             return Err(HttpError::Insecure);
@@ -140,10 +135,7 @@ impl Http {
         }
     }
 
-    /// What a browser would be answered at an address: the status and where it leads. Nothing of the body is read.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
+    /// The status and `Location` that a browser would receive. The body is not read.
     pub(crate) async fn look(&self, url: &Url) -> Result<(u16, Option<String>), HttpError> {
         self.may_ask(url)?;
         let answer = self
@@ -158,9 +150,9 @@ impl Http {
         Ok((answer.status().as_u16(), location.map(str::to_owned)))
     }
 
-    /// Sends a request. Where it went over a connection that had been kept, and that ended without an answer, the provider
-    /// was closing the connection as the request came (RFC 9112 section 9.3.1): it is sent once more, over a new one. That
-    /// goes for the exchange of a code too: a provider that had begun on it after all does not give tokens for it twice.
+    /// Sends a request. If an idle connection ends without an answer, the provider was closing it as the request arrived
+    /// (RFC 9112 section 9.3.1), so the request is sent once more over a new connection. That is safe for the exchange of a
+    /// code too: a provider that did process the first request does not issue tokens for the same code twice.
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
         let again = request.try_clone();
         let (answer, was_kept) = connections::watched(self.client.execute(request)).await;
@@ -172,7 +164,6 @@ impl Http {
         }
     }
 
-    /// The requests of one sign-in.
     pub(crate) fn requests(&self) -> Requests<'_> {
         Requests {
             http: self,
@@ -181,7 +172,7 @@ impl Http {
     }
 }
 
-/// The requests of one sign-in. Until it is dropped, it holds room for the answers there have been.
+/// The requests of one sign-in. Reserves space for their answers until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Requests<'h> {
     http: &'h Http,
@@ -189,7 +180,7 @@ pub(crate) struct Requests<'h> {
 }
 
 impl Requests<'_> {
-    /// Takes room for what has been read of an answer.
+    /// Reserves space for an answer of which `bytes` have been read and `taken` units are already reserved.
     fn hold(&self, taken: &mut usize, bytes: usize) -> Result<(), HttpError> {
         let units = bytes.div_ceil(UNIT);
         let more = u32::try_from(units.saturating_sub(*taken)).map_err(|_| HttpError::Full)?;
@@ -207,14 +198,43 @@ impl Requests<'_> {
         Ok(())
     }
 
+    /// Sends a GET request, with the access token if there is one. An answer other than 200 is an error.
+    pub(crate) async fn get(
+        &self,
+        what: &'static str,
+        url: &str,
+        headers: &[(&'static str, &'static str)],
+        token: Option<&SecretString>,
+    ) -> Result<HttpResponse, UpstreamError> {
+        let failed = |error| UpstreamError::Http { what, error };
+        let mut request = http::Request::get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()));
+            let value = value.map_err(|_| {
+                UpstreamError::bad_response(what, "the access token cannot be sent in a header")
+            })?;
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request = request.body(Vec::new());
+        let request = request.map_err(|error| failed(HttpError::Unreachable(error.to_string())))?;
+        let answer = self.send(request).await.map_err(failed)?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer),
+            status => Err(failed(HttpError::Status(status.as_u16()))),
+        }
+    }
+
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = reqwest::Request::try_from(request).map_err(|error| failure(&error))?;
         self.http.may_ask(request.url())?;
-        // Checking a certificate would panic.
+        // Certificate verification would panic.
         if SystemClock::since_epoch().is_none() {
             return Err(HttpError::Unreachable(
-                "the machine's clock shows a time before 1970".into(),
+                "this machine's clock shows a time before 1970".into(),
             ));
         }
         let mut answer = self
@@ -222,8 +242,8 @@ impl Requests<'_> {
             .execute(request)
             .await
             .map_err(|error| failure(&error))?;
-        // No protocol here needs either: a redirect would take the code and our secret along, and an
-        // error page is not worth reading.
+        // No protocol here needs either. A redirect would forward the code and the client secret, and an error page
+        // contains nothing useful.
         if answer.status().is_redirection() || answer.status().is_server_error() {
             return Err(HttpError::Status(answer.status().as_u16()));
         }
@@ -247,7 +267,7 @@ impl Requests<'_> {
             response.body_mut().extend_from_slice(&chunk);
         }
         if response.status().is_success() && begins_as_json(response.body()) {
-            // The protocols' libraries read a value and do not look at what stands behind it.
+            // Whatever reads the answer later can rely on these bounds.
             json::check(response.body()).map_err(|bad| match bad {
                 json::Bad::TooMany => HttpError::TooManyValues,
                 json::Bad::TooDeep => HttpError::TooDeep,
@@ -272,34 +292,26 @@ fn failure(error: &reqwest::Error) -> HttpError {
     }
 }
 
-/// The address that was not connected to, where that is the cause.
+/// The address that the resolver rejected, if that is the cause.
 fn not_public(error: &reqwest::Error) -> Option<NotPublic> {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<NotPublic>() {
-            return Some(*refused);
-        }
-        cause = error.source();
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref().copied())
 }
 
-/// An error and its causes, without the URL: a callback's code could be in it.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    iter::successors(error.source(), |&cause| cause.source())
+}
+
+/// The error and its causes, without the URL, which could contain a code.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "connecting failed".to_owned()
+    let text = if error.is_connect() {
+        "connecting failed"
     } else {
-        "the connection broke".to_owned()
+        "the connection failed"
     };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    causes(error).fold(text.to_owned(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Why no provider can be asked. Without a word on it, the usual causes would not be found.
+/// The client cannot be built. The TLS library's message does not name the usual cause.
 fn unusable(error: &str) -> UpstreamError {
     let advice = if error.contains("CA certificates") {
         ": install the package ca-certificates, or name a file with PEM certificates in SSL_CERT_FILE"

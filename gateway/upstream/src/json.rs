@@ -1,4 +1,4 @@
-//! Reads the JSON of providers: bounded, each member once, and strict about the members that count and nothing else.
+//! Reads providers' JSON: bounded, without duplicate members, and strict only about the members that the gateway uses.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,31 +15,27 @@ use url::Url;
 
 use crate::text::plain;
 
-/// The most values in one answer: a megabyte of `[],[],[]` would be twenty as values. A key set of 50 keys has 500, and a
-/// person with 300 groups has 400.
+/// The most values in one answer: a megabyte of `[],[],[]` would take twenty as parsed values. A key set of 50 keys has
+/// 500, and a user with 300 groups has 400.
 pub(crate) const MAX_VALUES: usize = 10_000;
 
-/// The last second of the year 9999. A later time is a mistake, or milliseconds.
+/// The last second of the year 9999. A later time is a mistake, such as milliseconds.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Why an answer is not read.
+/// Why JSON is rejected. The texts follow a noun, such as "the answer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Bad {
-    /// It is not JSON to its end.
     #[error("is not JSON")]
     NotJson,
-    /// It has lists and objects in each other to no end.
     #[error("has lists or objects that are nested more than 127 levels deep")]
     TooDeep,
-    /// It has more than [`MAX_VALUES`] values.
     #[error("has more than {MAX_VALUES} JSON values")]
     TooMany,
-    /// It is JSON, but not an object in which each member comes once.
-    #[error("is not a JSON object in which each member comes once")]
+    #[error("is not a JSON object without duplicate members")]
     NotObject,
 }
 
-/// A member that counts, and is not what it has to be. Says nothing of the value: it may be a secret, or personal.
+/// A member with the wrong type. The text does not contain the value, which may be secret or personal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{path}` must be {expected}, but is {found}")]
 pub(crate) struct Unfit {
@@ -48,8 +44,8 @@ pub(crate) struct Unfit {
     found: &'static str,
 }
 
-/// Reads an object in which each member comes once (RFC 7519 section 4): of two, readers differ on which counts. Members
-/// inside its members are not looked at.
+/// Reads an object without duplicate members (RFC 7519 section 4): readers differ on which of two counts. Nested
+/// objects are not checked.
 pub(crate) fn object(json: &[u8]) -> Result<Map<String, Value>, Bad> {
     members(&repaired(json))
 }
@@ -61,7 +57,7 @@ fn members(json: &[u8]) -> Result<Map<String, Value>, Bad> {
     Ok(members)
 }
 
-/// An object that is passed on: read, for what the gateway goes by, and as it came.
+/// An object that is passed on to hooks: the parsed values for the gateway, and the original texts for the hooks.
 #[derive(Debug, Default)]
 pub(crate) struct Object {
     values: Map<String, Value>,
@@ -69,7 +65,7 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// Reads an object, as [`object`] does.
+    /// Reads an object like [`object`].
     pub(crate) fn read(json: &[u8]) -> Result<Self, Bad> {
         let json = repaired(json);
         let values = members(&json)?;
@@ -77,12 +73,11 @@ impl Object {
         Ok(Self { values, texts })
     }
 
-    /// What it says.
     pub(crate) const fn values(&self) -> &Map<String, Value> {
         &self.values
     }
 
-    /// Whether it has a member that says something: null and an empty text do not.
+    /// Whether it has a member that is neither null nor blank.
     pub(crate) fn says(&self, name: &str) -> bool {
         let value = self.values.get(name);
         value.is_some_and(|value| {
@@ -90,12 +85,12 @@ impl Object {
         })
     }
 
-    /// Takes a member out.
+    /// Removes a member.
     pub(crate) fn take(&mut self, name: &str) -> Option<(Value, Box<RawValue>)> {
         self.values.remove(name).zip(self.texts.remove(name))
     }
 
-    /// Adds a member, unless there is one that says something.
+    /// Adds a member, unless it [says](Object::says) it already.
     pub(crate) fn add(&mut self, name: &str, (value, text): (Value, Box<RawValue>)) {
         if !self.says(name) {
             self.values.insert(name.to_owned(), value);
@@ -103,24 +98,22 @@ impl Object {
         }
     }
 
-    /// Adds the members of another object that this one says nothing of.
+    /// Adds the members of another object that this one does not have.
     pub(crate) fn add_all(&mut self, mut other: Self) {
-        let names: Vec<String> = other.values.keys().cloned().collect();
-        for name in names {
-            if let Some(member) = other.take(&name) {
-                self.add(&name, member);
+        for (name, value) in other.values {
+            if let Some(text) = other.texts.remove(&name) {
+                self.add(&name, (value, text));
             }
         }
     }
 
-    /// The object for the hooks, to the digit.
+    /// The object for the hooks, with every digit of its numbers.
     pub(crate) fn claims(&self) -> Claims {
         let texts = self.texts.iter();
         Claims::of(texts.map(|(name, text)| (name.as_str(), text.as_ref())))
     }
 }
 
-/// What a time is.
 const TIME: &str = "a number of seconds since 1970";
 
 /// The members of an object, by name. A member that is `null` is absent.
@@ -132,12 +125,12 @@ impl<'a> Members<'a> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// A text that may be absent.
+    /// An optional string.
     pub(crate) fn text(self, name: &str) -> Result<Option<&'a str>, Unfit> {
         self.read(name, "a string", Value::as_str)
     }
 
-    /// A text that has to be there, and says something.
+    /// A string that must be present and not empty.
     pub(crate) fn required_text(self, name: &str) -> Result<&'a str, Unfit> {
         const EXPECTED: &str = "a string";
         match self.text(name)? {
@@ -147,16 +140,14 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Texts that may be absent.
+    /// An optional list of strings.
     pub(crate) fn texts(self, name: &str) -> Result<Option<Vec<&'a str>>, Unfit> {
         let Some(values) = self.read(name, "a list of strings", Value::as_array)? else {
             return Ok(None);
         };
         let read = |(index, value): (usize, &'a Value)| {
-            let path = || format!("{name}[{index}]");
-            value
-                .as_str()
-                .ok_or_else(|| unfit(&path(), "a string", kind(value)))
+            let text = value.as_str();
+            text.ok_or_else(|| unfit(&format!("{name}[{index}]"), "a string", kind(value)))
         };
         values
             .iter()
@@ -166,12 +157,21 @@ impl<'a> Members<'a> {
             .map(Some)
     }
 
-    /// A flag that may be absent.
+    /// Whether `aud` is or contains this client; `None` if it is missing or neither a string nor a list.
+    pub(crate) fn has_audience(self, client_id: &str) -> Option<bool> {
+        match self.0.get("aud")? {
+            Value::String(audience) => Some(audience == client_id),
+            Value::Array(audiences) => Some(audiences.iter().any(|audience| audience == client_id)),
+            _ => None,
+        }
+    }
+
+    /// An optional flag.
     pub(crate) fn flag(self, name: &str) -> Result<Option<bool>, Unfit> {
         self.read(name, "true or false", Value::as_bool)
     }
 
-    /// A URL that may be absent; an empty text is none.
+    /// An optional URL; an empty string counts as absent.
     pub(crate) fn url(self, name: &str) -> Result<Option<Url>, Unfit> {
         match self.text(name)? {
             None | Some("") => Ok(None),
@@ -182,13 +182,12 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A URL that has to be there.
     pub(crate) fn required_url(self, name: &str) -> Result<Url, Unfit> {
         self.url(name)?
             .ok_or_else(|| self.missing(name, "an absolute URL"))
     }
 
-    /// A time in seconds since 1970 (RFC 7519 section 2, NumericDate) that may be absent. Parts of a second are dropped.
+    /// An optional time in seconds since 1970 (RFC 7519 section 2, NumericDate). Fractions of a second are dropped.
     pub(crate) fn time(self, name: &str) -> Result<Option<u64>, Unfit> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -210,14 +209,13 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// Whether a time that may be absent is later than this. It may be before 1970, too.
+    /// Whether an optional time is later than this. Unlike [`Members::time`], accepts times before 1970.
     #[expect(clippy::cast_precision_loss, reason = "times of this age are exact as floats")]
     pub(crate) fn begins_after(self, name: &str, seconds: u64) -> Result<bool, Unfit> {
         let begin = self.read(name, TIME, Value::as_f64)?;
         Ok(begin.is_some_and(|begin| begin > seconds as f64))
     }
 
-    /// A time that has to be there.
     pub(crate) fn required_time(self, name: &str) -> Result<u64, Unfit> {
         self.time(name)?.ok_or_else(|| self.missing(name, TIME))
     }
@@ -237,7 +235,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The member is absent, and has to be there.
+    /// The error for a required member that is absent.
     pub(crate) fn missing(self, name: &str, expected: &'static str) -> Unfit {
         let found = match self.0.get(name) {
             None => "missing",
@@ -247,7 +245,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A member that has to be something else. What is found is a kind of value, never the value.
+/// The error for a member of the wrong type. `found` is a kind of value, never the value.
 pub(crate) fn unfit(path: &str, expected: &'static str, found: &'static str) -> Unfit {
     Unfit {
         path: plain(path),
@@ -256,7 +254,7 @@ pub(crate) fn unfit(path: &str, expected: &'static str, found: &'static str) -> 
     }
 }
 
-/// What a value is, without saying which.
+/// The kind of a value.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -288,25 +286,25 @@ impl<'de> Visitor<'de> for Unique {
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
         while let Some((name, value)) = entries.next_entry()? {
             if self.0.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member comes twice"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         Ok(self)
     }
 }
 
-/// Whether a text is JSON to its end and has no more values than an answer may have.
+/// Checks that a text is JSON to its end and has at most [`MAX_VALUES`] values.
 pub(crate) fn check(json: &[u8]) -> Result<(), Bad> {
     count(&readable(&repaired(json)))
 }
 
-/// The text with U+FFFD in place of halves of characters. Providers that count in UTF-16 cut a name in the middle of an
-/// emoji; that is JSON by its grammar (RFC 8259 section 8.2), and no reader has a character for it.
+/// Replaces unpaired surrogates with U+FFFD. Providers that count in UTF-16 cut a name in the middle of an emoji; that
+/// is JSON by its grammar (RFC 8259 section 8.2), but no reader has a character for it.
 fn repaired(json: &[u8]) -> Cow<'_, [u8]> {
     const NO_CHARACTER: &[u8] = b"\\ufffd";
     let mut repaired = Cow::Borrowed(json);
     let mut at = 0;
-    // In JSON there is a backslash in strings alone.
+    // In JSON, only strings contain backslashes.
     while let Some(found) = json
         .get(at..)
         .and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))
@@ -327,7 +325,7 @@ fn repaired(json: &[u8]) -> Cow<'_, [u8]> {
     repaired
 }
 
-/// The UTF-16 code unit that is escaped here.
+/// The UTF-16 code unit of the escape at this position.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -335,8 +333,8 @@ fn unit(json: &[u8], at: usize) -> Option<u16> {
     are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The text with the largest number in place of those that are too large for a float. They are JSON (RFC 8259 section 6),
-/// and the reader has no number for them; whether one may be there is for whoever needs the member.
+/// Replaces numbers that are too large for a float with the largest float. They are JSON (RFC 8259 section 6), but
+/// serde_json rejects them; whether one is acceptable depends on the member.
 fn readable(json: &[u8]) -> Cow<'_, [u8]> {
     const LARGEST: &str = "1.7976931348623157e308";
     let mut copy = Vec::new();
@@ -366,7 +364,7 @@ fn readable(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(copy)
 }
 
-/// How many bytes of a string are left, with the quotation mark at its end.
+/// The length of the rest of a string, including the closing quotation mark.
 fn to_end_of_string(rest: &[u8]) -> usize {
     let mut escaped = false;
     let is_end = |byte: &u8| {
@@ -378,7 +376,7 @@ fn to_end_of_string(rest: &[u8]) -> usize {
 }
 
 fn is_too_large(number: &[u8]) -> bool {
-    // The largest has 309 digits.
+    // The largest float has 309 digits.
     if number.len() < 309 && !number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         return false;
     }
@@ -400,7 +398,7 @@ fn count(json: &[u8]) -> Result<(), Bad> {
     }
 }
 
-/// Counts values down, and keeps none.
+/// Counts values down without keeping them.
 struct Count<'a>(&'a mut usize);
 
 impl Count<'_> {
@@ -421,6 +419,14 @@ impl<'de> DeserializeSeed<'de> for Count<'_> {
     }
 }
 
+macro_rules! count_scalars {
+    ($($visit:ident: $scalar:ty),+) => {$(
+        fn $visit<E: Error>(self, _: $scalar) -> Result<(), E> {
+            self.one()
+        }
+    )+};
+}
+
 impl<'de> Visitor<'de> for Count<'_> {
     type Value = ();
 
@@ -428,25 +434,7 @@ impl<'de> Visitor<'de> for Count<'_> {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.one()
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        self.one()
-    }
+    count_scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         self.one()

@@ -1,5 +1,6 @@
-//! Signatures of JSON Web Tokens (RFC 7515, RFC 7518, RFC 8037, RFC 9864), by the keys that a provider publishes
-//! (RFC 7517). A key and an algorithm have to fit each other; a header chooses between fitting ones and brings none.
+//! Verifies signatures of JSON Web Tokens (RFC 7515, RFC 7518, RFC 8037, RFC 9864) with the keys that a provider
+//! publishes (RFC 7517). The key must fit the algorithm. A token's header selects among the published keys and cannot
+//! supply one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,11 +14,11 @@ pub(crate) use self::key_set::{Algorithm, KeySet};
 #[cfg(test)]
 use self::key_set::{BadKeySet, MAX_KEYS};
 
-/// The most keys that are tried for one token. A provider with more has to name the one that it has used (`kid`), as OpenID
-/// Connect Core 1.0 section 10.1 wants where there are several.
+/// The most keys that are tried for one token. If more fit, the token must name its key (`kid`), as OpenID Connect Core
+/// 1.0 section 10.1 requires of providers with several keys.
 pub(crate) const MAX_TRIED: usize = 8;
 
-/// Why a token is not believed.
+/// Why a token is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unverified {
     #[error("it is not a signed JSON Web Token")]
@@ -28,21 +29,21 @@ pub(crate) enum Unverified {
     Json(#[from] Bad),
     #[error("its header: {0}")]
     Unfit(#[from] Unfit),
-    #[error("its type (`typ`) is that of another kind of token")]
+    #[error("its `typ` is that of another kind of token")]
     Type,
     #[error("its header has `{0}`, which the gateway does not support")]
     Extension(&'static str),
-    #[error("its algorithm is not one that the gateway accepts ({0})")]
+    #[error("the gateway does not support its algorithm ({0})")]
     Algorithm(&'static str),
     #[error("its algorithm is {0}, which the provider does not advertise")]
     NotAdvertised(&'static str),
     #[error("it is signed with a key that the provider does not publish")]
     UnknownKey,
-    #[error("the provider's key for it cannot be used: {0}")]
+    #[error("the provider's key for it is unusable: {0}")]
     UnusableKey(&'static str),
     #[error("its signature is wrong")]
     Signature,
-    #[error("it does not name its key (`kid`), and none of the provider's keys that fit has signed it")]
+    #[error("it does not name its key (`kid`), and none of the provider's keys verifies it")]
     NoneOfThem,
     #[error(
         "the token has no `kid` and {0} of the provider's keys fit, of which at most {MAX_TRIED} are tried: have the \
@@ -56,8 +57,8 @@ pub(crate) enum Unverified {
 }
 
 impl Unverified {
-    /// Whether keys and metadata that are newer than ours may change it: the provider may have rotated its keys, under the
-    /// same ids even, and have chosen another algorithm for the new ones.
+    /// Whether newer keys and metadata may change the result: the provider may have rotated its keys, even under the
+    /// same ids, and may have chosen another algorithm for them.
     pub(crate) const fn may_be_new_key(&self) -> bool {
         matches!(
             self,
@@ -69,7 +70,7 @@ impl Unverified {
         )
     }
 
-    /// Whether there is no key to verify it with, by what is known: a good token with a new key looks the same.
+    /// Whether no known key can verify it: a valid token with a new key looks the same.
     pub(crate) const fn is_unknown_key(&self) -> bool {
         matches!(
             self,
@@ -78,16 +79,17 @@ impl Unverified {
     }
 }
 
-/// A token whose signature is right. What it says has yet to be looked at.
+/// A token with a valid signature. Its claims have not been validated.
 #[derive(Debug)]
 pub(crate) struct Signed {
     pub(crate) algorithm: Algorithm,
     pub(crate) payload: Vec<u8>,
-    /// The issuer that the key is for, where the provider says so.
+    /// The issuer that the key belongs to, if the provider says so.
     pub(crate) key_issuer: Option<String>,
 }
 
-/// Names of algorithms that may be in a log. A header may hold anything, what was sent to the provider included.
+/// Unsupported algorithms that a log may name. The header could contain anything else, including secrets sent to the
+/// provider.
 const OTHERS: [&str; 8] = [
     "none",
     "HS256",
@@ -99,9 +101,9 @@ const OTHERS: [&str; 8] = [
     "ML-DSA-65",
 ];
 
-/// Verifies the signature of a token with one of the keys, under one of the algorithms, if it is of one of the types.
-/// A type is what `typ` may be, in small letters and without `application/` (RFC 7515 section 4.1.9, RFC 8725 section
-/// 3.11); a token without one is of any.
+/// Verifies a token's signature with one of the keys and one of the allowed algorithms. `types` lists the accepted
+/// values of `typ`, in lower case and without `application/` (RFC 7515 section 4.1.9, RFC 8725 section 3.11); a token
+/// without `typ` is accepted.
 pub(crate) fn verify(
     token: &str,
     keys: &KeySet,
@@ -118,8 +120,8 @@ pub(crate) fn verify(
     let (header, payload) = message.split_once('.').ok_or(Unverified::NotSigned)?;
     let (algorithm, kid) = read_header(&decode(header)?, allowed, types)?;
     let (payload, signature) = (decode(payload)?, decode(signature)?);
-    // Without an id, any key that fits may be the right one (OpenID Connect Core 1.0 section 10.1 wants an id where there
-    // are several; not all providers do it). Two keys may have one id.
+    // Without a `kid`, any key that fits may be the right one: OpenID Connect Core 1.0 section 10.1 requires it of
+    // providers with several keys, but not all comply. Two keys may have the same id.
     let named = |key: &&Key| kid.is_none() || kid == key.id;
     let fitting: Vec<&Key> = keys
         .0
@@ -134,7 +136,7 @@ pub(crate) fn verify(
         });
         return Err(unusable.map_or(Unverified::UnknownKey, Unverified::UnusableKey));
     }
-    // Trying them costs the gateway, and whoever sends tokens nothing.
+    // Trying keys costs the gateway time, and the sender nothing.
     if fitting.len() > MAX_TRIED {
         return Err(match kid {
             Some(_) => Unverified::SameName(fitting.len()),
@@ -154,7 +156,7 @@ pub(crate) fn verify(
     })
 }
 
-/// The algorithm and the key's id. Other members that would bring a key, or fetch one, are not looked at.
+/// Returns the algorithm and the key's id. Members that supply a key or its URL are ignored.
 fn read_header(
     header: &[u8],
     allowed: &[Algorithm],
@@ -174,7 +176,7 @@ fn read_header(
             name.map_or("unknown", |(name, _)| *name),
         ));
     }
-    // Extensions that must be understood (RFC 7515 section 4.1.11), and tokens in tokens (RFC 7519 section 5.2).
+    // Extensions that a recipient must understand (RFC 7515 section 4.1.11), and nested tokens (RFC 7519 section 5.2).
     for extension in ["crit", "cty"] {
         if header.contains_key(extension) {
             return Err(Unverified::Extension(extension));

@@ -1,51 +1,45 @@
-//! Upstream providers: Google, GitHub, any OpenID Connect issuer. Takes a person there and back, and
-//! believes nothing on the way that was not checked.
+//! Sign-in through upstream providers: OpenID Connect issuers, GitHub, and plain OAuth 2.0 servers.
 //!
-//! | module | what it holds |
+//! A sign-in has two steps. [`Provider::begin`] returns the URL to send the browser to and a [`Flow`] to keep until it
+//! comes back. [`Provider::finish`] takes the flow and the [`Callback`], and returns the user whom the provider confirmed.
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`config`] | what the operator says of a provider |
-//! | [`provider`] | [`Provider`]: one provider, whichever protocol it speaks |
-//! | [`flow`] | what goes to a provider and comes back |
-//! | [`authorize`] | the request that a browser brings to a provider |
-//! | [`client`] | how the gateway proves which client it is |
-//! | [`oidc`] | OpenID Connect: discovery, the authorization code flow, ID tokens |
-//! | [`github`] | GitHub's OAuth and API |
-//! | [`oauth`], [`mapping`] | OAuth 2.0 and nothing more, and where in its answers everything is |
-//! | [`check`] | what would go wrong in a sign-in, before there is one |
-//! | [`claims`] | what is taken from claims, and what is not believed |
-//! | [`http`] | requests with a limit on everything that an upstream could make us read or wait for |
-//! | [`logout`] | sign-outs: at the provider, and those that it tells of |
-//! | [`proxy`] | the egress proxy by which providers are reached |
-//! | [`names`] | which addresses a provider may be at, and who looks them up |
-//! | `exchange` | the exchange of a code for tokens |
-//! | `json` | reads JSON: bounded, and strict about the members that count |
-//! | `jws` | signatures of JSON Web Tokens |
-//! | [`text`] | text for people |
-//! | `trust` | the authorities that sign the certificates of providers |
-//! | [`error`] | every way a sign-in through a provider can fail |
-//!
-//! A sign-in: [`Provider::begin`] → the browser goes to [`Authorization::url`] and comes back →
-//! [`Provider::finish`] with what was remembered ([`Flow`]) and what the callback brought ([`Callback`]).
+//! | `provider` | [`Provider`]: one provider, whichever protocol it speaks |
+//! | `config` | [`ProviderConfig`]: the settings of a provider |
+//! | `flow`, `authorize` | the state of a sign-in, and the authorization request |
+//! | `client`, `exchange` | client authentication, and the exchange of a code for tokens |
+//! | `oidc`, `jws` | OpenID Connect: discovery, ID tokens, userinfo, PAR, logout; signatures and key sets |
+//! | `github` | GitHub's OAuth and REST API |
+//! | `oauth`, `mapping` | plain OAuth 2.0, and the places of members in a userinfo answer |
+//! | `claims` | the user's profile from claims, and the rules for email addresses |
+//! | `logout` | RP-initiated sign-out and back-channel logout tokens |
+//! | [`check`] | the diagnosis behind `gateway provider check` |
+//! | [`http`], `names`, `proxy`, `trust` | bounded HTTP requests, address checks, the egress proxy, trusted certificates |
+//! | `json`, [`text`] | bounded and strict JSON, printable text |
+//! | `error` | [`UpstreamError`]: every way in which a sign-in through a provider can fail |
 
-pub mod authorize;
+#[macro_use]
+mod opaque;
+mod authorize;
 pub mod check;
-pub mod claims;
-pub mod client;
-pub mod config;
-pub mod error;
+mod claims;
+mod client;
+mod config;
+mod error;
 mod exchange;
-pub mod flow;
-pub mod github;
+mod flow;
+mod github;
 pub mod http;
 mod json;
 mod jws;
-pub mod logout;
-pub mod mapping;
-pub mod names;
-pub mod oauth;
-pub mod oidc;
-pub mod provider;
-pub mod proxy;
+mod logout;
+mod mapping;
+mod names;
+mod oauth;
+mod oidc;
+mod provider;
+mod proxy;
 pub mod text;
 mod trust;
 
@@ -58,7 +52,7 @@ pub use error::{ErrorKind, Refusal, UpstreamError};
 pub use flow::{Authorization, Callback, Flow, Hints};
 pub use http::HttpLimits;
 pub use logout::{EndSession, KEYS_ASKED_AGAIN, LogoutError, LogoutToken};
-pub use mapping::{Mapping, Member};
+pub use mapping::{Mapping, Member, NotAPlace};
 pub use names::{Names, SystemNames};
 pub use provider::{MAX_WAITING, Provider};
 pub use proxy::EgressProxy;

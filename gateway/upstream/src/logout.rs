@@ -1,8 +1,8 @@
-//! Sign-outs: where a person goes to sign out at the provider (OpenID Connect RP-Initiated Logout 1.0), and logout tokens,
-//! by which a provider says that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0).
+//! Sign-out at the provider (OpenID Connect RP-Initiated Logout 1.0), and the logout tokens by which a provider reports
+//! that a user has signed out there (OpenID Connect Back-Channel Logout 1.0).
 //!
-//! Front-channel logout is left out: it needs the gateway's cookies in a frame of another site, which browsers no longer
-//! send, and a provider that has it has the back channel too.
+//! Front-channel logout is not supported: it needs the gateway's cookies in a frame of another site, which browsers no
+//! longer send, and providers that have it have the back channel too.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,51 +12,44 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::error::UpstreamError;
-use crate::json::{self, Bad, Members, Unfit};
-use crate::text::plain;
+use crate::json::{self, Members, Unfit};
+use crate::text::{MAX_SUBJECT, plain};
 
-/// The longest ID token that is kept for a sign-out, in bytes: it has to fit into an address.
+/// The longest ID token that is kept for a sign-out, in bytes: it must fit into a URL.
 pub(crate) const MAX_ID_TOKEN_HINT: usize = 4096;
-/// The longest logout token, in bytes. One has the claims below and a signature.
+/// The longest logout token, in bytes.
 pub(crate) const MAX_LOGOUT_TOKEN: usize = 16 << 10;
-/// Logout tokens of one provider that are looked at at once.
+/// The most logout tokens of one provider that are validated at the same time.
 pub(crate) const MAX_LOGOUT_TOKENS: usize = 32;
 
-/// After how many seconds a provider may be asked for its keys again because a token's key is unknown.
+/// The time after which the gateway may fetch a provider's keys again because a token's key is unknown, in seconds.
 pub const KEYS_ASKED_AGAIN: u64 = 30;
 
-/// What a logout token's `typ` may be. Section 2.4 recommends the first, and many providers send the second.
+/// The accepted values of `typ`. Section 2.4 recommends the first; many providers send the second.
 pub(crate) const TYPES: &[&str] = &["logout+jwt", "jwt"];
 /// The event that makes a token a logout token (section 2.4).
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-/// How old a logout token may be. Providers try again when the gateway does not answer, for minutes and not for hours.
+/// The maximum age of a logout token. Providers retry for minutes, not for hours.
 const MAX_AGE: Duration = Duration::from_secs(900);
-/// How far the provider's clock may be ahead of ours, or behind it.
+/// The largest difference between the provider's clock and the gateway's.
 const SKEW: Duration = Duration::from_secs(60);
-/// The longest subject, in bytes (OpenID Connect Core 1.0 section 2).
-const MAX_SUBJECT: usize = 255;
-
-/// What a provider is told when somebody signs out.
+/// A request to sign a user out at a provider.
 #[derive(Clone, Copy)]
 pub struct EndSession<'a> {
-    /// The ID token that the session began with: `id_token_hint`. Without one the provider may ask the person.
+    /// The ID token from the start of the session: `id_token_hint`. Without one the provider may ask the user.
     pub id_token: Option<&'a str>,
-    /// The person's address, as this provider gave it: `logout_hint` where there is no ID token.
+    /// The user's address, as this provider reported it: the `logout_hint` if there is no ID token.
     pub address: Option<&'a str>,
-    /// Where the provider sends the person then: `post_logout_redirect_uri`. It has to be registered there.
+    /// Where the provider sends the user back: `post_logout_redirect_uri`. It must be registered there.
     pub return_to: &'a str,
-    /// What comes back with the person.
+    /// Returned with the user: `state`.
     pub state: &'a str,
 }
 
-impl fmt::Debug for EndSession<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndSession").finish_non_exhaustive()
-    }
-}
+opaque_debug!(EndSession<'_>);
 
 impl EndSession<'_> {
-    /// The address that signs a person out at `endpoint` (RP-Initiated Logout 1.0 section 2).
+    /// The URL that signs a user out at `endpoint` (RP-Initiated Logout 1.0 section 2).
     pub(crate) fn url(&self, mut endpoint: Url, client_id: &str) -> Url {
         {
             let mut query = endpoint.query_pairs_mut();
@@ -76,113 +69,63 @@ impl EndSession<'_> {
     }
 }
 
-/// What a logout token says, once it has been validated. `subject`, `sid` or both are there.
+/// The claims of a valid logout token. At least one of `subject` and `sid` is present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutToken {
-    /// Who has signed somebody out.
+    /// The provider's issuer identifier.
     pub issuer: String,
-    /// Whom.
+    /// The user who signed out.
     pub subject: Option<String>,
-    /// Of which session.
+    /// The session that ended. Without it, all sessions of the user did.
     pub sid: Option<String>,
-    /// The token's name (`jti`): it may be used once.
+    /// The token's id (`jti`), which may be used once.
     pub id: String,
     /// When it was signed, by the provider's clock.
     pub issued: Timestamp,
-    /// When it is too old, by the gateway's clock: until then its name has to be remembered.
+    /// When it is too old, by the gateway's clock. Until then its id must be remembered.
     pub until: Timestamp,
 }
 
-/// Why a logout token does not count.
+/// Why a logout token is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogoutError {
     /// It is not a logout token of this provider for this client.
     #[error("the logout token is not valid: {0}")]
     Invalid(String),
-    /// It cannot be told now.
+    /// The gateway cannot decide now.
     #[error(transparent)]
     Unknown(#[from] UpstreamError),
 }
 
+impl From<Unfit> for LogoutError {
+    fn from(unfit: Unfit) -> Self {
+        Self::invalid(&unfit)
+    }
+}
+
 impl LogoutError {
-    /// The problem may quote the token, and so whoever made it up.
+    /// The problem may quote the token, so it is shortened.
     pub(crate) fn invalid(problem: &impl fmt::Display) -> Self {
         Self::Invalid(plain(&problem.to_string()))
     }
 }
 
-/// What is wrong with the claims of a logout token.
-#[derive(Debug, thiserror::Error)]
-enum Invalid {
-    #[error("its payload {0}")]
-    Json(#[from] Bad),
-    #[error("{0}")]
-    Unfit(#[from] Unfit),
-    #[error("its issuer (`iss`) is another one")]
-    Issuer,
-    #[error("it is for another client (`aud`)")]
-    Audience,
-    #[error("it was issued in the future (`iat`); are both clocks right?")]
-    Early,
-    #[error("it was issued more than 15 minutes ago (`iat`)")]
-    Old,
-    #[error("it has expired (`exp`)")]
-    Expired,
-    #[error("it is not valid yet (`nbf`); are both clocks right?")]
-    NotYet,
-    #[error("`events` has no member \"{EVENT}\" that is an object, so it is another kind of token")]
-    Event,
-    #[error("it has a `nonce`, so it is another kind of token")]
-    Nonce,
-    #[error("it names neither a subject (`sub`) nor a session (`sid`)")]
-    Nobody,
-    #[error("its subject (`sub`) has more than {MAX_SUBJECT} bytes")]
-    Subject,
-}
-
-/// Validates what a token says whose signature is right (section 2.6).
+/// Validates the claims of a token whose signature has been verified (section 2.6).
 pub(crate) fn read(
     payload: &[u8],
     issuer: &str,
     client_id: &str,
     now: Timestamp,
 ) -> Result<LogoutToken, LogoutError> {
-    json::object(payload)
-        .map_err(Invalid::from)
-        .and_then(|claims| check(&claims, issuer, client_id, now))
-        .map_err(|invalid| LogoutError::invalid(&invalid))
-}
-
-/// Whether a token tells of an event, as a logout token does and every other security event token (RFC 8417 section 2.2):
-/// `events` has a member whose name is a URI. Such a token may have all that an ID token has, and is none (Back-Channel
-/// Logout 1.0 section 2.4, RFC 8417 section 4.1). What else may be in a member of this name is nobody's business.
-pub(crate) fn names_events(claims: &Map<String, Value>) -> bool {
-    match claims.get("events") {
-        Some(Value::Object(events)) => events.keys().any(|name| Url::parse(name).is_ok()),
-        Some(Value::Array(events)) => events.iter().any(|name| name == EVENT),
-        Some(Value::String(name)) => name == EVENT,
-        _ => false,
-    }
-}
-
-fn check(
-    claims: &Map<String, Value>,
-    issuer: &str,
-    client_id: &str,
-    now: Timestamp,
-) -> Result<LogoutToken, Invalid> {
+    let claims = &json::object(payload)
+        .map_err(|problem| LogoutError::invalid(&format_args!("its payload {problem}")))?;
+    let invalid = |problem: &str| Err(LogoutError::invalid(&problem));
     let members = Members(claims);
     if members.required_text("iss")? != issuer {
-        return Err(Invalid::Issuer);
+        return invalid("it is from another issuer (`iss`)");
     }
-    let is_for_us = match claims.get("aud") {
-        Some(Value::String(audience)) => audience == client_id,
-        // Of several, the others may end their sessions too.
-        Some(Value::Array(audiences)) => audiences.iter().any(|audience| audience == client_id),
-        _ => false,
-    };
-    if !is_for_us {
-        return Err(Invalid::Audience);
+    if members.has_audience(client_id) != Some(true) {
+        return invalid("it is for another client (`aud`)");
     }
     let (issued, expires) = (
         Timestamp(members.required_time("iat")?),
@@ -190,38 +133,37 @@ fn check(
     );
     let until = issued.after(MAX_AGE).after(SKEW);
     if issued > now.after(SKEW) {
-        return Err(Invalid::Early);
+        return invalid("it was issued in the future (`iat`); are both clocks right?");
     }
     if until <= now {
-        return Err(Invalid::Old);
+        return invalid("it was issued more than 15 minutes ago (`iat`)");
     }
-    // As for ID tokens: whoever lets it expire wants no leeway.
+    // No leeway, as for ID tokens: the provider chose the time.
     if expires <= now {
-        return Err(Invalid::Expired);
+        return invalid("it has expired (`exp`)");
     }
     if members.begins_after("nbf", now.after(SKEW).0)? {
-        return Err(Invalid::NotYet);
+        return invalid("it is not valid yet (`nbf`); are both clocks right?");
     }
     let event = claims.get("events").and_then(|events| events.get(EVENT));
     if !event.is_some_and(Value::is_object) {
-        return Err(Invalid::Event);
+        return invalid(&format!(
+            "`events` has no member \"{EVENT}\" that is an object, so it is another kind of token"
+        ));
     }
     if claims.contains_key("nonce") {
-        return Err(Invalid::Nonce);
+        return invalid("it has a `nonce`, so it is another kind of token");
     }
     let some = |name| match members.text(name)? {
         Some(_) => members.required_text(name).map(|text| Some(text.to_owned())),
         None => Ok(None),
     };
-    let (subject, sid): (Option<String>, Option<String>) = (some("sub")?, some("sid")?);
+    let (subject, sid) = (some("sub")?, some("sid")?);
     if subject.is_none() && sid.is_none() {
-        return Err(Invalid::Nobody);
+        return invalid("it names neither a subject (`sub`) nor a session (`sid`)");
     }
-    if subject
-        .as_ref()
-        .is_some_and(|subject| subject.len() > MAX_SUBJECT)
-    {
-        return Err(Invalid::Subject);
+    if subject.as_ref().map_or(0, String::len) > MAX_SUBJECT {
+        return invalid("its subject (`sub`) has more than 255 bytes");
     }
     Ok(LogoutToken {
         issuer: issuer.to_owned(),
@@ -231,6 +173,18 @@ fn check(
         issued,
         until,
     })
+}
+
+/// Whether this is a security event token (RFC 8417 section 2.2), such as a logout token: `events` has a member whose
+/// name is a URI. Such a token may have all claims of an ID token, and must not be accepted as one (Back-Channel Logout
+/// 1.0 section 2.4, RFC 8417 section 4.1). Other values of `events` are ignored.
+pub(crate) fn names_events(claims: &Map<String, Value>) -> bool {
+    match claims.get("events") {
+        Some(Value::Object(events)) => events.keys().any(|name| Url::parse(name).is_ok()),
+        Some(Value::Array(events)) => events.iter().any(|name| name == EVENT),
+        Some(Value::String(name)) => name == EVENT,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_a_logout_token_says_whom_and_of_which_session() {
+    fn p21_a_logout_token_names_the_user_and_the_session() {
         let token = verdict(&claims()).unwrap();
         let expected = LogoutToken {
             issuer: ISSUER.to_owned(),
@@ -288,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_a_token_that_is_not_a_logout_token_for_us_is_refused() {
+    fn p21_tokens_that_are_not_logout_tokens_for_this_client_are_rejected() {
         let long = "a".repeat(256);
         for (name, values) in [
             (
@@ -371,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_a_clock_at_the_end_of_time_refuses_everything_quietly() {
+    fn p21_extreme_clocks_reject_every_token_without_a_panic() {
         for now in [0, u64::MAX] {
             let claims = claims().to_string();
             assert!(read(claims.as_bytes(), ISSUER, "us", Timestamp(now)).is_err());
@@ -379,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn p20_the_provider_is_told_who_signs_out_and_where_they_come_back() {
+    fn p20_the_sign_out_url_names_the_user_and_the_return_address() {
         let end = EndSession {
             id_token: Some("e.y.J"),
             address: Some("ann+x@example.org"),

@@ -1,11 +1,11 @@
-//! Where the members of a userinfo answer are, for providers that have their own words for them.
+//! The places of members in a userinfo answer, for providers with names of their own.
 //!
 //! | written | means |
 //! |---|---|
-//! | `id`, `data.user.id`, `data.0.id` | a member, by the names and positions on the way to it |
+//! | `id`, `data.user.id`, `data.0.id` | a member, by the names and positions on the path to it |
 //! | `/data/0/id` | the same as a JSON pointer (RFC 6901) |
-//! | `global_name \| username` | the first of them that says something |
-//! | `https://cdn.example.org/{id}/{avatar}.png` | a text with members in it, each percent-encoded; nothing where one is missing |
+//! | `global_name \| username` | the first one that is not empty |
+//! | `https://cdn.example.org/{id}/{avatar}.png` | a template with percent-encoded members; absent if one of them is |
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,20 +14,18 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::json::kind;
+use crate::text::MAX_SUBJECT;
 
-/// The most alternatives, steps and parts that one of them has.
+/// The most alternatives, steps and template parts of one place.
 const MAX_PARTS: usize = 16;
-/// The longest subject, in bytes (OpenID Connect Core 1.0 section 2, `sub`).
-const MAX_SUBJECT: usize = 255;
-
-/// Where to find each thing that counts.
+/// The places of the profile's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// What a person is known by for good: a text or a whole number.
+    /// The user's permanent id: a string or a whole number.
     pub subject: Member,
-    /// The address.
+    /// The email address.
     pub email: Option<Member>,
-    /// Whether the provider has verified it.
+    /// Whether the provider has verified the address.
     pub email_verified: Option<Member>,
     /// The display name.
     pub name: Option<Member>,
@@ -35,7 +33,7 @@ pub struct Mapping {
     pub picture: Option<Member>,
 }
 
-/// The place of a member, as it is written.
+/// The place of a member.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Member {
     written: String,
@@ -44,9 +42,7 @@ pub struct Member {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Alternative {
-    /// The steps to a member.
     Path(Vec<String>),
-    /// Texts, and the members between them.
     Template(Vec<Part>),
 }
 
@@ -56,7 +52,7 @@ enum Part {
     Path(Vec<String>),
 }
 
-/// A place that cannot be one.
+/// The place of a member cannot be parsed. The text says what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the place of a member, as in id, data.user.id, /data/0/id or global_name | username")]
 pub struct NotAPlace;
@@ -103,7 +99,7 @@ fn path(text: &str) -> Option<Vec<String>> {
     good.then_some(steps)
 }
 
-/// A step of a JSON pointer (RFC 6901 section 3): in it, `~` is `~0` and `/` is `~1`, and no other `~` is one.
+/// A step of a JSON pointer (RFC 6901 section 3): `~0` is `~`, `~1` is `/`, and any other `~` is an error.
 fn unescaped(step: &str) -> Option<String> {
     let mut parts = step.split('~');
     let mut text = parts.next()?.to_owned();
@@ -147,7 +143,7 @@ fn at<'v>(root: &'v Map<String, Value>, steps: &[String]) -> Option<&'v Value> {
     })
 }
 
-/// A text that says something, or a whole number as text.
+/// A string that is not blank, or a whole number as a string.
 fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -157,7 +153,7 @@ fn as_text(value: &Value) -> Option<String> {
 }
 
 impl Member {
-    /// What is there, as text: the first alternative that says something.
+    /// The first alternative that is present and not blank, as a string.
     #[must_use]
     pub fn text(&self, root: &Map<String, Value>) -> Option<String> {
         self.alternatives
@@ -178,7 +174,7 @@ impl Member {
             })
     }
 
-    /// What is there, as it is.
+    /// The first alternative that is present, as JSON. Templates are skipped.
     #[must_use]
     pub fn value<'v>(&self, root: &'v Map<String, Value>) -> Option<&'v Value> {
         self.alternatives
@@ -189,7 +185,7 @@ impl Member {
             })
     }
 
-    /// Whether it is a member and nothing else: neither a choice nor a text made of several.
+    /// Whether it is a single path: neither a choice nor a template.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         matches!(self.alternatives.as_slice(), [Alternative::Path(_)])
@@ -197,22 +193,19 @@ impl Member {
 }
 
 impl Mapping {
-    /// Who the person is. A number and the same digits as text are one subject: providers write both.
-    ///
-    /// # Errors
-    /// What is wrong with it.
+    /// The subject. A number and a string with the same digits are one subject: providers write both.
     pub(crate) fn subject(&self, claims: &Map<String, Value>) -> Result<String, String> {
         let place = &self.subject;
         let value = place
             .value(claims)
-            .ok_or_else(|| format!("the answer has no member {place}, which is to be the subject"))?;
-        let right = format!("the member {place} must be a text or a whole number, but is");
+            .ok_or_else(|| format!("the answer has no member {place}, the subject"))?;
+        let right = format!("the member {place} must be a string or a whole number, but is");
         let subject = match value {
-            // As it is: with spaces cut off, two people could be one.
-            Value::String(text) if text.trim().is_empty() => return Err(format!("{right} an empty text")),
+            // Not trimmed: two users could become one.
+            Value::String(text) if text.trim().is_empty() => return Err(format!("{right} an empty string")),
             Value::String(text) => text.clone(),
             Value::Number(_) => as_text(value).ok_or_else(|| {
-                format!("{right} a number that is not whole or has more than 64 bits; if it is an id, have the provider write it as a text")
+                format!("{right} a number that is not whole or has more than 64 bits; if it is an id, have the provider send it as a string")
             })?,
             _ => return Err(format!("{right} {}", kind(value))),
         };
@@ -283,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn p13_what_a_template_puts_into_a_url_stays_in_its_place() {
+    fn p13_template_values_are_percent_encoded() {
         let member: Member = "https://cdn.example.org/{id}.png".parse().unwrap();
         let url = member.text(&map(json!({"id": "../../x?y=#z"}))).unwrap();
         assert_eq!(url, "https://cdn.example.org/..%2F..%2Fx%3Fy%3D%23z.png");
     }
 
     #[test]
-    fn p13_a_subject_is_a_text_or_a_whole_number() {
+    fn p13_a_subject_is_a_string_or_a_whole_number() {
         let mapping = Mapping {
             subject: "id".parse().unwrap(),
             email: None,
@@ -326,7 +319,7 @@ mod tests {
                 json!(18_446_744_073_709_551_616.0),
                 "a number that is not whole or has more than 64 bits",
             ),
-            (json!(""), "but is an empty text"),
+            (json!(""), "but is an empty string"),
             (json!([1]), "but is a list"),
         ] {
             let reason = why(bad);

@@ -1,8 +1,7 @@
-//! From a provider's host names to addresses that the gateway may connect to: every name is looked up once, every
-//! address is checked, and connections are made to checked addresses only.
+//! Resolves the host names of providers, and connects only to addresses that have been checked.
 //!
-//! A look-up by the system's resolver holds a thread for as long as it takes, also when nobody waits for it any more. So
-//! each provider has its own few: one whose name servers never answer costs the others nothing.
+//! A look-up by the system's resolver holds a thread until it ends, even when nobody waits for it any more. So each
+//! provider has a few threads of its own, and one whose name servers never answer does not delay the others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,17 +17,17 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-/// The most look-ups that run for one provider at once.
+/// The most look-ups that run for one provider at the same time.
 const MAX_LOOKUPS: usize = 4;
-/// The most names of one provider that are looked up or wait for it. A provider has three or four.
+/// The most names of one provider that are being looked up or queued. A provider has three or four.
 const MAX_NAMES: usize = 16;
 
-/// Somebody who knows the addresses of hosts.
+/// A resolver of host names.
 pub trait Names: Send + Sync + fmt::Debug {
-    /// The addresses of a host, the best first. May take long: it is called on a thread that may wait.
+    /// The addresses of a host, the best first. May block: it is called on a thread for that.
     ///
     /// # Errors
-    /// When nobody knows. The text is for the log.
+    /// When the name cannot be resolved. The text is for the log.
     fn look_up(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -43,9 +42,8 @@ impl Names for SystemNames {
     }
 }
 
-/// The address in a URL that has one in place of a name.
-#[must_use]
-pub fn literal(url: &Url) -> Option<IpAddr> {
+/// The IP address in a URL, if it has one in place of a host name.
+pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         Host::Ipv4(address) => Some(address.into()),
         Host::Ipv6(address) => Some(address.into()),
@@ -53,8 +51,8 @@ pub fn literal(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// Whether a URL that the operator wrote says itself that it leads to a private network: a private address, or a name
-/// that nobody on the internet can have (RFC 6761, RFC 6762, RFC 8375; `.internal` is reserved by ICANN).
+/// Whether the URL shows that its host is on a private network: a private address, or a name that does not exist on the
+/// internet (RFC 6761, RFC 6762, RFC 8375; ICANN reserves `.internal`).
 pub(crate) fn is_private(url: &Url) -> bool {
     const RESERVED: &[&str] = &["localhost", "local", "internal", "home.arpa"];
     if let Some(address) = literal(url) {
@@ -70,15 +68,15 @@ pub(crate) fn is_private(url: &Url) -> bool {
 
 type LookUp = Shared<BoxFuture<'static, Result<Arc<[IpAddr]>, Arc<str>>>>;
 
-/// Looks up the names of one provider.
+/// The resolver for one provider.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     names: Arc<dyn Names>,
     private: bool,
-    /// The host of the egress proxy. The operator chose it, and it may be anywhere.
+    /// The host of the egress proxy. The operator chose it, so its address may be private.
     proxy: Option<String>,
     places: Arc<Semaphore>,
-    /// Those that are being looked up: whoever wants the same name waits for the same answer.
+    /// The running look-ups. Concurrent requests for the same name share one.
     running: Arc<Mutex<HashMap<String, LookUp>>>,
 }
 
@@ -102,7 +100,8 @@ impl Resolver {
         }
     }
 
-    /// The answer to come of a look-up, which goes on where nobody waits for it any more.
+    /// Joins or starts a look-up, which runs to its end even if nobody waits for it any more. `None`: too many are
+    /// running.
     fn look_up(&self, name: &str) -> Option<LookUp> {
         let mut running = self.running.lock();
         if let Some(look_up) = running.get(name) {
@@ -151,9 +150,9 @@ impl Resolve for Resolver {
         let is_proxy = proxy.is_some_and(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         let private = self.private || is_proxy;
         Box::pin(async move {
-            let look_up = look_up.ok_or("too many names of this provider are being looked up")?;
+            let look_up = look_up.ok_or("too many host names of this provider are being looked up")?;
             let addresses = look_up.await.map_err(|error| error.to_string())?;
-            // One bad address spoils the name: it is not what it should be.
+            // One forbidden address disqualifies the name, because an honest one has none.
             for address in &*addresses {
                 check(*address, private)?;
             }
@@ -180,7 +179,7 @@ mod tests {
 
     use super::{MAX_LOOKUPS, MAX_NAMES, Names, Resolver, is_private};
 
-    /// Answers a public address, and names that begin with "dead" never, until it is told to.
+    /// Resolves every name to a public address; names that begin with "dead" only after `release`.
     #[derive(Debug)]
     struct Fake {
         asked: Mutex<Vec<String>>,
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a13_a_dead_name_takes_one_thread_and_no_other_name_waits_for_it() {
+    async fn a13_a_name_that_hangs_uses_one_thread_and_delays_no_other() {
         let (fake, release) = Fake::new();
         let resolver = Resolver::new(Arc::clone(&fake) as Arc<dyn Names>, false, None);
         let waiting: Vec<_> = (0..200)
@@ -224,7 +223,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(resolve(&resolver, "alive.example.org").await, Ok(1));
         }
-        // Nobody waits for it any more; it still runs, and counts.
+        // Nobody waits for it any more, but it still runs and counts.
         for caller in waiting {
             caller.abort();
         }
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a13_dead_names_of_one_provider_leave_other_providers_alone() {
+    async fn a13_hanging_names_of_one_provider_do_not_affect_others() {
         let (fake, release) = Fake::new();
         let names = Arc::clone(&fake) as Arc<dyn Names>;
         let bad = Resolver::new(Arc::clone(&names), false, None);
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a13_names_that_lead_to_private_addresses_are_refused() {
+    async fn a13_names_with_private_addresses_are_rejected() {
         for (addresses, to_public, to_private) in [
             (&["1.1.1.1", "2606:4700::1111"][..], true, true),
             (&["127.0.0.1"], false, true),
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p14_a_proxy_may_be_at_a_private_address_and_nobody_else() {
+    async fn p14_only_the_proxy_may_be_at_a_private_address() {
         let proxy = Some("proxy.corp.example.org".to_owned());
         let resolver = Resolver::new(Arc::new(Always(&["10.0.0.1"])), false, proxy.clone());
         assert_eq!(resolve(&resolver, "proxy.corp.example.org").await, Ok(1));
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a13_an_issuer_may_say_itself_that_it_is_private() {
+    fn a13_private_issuers_are_recognised() {
         for (issuer, is) in [
             ("http://127.0.0.1:8080", true),
             ("https://[::1]", true),

@@ -1,66 +1,52 @@
-//! OAuth 2.0 (RFC 6749) with PKCE (RFC 7636) and nothing more, for providers that have no OpenID Connect: who the person is
-//! comes from an endpoint and members of its answer that the operator names.
+//! Plain OAuth 2.0 (RFC 6749) with PKCE (RFC 7636), for providers without OpenID Connect: the operator names the
+//! endpoint that describes the user, and the members of its answer.
 
 use std::sync::Arc;
 
-use gateway_model::{Clock, Email, Identity, UpstreamSession, UpstreamUser};
-use http::header::{ACCEPT, AUTHORIZATION};
-use http::{Request, StatusCode};
-use secrecy::ExposeSecret as _;
+use gateway_model::{Identity, UpstreamSession, UpstreamUser};
+use http::StatusCode;
 use serde_json::{Map, Value};
-use url::Url;
 
 use crate::authorize;
 use crate::check::{self, Findings};
-use crate::claims::{self, Verification};
+use crate::claims;
 use crate::client::Server;
-use crate::config::{OAuth2, ProviderConfig};
+use crate::config::OAuth2;
 use crate::error::UpstreamError;
-use crate::exchange::Exchange;
+use crate::exchange::Client;
 use crate::flow::{Authorization, Callback, Flow, Hints};
-use crate::http::{Http, HttpError, HttpLimits, Requests};
+use crate::http::{Http, HttpLimits};
 use crate::json::Object;
-use crate::mapping::{Mapping, Member};
+use crate::mapping::Member;
 use crate::names::{Names, is_private};
 use crate::text::plain;
 
 const USERINFO: &str = "the userinfo endpoint";
 
-/// A provider that speaks OAuth 2.0 and nothing more.
 #[derive(Debug)]
 pub(crate) struct OAuth {
-    config: ProviderConfig,
+    pub(crate) client: Client,
     kind: OAuth2,
-    redirect_uri: Url,
     http: Http,
-    clock: Arc<dyn Clock>,
 }
 
 impl OAuth {
     pub(crate) fn new(
-        config: ProviderConfig,
+        client: Client,
         kind: OAuth2,
-        redirect_uri: Url,
         limits: &HttpLimits,
-        clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
-        // All three are the operator's own words.
+        // The operator wrote all URLs, so any of them may permit private addresses.
         let urls = [&kind.token, &kind.userinfo];
-        let private = config.allow_private_addresses || urls.iter().any(|url| is_private(url));
+        let private = client.config.allow_private_addresses || urls.iter().any(|url| is_private(url));
         let http = Http::new(&kind.token, private, limits, names)?;
         for url in [&kind.authorize, &kind.token, &kind.userinfo] {
             if !http.is_secure(url) {
                 return Err(UpstreamError::Config(format!("{url} must be https")));
             }
         }
-        Ok(Self {
-            config,
-            kind,
-            redirect_uri,
-            http,
-            clock,
-        })
+        Ok(Self { client, kind, http })
     }
 
     pub(crate) fn issuer(&self) -> &str {
@@ -68,7 +54,8 @@ impl OAuth {
     }
 
     pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {
-        let (flow, parameters) = authorize::request(&self.config, &self.redirect_uri, false, hints);
+        let client = &self.client;
+        let (flow, parameters) = authorize::request(&client.config, &client.redirect_uri, false, hints);
         let url = authorize::url(&self.kind.authorize, &parameters);
         Authorization { url, flow }
     }
@@ -78,25 +65,36 @@ impl OAuth {
         flow: &Flow,
         callback: Callback<'_>,
     ) -> Result<UpstreamUser, UpstreamError> {
-        // An `iss` (RFC 9207) has nothing to be compared with: the configured issuer is the operator's choice. That each
-        // provider has a callback of its own keeps their answers apart (RFC 9700 section 4.4.2).
+        // `iss` (RFC 9207) cannot be compared with the configured issuer, which is the operator's choice. Each provider
+        // has its own callback URL, which keeps their answers apart (RFC 9700 section 4.4.2).
         let requests = self.http.requests();
-        let exchange = self.exchange(callback.code, &flow.verifier);
-        let tokens = exchange.send(&requests).await?;
-        let claims = self
-            .userinfo(&requests, tokens.access_token.expose_secret())
+        let client = &self.client;
+        let tokens = client
+            .exchange(&requests, self.server(), callback.code, &flow.verifier)
             .await?;
+        let (userinfo, token) = (self.kind.userinfo.as_str(), Some(&tokens.access_token));
+        let answer = requests.get(USERINFO, userinfo, &[("accept", "application/json")], token);
+        let claims = Object::read(answer.await?.body())
+            .map_err(|problem| UpstreamError::unreadable(USERINFO, problem))?;
         let mapping = &self.kind.mapping;
         let values = claims.values();
-        let subject = mapping.subject(values).map_err(|problem| bad(&problem))?;
-        self.warn_of_address(values);
+        let subject = mapping
+            .subject(values)
+            .map_err(|problem| UpstreamError::bad_response(USERINFO, problem))?;
+        let verified = mapping.email_verified.as_ref();
+        let verified = verified.and_then(|member| member.value(values));
+        self.warn_of_address(values, verified);
         Ok(UpstreamUser {
             identity: Identity {
-                provider: self.config.name.clone(),
+                provider: client.config.name.clone(),
                 issuer: self.kind.issuer.clone(),
                 subject,
             },
-            email: email(mapping, values, &self.config),
+            email: claims::email(
+                text(mapping.email.as_ref(), values).as_deref(),
+                verified,
+                &client.config,
+            ),
             name: text(mapping.name.as_ref(), values).map_or_else(String::new, |name| plain(&name)),
             avatar_url: claims::picture(text(mapping.picture.as_ref(), values).as_deref()),
             session: UpstreamSession::default(),
@@ -104,45 +102,33 @@ impl OAuth {
         })
     }
 
-    /// Says why an address does not count.
-    fn warn_of_address(&self, claims: &Map<String, Value>) {
-        let mapping = &self.kind.mapping;
-        let Some(member) = &mapping.email else { return };
-        // A choice or a template is a text, and of others the value says more.
+    /// Logs why an address is not used.
+    fn warn_of_address(&self, claims: &Map<String, Value>, verified: Option<&Value>) {
+        let Some(member) = &self.kind.mapping.email else {
+            return;
+        };
+        // The value of a plain member shows more, such as its type; a choice or a template is always a string.
         let address = member.value(claims).filter(|_| member.is_plain()).cloned();
         let address = address.or_else(|| member.text(claims).map(Value::String));
-        let verified = mapping.email_verified.as_ref();
-        let verified = verified.and_then(|member| member.value(claims));
-        let assumed = self.config.assume_email_verified;
-        if let Some(reason) = claims::discounted(address.as_ref(), verified, assumed) {
-            claims::warn_of_address(&self.config.name, &member.to_string(), &reason);
+        let member = member.to_string();
+        claims::warn_of_address(&self.client.config, &member, address.as_ref(), verified);
+    }
+
+    fn server(&self) -> Server<'_> {
+        Server {
+            issuer: &self.kind.issuer,
+            token_endpoint: &self.kind.token,
+            methods: None,
         }
     }
 
-    fn exchange<'a>(&'a self, code: &'a str, verifier: &'a str) -> Exchange<'a> {
-        Exchange {
-            endpoint: &self.kind.token,
-            client_id: &self.config.client_id,
-            auth: &self.config.client_auth,
-            server: Server {
-                issuer: &self.kind.issuer,
-                token_endpoint: &self.kind.token,
-                methods: None,
-            },
-            redirect_uri: &self.redirect_uri,
-            code,
-            verifier,
-            now: self.clock.now(),
-        }
-    }
-
-    /// Asks the provider what a sign-in would.
     pub(crate) async fn check(&self, findings: &mut Findings) {
+        let client = &self.client;
         let userinfo = self.kind.userinfo.as_str();
         match check::get(&self.http, userinfo).await {
             Ok(answer) => {
-                check::clock(findings, answer.headers(), self.clock.now());
-                // Without a token it has to say no, whichever way.
+                check::clock(findings, answer.headers(), client.clock.now());
+                // Any other error is right for a request without a token.
                 if answer.status() == StatusCode::NOT_FOUND {
                     findings.error("userinfo", format!("{userinfo} answers 404: check userinfo_url"));
                 }
@@ -150,57 +136,13 @@ impl OAuth {
             Err(error) => findings.error("userinfo", check::unreachable(userinfo, &error)),
         }
         let requests = self.http.requests();
-        let method = self.config.client_auth.method(None);
-        check::credentials(findings, &requests, self.exchange("", ""), method).await;
+        let method = client.config.client_auth.method(None);
+        check::credentials(findings, &requests, client, self.server(), method).await;
         let page = self.begin(Hints::default()).url;
-        check::sign_in_page(findings, &self.http, &page, &self.redirect_uri).await;
+        check::sign_in_page(findings, &self.http, &page, &client.redirect_uri).await;
     }
-
-    /// What the provider says of the owner of the token.
-    async fn userinfo(&self, requests: &Requests<'_>, token: &str) -> Result<Object, UpstreamError> {
-        let failed = |error| UpstreamError::Http {
-            what: USERINFO,
-            error,
-        };
-        let request = Request::get(self.kind.userinfo.as_str())
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {token}"))
-            .body(Vec::new())
-            .map_err(|_| bad("the access token is not the text of a header"))?;
-        let answer = requests.send(request).await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
-            return Err(failed(HttpError::Status(answer.status().as_u16())));
-        }
-        Object::read(answer.body()).map_err(|problem| bad(&format!("the answer {problem}")))
-    }
-}
-
-/// The address, where the provider says that it is verified or the operator vouches for it. What the provider says counts
-/// for more than the operator's word.
-fn email(mapping: &Mapping, claims: &Map<String, Value>, config: &ProviderConfig) -> Option<Email> {
-    let address = text(mapping.email.as_ref(), claims)?;
-    let said = mapping
-        .email_verified
-        .as_ref()
-        .and_then(|member| member.value(claims));
-    let verified = match Verification::said(said) {
-        Verification::Verified => true,
-        Verification::Unsaid | Verification::Text => config.assume_email_verified,
-        Verification::NotVerified => false,
-    };
-    (verified && claims::is_address(&address)).then_some(Email {
-        address,
-        trusted: config.trusted_email,
-    })
 }
 
 fn text(member: Option<&Member>, claims: &Map<String, Value>) -> Option<String> {
     member.and_then(|member| member.text(claims))
-}
-
-fn bad(problem: &str) -> UpstreamError {
-    UpstreamError::BadResponse {
-        what: USERINFO,
-        problem: plain(problem),
-    }
 }

@@ -1,21 +1,21 @@
-//! OpenID Connect (Core 1.0): the authorization code flow with PKCE. Of an ID token every claim that counts is checked; the
-//! others are kept as they came.
+//! OpenID Connect (Core 1.0): the authorization code flow with PKCE. The gateway validates every claim of an ID token that
+//! it uses, and passes the others to hooks unchanged.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`discovery`] | asks the provider about itself, and keeps the answer |
-//! | [`metadata`] | what the provider says of itself |
-//! | [`id_token`] | what an ID token has to say |
-//! | [`par`] | authorization requests that are pushed |
-//! | [`check`] | what would go wrong in a sign-in, before there is one |
-//! | [`logout`] | how the provider signs people out, and says that it has |
-//! | [`userinfo`] | when the userinfo endpoint is asked, and what its answer is good for |
+//! | [`discovery`] | fetches and caches metadata and keys |
+//! | [`metadata`] | the provider's metadata |
+//! | [`id_token`] | validation of an ID token's claims |
+//! | [`par`] | pushed authorization requests |
+//! | [`check`] | the diagnosis behind `gateway provider check` |
+//! | [`logout`] | RP-initiated sign-out and logout tokens |
+//! | [`userinfo`] | the userinfo endpoint |
 
 use std::sync::Arc;
 
-use gateway_model::{Clock, Identity, UpstreamUser};
+use gateway_model::{Identity, UpstreamUser};
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -25,11 +25,11 @@ use self::metadata::Metadata;
 use crate::authorize;
 use crate::claims;
 use crate::client::Server;
-use crate::config::{NonceRule, ProviderConfig, TENANT, Userinfo};
+use crate::config::{NonceRule, TENANT, Userinfo};
 use crate::error::UpstreamError;
-use crate::exchange::{Exchange, Tokens};
+use crate::exchange::{Client, Tokens};
 use crate::flow::{Authorization, Callback, Flow, Hints};
-use crate::http::{Http, HttpLimits, Requests};
+use crate::http::{Http, HttpLimits};
 use crate::json::Object;
 use crate::jws::{self, Algorithm, Signed, Unverified};
 use crate::names::Names;
@@ -42,25 +42,20 @@ mod metadata;
 mod par;
 mod userinfo;
 
-/// An OpenID Connect issuer.
 #[derive(Debug)]
 pub(crate) struct Oidc {
-    config: ProviderConfig,
-    redirect_uri: Url,
+    pub(crate) client: Client,
     http: Http,
     discovery: Discovery,
-    clock: Arc<dyn Clock>,
     /// Held while a signature is verified.
     verifying: Arc<Semaphore>,
 }
 
 impl Oidc {
     pub(crate) fn new(
-        config: ProviderConfig,
+        client: Client,
         issuer: String,
-        redirect_uri: Url,
         limits: &HttpLimits,
-        clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
         let home =
@@ -68,23 +63,15 @@ impl Oidc {
         // Core 1.0 section 2, `iss`.
         if home.query().is_some() || home.fragment().is_some() {
             return Err(UpstreamError::Config(format!(
-                "{issuer}: an issuer has neither a query nor a fragment"
+                "{issuer}: an issuer must not have a query or a fragment"
             )));
         }
-        let http = Http::new(&home, config.allow_private_addresses, limits, names)?;
-        let discovery = Discovery::new(
-            config.name.clone(),
-            issuer,
-            config.discovery.clone(),
-            http.clone(),
-            Arc::clone(&clock),
-        );
+        let http = Http::new(&home, client.config.allow_private_addresses, limits, names)?;
+        let discovery = Discovery::new(&client, issuer, http.clone());
         Ok(Self {
-            config,
-            redirect_uri,
+            client,
             http,
             discovery,
-            clock,
             verifying: Arc::new(Semaphore::new(1)),
         })
     }
@@ -96,14 +83,10 @@ impl Oidc {
     pub(crate) async fn begin(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
         let provider = self.discovery.known().await?;
         let metadata = &provider.metadata;
-        let (flow, parameters) = authorize::request(&self.config, &self.redirect_uri, true, hints);
-        let url = match par::endpoint(metadata, &self.http, self.config.par)? {
-            Some(endpoint) => {
-                let requests = self.http.requests();
-                self.push(&requests, metadata, &endpoint, &parameters).await?
-            }
-            None => authorize::url(&metadata.authorization_endpoint, &parameters),
-        };
+        let client = &self.client;
+        let (flow, parameters) = authorize::request(&client.config, &client.redirect_uri, true, hints);
+        let requests = self.http.requests();
+        let (url, _) = self.authorization_url(&requests, metadata, &parameters).await?;
         Ok(Authorization { url, flow })
     }
 
@@ -113,6 +96,7 @@ impl Oidc {
         callback: Callback<'_>,
         hooks_read_claims: bool,
     ) -> Result<UpstreamUser, UpstreamError> {
+        let config = &self.client.config;
         let mut provider = self.discovery.known().await?;
         match callback.iss {
             // defence: callback-names-the-issuer (a test fails without it: docs/defences.md)
@@ -121,84 +105,69 @@ impl Oidc {
             Some(_) | None => {}
         }
         let nonce = flow.nonce.as_deref();
-        // Without one to compare, the code goes nowhere.
-        if nonce.is_none() && self.config.nonce != NonceRule::Off {
+        // Without a nonce to compare, the code is not sent.
+        if nonce.is_none() && config.nonce != NonceRule::Off {
             return Err(id_token::refused("the sign-in has no nonce"));
         }
         let requests = self.http.requests();
-        let tokens = self.exchange(&provider, &requests, flow, callback).await?;
+        let server = Self::server(&provider.metadata);
+        let tokens = self
+            .client
+            .exchange(&requests, server, callback.code, &flow.verifier)
+            .await?;
         let Claims {
             issuer,
             subject,
             mut all,
         } = self.id_token(&mut provider, &tokens, nonce).await?;
-        // Either may be one of several tenants.
+        // Both may be the issuers of listed tenants, but must be the same one.
         // defence: id-token-names-the-same-issuer (a test fails without it: docs/defences.md)
         if callback.iss.is_some_and(|iss| iss != issuer) {
             return Err(UpstreamError::IssuerMismatch);
         }
         let session = self.session(all.values(), &tokens);
-        // The rest of the answer is not needed any more, and may be large.
+        // The rest of the answer may be large.
         let access_token = tokens.access_token.clone();
         drop(tokens);
-        if userinfo::is_asked(self.config.userinfo, all.values(), hooks_read_claims) {
+        if userinfo::is_asked(config.userinfo, all.values(), hooks_read_claims) {
             let more = match provider.metadata.userinfo_endpoint(&self.http) {
                 Ok(Some(endpoint)) => {
                     let answer = userinfo::ask(&requests, &endpoint, &access_token).await;
                     let more = self.userinfo(&mut provider, answer, &issuer, &subject).await;
                     more.map(Some)
                 }
-                Ok(None) if self.config.userinfo == Userinfo::Required => Err(metadata::no_userinfo()),
+                Ok(None) if config.userinfo == Userinfo::Required => Err(metadata::no_userinfo()),
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };
             match more {
                 Ok(more) => claims::merge(&mut all, more.unwrap_or_default()),
-                Err(error) => self.without_userinfo(error, all.values())?,
+                Err(error) if userinfo::is_fatal(config.userinfo, all.values(), &error) => return Err(error),
+                Err(error) => tracing::warn!(
+                    provider = config.name, %error,
+                    "the userinfo endpoint failed, so the ID token's claims are used; set userinfo = \"never\" for the \
+                     provider if it always fails"
+                ),
             }
         }
         let values = all.values();
-        self.warn_of_address(values);
+        claims::warn_of_address(config, "email", values.get("email"), values.get("email_verified"));
         Ok(UpstreamUser {
             identity: Identity {
-                provider: self.config.name.clone(),
+                provider: config.name.clone(),
                 issuer,
                 subject,
             },
             email: claims::email(
-                values,
-                self.config.trusted_email,
-                self.config.assume_email_verified,
+                claims::text(values, "email"),
+                values.get("email_verified"),
+                config,
             ),
             name: claims::name(values),
             avatar_url: claims::picture(values.get("picture").and_then(Value::as_str)),
             claims: all.claims(),
             session,
         })
-    }
-
-    async fn exchange(
-        &self,
-        provider: &Known,
-        requests: &Requests<'_>,
-        flow: &Flow,
-        callback: Callback<'_>,
-    ) -> Result<Tokens, UpstreamError> {
-        let exchange = self.exchange_of(&provider.metadata, callback.code, &flow.verifier);
-        exchange.send(requests).await
-    }
-
-    fn exchange_of<'a>(&'a self, metadata: &'a Metadata, code: &'a str, verifier: &'a str) -> Exchange<'a> {
-        Exchange {
-            endpoint: &metadata.token_endpoint,
-            client_id: &self.config.client_id,
-            auth: &self.config.client_auth,
-            server: Self::server(metadata),
-            redirect_uri: &self.redirect_uri,
-            code,
-            verifier,
-            now: self.clock.now(),
-        }
     }
 
     fn server(metadata: &Metadata) -> Server<'_> {
@@ -209,17 +178,18 @@ impl Oidc {
         }
     }
 
-    /// Whether this is the provider, or one of its tenants that the operator lists.
+    /// Whether this is the provider's issuer, or that of one of its listed tenants.
     pub(crate) fn is_issuer(&self, iss: &str) -> bool {
         let issuer = self.discovery.issuer();
         if !issuer.contains(TENANT) {
             return iss == issuer;
         }
-        let mut tenants = self.config.tenants.iter();
+        let mut tenants = self.client.config.tenants.iter();
         tenants.any(|tenant| iss == issuer.replace(TENANT, tenant))
     }
 
-    /// Whether the key of a token may sign for an issuer: of a provider of many tenants, some keys are for one of them.
+    /// Whether the token's key may sign for this issuer. In the key set of a provider with many tenants, some keys
+    /// belong to one tenant.
     fn may_sign_for(&self, token: &Signed, iss: &str) -> bool {
         let template = self.discovery.issuer();
         let Some(key) = token.key_issuer.as_deref().filter(|_| template.contains(TENANT)) else {
@@ -228,7 +198,7 @@ impl Oidc {
         key == iss || key == template
     }
 
-    /// The claims of the ID token, once it has been validated (Core 1.0 section 3.1.3.7).
+    /// Validates the ID token (Core 1.0 section 3.1.3.7).
     async fn id_token(
         &self,
         provider: &mut Arc<Known>,
@@ -237,7 +207,7 @@ impl Oidc {
     ) -> Result<Claims, UpstreamError> {
         let token = tokens.id_token.as_ref().ok_or_else(|| {
             id_token::refused(
-                "there is none in the token answer (`id_token`); is the scope openid asked for?",
+                "it is missing from the token response (`id_token`); is openid among the scopes?",
             )
         })?;
         let signed = self
@@ -250,21 +220,22 @@ impl Oidc {
             .await?;
         let expected = Expected {
             issuer: &provider.metadata.issuer,
-            config: &self.config,
+            config: &self.client.config,
             nonce,
             access_token: tokens.access_token.expose_secret(),
-            now: self.clock.now().0,
+            now: self.client.clock.now().0,
         };
         let claims = id_token::read(&signed, &expected)?;
-        // Keys of personal accounts, say, stand beside those of organizations. Each signs for its own issuer only.
+        // Entra ID publishes the keys of personal accounts beside those of organizations. Each signs for its own issuer
+        // only.
         if !self.may_sign_for(&signed, &claims.issuer) {
-            return Err(id_token::refused("it is signed with a key of another tenant"));
+            return Err(id_token::refused("it is signed with another tenant's key"));
         }
         Ok(claims)
     }
 
-    /// A token with a good signature, by the keys and algorithms that are known or else by newer ones: the provider may have
-    /// rotated its keys since we looked, and moved to another algorithm.
+    /// Verifies a token. If it fails with the known keys and algorithms, newer ones are fetched: the provider may have
+    /// rotated its keys and changed its algorithm.
     async fn verified(
         &self,
         provider: &mut Arc<Known>,
@@ -286,8 +257,8 @@ impl Oidc {
         .map_err(|reason| error(&reason))
     }
 
-    /// Verifies a signature apart from the threads that answer requests, one at a time: how much work it is depends on the
-    /// keys that the provider publishes.
+    /// Verifies a signature on a blocking thread, one at a time: the cost depends on the keys that the provider
+    /// publishes.
     async fn verify(
         &self,
         provider: &Arc<Known>,
@@ -298,14 +269,14 @@ impl Oidc {
         let (provider, token) = (Arc::clone(provider), token.to_owned());
         let turn = Arc::clone(&self.verifying).acquire_owned().await;
         let verified = tokio::task::spawn_blocking(move || {
-            // Goes on when the caller has gone away.
+            // Held even if the caller goes away.
             let _turn = turn;
             jws::verify(&token, &provider.keys, &algorithms, types)
         });
         verified.await.unwrap_or(Err(Unverified::Abandoned))
     }
 
-    /// What the userinfo endpoint says of this person.
+    /// The claims in the userinfo endpoint's answer, once it is known to be about this user.
     async fn userinfo(
         &self,
         provider: &mut Arc<Known>,
@@ -323,38 +294,13 @@ impl Oidc {
                 userinfo::check_token(
                     claims.values(),
                     issuer,
-                    &self.config.client_id,
-                    self.clock.now().0,
+                    &self.client.config.client_id,
+                    self.client.clock.now().0,
                 )?;
                 claims
             }
         };
         userinfo::check_subject(claims.values(), subject)?;
         Ok(claims)
-    }
-
-    /// Goes on with what the ID token says, or ends the sign-in.
-    fn without_userinfo(
-        &self,
-        error: UpstreamError,
-        token: &Map<String, Value>,
-    ) -> Result<(), UpstreamError> {
-        if userinfo::is_fatal(self.config.userinfo, token, &error) {
-            return Err(error);
-        }
-        tracing::warn!(
-            provider = self.config.name, %error,
-            "the userinfo endpoint adds nothing to this sign-in; set userinfo = \"never\" for the provider if it never does"
-        );
-        Ok(())
-    }
-
-    /// Says why an address does not count.
-    fn warn_of_address(&self, claims: &Map<String, Value>) {
-        let (address, verified) = (claims.get("email"), claims.get("email_verified"));
-        let assumed = self.config.assume_email_verified;
-        if let Some(reason) = claims::discounted(address, verified, assumed) {
-            claims::warn_of_address(&self.config.name, "email", &reason);
-        }
     }
 }

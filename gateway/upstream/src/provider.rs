@@ -9,6 +9,7 @@ use url::Url;
 use crate::check::{Finding, Findings};
 use crate::config::{Icon, ProviderConfig, ProviderKind, ResponseMode};
 use crate::error::UpstreamError;
+use crate::exchange::Client;
 use crate::flow::{Authorization, Callback, Flow, Hints};
 use crate::github::GitHub;
 use crate::http::HttpLimits;
@@ -17,19 +18,16 @@ use crate::names::{Names, SystemNames};
 use crate::oauth::OAuth;
 use crate::oidc::Oidc;
 
-/// Sign-ins that wait for one provider at once: each has its own share, so that one that has stopped answering does not
-/// take all of the gateway's connections with it.
+/// The most sign-ins that wait for one provider at the same time. Each provider has its own limit, so one that has
+/// stopped answering cannot take all of the gateway's connections.
 pub const MAX_WAITING: usize = 256;
 
-/// One upstream provider, ready to sign people in.
+/// One upstream provider.
 #[derive(Debug)]
 pub struct Provider {
-    name: String,
-    look: (Option<String>, Option<Icon>),
-    response_mode: ResponseMode,
     protocol: Protocol,
     places: Semaphore,
-    /// For logout tokens, so that neither they nor sign-ins keep the others out.
+    /// Separate, so that neither logout tokens nor sign-ins crowd out the other.
     logout_places: Semaphore,
 }
 
@@ -41,8 +39,8 @@ enum Protocol {
 }
 
 impl Provider {
-    /// Makes one from its configuration. Asks nobody: discovery happens at the first sign-in.
-    /// `redirect_uri` is our callback for this provider.
+    /// Creates a provider without contacting it: discovery happens at the first sign-in.
+    /// `redirect_uri` is the gateway's callback for this provider.
     ///
     /// # Errors
     /// [`UpstreamError::Config`].
@@ -55,7 +53,7 @@ impl Provider {
         Self::with_names(config, redirect_uri, limits, clock, Arc::new(SystemNames))
     }
 
-    /// The same, where somebody else than the operating system knows the addresses of hosts.
+    /// Like [`Provider::new`], with another resolver than the operating system's.
     ///
     /// # Errors
     /// [`UpstreamError::Config`].
@@ -66,41 +64,46 @@ impl Provider {
         clock: Arc<dyn Clock>,
         names: Arc<dyn Names>,
     ) -> Result<Self, UpstreamError> {
-        let name = config.name.clone();
-        let look = (config.display_name.clone(), config.icon.clone());
-        let response_mode = config.response_mode;
-        let protocol = match config.kind.clone() {
+        let kind = config.kind.clone();
+        let client = Client {
+            config,
+            redirect_uri,
+            clock,
+        };
+        let protocol = match kind {
             ProviderKind::Oidc { issuer } => {
-                let oidc = Oidc::new(config, issuer, redirect_uri, limits, clock, names)?;
-                Protocol::Oidc(Box::new(oidc))
+                Protocol::Oidc(Box::new(Oidc::new(client, issuer, limits, names)?))
             }
             ProviderKind::GitHub { web, api } => {
-                let github = GitHub::new(config, &web, &api, redirect_uri, limits, clock, names)?;
-                Protocol::GitHub(Box::new(github))
+                Protocol::GitHub(Box::new(GitHub::new(client, &web, &api, limits, names)?))
             }
             ProviderKind::OAuth2(kind) => {
-                let oauth = OAuth::new(config, *kind, redirect_uri, limits, clock, names)?;
-                Protocol::OAuth(Box::new(oauth))
+                Protocol::OAuth(Box::new(OAuth::new(client, *kind, limits, names)?))
             }
         };
         Ok(Self {
-            name,
-            look,
-            response_mode,
             protocol,
             places: Semaphore::new(MAX_WAITING),
             logout_places: Semaphore::new(MAX_LOGOUT_TOKENS),
         })
     }
 
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    fn config(&self) -> &ProviderConfig {
+        match &self.protocol {
+            Protocol::Oidc(oidc) => &oidc.client.config,
+            Protocol::GitHub(github) => &github.client.config,
+            Protocol::OAuth(oauth) => &oauth.client.config,
+        }
     }
 
-    /// Its issuer identifier, as in the identities it gives: an absolute URL. For GitHub, which has
-    /// none, its web address' origin.
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config().name
+    }
+
+    /// The issuer identifier in the identities of its users: an absolute URL. GitHub has none, so it is the origin of
+    /// GitHub's web address.
     #[must_use]
     pub fn issuer(&self) -> &str {
         match &self.protocol {
@@ -110,32 +113,32 @@ impl Provider {
         }
     }
 
-    /// What people call it, where that is configured.
+    /// The configured display name.
     #[must_use]
     pub fn display_name(&self) -> Option<&str> {
-        self.look.0.as_deref()
+        self.config().display_name.as_deref()
     }
 
-    /// What it is recognised by, where that is configured.
+    /// The configured icon.
     #[must_use]
-    pub const fn icon(&self) -> Option<&Icon> {
-        self.look.1.as_ref()
+    pub fn icon(&self) -> Option<&Icon> {
+        self.config().icon.as_ref()
     }
 
-    /// Whether its answers may come in the form of a POST.
+    /// Whether the provider may answer with a POST of a form.
     #[must_use]
     pub fn posts_its_answer(&self) -> bool {
-        self.response_mode == ResponseMode::FormPost
+        self.config().response_mode == ResponseMode::FormPost
     }
 
-    /// Whether an answer with this `iss` can be of this provider (RFC 9207 section 2.4), as far as that is known without
-    /// asking it.
+    /// Whether a callback with this `iss` (RFC 9207 section 2.4) can come from this provider, as far as that is known
+    /// without contacting it.
     #[must_use]
     pub fn may_be(&self, iss: &str) -> bool {
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.is_issuer(iss),
             Protocol::GitHub(github) => github.is_issuer(iss),
-            // Its issuer is the operator's choice.
+            // The operator chose the issuer; the provider does not know it.
             Protocol::OAuth(_) => true,
         }
     }
@@ -143,16 +146,8 @@ impl Provider {
     /// Begins a sign-in, with a new state, nonce and verifier.
     ///
     /// # Errors
-    /// When the provider has to be asked where to send people, and does not say.
-    pub async fn begin(&self) -> Result<Authorization, UpstreamError> {
-        self.begin_with(Hints::default()).await
-    }
-
-    /// The same, with what an application asks for.
-    ///
-    /// # Errors
-    /// As [`Provider::begin`].
-    pub async fn begin_with(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
+    /// When the provider's metadata is not known and cannot be fetched, or a pushed authorization request fails.
+    pub async fn begin(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
         let _place = self.place()?;
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.begin(hints).await,
@@ -161,19 +156,12 @@ impl Provider {
         }
     }
 
-    /// Ends a sign-in: exchanges the code and finds out who the person is.
+    /// Finishes a sign-in: exchanges the code and returns the user. If `hooks_read_claims`, an OpenID provider is also
+    /// asked for claims beyond the profile.
     ///
     /// # Errors
-    /// Whatever keeps the provider from confirming it.
-    pub async fn finish(&self, flow: &Flow, callback: Callback<'_>) -> Result<UpstreamUser, UpstreamError> {
-        self.finish_with(flow, callback, false).await
-    }
-
-    /// The same. Where hooks read claims, the provider is asked for more of them than the profile needs.
-    ///
-    /// # Errors
-    /// As [`Provider::finish`].
-    pub async fn finish_with(
+    /// Any failure that keeps the provider from confirming who the user is.
+    pub async fn finish(
         &self,
         flow: &Flow,
         callback: Callback<'_>,
@@ -187,7 +175,7 @@ impl Provider {
         }
     }
 
-    /// Asks the provider what a sign-in would ask it, without one, and says what would go wrong.
+    /// Sends the requests that a sign-in would send, and reports what would go wrong.
     pub async fn check(&self) -> Vec<Finding> {
         let mut findings = Findings::default();
         match &self.protocol {
@@ -198,40 +186,36 @@ impl Provider {
         findings.0
     }
 
-    /// Whether people who sign out are to be signed out at the provider too.
+    /// Whether a sign-out includes the provider's session.
     #[must_use]
     pub fn signs_out(&self) -> bool {
-        match &self.protocol {
-            Protocol::Oidc(oidc) => oidc.signs_out(),
-            Protocol::GitHub(_) | Protocol::OAuth(_) => false,
-        }
+        matches!(&self.protocol, Protocol::Oidc(oidc) if oidc.signs_out())
     }
 
-    /// Where a person signs out at the provider, who comes back from there; `None` where it has no such address.
+    /// The URL at which a user signs out at the provider and is sent back; `None` if the provider has no such endpoint.
     ///
     /// # Errors
-    /// When the provider has to be asked for it, and does not say.
+    /// When the provider's metadata is not known and cannot be fetched.
     pub async fn end_session(&self, request: &EndSession<'_>) -> Result<Option<Url>, UpstreamError> {
-        match &self.protocol {
-            Protocol::Oidc(oidc) => {
-                let _place = self.place()?;
-                oidc.end_session(request).await
-            }
-            Protocol::GitHub(_) | Protocol::OAuth(_) => Ok(None),
-        }
+        let Protocol::Oidc(oidc) = &self.protocol else {
+            return Ok(None);
+        };
+        let _place = self.place()?;
+        oidc.end_session(request).await
     }
 
-    /// Whether it has a protocol by which it can say that somebody has signed out there.
+    /// Whether the protocol has back-channel logout.
     #[must_use]
     pub fn has_logout_tokens(&self) -> bool {
         matches!(self.protocol, Protocol::Oidc(_))
     }
 
-    /// What a logout token says, if it is one of this provider for this client (OpenID Connect Back-Channel Logout 1.0
-    /// section 2.6). Whether it has been used before is not known here.
+    /// Validates a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.6). The caller must check that it has
+    /// not been used before.
     ///
     /// # Errors
-    /// [`LogoutError::Invalid`] where it is not, [`LogoutError::Unknown`] where that cannot be told now.
+    /// [`LogoutError::Invalid`] if it is not this provider's token for this client, [`LogoutError::Unknown`] if that
+    /// cannot be decided now.
     pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutError> {
         let Protocol::Oidc(oidc) = &self.protocol else {
             return Err(LogoutError::invalid(&"this provider has none"));

@@ -1,7 +1,7 @@
-//! The egress proxy by which providers are reached, where there is one.
+//! The egress proxy for requests to providers.
 //!
-//! It is told the names of hosts and looks them up itself. So the gateway does not see their addresses, and which of them
-//! may be reached is the proxy's rule. Its own address is the operator's choice, and may be private.
+//! The proxy resolves host names itself, so the gateway does not see the addresses, and the proxy decides which ones
+//! may be reached. The proxy's own address is the operator's choice, and may be private.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use reqwest::NoProxy;
 use url::Url;
 
-/// A proxy for requests to providers, and the hosts that are reached without it.
+/// A proxy, and the hosts that are reached without it.
 #[derive(Clone)]
 pub struct EgressProxy {
     url: Url,
@@ -17,11 +17,11 @@ pub struct EgressProxy {
 }
 
 impl EgressProxy {
-    /// A proxy at an address like `http://proxy.example.org:3128`, which may have a name and a password, and need not have
-    /// its scheme. `no_proxy` is a list of hosts that are reached without it, as in the variable `NO_PROXY`.
+    /// A proxy at a URL like `http://proxy.example.org:3128`, which may contain a name and a password; the scheme may
+    /// be omitted. `no_proxy` lists the hosts that are reached directly, as in the variable `NO_PROXY`.
     ///
     /// # Errors
-    /// What the address has to be.
+    /// The expected form of the URL.
     pub fn new(address: &str, no_proxy: Option<&str>) -> Result<Self, String> {
         const RIGHT: &str = "the http or https URL of a proxy, as in http://proxy.example.org:3128";
         let with_scheme = if address.contains("://") {
@@ -40,13 +40,12 @@ impl EgressProxy {
         Ok(Self { url, proxy })
     }
 
-    /// The parts of a list of hosts that stand for no host: a port, an address range that is none, a URL.
+    /// The invalid entries of a list of hosts, such as a host with a port, a malformed network, or a URL.
     #[must_use]
     pub fn unknown_hosts(no_proxy: &str) -> Vec<String> {
         hosts(no_proxy).filter_map(Result::err).collect()
     }
 
-    /// Its host.
     pub(crate) fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
@@ -56,9 +55,9 @@ impl EgressProxy {
     }
 }
 
-/// The hosts in a list like that in `NO_PROXY`, as the library reads them, and the parts that it would not understand:
-/// `example.org` with the names below it, `.example.org` and `*.example.org` for the same, `*` for all, IP addresses, and
-/// ranges of them.
+/// The entries of a list like `NO_PROXY`, as reqwest reads them: `example.org` with its subdomains, `.example.org` and
+/// `*.example.org` for the same, `*` for all, IP addresses, and networks. An entry that reqwest would not understand is
+/// an error.
 fn hosts(list: &str) -> impl Iterator<Item = Result<String, String>> {
     let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts.map(|part| {
@@ -76,7 +75,7 @@ fn hosts(list: &str) -> impl Iterator<Item = Result<String, String>> {
             && bare
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
-        // An IPv4 address that is none would be a name that nothing has.
+        // A malformed IPv4 address would be a host name that does not exist.
         let is_number = bare
             .split('.')
             .next_back()
@@ -101,7 +100,7 @@ fn is_range(text: &str) -> bool {
     bits.bytes().all(|byte| byte.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
-/// Its address without name and password.
+/// The URL without name and password.
 impl fmt::Display for EgressProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url.origin().ascii_serialization())
@@ -119,7 +118,7 @@ mod tests {
     use super::{EgressProxy, hosts};
 
     #[test]
-    fn p14_hosts_without_a_proxy_are_understood_or_named() {
+    fn p14_entries_of_no_proxy_are_read_or_rejected() {
         for (part, read) in [
             ("id.example.org", "id.example.org"),
             (" .example.org ", ".example.org"),
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn p14_a_proxy_has_an_address_and_does_not_tell_its_password() {
+    fn p14_a_proxy_is_shown_without_its_password() {
         for (address, expected) in [
             ("http://proxy.example.org:3128", "http://proxy.example.org:3128"),
             (

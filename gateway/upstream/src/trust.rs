@@ -1,8 +1,8 @@
-//! The authorities that sign the certificates of providers: the machine's, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` names
+//! The certificate authorities trusted for providers: the machine's, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` names
 //! others.
 //!
-//! Other programs read these variables too, and the libraries below would read them on their own. Done here, a variable
-//! that is set to nothing counts as not set, as everywhere in the configuration, and what is wrong is said with its name.
+//! The TLS libraries would read these variables too. Reading them here treats an empty variable as unset, as everywhere
+//! in the configuration, and names the variable in the error.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,10 +15,10 @@ use rustls_native_certs::{CertificateResult, load_certs_from_paths};
 const FILE: &str = "SSL_CERT_FILE";
 const DIRECTORIES: &str = "SSL_CERT_DIR";
 
-/// The authorities to trust; `None` for those of the machine, as the TLS library finds them.
+/// The authorities to trust; `None` means the machine's, as the TLS library finds them.
 ///
 /// # Errors
-/// Which variable names what cannot be used, and what to do.
+/// The variable that cannot be used, and the remedy.
 pub(crate) fn authorities() -> Result<Option<Vec<Certificate>>, String> {
     choose(env::var_os(FILE), env::var_os(DIRECTORIES))
 }
@@ -27,11 +27,10 @@ fn choose(file: Option<OsString>, directories: Option<OsString>) -> Result<Optio
     if file.is_none() && directories.is_none() {
         return Ok(None);
     }
-    let says_something = |text: &OsString| !text.is_empty();
-    let (file, directories) = (file.filter(says_something), directories.filter(says_something));
+    let is_set = |text: &OsString| !text.is_empty();
+    let (file, directories) = (file.filter(is_set), directories.filter(is_set));
     let mut found = Vec::new();
     if file.is_none() && directories.is_none() {
-        // Where the machine has them.
         let usual = openssl_probe::probe();
         take(
             &mut found,
@@ -62,15 +61,15 @@ fn choose(file: Option<OsString>, directories: Option<OsString>) -> Result<Optio
         }
         if found.len() == before {
             let path = Path::new(directories);
-            let right = "directories of files with PEM certificates, with `:` between them";
+            let right = "directories of files with PEM certificates, separated by `:`";
             return Err(unusable(DIRECTORIES, path, problem.as_deref(), right));
         }
     }
     Ok(Some(found))
 }
 
-/// Adds what has been read; gives the first problem there was. A certificate that cannot be an authority's is left out: one
-/// odd one in a bundle of a hundred spoils nothing.
+/// Adds the certificates that were read, and returns the first problem. A certificate that cannot be an authority's is
+/// skipped: one odd certificate in a bundle of a hundred must not disable the others.
 fn take(found: &mut Vec<Certificate>, read: CertificateResult) -> Option<String> {
     let certificates = read.certs.into_iter();
     let usable = certificates.filter(|der| RootCertStore::empty().add(der.clone()).is_ok());
@@ -81,8 +80,8 @@ fn take(found: &mut Vec<Certificate>, read: CertificateResult) -> Option<String>
 fn unusable(variable: &str, path: &Path, problem: Option<&str>, right: &str) -> String {
     let problem = problem.map(|problem| format!(" ({problem})")).unwrap_or_default();
     format!(
-        "{variable} is {}, where no certificate can be read{problem}: it must name {right}; unset it to use the machine's \
-         certificates (package ca-certificates)",
+        "{variable} is {}, which contains no readable certificate{problem}: it must name {right}; unset it to use the \
+         machine's certificates (package ca-certificates)",
         path.display()
     )
 }
@@ -95,7 +94,7 @@ mod tests {
     use super::choose;
 
     #[test]
-    fn p14_a_variable_for_certificates_that_cannot_be_used_is_named_with_its_path() {
+    fn p14_the_error_names_the_variable_and_the_path() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("empty.pem"), "").unwrap();
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn p14_a_variable_that_is_set_to_nothing_counts_as_not_set() {
+    fn p14_an_empty_variable_counts_as_unset() {
         let nothing = || Some(OsString::new());
         assert!(choose(None, None).unwrap().is_none());
         for (file, directories) in [(nothing(), None), (None, nothing()), (nothing(), nothing())] {

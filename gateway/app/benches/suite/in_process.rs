@@ -61,7 +61,9 @@ pub(crate) fn section(section: &mut Section) -> Result<()> {
     if measured.is_empty() {
         section.say("Not measured yet: `just bench-in-process`.");
     } else {
-        section.say("`just bench-in-process`: medians by criterion, with the interval that it has 95 % confidence in; on one core.");
+        section.say(
+            "`just bench-in-process`: criterion's medians with their 95 % confidence intervals, on one core.",
+        );
         let rows: Vec<_> = measured.iter().map(|one| one.row(&measured)).collect();
         section.rows(
             ["", "median", "from – to", "of minimal-async", "target", "met"],
@@ -72,7 +74,7 @@ pub(crate) fn section(section: &mut Section) -> Result<()> {
     let instructions = target.join("instructions.json");
     if instructions.exists() {
         let counts: BTreeMap<String, u64> = serde_json::from_slice(&fs::read(instructions)?)?;
-        section.say("`just bench-instructions`: instructions, counted by callgrind. They do not depend on how busy the machine is.");
+        section.say("`just bench-instructions`: instructions counted by callgrind, which do not depend on the load of the machine.");
         let rows: Vec<_> = counts
             .into_iter()
             .map(|(name, count)| [name, grouped(count as f64)])

@@ -251,10 +251,10 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
         ..
     } = results;
     section.say(&format!(
-        "Requests a second over {CONNECTIONS} connections, each of which sends its next request when it has the \
-         answer to the one before. The database has {} people. *In turn*: 1,000 of them, spread over the \
-         database, are asked for again and again. *Ever-new*: each person is asked for once, so that every \
-         answer is signed; beside it, signing such tokens on all cores and nothing else.",
+        "Requests per second over {CONNECTIONS} connections, each of which sends its next request when it has received \
+         the answer to the previous one. The database has {} people. *In turn*: the requests cycle through 1,000 of \
+         them, spread over the database. *Ever-new*: each person appears in one request only, so every answer is \
+         signed; the row above it is the rate of signing such tokens on all cores and nothing else.",
         grouped(results.people as f64)
     ));
     let mut table = Table::new();
@@ -303,21 +303,19 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
         } => {
             section.say(&format!(
                 "{versions}, two workers, a user in SQLite, its sample permission provider; {OLD_CONNECTIONS} \
-                 connections at once, of which it closes each after one answer. The gateway's rates are those above."
+                 concurrent connections, each of which it closes after one answer. The ratios use the gateway's rates \
+                 above."
             ));
             let mut table = Table::new();
             table.row("dgp-oauth2, `check`", old_check, rate);
             table.compare(
-                "the gateway's, times that",
+                "… of dgp-oauth2",
                 &check.ratio_to(old_check),
                 Some(Target::Least(45.0)),
             );
             table.row("dgp-oauth2, `authorize`", old_authorize, rate);
             for (people, samples) in [(CONNECTIONS, authorize_few), (ACTIVE, authorize_active)] {
-                let what = format!(
-                    "the gateway's, {} people in turn, times that",
-                    grouped(people as f64)
-                );
+                let what = format!("… of dgp-oauth2, {} people in turn", grouped(people as f64));
                 table.compare(
                     &what,
                     &samples.ratio_to(old_authorize),

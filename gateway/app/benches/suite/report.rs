@@ -83,8 +83,9 @@ impl Report<'_> {
 
 fn head(plan: &Plan, machines: &[(Topic, Machine)]) -> Result<String> {
     let mut text = String::from(
-        "# Benchmarks\n\nMade by `just bench` in ten minutes, with what `just bench-in-process` and `just bench-instructions` have left. Do not edit. \
-         What is not met, and why: [limits.md](limits.md).\n\n",
+        "# Benchmarks\n\nWritten by `just bench`, which takes ten minutes, from its own measurements and those of \
+         `just bench-in-process` and `just bench-instructions`. Do not edit. [Known gaps](limits.md) explains the \
+         targets that are not met.\n\n",
     );
     if plan.results != plan.cache {
         text.push_str("**A quick run: the figures mean little.**\n\n");
@@ -118,11 +119,11 @@ fn head(plan: &Plan, machines: &[(Topic, Machine)]) -> Result<String> {
         )?;
     }
     text.push_str(
-        "The gateway is the release binary as shipped: request log, to a file, and metrics are on; permission tokens are \
-         RS256 where nothing else is said. It, what it is compared with and the load generator share the cores. What is \
-         compared is measured in turns, in rounds; the first does not count. A figure is the median of the rounds, with the \
-         smallest and the largest beside it; a ratio is taken within each round. Times and rates are this machine's; how \
-         they stand to each other is what carries over.\n",
+        "The gateway is the release binary as shipped, with metrics and a request log to a file. Permission tokens are \
+         RS256 unless a row says otherwise. The gateway, the servers it is compared with and the load generator share \
+         the cores. Both sides of a comparison are measured alternately, in rounds; the first round is a warm-up. A \
+         figure is the median of the rounds, beside the smallest and the largest; a ratio is computed within each \
+         round. Times and rates depend on the machine; ratios carry over to others.\n",
     );
     Ok(text)
 }

@@ -280,20 +280,23 @@ impl Of {
     const fn about(self) -> &'static str {
         match self {
             Self::Users => {
-                "People in the database, each signed in. *1,000 people in turn* are spread over all of it: who \
-                 is active. *Everybody in turn* comes back, but in the smallest database, so late that the gateway has \
-                 forgotten them: each answer reads the database."
+                "The number of people in the database, each signed in. *1,000 people in turn* are spread over the \
+                 database, as active users are. *Everybody in turn* cycles through all of them: except in the smallest \
+                 database, a person comes back after the cached session has expired, so each request reads the \
+                 database."
             }
             Self::Services => {
-                "Services in the configuration, asked for in turn by 1,000 people, one provider."
+                "The number of services in the configuration, all with one provider; the requests cycle through the \
+                 services and 1,000 people."
             }
             Self::Connections => {
-                "Connections, all of them busy; 1,000 people in turn. `authorize` is not asked for where there are more \
-                 than the 1,024 that the gateway lets wait for plugins: it answers the others that it is busy."
+                "The number of connections, all of them busy; the requests cycle through 1,000 people. `authorize` is \
+                 not measured with more than 1,024 connections, because the gateway lets at most 1,024 calls wait for \
+                 plugins and answers 503 to the others."
             }
             Self::Plugins => {
-                "Plugins, each a component of its own and the provider of a service, asked for in turn by \
-                 1,000 people."
+                "The number of plugins, each with its own component and service; the requests cycle through the \
+                 services and 1,000 people."
             }
         }
     }
@@ -302,9 +305,9 @@ impl Of {
 /// What the report says of it, and its plots.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
-        "One thing grows and the rest stays: {CONNECTIONS} connections, the largest database, one service, one plugin. \
-         The load is a closed loop, so latencies are those of a gateway that is busy all the time. *Memory* is the \
-         most that was resident."
+        "One dimension grows, and the others stay fixed: {CONNECTIONS} connections, the largest database, one service, \
+         one plugin. The load is a closed loop, so the latencies are those of a gateway that is busy all the time. \
+         *Memory* is the largest resident memory."
     ));
     for Growth { of, steps, note } in &results.0 {
         section.heading(&format!("{}{}", of.name()[..1].to_uppercase(), &of.name()[1..]));
@@ -315,7 +318,7 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
         let file = format!("scale-{}.svg", of.name());
         plot(&section.path(&file), of.name(), steps)?;
         section.image(
-            &format!("Requests a second and memory as {} grow", of.name()),
+            &format!("Requests per second and memory as {} grow", of.name()),
             &file,
         );
         let mut rows = Vec::new();

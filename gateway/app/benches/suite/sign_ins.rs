@@ -145,25 +145,25 @@ async fn writes(database: &Path, people: std::ops::Range<usize>) -> Result<f64> 
 /// What the report says of it.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
-        "Sign-ins of new people a second, from the callback to the redirect with the session token: a fake GitHub \
-         that is asked three times, a hook in Rust that is called twice, three writes to the database, each on the \
-         disk before the next step. {AT_A_TIME} at a time share their commits. Beside them: *one at a time*, where \
-         there is nobody to share with; and *the three writes alone*, one after the other, without anything \
-         around them. Writes go through one thread, so {AT_A_TIME} at a time with each commit for itself, which the \
-         gateway cannot be told to do, could not be quicker than that."
+        "Sign-ins of new people per second, from the callback to the redirect with the session token. Each sends three \
+         requests to a fake GitHub, calls a hook in Rust twice, and writes to the database three times; each write is \
+         on the disk before the next step. {AT_A_TIME} at a time share their commits. *One at a time* has nobody to \
+         share with. *The three writes alone* run one after the other without anything else. Writes go through one \
+         thread, so {AT_A_TIME} at a time without shared commits (which the gateway cannot be configured to do) could \
+         not be faster than that."
     ));
     let Results { many, one, writes } = results;
     let mut table = Table::new();
     table.row(&format!("{AT_A_TIME} at a time"), many, rate);
     table.row("one at a time", one, rate);
     table.compare(
-        &format!("{AT_A_TIME} at a time, times that"),
+        &format!("{AT_A_TIME} at a time: … of one at a time"),
         &many.ratio_to(one),
         Some(Target::Least(5.0)),
     );
     table.row("the three writes alone, one commit each", writes, rate);
     table.compare(
-        &format!("{AT_A_TIME} at a time, times that"),
+        &format!("{AT_A_TIME} at a time: … of the three writes alone"),
         &many.ratio_to(writes),
         Some(Target::Least(5.0)),
     );

@@ -198,11 +198,11 @@ pub(crate) fn distinct(component: &[u8], number: u64) -> Vec<u8> {
 /// What the report says of it.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
-        "From starting the process to the line on its output that says it is ready, with plugins whose code is in \
-         the cache, every entry of which is authenticated at the start. *Idle*: resident after {} s without a \
-         request. *Code*: compiled code, which is mapped; what of it has been used is resident as well. *Full \
-         load*: most that was resident while {CONNECTIONS} connections asked, without pause, for {} people in \
-         turn, by `check` and by `authorize`.",
+        "*Ready*: the time from starting the process to the line that reports it ready. The code of all plugins is in \
+         the cache, and the gateway authenticates every entry at start. *Idle*: resident memory after {} s without a \
+         request. *Code*: compiled code, which is mapped; the part that has run is resident too. *Full load*: the \
+         largest resident memory while {CONNECTIONS} connections sent `check` and `authorize` without pause, cycling \
+         through {} people.",
         IDLE.as_secs(),
         report::grouped(results.people as f64)
     ));

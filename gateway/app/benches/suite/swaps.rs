@@ -231,10 +231,10 @@ impl<'a> Admin<'a> {
 /// What the report says of it.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
-        "`authorize` is asked for {RATE} times a second, evenly, over {CONNECTIONS} connections, first of a provider \
-         that is left alone, then of one that is swapped for another version as soon as the swap before shows. A swap \
-         changes the claims, so that what was signed before is of no use: for the same {ACTIVE} people that is \
-         the signature itself, for ever-new people there is nothing to be reused either way."
+        "The load is {RATE} `authorize` requests per second, evenly spaced, over {CONNECTIONS} connections, first to a \
+         provider that is not swapped, then to one that is swapped for another version as soon as the previous swap is \
+         visible. A swap changes the claims, so tokens cannot be reused: for the same {ACTIVE} people each swap costs \
+         new signatures; for ever-new people every token is signed anyway."
     ));
     let mut table = Table::new();
     for (who, Pair { without, during }) in [
@@ -253,9 +253,9 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     }
     section.table(&table);
     section.say(&format!(
-        "How soon a swap shows, from the rename of the file to the first answer of the new version, over {} swaps \
-         (of this, 40 ms is waiting until nobody writes to the plugin directory any more); how soon a rollback is \
-         in force, from asking for it to the answer that it is, over {}.",
+        "The time of a swap, from the rename of the file to the first answer of the new version, over {} swaps; 40 ms \
+         of it is the wait for the plugin directory to stop changing. The time of a rollback, from the request to its \
+         answer, over {} rollbacks.",
         grouped(results.swaps as f64),
         grouped(results.rollbacks as f64)
     ));

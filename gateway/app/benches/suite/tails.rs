@@ -133,11 +133,10 @@ fn turns(site: &Site) -> Result<u64> {
 /// What the report says of it.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
-        "`check` is asked for {} times a second, evenly, over {CONNECTIONS} connections: far from what the \
-         gateway is capable of, so that this is latency and not a queue. A request's time counts from when it was \
-         due. Meanwhile callers ask, each again as soon as it is answered, for a plugin that loops until its fuel \
-         is gone and the gateway ends it, or for a harmless one that burns {:.0} % of as much in the same loop and \
-         then answers.",
+        "The load is {} `check` requests per second, evenly spaced, over {CONNECTIONS} connections. That is far below \
+         capacity, so the figures show latency and not queueing. A request's time counts from when it was due. \
+         Meanwhile, callers call a plugin without pause: one that loops until its fuel is used up and the gateway ends \
+         it, or a harmless one that burns {:.0} % of that fuel in the same loop and then answers.",
         grouped(RATE),
         USED * 100.0
     ));

@@ -185,7 +185,7 @@ async fn finish(
     let claimed = claimed.ok_or(Error::Replayed)?;
     let callback = Callback { code, iss };
     let hooks_read_claims = app.plugins.has_extensions();
-    let person = provider.finish_with(&begun.flow, callback, hooks_read_claims);
+    let person = provider.finish(&begun.flow, callback, hooks_read_claims);
     let mut person = match person.await {
         Ok(person) => person,
         Err(error) => {

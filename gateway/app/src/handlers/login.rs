@@ -103,7 +103,7 @@ async fn begin(
     }
     // From here on it costs something. A page that begins one sign-in after the other has not come this far.
     admit(app, request)?;
-    let authorization = provider.begin_with(hints).await?;
+    let authorization = provider.begin(hints).await?;
     let secure = app.address.secure;
     let name = cookie::name(&authorization.flow.state, secure);
     let state = SealedState {

@@ -1,4 +1,4 @@
-//! The key that signs client assertions, from a PEM text.
+//! The key that signs client assertions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::UpstreamError;
 
-/// The algorithms that assertions may be signed with, those first that are used unless one is configured.
+/// The algorithms for assertions. Unless one is configured, the first one that fits the key is used.
 const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("RS256", Algorithm::RS256),
     ("ES256", Algorithm::ES256),
@@ -25,7 +25,7 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("PS512", Algorithm::PS512),
 ];
 
-/// A private key of this client, and what the provider knows it by.
+/// A private key of this client, and the names by which the provider finds it.
 #[derive(Clone)]
 pub struct ClientKey {
     key: Arc<EncodingKey>,
@@ -45,12 +45,12 @@ impl fmt::Debug for ClientKey {
 }
 
 impl ClientKey {
-    /// Reads a private key (PKCS#8, or PKCS#1 for RSA). Where a certificate stands beside it in the text, assertions name
-    /// its SHA-256 (`x5t#S256`, RFC 7515 section 4.1.8): Entra ID finds keys by it. `algorithm` is a name of RFC 7518; the
-    /// usual one of the key's type unless given.
+    /// Reads a private key (PKCS#8, or PKCS#1 for RSA). If the PEM text contains a certificate too, assertions name its
+    /// SHA-256 (`x5t#S256`, RFC 7515 section 4.1.8), by which Entra ID finds keys. `algorithm` is a name of RFC 7518;
+    /// by default it follows from the key's type.
     ///
     /// # Errors
-    /// What is wrong, to follow a key's name and "cannot be used:". Nothing of the key is in it.
+    /// The problem, to be appended to the key's name and "cannot be used:". Contains nothing of the key.
     pub fn read(pem: &str, algorithm: Option<&str>, kid: Option<String>) -> Result<Self, String> {
         let candidates: Vec<(&str, Algorithm)> = match algorithm {
             None => ALGORITHMS.to_vec(),
@@ -63,10 +63,10 @@ impl ClientKey {
             let names: Vec<&str> = ALGORITHMS.iter().map(|(name, _)| *name).collect();
             return Err(format!("the algorithm must be one of {}", names.join(", ")));
         }
-        let private = private_key(pem).ok_or("the text holds no private key in PEM form")?;
+        let private = private_key(pem).ok_or("it contains no private key in PEM form")?;
         let found = candidates.into_iter().find_map(|(_, algorithm)| {
             let key = encoding_key(private, algorithm)?;
-            // Some keys are read for an algorithm that they cannot sign with: a curve, say, that is not its own.
+            // Some keys can be read for an algorithm that they cannot sign with, such as one for another curve.
             jsonwebtoken::encode(&Header::new(algorithm), &json!({}), &key).ok()?;
             Some((key, algorithm))
         });
@@ -86,7 +86,7 @@ impl ClientKey {
         self.algorithm
     }
 
-    /// The name of the algorithm, as in `token_endpoint_auth_signing_alg_values_supported`.
+    /// The algorithm's name in `token_endpoint_auth_signing_alg_values_supported`.
     pub(crate) fn algorithm_name(&self) -> &'static str {
         let mut known = ALGORITHMS.iter();
         known
@@ -108,7 +108,7 @@ impl ClientKey {
         })
     }
 
-    /// The public half as a JWK (RFC 7517), to be registered with the provider.
+    /// The public key as a JWK (RFC 7517), to register with the provider.
     #[must_use]
     pub fn public_jwk(&self) -> Option<Value> {
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).ok()?;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_key_that_cannot_sign_is_named_when_the_configuration_is_read() {
+    fn p10_keys_that_cannot_sign_are_rejected() {
         use gateway_token::Algorithm as Family;
         let rsa = pem(Family::RS256);
         let p256 = pem(Family::ES256);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_certificate_beside_the_key_is_named_by_its_digest() {
+    fn p10_a_certificate_beside_the_key_becomes_a_thumbprint() {
         let with = format!(
             "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n{}",
             pem(gateway_token::Algorithm::RS256)

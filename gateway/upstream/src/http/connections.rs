@@ -1,7 +1,7 @@
-//! Whether a request went over a connection of its own, or over one that had been kept from an earlier one.
+//! Detects whether a request used a new connection or an idle one.
 //!
-//! The pool does not tell. It asks for a connection within the task that sends the request, and only where it has none to
-//! give: who watches that task knows.
+//! reqwest's pool does not report that. But it asks the connector for a connection within the task that sends the
+//! request, and only if it has no idle one, so a task-local variable around the request sees it.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 tokio::task_local! {
-    /// Whether a connection was asked for.
+    /// Whether the pool asked for a new connection.
     static CONNECTED: Cell<bool>;
 }
 
-/// Sends a request, and tells whether it went over a connection that had been kept.
+/// Sends a request, and returns whether it used an idle connection.
 pub(super) async fn watched<F: Future>(request: F) -> (F::Output, bool) {
     let watched = async {
         let answer = request.await;
@@ -24,34 +24,30 @@ pub(super) async fn watched<F: Future>(request: F) -> (F::Output, bool) {
     CONNECTED.scope(Cell::new(false), watched).await
 }
 
-/// Whether a connection ended before an answer came, or while the request was being sent.
+/// Whether the connection ended before the answer arrived or while the request was being sent.
 pub(super) fn ended(error: &reqwest::Error) -> bool {
     if error.is_timeout() || error.is_connect() {
         return false;
     }
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
+    let has_ended = super::causes(error).find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>()
             && (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
         {
-            return true;
+            return Some(true);
         }
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::NotConnected
-                    | io::ErrorKind::UnexpectedEof
-            );
-        }
-        cause = error.source();
-    }
-    false
+        let kind = cause.downcast_ref::<io::Error>()?.kind();
+        Some(matches!(
+            kind,
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::UnexpectedEof
+        ))
+    });
+    has_ended.unwrap_or_default()
 }
 
-/// Notes that a connection is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer;
 
@@ -63,7 +59,7 @@ impl<S> tower_layer::Layer<S> for Layer {
     }
 }
 
-/// A connector that notes that it is asked.
+/// A connector that records each call in [`CONNECTED`].
 #[derive(Clone, Debug)]
 pub(super) struct Noting<S>(S);
 
@@ -77,7 +73,7 @@ impl<S: Service<R>, R> Service<R> for Noting<S> {
     }
 
     fn call(&mut self, request: R) -> S::Future {
-        // Outside a request that is watched, nobody wants to know.
+        // The variable exists only inside `watched`.
         let _ = CONNECTED.try_with(|connected| connected.set(true));
         self.0.call(request)
     }

@@ -1,4 +1,4 @@
-//! Every way a request to a provider fails.
+//! Every way in which a request to a provider can fail.
 
 use gateway_model::address::NotPublic;
 
@@ -8,10 +8,10 @@ use crate::json::MAX_VALUES;
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// It took longer than the limit.
+    /// The time limit passed.
     #[error("no answer in time")]
     TimedOut,
-    /// There is nobody there, or the connection broke.
+    /// Connecting failed, or the connection ended early.
     #[error("cannot be reached ({0})")]
     Unreachable(String),
     /// The body is larger than the limit.
@@ -20,36 +20,35 @@ pub enum HttpError {
     /// The headers are larger than the limit.
     #[error("the headers of the answer have more than {MAX_HEADERS} bytes")]
     HeadersTooLarge,
-    /// The answer has more values than anybody needs.
+    /// The JSON has too many values.
     #[error("the answer has more than {MAX_VALUES} JSON values")]
     TooManyValues,
-    /// The answer has lists and objects in each other to no end.
+    /// The JSON is nested too deeply.
     #[error("the answer has lists or objects that are nested more than 127 levels deep")]
     TooDeep,
-    /// The answers of other sign-ins take all the memory there is for this provider.
-    #[error("other sign-ins hold all the memory that answers of this provider may take; try again later")]
+    /// The answers of other sign-ins use all the memory reserved for this provider.
+    #[error("other sign-ins use all the memory reserved for this provider's answers; try again later")]
     Full,
-    /// The address is not one we ask: not https.
-    #[error("the address is not https")]
+    /// The URL is not https.
+    #[error("the URL is not https")]
     Insecure,
-    /// The address is one of this machine or a private network.
+    /// The address belongs to this machine or a private network.
     #[error("{}", advised(.0))]
     NotPublic(NotPublic),
-    /// The status is not one the protocol has there.
+    /// The status is not the expected one.
     #[error("answered with status {0}")]
     Status(u16),
-    /// The answer begins as JSON and goes on as something else.
-    #[error("the answer is not JSON to its end")]
+    /// The answer begins as JSON but is not valid JSON.
+    #[error("the answer is not valid JSON")]
     Json,
 }
 
-/// An address that is not called, and what an operator can do about it.
+/// The rejected address, and what the operator can do.
 fn advised(refused: &NotPublic) -> String {
     let advice = if refused.is_private {
-        "if the provider is on your own network, set allow_private_addresses = true for it; otherwise it sends the gateway \
-         where it must not go"
+        "if the provider is on your own network, set allow_private_addresses = true for it; otherwise do not trust it"
     } else {
-        "the gateway never calls such an address, and no setting allows it"
+        "the gateway never connects to this address, and no setting permits it"
     };
     format!("{refused}: {advice}")
 }

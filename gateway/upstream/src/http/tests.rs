@@ -30,7 +30,7 @@ fn get(url: &str) -> super::HttpRequest {
 }
 
 #[test]
-fn speaks_https_or_http_with_loopback() {
+fn providers_use_https_or_http_on_loopback() {
     for home in [
         "https://example.org",
         "http://127.0.0.1:1",
@@ -52,7 +52,7 @@ fn speaks_https_or_http_with_loopback() {
 }
 
 #[test]
-fn a_provider_elsewhere_cannot_send_us_to_loopback_or_plain_http() {
+fn other_providers_cannot_redirect_to_loopback_or_plain_http() {
     let far = http("https://example.org").unwrap();
     let near = http("http://127.0.0.1:1").unwrap();
     for (url, from_far, from_near) in [
@@ -104,7 +104,7 @@ impl Names for Always {
 }
 
 #[tokio::test]
-async fn a13_a_name_that_leads_to_this_machine_is_not_connected_to() {
+async fn a13_names_that_resolve_to_this_machine_are_not_connected_to() {
     let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(
         "https://id.example.org:{}/token",
@@ -123,7 +123,7 @@ async fn a13_a_name_that_leads_to_this_machine_is_not_connected_to() {
     };
     let refused = connects(with(&url, false, names.clone()).unwrap()).await;
     assert!(matches!(refused, Err(HttpError::NotPublic(_))), "{refused:?}");
-    // Where the operator allows it, the same request connects.
+    // If the operator permits it, the same request connects.
     connects(with(&url, true, names).unwrap()).await.unwrap();
 }
 
@@ -160,10 +160,10 @@ async fn a14_answers_of_one_provider_are_bounded_in_sum() {
     };
     assert_eq!(full, HttpError::Full);
     assert_eq!(signing_in.len(), MAX_HELD / MAX_BODY);
-    // Another provider has its own.
+    // Another provider has its own space.
     let other = super::tests::http(&url).unwrap();
     other.requests().send(get(&url)).await.unwrap();
-    // Whoever has signed in gives it back.
+    // A finished sign-in releases its space.
     signing_in.pop();
     http.requests().send(get(&url)).await.unwrap();
 }

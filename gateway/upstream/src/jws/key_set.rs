@@ -1,11 +1,11 @@
-//! The keys that a provider publishes (RFC 7517), and the algorithms that they are for.
+//! The keys that a provider publishes (RFC 7517), and their algorithms.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
-    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
@@ -17,19 +17,20 @@ use super::MAX_TRIED;
 use crate::json::{self, Bad, Members, Unfit};
 use crate::text::plain;
 
-/// The most keys of a provider. They are kept for an hour.
+/// The most keys of a provider.
 pub(crate) const MAX_KEYS: usize = 256;
 /// The smallest RSA key, in bits: NIST SP 800-131A disallows smaller ones.
 const MIN_RSA: usize = 2048;
-/// The largest RSA key, in bits. No provider is known to have a larger one, and the work grows with the square of the size.
+/// The largest RSA key, in bits. No provider is known to use larger ones, and the cost grows with the square of the
+/// size.
 const MAX_RSA: usize = 4096;
-/// The longest exponent of an RSA key, in bytes. Nearly everybody has 65537, and the work grows with each bit.
+/// The longest exponent of an RSA key, in bytes. Almost all keys use 65537, and the cost grows with each bit.
 const MAX_EXPONENT: usize = 4;
 const TOO_SMALL: &str = "it has fewer than 2048 bits";
 const TOO_LARGE: &str = "it has more than 4096 bits";
 const LONG_EXPONENT: &str = "its exponent (`e`) has more than 32 bits";
 
-/// Reads what some providers publish although RFC 7515 wants no padding: a key that is read wrongly verifies nothing.
+/// Accepts padding, which RFC 7515 forbids and some providers publish. A key that is read wrongly verifies nothing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -37,7 +38,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// A signature algorithm. There is no HMAC, whose key would be our client secret, and no `none`.
+/// A signature algorithm. HMAC, whose key would be the client secret, and `none` are missing on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Rs256,
@@ -53,8 +54,7 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm that the gateway verifies, with its names (RFC 7518 section 3.1; RFC 8037 and RFC 9864 name the same
-    /// one twice).
+    /// All names. RFC 7518 section 3.1 defines most of them; RFC 8037 and RFC 9864 give Ed25519 two.
     pub(super) const NAMES: [(&'static str, Self); 11] = [
         ("RS256", Self::Rs256),
         ("RS384", Self::Rs384),
@@ -69,21 +69,17 @@ impl Algorithm {
         ("Ed25519", Self::Ed25519),
     ];
 
-    /// The algorithm of a name, if the gateway verifies it.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        let mut names = Self::NAMES.iter();
-        names
-            .find(|(known, _)| *known == name)
-            .map(|(_, algorithm)| *algorithm)
+        let known = Self::NAMES.iter().find(|(known, _)| *known == name)?;
+        Some(known.1)
     }
 
-    /// All of them.
     pub(crate) fn all() -> Vec<Self> {
         Self::NAMES.iter().map(|(_, algorithm)| *algorithm).collect()
     }
 
-    /// The hash of an access token that a token under this algorithm has in its `at_hash`, before it is cut in half (OpenID
-    /// Connect Core 1.0 section 3.1.3.6). For Ed25519 it is the hash that the algorithm itself uses.
+    /// The hash for `at_hash` (OpenID Connect Core 1.0 section 3.1.3.6), before it is cut in half. For Ed25519 it is
+    /// the one that the algorithm itself uses.
     pub(crate) fn hash(self, data: &[u8]) -> digest::Digest {
         let algorithm = match self {
             Self::Rs256 | Self::Ps256 | Self::Es256 => &digest::SHA256,
@@ -106,65 +102,37 @@ impl Algorithm {
     }
 }
 
-/// A curve for ECDSA (RFC 7518 section 6.2.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Curve {
-    P256,
-    P384,
-    P521,
-}
-
-impl Curve {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "P-256" => Some(Self::P256),
-            "P-384" => Some(Self::P384),
-            "P-521" => Some(Self::P521),
-            _ => None,
-        }
-    }
-
-    const fn algorithm(self) -> (Algorithm, &'static EcdsaVerificationAlgorithm) {
-        match self {
-            Self::P256 => (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
-            Self::P384 => (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
-            Self::P521 => (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
-        }
-    }
-
-    /// The bytes of a coordinate.
-    const fn size(self) -> usize {
-        match self {
-            Self::P256 => 32,
-            Self::P384 => 48,
-            Self::P521 => 66,
-        }
+/// The algorithm of an ECDSA curve (RFC 7518 section 6.2.1.1), and the size of a coordinate in bytes.
+fn curve(name: &str) -> Option<(Algorithm, &'static dyn VerificationAlgorithm, usize)> {
+    match name {
+        "P-256" => Some((Algorithm::Es256, &ECDSA_P256_SHA256_FIXED, 32)),
+        "P-384" => Some((Algorithm::Es384, &ECDSA_P384_SHA384_FIXED, 48)),
+        "P-521" => Some((Algorithm::Es512, &ECDSA_P521_SHA512_FIXED, 66)),
+        _ => None,
     }
 }
 
-/// The public half of a key.
 #[derive(Debug)]
 enum Public {
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
-    Ec(Curve, Vec<u8>),
-    Ed25519(Vec<u8>),
-    /// It is a key, and the reason why nothing is verified with it.
+    /// A point of an elliptic curve, which has one algorithm.
+    Point(Algorithm, &'static dyn VerificationAlgorithm, Vec<u8>),
+    /// The reason why the key is not used.
     Unusable(&'static str),
 }
 
-/// A key that a provider publishes.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) id: Option<String>,
-    /// The one algorithm that it is for, where it says so.
+    /// The only algorithm that the key may be used with (`alg`).
     only: Option<Algorithm>,
-    /// The issuer whose tokens it signs, where it says so: Entra ID has keys of several issuers in one set.
+    /// The issuer whose tokens the key signs: Entra ID publishes keys of several issuers in one set.
     pub(super) issuer: Option<String>,
     public: Public,
 }
 
 impl Key {
-    /// What is not a key is `None`: a provider may publish kinds of keys that the gateway does not know.
+    /// `None` if the value is not an object.
     fn read(value: &Value) -> Option<Self> {
         let members = value.as_object()?;
         let text = |name| members.get(name).and_then(Value::as_str);
@@ -185,18 +153,17 @@ impl Key {
         })
     }
 
-    /// Whether a signature under this algorithm can be of this key.
+    /// Whether this key can verify a signature of this algorithm.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
         let kind = match &self.public {
             Public::Rsa(_) => algorithm.rsa().is_some(),
-            Public::Ec(curve, _) => curve.algorithm().0 == algorithm,
-            Public::Ed25519(_) => algorithm == Algorithm::Ed25519,
+            Public::Point(own, ..) => *own == algorithm,
             Public::Unusable(_) => false,
         };
         kind && self.only.is_none_or(|only| only == algorithm)
     }
 
-    /// Why no token can be verified with it under any of these algorithms; `None` where one can.
+    /// Why the key can verify no token of these algorithms; `None` if it can.
     fn useless(&self, algorithms: &[Algorithm]) -> Option<&'static str> {
         if let Public::Unusable(reason) = &self.public {
             return Some(reason);
@@ -208,14 +175,13 @@ impl Key {
             Public::Rsa(components) => algorithm
                 .rsa()
                 .is_some_and(|parameters| components.to_parsed_public_key(parameters).is_ok()),
-            Public::Ec(curve, point) => ParsedPublicKey::new(curve.algorithm().1, point).is_ok(),
-            Public::Ed25519(point) => ParsedPublicKey::new(&ED25519, point).is_ok(),
+            Public::Point(_, verification, point) => ParsedPublicKey::new(*verification, point).is_ok(),
             Public::Unusable(_) => false,
         };
-        (!is_key).then_some("its numbers are not a key of this kind")
+        (!is_key).then_some("its numbers are not a valid key of its kind")
     }
 
-    /// Why nothing is verified with it, if that is its size: most other reasons are nobody's mistake.
+    /// Why the key is not used, if that is because of its size. Most other reasons are not mistakes.
     pub(super) fn bad_size(&self) -> Option<&'static str> {
         match self.public {
             Public::Unusable(reason @ (TOO_SMALL | TOO_LARGE | LONG_EXPONENT)) => Some(reason),
@@ -223,13 +189,13 @@ impl Key {
         }
     }
 
-    /// How it is called in the log.
+    /// The key's id and the reason, for the log.
     fn shown(&self, reason: &str) -> String {
         let id = self.id.as_deref().map(plain).unwrap_or_default();
         format!("{id:?}: {reason}")
     }
 
-    /// Why it is not the key of a token under this algorithm although it has the token's `kid`.
+    /// Why this key does not fit a token that names it.
     pub(super) const fn unfit(&self) -> &'static str {
         match (&self.public, self.only) {
             (Public::Unusable(reason), _) => reason,
@@ -243,10 +209,7 @@ impl Key {
             Public::Rsa(components) => algorithm
                 .rsa()
                 .is_some_and(|parameters| components.verify(parameters, message, signature).is_ok()),
-            Public::Ec(curve, point) => UnparsedPublicKey::new(curve.algorithm().1, point)
-                .verify(message, signature)
-                .is_ok(),
-            Public::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point)
+            Public::Point(_, verification, point) => UnparsedPublicKey::new(*verification, point)
                 .verify(message, signature)
                 .is_ok(),
             Public::Unusable(_) => false,
@@ -258,7 +221,7 @@ impl Public {
     fn read(members: &Map<String, Value>) -> Self {
         let text = |name| members.get(name).and_then(Value::as_str);
         let bytes = |name| text(name).and_then(|text| LENIENT.decode(text).ok());
-        // Leading zeros change no number; the library takes none.
+        // The library accepts no leading zeros, which do not change a number.
         let number = |name| {
             let bytes = bytes(name)?;
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -283,46 +246,45 @@ impl Public {
                 None => Self::Unusable("`n` or `e` is missing"),
             },
             Some("EC") => {
-                let Some(curve) = text("crv").and_then(Curve::named) else {
-                    return Self::Unusable("its curve is not known (`crv`)");
+                let Some((algorithm, verification, size)) = text("crv").and_then(curve) else {
+                    return Self::Unusable("its curve is unknown (`crv`)");
                 };
-                // Some leave the zeros at the beginning of a coordinate out, which RFC 7518 section 6.2.1.2 forbids.
+                // Some providers omit a coordinate's leading zeros, against RFC 7518 section 6.2.1.2.
                 let coordinate = |name| {
                     let bytes = number(name)?;
-                    let mut full = vec![0; curve.size().checked_sub(bytes.len())?];
+                    let mut full = vec![0; size.checked_sub(bytes.len())?];
                     full.extend(bytes);
                     Some(full)
                 };
                 match coordinate("x").zip(coordinate("y")) {
                     // Uncompressed: RFC 5480 section 2.2.
-                    Some((x, y)) => Self::Ec(curve, [vec![4], x, y].concat()),
+                    Some((x, y)) => Self::Point(algorithm, verification, [vec![4], x, y].concat()),
                     None => Self::Unusable("`x` or `y` is missing, or is too long for its curve"),
                 }
             }
             Some("OKP") if text("crv") == Some("Ed25519") => match bytes("x") {
-                Some(x) => Self::Ed25519(x),
+                Some(x) => Self::Point(Algorithm::Ed25519, &ED25519, x),
                 None => Self::Unusable("`x` is missing"),
             },
-            _ => Self::Unusable("its kind is not known (`kty`, `crv`)"),
+            _ => Self::Unusable("its kind is unknown (`kty`, `crv`)"),
         }
     }
 }
 
-/// Why a key set is not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadKeySet {
     #[error("the key set {0}")]
     Json(#[from] Bad),
     #[error("the key set: {0}")]
     Unfit(#[from] Unfit),
-    // Any part of them could be the wrong one.
+    // Reading only some of them could skip the right one.
     #[error(
-        "the key set has {0} keys, and at most {MAX_KEYS} are accepted: the provider has to withdraw old ones"
+        "the key set has {0} keys, and at most {MAX_KEYS} are accepted: the provider must withdraw old ones"
     )]
     TooMany(usize),
 }
 
-/// The keys that a provider publishes (RFC 7517 section 5).
+/// A key set (RFC 7517 section 5).
 #[derive(Debug)]
 pub(crate) struct KeySet(pub(super) Vec<Key>);
 
@@ -338,21 +300,15 @@ impl KeySet {
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
     }
 
-    /// How many keys can verify a token under one of these algorithms, and why each of the others cannot.
+    /// The number of keys that can verify tokens of these algorithms, and why each of the others cannot.
     pub(crate) fn usable(&self, algorithms: &[Algorithm]) -> (usize, Vec<String>) {
-        let reasons: Vec<String> = self
-            .0
-            .iter()
-            .filter_map(|key| {
-                let reason = key.useless(algorithms)?;
-                Some(key.shown(reason))
-            })
-            .collect();
+        let keys = self.0.iter();
+        let reasons = keys.filter_map(|key| Some(key.shown(key.useless(algorithms)?)));
+        let reasons: Vec<String> = reasons.collect();
         (self.0.len() - reasons.len(), reasons)
     }
 
-    /// How many keys fit a token that does not name one, where those are more than are tried, and whether all of them are
-    /// without a name.
+    /// If more keys fit an unnamed token than are tried: their number, and whether all of them lack a name.
     pub(crate) fn crowd(&self, algorithms: &[Algorithm]) -> Option<(usize, bool)> {
         algorithms.iter().find_map(|algorithm| {
             let fitting = self.0.iter().filter(|key| key.fits(*algorithm));
@@ -362,7 +318,7 @@ impl KeySet {
         })
     }
 
-    /// The keys that are not used because of their size, and why.
+    /// The keys rejected because of their size, with the reason.
     pub(crate) fn of_bad_size(&self) -> Vec<String> {
         let keys = self.0.iter();
         keys.filter_map(|key| Some(key.shown(key.bad_size()?))).collect()

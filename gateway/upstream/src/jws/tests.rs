@@ -26,7 +26,7 @@ enum Private {
     Ed(Ed25519KeyPair),
 }
 
-/// A key, and the names of the algorithms that it is for.
+/// A key and the names of its algorithms.
 struct Key {
     private: Private,
     jwk: Value,
@@ -123,7 +123,7 @@ fn checked(token: &str, keys: &[Value]) -> Result<Algorithm, Unverified> {
 }
 
 #[test]
-fn p18_every_algorithm_is_verified_by_keys_that_fit_it_and_by_no_others() {
+fn p18_only_fitting_keys_verify_an_algorithm() {
     let all: Vec<Value> = KEYS.iter().map(|key| key.jwk.clone()).collect();
     for (number, key) in KEYS.iter().enumerate() {
         for name in key.names {
@@ -156,7 +156,7 @@ fn p18_every_algorithm_is_verified_by_keys_that_fit_it_and_by_no_others() {
 }
 
 #[test]
-fn p18_ed25519_has_two_names_that_are_one() {
+fn p18_both_names_of_ed25519_are_accepted() {
     let key = KEYS.last().unwrap();
     for published in [json!(null), json!("EdDSA"), json!("Ed25519")] {
         for name in ["EdDSA", "Ed25519"] {
@@ -174,7 +174,7 @@ fn p18_ed25519_has_two_names_that_are_one() {
     assert_eq!(refused, Err(Unverified::UnknownKey));
 }
 
-/// Base64 with zeros before the bytes or without those there are, and with padding.
+/// Base64 with leading zeros added or removed, and with padding.
 fn zeros(text: &Value, more: usize, padded: bool) -> Value {
     let bytes = URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap();
     let begin = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -187,7 +187,7 @@ fn zeros(text: &Value, more: usize, padded: bool) -> Value {
 }
 
 #[test]
-fn keys_are_read_however_their_numbers_are_written() {
+fn key_numbers_may_have_padding_and_leading_zeros() {
     for key in KEYS.iter().filter(|key| key.jwk["kty"] != "OKP") {
         for (more, padded) in [(0, false), (0, true), (1, false), (3, true)] {
             let mut jwk = key.jwk.clone();
@@ -230,13 +230,13 @@ fn a_key_is_chosen_by_its_id_and_each_of_several_is_tried() {
 }
 
 #[test]
-fn a14_a_token_that_names_no_key_has_a_bounded_number_of_them_tried() {
+fn a14_the_keys_tried_for_an_unnamed_token_are_limited() {
     let key = &KEYS[3];
     let stranger = Key::ec("P-521", &ECDSA_P521_SHA512_FIXED_SIGNING, key.names);
     let token = key.sign(&json!({ "alg": "ES512" }));
     let mut keys = vec![stranger.jwk.clone(); MAX_TRIED - 1];
     keys.push(key.jwk.clone());
-    // Those that do not fit are not tried.
+    // Keys that do not fit are not tried.
     keys.extend(KEYS[0..1].iter().map(|other| other.jwk.clone()));
     assert!(checked(&token, &keys).is_ok());
     keys.push(stranger.jwk.clone());
@@ -247,11 +247,11 @@ fn a14_a_token_that_names_no_key_has_a_bounded_number_of_them_tried() {
             .to_string()
             .starts_with("the token has no `kid` and 9 of the provider's keys fit")
     );
-    // One that is named is found among all of them.
+    // A key that the token names is found among all of them.
     keys[MAX_TRIED - 1]["kid"] = json!("it");
     let named = key.sign(&json!({ "alg": "ES512", "kid": "it" }));
     assert!(checked(&named, &keys).is_ok());
-    // A name that all have in common is none.
+    // A name that all keys share does not help.
     for key in &mut keys {
         key["kid"] = json!("it");
     }
@@ -259,7 +259,7 @@ fn a14_a_token_that_names_no_key_has_a_bounded_number_of_them_tried() {
 }
 
 #[test]
-fn a14_an_rsa_key_that_costs_more_than_others_is_skipped_with_the_reason() {
+fn a14_expensive_rsa_keys_are_skipped_with_a_reason() {
     let key = &KEYS[0];
     let sized = |n: &[u8], e: &[u8]| json!({ "kty": "RSA", "kid": "k", "n": base64(n), "e": base64(e) });
     for (n, e, reason) in [
@@ -313,7 +313,7 @@ fn the_size_of_an_rsa_key_is_counted_in_bits() {
 }
 
 #[test]
-fn a14_a_key_set_says_whether_tokens_without_a_name_fit_too_many_keys() {
+fn a14_crowded_key_sets_are_detected() {
     let unnamed = KEYS[3].jwk.clone();
     let crowd = |keys: &[Value]| set(keys).crowd(&[Algorithm::Es256, Algorithm::Es512]);
     let mut keys = vec![unnamed.clone(); MAX_TRIED];
@@ -328,7 +328,7 @@ fn a14_a_key_set_says_whether_tokens_without_a_name_fit_too_many_keys() {
 }
 
 #[test]
-fn p18_a_key_for_another_algorithm_is_not_called_unknown() {
+fn p18_a_key_for_another_algorithm_is_reported_as_such() {
     let key = &KEYS[0];
     let mut jwk = with_id(&key.jwk);
     jwk["alg"] = json!("RS256");
@@ -339,7 +339,7 @@ fn p18_a_key_for_another_algorithm_is_not_called_unknown() {
     };
     assert_eq!(
         said(json!({ "alg": "PS256", "kid": "k" })),
-        "the provider's key for it cannot be used: it is published for another algorithm (`alg`) than the token's"
+        "the provider's key for it is unusable: it is published for another algorithm (`alg`) than the token's"
     );
     let said = |jwk: &Value| {
         checked(
@@ -352,7 +352,7 @@ fn p18_a_key_for_another_algorithm_is_not_called_unknown() {
 }
 
 #[test]
-fn p13_a_key_set_says_how_many_of_its_keys_are_of_use() {
+fn p13_usable_keys_are_counted() {
     let with = |key: &Key, change: Value| {
         let mut jwk = key.jwk.clone();
         jwk.as_object_mut()
@@ -377,11 +377,11 @@ fn p13_a_key_set_says_how_many_of_its_keys_are_of_use() {
         ),
         (json!({ "kty": "oct", "k": "AAAA" }), all.as_slice(), "`kty`"),
         (rsa.jwk.clone(), &[Algorithm::Es256], "fits none"),
-        (with(rsa, json!({ "e": "AA" })), all.as_slice(), "not a key"),
+        (with(rsa, json!({ "e": "AA" })), all.as_slice(), "not a valid key"),
         (
             with(&KEYS[1], json!({ "x": base64(&[1; 32]) })),
             all.as_slice(),
-            "not a key",
+            "not a valid key",
         ),
     ] {
         let (count, reasons) = usable(&[with_id(&odd)], algorithms);
@@ -401,7 +401,7 @@ fn with_id(jwk: &Value) -> Value {
 }
 
 #[test]
-fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
+fn an_unusable_key_is_reported_if_the_token_names_it() {
     let key = &KEYS[0];
     let token = key.sign(&json!({ "alg": "RS256", "kid": "k" }));
     for (change, reason) in [
@@ -419,14 +419,14 @@ fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
         (json!({ "e": null }), "`n` or `e` is missing"),
         (
             json!({ "kty": "EC", "crv": "secp256k1" }),
-            "its curve is not known (`crv`)",
+            "its curve is unknown (`crv`)",
         ),
         (
             json!({ "kty": "EC", "crv": "P-256", "x": base64(&[1; 33]), "y": "AQ" }),
             "`x` or `y` is missing, or is too long for its curve",
         ),
         (json!({ "kty": "OKP", "crv": "Ed25519" }), "`x` is missing"),
-        (json!({ "kty": "AKP" }), "its kind is not known (`kty`, `crv`)"),
+        (json!({ "kty": "AKP" }), "its kind is unknown (`kty`, `crv`)"),
     ] {
         let mut jwk = key.jwk.clone();
         jwk["kid"] = json!("k");
@@ -438,7 +438,7 @@ fn a_key_that_cannot_be_used_is_told_where_it_is_the_one() {
 }
 
 #[test]
-fn a_header_asks_for_nothing_but_an_algorithm_and_a_key() {
+fn headers_with_other_demands_are_rejected() {
     let key = &KEYS[1];
     let keys = [key.jwk.clone()];
     for (header, refused) in [
@@ -487,12 +487,12 @@ fn a_header_asks_for_nothing_but_an_algorithm_and_a_key() {
 }
 
 #[test]
-fn key_sets_that_are_none() {
+fn malformed_key_sets_are_rejected() {
     let read = |json: Value| KeySet::read(json.to_string().as_bytes()).map(drop);
     for (json, said) in [
         (
             json!([]),
-            "the key set is not a JSON object in which each member comes once",
+            "the key set is not a JSON object without duplicate members",
         ),
         (
             json!({}),

@@ -1,7 +1,7 @@
-//! What would go wrong in a sign-in through an OpenID provider: what it says of itself, against what is configured.
+//! Diagnoses an OpenID provider: compares its metadata and keys with the configuration.
 
+use super::Oidc;
 use super::metadata::Metadata;
-use super::{Oidc, par};
 use crate::authorize;
 use crate::check::{self, Findings};
 use crate::client::ClientAuth;
@@ -9,101 +9,73 @@ use crate::config::{NonceRule, Par, ResponseMode, SignOut, Userinfo};
 use crate::error::UpstreamError;
 use crate::flow::Hints;
 use crate::jws::{Algorithm, KeySet, MAX_TRIED};
+use crate::text::plain;
+
+const DISCOVERY: &str = "discovery";
+const PUSHED: &str = "pushed requests";
 
 impl Oidc {
-    /// Asks the provider what a sign-in would.
     pub(crate) async fn check(&self, findings: &mut Findings) {
-        let Some(metadata) = self.described(findings).await else {
-            return;
+        let config = &self.client.config;
+        let metadata = match self.described(findings).await {
+            Ok(metadata) => metadata,
+            Err(problem) => return findings.error(DISCOVERY, problem),
         };
         self.keys(findings, &metadata).await;
         let says = Says(&metadata);
         let requests = self.http.requests();
-        let method = self.config.client_auth.method(metadata.auth_methods.as_deref());
+        let method = config.client_auth.method(metadata.auth_methods.as_deref());
         let mut client = Findings::default();
-        let accepted = check::credentials(
-            &mut client,
-            &requests,
-            self.exchange_of(&metadata, "", ""),
-            method,
-        )
-        .await;
+        let server = Self::server(&metadata);
+        let accepted = check::credentials(&mut client, &requests, &self.client, server, method).await;
         self.compare(findings, &says, accepted);
         findings.0.extend(client.0);
-        let (_, parameters) = authorize::request(&self.config, &self.redirect_uri, true, Hints::default());
-        let url = match par::endpoint(&metadata, &self.http, self.config.par) {
-            Ok(None) => authorize::url(&metadata.authorization_endpoint, &parameters),
-            Ok(Some(endpoint)) => match self.push(&requests, &metadata, &endpoint, &parameters).await {
-                Ok(url) => {
+        let redirect_uri = &self.client.redirect_uri;
+        let (_, parameters) = authorize::request(config, redirect_uri, true, Hints::default());
+        match self.authorization_url(&requests, &metadata, &parameters).await {
+            Ok((url, is_pushed)) => {
+                if is_pushed {
                     findings.ok(
-                        "pushed requests",
-                        "the provider takes the authorization request (RFC 9126)",
+                        PUSHED,
+                        "the provider accepts the authorization request (RFC 9126)",
                     );
-                    url
                 }
-                Err(error) => {
-                    let problem = match &error {
-                        UpstreamError::PushRefused(refusal) => {
-                            format!("the provider refuses the request: {refusal}")
-                        }
-                        error => problem(error),
-                    };
-                    findings.error("pushed requests", problem);
-                    return;
-                }
-            },
-            Err(error) => {
-                findings.error("pushed requests", problem(&error));
-                return;
+                check::sign_in_page(findings, &self.http, &url, redirect_uri).await;
             }
-        };
-        check::sign_in_page(findings, &self.http, &url, &self.redirect_uri).await;
+            Err(UpstreamError::PushRefused(refusal)) => {
+                findings.error(PUSHED, format!("the provider rejected the request: {refusal}"));
+            }
+            Err(error) => findings.error(PUSHED, problem(&error)),
+        }
     }
 
-    /// What it says of itself, if that can be used.
-    async fn described(&self, findings: &mut Findings) -> Option<Metadata> {
-        const ABOUT: &str = "discovery";
+    /// Fetches and validates the metadata. The error is a problem to report.
+    async fn described(&self, findings: &mut Findings) -> Result<Metadata, String> {
         let url = self.discovery.url();
-        let answer = match check::get(&self.http, &url).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                findings.error(ABOUT, check::unreachable(&url, &error));
-                return None;
-            }
-        };
-        check::clock(findings, answer.headers(), self.clock.now());
+        let answer = check::get(&self.http, &url)
+            .await
+            .map_err(|error| check::unreachable(&url, &error))?;
+        check::clock(findings, answer.headers(), self.client.clock.now());
         if answer.status() != 200 {
             let status = answer.status().as_u16();
-            findings.error(
-                ABOUT,
-                format!("{url} answers {status}: is the issuer right? It is what the provider's documentation calls issuer"),
-            );
-            return None;
+            return Err(format!(
+                "{url} answers {status}: check the issuer against the provider's documentation"
+            ));
         }
-        let metadata = match Metadata::read(answer.body()) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                findings.error(ABOUT, problem(&error));
-                return None;
-            }
-        };
+        let metadata = Metadata::read(answer.body()).map_err(|error| problem(&error))?;
         if metadata.issuer != self.discovery.issuer() {
-            findings.error(
-                ABOUT,
-                format!(
-                    "the provider calls itself {}: set issuer to exactly that, if it is the one you mean (it is {} now)",
-                    crate::text::plain(&metadata.issuer),
-                    self.discovery.issuer()
-                ),
-            );
-            return None;
+            return Err(format!(
+                "the provider's issuer is {}, but the configured one is {}: if this is the provider you mean, set issuer to \
+                 the former",
+                plain(&metadata.issuer),
+                self.discovery.issuer()
+            ));
         }
-        if let Err(error) = metadata.check_endpoints(&self.http) {
-            findings.error(ABOUT, problem(&error));
-            return None;
-        }
-        findings.ok(ABOUT, format!("{url} describes {}", metadata.issuer));
-        Some(metadata)
+        metadata
+            .check_endpoints(&self.http)
+            .map_err(|error| problem(&error))?;
+        findings.ok(DISCOVERY, format!("{url} describes {}", metadata.issuer));
+        Ok(metadata)
     }
 
     async fn keys(&self, findings: &mut Findings, metadata: &Metadata) {
@@ -111,8 +83,8 @@ impl Oidc {
         if metadata.algorithms.is_empty() {
             findings.error(
                 ABOUT,
-                "the provider signs ID tokens with no algorithm that the gateway verifies (RS, PS and ES 256 to 512, EdDSA): \
-                 choose one of them for this client",
+                "the gateway supports none of the provider's algorithms for ID tokens: choose RS, PS or ES 256 to 512 or \
+                 EdDSA for this client at the provider",
             );
         }
         let url = metadata.jwks_uri.as_str();
@@ -126,9 +98,9 @@ impl Oidc {
         }
     }
 
-    /// What it says, against what is configured.
+    /// Compares the metadata with the configuration.
     fn compare(&self, findings: &mut Findings, says: &Says<'_>, accepted: bool) {
-        let config = &self.config;
+        let config = &self.client.config;
         if says.lacks("response_types_supported", "code") {
             findings.error(
                 "flow",
@@ -140,7 +112,7 @@ impl Oidc {
         {
             findings.warning(
                 "flow",
-                "the provider does not list form_post (response_modes_supported): if nobody comes back from it, set \
+                "the provider does not list form_post (response_modes_supported): if users do not return from it, set \
                  response_mode = \"query\"",
             );
         }
@@ -156,8 +128,8 @@ impl Oidc {
             findings.warning(
                 "scopes",
                 format!(
-                    "the provider does not list {} (scopes_supported); if it refuses sign-ins because of that, set scopes to \
-                     those that it has",
+                    "the provider does not list {} (scopes_supported): if it rejects sign-ins because of that, set scopes to \
+                     those that it supports",
                     unknown.join(", ")
                 ),
             );
@@ -168,20 +140,21 @@ impl Oidc {
             Some(true) => findings.ok("PKCE", "the provider supports S256"),
             _ if config.nonce != NonceRule::Required => findings.warning(
                 "PKCE",
-                "the provider does not say that it supports S256, and nonce is not required: nothing binds its answer to the \
-                 browser but the state. Set nonce = \"required\" if its ID tokens have one",
+                "the provider does not say that it supports S256, and nonce is not required: only the state binds its answer \
+                 to the browser. Set nonce = \"required\" if its ID tokens have one",
             ),
             Some(false) => findings.warning("PKCE", "the provider does not support S256; the nonce protects sign-ins"),
             None => findings.note(
                 "PKCE",
-                "the provider does not say whether it supports S256; it is sent, and the nonce protects sign-ins either way",
+                "the provider does not say whether it supports S256; the gateway sends it, and the nonce protects sign-ins \
+                 either way",
             ),
         }
         self.compare_client(findings, says, accepted);
         if says.lacks("claims_supported", "email_verified") && !config.assume_email_verified {
             findings.note(
                 "addresses",
-                "the provider does not list the claim email_verified. Without it addresses do not count, unless you set \
+                "the provider does not list the claim email_verified. Without it the gateway uses no address, unless you set \
                  assume_email_verified = true",
             );
         }
@@ -191,15 +164,15 @@ impl Oidc {
         match (signs_out, config.sign_out) {
             (true, SignOut::Provider) => findings.ok(
                 "sign-out",
-                "the provider signs people out too (end_session_endpoint)",
+                "the provider ends its session too (end_session_endpoint)",
             ),
             (true, SignOut::Local) => findings.note(
                 "sign-out",
-                "the provider can sign people out too (end_session_endpoint): set sign_out = \"provider\" if you want that",
+                "the provider can end its session too (end_session_endpoint): set sign_out = \"provider\" if you want that",
             ),
             (false, SignOut::Provider) => findings.warning(
                 "sign-out",
-                "the provider has no https end_session_endpoint, so people stay signed in there: set sign_out = \"local\"",
+                "the provider has no https end_session_endpoint, so users stay signed in there: set sign_out = \"local\"",
             ),
             (false, SignOut::Local) => {}
         }
@@ -207,25 +180,28 @@ impl Oidc {
 
     fn compare_userinfo(&self, findings: &mut Findings, metadata: &Metadata) {
         const ABOUT: &str = "userinfo";
-        let setting = self.config.userinfo;
+        let setting = self.client.config.userinfo;
         match metadata.userinfo_endpoint(&self.http) {
             Ok(None) if setting == Userinfo::Required => {
                 findings.error(ABOUT, problem(&super::metadata::no_userinfo()));
             }
             Ok(None) if setting == Userinfo::Always => findings.warning(
                 ABOUT,
-                "there is no userinfo_endpoint, so nobody is asked for more than the ID token says",
+                "userinfo_endpoint is missing, so the gateway has only the ID token's claims",
             ),
             Err(error) if setting == Userinfo::Required => findings.error(ABOUT, problem(&error)),
             Err(error) if setting != Userinfo::Never => findings.warning(
                 ABOUT,
-                format!("{}. People sign in with what the ID token says; set userinfo = \"never\" if that is enough", problem(&error)),
+                format!(
+                    "{}. The gateway uses the ID token's claims; set userinfo = \"never\" if they suffice",
+                    problem(&error)
+                ),
             ),
             _ => {}
         }
     }
 
-    /// What the provider says of clients is not the last word where it has just accepted this one.
+    /// If the provider has just accepted this client, contradicting metadata is only a warning.
     fn compare_client(&self, findings: &mut Findings, says: &Says<'_>, accepted: bool) {
         const ABOUT: &str = "client authentication";
         let tell: fn(&mut Findings, &'static str, String) = if accepted {
@@ -233,10 +209,10 @@ impl Oidc {
         } else {
             Findings::error
         };
-        let config = &self.config;
+        let config = &self.client.config;
         let methods = says.0.auth_methods.as_deref();
         let method = config.client_auth.method(methods);
-        // Without a word on it, basic is what they take (Discovery 1.0 section 3).
+        // Without the member, the provider accepts basic (Discovery 1.0 section 3).
         let lacks = methods.is_some_and(|methods| !methods.iter().any(|known| known == method));
         if lacks {
             let methods = methods.unwrap_or_default();
@@ -259,7 +235,7 @@ impl Oidc {
             let algorithm = key.algorithm_name();
             if says.lacks("token_endpoint_auth_signing_alg_values_supported", algorithm) {
                 let message = format!(
-                    "the provider does not take assertions signed with {algorithm}: set client_key_alg"
+                    "the provider does not accept assertions signed with {algorithm}: set client_key_alg"
                 );
                 tell(findings, ABOUT, message);
             }
@@ -269,14 +245,14 @@ impl Oidc {
         }
         if config.par == Par::Never && says.requires_par() {
             findings.error(
-                "pushed requests",
-                "the provider takes pushed authorization requests only: set par = \"auto\"",
+                PUSHED,
+                "the provider accepts only pushed authorization requests: set par = \"auto\"",
             );
         }
     }
 }
 
-/// The methods of `token_endpoint_auth_methods_supported` that the gateway supports, and the settings for them.
+/// The supported values of `token_endpoint_auth_methods_supported`, and the values of `client_auth` for them.
 const CLIENT_AUTH: [(&str, &str); 4] = [
     ("client_secret_basic", "basic"),
     ("client_secret_post", "post"),
@@ -284,7 +260,7 @@ const CLIENT_AUTH: [(&str, &str); 4] = [
     ("none", "none"),
 ];
 
-/// What is wrong, where the finding says what it is about.
+/// The problem, without the subject that the finding names already.
 fn problem(error: &UpstreamError) -> String {
     match error {
         UpstreamError::BadDiscovery(problem) => problem.clone(),
@@ -292,18 +268,17 @@ fn problem(error: &UpstreamError) -> String {
     }
 }
 
-/// Whether an ID token can be verified with any of the keys.
 fn compare_keys(findings: &mut Findings, url: &str, keys: &KeySet, algorithms: &[Algorithm]) {
     const ABOUT: &str = "keys";
-    /// How many reasons are worth reading.
+    /// The most reasons that are shown.
     const SHOWN: usize = 5;
     if algorithms.is_empty() {
         return;
     }
     if let Some((count, nameless)) = keys.crowd(algorithms) {
         let message = format!(
-            "{url} has {count} keys for one algorithm, some of them without `kid`: a token that does not name its key is \
-             rejected where more than {MAX_TRIED} keys fit. Have the provider name its keys, or withdraw old ones"
+            "{url} has {count} keys for one algorithm, some of them without `kid`: the gateway rejects a token without `kid` \
+             if more than {MAX_TRIED} keys fit it. Have the provider name its keys, or withdraw old ones"
         );
         if nameless {
             findings.error(ABOUT, message);
@@ -321,19 +296,19 @@ fn compare_keys(findings: &mut Findings, url: &str, keys: &KeySet, algorithms: &
         (0, _) => findings.error(
             ABOUT,
             format!(
-                "{url} has no key that ID tokens can be verified with: create a signing key at the provider for one of the \
-                 algorithms that it advertises (id_token_signing_alg_values_supported). It has {why}"
+                "{url} has no key that can verify ID tokens: create a signing key at the provider for one of the algorithms \
+                 that it advertises (id_token_signing_alg_values_supported). Rejected: {why}"
             ),
         ),
         (usable, 0) => findings.ok(ABOUT, format!("{url} has the provider's keys ({usable})")),
         (usable, others) => findings.ok(
             ABOUT,
-            format!("{url} has the provider's keys ({usable}), and {others} that are not used: {why}"),
+            format!("{url} has the provider's keys ({usable}), and {others} that the gateway does not use: {why}"),
         ),
     }
 }
 
-/// What a provider says of itself, read leniently: what it does not say is not held against it.
+/// The metadata, read leniently: a missing or malformed member is not an error.
 struct Says<'a>(&'a Metadata);
 
 impl Says<'_> {
@@ -341,7 +316,7 @@ impl Says<'_> {
         self.0.members().texts(name).ok().flatten()
     }
 
-    /// Whether there is such a list, and this is not in it.
+    /// Whether the list exists and does not contain this.
     fn lacks(&self, name: &str, wanted: &str) -> bool {
         self.list(name).is_some_and(|list| !list.contains(&wanted))
     }

@@ -1,101 +1,100 @@
-//! Asks a provider about itself and for its keys, and keeps the answer: for an hour, and while the provider does not answer
-//! for a day.
+//! Fetches a provider's metadata and keys, and caches them: for an hour, and for a day while the provider does not
+//! answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway_model::{Clock, Timestamp};
-use http::header::ACCEPT;
-use http::{Request, StatusCode};
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::metadata::{Metadata, bad};
 use crate::error::UpstreamError;
-use crate::http::{Http, HttpError};
+use crate::exchange::Client;
+use crate::http::Http;
 use crate::jws::{Algorithm, KeySet};
 use crate::logout::KEYS_ASKED_AGAIN;
 use crate::text::plain;
 
 const DOCUMENT: &str = "discovery";
 const KEYS: &str = "the key set (`jwks_uri`)";
-/// How long what a provider says of itself is believed.
+/// How long metadata and keys are fresh.
 // defence: withdrawn-keys-are-forgotten (a test fails without it: docs/defences.md)
 const FRESH: Duration = Duration::from_secs(3600);
-/// How long it is believed while the provider cannot be asked. A key that was withdrawn meanwhile counts for as long.
+/// How long the cache is used while the provider does not answer. A key withdrawn in that time stays valid as long.
 const STALE: Duration = Duration::from_secs(24 * 3600);
-/// How soon it is asked again where a token's key is unknown, which anybody can make up, or where it did not answer.
+/// The time between two requests when a token's key is unknown, which anyone can cause, or after a failure.
 const AGAIN: Duration = Duration::from_secs(KEYS_ASKED_AGAIN);
 
-/// How many keys that are not used are named in the log.
+/// The most rejected keys that the log names.
 const SHOWN: usize = 5;
 
-/// A provider that is known. Made once for each answer of it and shared by all sign-ins: it may have many keys.
+/// The metadata and keys of a provider, shared by all sign-ins because there may be many keys.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// What it says of itself.
     pub(crate) metadata: Metadata,
-    /// The keys that it publishes.
     pub(crate) keys: KeySet,
 }
 
 impl Known {
-    /// The algorithms that it may sign ID tokens with.
     pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
         self.metadata.algorithms.clone()
     }
 }
 
-/// Asks one provider about itself.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     /// The provider's name in the configuration, for the log.
     provider: String,
     issuer: String,
-    /// Where the document is, if not below the issuer.
+    /// The URL of the metadata, if not below the issuer.
     url: Option<Url>,
     http: Http,
     clock: Arc<dyn Clock>,
-    /// Held while asking: whoever comes meanwhile waits for the same answer, a failure included, so that
-    /// a provider that hangs does not make people wait one after the other.
+    /// Held during a request. Concurrent callers wait for the same answer or failure, so that users of a provider that
+    /// hangs do not wait one after the other.
     state: Mutex<State>,
-    /// How many answers there have been.
+    /// The number of answers so far.
     answers: AtomicU64,
 }
 
-/// A token whose key is unknown. Each kind has a share of its own, so that nobody who sends logout tokens keeps people from
-/// signing in with a key that is new.
+/// A token whose key is unknown. Each kind has its own limit on fetching keys, so that made-up logout tokens cannot keep
+/// users from signing in with a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// The provider has just given it to us.
+    /// From the provider's token endpoint.
     Id,
-    /// Somebody has sent it.
+    /// From anyone.
     Logout,
 }
 
-/// The last answers of each kind.
 #[derive(Debug, Default)]
 struct State {
     known: Option<(Timestamp, Arc<Known>)>,
-    /// The failure that came after what is known.
+    /// A failure since then.
     failure: Option<(Timestamp, UpstreamError)>,
-    /// When the provider was last asked although what was known was fresh, because of an ID token.
+    /// The last early fetch because of an ID token.
     for_id_token: Option<Timestamp>,
-    /// The same because of a logout token, which anybody can send.
+    /// The last early fetch because of a logout token.
     for_logout_token: Option<Timestamp>,
-    /// When it was last asked for its keys alone.
+    /// The last fetch of the keys alone.
     new_keys: Option<Timestamp>,
 }
 
+/// Whether `at` is at most `age` ago. If the clock was set back, it is not.
+fn is_within(at: Timestamp, now: Timestamp, age: Duration) -> bool {
+    at <= now && now < at.after(age)
+}
+
 impl State {
-    /// What is known, if it is younger than this. A clock that was set back makes nothing young again.
+    /// The cached metadata and keys, if they are younger than `age`.
     fn known(&self, now: Timestamp, age: Duration) -> Option<Arc<Known>> {
         let (at, known) = self.known.as_ref()?;
-        (*at <= now && now < at.after(age)).then(|| Arc::clone(known))
+        is_within(*at, now, age).then(|| Arc::clone(known))
     }
 
-    /// When the provider was last asked again because of such a token.
+    /// The last early fetch because of such a token.
     fn again(&mut self, token: Token) -> &mut Option<Timestamp> {
         match token {
             Token::Id => &mut self.for_id_token,
@@ -103,37 +102,26 @@ impl State {
         }
     }
 
-    /// Whether its keys are those of a moment ago although it does not say where they are.
-    fn has_new_keys(&self, now: Timestamp) -> bool {
-        self.new_keys.is_some_and(|at| at <= now && now < at.after(AGAIN))
-    }
-
-    /// Why the provider did not answer a moment ago.
+    /// The last failure, if it is recent.
     fn failure(&self, now: Timestamp) -> Option<&UpstreamError> {
         let (at, error) = self.failure.as_ref()?;
-        (*at <= now && now < at.after(AGAIN)).then_some(error)
+        is_within(*at, now, AGAIN).then_some(error)
     }
 }
 
-/// Whether a provider could not be asked about itself, so that its keys may be where they were.
+/// Whether only the metadata could not be fetched, so that the keys may still be at the known URL.
 fn is_of_document(error: &UpstreamError) -> bool {
     matches!(error, UpstreamError::Http { what, .. } if *what == DOCUMENT)
 }
 
 impl Discovery {
-    pub(crate) fn new(
-        provider: String,
-        issuer: String,
-        url: Option<Url>,
-        http: Http,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(crate) fn new(client: &Client, issuer: String, http: Http) -> Self {
         Self {
-            provider,
+            provider: client.config.name.clone(),
             issuer,
-            url,
+            url: client.config.discovery.clone(),
             http,
-            clock,
+            clock: Arc::clone(&client.clock),
             state: Mutex::default(),
             answers: AtomicU64::new(0),
         }
@@ -143,7 +131,7 @@ impl Discovery {
         &self.issuer
     }
 
-    /// Where the provider describes itself (Discovery 1.0 section 4).
+    /// The URL of the metadata (Discovery 1.0 section 4).
     pub(crate) fn url(&self) -> String {
         match &self.url {
             Some(url) => url.to_string(),
@@ -154,7 +142,7 @@ impl Discovery {
         }
     }
 
-    /// What is known, or else asked now. Where the provider cannot be asked, what was known in the last day.
+    /// Returns the cached metadata and keys, or fetches them. If that fails, those of the last day are used.
     pub(crate) async fn known(&self) -> Result<Arc<Known>, UpstreamError> {
         let before = self.answers.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
@@ -164,7 +152,7 @@ impl Discovery {
         }
         let stale = state.known(now, STALE);
         let waited_for = self.answers.load(Ordering::Acquire) != before;
-        // Without anything to go by instead, a failure is not remembered: it may be over.
+        // A failure is remembered only if stale metadata can be used in the meantime.
         let failed = match &state.failure {
             Some((_, error)) if waited_for => Some(error.clone()),
             _ if stale.is_some() => state.failure(now).cloned(),
@@ -177,8 +165,7 @@ impl Discovery {
             (Err(error), Some(known)) => {
                 tracing::warn!(
                     provider = self.provider, %error,
-                    "the upstream provider cannot be asked for its metadata and keys; those it published within the last \
-                     day are used"
+                    "cannot fetch the upstream provider's metadata and keys; the gateway uses those of the last day"
                 );
                 Ok(known)
             }
@@ -186,15 +173,15 @@ impl Discovery {
         }
     }
 
-    /// What is asked now, because a key is unknown: the provider may have replaced its keys while somebody was on the way.
-    /// Anybody can make a key up, so it is asked for that reason twice a minute at most for each kind of token.
+    /// Fetches metadata and keys early because a token's key is unknown: the provider may have rotated its keys during
+    /// a sign-in. Anyone can make up a key, so this happens at most twice a minute for each kind of token.
     pub(crate) async fn again(&self, token: Token) -> Result<Arc<Known>, UpstreamError> {
         let before = self.answers.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
         let now = self.clock.now();
         let waited_for = self.answers.load(Ordering::Acquire) != before;
         let last = *state.again(token);
-        let was_asked = last.is_some_and(|at| at <= now && now < at.after(AGAIN));
+        let was_asked = last.is_some_and(|at| is_within(at, now, AGAIN));
         let failed = match &state.failure {
             Some((_, error)) if waited_for || state.failure(now).is_some() => Some(error.clone()),
             _ => None,
@@ -203,7 +190,7 @@ impl Discovery {
             let Some(known) = state.known(now, STALE).filter(|_| is_of_document(&error)) else {
                 return Err(error);
             };
-            if state.has_new_keys(now) {
+            if state.new_keys.is_some_and(|at| is_within(at, now, AGAIN)) {
                 return Ok(known);
             }
             if was_asked {
@@ -226,8 +213,7 @@ impl Discovery {
         }
     }
 
-    /// The keys that are now where the provider last said that they are, while it cannot be asked about itself. What it said
-    /// is no younger for that.
+    /// Fetches the keys from the known URL while the metadata cannot be fetched. That does not make the metadata fresh.
     async fn new_keys(&self, state: &mut State, known: &Known) -> Option<Arc<Known>> {
         let keys = self.keys(&known.metadata).await.ok()?;
         self.warn_of_keys(Some(&known.keys), &keys);
@@ -257,7 +243,7 @@ impl Discovery {
         answer
     }
 
-    /// Says which keys are not used, once for each change: what they sign is refused.
+    /// Logs the keys that are not used, once for each change: tokens signed with them are rejected.
     fn warn_of_keys(&self, before: Option<&KeySet>, keys: &KeySet) {
         let skipped = keys.of_bad_size();
         if skipped.is_empty() || before.is_some_and(|before| before.of_bad_size() == skipped) {
@@ -268,7 +254,7 @@ impl Discovery {
             provider = self.provider,
             count,
             keys = shown,
-            "keys of the provider are not used: RSA keys must have 2048 to 4096 bits and an exponent of at most 32 bits"
+            "some keys of the provider are not used: RSA keys must have 2048 to 4096 bits and an exponent of at most 32 bits"
         );
     }
 
@@ -277,7 +263,7 @@ impl Discovery {
         let metadata = Metadata::read(&document)?;
         if metadata.issuer != self.issuer {
             return Err(bad(&format!(
-                "the issuer is {}, not {}: the two must be the same to the letter (Discovery 1.0 section 4.3)",
+                "the issuer is {}, not {}: both must be identical (Discovery 1.0 section 4.3)",
                 plain(&metadata.issuer),
                 self.issuer
             )));
@@ -293,15 +279,10 @@ impl Discovery {
     }
 
     async fn get(&self, what: &'static str, url: &str) -> Result<Vec<u8>, UpstreamError> {
-        let failed = |error| UpstreamError::Http { what, error };
-        let request = Request::get(url)
-            .header(ACCEPT, "application/json")
-            .body(Vec::new())
-            .map_err(|_| bad("an address cannot be asked"))?;
-        let answer = self.http.requests().send(request).await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
-            return Err(failed(HttpError::Status(answer.status().as_u16())));
-        }
+        let requests = self.http.requests();
+        let answer = requests
+            .get(what, url, &[("accept", "application/json")], None)
+            .await?;
         Ok(answer.into_body())
     }
 }

@@ -1,4 +1,4 @@
-//! What an ID token has to say (OpenID Connect Core 1.0 section 3.1.3.7), once its signature has been verified.
+//! Validation of an ID token's claims (OpenID Connect Core 1.0 section 3.1.3.7), once its signature has been verified.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
@@ -10,54 +10,51 @@ use crate::error::UpstreamError;
 use crate::json::{Members, Object, Unfit, kind, unfit};
 use crate::jws::{Signed, Unverified};
 use crate::logout::names_events;
-use crate::text::plain;
+use crate::text::{MAX_SUBJECT, plain};
 
-/// What `typ` may be.
+/// The accepted values of `typ`.
 pub(super) const TYPES: &[&str] = &["jwt", "jose"];
 const WHAT: &str = "the ID token";
-/// How far a provider's clock may be ahead of ours, in seconds.
+/// How far a provider's clock may be ahead of the gateway's, in seconds.
 const SKEW: u64 = 60;
-/// How long a subject may be, in bytes (Core 1.0 section 2, `sub`).
-const MAX_SUBJECT: usize = 255;
 
-/// What an ID token has to fit.
+/// The values that an ID token is checked against.
 pub(super) struct Expected<'a> {
-    /// The issuer's identifier, or a template of it with [`TENANT`] in it.
+    /// The issuer identifier, or a template with [`TENANT`] in it.
     pub(super) issuer: &'a str,
-    /// The client's id, and what the operator set of ID tokens.
     pub(super) config: &'a ProviderConfig,
     /// The nonce that was sent, if any.
     pub(super) nonce: Option<&'a str>,
-    /// The access token that came with it.
+    /// The access token from the same token response.
     pub(super) access_token: &'a str,
     /// Seconds since 1970.
     pub(super) now: u64,
 }
 
-/// The claims of an ID token, its issuer and its subject.
 pub(super) struct Claims {
     pub(super) issuer: String,
     pub(super) subject: String,
     pub(super) all: Object,
 }
 
-/// Reads an ID token whose signature is right, and checks every claim that counts.
+/// Validates an ID token whose signature has been verified.
 pub(super) fn read(token: &Signed, expected: &Expected<'_>) -> Result<Claims, UpstreamError> {
-    let all = Object::read(&token.payload).map_err(|problem| odd(&format!("its payload {problem}")))?;
+    let all = Object::read(&token.payload)
+        .map_err(|problem| UpstreamError::bad_response(WHAT, format_args!("its payload {problem}")))?;
     let (issuer, subject) =
         check(token, Members(all.values()), expected).map_err(|invalid| match invalid {
-            Invalid::Unfit(unfit) => odd(&unfit.to_string()),
+            Invalid::Unfit(unfit) => UpstreamError::bad_response(WHAT, unfit),
             Invalid::Refused(reason) => refused(&reason),
         })?;
     let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
     Ok(Claims { issuer, subject, all })
 }
 
-/// Why a claim is not accepted.
+/// Why a claim is rejected.
 enum Invalid {
-    /// It is something else than it has to be: the provider is mistaken.
+    /// It has the wrong type: the provider's mistake.
     Unfit(Unfit),
-    /// It does not fit this sign-in.
+    /// It does not match this sign-in.
     Refused(String),
 }
 
@@ -67,14 +64,14 @@ impl From<Unfit> for Invalid {
     }
 }
 
-/// Gives the issuer and the subject.
+/// Returns the issuer and the subject.
 fn check<'a>(
     token: &Signed,
     claims: Members<'a>,
     expected: &Expected<'_>,
 ) -> Result<(&'a str, &'a str), Invalid> {
     let refuse = |reason: &str| Err(Invalid::Refused(reason.to_owned()));
-    // Before anything else: it fits most of what follows.
+    // First, because such a token may pass most of the other checks.
     if names_events(claims.0) {
         return refuse("it is a logout token or another security event token (`events`), not an ID token");
     }
@@ -84,15 +81,15 @@ fn check<'a>(
     authentication(claims, expected)?;
     match (claims.text("nonce")?, expected.nonce) {
         (Some(nonce), Some(sent)) if verify_slices_are_equal(nonce.as_bytes(), sent.as_bytes()).is_ok() => {}
-        // Neither is anybody's business.
+        // The message contains neither nonce: both are secret.
         (Some(_), Some(_)) => return refuse("it belongs to another sign-in (`nonce`)"),
         (None, Some(_)) if expected.config.nonce == NonceRule::Optional => {}
         (None, Some(_)) => {
             return refuse(
-                "it has no `nonce`; if this provider never repeats it, set nonce = \"optional\" for it",
+                "it has no `nonce`; if this provider never sends it, set nonce = \"optional\" for it",
             );
         }
-        // None was sent.
+        // The gateway sent no nonce.
         (_, None) if expected.config.nonce == NonceRule::Off => {}
         (_, None) => return refuse("the sign-in has no nonce"),
     }
@@ -111,14 +108,14 @@ fn check<'a>(
     Ok((issuer, subject))
 }
 
-/// Step 2: the issuer is the provider, or one of its tenants that the operator lists.
+/// Step 2: the issuer is the provider, or one of its listed tenants.
 fn issuer<'a>(claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, Invalid> {
     let issuer = claims.required_text("iss")?;
     let wanted = if expected.issuer.contains(TENANT) {
         let tenant = claims.required_text("tid")?;
         if !expected.config.tenants.iter().any(|listed| listed == tenant) {
             return Err(Invalid::Refused(format!(
-                "its tenant {} is not listed (`tid`); if its people may sign in, add it to the provider's tenants",
+                "its tenant {} is not listed (`tid`); if its users may sign in, add it to the provider's tenants",
                 plain(tenant)
             )));
         }
@@ -135,7 +132,7 @@ fn issuer<'a>(claims: Members<'a>, expected: &Expected<'_>) -> Result<&'a str, I
     Ok(issuer)
 }
 
-/// Step 13: where a sign-in had to be recent, it was.
+/// Step 13: if `max_age` was sent, the user signed in recently enough.
 fn authentication(claims: Members<'_>, expected: &Expected<'_>) -> Result<(), Invalid> {
     let parameters = expected.config.authorization_parameters.iter();
     let mut max_age = parameters.filter(|(name, _)| name == "max_age");
@@ -145,14 +142,14 @@ fn authentication(claims: Members<'_>, expected: &Expected<'_>) -> Result<(), In
     let at = claims.required_time("auth_time")?;
     if at.saturating_add(max_age).saturating_add(SKEW) < expected.now {
         return Err(Invalid::Refused(
-            "the person signed in at the provider longer ago than max_age (`auth_time`)".to_owned(),
+            "the user signed in at the provider longer ago than max_age (`auth_time`)".to_owned(),
         ));
     }
     Ok(())
 }
 
-/// Steps 3 to 5: the token is for us, and for nobody else whom the operator does not trust. One that is for others too says
-/// that it was issued to us.
+/// Steps 3 to 5: the token is for this client and, besides, only for audiences that the operator trusts. A token for
+/// several audiences must say that it was issued to this client.
 fn audience(claims: Members<'_>, config: &ProviderConfig) -> Result<(), Invalid> {
     const EXPECTED: &str = "a string or a list of strings";
     let audiences = match claims.0.get("aud") {
@@ -163,7 +160,7 @@ fn audience(claims: Members<'_>, config: &ProviderConfig) -> Result<(), Invalid>
     };
     if !audiences.contains(&config.client_id.as_str()) {
         let audiences = plain(&audiences.join(", "));
-        let reason = format!("it is for {audiences}, and not for {} (`aud`)", config.client_id);
+        let reason = format!("it is for {audiences}, not for {} (`aud`)", config.client_id);
         return Err(Invalid::Refused(reason));
     }
     let mut others = audiences.iter().filter(|audience| **audience != config.client_id);
@@ -177,7 +174,7 @@ fn audience(claims: Members<'_>, config: &ProviderConfig) -> Result<(), Invalid>
     }
     match claims.text("azp")? {
         None if is_shared => Err(Invalid::Refused(
-            "it is for several audiences, and does not say to which it was issued (`azp`)".to_owned(),
+            "it is for several audiences, and does not say which one it was issued to (`azp`)".to_owned(),
         )),
         Some(party) if party != config.client_id => Err(Invalid::Refused(format!(
             "it was issued to another client, {} (`azp`)",
@@ -202,19 +199,11 @@ fn times(claims: Members<'_>, now: u64) -> Result<(), Invalid> {
     Err(Invalid::Refused(reason.to_owned()))
 }
 
-/// A token that is not believed.
 pub(super) fn unverified(reason: &Unverified) -> UpstreamError {
     refused(&reason.to_string())
 }
 
-/// The reason may quote the provider, who may have a lot to say.
+/// The reason may quote the provider, so it is shortened.
 pub(super) fn refused(reason: &str) -> UpstreamError {
     UpstreamError::BadIdToken(plain(reason))
-}
-
-fn odd(problem: &str) -> UpstreamError {
-    UpstreamError::BadResponse {
-        what: WHAT,
-        problem: plain(problem),
-    }
 }

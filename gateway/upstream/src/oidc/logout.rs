@@ -1,4 +1,4 @@
-//! How an OpenID provider signs people out, and how it says that it has.
+//! RP-initiated sign-out, and the provider's logout tokens.
 
 use std::sync::Arc;
 
@@ -8,15 +8,16 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::Oidc;
-use super::discovery::Token;
+use super::discovery::{Known, Token};
 use crate::config::SignOut;
 use crate::error::UpstreamError;
 use crate::exchange::Tokens;
 use crate::json::{self, Members};
+use crate::jws::Unverified;
 use crate::logout::{self, EndSession, LogoutError, LogoutToken, MAX_ID_TOKEN_HINT, MAX_LOGOUT_TOKEN};
 
 impl Oidc {
-    /// The person's session at the provider, by the claims of a valid ID token.
+    /// The user's session at the provider, from the claims of a valid ID token.
     pub(super) fn session(&self, claims: &Map<String, Value>, tokens: &Tokens) -> UpstreamSession {
         let id_token = tokens.id_token.as_ref().filter(|_| self.signs_out());
         let id_token = id_token.map(|token| token.expose_secret().to_owned());
@@ -29,15 +30,14 @@ impl Oidc {
         }
     }
 
-    /// Whether a sign-out goes as far as the provider.
     pub(crate) fn signs_out(&self) -> bool {
-        self.config.sign_out == SignOut::Provider
+        self.client.config.sign_out == SignOut::Provider
     }
 
-    /// Where a person signs out at the provider; `None` where it has no such address, or none that is safe to go to.
+    /// The sign-out URL; `None` if the provider has no such endpoint, or an insecure one.
     pub(crate) async fn end_session(&self, request: &EndSession<'_>) -> Result<Option<Url>, UpstreamError> {
         let provider = self.discovery.known().await?;
-        // Only who is to be signed out there minds what it says of this.
+        // A malformed member affects nobody else, so it counts as absent.
         let endpoint = provider
             .metadata
             .members()
@@ -45,47 +45,42 @@ impl Oidc {
             .ok()
             .flatten();
         let endpoint = endpoint.filter(|endpoint| self.http.is_secure(endpoint));
-        Ok(endpoint.map(|endpoint| request.url(endpoint, &self.config.client_id)))
+        Ok(endpoint.map(|endpoint| request.url(endpoint, &self.client.config.client_id)))
     }
 
-    /// What a logout token says, if it is this provider's, for this client (Back-Channel Logout 1.0 section 2.6).
+    /// Validates a logout token (Back-Channel Logout 1.0 section 2.6).
     pub(crate) async fn logout_token(&self, token: &str) -> Result<LogoutToken, LogoutError> {
         if token.len() > MAX_LOGOUT_TOKEN {
             return Err(LogoutError::invalid(&"it has more than 16 KiB"));
         }
-        let mut provider = self.discovery.known().await?;
-        let signed = match self
-            .verify(&provider, token, provider.algorithms(), logout::TYPES)
-            .await
-        {
-            Err(reason) if reason.may_be_new_key() => {
-                let newer = self.discovery.again(Token::Logout).await?;
-                let was_asked = !Arc::ptr_eq(&newer, &provider);
-                provider = newer;
-                match self
-                    .verify(&provider, token, provider.algorithms(), logout::TYPES)
-                    .await
-                {
-                    // Somebody else's token has just used up the question, so nobody knows.
-                    Err(reason) if reason.is_unknown_key() && !was_asked => {
-                        return Err(LogoutError::Unknown(UpstreamError::KeyUnknown));
-                    }
-                    verified => verified,
-                }
-            }
-            verified => verified,
+        let provider = self.discovery.known().await?;
+        let verify = move |provider: Arc<Known>| async move {
+            let algorithms = provider.algorithms();
+            self.verify(&provider, token, algorithms, logout::TYPES).await
         };
+        let mut signed = verify(Arc::clone(&provider)).await;
+        if signed.as_ref().is_err_and(Unverified::may_be_new_key) {
+            let newer = self.discovery.again(Token::Logout).await?;
+            let was_asked = !Arc::ptr_eq(&newer, &provider);
+            signed = verify(newer).await;
+            // Another token has just used up the limit on fetching keys, so this one cannot be decided now.
+            if !was_asked && signed.as_ref().is_err_and(Unverified::is_unknown_key) {
+                return Err(LogoutError::Unknown(UpstreamError::KeyUnknown));
+            }
+        }
         let signed = signed.map_err(|reason| LogoutError::invalid(&reason))?;
-        // Of a provider of many tenants, the issuer is the one that the token names, if it is one of theirs.
-        let named = json::object(&signed.payload).ok();
-        let named = named
-            .as_ref()
-            .and_then(|claims| claims.get("iss"))
-            .and_then(Value::as_str);
-        let issuer = match named {
+        // A provider with many tenants issues tokens in the name of one of them.
+        let claims = json::object(&signed.payload).unwrap_or_default();
+        let issuer = match claims.get("iss").and_then(Value::as_str) {
             Some(issuer) if self.is_issuer(issuer) && self.may_sign_for(&signed, issuer) => issuer,
             _ => self.discovery.issuer(),
         };
-        logout::read(&signed.payload, issuer, &self.config.client_id, self.clock.now())
+        let client = &self.client;
+        logout::read(
+            &signed.payload,
+            issuer,
+            &client.config.client_id,
+            client.clock.now(),
+        )
     }
 }

@@ -1,5 +1,5 @@
-//! What a provider says of itself (OpenID Connect Discovery 1.0 section 3): the members that the gateway uses are read
-//! strictly, and no other member is looked at.
+//! A provider's metadata (OpenID Connect Discovery 1.0 section 3). The members that the gateway uses are read strictly;
+//! all others are ignored.
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -10,31 +10,26 @@ use crate::json::{self, Members, Unfit};
 use crate::jws::Algorithm;
 use crate::text::plain;
 
-/// What a provider says of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Metadata {
     pub(crate) issuer: String,
     pub(crate) authorization_endpoint: Url,
     pub(crate) token_endpoint: Url,
     pub(crate) jwks_uri: Url,
-    /// The algorithms for ID tokens that both sides know.
+    /// The algorithms for ID tokens that both sides support.
     pub(crate) algorithms: Vec<Algorithm>,
-    /// How clients may prove who they are at the token endpoint.
+    /// `token_endpoint_auth_methods_supported`.
     pub(crate) auth_methods: Option<Vec<String>>,
-    /// Whether there is an `iss` in every callback (RFC 9207 section 3).
+    /// Whether every callback has an `iss` (RFC 9207 section 3).
     pub(crate) promises_iss: bool,
-    /// The whole document, for members that only some settings need.
+    /// The whole document: only some settings need its other members.
     document: Map<String, Value>,
 }
 
 impl Metadata {
-    /// Reads a discovery document.
-    ///
-    /// # Errors
-    /// When a member that counts is missing or is something else than it has to be. The error has the member's path.
     pub(crate) fn read(json: &[u8]) -> Result<Self, UpstreamError> {
         let document = json::object(json).map_err(|problem| bad(&format!("the document {problem}")))?;
-        Self::of(document).map_err(|unfit| bad(&unfit.to_string()))
+        Self::of(document).map_err(|error| unfit(&error))
     }
 
     fn of(document: Map<String, Value>) -> Result<Self, Unfit> {
@@ -42,7 +37,7 @@ impl Metadata {
         let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
         let algorithms = match members.texts("id_token_signing_alg_values_supported")? {
             Some(names) if !names.is_empty() => names.into_iter().filter_map(Algorithm::named).collect(),
-            // Discovery 1.0 requires the member, and that it has this one. Some leave it out, or empty.
+            // Discovery 1.0 requires the member, and RS256 in it. Some providers omit it or leave it empty.
             _ => vec![Algorithm::Rs256],
         };
         Ok(Self {
@@ -59,30 +54,25 @@ impl Metadata {
         })
     }
 
-    /// The members of the document, for settings that need one more of them.
     pub(crate) fn members(&self) -> Members<'_> {
         Members(&self.document)
     }
 
-    /// Where more of a person is told, if anywhere. Not read before it is needed: most sign-ins can do without.
-    ///
-    /// # Errors
-    /// When it is not an address, or one that is never asked.
+    /// The userinfo endpoint, if any. Read only when needed: most sign-ins can do without it.
     pub(crate) fn userinfo_endpoint(&self, http: &Http) -> Result<Option<Url>, UpstreamError> {
-        let endpoint = self.members().url("userinfo_endpoint");
-        let endpoint = endpoint.map_err(|unfit| bad(&unfit.to_string()))?;
+        let endpoint = self
+            .members()
+            .url("userinfo_endpoint")
+            .map_err(|error| unfit(&error))?;
         endpoint.map(|url| asked(url, http)).transpose()
     }
 
-    /// Whether every address that each sign-in needs, and that we or a browser would be sent to is https, or on loopback as the issuer, and none that
-    /// we would be sent to is a private one.
-    ///
-    /// # Errors
-    /// The address that is not.
+    /// Checks the URLs that every sign-in needs: all must be https, or on loopback like the issuer, and those that the
+    /// gateway requests must not be private addresses.
     pub(crate) fn check_endpoints(&self, http: &Http) -> Result<(), UpstreamError> {
-        let browsers = &self.authorization_endpoint;
-        if !http.is_secure(browsers) {
-            return Err(bad(&format!("the endpoint {browsers} is not https")));
+        let url = &self.authorization_endpoint;
+        if !http.is_secure(url) {
+            return Err(bad(&format!("the endpoint {url} is not https")));
         }
         for url in [&self.token_endpoint, &self.jwks_uri] {
             asked(url.clone(), http)?;
@@ -91,21 +81,25 @@ impl Metadata {
     }
 }
 
-fn asked(url: Url, http: &Http) -> Result<Url, UpstreamError> {
+/// Checks that the gateway may request an endpoint.
+pub(super) fn asked(url: Url, http: &Http) -> Result<Url, UpstreamError> {
     match http.may_ask(&url) {
         Ok(()) => Ok(url),
-        Err(error) => Err(bad(&format!("the endpoint {url} is not asked: {error}"))),
+        Err(error) => Err(bad(&format!("the endpoint {url} cannot be used: {error}"))),
     }
 }
 
-/// There is no userinfo endpoint, and a setting needs one.
 pub(super) fn no_userinfo() -> UpstreamError {
-    bad("there is no `userinfo_endpoint`, and userinfo = \"required\"")
+    bad("`userinfo_endpoint` is missing, and userinfo = \"required\" needs it")
 }
 
-/// The problem may quote the provider, who may have a lot to say.
+/// The problem may quote the provider, so it is shortened.
 pub(super) fn bad(problem: &str) -> UpstreamError {
     UpstreamError::BadDiscovery(plain(problem))
+}
+
+pub(super) fn unfit(unfit: &Unfit) -> UpstreamError {
+    bad(&unfit.to_string())
 }
 
 #[cfg(test)]
@@ -150,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_members_that_nobody_uses_may_be_anything() {
+    fn p5_unused_members_may_have_any_value() {
         for odd in [
             json!(null),
             json!(""),
@@ -182,7 +176,7 @@ mod tests {
             }
             assert!(read(&document).is_ok(), "{odd}");
         }
-        // Members that count may be left out by a null or an empty text where they may be left out at all.
+        // For an optional member that is used, null and an empty string mean that it is absent.
         let mut document = document();
         document["userinfo_endpoint"] = json!("");
         document["authorization_response_iss_parameter_supported"] = json!(null);
@@ -194,7 +188,7 @@ mod tests {
         assert_eq!(metadata.algorithms, [Algorithm::Rs256]);
         document["id_token_signing_alg_values_supported"] = json!([]);
         assert_eq!(read(&document).unwrap().algorithms, [Algorithm::Rs256]);
-        // What is wrong with this one matters to those who ask it.
+        // This one is checked only when it is needed.
         for odd in [
             json!({}),
             json!("/userinfo"),
@@ -208,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_member_that_counts_is_named() {
+    fn p5_errors_name_the_malformed_member() {
         for (name, odd, said) in [
             ("issuer", json!(null), "`issuer` must be a string, but is null"),
             (
@@ -245,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a13_no_endpoint_of_an_https_issuer_is_plain_http_or_private() {
+    fn a13_endpoints_of_an_https_issuer_are_https_and_public() {
         let http = http();
         let check = |endpoint: &str, url: &str| {
             let mut document = document();
@@ -276,7 +270,7 @@ mod tests {
             .chain(
                 (endpoint != "authorization_endpoint")
                     .then_some([
-                        // The browser of a person may go there, and sees only what it is shown.
+                        // A browser may go there; the gateway may not.
                         "https://127.0.0.1/x",
                         "https://10.0.0.1:8443/x",
                         "https://[::1]/x",

@@ -1,22 +1,22 @@
-//! The userinfo endpoint (OpenID Connect Core 1.0 section 5.3): when it is asked, and what its answer is good for.
+//! The userinfo endpoint (OpenID Connect Core 1.0 section 5.3): when the gateway asks it, and validation of its answer.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Request, StatusCode};
-use secrecy::{ExposeSecret as _, SecretString};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::claims;
 use crate::config::Userinfo;
 use crate::error::{ErrorKind, UpstreamError};
-use crate::http::{HttpError, Requests};
-use crate::json::{Members, Object, Unfit, kind, unfit};
+use crate::http::Requests;
+use crate::json::{Members, Object, kind, unfit};
+use crate::jws::Unverified;
 use crate::logout::names_events;
-use crate::text::plain;
 
 const WHAT: &str = "the userinfo endpoint";
 
-/// Whether the endpoint is asked, from what the ID token says already and whether hooks read claims.
+/// Whether the gateway asks the endpoint, given the ID token's claims.
 pub(super) fn is_asked(setting: Userinfo, token: &Map<String, Value>, hooks_read_claims: bool) -> bool {
     match setting {
         Userinfo::Auto => hooks_read_claims || !has_address(token) || claims::name(token).is_empty(),
@@ -25,12 +25,11 @@ pub(super) fn is_asked(setting: Userinfo, token: &Map<String, Value>, hooks_read
     }
 }
 
-/// Whether a failure of the endpoint ends the sign-in, for want of what it would have said.
+/// Whether a failure of the endpoint ends the sign-in.
 ///
-/// Where the ID token has an address, or the endpoint does not give anything to us anyway, the person signs in with what
-/// the ID token says. Where there is no address and the endpoint is out of order for the moment, they would get an account
-/// of their own today that is not theirs tomorrow. An answer about somebody else always does: something is wrong with the
-/// access token.
+/// Usually the sign-in continues with the ID token's claims. If those have no address and the endpoint is only
+/// temporarily unavailable, it ends: without the address the user would get a new account today, and another one
+/// tomorrow. It also ends if the answer is about another user, because then something is wrong with the access token.
 pub(super) fn is_fatal(setting: Userinfo, token: &Map<String, Value>, error: &UpstreamError) -> bool {
     let passes = matches!(
         error.kind(),
@@ -44,30 +43,21 @@ fn has_address(token: &Map<String, Value>) -> bool {
     claims::text(token, "email").is_some()
 }
 
-/// What the endpoint answered.
 pub(super) enum Answer {
-    /// Claims.
     Claims(Object),
     /// A signed token that has to be verified (section 5.3.2).
     Token(String),
 }
 
-/// Asks the endpoint.
 pub(super) async fn ask(
     requests: &Requests<'_>,
     endpoint: &Url,
     token: &SecretString,
 ) -> Result<Answer, UpstreamError> {
-    let failed = |error| UpstreamError::Http { what: WHAT, error };
-    let request = Request::get(endpoint.as_str())
-        .header(ACCEPT, "application/json, application/jwt;q=0.9")
-        .header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
-        .body(Vec::new())
-        .map_err(|_| bad("the access token cannot be sent in a header"))?;
-    let answer = requests.send(request).await.map_err(failed)?;
-    if answer.status() != StatusCode::OK {
-        return Err(failed(HttpError::Status(answer.status().as_u16())));
-    }
+    let accept = [("accept", "application/json, application/jwt;q=0.9")];
+    let answer = requests
+        .get(WHAT, endpoint.as_str(), &accept, Some(token))
+        .await?;
     if is_jwt(answer.headers()) {
         let token = String::from_utf8(answer.into_body()).map_err(|_| bad("the answer is not a token"))?;
         return Ok(Answer::Token(token.trim().to_owned()));
@@ -81,12 +71,12 @@ fn is_jwt(headers: &HeaderMap) -> bool {
     kind.trim().eq_ignore_ascii_case("application/jwt")
 }
 
-/// The claims of an answer, or of a token's payload.
+/// Reads the claims of an answer, or of a token's payload.
 pub(super) fn read(json: &[u8]) -> Result<Object, UpstreamError> {
-    Object::read(json).map_err(|problem| bad(&format!("the answer {problem}")))
+    Object::read(json).map_err(|problem| UpstreamError::unreadable(WHAT, problem))
 }
 
-/// What a signed answer has to say besides (section 5.3.2): it is the provider's, for us, and has not expired.
+/// Validates a signed answer (section 5.3.2): it is the provider's, for this client, and has not expired.
 pub(super) fn check_token(
     claims: &Map<String, Value>,
     issuer: &str,
@@ -94,7 +84,7 @@ pub(super) fn check_token(
     now: u64,
 ) -> Result<(), UpstreamError> {
     let members = Members(claims);
-    let odd = |unfit: Unfit| bad(&unfit.to_string());
+    let odd = |unfit| UpstreamError::bad_response(WHAT, unfit);
     if members.required_text("iss").map_err(odd)? != issuer {
         return Err(bad("the answer is a token of another issuer (`iss`)"));
     }
@@ -103,13 +93,10 @@ pub(super) fn check_token(
             "the answer is a logout token or another security event token (`events`)",
         ));
     }
-    let is_ours = match claims.get("aud") {
-        Some(Value::String(audience)) => audience == client_id,
-        Some(Value::Array(audiences)) => audiences.iter().any(|audience| audience == client_id),
-        _ => return Err(odd(members.missing("aud", "a string or a list of strings"))),
-    };
-    if !is_ours {
-        return Err(bad("the answer is a token for another client (`aud`)"));
+    match members.has_audience(client_id) {
+        Some(true) => {}
+        Some(false) => return Err(bad("the answer is a token for another client (`aud`)")),
+        None => return Err(odd(members.missing("aud", "a string or a list of strings"))),
     }
     if members.time("exp").map_err(odd)?.is_some_and(|end| end <= now) {
         return Err(bad("the answer is a token that has expired (`exp`)"));
@@ -117,28 +104,21 @@ pub(super) fn check_token(
     Ok(())
 }
 
-/// Whether claims are about this person (section 5.3.2: others must not be used).
-///
-/// # Errors
-/// [`UpstreamError::OtherSubject`] where they are about somebody else, which ends the sign-in: something is wrong with the
-/// access token.
+/// Checks that the claims are about this user (section 5.3.2).
 pub(super) fn check_subject(claims: &Map<String, Value>, subject: &str) -> Result<(), UpstreamError> {
-    match claims.get("sub") {
-        Some(Value::String(sub)) if sub == subject => Ok(()),
-        Some(Value::String(_)) => Err(UpstreamError::OtherSubject),
-        Some(other) => Err(bad(&unfit("sub", "a string", kind(other)).to_string())),
-        None => Err(bad(&unfit("sub", "a string", "missing").to_string())),
-    }
+    let found = match claims.get("sub") {
+        Some(Value::String(sub)) if sub == subject => return Ok(()),
+        Some(Value::String(_)) => return Err(UpstreamError::OtherSubject),
+        Some(other) => kind(other),
+        None => "missing",
+    };
+    Err(bad(&unfit("sub", "a string", found).to_string()))
 }
 
-/// A signed answer that is not believed.
-pub(super) fn unverified(reason: &impl std::fmt::Display) -> UpstreamError {
+pub(super) fn unverified(reason: &Unverified) -> UpstreamError {
     bad(&format!("the answer is a token, but {reason}"))
 }
 
 fn bad(problem: &str) -> UpstreamError {
-    UpstreamError::BadResponse {
-        what: WHAT,
-        problem: plain(problem),
-    }
+    UpstreamError::bad_response(WHAT, problem)
 }

@@ -1,4 +1,4 @@
-//! What a provider may take in sum, and where it may lead the gateway.
+//! Limits on a provider's answers in total, and on the addresses it may send the gateway to.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,14 +8,15 @@ use std::time::Duration;
 use gateway_model::clock::ManualClock;
 use gateway_upstream::http::HttpError;
 use gateway_upstream::{
-    Callback, ErrorKind, HttpLimits, Names, Provider, ProviderConfig, ProviderKind, UpstreamError, Userinfo,
+    Callback, ErrorKind, Hints, HttpLimits, Names, Provider, ProviderConfig, ProviderKind, UpstreamError,
+    Userinfo,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::{CLIENT_ID, CLIENT_SECRET, Fake, Key, NOW, REDIRECT, claims};
 
-/// For what has to come, however busy the machine is.
+/// For answers that must arrive even on a busy machine.
 const LIMITS: HttpLimits = HttpLimits {
     timeout: Duration::from_secs(60),
     max_body: 1 << 20,
@@ -26,14 +27,14 @@ fn config(kind: ProviderKind) -> ProviderConfig {
     ProviderConfig::new("p", kind, CLIENT_ID, CLIENT_SECRET.to_owned().into())
 }
 
-/// A provider with the limits that are in force unless the operator sets others.
+/// A provider with the default limits.
 fn provider(fake: &Fake) -> Provider {
     let issuer = fake.server.uri();
     let config = config(ProviderKind::Oidc { issuer });
     Provider::new(config, REDIRECT.parse().unwrap(), &LIMITS, fake.clock.clone()).unwrap()
 }
 
-/// Many copies of the provider's key, each with an id of its own, and the key itself.
+/// Many copies of the provider's key, each with its own id, and the key itself.
 fn keys(fake: &Fake, count: usize) -> Vec<Value> {
     let copies = (1..count).map(|number| {
         let mut key = fake.key.jwk.clone();
@@ -43,13 +44,13 @@ fn keys(fake: &Fake, count: usize) -> Vec<Value> {
     copies.chain([fake.key.jwk.clone()]).collect()
 }
 
-/// A sign-in, with claims beyond those of a good ID token.
+/// A sign-in with claims in addition to those of a valid ID token.
 async fn sign_in(
     fake: &Fake,
     provider: &Provider,
     more: &Value,
 ) -> Result<gateway_model::UpstreamUser, UpstreamError> {
-    let begun = provider.begin().await?;
+    let begun = provider.begin(Hints::default()).await?;
     let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
     let more = more.as_object().unwrap().clone();
     claims.as_object_mut().unwrap().extend(more);
@@ -59,7 +60,7 @@ async fn sign_in(
         code: "canary-code",
         iss: None,
     };
-    provider.finish(&begun.flow, callback).await
+    provider.finish(&begun.flow, callback, false).await
 }
 
 #[tokio::test]
@@ -77,20 +78,20 @@ async fn a14_fifty_keys_and_a_hundred_kilobytes_of_claims_work() {
 }
 
 #[tokio::test]
-async fn a14_a_key_set_with_more_keys_than_anybody_needs_is_rejected_by_name() {
+async fn a14_an_oversized_key_set_is_rejected_by_name() {
     let fake = Fake::start().await;
     fake.set(|answers| answers.keys = keys(&fake, 256));
     sign_in(&fake, &provider(&fake), &json!({})).await.unwrap();
     fake.set(|answers| answers.keys = keys(&fake, 257));
-    let error = provider(&fake).begin().await.unwrap_err();
+    let error = provider(&fake).begin(Hints::default()).await.unwrap_err();
     assert!(
         matches!(&error, UpstreamError::BadDiscovery(problem) if problem.contains("257 keys")),
         "{error}"
     );
-    // Tiny ones by the thousand are not even read as keys.
+    // Thousands of tiny ones exceed the limit on values before they are read as keys.
     let tiny = json!({ "kty": "EC", "crv": "P-256", "x": "", "y": "" });
     fake.set(|answers| answers.keys = vec![tiny; 10_000]);
-    let error = provider(&fake).begin().await.unwrap_err();
+    let error = provider(&fake).begin(Hints::default()).await.unwrap_err();
     assert!(
         matches!(
             &error,
@@ -109,7 +110,7 @@ async fn a14_claims_of_many_values_are_rejected_wherever_they_come_from() {
     let fake = Fake::start().await;
     let error = sign_in(&fake, &provider(&fake), &many).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Wrong, "{error}");
-    // From userinfo, which is asked where the ID token has no name.
+    // From userinfo, which is asked because the ID token has no name.
     let fake = Fake::start().await;
     let mut userinfo = many.clone();
     userinfo["sub"] = json!("1234");
@@ -119,13 +120,13 @@ async fn a14_claims_of_many_values_are_rejected_wherever_they_come_from() {
     });
     config.userinfo = Userinfo::Required;
     let provider = Provider::new(config, REDIRECT.parse().unwrap(), &LIMITS, fake.clock.clone()).unwrap();
-    let begun = provider.begin().await.unwrap();
+    let begun = provider.begin(Hints::default()).await.unwrap();
     let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
     claims.as_object_mut().unwrap().remove("name");
     let token = fake.key.sign(&claims);
     fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
     let callback = Callback { code: "c", iss: None };
-    let error = provider.finish(&begun.flow, callback).await.unwrap_err();
+    let error = provider.finish(&begun.flow, callback, false).await.unwrap_err();
     assert!(
         matches!(
             &error,
@@ -139,11 +140,11 @@ async fn a14_claims_of_many_values_are_rejected_wherever_they_come_from() {
 }
 
 #[tokio::test]
-async fn a14_unknown_keys_do_not_keep_new_keys_out() {
+async fn a14_made_up_key_ids_do_not_block_new_keys() {
     let fake = Fake::start().await;
     let provider = provider(&fake);
     sign_in(&fake, &provider, &json!({})).await.unwrap();
-    // Somebody makes keys up, all the time.
+    // Someone keeps making up keys.
     let stranger = Key::new();
     let rotated = Key::new();
     for second in 0..60 {
@@ -151,21 +152,21 @@ async fn a14_unknown_keys_do_not_keep_new_keys_out() {
         if second == 10 {
             fake.set(|answers| answers.keys = vec![rotated.jwk.clone()]);
         }
-        let begun = provider.begin().await.unwrap();
+        let begun = provider.begin(Hints::default()).await.unwrap();
         let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
         claims["iat"] = json!(NOW);
         let token = stranger.sign(&claims);
         fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
         let callback = Callback { code: "c", iss: None };
-        assert!(provider.finish(&begun.flow, callback).await.is_err());
+        assert!(provider.finish(&begun.flow, callback, false).await.is_err());
     }
-    // The provider was asked a few times, and the new key is known.
+    // The provider was asked a few times, and the gateway knows the new key.
     assert!((2..=4).contains(&fake.seen("/keys")), "{}", fake.seen("/keys"));
-    let begun = provider.begin().await.unwrap();
+    let begun = provider.begin(Hints::default()).await.unwrap();
     let token = rotated.sign(&claims(&fake.server.uri(), &json!(begun.flow.nonce)));
     fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
     let callback = Callback { code: "c", iss: None };
-    provider.finish(&begun.flow, callback).await.unwrap();
+    provider.finish(&begun.flow, callback, false).await.unwrap();
 }
 
 /// The same address for every name.
@@ -179,7 +180,7 @@ impl Names for Always {
 }
 
 #[tokio::test]
-async fn a13_a_provider_whose_name_leads_to_this_machine_is_not_called() {
+async fn a13_a_provider_name_that_resolves_to_this_machine_is_not_called() {
     let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let home = format!("https://id.example.org:{}", canary.local_addr().unwrap().port());
     let names: Arc<dyn Names> = Arc::new(Always([127, 0, 0, 1].into()));
@@ -196,9 +197,9 @@ async fn a13_a_provider_whose_name_leads_to_this_machine_is_not_called() {
         api: home.parse().unwrap(),
     };
     let finish = async |provider: Provider| {
-        let flow = provider.begin().await?.flow;
+        let flow = provider.begin(Hints::default()).await?.flow;
         let callback = Callback { code: "c", iss: None };
-        provider.finish(&flow, callback).await.map(drop)
+        provider.finish(&flow, callback, false).await.map(drop)
     };
     for kind in [oidc(), github()] {
         tokio::select! {
@@ -214,7 +215,7 @@ async fn a13_a_provider_whose_name_leads_to_this_machine_is_not_called() {
             }
         }
     }
-    // Where the operator allows it, the same name is called.
+    // If the operator permits it, the same name is called.
     for kind in [oidc(), github()] {
         tokio::select! {
             connection = canary.accept() => drop(connection.unwrap()),
@@ -225,13 +226,13 @@ async fn a13_a_provider_whose_name_leads_to_this_machine_is_not_called() {
 
 #[tokio::test]
 async fn a13_a_development_issuer_on_loopback_works() {
-    // It is what `Fake` is, and its endpoints are on loopback too.
+    // `Fake` is one, with its endpoints on loopback.
     let fake = Fake::start().await;
     assert!(fake.server.uri().starts_with("http://127.0.0.1:"));
     sign_in(&fake, &provider(&fake), &json!({})).await.unwrap();
 }
 
-/// A token by which the provider says that somebody has signed out.
+/// A valid logout token.
 fn logout_token(fake: &Fake, header: &Value) -> String {
     let claims = json!({
         "iss": fake.server.uri(), "aud": CLIENT_ID, "sub": "1234", "jti": "1", "iat": NOW, "exp": NOW + 120,
@@ -241,7 +242,7 @@ fn logout_token(fake: &Fake, header: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a14_a_token_that_names_no_key_is_refused_where_many_keys_fit() {
+async fn a14_a_token_without_kid_is_rejected_if_many_keys_fit() {
     let fake = Fake::start().await;
     let token = logout_token(&fake, &json!({ "alg": "ES256" }));
     let without_id = |key: &Value| {
@@ -264,7 +265,7 @@ async fn a14_a_token_that_names_no_key_is_refused_where_many_keys_fit() {
 }
 
 #[tokio::test]
-async fn a14_keys_that_cost_more_than_others_are_never_used() {
+async fn a14_expensive_keys_are_never_used() {
     let fake = Fake::start().await;
     let base64 =
         |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
@@ -282,12 +283,12 @@ async fn a14_keys_that_cost_more_than_others_are_never_used() {
     let junk = logout_token(&fake, &json!({ "alg": "RS256", "typ": "logout+jwt" }));
     let error = provider.logout_token(&junk).await.unwrap_err().to_string();
     assert!(error.contains("more than 4096 bits"), "{error}");
-    // Those who sign with another key sign in.
+    // Tokens signed with another key are accepted.
     sign_in(&fake, &provider, &json!({})).await.unwrap();
 }
 
 #[test]
-fn a14_signatures_are_verified_apart_from_the_threads_that_answer_requests() {
+fn a14_signatures_are_verified_on_blocking_threads() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
@@ -298,7 +299,7 @@ fn a14_signatures_are_verified_apart_from_the_threads_that_answer_requests() {
         let busy = tokio::task::spawn_blocking(move || wait.recv());
         let mut verified = std::pin::pin!(fake.provider.logout_token(&token));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        // The only thread for work is taken.
+        // Occupies the only blocking thread.
         for _ in 0..100 {
             assert!(verified.as_mut().poll(&mut context).is_pending());
             tokio::task::yield_now().await;

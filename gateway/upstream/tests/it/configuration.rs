@@ -1,4 +1,4 @@
-//! Issuers that cannot be one: said when the gateway starts, not when somebody signs in.
+//! Invalid issuers are rejected when the gateway starts, not at the first sign-in.
 
 use std::sync::Arc;
 use std::time::Duration;

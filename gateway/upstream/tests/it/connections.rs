@@ -1,22 +1,22 @@
-//! Providers that close connections which the gateway has kept.
+//! Providers that close the gateway's idle connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gateway_upstream::{Callback, ErrorKind, Provider, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, Hints, Provider, UpstreamError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Fake, claims, config, configured};
 
-/// What stands before a provider, and closes each connection as a second request comes over it: the one moment at which a
-/// server that closes idle connections can meet a request, every time.
+/// A proxy in front of a provider. It closes each connection as a second request arrives on it: the moment at which a
+/// server that closes idle connections can collide with a request, reproduced every time.
 struct Front {
     uri: String,
-    /// Requests that came over a connection that was being closed.
+    /// Requests that arrived on a closing connection.
     cut: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
 }
@@ -50,7 +50,7 @@ impl Front {
     }
 }
 
-/// Passes one request and its answer on. Returns whether another request came.
+/// Forwards one request and its answer. Returns whether another request arrived.
 async fn pass(mut client: TcpStream, mut server: TcpStream) -> bool {
     let (mut answered, mut up, mut down) = (false, [0; 16 << 10], [0; 16 << 10]);
     loop {
@@ -71,7 +71,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream) -> bool {
     }
 }
 
-/// A provider behind something, known by its address.
+/// A provider behind the proxy at this URL.
 async fn behind(fake: &Fake, uri: &str) -> Provider {
     let (uri, key) = (uri.to_owned(), Arc::clone(&fake.key));
     let provider = configured(config(&uri), fake.clock.clone(), Duration::from_secs(60));
@@ -103,14 +103,14 @@ async fn behind(fake: &Fake, uri: &str) -> Provider {
 }
 
 async fn sign_in(fake: &Fake, provider: &Provider) -> Result<(), UpstreamError> {
-    let flow = provider.begin().await?.flow;
+    let flow = provider.begin(Hints::default()).await?.flow;
     fake.nonce(flow.nonce.as_deref().unwrap());
     let callback = Callback { code: "c", iss: None };
-    provider.finish(&flow, callback).await.map(drop)
+    provider.finish(&flow, callback, false).await.map(drop)
 }
 
 #[tokio::test]
-async fn p15_no_sign_in_is_lost_to_a_connection_that_the_provider_was_closing() {
+async fn p15_requests_on_closing_connections_are_retried() {
     const COUNT: usize = 100;
     let fake = Fake::start().await;
     let front = Front::start(*fake.server.address()).await;
@@ -119,7 +119,7 @@ async fn p15_no_sign_in_is_lost_to_a_connection_that_the_provider_was_closing() 
         let answer = sign_in(&fake, &provider).await;
         assert!(answer.is_ok(), "{number}: {answer:?}");
     }
-    // Each endpoint has had each request once: what met a closing connection was not answered, and was sent once more.
+    // Each endpoint received each request once: those on closing connections were not answered, and were sent again.
     assert_eq!((fake.seen("/token"), fake.seen("/userinfo")), (COUNT, COUNT));
     assert!(
         front.cut() >= COUNT,
@@ -129,7 +129,7 @@ async fn p15_no_sign_in_is_lost_to_a_connection_that_the_provider_was_closing() 
 }
 
 #[tokio::test]
-async fn p15_requests_at_once_are_not_lost_either() {
+async fn p15_concurrent_requests_on_closing_connections_are_retried() {
     let fake = Fake::start().await;
     let front = Front::start(*fake.server.address()).await;
     let provider = Arc::new(behind(&fake, &front.uri).await);
@@ -139,10 +139,10 @@ async fn p15_requests_at_once_are_not_lost_either() {
             .map(|_| {
                 let provider = Arc::clone(&provider);
                 tokio::spawn(async move {
-                    let mut flow = provider.begin().await?.flow;
+                    let mut flow = provider.begin(Hints::default()).await?.flow;
                     flow.nonce = Some("the same for all".to_owned());
                     let callback = Callback { code: "c", iss: None };
-                    provider.finish(&flow, callback).await.map(drop)
+                    provider.finish(&flow, callback, false).await.map(drop)
                 })
             })
             .collect();
@@ -154,7 +154,7 @@ async fn p15_requests_at_once_are_not_lost_either() {
 }
 
 #[tokio::test]
-async fn p15_a_request_that_had_a_connection_of_its_own_is_not_sent_twice() {
+async fn p15_requests_on_new_connections_are_not_retried() {
     let fake = Fake::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/token", listener.local_addr().unwrap());
@@ -168,7 +168,7 @@ async fn p15_a_request_that_had_a_connection_of_its_own_is_not_sent_twice() {
             count.fetch_add(1, Ordering::SeqCst);
         }
     });
-    // The code may have been used, for all that anybody knows.
+    // The provider may have used the code.
     let error = fake.sign_in().await.unwrap_err();
     assert_eq!(
         (error.kind(), asked.load(Ordering::SeqCst)),

@@ -1,11 +1,11 @@
-//! Providers that describe themselves wrongly, or not at all.
+//! Wrong or missing metadata.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
 use gateway_upstream::http::HttpError;
-use gateway_upstream::{ErrorKind, UpstreamError};
+use gateway_upstream::{ErrorKind, Hints, UpstreamError};
 use serde_json::json;
 use wiremock::matchers::any;
 use wiremock::{Mock, ResponseTemplate};
@@ -13,11 +13,14 @@ use wiremock::{Mock, ResponseTemplate};
 use crate::support::{Fake, NOW, provider, provider_within};
 
 async fn fails(fake: &Fake) -> UpstreamError {
-    fake.provider.begin().await.expect_err("discovery fails")
+    fake.provider
+        .begin(Hints::default())
+        .await
+        .expect_err("discovery fails")
 }
 
 #[tokio::test]
-async fn documents_that_are_wrong() {
+async fn wrong_metadata_is_rejected() {
     let fake = Fake::start().await;
     let good = fake.answers.lock().unwrap().discovery.clone();
     for (what, key, value) in [
@@ -57,11 +60,11 @@ async fn documents_that_are_wrong() {
         assert_eq!(error.kind(), ErrorKind::Wrong, "{what}: {error:?}");
     }
     fake.set(|answers| answers.discovery = good);
-    fake.provider.begin().await.unwrap();
+    fake.provider.begin(Hints::default()).await.unwrap();
 }
 
 #[tokio::test]
-async fn answers_without_end() {
+async fn endless_answers_are_cut_off() {
     let fake = Fake::start().await;
     fake.set(|answers| answers.discovery["padding"] = json!("x".repeat(100 << 10)));
     assert!(matches!(
@@ -83,11 +86,14 @@ async fn answers_without_end() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_fails_or_leads_elsewhere() {
+async fn hanging_failing_and_redirecting_servers_are_errors() {
     let fake = Fake::start().await;
     fake.set(|answers| answers.delay = Duration::from_secs(600));
     let hasty = provider_within(&fake.server.uri(), fake.clock.clone(), Duration::from_secs(1));
-    assert_eq!(hasty.begin().await.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(
+        hasty.begin(Hints::default()).await.unwrap_err().kind(),
+        ErrorKind::TimedOut
+    );
     fake.set(|answers| (answers.delay, answers.status) = (Duration::ZERO, 503));
     assert_eq!(fails(&fake).await.kind(), ErrorKind::Down);
 
@@ -103,7 +109,7 @@ async fn a_server_that_hangs_fails_or_leads_elsewhere() {
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn an_unreachable_provider_is_an_error() {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -113,30 +119,33 @@ async fn nobody_there() {
         &format!("http://127.0.0.1:{port}"),
         Arc::new(ManualClock::at(NOW)),
     );
-    assert_eq!(gone.begin().await.unwrap_err().kind(), ErrorKind::Down);
+    assert_eq!(
+        gone.begin(Hints::default()).await.unwrap_err().kind(),
+        ErrorKind::Down
+    );
 }
 
 #[tokio::test]
-async fn what_is_known_is_kept_for_an_hour_and_a_failure_is_not() {
+async fn metadata_is_cached_for_an_hour_and_failures_are_not() {
     let fake = Fake::start().await;
     fake.set(|answers| answers.status = 500);
     fails(&fake).await;
     fake.set(|answers| answers.status = 200);
-    fake.provider.begin().await.unwrap();
+    fake.provider.begin(Hints::default()).await.unwrap();
     fake.clock.advance(Duration::from_secs(3599));
-    fake.provider.begin().await.unwrap();
+    fake.provider.begin(Hints::default()).await.unwrap();
     assert_eq!(fake.seen("/.well-known/openid-configuration"), 2);
     fake.clock.advance(Duration::from_secs(1));
-    fake.provider.begin().await.unwrap();
+    fake.provider.begin(Hints::default()).await.unwrap();
     assert_eq!(fake.seen("/.well-known/openid-configuration"), 3);
 }
 
 #[tokio::test]
-async fn people_who_come_together_wait_for_one_answer_a_failure_included() {
+async fn concurrent_sign_ins_share_one_answer_or_failure() {
     for status in [200, 503] {
         let fake = Fake::start().await;
         fake.set(|answers| answers.status = status);
-        let begin = || fake.provider.begin();
+        let begin = || fake.provider.begin(Hints::default());
         let (a, b, c) = tokio::join!(begin(), begin(), begin());
         for answer in [a, b, c] {
             assert_eq!(answer.is_ok(), status == 200, "{status}: {answer:?}");
@@ -146,11 +155,11 @@ async fn people_who_come_together_wait_for_one_answer_a_failure_included() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_makes_nothing_young_again() {
+async fn a_clock_that_is_set_back_does_not_refresh_the_cache() {
     let fake = Fake::start().await;
-    fake.provider.begin().await.unwrap();
-    // The clock's seconds wrap: one second back.
+    fake.provider.begin(Hints::default()).await.unwrap();
+    // The addition wraps: one second back.
     fake.clock.advance(Duration::from_secs(u64::MAX));
-    fake.provider.begin().await.unwrap();
+    fake.provider.begin(Hints::default()).await.unwrap();
     assert_eq!(fake.seen("/.well-known/openid-configuration"), 2);
 }

@@ -1,5 +1,5 @@
-//! The exchange of the code, as a provider sees it that checks all it is sent (RFC 6749 sections 2.3.1
-//! and 4.1.3, RFC 7636 section 4.6), and what the access token is used for afterwards.
+//! Sign-ins at a provider that checks everything it receives (RFC 6749 sections 2.3.1 and 4.1.3, RFC 7636 section 4.6),
+//! and the use of the access token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gateway_model::UpstreamUser;
 use gateway_upstream::{
-    Callback, ErrorKind, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, Refusal, UpstreamError,
+    Callback, ErrorKind, Flow, Hints, HttpLimits, Provider, ProviderConfig, ProviderKind, Refusal,
+    UpstreamError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -20,17 +21,17 @@ use wiremock::{Mock, Request, ResponseTemplate};
 
 use crate::support::{Fake, REDIRECT, claims};
 
-/// What has to be encoded before it may stand in a header or a form.
+/// Characters that must be encoded in a header or a form.
 const ID: &str = "gate way:1";
 const SECRET: &str = "canary s:e+c%r/é&=";
 const CODE: &str = "canary-code/+=&";
 
-/// What a provider does to the claims of a good ID token.
+/// A change to the claims of a valid ID token.
 type Change = fn(&mut Value);
 
 fn provider(fake: &Fake, secret: &str, redirect: &str, trusted_email: bool) -> Provider {
     let config = config(fake, secret, trusted_email);
-    // For what has to come, however busy the machine is.
+    // For answers that must arrive even on a busy machine.
     built(fake, config, redirect, Duration::from_secs(60))
 }
 
@@ -51,7 +52,7 @@ fn built(fake: &Fake, config: ProviderConfig, redirect: &str, timeout: Duration)
     Provider::new(config, redirect.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
 }
 
-/// What the provider remembers of one authorization request, and how the client is registered.
+/// The authorization request that the provider remembers, and the client's registration.
 struct Asked {
     query: HashMap<String, String>,
     auth: &'static str,
@@ -96,9 +97,9 @@ fn decode(text: &str) -> String {
     pairs.next().unwrap().0.into_owned()
 }
 
-/// Begins a sign-in at a provider that checks everything; its ID token says what `change` makes of it.
+/// Begins a sign-in at the strict provider. `change` modifies the claims of its ID token.
 async fn begin(fake: &Fake, provider: &Provider, auth: &'static str, change: Change) -> Flow {
-    let begun = provider.begin().await.unwrap();
+    let begun = provider.begin(Hints::default()).await.unwrap();
     let asked = Asked {
         query: query(&begun.url),
         auth,
@@ -131,7 +132,7 @@ fn query(url: &Url) -> HashMap<String, String> {
 }
 
 async fn finish(provider: &Provider, flow: &Flow, code: &str) -> Result<UpstreamUser, UpstreamError> {
-    let answer = provider.finish(flow, Callback { code, iss: None }).await;
+    let answer = provider.finish(flow, Callback { code, iss: None }, false).await;
     if let Err(error) = &answer {
         let text = format!("{error} {error:?}");
         assert!(
@@ -143,7 +144,7 @@ async fn finish(provider: &Provider, flow: &Flow, code: &str) -> Result<Upstream
 }
 
 #[tokio::test]
-async fn a_provider_that_checks_everything_is_content() {
+async fn a_strict_provider_accepts_every_request() {
     for (advertised, auth) in [
         (Value::Null, "client_secret_basic"),
         (json!(["client_secret_basic"]), "client_secret_basic"),
@@ -175,13 +176,13 @@ async fn a_provider_that_checks_everything_is_content() {
 }
 
 #[tokio::test]
-async fn pkce_is_used_whatever_the_provider_says_of_it() {
+async fn pkce_is_used_whether_or_not_it_is_advertised() {
     for methods in [Value::Null, json!([]), json!(["plain"]), json!(["plain", "S256"])] {
         let fake = Fake::start().await;
         let said = methods.clone();
         fake.set(|answers| answers.discovery["code_challenge_methods_supported"] = said);
         let provider = provider(&fake, SECRET, REDIRECT, true);
-        // It checks the challenge, S256, whatever it has said.
+        // The provider checks the S256 challenge whether or not it advertises it.
         let flow = begin(&fake, &provider, "client_secret_basic", |_| {}).await;
         finish(&provider, &flow, CODE)
             .await
@@ -190,12 +191,12 @@ async fn pkce_is_used_whatever_the_provider_says_of_it() {
 }
 
 #[tokio::test]
-async fn what_does_not_belong_to_this_sign_in_is_refused() {
+async fn values_of_other_sign_ins_are_rejected() {
     let grant = || Err(UpstreamError::TokenRefused(Refusal::new("invalid_grant", None)));
     let fake = Fake::start().await;
     let right = provider(&fake, SECRET, REDIRECT, true);
     let flow = begin(&fake, &right, "client_secret_basic", |_| {}).await;
-    let other = right.begin().await.unwrap().flow;
+    let other = right.begin(Hints::default()).await.unwrap().flow;
 
     let mut mixed = flow.clone();
     mixed.verifier = other.verifier;
@@ -216,22 +217,22 @@ async fn what_does_not_belong_to_this_sign_in_is_refused() {
     );
     assert_eq!(error.kind(), ErrorKind::Wrong);
 
-    // None of this has used the code up; once it is, it is.
+    // The failed attempts did not use up the code; the successful one does.
     finish(&right, &flow, CODE).await.unwrap();
     assert_eq!(finish(&right, &flow, CODE).await, grant(), "the code again");
 }
 
 #[tokio::test]
-async fn an_id_token_that_was_made_for_another_sign_in_is_refused() {
+async fn an_id_token_for_another_sign_in_is_rejected() {
     let fake = Fake::start().await;
     let provider = provider(&fake, SECRET, REDIRECT, true);
     let flow = begin(&fake, &provider, "client_secret_basic", |_| {}).await;
     let mut mixed = flow.clone();
-    mixed.nonce = provider.begin().await.unwrap().flow.nonce;
+    mixed.nonce = provider.begin(Hints::default()).await.unwrap().flow.nonce;
     let error = finish(&provider, &mixed, CODE).await.unwrap_err();
     assert!(matches!(error, UpstreamError::BadIdToken(_)), "{error:?}");
 
-    // The code of a sign-in that has no nonce to compare goes nowhere.
+    // Without a nonce to compare, the code is not sent.
     let before = fake.server.received_requests().await.unwrap().len();
     let without = Flow { nonce: None, ..flow };
     let error = finish(&provider, &without, CODE).await.unwrap_err();
@@ -240,7 +241,7 @@ async fn an_id_token_that_was_made_for_another_sign_in_is_refused() {
 }
 
 #[tokio::test]
-async fn the_operator_says_whether_addresses_are_trusted() {
+async fn the_setting_decides_whether_addresses_are_trusted() {
     for trusted in [true, false] {
         let fake = Fake::start().await;
         let provider = provider(&fake, SECRET, REDIRECT, trusted);
@@ -251,7 +252,7 @@ async fn the_operator_says_whether_addresses_are_trusted() {
 }
 
 #[tokio::test]
-async fn userinfo_is_asked_with_the_access_token_where_either_is_missing() {
+async fn userinfo_is_asked_if_the_name_or_address_is_missing() {
     let cases: [(&str, Change, bool); 3] = [
         ("nothing is missing", |_| {}, false),
         (
@@ -282,7 +283,7 @@ async fn userinfo_is_asked_with_the_access_token_where_either_is_missing() {
 }
 
 #[tokio::test]
-async fn people_who_wait_for_a_provider_that_hangs_wait_together() {
+async fn users_of_a_hanging_provider_wait_for_one_request() {
     let fake = Fake::start().await;
     let provider = Arc::new(built(
         &fake,
@@ -294,14 +295,14 @@ async fn people_who_wait_for_a_provider_that_hangs_wait_together() {
     let people: Vec<_> = (0..20)
         .map(|_| {
             let provider = Arc::clone(&provider);
-            tokio::spawn(async move { provider.begin().await.unwrap_err().kind() })
+            tokio::spawn(async move { provider.begin(Hints::default()).await.unwrap_err().kind() })
         })
         .collect();
     for person in people {
         assert_eq!(person.await.unwrap(), ErrorKind::TimedOut);
     }
     assert_eq!(fake.seen("/.well-known/openid-configuration"), 1);
-    // Whoever comes later is not told of a failure that may be over.
+    // Later sign-ins do not see the old failure.
     fake.set(|answers| answers.delay = Duration::ZERO);
-    provider.begin().await.unwrap();
+    provider.begin(Hints::default()).await.unwrap();
 }

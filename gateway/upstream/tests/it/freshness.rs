@@ -1,28 +1,28 @@
-//! How long tokens and keys are believed.
+//! How long tokens, keys and metadata are accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
-use gateway_upstream::{Callback, ErrorKind, UpstreamError};
+use gateway_upstream::{Callback, ErrorKind, Hints, UpstreamError};
 use serde_json::json;
 
 use crate::id_tokens::refused;
 use crate::support::{Fake, Key, claims, provider};
 
 #[tokio::test]
-async fn a_key_that_was_withdrawn_is_believed_for_an_hour_at_most() {
+async fn a_withdrawn_key_is_accepted_for_an_hour_at_most() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     let new = Key::new();
     fake.set(|answers| answers.keys = vec![new.jwk.clone()]);
     let later = fake.clock.clone();
-    // The old key's tokens are as fresh as ever; what they are signed with is not.
+    // Tokens signed with the old key have not expired, but the key has been withdrawn.
     fake.claims(|claims| claims["exp"] = json!(u32::MAX));
     later.advance(Duration::from_secs(3600));
     refused(&fake, "a withdrawn key, after an hour").await;
 
-    // Sooner, where the new key has been seen.
+    // Sooner, if the gateway has seen the new key.
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     let (new, issuer) = (Key::new(), fake.server.uri());
@@ -35,7 +35,7 @@ async fn a_key_that_was_withdrawn_is_believed_for_an_hour_at_most() {
 }
 
 #[tokio::test]
-async fn keys_that_are_made_up_make_us_ask_twice_a_minute_at_most() {
+async fn made_up_keys_cause_two_requests_a_minute_at_most() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     let (stranger, issuer) = (Key::new(), fake.server.uri());
@@ -52,7 +52,7 @@ async fn keys_that_are_made_up_make_us_ask_twice_a_minute_at_most() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_good_expires() {
+async fn valid_tokens_expire() {
     let fake = Fake::start().await;
     fake.clock.advance(Duration::from_secs(299));
     fake.sign_in().await.unwrap();
@@ -61,25 +61,25 @@ async fn a_token_that_was_good_expires() {
 }
 
 #[tokio::test]
-async fn when_the_clock_has_gone_mad_everything_has_expired() {
+async fn extreme_clocks_reject_every_token() {
     let last = i64::MAX.unsigned_abs();
     for now in [u64::MAX, last + 1, last, last - 1, 1 << 60] {
         let fake = Fake::start().await;
         let provider = provider(&fake.server.uri(), Arc::new(ManualClock::at(now)));
-        let begun = provider.begin().await.unwrap();
+        let begun = provider.begin(Hints::default()).await.unwrap();
         let token = fake
             .key
             .sign(&claims(&fake.server.uri(), &json!(begun.flow.nonce)));
         fake.set(|answers| answers.id_token = Box::new(move |_| token.clone()));
         let callback = Callback { code: "c", iss: None };
-        let error = provider.finish(&begun.flow, callback).await.unwrap_err();
+        let error = provider.finish(&begun.flow, callback, false).await.unwrap_err();
         assert!(matches!(error, UpstreamError::BadIdToken(_)), "{now}: {error:?}");
         assert!(error.to_string().contains("expired"), "{now}: {error}");
     }
 }
 
 #[tokio::test]
-async fn p16_what_was_known_serves_for_a_day_while_the_provider_cannot_be_asked() {
+async fn p16_stale_metadata_is_used_for_a_day_during_an_outage() {
     const DISCOVERY: &str = "/.well-known/openid-configuration";
     for at in [DISCOVERY, "/keys"] {
         let fake = Fake::start().await;
@@ -91,7 +91,7 @@ async fn p16_what_was_known_serves_for_a_day_while_the_provider_cannot_be_asked(
             fake.sign_in().await.unwrap();
         }
         assert_eq!(fake.seen(at), 2, "asked again once, not by everybody");
-        // It is asked twice a minute at most, and serves as soon as it is there again.
+        // The gateway asks at most twice a minute, and uses the provider's answer as soon as it is back.
         fake.clock.advance(Duration::from_secs(31));
         fake.sign_in().await.unwrap();
         assert_eq!(fake.seen(at), 3);
@@ -100,18 +100,18 @@ async fn p16_what_was_known_serves_for_a_day_while_the_provider_cannot_be_asked(
         fake.sign_in().await.unwrap();
         fake.sign_in().await.unwrap();
         assert_eq!(fake.seen(at), 4);
-        // From the last answer on it is a day and no longer.
+        // A day after the last answer, the cache is not used any more.
         fake.set(|answers| answers.broken = Some((at, 503)));
         fake.clock.advance(Duration::from_secs(24 * 3600 - 1));
         fake.sign_in().await.unwrap();
         fake.clock.advance(Duration::from_secs(1));
-        let error = fake.provider.begin().await.unwrap_err();
+        let error = fake.provider.begin(Hints::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Down, "{error}");
     }
 }
 
 #[tokio::test]
-async fn p16_an_answer_that_makes_no_sense_counts_as_none() {
+async fn p16_an_invalid_answer_counts_as_an_outage() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     fake.claims(|claims| claims["exp"] = json!(u32::MAX));
@@ -124,7 +124,7 @@ async fn p16_an_answer_that_makes_no_sense_counts_as_none() {
         fake.set(|answers| answers.discovery[member] = odd);
         fake.sign_in().await.unwrap();
     }
-    // An answer with other keys is one: a provider withdraws keys that way.
+    // An answer with other keys is valid: that is how a provider withdraws keys.
     let good = Fake::start().await;
     good.sign_in().await.unwrap();
     good.set(|answers| answers.keys = vec![]);
@@ -146,13 +146,13 @@ async fn p16_an_unknown_key_does_not_hide_that_the_provider_is_down() {
         assert_eq!(error.kind(), ErrorKind::Down, "{error}");
     }
     assert_eq!(fake.seen("/keys"), 2, "anybody can make up a key");
-    // What is known serves on for those whose key is.
+    // Tokens with a known key are still accepted.
     fake.claims(|_| {});
     fake.sign_in().await.unwrap();
 }
 
 #[tokio::test]
-async fn p16_new_keys_are_found_while_only_discovery_is_down() {
+async fn p16_new_keys_are_fetched_while_only_discovery_is_down() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     let (new, issuer) = (Key::new(), fake.server.uri());
@@ -165,7 +165,7 @@ async fn p16_new_keys_are_found_while_only_discovery_is_down() {
         fake.sign_in().await.unwrap();
     }
     assert_eq!(fake.seen("/keys"), 2);
-    // Also while what is known is old.
+    // Also while the cache is stale.
     fake.clock.advance(Duration::from_secs(2 * 3600));
     let (newer, issuer) = (Key::new(), fake.server.uri());
     fake.set(|answers| {
@@ -183,9 +183,14 @@ async fn p16_new_keys_are_found_while_only_discovery_is_down() {
 }
 
 #[tokio::test]
-async fn p16_the_log_tells_the_key_set_from_the_metadata() {
+async fn p16_the_log_distinguishes_key_set_and_metadata() {
     let fake = Fake::start().await;
     fake.set(|answers| answers.broken = Some(("/keys", 500)));
-    let error = fake.provider.begin().await.unwrap_err().to_string();
+    let error = fake
+        .provider
+        .begin(Hints::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("the key set (`jwks_uri`): "), "{error}");
 }

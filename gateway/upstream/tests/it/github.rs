@@ -1,4 +1,4 @@
-//! GitHub: what is asked of it, whom it is believed to speak of, and what is made of its odd answers.
+//! GitHub: the requests to it, the user it identifies, and the handling of malformed answers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_upstream::http::HttpError;
-use gateway_upstream::{ErrorKind, Refusal, UpstreamError};
+use gateway_upstream::{ErrorKind, Hints, Refusal, UpstreamError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wiremock::ResponseTemplate;
@@ -19,10 +19,10 @@ use crate::support::{CLIENT_ID, CLIENT_SECRET, REDIRECT};
 mod fake;
 
 #[tokio::test]
-async fn a_browser_is_sent_there_with_state_and_challenge() {
+async fn the_authorization_url_has_state_and_challenge() {
     let there = provider("https://github.com", "https://api.github.com", true).unwrap();
     assert_eq!((there.issuer(), there.name()), ("https://github.com", "github"));
-    let first = there.begin().await.unwrap();
+    let first = there.begin(Hints::default()).await.unwrap();
     assert!(
         first
             .url
@@ -41,12 +41,12 @@ async fn a_browser_is_sent_there_with_state_and_challenge() {
         URL_SAFE_NO_PAD.encode(Sha256::digest(&first.flow.verifier))
     );
     assert!(!first.url.as_str().contains(CLIENT_SECRET));
-    let second = there.begin().await.unwrap();
+    let second = there.begin(Hints::default()).await.unwrap();
     assert!(first.flow.state != second.flow.state && first.flow.verifier != second.flow.verifier);
 }
 
 #[tokio::test]
-async fn addresses_without_tls_are_refused() {
+async fn urls_without_tls_are_rejected() {
     for (web, api) in [
         ("http://github.example.org", "https://api.example.org"),
         ("https://github.example.org", "http://api.example.org"),
@@ -60,7 +60,7 @@ async fn addresses_without_tls_are_refused() {
 }
 
 #[tokio::test]
-async fn a_person_is_the_number_that_github_knows_them_by() {
+async fn the_subject_is_the_numeric_id() {
     let fake = Fake::start().await;
     let user = fake.sign_in().await.unwrap();
     assert_eq!(user.identity.provider, "github");
@@ -80,9 +80,9 @@ async fn a_person_is_the_number_that_github_knows_them_by() {
 }
 
 #[tokio::test]
-async fn requests_are_as_github_documents_them() {
+async fn requests_follow_githubs_documentation() {
     let fake = Fake::start().await;
-    let flow = fake.provider.begin().await.unwrap().flow;
+    let flow = fake.provider.begin(Hints::default()).await.unwrap().flow;
     fake.finish(&flow, None).await.unwrap();
 
     let exchange = &fake.seen(TOKEN).await[0];
@@ -115,7 +115,7 @@ async fn only_the_primary_and_verified_address_counts() {
         (json!([]), None),
         (json!([address("p@example.org", true, false)]), None),
         (json!([address("v@example.org", false, true)]), None),
-        // The public address of the profile is not looked at: nobody says that it is verified.
+        // The profile's public address is ignored, because it may be unverified.
         (
             json!([
                 address("p@example.org", true, false),
@@ -143,14 +143,14 @@ async fn only_the_primary_and_verified_address_counts() {
     let api = format!("{}/api/v3", fake.server.uri());
     let distrusted = provider(&fake.server.uri(), &api, false).unwrap();
     fake.json(EMAILS, json!([address("p@example.org", true, true)]));
-    let flow = distrusted.begin().await.unwrap().flow;
+    let flow = distrusted.begin(Hints::default()).await.unwrap().flow;
     let callback = gateway_upstream::Callback { code: "c", iss: None };
-    let user = distrusted.finish(&flow, callback).await.unwrap();
+    let user = distrusted.finish(&flow, callback, false).await.unwrap();
     assert_eq!(user.email.map(|email| email.trusted), Some(false));
 }
 
 #[tokio::test]
-async fn addresses_are_looked_for_on_a_few_pages() {
+async fn only_a_few_pages_of_addresses_are_read() {
     let full = || -> Vec<Value> {
         (0..100)
             .map(|n| address(&format!("{n}@x.org"), false, true))
@@ -172,7 +172,7 @@ async fn addresses_are_looked_for_on_a_few_pages() {
     assert_eq!(fake.sign_in().await.unwrap().email.unwrap().address, "p@x.org");
     assert_eq!(fake.seen(EMAILS).await.len(), 3);
 
-    // An API that never comes to an end does not keep us for ever.
+    // An endless list does not keep the gateway busy forever.
     let endless = Fake::start().await;
     endless.answer(EMAILS, move |_| ResponseTemplate::new(200).set_body_json(full()));
     assert_eq!(endless.sign_in().await.unwrap().email, None);
@@ -198,7 +198,7 @@ async fn without_the_scope_there_is_no_address() {
 }
 
 #[tokio::test]
-async fn p12_a_github_app_is_asked_for_addresses_and_may_refuse() {
+async fn p12_a_github_app_may_lack_access_to_addresses() {
     // Tokens of GitHub Apps have no scopes.
     for answer in [
         token(""),
@@ -210,7 +210,7 @@ async fn p12_a_github_app_is_asked_for_addresses_and_may_refuse() {
         fake.json(TOKEN, answer.clone());
         let user = fake.sign_in().await.unwrap();
         assert!(user.email.is_some(), "{answer}");
-        // Without the permission it is 403 or 404, and the person has no address.
+        // Without the permission GitHub answers 403 or 404, and the user has no address.
         for status in [403, 404] {
             fake.answer(EMAILS, move |_| {
                 let refusal = json!({ "message": "Resource not accessible by integration" });
@@ -218,14 +218,14 @@ async fn p12_a_github_app_is_asked_for_addresses_and_may_refuse() {
             });
             assert_eq!(fake.sign_in().await.unwrap().email, None, "{answer} {status}");
         }
-        // An endpoint that is out of order is no refusal.
+        // An outage does not count as a refusal.
         fake.answer(EMAILS, |_| ResponseTemplate::new(503));
         assert_eq!(fake.sign_in().await.unwrap_err().kind(), ErrorKind::Down);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_comes_with_status_200() {
+async fn refusals_with_status_200_are_recognised() {
     let fake = Fake::start().await;
     for (code, kind) in [
         ("bad_verification_code", ErrorKind::Refused),
@@ -249,10 +249,10 @@ async fn a_refusal_comes_with_status_200() {
 }
 
 #[tokio::test]
-async fn the_issuer_in_the_callback_is_checked_where_there_is_one() {
+async fn an_issuer_in_the_callback_is_checked() {
     let fake = Fake::start().await;
     let home = fake.server.uri();
-    let flow = fake.provider.begin().await.unwrap().flow;
+    let flow = fake.provider.begin(Hints::default()).await.unwrap().flow;
     for iss in [
         "https://github.com",
         "https://other.example.org",
@@ -273,7 +273,7 @@ async fn the_issuer_in_the_callback_is_checked_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn odd_answers_are_refused() {
+async fn malformed_answers_are_rejected() {
     let fake = Fake::start().await;
     let mut odd: Vec<(&str, Value)> = vec![
         (TOKEN, json!({ "scope": "user:email", "token_type": "bearer" })),
@@ -339,11 +339,11 @@ async fn odd_answers_are_refused() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_is_not_waited_for() {
+async fn requests_to_a_hanging_endpoint_time_out() {
     let hangs = async |at: &'static str| {
         let mut fake = Fake::start().await;
         let uri = fake.server.uri();
-        // Enough for the endpoints that answer.
+        // Long enough for the endpoints that answer.
         let time = Duration::from_secs(4);
         fake.provider = provider_within(&uri, &format!("{uri}/api/v3/"), true, time).unwrap();
         fake.answer(at, |_| {
@@ -358,7 +358,7 @@ async fn an_endpoint_that_hangs_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_down_slow_endless_or_elsewhere() {
+async fn outages_slow_endless_and_redirected_answers_are_errors() {
     let elsewhere = Fake::start().await;
     let away = format!("{}{USER}", elsewhere.server.uri());
     for at in ENDPOINTS {

@@ -1,11 +1,11 @@
-//! Endpoints that lead elsewhere, never come to an end, or talk rubbish: each of the four, in each manner.
+//! Endpoints that redirect, never finish, or send garbage: each of the four, in each way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::UpstreamUser;
 use gateway_upstream::http::HttpError;
-use gateway_upstream::{Callback, ErrorKind, HttpLimits, Provider, UpstreamError, Userinfo};
+use gateway_upstream::{Callback, ErrorKind, Hints, HttpLimits, Provider, UpstreamError, Userinfo};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wiremock::matchers::{any, path};
@@ -19,7 +19,7 @@ mod raw;
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 const ENDPOINTS: [&str; 4] = [DISCOVERY, "/keys", "/token", "/userinfo"];
 const MAX_BODY: usize = 64 << 10;
-/// For what has to come, however busy the machine is.
+/// For answers that must arrive even on a busy machine.
 const PATIENT: Duration = Duration::from_secs(60);
 
 async fn answer(fake: &Fake, at: &str, answer: ResponseTemplate) {
@@ -29,7 +29,7 @@ async fn answer(fake: &Fake, at: &str, answer: ResponseTemplate) {
 
 fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
     let mut config = config(issuer);
-    // Each endpoint has to be good for something.
+    // With this setting, a failure of any endpoint ends the sign-in.
     config.userinfo = Userinfo::Required;
     let limits = HttpLimits {
         timeout,
@@ -39,10 +39,10 @@ fn provider(fake: &Fake, issuer: &str, timeout: Duration) -> Provider {
     Provider::new(config, REDIRECT.parse().unwrap(), &limits, fake.clock.clone()).unwrap()
 }
 
-/// A whole sign-in in which all four endpoints are asked: the ID token leaves the name out.
+/// A whole sign-in that uses all four endpoints: the ID token has no name.
 async fn sign_in(fake: &Fake, timeout: Duration) -> Result<UpstreamUser, UpstreamError> {
     let provider = provider(fake, &fake.server.uri(), timeout);
-    let begun = provider.begin().await?;
+    let begun = provider.begin(Hints::default()).await?;
     let mut claims = claims(&fake.server.uri(), &json!(begun.flow.nonce));
     claims["name"] = Value::Null;
     claims
@@ -58,12 +58,12 @@ async fn sign_in(fake: &Fake, timeout: Duration) -> Result<UpstreamUser, Upstrea
         code: "canary-code",
         iss: None,
     };
-    provider.finish(&begun.flow, callback).await
+    provider.finish(&begun.flow, callback, false).await
 }
 
 #[tokio::test]
 async fn all_four_endpoints_are_asked() {
-    // Else the other tests here would test nothing.
+    // The other tests here depend on this.
     let fake = Fake::start().await;
     assert_eq!(sign_in(&fake, PATIENT).await.unwrap().name, "Ann");
     for at in ENDPOINTS {
@@ -72,13 +72,13 @@ async fn all_four_endpoints_are_asked() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_nowhere() {
+async fn no_endpoint_can_redirect_the_gateway() {
     let elsewhere = MockServer::start().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(200))
         .mount(&elsewhere)
         .await;
-    // 307 and 308 would take the code and our secret along.
+    // 307 and 308 would forward the code and the client secret.
     for status in [301, 302, 303, 307, 308] {
         for at in ENDPOINTS {
             let fake = Fake::start().await;
@@ -118,26 +118,26 @@ async fn answers_that_are_too_long_are_cut_off() {
 }
 
 #[tokio::test]
-async fn servers_with_bad_manners() {
+async fn silent_endless_and_broken_answers_are_errors() {
     let mut trials = JoinSet::new();
     for (manner, kind) in [
         (Manner::Silent, ErrorKind::TimedOut),
         (Manner::Stalls, ErrorKind::TimedOut),
-        // No length announced, and no end: only counting helps.
+        // The answer announces no length and never ends, so the client must count.
         (Manner::Endless, ErrorKind::Wrong),
         (Manner::HangsUp, ErrorKind::Down),
         (Manner::Gibberish, ErrorKind::Down),
     ] {
         let server = raw::start(manner).await;
         let timeout = match kind {
-            // Enough for the endpoints that answer.
+            // Long enough for the endpoints that answer.
             ErrorKind::TimedOut => Duration::from_secs(5),
             _ => PATIENT,
         };
         let issuer = server.clone();
         trials.spawn(async move {
             let provider = provider(&Fake::start().await, &issuer, timeout);
-            let error = provider.begin().await.unwrap_err();
+            let error = provider.begin(Hints::default()).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{manner:?} at discovery: {error:?}");
         });
         for endpoint in ["jwks_uri", "token_endpoint", "userinfo_endpoint"] {
@@ -165,7 +165,7 @@ async fn servers_with_bad_manners() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_down_is_said_to_be_down() {
+async fn server_errors_are_reported_as_an_outage() {
     for at in ENDPOINTS {
         for status in [500, 502, 503] {
             for body in ["", "<h1>canary</h1>", "{\"error\": \"canary\"}"] {
@@ -180,7 +180,7 @@ async fn an_endpoint_that_is_down_is_said_to_be_down() {
 }
 
 #[tokio::test]
-async fn rubbish_is_an_error_and_nothing_worse() {
+async fn garbage_answers_are_errors() {
     let deep = "[".repeat(50_000);
     for body in [
         "",
@@ -207,7 +207,7 @@ async fn rubbish_is_an_error_and_nothing_worse() {
 }
 
 #[tokio::test]
-async fn what_goes_on_behind_its_end_is_no_answer() {
+async fn answers_with_trailing_bytes_are_rejected() {
     for (behind, good) in [("", true), (" \r\n", true), ("x", false), ("{}", false)] {
         let fake = Fake::start().await;
         let keys = json!({ "keys": [fake.key.jwk] }).to_string() + behind;
@@ -222,13 +222,13 @@ async fn what_goes_on_behind_its_end_is_no_answer() {
 }
 
 #[tokio::test]
-async fn many_people_at_once_ask_once() {
+async fn concurrent_sign_ins_share_one_discovery() {
     let fake = Fake::start().await;
     let provider = Arc::new(provider(&fake, &fake.server.uri(), PATIENT));
     let people: Vec<_> = (0..20)
         .map(|_| {
             let provider = Arc::clone(&provider);
-            tokio::spawn(async move { provider.begin().await.is_ok() })
+            tokio::spawn(async move { provider.begin(Hints::default()).await.is_ok() })
         })
         .collect();
     for person in people {
@@ -238,7 +238,7 @@ async fn many_people_at_once_ask_once() {
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_is_waited_for_by_so_many_and_no_more() {
+async fn sign_ins_waiting_for_one_provider_are_limited() {
     let fake = Fake::start().await;
     let hangs = ResponseTemplate::new(200).set_delay(PATIENT * 10);
     answer(&fake, DISCOVERY, hangs).await;
@@ -246,25 +246,25 @@ async fn a_provider_that_hangs_is_waited_for_by_so_many_and_no_more() {
     let mut people = JoinSet::new();
     for _ in 0..300 {
         let provider = Arc::clone(&provider);
-        people.spawn(async move { provider.begin().await.err() });
+        people.spawn(async move { provider.begin(Hints::default()).await.err() });
     }
-    // The others wait for minutes.
+    // The first 256 wait for minutes.
     for refused in 256..300 {
         let first = tokio::time::timeout(PATIENT, people.join_next()).await;
         let error = first.expect("one is refused").unwrap().unwrap();
         assert_eq!(error, Some(UpstreamError::Overloaded), "{refused}");
     }
-    // When they have gone, others may.
+    // After they have gone, others may sign in.
     people.shutdown().await;
     fake.server.reset().await;
-    let answer = provider.begin().await;
+    let answer = provider.begin(Hints::default()).await;
     assert_ne!(answer.err(), Some(UpstreamError::Overloaded));
 }
 
 #[tokio::test]
-async fn a_proxy_in_the_environment_is_not_asked() {
+async fn a_proxy_in_the_environment_is_ignored() {
     let proxy = MockServer::start().await;
-    // A process of its own, for the environment is the whole process'.
+    // In a separate process, because the environment belongs to the whole process.
     let status = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "hostile::all_four_endpoints_are_asked"])
         .env("HTTP_PROXY", proxy.uri())

@@ -1,4 +1,4 @@
-//! ID tokens that are not valid (OpenID Connect Core 1.0 section 3.1.3.7): every one is refused.
+//! Validation of ID tokens (OpenID Connect Core 1.0 section 3.1.3.7).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,17 +8,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Fake, Key, NOW, claims};
 
-/// What a provider does to the claims of a good ID token.
+/// A change to the claims of a valid ID token.
 type Change = fn(&mut Value);
 
-/// The token is read, and not believed.
+/// The token is well-formed but rejected.
 pub(crate) async fn refused(fake: &Fake, what: &str) {
     let error = fake.sign_in().await.expect_err(what);
     assert!(matches!(error, UpstreamError::BadIdToken(_)), "{what}: {error:?}");
     assert_eq!(error.kind(), ErrorKind::Refused, "{what}");
 }
 
-/// The token is not what an ID token has to be. Returns what the log says.
+/// The token is malformed. Returns the log text.
 async fn odd(fake: &Fake, what: &str) -> String {
     let error = fake.sign_in().await.expect_err(what);
     assert!(
@@ -30,7 +30,7 @@ async fn odd(fake: &Fake, what: &str) -> String {
 }
 
 #[tokio::test]
-async fn claims_that_are_wrong() {
+async fn tokens_with_wrong_claims_are_rejected() {
     let fake = Fake::start().await;
     let cases: [(&str, Change); 11] = [
         ("another issuer", |c| {
@@ -61,9 +61,9 @@ async fn claims_that_are_wrong() {
     fake.sign_in().await.unwrap();
 }
 
-/// RFC 7519 section 4.1.5, with the leeway that `iat` has.
+/// RFC 7519 section 4.1.5, with the same leeway as `iat`.
 #[tokio::test]
-async fn s1_an_id_token_that_is_not_valid_yet_is_refused() {
+async fn s1_an_id_token_that_is_not_valid_yet_is_rejected() {
     let fake = Fake::start().await;
     let not_yet: [(&str, Change); 3] = [
         ("two minutes ahead", |c| c["nbf"] = json!(NOW + 120)),
@@ -96,7 +96,7 @@ async fn s1_an_id_token_that_is_not_valid_yet_is_refused() {
 }
 
 #[tokio::test]
-async fn p1_the_log_has_the_path_of_a_claim_that_counts_and_is_not_what_it_has_to_be() {
+async fn p1_the_log_names_the_malformed_claim() {
     let fake = Fake::start().await;
     let cases: [(Change, &str); 19] = [
         (|c| c["iss"] = json!(7), "`iss` must be a string, but is a number"),
@@ -167,7 +167,7 @@ async fn p1_the_log_has_the_path_of_a_claim_that_counts_and_is_not_what_it_has_t
         ),
         (
             |c| *c = json!([1]),
-            "its payload is not a JSON object in which each member comes once",
+            "its payload is not a JSON object without duplicate members",
         ),
     ];
     for (change, said) in cases {
@@ -177,7 +177,7 @@ async fn p1_the_log_has_the_path_of_a_claim_that_counts_and_is_not_what_it_has_t
 }
 
 #[tokio::test]
-async fn p1_claims_that_nobody_uses_may_be_anything_and_hooks_get_them_as_they_are() {
+async fn p1_unused_claims_may_have_any_value_and_reach_the_hooks() {
     let fake = Fake::start().await;
     let claims = json!({
         "acr": 1, "amr": "pwd", "address": [], "updated_at": "yesterday", "auth_time": "2026-01-01", "c_hash": 7,
@@ -197,7 +197,7 @@ async fn p1_claims_that_nobody_uses_may_be_anything_and_hooks_get_them_as_they_a
         assert_eq!(&user.claims.get(name), value, "{name}");
     }
     assert_eq!((user.name.as_str(), user.email.is_some()), ("Ann", true));
-    // What the profile is made of may be odd too: it is left out, and nobody is kept out.
+    // Malformed profile claims are ignored.
     fake.claims(|token| {
         for name in ["name", "preferred_username", "picture", "email"] {
             token[name] = json!({ "odd": true });
@@ -212,11 +212,11 @@ async fn p1_claims_that_nobody_uses_may_be_anything_and_hooks_get_them_as_they_a
     assert_eq!(user.claims.get("name"), json!({ "odd": true }));
 }
 
-/// Numbers that no 64-bit type holds, and half a character.
+/// Numbers beyond 64 bits, and an unpaired surrogate.
 const WIDE: &str = r#""n":12345678901234567890123,"f":0.1000000000000000055511151231257827,"e":1E400,"z":-0,"half":"x\ud83d""#;
 
 #[tokio::test]
-async fn p1_claims_reach_the_hooks_to_the_digit() {
+async fn p1_claims_reach_the_hooks_with_every_digit() {
     let fake = Fake::start().await;
     let (key, header) = (
         std::sync::Arc::clone(&fake.key),
@@ -227,7 +227,7 @@ async fn p1_claims_reach_the_hooks_to_the_digit() {
         key.sign_text(&header, &format!("{{ {WIDE} , {}", &text[1..]))
     });
     let signed = fake.sign_in().await.unwrap();
-    // What is signed wins; the rest of the answer is added as it came.
+    // The ID token's claims win; the others are added unchanged.
     let more = r#"{"sub":"1234","n":1,"more":[18446744073709551616, 1.10]}"#;
     let answer = wiremock::Mock::given(wiremock::matchers::path("/userinfo"))
         .respond_with(wiremock::ResponseTemplate::new(200).set_body_raw(more, "application/json"))
@@ -238,7 +238,7 @@ async fn p1_claims_reach_the_hooks_to_the_digit() {
         code: "canary-code",
         iss: None,
     };
-    let both = fake.provider.finish_with(&flow, callback, true).await.unwrap();
+    let both = fake.provider.finish(&flow, callback, true).await.unwrap();
     for user in [&signed, &both] {
         let text = user.claims.as_str();
         for member in WIDE.replace("\\ud83d", "\\ufffd").split(',') {
@@ -255,7 +255,7 @@ async fn p1_claims_reach_the_hooks_to_the_digit() {
 }
 
 #[tokio::test]
-async fn p1_a_claim_beyond_the_reader_is_refused_in_the_right_words() {
+async fn p1_numbers_beyond_the_reader_are_rejected_by_name() {
     let fake = Fake::start().await;
     let (key, header) = (
         std::sync::Arc::clone(&fake.key),
@@ -271,7 +271,7 @@ async fn p1_a_claim_beyond_the_reader_is_refused_in_the_right_words() {
 }
 
 #[tokio::test]
-async fn p2_a_token_answer_may_have_any_other_members() {
+async fn p2_unused_members_of_a_token_response_may_have_any_value() {
     let fake = Fake::start().await;
     for odd in [
         json!({ "expires_in": "3599", "scope": ["openid"] }),
@@ -305,7 +305,7 @@ async fn p2_a_token_answer_may_have_any_other_members() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_none() {
+async fn malformed_tokens_are_rejected() {
     let fake = Fake::start().await;
     let cases: Vec<(&str, Change)> = vec![
         ("no issuer", |c| drop(c.as_object_mut().unwrap().remove("iss"))),
@@ -341,7 +341,7 @@ async fn tokens_that_are_none() {
     }
 }
 
-/// Payloads of which a claim has a type that it must not have, comes twice, or has no end.
+/// Payloads with a claim of the wrong type, a duplicate, or no end.
 fn strange_payloads(good: &Value) -> Vec<String> {
     let text = good.to_string();
     let with = |name: &str, value: &str| {
@@ -366,12 +366,12 @@ fn strange_payloads(good: &Value) -> Vec<String> {
         ] {
             payloads.push(with(name, value));
         }
-        // A time is a number (RFC 7519 section 2, NumericDate); of other claims none is one.
+        // Times are numbers (RFC 7519 section 2, NumericDate); no other claim is.
         let numbers = ["1", "-1", "0.5", "18446744073709551616", "1e300", "-1e300"];
         for value in numbers.iter().filter(|_| !is_time) {
             payloads.push(with(name, value));
         }
-        // Absent and null are the same: these three need not be there.
+        // Null counts as absent, and these three are optional.
         if !matches!(name, "azp" | "at_hash") {
             payloads.push(with(name, "null"));
         }
@@ -396,7 +396,7 @@ fn strange_payloads(good: &Value) -> Vec<String> {
     ] {
         payloads.push(with("iat", value));
     }
-    // Twice: readers differ on which of the two counts.
+    // Readers differ on which of two duplicates counts.
     for (name, other) in [
         ("iss", "\"https://other.example.org\""),
         ("aud", "\"somebody-else\""),
@@ -423,7 +423,7 @@ fn strange_payloads(good: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn claims_of_the_wrong_type_twice_or_without_end() {
+async fn malformed_duplicate_and_endless_claims_are_rejected() {
     let fake = Fake::start().await;
     let header = json!(fake.key.header()).to_string();
     let count = strange_payloads(&claims(&fake.server.uri(), &json!("n"))).len();
@@ -441,14 +441,14 @@ async fn claims_of_the_wrong_type_twice_or_without_end() {
         accepted.len()
     );
     assert_eq!(accepted, [] as [String; 0]);
-    // Nothing else was wrong with them.
+    // Otherwise the tokens were valid.
     let key = std::sync::Arc::clone(&fake.key);
     fake.tokens(move |claims| key.sign_text(&header, &claims.to_string()));
     fake.sign_in().await.unwrap();
 }
 
 #[tokio::test]
-async fn claims_that_are_right() {
+async fn tokens_with_right_claims_are_accepted() {
     let fake = Fake::start().await;
     let cases: Vec<(&str, Change)> = vec![
         ("our own authorized party", |c| c["azp"] = json!("gateway")),
@@ -483,11 +483,11 @@ async fn a_provider_may_rotate_its_keys() {
             answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce)));
         });
     };
-    // While somebody is on the way, too.
+    // Also while a sign-in is in progress.
     rotate();
     fake.sign_in().await.unwrap();
     assert_eq!(fake.seen("/keys"), 2);
-    // Anybody can make up a key id: the provider is not asked again for each.
+    // Anyone can make up key ids, so the gateway does not fetch keys for each.
     rotate();
     refused(&fake, "a key that is new, a moment after another one").await;
     assert_eq!(fake.seen("/keys"), 2);
@@ -510,7 +510,7 @@ async fn p18_a_provider_may_move_to_another_algorithm() {
         answers.id_token = Box::new(move |nonce| new.sign(&claims(&issuer, nonce)));
     });
     fake.sign_in().await.unwrap();
-    // One that it does not advertise stays refused.
+    // An algorithm that is not advertised is still rejected.
     fake.set(|answers| answers.discovery["id_token_signing_alg_values_supported"] = json!(["ES256"]));
     fake.clock.advance(std::time::Duration::from_secs(3600));
     let new = Key::signing_with(jsonwebtoken::Algorithm::EdDSA);
@@ -523,7 +523,7 @@ async fn p18_a_provider_may_move_to_another_algorithm() {
 }
 
 #[tokio::test]
-async fn p21_logout_tokens_that_are_made_up_keep_nobody_from_a_new_key() {
+async fn p21_made_up_logout_tokens_do_not_block_new_keys() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     let logout = |key: &Key, issuer: &str| {
@@ -536,7 +536,7 @@ async fn p21_logout_tokens_that_are_made_up_keep_nobody_from_a_new_key() {
     let made_up = logout(&Key::new(), &issuer);
     let error = fake.provider.logout_token(&made_up).await.unwrap_err();
     assert!(matches!(error, LogoutError::Invalid(_)), "{error}");
-    // The provider rotates its keys a moment later.
+    // The provider rotates its keys soon after.
     let new = Key::new();
     let token = logout(&new, &issuer);
     let signer = issuer.clone();
@@ -544,12 +544,12 @@ async fn p21_logout_tokens_that_are_made_up_keep_nobody_from_a_new_key() {
         answers.keys = vec![new.jwk.clone()];
         answers.id_token = Box::new(move |nonce| new.sign(&claims(&signer, nonce)));
     });
-    // Nobody knows whether the key is new, so the provider is told to come again.
+    // The key may be new, so the provider is asked to retry.
     let error = fake.provider.logout_token(&token).await.unwrap_err();
     assert!(matches!(error, LogoutError::Unknown(_)), "{error}");
     fake.sign_in().await.unwrap();
     fake.provider.logout_token(&token).await.unwrap();
-    // Without a sign-in it is asked half a minute later.
+    // Without a sign-in, the keys are fetched half a minute later.
     let newer = Key::new();
     let token = logout(&newer, &issuer);
     fake.set(|answers| answers.keys = vec![newer.jwk.clone()]);

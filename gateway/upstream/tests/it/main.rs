@@ -1,4 +1,4 @@
-//! Sign-ins through providers that behave, and through providers that do not.
+//! Sign-ins through well-behaved and hostile providers.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
-//! What no error and no debug text says, whoever logs it: codes, tokens, verifiers, our secret.
+//! Errors and debug output contain no codes, tokens, verifiers or client secrets.
 
 use std::time::Duration;
 
-use gateway_upstream::{Callback, UpstreamError, Userinfo};
+use gateway_upstream::{Callback, Hints, UpstreamError, Userinfo};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 use wiremock::matchers::path;
@@ -10,7 +10,7 @@ use wiremock::{Mock, Request, ResponseTemplate};
 
 use crate::support::{Fake, config, configured};
 
-/// One of many answers that repeat what was sent, in one place or another.
+/// One of many answers that repeat the request's secrets in one place or another.
 fn echo(request: &Request, nth: usize) -> ResponseTemplate {
     let authorization = request.headers.get("authorization");
     let authorization = authorization.map_or("", |value| value.to_str().unwrap());
@@ -34,11 +34,11 @@ fn echo(request: &Request, nth: usize) -> ResponseTemplate {
     }
 }
 
-/// How many shapes of body [`echo`] has; each comes with three statuses.
+/// The number of body shapes of [`echo`]; each is sent with three statuses.
 const SHAPES: usize = 10;
 
 #[tokio::test]
-async fn errors_repeat_nothing_that_was_sent() {
+async fn errors_do_not_repeat_values_that_were_sent() {
     for at in ["/token", "/userinfo"] {
         for nth in 0..3 * SHAPES {
             let mut fake = Fake::start().await;
@@ -56,7 +56,7 @@ async fn errors_repeat_nothing_that_was_sent() {
                 code: "canary-code",
                 iss: None,
             };
-            let error = fake.provider.finish(&flow, callback).await.unwrap_err();
+            let error = fake.provider.finish(&flow, callback, false).await.unwrap_err();
             let said = format!("{error} {error:?}");
             for secret in [
                 "canary",
@@ -71,7 +71,7 @@ async fn errors_repeat_nothing_that_was_sent() {
 }
 
 #[tokio::test]
-async fn errors_are_short_and_plain_whatever_they_quote() {
+async fn errors_are_short_and_printable() {
     let long = |text: &str| format!("http://example.org/{}{text}", "x".repeat(20_000));
     let short = |error: &UpstreamError| {
         let said = error.to_string();
@@ -87,14 +87,14 @@ async fn errors_are_short_and_plain_whatever_they_quote() {
     for member in ["issuer", "token_endpoint", "jwks_uri"] {
         let fake = Fake::start().await;
         fake.set(|answers| answers.discovery[member] = json!(long("\n\u{1b}[31m")));
-        short(&fake.provider.begin().await.unwrap_err());
+        short(&fake.provider.begin(Hints::default()).await.unwrap_err());
     }
 }
 
 #[tokio::test]
-async fn debug_texts_hold_nothing_back_but_secrets() {
+async fn debug_output_contains_no_secrets() {
     let fake = Fake::start().await;
-    let begun = fake.provider.begin().await.unwrap();
+    let begun = fake.provider.begin(Hints::default()).await.unwrap();
     let callback = Callback {
         code: "canary-code",
         iss: None,

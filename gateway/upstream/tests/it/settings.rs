@@ -1,11 +1,11 @@
-//! What an operator may set of a provider, and how far each setting goes.
+//! The settings of a provider and their effects.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::UpstreamUser;
 use gateway_upstream::{
-    Callback, ClientAuth, Mapping, NonceRule, OAuth2, Par, Provider, ProviderConfig, ProviderKind,
+    Callback, ClientAuth, Hints, Mapping, NonceRule, OAuth2, Par, Provider, ProviderConfig, ProviderKind,
     SecretMethod, UpstreamError,
 };
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::support::{CLIENT_ID, Fake, NOW, config, configured};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A fake whose provider has other settings.
+/// A fake whose provider has changed settings.
 async fn fake(change: impl FnOnce(&mut ProviderConfig)) -> Fake {
     let mut fake = Fake::start().await;
     let mut settings = config(&fake.server.uri());
@@ -27,24 +27,24 @@ async fn fake(change: impl FnOnce(&mut ProviderConfig)) -> Fake {
 }
 
 async fn sign_in(fake: &Fake) -> Result<UpstreamUser, UpstreamError> {
-    let authorization = fake.provider.begin().await?;
+    let authorization = fake.provider.begin(Hints::default()).await?;
     let nonce = authorization.flow.nonce.clone();
     fake.set(|answers| answers.nonce = json!(nonce));
     let callback = Callback {
         code: "canary-code",
         iss: None,
     };
-    fake.provider.finish(&authorization.flow, callback).await
+    fake.provider.finish(&authorization.flow, callback, false).await
 }
 
-/// Why a sign-in is refused, with these claims.
+/// The error of a sign-in with changed claims.
 async fn refusal(fake: &Fake, change: impl Fn(&mut Value) + Send + 'static) -> Option<String> {
     fake.claims(change);
     sign_in(fake).await.err().map(|error| error.to_string())
 }
 
 #[tokio::test]
-async fn p6_audiences_that_the_operator_trusts_are_let_pass_where_the_token_was_issued_to_us() {
+async fn p6_trusted_audiences_are_accepted_if_azp_is_this_client() {
     let fake =
         fake(|config| config.audiences = vec!["251237591122837505".to_owned(), "account".to_owned()]).await;
     let both = json!([CLIENT_ID, "251237591122837505"]);
@@ -57,7 +57,7 @@ async fn p6_audiences_that_the_operator_trusts_are_let_pass_where_the_token_was_
         ),
         (json!(CLIENT_ID), Value::Null, None),
         (json!([CLIENT_ID]), Value::Null, None),
-        // Only the client itself may be the one that it was issued to.
+        // `azp` must be this client.
         (both.clone(), json!("251237591122837505"), Some("another client")),
         (both.clone(), Value::Null, Some("`azp`")),
         (
@@ -83,7 +83,7 @@ async fn p6_audiences_that_the_operator_trusts_are_let_pass_where_the_token_was_
 }
 
 #[tokio::test]
-async fn p7_addresses_count_where_the_operator_vouches_and_the_provider_does_not_say_no() {
+async fn p7_assumed_addresses_count_unless_the_provider_denies_them() {
     for (assumed, verified, counts) in [
         (false, Value::Null, false),
         (true, Value::Null, true),
@@ -102,7 +102,7 @@ async fn p7_addresses_count_where_the_operator_vouches_and_the_provider_does_not
 const TENANT: &str = "0a0a0a0a-0000-4000-8000-0000000000aa";
 const OTHER: &str = "0b0b0b0b-0000-4000-8000-0000000000bb";
 
-/// A provider of many tenants, two of which are listed.
+/// A provider with many tenants, two of which are listed.
 async fn tenants() -> Fake {
     let mut fake = Fake::start().await;
     let uri = fake.server.uri();
@@ -116,7 +116,7 @@ async fn tenants() -> Fake {
 }
 
 #[tokio::test]
-async fn p8_people_of_a_template_are_known_by_the_issuer_of_their_own_tenant() {
+async fn p8_identities_have_the_issuer_of_their_tenant() {
     let fake = tenants().await;
     let uri = fake.server.uri();
     let mut issuers = Vec::new();
@@ -130,12 +130,12 @@ async fn p8_people_of_a_template_are_known_by_the_issuer_of_their_own_tenant() {
         assert_eq!(identity.issuer, format!("{}/{tenant}/v2.0", fake.server.uri()));
         issuers.push((identity.issuer, identity.subject));
     }
-    // The same subject in two tenants is two people.
+    // The same subject in two tenants is two users.
     assert_ne!(issuers[0], issuers[1]);
 }
 
 #[tokio::test]
-async fn p8_an_issuer_that_is_not_the_templates_with_a_listed_tenant_is_refused() {
+async fn p8_issuers_of_unlisted_tenants_are_rejected() {
     let fake = tenants().await;
     let uri = fake.server.uri();
     let of = |tenant: &str| format!("{uri}/{tenant}/v2.0");
@@ -163,7 +163,7 @@ async fn p8_an_issuer_that_is_not_the_templates_with_a_listed_tenant_is_refused(
 }
 
 #[tokio::test]
-async fn p8_a_key_signs_for_the_issuer_that_it_is_published_for_and_no_other() {
+async fn p8_a_key_signs_only_for_its_own_issuer() {
     let fake = tenants().await;
     let uri = fake.server.uri();
     let template = format!("{uri}/{{tenantid}}/v2.0");
@@ -171,10 +171,10 @@ async fn p8_a_key_signs_for_the_issuer_that_it_is_published_for_and_no_other() {
         (template.clone(), true),
         (format!("{uri}/{TENANT}/v2.0"), true),
         (format!("{uri}/{OTHER}/v2.0"), false),
-        // Personal accounts of Entra ID have keys of their own.
+        // Entra ID has separate keys for personal accounts.
         (format!("{uri}/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0"), false),
     ] {
-        // Keys are kept for an hour.
+        // Keys are cached for an hour.
         let fake = tenants().await;
         let uri = fake.server.uri();
         let key_issuer = key_issuer.replace(&template[..template.find("/{").unwrap()], &uri);
@@ -190,7 +190,7 @@ async fn p8_a_key_signs_for_the_issuer_that_it_is_published_for_and_no_other() {
 }
 
 #[tokio::test]
-async fn p9_a_nonce_may_be_left_out_where_that_is_set_and_is_never_a_wrong_one() {
+async fn p9_a_missing_nonce_may_be_accepted_and_a_wrong_one_never() {
     for (rule, nonce, problem) in [
         (NonceRule::Required, None, Some("nonce = \"optional\"")),
         (NonceRule::Optional, None, None),
@@ -213,7 +213,7 @@ async fn p9_a_nonce_may_be_left_out_where_that_is_set_and_is_never_a_wrong_one()
 }
 
 #[tokio::test]
-async fn p11_a_sign_in_that_has_to_be_recent_is_refused_where_it_is_not() {
+async fn p11_a_sign_in_older_than_max_age_is_rejected() {
     for (at, problem) in [
         (json!(NOW), None),
         (json!(NOW - 600), None),
@@ -236,7 +236,7 @@ async fn p11_a_sign_in_that_has_to_be_recent_is_refused_where_it_is_not() {
 }
 
 #[tokio::test]
-async fn p10_a_secret_goes_where_the_setting_says_whatever_discovery_says() {
+async fn p10_the_setting_for_the_secret_overrides_the_metadata() {
     let fake = fake(|config| {
         config.client_auth = ClientAuth::Secret {
             secret: "s".to_owned().into(),
@@ -257,7 +257,7 @@ async fn p10_a_secret_goes_where_the_setting_says_whatever_discovery_says() {
     assert!(!form.contains_key("client_secret") && form.contains_key("code_verifier"));
 }
 
-/// A provider that takes pushed requests, and answers them so.
+/// A provider that supports pushed requests, with this answer to them.
 async fn pushed(setting: Par, required: bool, answer: ResponseTemplate) -> Fake {
     let fake = fake(|config| config.par = setting).await;
     let uri = fake.server.uri();
@@ -274,7 +274,7 @@ async fn pushed(setting: Par, required: bool, answer: ResponseTemplate) -> Fake 
 }
 
 #[tokio::test]
-async fn p11_requests_are_pushed_where_the_provider_or_the_operator_wants_it() {
+async fn p11_requests_are_pushed_if_the_provider_or_the_setting_requires_it() {
     let good =
         || ResponseTemplate::new(201).set_body_json(json!({ "request_uri": "urn:x:1", "expires_in": 60 }));
     for (setting, required, is_pushed) in [
@@ -284,7 +284,7 @@ async fn p11_requests_are_pushed_where_the_provider_or_the_operator_wants_it() {
         (Par::Never, true, false),
     ] {
         let fake = pushed(setting, required, good()).await;
-        let url = fake.provider.begin().await.unwrap().url;
+        let url = fake.provider.begin(Hints::default()).await.unwrap().url;
         let reference = url.query_pairs().find(|(name, _)| name == "request_uri");
         assert_eq!(reference.is_some(), is_pushed, "{setting:?} {required}: {url}");
         assert_eq!(
@@ -296,13 +296,13 @@ async fn p11_requests_are_pushed_where_the_provider_or_the_operator_wants_it() {
 }
 
 #[tokio::test]
-async fn p11_a_pushed_request_names_the_client_once_however_it_authenticates() {
+async fn p11_a_pushed_request_has_one_client_id() {
     for method in ["client_secret_basic", "client_secret_post"] {
         let good =
             ResponseTemplate::new(201).set_body_json(json!({ "request_uri": "urn:x:1", "expires_in": 60 }));
         let fake = pushed(Par::Always, true, good).await;
         fake.set(|answers| answers.discovery["token_endpoint_auth_methods_supported"] = json!([method]));
-        fake.provider.begin().await.unwrap();
+        fake.provider.begin(Hints::default()).await.unwrap();
         let requests = fake.server.received_requests().await.unwrap();
         let request = requests
             .iter()
@@ -315,7 +315,7 @@ async fn p11_a_pushed_request_names_the_client_once_however_it_authenticates() {
 }
 
 #[tokio::test]
-async fn p11_a_push_that_fails_is_told_without_what_was_sent() {
+async fn p11_a_failed_push_is_reported_without_secrets() {
     let echo = "no: canary-client-secret is not it";
     for (answer, said) in [
         (
@@ -335,16 +335,26 @@ async fn p11_a_push_that_fails_is_told_without_what_was_sent() {
         (ResponseTemplate::new(503), "503"),
     ] {
         let fake = pushed(Par::Always, false, answer).await;
-        let error = fake.provider.begin().await.unwrap_err().to_string();
+        let error = fake
+            .provider
+            .begin(Hints::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(said) && !error.contains("canary"), "{error}");
     }
-    // Without an endpoint there is nothing to push to.
+    // Without an endpoint, requests cannot be pushed.
     let fake = fake(|config| config.par = Par::Always).await;
-    let error = fake.provider.begin().await.unwrap_err().to_string();
+    let error = fake
+        .provider
+        .begin(Hints::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("par = \"never\""), "{error}");
 }
 
-/// A provider that speaks OAuth 2.0 and nothing more, at the same server.
+/// A plain OAuth 2.0 provider at the same server.
 fn plain(fake: &Fake, change: impl FnOnce(&mut ProviderConfig)) -> Provider {
     let at = |path: &str| Url::parse(&format!("{}{path}", fake.server.uri())).unwrap();
     let kind = ProviderKind::OAuth2(Box::new(OAuth2 {
@@ -366,17 +376,17 @@ fn plain(fake: &Fake, change: impl FnOnce(&mut ProviderConfig)) -> Provider {
 }
 
 async fn finish(provider: &Provider) -> Result<UpstreamUser, UpstreamError> {
-    let authorization = provider.begin().await?;
+    let authorization = provider.begin(Hints::default()).await?;
     assert_eq!(authorization.flow.nonce, None);
     let callback = Callback {
         code: "canary-code",
         iss: Some("https://whatever.example.org"),
     };
-    provider.finish(&authorization.flow, callback).await
+    provider.finish(&authorization.flow, callback, false).await
 }
 
 #[tokio::test]
-async fn p13_plain_oauth_signs_in_by_the_members_that_the_operator_names() {
+async fn p13_plain_oauth_uses_the_configured_members() {
     let fake = Fake::start().await;
     fake.set(|answers| {
         answers.userinfo = json!({"data": {
@@ -393,12 +403,12 @@ async fn p13_plain_oauth_signs_in_by_the_members_that_the_operator_names() {
         json!(["a"]),
         "hooks get everything"
     );
-    // What the ID token says is nobody's word here.
+    // The ID token is ignored here.
     assert_eq!(fake.seen("/keys"), 0);
 }
 
 #[tokio::test]
-async fn p13_an_address_of_plain_oauth_counts_only_as_one_of_openid_connect_would() {
+async fn p13_plain_oauth_has_the_same_rules_for_addresses() {
     for (verified, assumed, counts) in [
         (json!(true), false, true),
         (json!(false), true, false),
@@ -420,7 +430,7 @@ async fn p13_an_address_of_plain_oauth_counts_only_as_one_of_openid_connect_woul
 }
 
 #[tokio::test]
-async fn p13_without_a_subject_nobody_signs_in_and_the_log_names_the_member() {
+async fn p13_a_missing_subject_is_an_error_that_names_the_member() {
     for data in [
         json!({}),
         json!({"id": null}),
@@ -437,7 +447,7 @@ async fn p13_without_a_subject_nobody_signs_in_and_the_log_names_the_member() {
 }
 
 #[tokio::test]
-async fn p21_a_token_that_tells_of_an_event_is_not_an_id_token() {
+async fn p21_security_event_tokens_are_not_id_tokens() {
     const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
     for rule in [NonceRule::Required, NonceRule::Optional, NonceRule::Off] {
         let fake = fake(|config| config.nonce = rule).await;
@@ -462,7 +472,7 @@ async fn p21_a_token_that_tells_of_an_event_is_not_an_id_token() {
                 assert!(problem.contains("`events`"), "{problem}");
             }
         }
-        // Of other things of that name the gateway knows nothing.
+        // Other values of `events` are ignored.
         for events in [
             json!(null),
             json!([]),

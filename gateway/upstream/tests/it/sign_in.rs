@@ -1,4 +1,4 @@
-//! Sign-ins that go well, and what is asked and believed on the way.
+//! Successful sign-ins, and the requests and checks of each step.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ fn query(url: &Url) -> HashMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_person_is_who_the_provider_says() {
+async fn the_user_comes_from_the_id_token() {
     let fake = Fake::start().await;
     let user = fake.sign_in().await.unwrap();
     assert_eq!(
@@ -56,7 +56,7 @@ async fn each_sign_in_has_its_own_state_nonce_and_verifier() {
     let (_, other) = fake.begin().await;
     assert!(flow.state != other.state && flow.nonce != other.nonce && flow.verifier != other.verifier);
     fake.provider
-        .finish(&other, Callback { code: "c", iss: None })
+        .finish(&other, Callback { code: "c", iss: None }, false)
         .await
         .unwrap();
     assert_eq!(fake.form()["code_verifier"], other.verifier);
@@ -68,7 +68,7 @@ async fn each_sign_in_has_its_own_state_nonce_and_verifier() {
 }
 
 #[tokio::test]
-async fn the_secret_goes_where_the_provider_wants_it() {
+async fn the_secret_is_sent_as_the_metadata_says() {
     let fake = Fake::start().await;
     fake.sign_in().await.unwrap();
     assert!(
@@ -84,7 +84,7 @@ async fn the_secret_goes_where_the_provider_wants_it() {
 }
 
 #[tokio::test]
-async fn an_address_counts_only_with_a_boolean() {
+async fn an_address_counts_only_if_verified_is_a_boolean() {
     for verified in [json!(false), json!("true"), json!("false"), Value::Null] {
         let fake = Fake::start().await;
         let odd = verified.clone();
@@ -94,7 +94,7 @@ async fn an_address_counts_only_with_a_boolean() {
 }
 
 #[tokio::test]
-async fn userinfo_adds_what_is_missing_about_the_same_person_only() {
+async fn userinfo_adds_claims_of_the_same_user_only() {
     let fake = Fake::start().await;
     fake.claims(|claims| {
         let claims = claims.as_object_mut().unwrap();
@@ -123,7 +123,7 @@ async fn the_issuer_in_the_callback_is_checked() {
         iss: Some("https://other.example.org"),
     };
     assert_eq!(
-        fake.provider.finish(&flow, other).await,
+        fake.provider.finish(&flow, other, false).await,
         Err(UpstreamError::IssuerMismatch)
     );
     assert_eq!(fake.seen("/token"), 0, "no code goes to the wrong one");
@@ -135,6 +135,7 @@ async fn the_issuer_in_the_callback_is_checked() {
                 code: "c",
                 iss: Some(&right),
             },
+            false,
         )
         .await
         .unwrap();
@@ -149,7 +150,7 @@ async fn the_issuer_in_the_callback_is_checked() {
 }
 
 #[tokio::test]
-async fn p17_a_refusal_is_told_by_its_code_and_its_description_without_what_was_sent() {
+async fn p17_refusals_are_logged_without_the_values_that_were_sent() {
     let fake = Fake::start().await;
     let (_, flow) = fake.begin().await;
     fake.server.reset().await;
@@ -168,12 +169,13 @@ async fn p17_a_refusal_is_told_by_its_code_and_its_description_without_what_was_
                 code: "canary-code",
                 iss: None,
             },
+            false,
         )
         .await
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"the token endpoint refuses: invalid_grant ("the code [removed]has expired")"#
+        r#"the token endpoint rejected the request: invalid_grant ("the code [removed]has expired")"#
     );
     assert_eq!(error.kind(), ErrorKind::Refused);
 }

@@ -1,4 +1,4 @@
-//! Who an ID token is signed by: the provider, with an algorithm that it advertises, and nobody else.
+//! Signatures of ID tokens: only the provider's, with an algorithm that it advertises.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -17,7 +17,7 @@ fn encode(value: &Value) -> String {
 }
 
 #[tokio::test]
-async fn no_signature_or_another_ones() {
+async fn missing_and_foreign_signatures_are_rejected() {
     let fake = Fake::start().await;
     for none in ["none", "None", "NONE", "nOnE"] {
         fake.tokens(move |claims| format!("{}.{}.", encode(&json!({ "alg": none })), encode(claims)));
@@ -64,7 +64,7 @@ async fn no_signature_or_another_ones() {
 }
 
 #[tokio::test]
-async fn a_mac_is_no_signature() {
+async fn a_mac_is_not_accepted_as_a_signature() {
     let fake = Fake::start().await;
     let public = fake.key.jwk.to_string();
     let point = fake.key.jwk["x"].as_str().unwrap().to_owned();
@@ -82,7 +82,7 @@ async fn a_mac_is_no_signature() {
 }
 
 #[tokio::test]
-async fn the_algorithm_is_one_that_the_provider_advertises() {
+async fn only_advertised_algorithms_are_accepted() {
     for algorithm in [ES256, EdDSA, RS256, PS256] {
         let fake = Fake::start().await;
         let key = Key::signing_with(algorithm);
@@ -94,7 +94,7 @@ async fn the_algorithm_is_one_that_the_provider_advertises() {
         let user = fake.sign_in().await;
         assert!(user.is_ok(), "{algorithm:?}: {user:?}");
 
-        // Known for an hour; another provider, then.
+        // Metadata is cached for an hour, so use another provider.
         let other = if algorithm == ES256 { RS256 } else { ES256 };
         let fake = Fake::start().await;
         let key = Key::signing_with(algorithm);
@@ -108,7 +108,7 @@ async fn the_algorithm_is_one_that_the_provider_advertises() {
 }
 
 #[tokio::test]
-async fn a_token_brings_no_key_of_its_own() {
+async fn a_token_cannot_supply_its_own_key() {
     let fake = Fake::start().await;
     let canary = MockServer::start().await;
     let tempting: [fn(&mut Header, &Key, &str); 4] = [
@@ -131,7 +131,7 @@ async fn a_token_brings_no_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_keys_may_be_in_strange_company() {
+async fn unknown_keys_in_the_set_are_ignored() {
     let fake = Fake::start().await;
     fake.set(|answers| {
         answers.keys.splice(
@@ -146,7 +146,7 @@ async fn the_keys_may_be_in_strange_company() {
     });
     fake.sign_in().await.unwrap();
 
-    // With a single key there is nothing to choose, and no id is needed (Core 1.0 section 10.1).
+    // A provider with a single key needs no id (Core 1.0 section 10.1).
     let fake = Fake::start().await;
     let key = std::sync::Arc::clone(&fake.key);
     fake.tokens(move |claims| {
@@ -156,13 +156,13 @@ async fn the_keys_may_be_in_strange_company() {
     });
     fake.sign_in().await.unwrap();
 
-    // A key that is for encrypting signs nothing.
+    // An encryption key verifies no signature.
     let fake = Fake::start().await;
     fake.set(|answers| answers.keys[0]["use"] = json!("enc"));
     refused(&fake, "a key for encrypting").await;
 }
 
-/// Headers that a token's own key is in, or is to be fetched by, or that ask for more than there is.
+/// Headers that contain a key or a key's URL, or make unsupported demands.
 fn tempting(canary: &str, jwk: &Value) -> Vec<Value> {
     let mut extras: Vec<Value> = [
         "",
@@ -189,7 +189,7 @@ fn tempting(canary: &str, jwk: &Value) -> Vec<Value> {
     extras
 }
 
-/// Header extensions that must be understood (RFC 7515 section 4.1.11): none is.
+/// Critical header extensions (RFC 7515 section 4.1.11): the gateway supports none.
 fn critical() -> [Value; 4] {
     [
         json!({ "crit": ["exp"] }),
@@ -213,7 +213,7 @@ fn with_mac(hash: hmac::Algorithm, secret: &[u8], header: &str, payload: &str) -
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac))
 }
 
-/// Tokens that the provider has not signed, or that nobody may accept though it has.
+/// Tokens that the provider has not signed, or that must be rejected despite its signature.
 fn forged(own: &Key, attacker: &Key, canary: &str, payload: &str) -> Vec<(String, String)> {
     let mut tokens = Vec::new();
     let good = own.sign_text(&json!(own.header()).to_string(), payload);
@@ -312,7 +312,7 @@ async fn no_forged_id_token_is_accepted() {
         "a token made the gateway call somebody"
     );
 
-    // Nothing else was wrong with them.
+    // Otherwise the tokens were valid.
     let own = fake.key.clone();
     fake.tokens(move |claims| own.sign_text(&json!(own.header()).to_string(), &claims.to_string()));
     fake.sign_in().await.unwrap();

@@ -1,4 +1,4 @@
-//! An OpenID provider that signs real tokens, and says whatever a test wants it to say.
+//! A fake OpenID provider that signs real tokens, with answers that tests can change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_model::clock::ManualClock;
 use gateway_token::{Algorithm, SigningKeys};
-use gateway_upstream::{Callback, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError};
+use gateway_upstream::{
+    Callback, Flow, Hints, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
+};
 use jsonwebtoken::{EncodingKey, Header};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -19,14 +21,14 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 pub(crate) const CLIENT_ID: &str = "gateway";
 pub(crate) const CLIENT_SECRET: &str = "canary-client-secret";
 pub(crate) const REDIRECT: &str = "https://auth.example.org/auth/oauth_callback/p";
-/// What the clock says: 2026-11-24.
+/// The time of the clock: 2026-11-24.
 pub(crate) const NOW: u64 = 1_795_500_000;
 
 /// A key of the provider.
 pub(crate) struct Key {
     pub(crate) kid: String,
     pub(crate) jwk: Value,
-    /// Its public half, PEM.
+    /// The public key, PEM.
     pub(crate) pem: String,
     algorithm: jsonwebtoken::Algorithm,
     private: EncodingKey,
@@ -64,19 +66,19 @@ impl Key {
         }
     }
 
-    /// The header that its tokens have.
+    /// The header of its tokens.
     pub(crate) fn header(&self) -> Header {
         let mut header = Header::new(self.algorithm);
         header.kid = Some(self.kid.clone());
         header
     }
 
-    /// Signs claims, or whatever they are.
+    /// Signs claims, valid or not.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_under(&self.header(), claims)
     }
 
-    /// Signs a header and a payload as they are written, whether or not they make sense.
+    /// Signs a header and a payload unchanged, valid or not.
     pub(crate) fn sign_text(&self, header: &str, payload: &str) -> String {
         let text = parts(header, payload);
         let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &self.private, self.algorithm);
@@ -98,7 +100,7 @@ pub(crate) fn parts(header: &str, payload: &str) -> String {
     )
 }
 
-/// What the provider answers; a test changes what it is about.
+/// The provider's answers; each test changes those that it is about.
 pub(crate) struct Answers {
     pub(crate) discovery: Value,
     pub(crate) keys: Vec<Value>,
@@ -109,7 +111,7 @@ pub(crate) struct Answers {
     pub(crate) token: Value,
     pub(crate) delay: Duration,
     pub(crate) status: u16,
-    /// An endpoint that has a status of its own.
+    /// An endpoint with another status than 200.
     pub(crate) broken: Option<(&'static str, u16)>,
     pub(crate) seen: HashMap<String, usize>,
     pub(crate) nonce: Value,
@@ -163,7 +165,7 @@ impl Fake {
         fake
     }
 
-    /// Has the server answer at all endpoints.
+    /// Installs the answers of all endpoints.
     pub(crate) async fn mount(&self) {
         for (verb, at) in [
             ("GET", "/.well-known/openid-configuration"),
@@ -187,7 +189,7 @@ impl Fake {
         change(&mut self.answers.lock().unwrap());
     }
 
-    /// Claims that are good but for what `change` does to them.
+    /// Sends valid claims with this change.
     pub(crate) fn claims(&self, change: impl Fn(&mut Value) + Send + 'static) {
         let (key, issuer) = (Arc::clone(&self.key), self.server.uri());
         self.set(|answers| {
@@ -199,7 +201,7 @@ impl Fake {
         });
     }
 
-    /// ID tokens that are made by `make`, from claims that are good.
+    /// Sends ID tokens that `make` creates from valid claims.
     pub(crate) fn tokens(&self, make: impl Fn(&Value) -> String + Send + 'static) {
         let issuer = self.server.uri();
         self.set(|answers| answers.id_token = Box::new(move |nonce| make(&claims(&issuer, nonce))));
@@ -215,19 +217,19 @@ impl Fake {
             .unwrap_or_default()
     }
 
-    /// The nonce of the sign-in that is going on.
+    /// The nonce of the current sign-in.
     pub(crate) fn nonce(&self, nonce: &str) {
         self.set(|answers| answers.nonce = json!(nonce));
     }
 
-    /// The form that the token endpoint was sent.
+    /// The form that the token endpoint received.
     pub(crate) fn form(&self) -> HashMap<String, String> {
         self.answers.lock().unwrap().last_form.clone()
     }
 
-    /// Begins a sign-in, as far as the person's consent.
+    /// Begins a sign-in, up to the user's consent.
     pub(crate) async fn begin(&self) -> (Url, Flow) {
-        let authorization = self.provider.begin().await.unwrap();
+        let authorization = self.provider.begin(Hints::default()).await.unwrap();
         let nonce = authorization.flow.nonce.clone();
         self.set(|answers| answers.nonce = json!(nonce));
         (authorization.url, authorization.flow)
@@ -244,6 +246,7 @@ impl Fake {
                     code: "canary-code",
                     iss: None,
                 },
+                false,
             )
             .await;
         if let Err(error) = &user {
@@ -259,17 +262,17 @@ impl Fake {
     }
 }
 
-/// Far more time than it needs, for busy machines.
+/// With a long timeout, for busy machines.
 pub(crate) fn provider(issuer: &str, clock: Arc<ManualClock>) -> Provider {
     provider_within(issuer, clock, Duration::from_secs(60))
 }
 
-/// One that waits so long for an answer.
+/// With this timeout.
 pub(crate) fn provider_within(issuer: &str, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
     configured(config(issuer), clock, timeout)
 }
 
-/// One with settings of its own.
+/// With these settings.
 pub(crate) fn configured(config: ProviderConfig, clock: Arc<ManualClock>, timeout: Duration) -> Provider {
     let limits = HttpLimits {
         timeout,
@@ -293,7 +296,7 @@ pub(crate) fn config(issuer: &str) -> ProviderConfig {
     }
 }
 
-/// Claims of a good ID token.
+/// The claims of a valid ID token.
 pub(crate) fn claims(issuer: &str, nonce: &Value) -> Value {
     json!({
         "iss": issuer, "aud": CLIENT_ID, "sub": "1234", "iat": NOW, "exp": NOW + 300, "nonce": nonce,

@@ -1,4 +1,4 @@
-//! The userinfo endpoint (Core 1.0 section 5.3): whose word it is, and for what.
+//! The userinfo endpoint (Core 1.0 section 5.3).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use wiremock::{Mock, ResponseTemplate};
 
 use crate::support::{Fake, Key, NOW, config, configured, parts};
 
-/// A provider whose ID tokens say of the person what `token` says, and nothing else.
+/// A provider whose ID tokens have the claims in `token` and no others about the user.
 async fn fake(token: &Value, userinfo: Value) -> Fake {
     let fake = Fake::start().await;
     let token = token.as_object().unwrap().clone();
@@ -22,7 +22,7 @@ async fn fake(token: &Value, userinfo: Value) -> Fake {
     fake
 }
 
-/// The same, where the endpoint is asked as the setting says.
+/// The same with this setting.
 async fn with(setting: Userinfo, token: &Value, userinfo: Value) -> Fake {
     let mut fake = fake(token, userinfo).await;
     let mut config = config(&fake.server.uri());
@@ -36,7 +36,7 @@ fn ann() -> Value {
 }
 
 #[tokio::test]
-async fn an_answer_about_somebody_else_signs_nobody_in() {
+async fn an_answer_about_another_user_ends_the_sign_in() {
     for sub in ["5678", "1234 ", ""] {
         let userinfo = json!({ "sub": sub, "email": "bob@example.org", "email_verified": true });
         let fake = fake(&json!({}), userinfo).await;
@@ -45,7 +45,7 @@ async fn an_answer_about_somebody_else_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn an_answer_about_nobody_adds_nothing() {
+async fn an_answer_without_a_subject_is_ignored() {
     for userinfo in [
         json!({ "email": "bob@example.org", "email_verified": true }),
         json!({ "sub": null, "email": "bob@example.org", "email_verified": true }),
@@ -71,7 +71,7 @@ async fn an_answer_about_nobody_adds_nothing() {
     }
 }
 
-/// Answers that are of no use, and whether it is only for the moment.
+/// Useless answers, and whether each is a temporary failure.
 fn useless() -> Vec<(ResponseTemplate, bool)> {
     let status = ResponseTemplate::new;
     vec![
@@ -97,10 +97,10 @@ fn useless() -> Vec<(ResponseTemplate, bool)> {
 }
 
 #[tokio::test]
-async fn p3_userinfo_that_fails_keeps_nobody_out_whose_id_token_is_enough() {
+async fn p3_a_failing_userinfo_endpoint_is_ignored_if_the_id_token_suffices() {
     for (answer, passes) in useless() {
         let what = format!("{answer:?}");
-        // The name is missing, so it is asked.
+        // The name is missing, so the endpoint is asked.
         let token = json!({ "email": "ann@example.org", "email_verified": true });
         let fake = fake(&token, json!({})).await;
         let failing = Mock::given(path("/userinfo"))
@@ -113,7 +113,7 @@ async fn p3_userinfo_that_fails_keeps_nobody_out_whose_id_token_is_enough() {
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(user.email.unwrap().address, "ann@example.org", "{what}");
 
-        // Without an address, an outage would make a second account of somebody who has one by their address.
+        // Without an address, an outage would create a second account for an existing user.
         fake.claims(|claims| {
             let claims = claims.as_object_mut().unwrap();
             claims.retain(|name, _| !matches!(name.as_str(), "name" | "email" | "email_verified"));
@@ -128,7 +128,7 @@ async fn p3_userinfo_that_fails_keeps_nobody_out_whose_id_token_is_enough() {
 }
 
 #[tokio::test]
-async fn p3_a_setting_says_when_userinfo_is_asked_and_whether_a_failure_counts() {
+async fn p3_the_setting_decides_when_userinfo_is_asked_and_if_it_may_fail() {
     let asked = |fake: &Fake| fake.seen("/userinfo");
     for (setting, complete, hooks, expected) in [
         (Userinfo::Auto, true, false, 0),
@@ -152,7 +152,7 @@ async fn p3_a_setting_says_when_userinfo_is_asked_and_whether_a_failure_counts()
     }
     let required = with(Userinfo::Required, &ann(), broken).await;
     sign_in(&required, false).await.unwrap_err();
-    // Without an endpoint there is nothing to ask; a setting that demands it says so.
+    // Without an endpoint, only the setting that requires it fails.
     for (setting, signs_in) in [(Userinfo::Always, true), (Userinfo::Required, false)] {
         let fake = with(setting, &ann(), json!({})).await;
         fake.set(|answers| answers.discovery["userinfo_endpoint"] = json!(null));
@@ -162,7 +162,7 @@ async fn p3_a_setting_says_when_userinfo_is_asked_and_whether_a_failure_counts()
 }
 
 #[tokio::test]
-async fn p4_hooks_get_what_only_userinfo_says() {
+async fn p4_hooks_receive_claims_from_userinfo() {
     let fake = fake(
         &ann(),
         json!({ "sub": "1234", "name": "Other", "groups": ["x"], "roles": ["admin"] }),
@@ -176,17 +176,17 @@ async fn p4_hooks_get_what_only_userinfo_says() {
     assert_eq!(user.name, "Ann");
 }
 
-/// A sign-in, with hooks that read claims or without.
+/// A sign-in; `hooks`: whether hooks read claims.
 async fn sign_in(fake: &Fake, hooks: bool) -> Result<gateway_model::UpstreamUser, UpstreamError> {
     let (_, flow) = fake.begin().await;
     let callback = Callback {
         code: "canary-code",
         iss: None,
     };
-    fake.provider.finish_with(&flow, callback, hooks).await
+    fake.provider.finish(&flow, callback, hooks).await
 }
 
-/// Serves this token as the answer of the endpoint.
+/// Makes the endpoint answer with this token.
 async fn serve(fake: &Fake, token: String) {
     let answer = ResponseTemplate::new(200).set_body_raw(token, "application/jwt; charset=utf-8");
     let mock = Mock::given(path("/userinfo"))
@@ -209,7 +209,7 @@ async fn p3_a_signed_answer_is_verified_and_read() {
     let user = fake.sign_in().await.unwrap();
     assert_eq!((user.name.as_str(), user.email.is_some()), ("Ann Lee", true));
 
-    // With a key that the provider has brought in since.
+    // With a key that the provider has added since.
     let new = Key::new();
     fake.set(|answers| answers.keys.push(new.jwk.clone()));
     fake.server.reset().await;
@@ -220,7 +220,7 @@ async fn p3_a_signed_answer_is_verified_and_read() {
 }
 
 #[tokio::test]
-async fn p3_a_signed_answer_that_is_not_the_providers_for_us_about_this_person_adds_nothing() {
+async fn p3_signed_answers_from_for_or_about_others_are_rejected() {
     type Change = fn(&mut Value);
     let changes: [(&str, Change); 9] = [
         ("another issuer", |c| {
@@ -259,7 +259,7 @@ async fn p3_a_signed_answer_that_is_not_the_providers_for_us_about_this_person_a
         serve(&fake, token).await;
         assert_eq!(fake.sign_in().await.unwrap().name, "");
     }
-    // About somebody else, it ends the sign-in as an unsigned one does.
+    // If it is about another user, it ends the sign-in like an unsigned one.
     fake.server.reset().await;
     fake.mount().await;
     let other = json!({ "iss": fake.server.uri(), "aud": "gateway", "sub": "5678" });
@@ -268,7 +268,7 @@ async fn p3_a_signed_answer_that_is_not_the_providers_for_us_about_this_person_a
 }
 
 #[tokio::test]
-async fn an_address_counts_only_with_a_true_from_the_same_place() {
+async fn an_address_and_its_verification_must_come_from_one_source() {
     let ann = "ann@example.org";
     for (token, mut userinfo, expected) in [
         (
@@ -317,7 +317,7 @@ async fn without_the_endpoint_a_person_may_have_no_name() {
 }
 
 #[tokio::test]
-async fn p3_an_endpoint_that_is_never_asked_keeps_nobody_out() {
+async fn p3_an_invalid_endpoint_is_ignored_if_it_is_never_asked() {
     for endpoint in [
         json!("http://id.example.org/userinfo"),
         json!("https://169.254.169.254/userinfo"),
@@ -340,7 +340,7 @@ async fn p3_an_endpoint_that_is_never_asked_keeps_nobody_out() {
 }
 
 #[tokio::test]
-async fn p7_an_address_is_found_and_a_no_counts_wherever_they_are() {
+async fn p7_an_address_or_a_denial_counts_from_either_source() {
     let address = json!({ "sub": "1234", "email": "ann@example.org", "email_verified": true });
     let nothing = json!({ "email": null, "email_verified": null, "name": null });
     let fake = with(Userinfo::Auto, &nothing, address.clone()).await;

@@ -506,7 +506,7 @@ fn p10_keys_are_read_from_files_and_named_where_they_cannot_sign() {
     for (lines, right) in [
         (
             format!("client_auth = \"private_key_jwt\"\nclient_key_file = {bad:?}"),
-            "client_key: cannot be used: the text holds no private key",
+            "client_key: cannot be used: it contains no private key",
         ),
         (
             format!(

@@ -81,7 +81,7 @@ impl Value for PresetName {
 impl Value for Member {
     fn read(text: &str) -> Result<Self, String> {
         text.parse()
-            .map_err(|error: gateway_upstream::mapping::NotAPlace| error.to_string())
+            .map_err(|error: gateway_upstream::NotAPlace| error.to_string())
     }
 
     fn show(&self) -> String {

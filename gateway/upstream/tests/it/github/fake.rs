@@ -1,4 +1,4 @@
-//! GitHub's three endpoints, with answers that a test can change, and a note of what was asked.
+//! GitHub's three endpoints, with answers that tests can change, and a record of the requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use gateway_model::UpstreamUser;
 use gateway_model::clock::ManualClock;
-use gateway_upstream::{Callback, Flow, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError};
+use gateway_upstream::{
+    Callback, Flow, Hints, HttpLimits, Provider, ProviderConfig, ProviderKind, UpstreamError,
+};
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
@@ -16,13 +18,13 @@ use crate::support::{CLIENT_ID, CLIENT_SECRET, NOW, REDIRECT};
 pub(crate) const TOKEN: &str = "/login/oauth/access_token";
 pub(crate) const USER: &str = "/api/v3/user";
 pub(crate) const EMAILS: &str = "/api/v3/user/emails";
-/// What a test may answer with at each of the three.
+/// The answers of the three endpoints.
 pub(crate) const ENDPOINTS: [&str; 3] = [TOKEN, USER, EMAILS];
 
-/// An answer, made from the request.
+/// Creates an answer from a request.
 type Answer = Box<dyn Fn(&Request) -> ResponseTemplate + Send>;
 
-/// The fake, and a provider that is configured with it as a GitHub Enterprise Server.
+/// The fake, and a provider configured to use it as a GitHub Enterprise Server.
 pub(crate) struct Fake {
     pub(crate) server: MockServer,
     pub(crate) provider: Provider,
@@ -58,7 +60,7 @@ impl Fake {
         fake
     }
 
-    /// Answers otherwise at one endpoint from now on.
+    /// Changes the answer of one endpoint.
     pub(crate) fn answer(
         &self,
         at: &'static str,
@@ -72,19 +74,19 @@ impl Fake {
         self.answer(at, move |_| ResponseTemplate::new(200).set_body_json(&body));
     }
 
-    /// A whole sign-in. Whatever comes of it, no error ever says what a thief could use.
+    /// A whole sign-in. Fails the test if an error contains a secret.
     pub(crate) async fn sign_in(&self) -> Result<UpstreamUser, UpstreamError> {
-        let flow = self.provider.begin().await.unwrap().flow;
+        let flow = self.provider.begin(Hints::default()).await.unwrap().flow;
         self.finish(&flow, None).await
     }
 
-    /// The second half of one.
+    /// The second half of a sign-in.
     pub(crate) async fn finish(&self, flow: &Flow, iss: Option<&str>) -> Result<UpstreamUser, UpstreamError> {
         let callback = Callback {
             code: "canary-code",
             iss,
         };
-        let user = self.provider.finish(flow, callback).await;
+        let user = self.provider.finish(flow, callback, false).await;
         if let Err(error) = &user {
             let text = format!("{error} {error:?}");
             assert!(
@@ -95,7 +97,7 @@ impl Fake {
         user
     }
 
-    /// The requests that came to one endpoint.
+    /// The requests that one endpoint received.
     pub(crate) async fn seen(&self, at: &str) -> Vec<Request> {
         let mut requests = self.server.received_requests().await.unwrap();
         requests.retain(|request| request.url.path() == at);
@@ -103,12 +105,12 @@ impl Fake {
     }
 }
 
-/// A provider for these two addresses, with far more time than it needs, for busy machines.
+/// A provider at these two URLs, with a long timeout for busy machines.
 pub(crate) fn provider(web: &str, api: &str, trusted_email: bool) -> Result<Provider, UpstreamError> {
     provider_within(web, api, trusted_email, Duration::from_secs(60))
 }
 
-/// One that waits so long for an answer.
+/// With this timeout.
 pub(crate) fn provider_within(
     web: &str,
     api: &str,
@@ -135,7 +137,7 @@ pub(crate) fn provider_within(
     Provider::new(config, Url::parse(REDIRECT).unwrap(), &limits, clock)
 }
 
-/// What GitHub's token endpoint answers.
+/// A token response of GitHub.
 pub(crate) fn token(scope: &str) -> Value {
     json!({ "access_token": "gho_canary-access-token", "scope": scope, "token_type": "bearer" })
 }
@@ -145,7 +147,7 @@ pub(crate) fn address(email: &str, primary: bool, verified: bool) -> Value {
     json!({ "email": email, "primary": primary, "verified": verified, "visibility": null })
 }
 
-/// A request's header, empty where it has none.
+/// A request's header, or an empty string.
 pub(crate) fn header<'a>(request: &'a Request, name: &str) -> &'a str {
     request
         .headers

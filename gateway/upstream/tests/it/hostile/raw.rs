@@ -1,14 +1,14 @@
-//! Servers that no HTTP library would let us write.
+//! Servers that break HTTP in ways that no HTTP library permits.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a server does with every request.
+/// How a server treats every request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {
-    /// Reads it and says nothing.
+    /// Reads the request and sends nothing.
     Silent,
-    /// Promises a body, sends a byte of it and no more.
+    /// Announces a body, sends one byte of it, and stops.
     Stalls,
     /// Sends JSON that never ends.
     Endless,
@@ -46,7 +46,7 @@ async fn serve(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
                 .write_all(format!("{json}transfer-encoding: chunked\r\n\r\n").as_bytes())
                 .await?;
             let chunk = format!("400\r\n{}\r\n", " ".repeat(1024));
-            // Ends when the reader has had enough.
+            // Ends when the reader closes the connection.
             loop {
                 stream.write_all(chunk.as_bytes()).await?;
             }
@@ -59,7 +59,7 @@ async fn serve(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
             return Ok(());
         }
     }
-    // Until the other side goes.
+    // Until the peer closes the connection.
     while stream.read(&mut head).await? > 0 {}
     Ok(())
 }
