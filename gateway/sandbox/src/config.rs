@@ -8,57 +8,9 @@ use gateway_model::{ChangedValue, User, UserId, ValueChange};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ValueError;
+use crate::grants::Grant;
 use crate::http::HttpConfig;
 use crate::secret::Secret;
-
-/// What an operator may let a plugin import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Grant {
-    /// Look users up by id.
-    Users,
-    /// Read its own settings.
-    Config,
-    /// Read its own secrets.
-    Secrets,
-    /// Keep values of its own, from one call to the next.
-    KeyValue,
-    /// Write to the gateway's log.
-    Logging,
-    /// Send HTTP requests, where [`HttpConfig`] allows.
-    Http,
-}
-
-impl Grant {
-    /// Every grant there is.
-    pub const ALL: &[Self] = &[
-        Self::Users,
-        Self::Config,
-        Self::Secrets,
-        Self::KeyValue,
-        Self::Logging,
-        Self::Http,
-    ];
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Users => "users",
-            Self::Config => "config",
-            Self::Secrets => "secrets",
-            Self::KeyValue => "key-value",
-            Self::Logging => "logging",
-            Self::Http => "http",
-        }
-    }
-}
-
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What one call of a plugin may use, and what the plugin may keep.
 #[derive(Clone, Debug, PartialEq, Eq)]

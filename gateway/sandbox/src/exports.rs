@@ -3,9 +3,9 @@
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
+use crate::bindings::permission_provider::ProviderError;
 use crate::bindings::types::{self, HookError};
-use crate::bindings::v1::permission_provider::ProviderError;
-use crate::bindings::v1::{on_new_user, on_user_login, on_user_logout, permission_provider};
+use crate::bindings::{on_new_user, on_user_login, on_user_logout, permission_provider};
 use crate::error::ComponentError;
 use crate::guest::GuestState;
 use crate::interface::{PACKAGE, VERSION, fits, split};

@@ -43,7 +43,6 @@ use crate::PluginConfig;
 pub use self::config::HttpConfig;
 pub use self::network::{Network, Resolver};
 pub use self::origin::{HostName, HttpOrigin, OriginError};
-pub use self::record::METRICS;
 
 /// Largest head of a response, in bytes.
 const HEAD_BYTES: usize = 64 << 10;

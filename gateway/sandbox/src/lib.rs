@@ -52,9 +52,10 @@ pub mod trace;
 mod values;
 mod wasi;
 
-pub use config::{Grant, KeyValueStore, Limits, OnFailure, PluginConfig, UserLookup};
+pub use config::{KeyValueStore, Limits, OnFailure, PluginConfig, UserLookup};
 pub use engine::MAX_PREPARED;
 pub use error::{CallError, ComponentError, EngineError, ValueError};
+pub use grants::Grant;
 pub use guest::HostServices;
 pub use http::{HostName, HttpConfig, HttpOrigin, Network, OriginError, Resolver};
 pub use log::LogLine;

@@ -3,7 +3,7 @@
 use gateway_model::PermissionMap;
 
 use crate::answer;
-use crate::bindings::v1::permission_provider::ProviderError;
+use crate::bindings::permission_provider::ProviderError;
 use crate::call::Invoke;
 use crate::error::CallError;
 use crate::exports::{Answer, Function};
