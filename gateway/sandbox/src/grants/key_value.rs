@@ -15,10 +15,7 @@ use crate::values::Refusal;
 mod wit {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        inline: "
-            package gateway:grants;
-            world key-value { import auth-gateway:plugin/key-value@1.0.0; }
-        ",
+        interfaces: "import auth-gateway:plugin/key-value@1.0.0;",
         imports: { default: async | trappable },
     });
     pub(super) use self::auth_gateway::plugin::key_value;

@@ -12,10 +12,7 @@ use crate::guest::GuestState;
 mod wit {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        inline: "
-            package gateway:grants;
-            world logging { import auth-gateway:plugin/logging@1.0.0; }
-        ",
+        interfaces: "import auth-gateway:plugin/logging@1.0.0;",
         imports: { default: trappable },
     });
     pub(super) use self::auth_gateway::plugin::logging;

@@ -11,10 +11,7 @@ use crate::guest::GuestState;
 mod wit {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        inline: "
-            package gateway:grants;
-            world secrets { import auth-gateway:plugin/secrets@1.0.0; }
-        ",
+        interfaces: "import auth-gateway:plugin/secrets@1.0.0;",
         imports: { default: trappable },
     });
     pub(super) use self::auth_gateway::plugin::secrets;

@@ -17,10 +17,7 @@ const MAX_ID: usize = 256;
 mod wit {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        inline: "
-            package gateway:grants;
-            world users { import auth-gateway:plugin/users@1.0.0; }
-        ",
+        interfaces: "import auth-gateway:plugin/users@1.0.0;",
         imports: { default: async | trappable },
         with: { "auth-gateway:plugin/types@1.0.0": crate::bindings::types },
     });
@@ -44,11 +41,7 @@ impl users::Host for GuestState {
             .users
             .lookup_user(&UserId::from(id))
             .await
-            .map_err(|reason| {
-                wasmtime::Error::msg(format!(
-                    "the gateway cannot look users up at the moment: {reason}"
-                ))
-            })?;
+            .map_err(|reason| wasmtime::Error::msg(format!("the gateway cannot look up users: {reason}")))?;
         Ok(user.as_ref().map(convert::user))
     }
 }
