@@ -1,5 +1,5 @@
-//! Runs `stored-roles` in a bare runtime whose store can be looked into: what its hook keeps, in whatever
-//! order events come, and what its provider makes of that.
+//! Runs `stored-roles` in a bare runtime with a visible store: what its hook stores for events in any order, and what
+//! its provider answers.
 
 #![allow(
     clippy::expect_used,
@@ -46,7 +46,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("group.staff", "reader"),
 ];
 
-/// The component with what it has kept so far.
+/// The component with its stored values.
 struct Plugin {
     component: Component,
     values: Values,
@@ -74,7 +74,7 @@ impl Plugin {
         (store, instance)
     }
 
-    /// Neo signs in with these groups; gives why there was no verdict.
+    /// Neo signs in with these groups. Returns the error of the hook, if any.
     fn sign_in(&self, at: u64, provider: &str, groups: &str) -> Result<(), String> {
         let (mut store, instance) = self.instance();
         let identity = Identity {
@@ -109,7 +109,7 @@ impl Plugin {
             })
     }
 
-    /// What Neo may do in `wiki`.
+    /// Neo's permissions in `wiki`.
     fn ask(&self) -> Result<Vec<String>, ProviderError> {
         let (mut store, instance) = self.instance();
         let provider = instance.auth_gateway_plugin_permission_provider();
@@ -148,7 +148,7 @@ fn the_latest_sign_in_counts_in_whatever_order_they_are_delivered() {
         .unwrap();
     assert_eq!(plugin.may(), ["read"]);
     assert_eq!(plugin.values.lock().unwrap().len(), 1, "the others are forgotten");
-    // In no group at all: that counts as well.
+    // No group at all counts too.
     plugin.sign_in(now - 20, "company", "[]").unwrap();
     assert!(plugin.may().is_empty());
 }

@@ -1,8 +1,8 @@
-//! Components for the tests of the plugin host and the gateway, compiled from source by the build
-//! script: well-behaved ones, and ones that do what a plugin must not get away with.
+//! Components for the tests of the plugin host and the gateway, compiled from source by the build script: well-behaved
+//! ones, and ones that do what the host must prevent.
 //!
-//! The sources in `rust` are crates, for behaviours that a compiler's output has; those in `wat` are
-//! WebAssembly by hand, for shapes that no compiler gives. None of them needs a grant but where said.
+//! The sources in `rust` are crates, for behaviours of compiled code. Those in `wat` are hand-written WebAssembly, for
+//! shapes that no compiler produces. A component needs no grant unless its comment says so.
 
 use std::path::Path;
 use std::{env, fs, io};
@@ -16,14 +16,14 @@ mod built {
     include!(concat!(env!("OUT_DIR"), "/wat.rs"));
 }
 
-/// A permission provider that behaves as the service's name says:
+/// A permission provider whose behaviour depends on the service:
 ///
 /// | service | behaviour |
 /// |---|---|
 /// | `ok` | answers `{"service": …, "user": …}` |
 /// | `error-unavailable`, `error-failed` | an error answer of that kind |
 /// | `spin` | an endless loop |
-/// | `burn-<turns>` | so many turns of that loop, for example `burn-1000000`; answers `{"turns": n}` |
+/// | `burn-<turns>` | that many turns of the loop, for example `burn-1000000`; answers `{"turns": n}` |
 /// | `sleep` | waits a minute in the host (`wasi:clocks`, `wasi:io/poll`) |
 /// | `trap` | a panic, which ends in `unreachable` |
 /// | `recurse` | calls itself without end |
@@ -171,12 +171,11 @@ pub const CANARY_WAT: &[u8] = built::CANARY_WAT;
 /// A provider that grows four tables until there is no more; answers `{"elements": n}`.
 pub const TABLE_BOMB: &[u8] = built::TABLE_BOMB;
 
-/// A provider of nine core instances with a memory each, eight of which grow until there is no more;
-/// answers `{"pages": n}`, how many pages those eight have in all.
+/// A provider of nine core instances with a memory each, eight of which grow until growing fails; answers `{"pages":
+/// n}`, the number of pages of those eight.
 pub const MANY_MEMORIES: &[u8] = built::MANY_MEMORIES;
 
-/// A provider with three memories in one module (the multi-memory proposal), two of which grow until
-/// there is no more.
+/// A provider with three memories in one module (the multi-memory proposal), two of which grow until growing fails.
 pub const MULTI_MEMORY: &[u8] = built::MULTI_MEMORY;
 
 /// A provider with a memory that threads could share (the threads proposal).
@@ -189,13 +188,13 @@ pub const MANY_INSTANCES: &[u8] = built::MANY_INSTANCES;
 /// (25 s in a debug build, where it was measured).
 pub const COMPILE_BOMB: &[u8] = built::COMPILE_BOMB;
 
-/// A provider that imports `evil:corp/backdoor@1.0.0`, which nobody has.
+/// A provider that imports `evil:corp/backdoor@1.0.0`, which does not exist.
 pub const UNKNOWN_IMPORT: &[u8] = built::UNKNOWN_IMPORT;
 
 /// A provider that imports `wasi:http/outgoing-handler@0.2.6` with a function that it does not have.
 pub const HTTP_IMPORT: &[u8] = built::HTTP_IMPORT;
 
-/// Exports the provider's interface with other types.
+/// Exports the provider's interface with wrong types.
 pub const WRONG_TYPE: &[u8] = built::WRONG_TYPE;
 
 /// [`PLAIN`] in version 1.7.3, which fits 1.0.0.
@@ -216,23 +215,23 @@ pub const EMPTY_INTERFACE: &[u8] = built::EMPTY_INTERFACE;
 /// A component that exports nothing.
 pub const NO_EXPORTS: &[u8] = built::NO_EXPORTS;
 
-/// A core module: WebAssembly, but no component.
+/// A core module, which is not a component.
 pub const CORE_MODULE: &[u8] = built::CORE_MODULE;
 
 /// A provider like [`CANARY`].
 #[derive(Clone, Debug)]
 pub struct Canary {
-    /// What it is written in, in lower case.
+    /// The language, in lower case.
     pub language: String,
     /// The component.
     pub wasm: Vec<u8>,
 }
 
-/// [`CANARY`], [`CANARY_WAT`], and those that other languages' tools make of `canary`: the variable
-/// `GUEST_CANARIES` has their files, `<language>-canary.wasm`, separated by `:` and relative to this package.
+/// [`CANARY`], [`CANARY_WAT`], and the canaries in other languages. The variable `GUEST_CANARIES` has their files,
+/// `<language>-canary.wasm`, separated by `:` and relative to this package.
 ///
 /// # Errors
-/// When one of the files cannot be read.
+/// If a file cannot be read.
 pub fn canaries() -> io::Result<Vec<Canary>> {
     #[expect(
         clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-// The rules, without WebAssembly and without a gateway: `make test`.
+// Tests of the rules, without WebAssembly and the gateway: `make test`.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +128,7 @@ static void knows_small_letters(void) {
         {"\U00010400\u13a0\u1c90\u01c5", "\U00010428\uab70\u10d0\u01c6"},
         {"ßé編🎉", "ßé編🎉"},
         {"", ""},
-        // No UTF-8, and cut off in the middle.
+        // Not UTF-8, and truncated.
         {"A\xff\xe3\x80", "a\xc3\xbf\xc3\xa3\xc2\x80"},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {

@@ -1,4 +1,4 @@
-//! The guests by hand: each does the harm it is named for.
+//! The hand-written guests: each does the harm in its name.
 
 use super::Guest;
 use super::providers::{cause, shown};
@@ -51,7 +51,7 @@ fn answers_what_is_no_answer() {
     );
 }
 
-/// Under a cap of 16 MiB for each memory these get several times as much.
+/// With a limit of 16 MiB on each memory, these get several times as much.
 #[test]
 fn takes_what_a_cap_on_each_memory_lets_through() {
     assert_eq!(
@@ -64,8 +64,8 @@ fn takes_what_a_cap_on_each_memory_lets_through() {
     );
 }
 
-/// wasmtime charges what the instruction moves, not the instruction: a hundred turns of the loop would
-/// cost a few hundred units otherwise.
+/// wasmtime charges for the bytes that the instruction moves. Otherwise a hundred turns of the loop would cost a few
+/// hundred units.
 #[test]
 fn pays_for_the_memory_it_moves() {
     let guest = Guest::load(test_guests::BULK_FILL).unwrap();
@@ -75,7 +75,7 @@ fn pays_for_the_memory_it_moves() {
     assert_eq!(cause(guest.ask_in(&mut store, "s")), OUT_OF_FUEL);
 }
 
-/// A runtime with all its features on takes these; whether the plugin host does is for the host to say.
+/// A runtime with all features enabled accepts these. The plugin host's tests say whether the host does.
 #[test]
 fn uses_features_that_plugins_do_not_need() {
     assert_eq!(
@@ -89,8 +89,7 @@ fn uses_features_that_plugins_do_not_need() {
     assert!(Guest::load(test_guests::SHARED_MEMORY).is_ok());
 }
 
-/// A kilobyte compiles in no time; this has to be large enough to be noticed. Compiling it is left to
-/// the host's own test, which sets a limit to it.
+/// It must be large enough to take noticeable time. The host's tests compile it, with a limit.
 #[test]
 fn is_large_enough_to_be_slow_to_compile() {
     assert!((1 << 20..2 << 20).contains(&test_guests::COMPILE_BOMB.len()));
