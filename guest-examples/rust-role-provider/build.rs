@@ -1,4 +1,4 @@
-//! Gives the component a small stack.
+//! Sets the component's stack size.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -35,7 +35,7 @@ mod tests {
 
     use sha2::{Digest as _, Sha256};
 
-    /// The files of version 1.0.0. An interface that is added later has a file of its own.
+    /// The files of version 1.0.0. Interfaces that are added later have their own files.
     const PUBLISHED: [&str; 11] = [
         "config",
         "key-value",

@@ -16,7 +16,7 @@ typedef struct {
 // A text from a literal, whose `sizeof` includes the terminating NUL.
 #define TEXT(literal) ((text){"" literal, sizeof(literal) - 1})
 
-// Memory that is freed in one step. All parts of a policy live as long as the policy, so none has an owner of its own.
+// Memory that is freed in one step. All parts of a policy live as long as the policy, so none has its own owner.
 typedef struct {
     struct block *blocks;
 } arena;

@@ -39,7 +39,7 @@ class Person:
 
 
 Holder = tuple[str, ...]
-"""Whom a setting gives roles to: the beginning of the setting's name, and what follows."""
+"""A holder of roles: the prefix of the setting's name, and the rest."""
 
 
 def _username(name: str) -> Holder:
