@@ -211,29 +211,24 @@ impl GuestLog {
         let plugin = &*self.0.plugin;
         // defence: plugin-log-is-escaped (a test fails without it: docs/defences.md)
         let message = printable(message, usize::MAX);
+        macro_rules! emit {
+            ($level:expr, $name:literal) => {{
+                tracing::event!(target: "gateway_plugin::guest", $level, plugin, function, source, "{message}");
+                $name
+            }};
+        }
+        let level = match level {
+            Level::ERROR => emit!(Level::ERROR, "error"),
+            Level::WARN => emit!(Level::WARN, "warn"),
+            Level::INFO => emit!(Level::INFO, "info"),
+            _ => emit!(Level::DEBUG, "debug"),
+        };
         if let Some(Transcript(lines)) = &self.0.transcript {
-            let level = match level {
-                Level::ERROR => "error",
-                Level::WARN => "warn",
-                Level::INFO => "info",
-                _ => "debug",
-            };
             lines.lock().push(LogLine {
                 level,
                 source,
-                message: message.clone(),
+                message,
             });
-        }
-        macro_rules! emit {
-            ($level:expr) => {
-                tracing::event!(target: "gateway_plugin::guest", $level, plugin, function, source, "{message}")
-            };
-        }
-        match level {
-            Level::ERROR => emit!(Level::ERROR),
-            Level::WARN => emit!(Level::WARN),
-            Level::INFO => emit!(Level::INFO),
-            _ => emit!(Level::DEBUG),
         }
     }
 

@@ -65,7 +65,15 @@ impl Values {
 
     pub(crate) async fn change(&mut self, key: &str, change: ValueChange) -> Result<ChangedValue, Refusal> {
         check_key(key)?;
-        self.check_value(&change)?;
+        if let ValueChange::Set { value, .. } | ValueChange::CompareAndSet { new: Some(value), .. } = &change
+            && value.len() > self.max_value
+        {
+            return Err(Refusal::Invalid(format!(
+                "the value has {} bytes, {} are allowed",
+                value.len(),
+                self.max_value
+            )));
+        }
         let changed = self.store.change(&self.plugin, key, change, self.cap).await;
         changed.map_err(|error| self.refusal(error))
     }
@@ -86,21 +94,6 @@ impl Values {
             .keys(&self.plugin, prefix, after, limit.min(MAX_KEYS))
             .await;
         keys.map_err(|error| self.refusal(error))
-    }
-
-    fn check_value(&self, change: &ValueChange) -> Result<(), Refusal> {
-        match change {
-            ValueChange::Set { value, .. } | ValueChange::CompareAndSet { new: Some(value), .. }
-                if value.len() > self.max_value =>
-            {
-                Err(Refusal::Invalid(format!(
-                    "the value has {} bytes, {} are allowed",
-                    value.len(),
-                    self.max_value
-                )))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn refusal(&mut self, error: ValueError) -> Refusal {

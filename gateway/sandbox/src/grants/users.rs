@@ -19,7 +19,7 @@ mod wit {
         path: "../../wit",
         interfaces: "import auth-gateway:plugin/users@1.0.0;",
         imports: { default: async | trappable },
-        with: { "auth-gateway:plugin/types@1.0.0": crate::bindings::types },
+        with: { "auth-gateway:plugin/types@1.0.0": crate::bindings::auth_gateway::plugin::types },
     });
     pub(super) use self::auth_gateway::plugin::users;
 }

@@ -52,7 +52,7 @@ fn file(language: Language, name: &str, path: &str) -> String {
 #[test]
 fn nothing_is_left_to_fill_in() {
     for_all(|project, files| {
-        let paths: BTreeSet<_> = files.iter().map(|(path, _)| path).collect();
+        let paths: BTreeSet<_> = files.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths.len(), files.len(), "{project}: a path comes twice");
         for (path, text) in &files {
             assert!(!text.contains("{{"), "{project}: {path}");
