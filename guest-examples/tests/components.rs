@@ -189,7 +189,7 @@ fn sign_in(settings: &[(&str, &str)], user: User) -> Verdict {
 }
 
 #[test]
-fn email_domains_lets_in_and_turns_away() {
+fn email_domains_admits_and_rejects() {
     let settings = [("domains", "example.org")];
     let verdict = sign_in(&settings, neo());
     assert_eq!(

@@ -154,7 +154,7 @@ fn the_latest_sign_in_counts_in_whatever_order_they_are_delivered() {
 }
 
 #[test]
-fn what_is_kept_ends_when_its_time_is_over() {
+fn stored_groups_expire() {
     let plugin = Plugin::new();
     let now = now();
     plugin
@@ -178,7 +178,7 @@ fn what_is_kept_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn the_word_of_other_providers_is_nothing() {
+fn groups_of_other_providers_are_ignored() {
     let plugin = Plugin::new();
     for provider in ["another", "comp", "company/", ""] {
         plugin.sign_in(now(), provider, r#"["editors"]"#).unwrap();
@@ -188,7 +188,7 @@ fn the_word_of_other_providers_is_nothing() {
 }
 
 #[test]
-fn groups_that_make_no_sense_refuse_the_sign_in() {
+fn invalid_groups_fail_the_sign_in() {
     let plugin = Plugin::new();
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     for groups in ["1", r#"{"editors": true}"#, r#"["editors", 1]"#, "[", &deep] {
@@ -199,7 +199,7 @@ fn groups_that_make_no_sense_refuse_the_sign_in() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_until_the_next_sign_in() {
+fn unreadable_groups_are_an_error_until_the_next_sign_in() {
     let plugin = Plugin::new();
     plugin.sign_in(now() - 10, "company", r#"["editors"]"#).unwrap();
     for (value, _) in plugin.values.lock().unwrap().values_mut() {

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_answers_are_refused() {
+    fn hostile_answers_are_rejected() {
         let limits = Limits {
             result_bytes: 1000,
             result_items: 3,
@@ -329,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_json_text_is_a_panic(text in any::<String>()) {
+        fn json_texts_never_panic(text in any::<String>()) {
             let _ = permissions(one("j", Value::Json(text)), &Limits::default());
         }
 

@@ -179,7 +179,7 @@ static void roles_come_from_everything_that_is_known_of_a_person(void) {
     CHECK(has_roles(&policy, &NOBODY, " e a"));
 }
 
-static void nobody_gets_a_role_by_looking_like_somebody_else(void) {
+static void similar_holders_do_not_share_roles(void) {
     policy policy = policy_of(SETTINGS(
         SETTING("role.admin", "all"), SETTING("user-id.1", "admin"), SETTING("username.root", "admin"),
         SETTING("email.root@example.org", "admin"), SETTING("attribute.team=red", "admin"),
@@ -258,7 +258,7 @@ int main(void) {
         trims_unicodes_white_space_and_nothing_else,
         knows_small_letters,
         roles_come_from_everything_that_is_known_of_a_person,
-        nobody_gets_a_role_by_looking_like_somebody_else,
+        similar_holders_do_not_share_roles,
         the_first_role_decides,
         nothing_set_means_nothing_allowed,
         roles_names_are_escaped,

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_listed_domains_in_and_gives_them_back_in_lower_case() {
+    fn listed_domains_are_admitted_in_lower_case() {
         let rules = rules(&[("domains", "Example.org, example.com")]).unwrap();
         for (email, domain) in [
             ("neo@example.org", "example.org"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_others_away() {
+    fn other_addresses_are_rejected() {
         let rules = rules(&[("domains", "example.org")]).unwrap();
         for email in [
             "neo@notexample.org",
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn subdomains_come_in_where_they_may() {
+    fn subdomains_are_admitted_if_enabled() {
         let rules = rules(&[("domains", "example.org"), ("subdomains", "true")]).unwrap();
         assert_eq!(
             rules.judge(Some("neo@mail.example.org"), "x"),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_the_word_of_listed_providers() {
+    fn only_listed_providers_are_trusted() {
         let rules = rules(&[("domains", "example.org"), ("providers", "google, github")]).unwrap();
         assert!(rules.judge(Some("neo@example.org"), "github").is_ok());
         let sentence = rules.judge(Some("neo@example.org"), "anybody").unwrap_err();

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_answered_gives_nothing() {
+    fn other_answers_are_failures() {
         for (status, body) in [
             (200, &b"{}"[..]),
             (200, br#"{"result": null}"#),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_fresh_then_stale_then_over() {
+    fn answers_are_fresh_then_stale_then_expired() {
         let kept = Kept {
             at: 10_000,
             permissions: serde_json::Map::new(),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn is_kept_as_long_as_it_may_be_used() {
+    fn answers_are_cached_while_usable() {
         let seconds = |cache, stale| lifetime(Duration::from_millis(cache), Duration::from_millis(stale));
         assert_eq!(seconds(0, 0), None);
         assert_eq!(seconds(1, 0), Some(1));

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_an_answer_depends_on_makes_another_key() {
+    fn every_input_changes_the_key() {
         let (first, second) = ("https://policy.example.org/a", "https://policy.example.org/b");
         let keys = [
             key(first, &question("wiki", &[])),

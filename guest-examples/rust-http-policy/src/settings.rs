@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_as_the_readme_says() {
+    fn defaults_are_those_of_the_readme() {
         let read = settings(&[("url", "https://policy.example.org/")]).unwrap();
         assert_eq!(read.timeout, Duration::from_millis(300));
         assert_eq!(

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_for_groups_that_are_none() {
+    fn other_claims_are_errors() {
         for wrong in ["1", "true", "{}", r#"["staff", 1]"#, r#"[["staff"]]"#] {
             let claims = format!(r#"{{"groups": {wrong}}}"#);
             let error = in_claims(&claims, "groups").unwrap_err();

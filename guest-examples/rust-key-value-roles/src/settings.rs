@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_as_the_readme_says() {
+    fn defaults_are_those_of_the_readme() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.claim, "groups");
         assert_eq!(settings.keep, Duration::from_secs(14 * 86_400));

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_a_role_by_looking_like_somebody_else() {
+    fn similar_holders_do_not_share_roles() {
         let policy = policy(&[
             ("role.admin", "all"),
             ("user-id.00000000000000000000000000000001", "admin"),

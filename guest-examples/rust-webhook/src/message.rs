@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_has_four_digits_for_its_year() {
+    fn years_have_four_digits() {
         assert_eq!(timestamp(0).as_deref(), Ok("1970-01-01T00:00:00Z"));
         assert_eq!(timestamp(253_402_300_799).as_deref(), Ok("9999-12-31T23:59:59Z"));
         assert!(timestamp(253_402_300_800).is_err());

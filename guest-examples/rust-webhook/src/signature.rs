@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_none_is_a_mistake_and_not_shown() {
+    fn an_invalid_secret_is_an_error_and_not_shown() {
         for wrong in [
             "",
             "whsec_",

@@ -45,7 +45,7 @@ mod tests {
     use super::HttpConfig;
 
     #[test]
-    fn less_is_within_more() {
+    fn a_subset_is_within() {
         let config = |allow: &[&str], private: &[&str]| HttpConfig {
             allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
             allow_private: private.iter().map(|text| text.parse().unwrap()).collect(),

@@ -6,7 +6,7 @@ use super::providers::{cause, shown};
 const OUT_OF_FUEL: &str = "wasm trap: all fuel consumed by WebAssembly";
 
 #[test]
-fn loops_where_no_call_is_running() {
+fn loops_outside_calls() {
     for guest in [
         test_guests::START_LOOP,
         test_guests::POST_RETURN_LOOP,
@@ -22,7 +22,7 @@ fn loops_where_no_call_is_running() {
 }
 
 #[test]
-fn answers_what_is_no_answer() {
+fn returns_invalid_answers() {
     for (guest, expected) in [
         (test_guests::BAD_REALLOC, "realloc return: beyond end of memory"),
         (test_guests::BAD_ANSWER_POINTER, "pointer out of bounds of memory"),
@@ -53,7 +53,7 @@ fn answers_what_is_no_answer() {
 
 /// With a limit of 16 MiB on each memory, these get several times as much.
 #[test]
-fn takes_what_a_cap_on_each_memory_lets_through() {
+fn exceeds_a_limit_on_each_memory() {
     assert_eq!(
         shown(Guest::load(test_guests::MANY_MEMORIES).unwrap().ask("s")),
         "pages=1928"
@@ -96,7 +96,7 @@ fn is_large_enough_to_be_slow_to_compile() {
 }
 
 #[test]
-fn is_no_plugin() {
+fn is_not_a_plugin() {
     for guest in [test_guests::UNKNOWN_IMPORT, test_guests::HTTP_IMPORT] {
         let error = format!("{:#}", Guest::load(guest).unwrap().ask("s").unwrap_err());
         assert!(

@@ -135,7 +135,7 @@ fn exhausts_what_it_says() {
 
 /// wasmtime itself limits what a guest passes to the host (`set_hostcall_fuel`, 128 MiB by default).
 #[test]
-fn hands_over_too_much() {
+fn returns_too_much() {
     let guest = Guest::load(test_guests::BEHAVE).unwrap();
     let mut store = guest.store();
     store.data_mut().limits = wasmtime::StoreLimits::default();
