@@ -170,7 +170,7 @@ static bool has_roles(const policy *policy, const person *person, const char *ex
     return is(joined, expected);
 }
 
-static void roles_come_from_everything_that_is_known_of_a_person(void) {
+static void roles_come_from_all_facts_about_a_person(void) {
     policy policy = policy_of(SETTINGS(
         SETTING("role.a", ""), SETTING("role.b", ""), SETTING("role.c", ""), SETTING("role.d", ""),
         SETTING("role.e", ""), SETTING("default", "e, a"), SETTING("attribute.team=red", "d"),
@@ -257,7 +257,7 @@ int main(void) {
         says_what_is_wrong,
         trims_unicodes_white_space_and_nothing_else,
         knows_small_letters,
-        roles_come_from_everything_that_is_known_of_a_person,
+        roles_come_from_all_facts_about_a_person,
         similar_holders_do_not_share_roles,
         the_first_role_decides,
         nothing_set_means_nothing_allowed,

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_come_from_everything_that_is_known_of_a_person() {
+    fn roles_come_from_all_facts_about_a_person() {
         let policy = policy(&[
             ("role.a", ""),
             ("role.b", ""),
