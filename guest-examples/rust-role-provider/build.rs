@@ -1,9 +1,9 @@
-//! Gives the component a small stack.
+//! Sets the component's stack size.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // 64 KiB in place of 1 MiB: the whole memory is then so small that the gateway wipes it after a call and
-    // keeps it, instead of giving it back to the system, which makes calls quicker.
+    // 64 KiB instead of 1 MiB. The gateway can wipe such a small memory in place after a call, without returning it to
+    // the system, which makes calls faster.
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32") {
         println!("cargo::rustc-link-arg-cdylib=-zstack-size=65536");
     }

@@ -1,5 +1,5 @@
-//! The example plugins as compiled components. `gateway dev` serves those that need nothing set up; each
-//! one's directory has its source and a README that teaches how it is made.
+//! The example plugins as compiled components. `gateway dev` serves those that need no setup. The directory of each has
+//! its source and a README that explains it.
 
 mod built {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
@@ -8,9 +8,9 @@ mod built {
 /// An example plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
-    /// What it is called in the configuration: its file is `<plugin dir>/<name>.wasm`.
+    /// The name in the configuration. The file is `<plugin dir>/<name>.wasm`.
     pub name: &'static str,
-    /// What it does, in a sentence.
+    /// One sentence that says what it does.
     pub description: &'static str,
     /// The grants it needs, by name.
     pub grants: &'static [&'static str],
@@ -34,8 +34,7 @@ pub const ROLES: Example = Example {
     wasm: built::ROLES,
 };
 
-/// An extension that lets people in by the domain of their email address, and stamps the domain on
-/// them as the attribute `email-domain`.
+/// An extension that admits people by the domain of their email address, and sets the attribute `email-domain`.
 pub const EMAIL_DOMAINS: Example = Example {
     name: "email-domains",
     description: "an extension that lets only some email domains in",
@@ -51,8 +50,8 @@ pub const POLICY: Example = Example {
     wasm: built::POLICY,
 };
 
-/// A permission provider with roles from the groups that people had at their upstream provider when they
-/// signed in: an extension keeps them.
+/// A permission provider with roles from people's groups at their upstream provider. Its hook stores the groups at each
+/// sign-in.
 pub const STORED_ROLES: Example = Example {
     name: "stored-roles",
     description: "roles from the upstream provider's groups, kept from sign-in to sign-in",
@@ -68,9 +67,8 @@ pub const WEBHOOK: Example = Example {
     wasm: built::WEBHOOK,
 };
 
-/// Those that `gateway dev` serves, by name: they work without anything around them.
+/// The examples that `gateway dev` serves, because they need nothing else.
 pub const ALL: &[Example] = &[EMAIL_DOMAINS, EXAMPLE, ROLES];
 
-/// Those that have something to do with the world outside: an upstream provider's groups, a policy service,
-/// a webhook.
+/// The examples that need something else: an upstream provider's groups, a policy service, a webhook.
 pub const CONNECTED: &[Example] = &[POLICY, STORED_ROLES, WEBHOOK];

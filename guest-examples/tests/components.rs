@@ -1,5 +1,4 @@
-//! Runs the compiled examples in a bare runtime: what they import, and that they answer what their
-//! READMEs say.
+//! Runs the compiled examples in a bare runtime, and compares their imports and answers with their READMEs.
 
 #![allow(
     clippy::expect_used,
@@ -75,7 +74,7 @@ fn identity() -> Identity {
     }
 }
 
-/// Asks a provider what Neo may do, and gives its permissions as `name=value`, or its error.
+/// Asks a provider for Neo's permissions, and returns them as `name=value`, or the error.
 fn ask(example: Example, settings: &[(&str, &str)], service: &str) -> Result<Vec<String>, String> {
     let (mut store, component, linker) = load(example, settings, neo()).unwrap();
     let provider = Provider::instantiate(&mut store, &component, &linker).unwrap();
@@ -166,7 +165,7 @@ fn roles_come_from_the_settings() {
 
 type Verdict = Result<Vec<(String, String)>, HookError>;
 
-/// What both hooks say of a user.
+/// The answers of both hooks.
 fn sign_in(settings: &[(&str, &str)], user: User) -> Verdict {
     let (mut store, component, linker) = load(EMAIL_DOMAINS, settings, user.clone()).unwrap();
     let event = SignIn {
@@ -190,7 +189,7 @@ fn sign_in(settings: &[(&str, &str)], user: User) -> Verdict {
 }
 
 #[test]
-fn email_domains_lets_in_and_turns_away() {
+fn email_domains_admits_and_rejects() {
     let settings = [("domains", "example.org")];
     let verdict = sign_in(&settings, neo());
     assert_eq!(
@@ -213,7 +212,7 @@ fn email_domains_lets_in_and_turns_away() {
         ))
     );
 
-    // Without settings that make sense nobody is let in, and the log says why.
+    // With invalid settings nobody is admitted, and the log says why.
     let Err(HookError::Unavailable(why)) = sign_in(&[("domain", "example.org")], neo()) else {
         panic!("there is a verdict")
     };

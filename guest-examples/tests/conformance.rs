@@ -1,8 +1,8 @@
-//! Runs the cases of `conformance.json` against every role provider: all of them have to give the same
-//! answers, whatever language they are written in.
+//! Runs the cases of `conformance.json` against every role provider. All of them must return the same answers, whatever
+//! their language.
 //!
-//! The Rust one is always there. The others are built by `./build`; the variable `GUEST_COMPONENTS` has
-//! their files, separated by `:`.
+//! The Rust one is always built. `./build` builds the others, and the variable `GUEST_COMPONENTS` has their files,
+//! separated by `:`.
 
 #![allow(
     clippy::expect_used,
@@ -32,8 +32,7 @@ use serde_json::{Map, Number, Value as Json};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, OptLevel, Store, StoreLimitsBuilder};
 
-/// What the gateway gives a call where its configuration says nothing else, so that every case also
-/// shows that a provider gets by with it.
+/// The gateway's default fuel, so that every case also shows that a provider can manage with it.
 const FUEL: u64 = 100_000_000;
 const MEMORY: usize = 64 << 20;
 
@@ -73,7 +72,7 @@ struct Somewhere {
 enum Expected {
     /// Names and JSON values.
     Permissions { permissions: Map<String, Json> },
-    /// Which error, and the sentence in it where it is not left to the provider.
+    /// The kind of error, and its text unless the provider may choose it.
     Error { error: Kind, sentence: Option<String> },
 }
 
@@ -82,7 +81,7 @@ enum Expected {
 enum Kind {
     Failed,
     Unavailable,
-    /// The provider has answered, and the gateway does not sign it: a value is no JSON.
+    /// The provider answers, but the gateway does not sign the answer, because a value is not JSON.
     Invalid,
 }
 
@@ -137,9 +136,9 @@ impl Subject {
         let mut config = Config::new();
         config
             .consume_fuel(true)
-            // The larger ones bring a whole interpreter: compiling that well takes longer than all cases.
+            // The larger components contain an interpreter. Optimizing it takes longer than running all cases.
             .cranelift_opt_level(OptLevel::None)
-            // What the gateway's engine does not take either.
+            // The gateway's engine rejects these too.
             .wasm_exceptions(false)
             .wasm_function_references(false)
             .wasm_gc(false)
@@ -160,7 +159,7 @@ impl Subject {
         }
     }
 
-    /// Asks in a fresh instance. Gives the answer and how much fuel it took.
+    /// Asks a fresh instance, and returns the answer and the fuel that it used.
     fn ask(&self, case: &Case) -> Result<(Answer, u64), String> {
         let users = case.users.iter().map(User::from).collect();
         let mut host = Host::new(case.settings.clone().into_iter().collect(), users);
@@ -185,7 +184,7 @@ impl Subject {
         Ok((answer, FUEL - store.get_fuel().unwrap()))
     }
 
-    /// Asks every case and fails with all that differ.
+    /// Runs every case, and fails with all differences.
     fn conforms(&self) {
         let cases = cases();
         let count = cases.len();
@@ -214,7 +213,7 @@ impl Subject {
     }
 }
 
-/// The answer as the gateway would put it into the token.
+/// The answer as in the token.
 fn signed(permissions: Vec<Permission>) -> Result<Answer, String> {
     let mut signed = Map::new();
     for Permission { name, value } in permissions {
@@ -257,7 +256,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn every_case_has_a_name_of_its_own() {
+fn case_names_are_unique() {
     let cases = cases();
     let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
     assert_eq!(names.len(), cases.len());

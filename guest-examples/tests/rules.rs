@@ -1,5 +1,5 @@
-//! Runs the unit tests that stand beside the examples' rules, which need no gateway and no WebAssembly:
-//! a `cargo test` of the whole then covers them too.
+//! Includes the unit tests of the examples' rules, which need neither the gateway nor WebAssembly, so that `cargo test`
+//! of the workspace runs them.
 
 #![allow(dead_code, reason = "only the tests in them are used here")]
 #![allow(unreachable_pub, reason = "they are modules of crates of their own")]

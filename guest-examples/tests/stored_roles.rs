@@ -1,5 +1,5 @@
-//! Runs `stored-roles` in a bare runtime whose store can be looked into: what its hook keeps, in whatever
-//! order events come, and what its provider makes of that.
+//! Runs `stored-roles` in a bare runtime with a visible store: what its hook stores for events in any order, and what
+//! its provider answers.
 
 #![allow(
     clippy::expect_used,
@@ -46,7 +46,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("group.staff", "reader"),
 ];
 
-/// The component with what it has kept so far.
+/// The component with its stored values.
 struct Plugin {
     component: Component,
     values: Values,
@@ -74,7 +74,7 @@ impl Plugin {
         (store, instance)
     }
 
-    /// Neo signs in with these groups; gives why there was no verdict.
+    /// Neo signs in with these groups. Returns the error of the hook, if any.
     fn sign_in(&self, at: u64, provider: &str, groups: &str) -> Result<(), String> {
         let (mut store, instance) = self.instance();
         let identity = Identity {
@@ -109,7 +109,7 @@ impl Plugin {
             })
     }
 
-    /// What Neo may do in `wiki`.
+    /// Neo's permissions in `wiki`.
     fn ask(&self) -> Result<Vec<String>, ProviderError> {
         let (mut store, instance) = self.instance();
         let provider = instance.auth_gateway_plugin_permission_provider();
@@ -148,13 +148,13 @@ fn the_latest_sign_in_counts_in_whatever_order_they_are_delivered() {
         .unwrap();
     assert_eq!(plugin.may(), ["read"]);
     assert_eq!(plugin.values.lock().unwrap().len(), 1, "the others are forgotten");
-    // In no group at all: that counts as well.
+    // No group at all counts too.
     plugin.sign_in(now - 20, "company", "[]").unwrap();
     assert!(plugin.may().is_empty());
 }
 
 #[test]
-fn what_is_kept_ends_when_its_time_is_over() {
+fn stored_groups_expire() {
     let plugin = Plugin::new();
     let now = now();
     plugin
@@ -178,7 +178,7 @@ fn what_is_kept_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn the_word_of_other_providers_is_nothing() {
+fn groups_of_other_providers_are_ignored() {
     let plugin = Plugin::new();
     for provider in ["another", "comp", "company/", ""] {
         plugin.sign_in(now(), provider, r#"["editors"]"#).unwrap();
@@ -188,7 +188,7 @@ fn the_word_of_other_providers_is_nothing() {
 }
 
 #[test]
-fn groups_that_make_no_sense_refuse_the_sign_in() {
+fn invalid_groups_fail_the_sign_in() {
     let plugin = Plugin::new();
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     for groups in ["1", r#"{"editors": true}"#, r#"["editors", 1]"#, "[", &deep] {
@@ -199,7 +199,7 @@ fn groups_that_make_no_sense_refuse_the_sign_in() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_until_the_next_sign_in() {
+fn unreadable_groups_are_an_error_until_the_next_sign_in() {
     let plugin = Plugin::new();
     plugin.sign_in(now() - 10, "company", r#"["editors"]"#).unwrap();
     for (value, _) in plugin.values.lock().unwrap().values_mut() {

@@ -28,7 +28,7 @@ const RUST: Workspace<'_> = Workspace {
     ],
 };
 
-/// What the shell exports.
+/// The export of the shell.
 const EXPORT: &str = r#"(export "auth-gateway:plugin/permission-provider@1.0.0" (instance $provider))"#;
 
 fn main() -> ExitCode {
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     guest_build::guests(&[RUST], &["../../wit"])
 }
 
-/// Turns `wat/some_name.wat` into bytes and writes `$OUT_DIR/wat.rs`, which has a constant `SOME_NAME`
-/// for each. A text that is not a whole component is put into `wat/shell.wat` first.
+/// Assembles `wat/some_name.wat` and writes `$OUT_DIR/wat.rs`, with a constant `SOME_NAME` for each. Texts that are not
+/// a whole component are inserted into `wat/shell.wat` first.
 fn assemble(texts: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", texts.display());
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("this is a build script")?);
@@ -86,7 +86,7 @@ fn assemble(texts: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A line that begins with `(;N;)` stands for N such lines.
+/// Repeats a line that begins with `(;N;)` N times.
 fn repeat_lines(text: &str) -> Result<String, Box<dyn Error>> {
     let mut whole = String::with_capacity(text.len());
     for line in text.lines() {

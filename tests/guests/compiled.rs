@@ -1,5 +1,5 @@
-//! Compiled code that tests share. Each has a gateway or a host with a cache of its own, and would compile the same few
-//! guests hundreds of times: most of what the tests cost.
+//! Compiled code that tests share. Each test has a gateway or a host with its own cache, and would compile the same
+//! guests again, which would be most of the tests' time.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,18 +7,19 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// The key of every cache that entries are lent to, as the plugin host has it in its cache.
+/// The key of all these caches, in the form of the plugin host.
 const KEY: &[u8; 32] = b"the key of the caches of tests..";
 
-/// The entries that one build of a program has made, for caches of that build.
+/// The cache entries of one build of a program.
 #[derive(Debug)]
 pub struct Compiled(PathBuf);
 
 impl Compiled {
-    /// Those of a program. None are left once it is built anew: what a test sees is compiled by what it tests.
+    /// The entries of a program. A new build starts without any, so that a test sees only code compiled by the program
+    /// that it tests.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn by(program: &Path) -> io::Result<Self> {
         let built = fs::metadata(program)?.modified()?;
         let built = built.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
@@ -26,17 +27,17 @@ impl Compiled {
         let all = Path::new(env!("OUT_DIR")).join("compiled").join(name);
         let own = all.join(built.as_nanos().to_string());
         if !own.exists() {
-            // Another test may be doing the same.
+            // Another test may do the same.
             let _ = fs::remove_dir_all(&all);
             fs::create_dir_all(&own)?;
         }
         Ok(Self(own))
     }
 
-    /// Makes a cache where there is none yet, and puts the entry of the component with this digest into it, if there is one.
+    /// Makes a cache unless there is one, and adds the entry of the component with this digest, if any.
     ///
     /// # Errors
-    /// When the cache cannot be written.
+    /// If the cache cannot be written.
     pub fn lend(&self, digest: &str, cache: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(cache)?;
         let mut private = OpenOptions::new();
@@ -53,16 +54,16 @@ impl Compiled {
         Ok(())
     }
 
-    /// Takes over what has been compiled in a cache that this made.
+    /// Copies new entries from such a cache.
     ///
     /// # Errors
-    /// When the entries cannot be copied.
+    /// If the entries cannot be copied.
     pub fn keep(&self, cache: &Path) -> io::Result<()> {
         if !fs::read(cache.join("key")).is_ok_and(|key| key == KEY) {
             return Ok(());
         }
         for entry in entries(cache)?.filter(|name| !self.0.join(name).exists()) {
-            // The process's id: tests run at the same time. Nobody sees half an entry.
+            // With the process id, because tests run at the same time and must not see half an entry.
             let new = self.0.join(format!(".{}-{entry}", std::process::id()));
             fs::copy(cache.join(&entry), &new)?;
             fs::rename(new, self.0.join(&entry))?;

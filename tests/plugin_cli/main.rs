@@ -294,7 +294,7 @@ async fn requests_are_sent_where_that_is_allowed() {
     };
     let ran = get(&[]).await;
     assert!(
-        ran.stderr.contains("the plugin's HTTP request is refused"),
+        ran.stderr.contains("the plugin's HTTP request was denied"),
         "{}",
         ran.stderr
     );

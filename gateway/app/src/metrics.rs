@@ -1,8 +1,6 @@
 //! Metrics for Prometheus: their declarations, their buckets, and handles that are cheap to count with.
 //!
-//! To add a metric, declare it below and call its function where you count. Then run
-//! `UPDATE_DOCS=1 cargo test -p gateway --lib metrics`, which writes its row into `docs/operations.md`. The metrics of
-//! plugins are declared in `gateway-host` and, for their HTTP requests, in `gateway-sandbox`.
+//! A metric can be declared in any file with [`declare_metrics!`](gateway_model::declare_metrics).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use gateway_model::metric::{Kind, Metric};
+use gateway_model::metric::{Kind, METRICS};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -114,15 +112,9 @@ fn recorder() -> Result<PrometheusRecorder> {
         .build_recorder())
 }
 
-/// The metrics of all crates.
-fn all() -> impl Iterator<Item = &'static Metric> {
-    let plugins = gateway_host::METRICS.iter().chain(gateway_sandbox::http::METRICS);
-    METRICS.iter().chain(plugins)
-}
-
 /// Tells the recorder what each metric is.
 fn describe() {
-    for metric in all() {
+    for metric in METRICS {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
             Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),

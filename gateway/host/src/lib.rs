@@ -64,7 +64,6 @@ pub use config::{DEFAULT_TOTAL_MEMORY, HostOptions, PluginSet};
 pub use error::{AdmissionError, HostError, RollbackError};
 pub use history::KeptGeneration;
 pub use host::{Admissions, PluginHost};
-pub use metrics::METRICS;
 pub use status::PluginStatus;
 pub use trust::{KeyError, MAX_VERSION, PluginSigner, SignError, TrustedKey};
 

@@ -1,31 +1,37 @@
-//! Metrics, each of which is declared once.
+//! Metrics. Each is declared once, in the file that counts it, and is then in [`METRICS`].
 
-/// A metric, as `/metrics` and the documentation show it.
+#[doc(hidden)]
+pub use linkme;
+
+/// All metrics of the crates that are linked into the program, in no particular order.
+#[linkme::distributed_slice]
+pub static METRICS: [Metric];
+
+/// A metric, as `/metrics` and `docs/operations.md` show it.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
-    /// What it measures, in a few words and in Markdown.
+    /// A short description, in Markdown.
     pub help: &'static str,
-    /// The name of each label, and its values in Markdown where the name does not say them.
+    /// The name of each label, and a description of its values, in Markdown, or "".
     pub labels: &'static [(&'static str, &'static str)],
 }
 
-/// The types of metrics that Prometheus has and the gateway uses.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number that only grows.
     Counter,
     /// A number that goes up and down.
     Gauge,
-    /// How often a value was in which bucket. The end of the name, such as `_seconds`, chooses the buckets.
+    /// Counts values in buckets. The unit at the end of the name, such as `_seconds`, selects the buckets.
     Histogram,
 }
 
-/// Declares the metrics of a crate: a function for each, which takes a value for each label and returns the handle to
-/// count with, and `METRICS`, a list of them all.
+/// Declares metrics, and for each a function that takes the values of its labels and returns the handle to count with.
 ///
 /// The crate must depend on `metrics`.
 ///
@@ -38,31 +44,34 @@ pub enum Kind {
 ///     }
 /// }
 /// rate_limited("update").increment(1);
-/// assert_eq!(METRICS[0].help, "Requests that exceeded a rate limit");
-/// assert_eq!(METRICS[0].labels, [("limit", "`sign_in` or `update`")]);
+/// let [metric] = &*gateway_model::metric::METRICS else { panic!() };
+/// assert_eq!(metric.help, "Requests that exceeded a rate limit");
+/// assert_eq!(metric.labels, [("limit", "`sign_in` or `update`")]);
 /// ```
 #[macro_export]
 macro_rules! declare_metrics {
     ($(
         $(#[doc = $help:literal])+
         $kind:ident $function:ident = $name:literal { $($(#[doc = $values:literal])* $label:ident),* $(,)? }
-    )*) => {
-        /// The metrics of this crate.
-        pub const METRICS: &[$crate::metric::Metric] = &[$(
-            $crate::metric::Metric {
+    )*) => {$(
+        const _: () = {
+            use $crate::metric::linkme;
+
+            #[linkme::distributed_slice($crate::metric::METRICS)]
+            #[linkme(crate = linkme)]
+            static METRIC: $crate::metric::Metric = $crate::metric::Metric {
                 name: $name,
                 kind: $crate::metric::Kind::$kind,
                 help: concat!($($help),+).trim_ascii(),
                 labels: &[$((stringify!($label), concat!($($values),*).trim_ascii())),*],
-            }
-        ),*];
-        $(
-            $(#[doc = $help])+
-            pub(crate) fn $function($($label: impl Into<::metrics::SharedString>),*) -> ::metrics::$kind {
-                $crate::declare_metrics!(@handle $kind $name $(, stringify!($label) => $label)*)
-            }
-        )*
-    };
+            };
+        };
+
+        $(#[doc = $help])+
+        pub(crate) fn $function($($label: impl Into<::metrics::SharedString>),*) -> ::metrics::$kind {
+            $crate::declare_metrics!(@handle $kind $name $(, stringify!($label) => $label)*)
+        }
+    )*};
     (@handle Counter $($metric:tt)*) => { ::metrics::counter!($($metric)*) };
     (@handle Gauge $($metric:tt)*) => { ::metrics::gauge!($($metric)*) };
     (@handle Histogram $($metric:tt)*) => { ::metrics::histogram!($($metric)*) };

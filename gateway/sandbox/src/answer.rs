@@ -1,5 +1,5 @@
-//! What plugins return is hostile input: everything is counted, measured and checked here before the
-//! gateway signs, stores or shows it.
+//! Checks plugins' answers. They are hostile input: the gateway counts, measures and checks everything before it signs,
+//! stores or shows it.
 
 use std::collections::BTreeMap;
 
@@ -17,36 +17,22 @@ const MAX_ATTRIBUTE_NAME: usize = 64;
 const MAX_ATTRIBUTE_VALUE: usize = 1024;
 /// How deep a JSON value may nest.
 const MAX_DEPTH: usize = 32;
-/// Attributes whose names begin so are the gateway's own.
+/// The prefix of the gateway's own attributes.
 const RESERVED: &str = "gateway.";
-/// Longest reason for a rejection that a person is shown, in bytes.
+/// Longest reason for a rejection, as shown to the person, in bytes.
 const MAX_REASON: usize = 500;
-/// Longest reason for no answer that is logged, in bytes.
+/// Longest reason for a missing answer, as logged, in bytes.
 const MAX_MESSAGE: usize = 500;
 
-/// The permissions of a provider's answer as members of a JSON object.
+/// Converts the permissions of an answer to the members of a JSON object.
 ///
 /// # Errors
-/// Says in words which rule the answer breaks.
-pub(crate) fn permissions(answer: Vec<types::Permission>, limits: &Limits) -> Result<PermissionMap, String> {
-    if answer.len() > limits.result_items {
-        return Err(format!(
-            "{} permissions, {} are allowed",
-            grouped(answer.len() as u64),
-            grouped(limits.result_items as u64)
-        ));
-    }
-    let bytes: usize = answer
+/// The rule that the answer breaks, in words.
+pub fn permissions(answer: Vec<types::Permission>, limits: &Limits) -> Result<PermissionMap, String> {
+    let sizes = answer
         .iter()
-        .map(|permission| permission.name.len() + size(&permission.value))
-        .sum();
-    if bytes > limits.result_bytes {
-        return Err(format!(
-            "{} bytes, {} are allowed",
-            grouped(bytes as u64),
-            grouped(limits.result_bytes as u64)
-        ));
-    }
+        .map(|permission| permission.name.len() + size(&permission.value));
+    check_size("permissions", sizes, limits)?;
     let mut permissions = PermissionMap::new();
     for types::Permission { name, value } in answer {
         if name.is_empty() || name.len() > MAX_NAME {
@@ -60,14 +46,39 @@ pub(crate) fn permissions(answer: Vec<types::Permission>, limits: &Limits) -> Re
         }
         let value = json(value).map_err(|reason| format!("the value of {name:?} {reason}"))?;
         if permissions.contains_key(&name) {
-            return Err(format!("the permission {name:?} comes twice"));
+            return Err(format!("the permission {name:?} occurs twice"));
         }
         permissions.insert(name, value);
     }
     Ok(permissions)
 }
 
-/// How many bytes of the answer a value takes.
+/// Checks the number of items in an answer, and the sum of their sizes.
+fn check_size(
+    items: &str,
+    sizes: impl ExactSizeIterator<Item = usize>,
+    limits: &Limits,
+) -> Result<(), String> {
+    let count = sizes.len();
+    if count > limits.result_items {
+        return Err(format!(
+            "{} {items}, {} are allowed",
+            grouped(count as u64),
+            grouped(limits.result_items as u64)
+        ));
+    }
+    let bytes: usize = sizes.sum();
+    if bytes > limits.result_bytes {
+        return Err(format!(
+            "{} bytes, {} are allowed",
+            grouped(bytes as u64),
+            grouped(limits.result_bytes as u64)
+        ));
+    }
+    Ok(())
+}
+
+/// The size of a value, in bytes.
 const fn size(value: &types::Value) -> usize {
     match value {
         types::Value::Boolean(_) => 1,
@@ -81,9 +92,9 @@ fn json(value: types::Value) -> Result<JsonText, String> {
     let json = match value {
         types::Value::Boolean(value) => JsonText::of(&value),
         types::Value::Integer(value) => JsonText::of(&value),
-        // Which would be written as `null`.
+        // JSON libraries write these as `null`.
         types::Value::Number(value) if !value.is_finite() => {
-            return Err(format!("is {value}, which JSON cannot say"));
+            return Err(format!("is {value}, which JSON cannot represent"));
         }
         types::Value::Number(value) => JsonText::of(&value),
         types::Value::Text(text) => JsonText::of(&text),
@@ -98,7 +109,7 @@ fn json(value: types::Value) -> Result<JsonText, String> {
     json.map_err(|error| format!("is {error}"))
 }
 
-/// How deep a JSON text nests, found without parsing it. Rightly so only for texts that are JSON.
+/// How deep a JSON text nests, without parsing it. The result is meaningless for other texts.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in text.bytes() {
@@ -117,29 +128,16 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-/// The changes that a hook makes to a user's attributes, a later one of the same name winning.
+/// Checks the attributes that a hook sets. If a name occurs twice, the last one counts.
 ///
 /// # Errors
-/// Says in words which rule the answer breaks.
-pub(crate) fn attributes(
+/// The rule that the answer breaks, in words.
+pub fn attributes(
     answer: Vec<(String, String)>,
     limits: &Limits,
 ) -> Result<BTreeMap<String, String>, String> {
-    if answer.len() > limits.result_items {
-        return Err(format!(
-            "{} attributes, {} are allowed",
-            grouped(answer.len() as u64),
-            grouped(limits.result_items as u64)
-        ));
-    }
-    let bytes: usize = answer.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > limits.result_bytes {
-        return Err(format!(
-            "{} bytes, {} are allowed",
-            grouped(bytes as u64),
-            grouped(limits.result_bytes as u64)
-        ));
-    }
+    let sizes = answer.iter().map(|(name, value)| name.len() + value.len());
+    check_size("attributes", sizes, limits)?;
     for (name, value) in &answer {
         let named = !name.is_empty()
             && name.len() <= MAX_ATTRIBUTE_NAME
@@ -154,7 +152,7 @@ pub(crate) fn attributes(
         }
         if name.starts_with(RESERVED) {
             return Err(format!(
-                "the attribute's name {name:?} begins with \"{RESERVED}\", which is the gateway's own"
+                "the attribute's name {name:?} begins with \"{RESERVED}\", which is reserved for the gateway"
             ));
         }
         if value.len() > MAX_ATTRIBUTE_VALUE {
@@ -170,13 +168,13 @@ pub(crate) fn attributes(
     Ok(answer.into_iter().collect())
 }
 
-/// What the log is told of why a plugin has no answer for now, or at all.
-pub(crate) fn message(text: &str) -> String {
+/// The text for the log when a plugin has no answer.
+pub fn message(text: &str) -> String {
     sentence(text, MAX_MESSAGE)
 }
 
-/// What a person is shown when a hook rejects them.
-pub(crate) fn reason(text: &str) -> String {
+/// The text for the person whom a hook rejects.
+pub fn reason(text: &str) -> String {
     let text = sentence(text, MAX_REASON);
     if text.is_empty() {
         "You may not sign in here.".to_owned()
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_answers_are_refused() {
+    fn hostile_answers_are_rejected() {
         let limits = Limits {
             result_bytes: 1000,
             result_items: 3,
@@ -331,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_json_text_is_a_panic(text in any::<String>()) {
+        fn json_texts_never_panic(text in any::<String>()) {
             let _ = permissions(one("j", Value::Json(text)), &Limits::default());
         }
 

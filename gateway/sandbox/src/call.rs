@@ -1,5 +1,5 @@
-//! One call of a component: a store with its limits set, a fresh instance, the function, and everything
-//! that can go wrong with them in words. The only place where guests run.
+//! One call of a component: create a store with limits, instantiate the component, call the function, and say in words
+//! what went wrong. Guests run nowhere else.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -24,16 +24,16 @@ use crate::text::{grouped, printable};
 use crate::trace::Trace;
 use crate::{Grant, values};
 
-/// Most resources that the component model's own tables hold for one call.
+/// Most entries in the component model's resource tables during one call.
 const MAX_HANDLES: usize = 10_000;
-/// Bytes that the host may copy for one permission or attribute beside its texts.
+/// Bytes that the host may copy per permission or attribute, in addition to its texts.
 const ITEM_BYTES: usize = 64;
-/// What the host may copy out of a guest at once, where its answer may be smaller: writes and messages.
+/// Bytes that the host may copy out of a guest even if the answer must be smaller: for log lines and writes.
 const MIN_COPY: usize = 64 << 10;
 /// Longest reason of a trap, in bytes.
 const MAX_REASON: usize = 500;
 
-/// The function to call, once there is an instance. What it gives is still the guest's word.
+/// Calls a function of an instance. The result is not yet checked.
 pub type Invoke<T> = Box<
     dyn for<'a> FnOnce(
             &'a mut Store<GuestState>,
@@ -46,30 +46,30 @@ pub type Invoke<T> = Box<
 /// What a call cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// In the component, instantiation included.
+    /// Time in the component, including instantiation.
     pub time: Duration,
     /// Units of fuel.
     pub fuel: u64,
-    /// Bytes of memories and tables at its end.
+    /// Bytes of memories and tables at the end of the call.
     pub memory: usize,
-    /// Messages beyond the call's or the plugin's share.
+    /// Messages dropped because they exceeded the limit of the call or the plugin.
     pub log_dropped: u64,
 }
 
-/// A call that gave nothing.
+/// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{error}{trace}")]
 pub struct Failure {
-    /// Which way to fail.
+    /// The error.
     pub error: CallError,
-    /// Where in the guest, by its author's functions, and what the guest said.
+    /// The guest's functions that were running, and its last words on stderr.
     pub trace: Box<Trace>,
     /// The whole stack, for the log.
     pub stack: Option<String>,
 }
 
 impl From<CallError> for Failure {
-    /// One that is not of a place in the guest.
+    /// A failure outside the guest's code.
     fn from(error: CallError) -> Self {
         Self {
             error,
@@ -79,25 +79,26 @@ impl From<CallError> for Failure {
     }
 }
 
-/// The guest ran, or waited, past its deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("deadline exceeded")]
 struct DeadlineExceeded;
 
-/// An instance that has had no call yet: the one it is for may come later. What it used to get there does
-/// not count against the call.
+/// An instance without a call yet. The fuel and time that its start used do not count against the call.
 pub struct Prepared {
     store: Store<GuestState>,
     instance: Instance,
 }
 
-/// What the log calls the time before an instance's call.
+/// The name of an instance's start in the log.
 const START_UP: &str = "start-up";
 
-/// Makes an instance, until `deadline` at most, on a budget of its own as large as a call's. Dropping the
-/// future ends it at the guest's next tick.
+/// Makes an instance before `deadline`, with a budget as large as a call's. Dropping the future stops the guest at its next
+/// tick.
 ///
 /// Must be polled on a guest thread.
+///
+/// # Errors
+/// If the guest's start fails or takes too long.
 pub async fn prepare(
     program: &Program,
     services: HostServices,
@@ -114,7 +115,7 @@ pub async fn prepare(
     }
 }
 
-/// A store with all its limits but those of time, which [`allow`] sets.
+/// A store with all limits except fuel and time, which [`allow`] sets.
 fn store(program: &Program, services: HostServices) -> Store<GuestState> {
     let limits = &program.config.limits;
     let log = GuestLog::new(
@@ -134,13 +135,13 @@ fn store(program: &Program, services: HostServices) -> Store<GuestState> {
             services,
         ),
     );
-    // Before instantiation: a start function is the guest's code already.
+    // Set before instantiation, because a start function is guest code.
     store.limiter(|state| &mut state.limiter);
     store.set_max_component_handles(MAX_HANDLES);
     store
 }
 
-/// Gives a store its fuel, its deadline, and what the host copies for it.
+/// Sets a store's fuel, its deadline, and the number of bytes that the host may copy.
 fn allow(store: &mut Store<GuestState>, program: &Program, deadline: Instant) -> wasmtime::Result<()> {
     let limits = &program.config.limits;
     // defence: copies-for-a-guest-are-limited (a test fails without it: docs/defences.md)
@@ -154,8 +155,8 @@ fn allow(store: &mut Store<GuestState>, program: &Program, deadline: Instant) ->
     store.set_epoch_deadline(1);
     // defence: deadline-stops-computing-guests (a test fails without it: docs/defences.md)
     store.epoch_deadline_callback(move |_| {
-        // Whoever else has work to do on this processor goes first, an I/O thread above all: left to itself, the
-        // kernel lets a thread that computes go on for milliseconds.
+        // Lets other threads of this processor run first, above all I/O threads. The kernel alone would let a thread
+        // that computes continue for milliseconds.
         std::thread::yield_now();
         if Instant::now() >= deadline {
             Err(DeadlineExceeded.into())
@@ -176,13 +177,13 @@ async fn start(
     within(deadline, program.pre.instantiate_async(store)).await
 }
 
-/// A guest that computes ends by its epoch callback, which knows where it was. This is for one that waits.
+/// Stops a guest that waits. The epoch callback stops one that computes, and knows where it was.
 async fn within<T>(
     deadline: Instant,
     work: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let mut work = pin!(work);
-    // Nearly all guests are done before they would wait for anything, and need no timer.
+    // Nearly all guests finish without waiting for anything, and need no timer.
     if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
         return done;
     }
@@ -192,10 +193,10 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(DeadlineExceeded.into()))
 }
 
-/// Calls a function in the instance that has been prepared, or in a fresh one, until `deadline` at most.
-/// Dropping the future ends the call at the guest's next tick.
+/// Calls a function in the prepared instance, or in a fresh one, before `deadline`. Dropping the future stops the call at
+/// the guest's next tick.
 ///
-/// Must be polled on a guest thread: a guest computes for a tick before it yields.
+/// Must be polled on a guest thread, because a guest computes for a tick before it yields.
 pub async fn run<T>(
     program: &Program,
     function: Function,
@@ -232,7 +233,7 @@ pub async fn run<T>(
         memory: taken.used,
         log_dropped: 0,
     };
-    // A last line that has no end is written when its stream goes.
+    // Dropping a stream writes its last line, if that line has no line ending.
     // defence: instance-ends-with-its-call (a test fails without it: docs/defences.md)
     drop(store);
     usage.log_dropped = log.dropped();
@@ -246,7 +247,6 @@ pub async fn run<T>(
     (result, usage)
 }
 
-/// Which of the ways to fail an error of wasmtime is.
 fn classify(program: &Program, function: Function, error: &wasmtime::Error, taken: Taken) -> CallError {
     let (plugin, function) = (program.plugin.to_string(), function.name());
     let limits = &program.config.limits;
@@ -284,10 +284,10 @@ fn classify(program: &Program, function: Function, error: &wasmtime::Error, take
         return CallError::Overloaded { plugin };
     }
     let cause = error.root_cause().to_string();
-    // wasmtime's type for it is private.
+    // The type of this error is private in wasmtime.
     if cause.contains("fuel allocated for hostcalls") {
         let mut reason = format!(
-            "it hands over more than {} bytes or {} items",
+            "it passed the gateway more than {} bytes or {} items",
             grouped(limits.result_bytes as u64),
             grouped(limits.result_items as u64)
         );
@@ -318,7 +318,7 @@ fn classify(program: &Program, function: Function, error: &wasmtime::Error, take
     }
 }
 
-/// A guest's stack for the log: function names are the guest's, line breaks are ours.
+/// A guest's stack for the log. Function names come from the guest; only we write line breaks.
 fn printable_stack(stack: &str) -> String {
     let lines: Vec<_> = stack
         .lines()
@@ -341,12 +341,12 @@ mod tests {
     use crate::program::Program;
     use crate::{CallError, PluginConfig, grants};
 
-    /// What becomes of a component whose start function is `code`, in which `$make` makes a resource.
+    /// Starts a component whose start function is `code`. There, `$make` makes a resource.
     async fn start(code: &str) -> Result<(), CallError> {
         call(code, Box::new(|_, _, _| Box::pin(async { Ok(()) }))).await
     }
 
-    /// The same, and then a call of it does this.
+    /// The same, and then runs `invoke`.
     async fn call<T>(code: &str, invoke: Invoke<T>) -> Result<T, CallError> {
         let engine = crate::engine::Engines::start().unwrap().usual().clone();
         let text = format!(
@@ -364,13 +364,7 @@ mod tests {
             .unwrap()
             .instantiate_pre(&component)
             .unwrap();
-        let exports = Exports {
-            permission_provider: None,
-            on_new_user: None,
-            on_user_login: None,
-            on_user_logout: None,
-        };
-        let program = Program::with(pre, exports, PluginConfig::default());
+        let program = Program::with(pre, Exports::default(), PluginConfig::default());
         let services = HostServices::trial(invented_user());
         let deadline = Instant::now() + Duration::from_secs(60);
         let (result, _) = run(

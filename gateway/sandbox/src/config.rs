@@ -1,4 +1,4 @@
-//! What the operator decides about one plugin: what it may import, and what a call may use.
+//! The operator's decisions about one plugin: its grants and its limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,78 +8,30 @@ use gateway_model::{ChangedValue, User, UserId, ValueChange};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ValueError;
+use crate::grants::Grant;
 use crate::http::HttpConfig;
 use crate::secret::Secret;
 
-/// What an operator may let a plugin import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Grant {
-    /// Look users up by id.
-    Users,
-    /// Read its own settings.
-    Config,
-    /// Read its own secrets.
-    Secrets,
-    /// Keep values of its own, from one call to the next.
-    KeyValue,
-    /// Write to the gateway's log.
-    Logging,
-    /// Send HTTP requests, where [`HttpConfig`] allows.
-    Http,
-}
-
-impl Grant {
-    /// Every grant there is.
-    pub const ALL: &[Self] = &[
-        Self::Users,
-        Self::Config,
-        Self::Secrets,
-        Self::KeyValue,
-        Self::Logging,
-        Self::Http,
-    ];
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Users => "users",
-            Self::Config => "config",
-            Self::Secrets => "secrets",
-            Self::KeyValue => "key-value",
-            Self::Logging => "logging",
-            Self::Http => "http",
-        }
-    }
-}
-
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What one call of a plugin may use, and what the plugin may keep.
+/// Limits on one call of a plugin, and on what the plugin stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Units of wasmtime fuel, about one a wasm instruction.
+    /// Units of wasmtime fuel, about one per wasm instruction.
     pub fuel: u64,
-    /// Wall clock, waiting for a thread and in the host included.
+    /// Wall-clock time, including time spent waiting for a thread and in the host.
     pub deadline: Duration,
-    /// Bytes over all memories and tables of the instance; 4 GiB at most in one memory.
+    /// Bytes of all memories and tables of the instance; at most 4 GiB in one memory.
     pub memory: usize,
     /// Bytes of the answer.
     pub result_bytes: usize,
     /// Most permissions or attributes in an answer.
     pub result_items: usize,
-    /// Most bytes it may log in a call, stdout and stderr included, as they are written: with their escapes.
+    /// Most bytes that a call logs, including stdout and stderr, counted with their escapes.
     pub log_bytes: usize,
-    /// Most bytes that all calls of the plugin may log in a minute, whole lines counted.
+    /// Most bytes that all calls of the plugin log in a minute, counted as whole lines.
     pub log_bytes_per_minute: usize,
-    /// Bytes of all keys and values that it keeps, as they are stored.
+    /// Bytes of all stored keys and values, as they are in the database.
     pub store_bytes: usize,
-    /// Bytes of one value that it keeps.
+    /// Bytes of one stored value.
     pub value_bytes: usize,
 }
 
@@ -99,36 +51,36 @@ impl Default for Limits {
     }
 }
 
-/// What happens to a sign-in where a hook traps, or its component is missing.
+/// What happens to a sign-in if a hook fails or its component is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
-    /// The sign-in is refused.
+    /// The sign-in fails.
     #[default]
     Refuse,
-    /// The hook is passed over. A sign-out is delivered again all the same.
+    /// The sign-in continues without the hook. Failed sign-outs are delivered again in either case.
     Pass,
 }
 
-/// One plugin's configuration; a plugin named in services or extensions without one has the default.
+/// The configuration of one plugin. A service or extension whose plugin has no section uses the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginConfig {
-    /// What it may import.
+    /// The interfaces that it may import.
     pub grants: BTreeSet<Grant>,
-    /// The one component that may serve, by its SHA-256: 64 hex digits, lower case. Any where `None`.
+    /// The SHA-256 of the only component that may serve: 64 lower-case hex digits. `None` allows any.
     pub sha256: Option<String>,
-    /// What a call may use.
+    /// Limits on its calls and on what it stores.
     pub limits: Limits,
-    /// Its settings, for the grant `config`.
+    /// Settings by name, for the grant `config`.
     pub settings: BTreeMap<String, String>,
-    /// By name, for the grant `secrets`.
+    /// Secrets by name, for the grant `secrets`.
     pub secrets: BTreeMap<String, Secret>,
-    /// Where it may send requests, for the grant `http`.
+    /// Limits on its requests, for the grant `http`.
     pub http: HttpConfig,
     /// What its failure does to a sign-in.
     pub on_failure: OnFailure,
-    /// How many instances are made ahead of need, each for one call; over all plugins there are
-    /// [`MAX_PREPARED`] at most.
+    /// How many instances the gateway prepares in advance, each for one call. All plugins together have at most
+    /// [`MAX_PREPARED`].
     pub prepared: usize,
 }
 
@@ -147,36 +99,34 @@ impl Default for PluginConfig {
     }
 }
 
-/// How guests find users. Implemented over the store by the caller.
+/// How guests look users up. The caller implements it with its database.
 #[async_trait::async_trait]
 pub trait UserLookup: Send + Sync + fmt::Debug {
     /// The user with this id, or `None`.
     ///
     /// # Errors
-    /// When the database cannot be read; the text is for the log. The guest's call ends there.
+    /// If the database cannot be read. The error ends the guest's call, and its text is logged.
     async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, String>;
 }
 
-/// Where guests keep values. Implemented over the store by the caller; [`ScratchValues`](crate::ScratchValues)
-/// keeps them in memory.
+/// Where guests store values. The caller implements it with its database; [`ScratchValues`](crate::ScratchValues)
+/// stores them in memory.
 ///
-/// A plugin is its name in the configuration, and has keys of its own. The host has checked keys and
-/// values by the rules of `wit/key-value.wit` and the plugin's limits before it asks; how much the plugin
-/// keeps in all (`cap` bytes, keys and values) is for the implementation to check, with the write.
-/// Whatever is written is durable when the function returns, where the implementation is.
+/// Each plugin, identified by its name in the configuration, has its own keys. The sandbox checks keys and values against
+/// `wit/key-value.wit` and the plugin's limits first. The implementation checks the total size (`cap` bytes of keys and
+/// values) in the same step as the write, and returns once the write is durable.
 #[async_trait::async_trait]
 pub trait KeyValueStore: Send + Sync + fmt::Debug {
-    /// The value, or `None` where there is none or its lifetime is over.
+    /// Returns the value, or `None` if there is none or it has expired.
     ///
     /// # Errors
     /// [`ValueError::Unavailable`].
     async fn get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, ValueError>;
 
-    /// Makes a change to the value, in one step. What the plugin keeps takes at most `cap` bytes afterwards, or no more
-    /// than before.
+    /// Changes the value atomically. Afterwards the plugin stores at most `cap` bytes, or no more than before.
     ///
     /// # Errors
-    /// Every one there is.
+    /// [`ValueError`].
     async fn change(
         &self,
         plugin: &str,
@@ -185,8 +135,7 @@ pub trait KeyValueStore: Send + Sync + fmt::Debug {
         cap: u64,
     ) -> Result<ChangedValue, ValueError>;
 
-    /// Keys that begin with `prefix` and sort (by their bytes) after `after`: the first `limit` of them,
-    /// sorted.
+    /// Returns the first `limit` keys that begin with `prefix` and sort after `after`, in byte order.
     ///
     /// # Errors
     /// [`ValueError::Unavailable`].

@@ -1,10 +1,9 @@
-//! The gateway's users and events in the shapes that plugins are given.
+//! Converts users and events to the types of the WIT package.
 
 use gateway_model::{Event, Identity, User};
 
 use crate::bindings::types;
 
-/// A user as `types.user`.
 pub(crate) fn user(user: &User) -> types::User {
     types::User {
         id: user.id.as_str().to_owned(),
@@ -23,7 +22,6 @@ pub(crate) fn user(user: &User) -> types::User {
     }
 }
 
-/// An identity as `types.identity`.
 fn identity(identity: &Identity) -> types::Identity {
     types::Identity {
         provider: identity.provider.clone(),
@@ -32,7 +30,7 @@ fn identity(identity: &Identity) -> types::Identity {
     }
 }
 
-/// A new user's or a login's event as `types.sign-in`, with the user as they are by now.
+/// Converts the event of a new user or a sign-in. `person` is the user's current state.
 pub(crate) fn sign_in(event: &Event, person: &User) -> types::SignIn {
     types::SignIn {
         event_id: event.id.as_str().to_owned(),
@@ -43,7 +41,6 @@ pub(crate) fn sign_in(event: &Event, person: &User) -> types::SignIn {
     }
 }
 
-/// A logout's event as `types.sign-out`.
 pub(crate) fn sign_out(event: &Event, person: &User) -> types::SignOut {
     types::SignOut {
         event_id: event.id.as_str().to_owned(),

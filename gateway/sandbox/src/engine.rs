@@ -1,5 +1,5 @@
-//! The wasmtime engine: what code may do, how much there may be of it at once, and the ticks that
-//! interrupt it.
+//! The wasmtime engines: which instructions they accept, how many instances they hold, and the ticks that interrupt
+//! guests.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,16 +12,16 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use crate::error::EngineError;
 
-/// How often guests are interrupted, so that they share the guest threads fairly, leave the processor to whoever is
-/// waiting for it, and their deadline is looked at.
+/// How often guests are interrupted, so that they share the guest threads fairly, leave the processor to threads that
+/// wait for it, and stop at their deadline.
 const BUSY_TICK: Duration = Duration::from_micros(500);
-/// The same while there are none: the first tick of one that comes then may be that late.
+/// The interval while no guest runs. The first tick of the next guest can be this late.
 pub const TICK: Duration = Duration::from_millis(5);
 
-/// Guests that run, or wait for something, in this process.
+/// Guests in this process that run or wait.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// A guest runs until this is dropped.
+/// Counts a guest in [`RUNNING`] until it is dropped.
 pub(crate) struct Running(());
 
 impl Running {
@@ -37,16 +37,16 @@ impl Drop for Running {
     }
 }
 
-/// Most calls that are inside a component at once, over all plugins: as many as [`queue`](crate::queue) may have slots.
+/// Most calls of all plugins that are inside a component at the same time. The host's queue has as many slots.
 pub const MAX_INSTANCES: u32 = 96;
-/// Most trial calls at once. They take no slot from those of callers.
+/// Most trial calls at the same time. They have their own slots.
 pub const MAX_TRIALS: u32 = 4;
-/// Most of them that may be in one plugin, so that one that sleeps or spins leaves room for the others.
+/// Most calls of one plugin, so that a plugin that sleeps or spins leaves room for the others.
 pub const MAX_INSTANCES_OF_ONE: u32 = 16;
-/// Most instances that are made ahead of need, over all plugins.
+/// Most instances of all plugins that are prepared in advance.
 pub const MAX_PREPARED: usize = 64;
 
-/// What the pool has room for: instances inside a call, and those that wait for theirs.
+/// Instances in the pool: those inside a call, and those prepared for one.
 #[expect(clippy::cast_possible_truncation, reason = "it is a small constant")]
 const POOL: u32 = MAX_INSTANCES + MAX_TRIALS + MAX_PREPARED as u32;
 
@@ -58,32 +58,32 @@ pub const MAX_MEMORIES: u32 = 16;
 pub const MAX_TABLES: u32 = 16;
 /// Most elements in one table. Interpreters compiled to wasm need tens of thousands.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
-/// Bytes at the start of each memory that are wiped in place after a call, for guests with as much data at most: those
-/// that are compiled, JavaScript's and Python's interpreters. Where the stack is small, all of a compiled guest fits.
+/// Bytes at the start of each memory that are wiped in place after a call, for guests with at most this much data:
+/// compiled guests, JavaScript's interpreter and Python's. A compiled guest with a small stack fits completely.
 const KEEP_RESIDENT: [usize; 3] = [192 << 10, 8 << 20, 32 << 20];
-/// The largest memory that any plugin may be given, whatever its limits say: 4 GiB, a 32-bit guest's own.
+/// The largest possible memory of a 32-bit guest, whatever the plugin's limits are.
 const MAX_MEMORY: usize = 1 << 32;
 
-/// The engines that guests run in, the same but for how much of a memory is wiped in place after a call. That is set
-/// for an engine, and what is best for a guest depends on how much data it begins with: an interpreter writes to most
-/// of its own, and a page that was given back is faulted in and copied again at the next call.
+/// The engines that guests run in. They differ only in how much of a memory is wiped in place after a call, which is a
+/// setting of the engine. The best value depends on the guest's initial data: an interpreter writes to most of it, and
+/// every page that was returned to the kernel must be faulted in and copied again in the next call.
 pub struct Engines {
     pooled: bool,
-    /// By [`KEEP_RESIDENT`]. Those of larger guests are started when one comes.
+    /// By [`KEEP_RESIDENT`]. The engines for larger guests start when they are first needed.
     started: Mutex<BTreeMap<usize, Engine>>,
     usual: Engine,
 }
 
 impl Engines {
-    /// Starts the one that most guests run in.
+    /// Starts the engine that most guests run in.
     ///
     /// # Errors
-    /// When the configuration does not fit this machine, or no thread can be started.
+    /// If the machine does not support the configuration, or no thread can be started.
     pub fn start() -> Result<Self, EngineError> {
         Self::starting(true)
     }
 
-    /// The same without slots: each instance maps memory of its own. It needs little address space.
+    /// The same without a pool: each instance maps its own memory, so the engine needs little address space.
     ///
     /// # Errors
     /// As for [`Engines::start`].
@@ -100,12 +100,12 @@ impl Engines {
         })
     }
 
-    /// One of them: what is compiled for one is compiled for all.
+    /// The engine that most guests run in. Code compiled for it runs in the others too.
     pub const fn usual(&self) -> &Engine {
         &self.usual
     }
 
-    /// How many bytes of a memory an engine wipes in place after a call, and so keeps.
+    /// How many bytes of a memory an engine wipes in place after a call, and therefore keeps in RAM.
     pub fn kept(&self, engine: &Engine) -> usize {
         let started = self.started.lock();
         let size = started
@@ -114,7 +114,7 @@ impl Engines {
         size.unwrap_or(KEEP_RESIDENT[0])
     }
 
-    /// The one for a component.
+    /// Returns the engine for a component, and starts it if necessary.
     pub fn of(&self, component: &[u8]) -> Engine {
         let data = data_size(component);
         let [usual, .., largest] = KEEP_RESIDENT;
@@ -135,14 +135,14 @@ impl Engines {
                 engine
             }
             Err(error) => {
-                tracing::warn!(%error, "a large plugin runs in the engine of small ones, slower than it could");
+                tracing::warn!(%error, "cannot start the engine for large plugins; this one runs slower, in the usual engine");
                 self.usual.clone()
             }
         }
     }
 }
 
-/// Bytes of data that a component's memories begin with. One that cannot be read to its end is not admitted anyway.
+/// Bytes of initial data in a component's memories. A component that cannot be parsed is not admitted anyway.
 fn data_size(component: &[u8]) -> usize {
     Parser::new(0)
         .parse_all(component)
@@ -178,17 +178,16 @@ fn start(pooled: bool, keep_resident: usize) -> Result<Engine, EngineError> {
     Ok(engine)
 }
 
-/// An engine that compiles for those of [`Engines`], and runs nothing: it reserves no address space,
-/// of which its process has little.
+/// An engine that compiles for [`Engines`] but runs nothing. It reserves no address space, because the compiler's process
+/// has little.
 ///
 /// # Errors
-/// When the configuration does not fit this machine.
+/// If the machine does not support the configuration.
 pub fn compiler() -> Result<Engine, EngineError> {
     Engine::new(config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
         .map_err(|error| EngineError::Engine(format!("{error:#}")))
 }
 
-/// What the engine accepts and how it runs it.
 fn config() -> Config {
     let mut config = Config::new();
     config
@@ -197,10 +196,10 @@ fn config() -> Config {
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
-        // Interpreters recurse; a fiber's stack must hold that and the host's own frames.
+        // Interpreters recurse. A fiber's stack must hold their frames and the host's.
         .max_wasm_stack(1 << 20)
         .async_stack_size(2 << 20)
-        // No guest toolchain of ours needs these, and each is code that a hostile component could reach.
+        // No supported toolchain needs these proposals, and a hostile component could reach the code behind each.
         .wasm_threads(false)
         .shared_memory(false)
         .wasm_gc(false)
@@ -214,9 +213,8 @@ fn config() -> Config {
     config
 }
 
-/// The slots that instances are made in: enough that `POOL` components of the largest shape
-/// fit at once, so that the pool never refuses what the semaphores let in. Slots are address space,
-/// not memory, until a guest writes to them.
+/// Slots for `POOL` components of the largest shape, so that the pool never rejects what the semaphores admit. A slot is
+/// address space, and takes no memory until a guest writes to it.
 fn pool(keep_resident: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(POOL)
@@ -232,12 +230,12 @@ fn pool(keep_resident: usize) -> PoolingAllocationConfig {
         .max_tables_per_module(MAX_TABLES)
         .total_tables(POOL * MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS)
-        // Wiping this much by hand is cheaper than giving the pages back and faulting them in again, which
-        // also interrupts every other thread.
+        // Wiping these bytes is cheaper than returning the pages and faulting them in again, which also interrupts
+        // every other thread.
         .linear_memory_keep_resident(keep_resident)
         .table_keep_resident(16 << 10)
         .max_unused_warm_slots(POOL)
-        // Has had isolation bugs, as have protection keys, which are not compiled in.
+        // Both this and protection keys, which are not compiled in, had isolation bugs.
         .pagemap_scan(Enabled::No);
     pool
 }
@@ -250,7 +248,7 @@ mod tests {
     use super::{Engines, KEEP_RESIDENT};
 
     #[test]
-    fn what_compiles_and_what_runs_fit() {
+    fn compiled_code_runs_in_every_engine() {
         let (engines, compiles) = (Engines::start().unwrap(), super::compiler().unwrap());
         let hash = |engine: &wasmtime::Engine| {
             use std::hash::{DefaultHasher, Hash, Hasher};
@@ -271,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_with_as_much_data_share_an_engine() {
+    fn guests_of_similar_size_share_an_engine() {
         let engines = Engines::start().unwrap();
         let of = |bytes: usize| engines.of(&with_data(&vec![b'x'; bytes]));
         assert!(Engine::same(&of(0), engines.usual()) && Engine::same(&of(100 << 10), engines.usual()));
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn proposals_that_no_plugin_needs_are_refused() {
+    fn unneeded_proposals_are_rejected() {
         let engine = Engines::start().unwrap().usual().clone();
         for (proposal, module) in [
             ("threads", "(module (memory 1 1 shared))"),

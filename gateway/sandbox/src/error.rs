@@ -1,4 +1,4 @@
-//! Every way in which a call fails, and what can be wrong with what a component imports and exports.
+//! The errors of engines, calls and components.
 
 use std::io;
 use std::time::Duration;
@@ -10,167 +10,114 @@ use crate::text::grouped;
 /// The WebAssembly engine cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// wasmtime does not run on this machine as we configure it.
+    /// The machine does not support our configuration of wasmtime.
     #[error("the WebAssembly engine cannot start: {0}")]
     Engine(String),
-    /// A thread could not be started.
+    /// The operating system cannot start a thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
 
-/// Why a plugin's value could not be read or written.
+/// Why a plugin's value cannot be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// The change is not allowed.
+    /// The change breaks a rule or a limit.
     #[error(transparent)]
     Refused(#[from] ValueRefusal),
-    /// The store cannot be used; the text is for the log.
+    /// The database cannot be used. The text is for the log.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// Why a call gave no answer. Permissions fail closed: each of them means 503, and no token.
+/// Why a call has no answer. Each of them means 503 and no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum CallError {
-    /// No such service.
+    /// The gateway has no service of this name.
     #[error("the service \"{service}\" is not configured")]
-    NotConfigured {
-        /// The service that was asked for.
-        service: String,
-    },
-    /// The plugin has no serving generation, or not one that can answer this.
+    NotConfigured { service: String },
+    /// The plugin has no serving generation, or not one with this function.
     #[error("the plugin \"{plugin}\" is not loaded: {problem}")]
-    NotLoaded {
-        /// Which plugin.
-        plugin: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Too many calls are in flight already. Asking again later may help.
+    NotLoaded { plugin: String, problem: String },
+    /// The queue is full. A later call may succeed.
     #[error("the plugin \"{plugin}\" has too many calls in flight")]
-    Overloaded {
-        /// Which plugin.
-        plugin: String,
-    },
-    /// The plugin's calls at once have all the memory that they may have together. Asking again later may help.
+    Overloaded { plugin: String },
+    /// The plugin's calls use all the memory that they may use together. A later call may succeed.
     #[error(
-        "the plugin \"{plugin}\" has no memory left for another call: its calls have all of {} bytes together; raise \
+        "the plugin \"{plugin}\" has no memory left for another call: its calls use all {} bytes of its share; raise \
          `plugins.total_memory`, of which each plugin has a quarter",
         bytes(*memory)
     )]
-    Crowded {
-        /// Which plugin.
-        plugin: String,
-        /// Its share, in bytes.
-        memory: usize,
-    },
-    /// The plugin was replaced again and again while it was asked. Asking again later may help.
-    #[error("the plugin \"{plugin}\" was replaced while it was asked")]
-    Replaced {
-        /// Which plugin.
-        plugin: String,
-    },
-    /// The call used up its fuel.
+    Crowded { plugin: String, memory: usize },
+    /// The plugin was replaced again and again during the request. A later call may succeed.
+    #[error("the plugin \"{plugin}\" was replaced during the call")]
+    Replaced { plugin: String },
     #[error("{plugin}: {function} ran out of fuel: {} of {}", grouped(*fuel), grouped(*fuel))]
     OutOfFuel {
-        /// Which plugin.
         plugin: String,
-        /// Which function.
         function: &'static str,
-        /// The limit.
         fuel: u64,
     },
-    /// The call took longer than its deadline, waiting included.
+    /// The deadline includes time spent waiting.
     #[error("{plugin}: {function} ran past its deadline of {deadline:?}")]
     DeadlineExceeded {
-        /// Which plugin.
         plugin: String,
-        /// Which function.
         function: &'static str,
-        /// The limit.
         deadline: Duration,
     },
-    /// The call was refused memory, and failed.
+    /// The call failed after the gateway refused it `wanted` more bytes.
     #[error(
         "{plugin}: {function} ran out of memory: its memories and tables have {} of {} bytes, and it asked for {} more",
         bytes(*used), bytes(*memory), bytes(*wanted)
     )]
     OutOfMemory {
-        /// Which plugin.
         plugin: String,
-        /// Which function.
         function: &'static str,
-        /// The limit, in bytes.
         memory: usize,
-        /// The bytes that it had.
         used: usize,
-        /// How many more it asked for last.
         wanted: usize,
     },
-    /// The component trapped.
     #[error("{plugin}: {function} trapped: {reason}")]
     Trap {
-        /// Which plugin.
         plugin: String,
-        /// Which function.
         function: &'static str,
-        /// What happened, in words.
         reason: String,
     },
-    /// The answer breaks the rules or is too large.
-    #[error("{plugin}: {function} gave an invalid answer: {reason}")]
+    /// The answer breaks a rule or is too large.
+    #[error("{plugin}: {function} returned an invalid answer: {reason}")]
     InvalidAnswer {
-        /// Which plugin.
         plugin: String,
-        /// Which function.
         function: &'static str,
-        /// Which rule.
         reason: String,
     },
-    /// The provider answered that something it needs is out of reach.
+    /// The provider returned `unavailable`, with a message that is now printable.
     #[error("{plugin}: unavailable: {message}")]
-    Unavailable {
-        /// Which plugin.
-        plugin: String,
-        /// The provider's own words, made printable.
-        message: String,
-    },
-    /// A hook answered that it has no verdict, or could not deal with a sign-out: something it needs is
-    /// out of reach.
+    Unavailable { plugin: String, message: String },
+    /// A hook returned `unavailable`, or `on-user-logout` an error.
     #[error("{plugin}: {function}: unavailable: {message}")]
     HookUnavailable {
-        /// Which plugin.
         plugin: String,
-        /// Which hook.
         function: &'static str,
-        /// The hook's own words, made printable.
         message: String,
     },
-    /// The provider answered that it cannot answer.
+    /// The provider returned `failed`.
     #[error("{plugin}: failed: {message}")]
-    Failed {
-        /// Which plugin.
-        plugin: String,
-        /// The provider's own words, made printable.
-        message: String,
-    },
+    Failed { plugin: String, message: String },
 }
 
 fn bytes(count: usize) -> String {
     grouped(count as u64)
 }
 
-/// What is wrong with what a component imports or exports.
+/// What is wrong with a component's imports or exports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say what their fields are")]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ComponentError {
-    /// Nothing that the gateway would call.
     #[error(
         "it exports none of auth-gateway:plugin/permission-provider, on-new-user, on-user-login and \
          on-user-logout"
     )]
     NoExports,
-    /// An interface in a version that is not supported.
     #[error(
         "it {direction} {name}, but this gateway supports version {version} of {package}: rebuild the component against \
          that version (the gateway's WIT files are in `wit/`)"
@@ -181,13 +128,11 @@ pub enum ComponentError {
         package: &'static str,
         version: &'static str,
     },
-    /// One interface in two versions: which of them is meant?
+    /// Two versions of one interface: the gateway cannot tell which to call.
     #[error("it exports {first} and {second}: export the interface once")]
     Twice { first: String, second: String },
-    /// An interface of ours, with other types.
-    #[error("it exports {interface} with types that are not those of the interface: {reason}")]
+    #[error("it exports {interface} with types that differ from the interface: {reason}")]
     WrongType { interface: &'static str, reason: String },
-    /// An import that the operator has not granted.
     #[error(
         "it imports {import}, which the plugin \"{plugin}\" has not been granted: to grant it, write \
          `grants = {grants}` under `[plugin.{plugin}]` in the configuration"
@@ -197,10 +142,9 @@ pub enum ComponentError {
         plugin: String,
         grants: String,
     },
-    /// An import that does not exist.
     #[error("it imports {import}, which the gateway does not provide to plugins (plugin \"{plugin}\")")]
     UnknownImport { import: String, plugin: String },
-    /// An import of the right name, with other types.
+    /// An import has the right name and other types.
     #[error("its imports do not fit: {0}")]
     WrongImport(String),
 }

@@ -1,11 +1,11 @@
-//! What a component exports of ours: any subset of the four interfaces, looked up one by one.
+//! The exports of a component: any subset of the package's four interfaces, looked up one by one.
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
+use crate::bindings::permission_provider::ProviderError;
 use crate::bindings::types::{self, HookError};
-use crate::bindings::v1::permission_provider::ProviderError;
-use crate::bindings::v1::{on_new_user, on_user_login, on_user_logout, permission_provider};
+use crate::bindings::{on_new_user, on_user_login, on_user_logout, permission_provider};
 use crate::error::ComponentError;
 use crate::guest::GuestState;
 use crate::interface::{PACKAGE, VERSION, fits, split};
@@ -13,18 +13,18 @@ use crate::interface::{PACKAGE, VERSION, fits, split};
 /// A function of a plugin that the gateway calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Function {
-    /// `permission-provider`.
+    /// Of `permission-provider`.
     GetPermissions,
-    /// `on-new-user`.
+    /// Of `on-new-user`.
     OnNewUser,
-    /// `on-user-login`.
+    /// Of `on-user-login`.
     OnUserLogin,
-    /// `on-user-logout`.
+    /// Of `on-user-logout`.
     OnUserLogout,
 }
 
 impl Function {
-    /// All of them.
+    /// All functions.
     pub const ALL: [Self; 4] = [
         Self::GetPermissions,
         Self::OnNewUser,
@@ -32,7 +32,7 @@ impl Function {
         Self::OnUserLogout,
     ];
 
-    /// Its name in the log and in metrics.
+    /// The name in the log and in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GetPermissions => "get-permissions",
@@ -42,7 +42,7 @@ impl Function {
         }
     }
 
-    /// The interface that it is in.
+    /// The interface that contains it.
     pub const fn interface(self) -> &'static str {
         match self {
             Self::GetPermissions => "permission-provider",
@@ -51,13 +51,14 @@ impl Function {
     }
 }
 
-/// What a provider answers, unchecked.
+/// The answer of a permission provider, not yet checked.
 pub type Answer = Result<Vec<types::Permission>, ProviderError>;
 
-/// What a hook says, unchecked: attributes to set, or why there are none.
+/// The answer of a hook, not yet checked: attributes to set, or an error.
 pub type HookResult = Result<Vec<(String, String)>, HookError>;
 
-/// Where a component's exports are; `None` for the interfaces that it does not have.
+/// Where a component's exports are. An interface that the component does not export is `None`.
+#[derive(Default)]
 pub struct Exports {
     pub(crate) permission_provider: Option<permission_provider::GuestIndices>,
     pub(crate) on_new_user: Option<on_new_user::GuestIndices>,
@@ -66,11 +67,11 @@ pub struct Exports {
 }
 
 impl Exports {
-    /// Looks them up by name.
+    /// Looks up all interfaces by name.
     ///
     /// # Errors
-    /// If an interface is there in a version that the gateway does not support, or in two, or without its
-    /// function, or if none of them is there.
+    /// If an interface is exported in an unsupported version, in two versions, or without its function, or if the
+    /// component exports none of them.
     pub fn find(pre: &InstancePre<GuestState>) -> Result<Self, ComponentError> {
         let exports = Self {
             permission_provider: find(
@@ -88,35 +89,31 @@ impl Exports {
         Ok(exports)
     }
 
-    /// Compares the types of all of them with the interfaces', which takes an instance.
+    /// Compares the types of all exports with the interfaces, which requires an instance.
     ///
     /// # Errors
-    /// When one differs.
+    /// If one differs.
     pub fn check_types(
         &self,
         store: &mut Store<GuestState>,
         instance: &Instance,
     ) -> Result<(), ComponentError> {
-        if let Some(indices) = &self.permission_provider {
-            let guest = indices.load(&mut *store, instance);
-            guest.map_err(wrong_type(Function::GetPermissions))?;
+        macro_rules! check {
+            ($field:ident, $function:ident) => {
+                if let Some(indices) = &self.$field {
+                    let guest = indices.load(&mut *store, instance);
+                    guest.map_err(wrong_type(Function::$function))?;
+                }
+            };
         }
-        if let Some(indices) = &self.on_new_user {
-            let guest = indices.load(&mut *store, instance);
-            guest.map_err(wrong_type(Function::OnNewUser))?;
-        }
-        if let Some(indices) = &self.on_user_login {
-            let guest = indices.load(&mut *store, instance);
-            guest.map_err(wrong_type(Function::OnUserLogin))?;
-        }
-        if let Some(indices) = &self.on_user_logout {
-            let guest = indices.load(&mut *store, instance);
-            guest.map_err(wrong_type(Function::OnUserLogout))?;
-        }
+        check!(permission_provider, GetPermissions);
+        check!(on_new_user, OnNewUser);
+        check!(on_user_login, OnUserLogin);
+        check!(on_user_logout, OnUserLogout);
         Ok(())
     }
 
-    /// Whether a function is there.
+    /// Whether the component exports a function.
     pub const fn has(&self, function: Function) -> bool {
         match function {
             Function::GetPermissions => self.permission_provider.is_some(),
@@ -126,16 +123,12 @@ impl Exports {
         }
     }
 
-    /// Whether any of the three hooks is there.
+    /// Whether the component exports at least one hook.
     pub const fn has_hook(&self) -> bool {
         self.on_new_user.is_some() || self.on_user_login.is_some() || self.on_user_logout.is_some()
     }
 
-    /// Calls `get-permissions`.
-    ///
-    /// # Errors
-    /// When it traps, is stopped, or is not there.
-    pub async fn get_permissions(
+    pub(crate) async fn get_permissions(
         &self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -147,11 +140,7 @@ impl Exports {
         guest.call_get_permissions(store, service, user).await
     }
 
-    /// Calls `on-new-user`.
-    ///
-    /// # Errors
-    /// When it traps, is stopped, or is not there.
-    pub async fn new_user(
+    pub(crate) async fn new_user(
         &self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -162,11 +151,7 @@ impl Exports {
         guest.call_on_new_user(store, event).await
     }
 
-    /// Calls `on-user-login`.
-    ///
-    /// # Errors
-    /// When it traps, is stopped, or is not there.
-    pub async fn login(
+    pub(crate) async fn login(
         &self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -177,11 +162,7 @@ impl Exports {
         guest.call_on_user_login(store, event).await
     }
 
-    /// Calls `on-user-logout`. What it gives is why the event could not be dealt with, unchecked.
-    ///
-    /// # Errors
-    /// When it traps, is stopped, or is not there.
-    pub async fn logout(
+    pub(crate) async fn logout(
         &self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -193,7 +174,7 @@ impl Exports {
     }
 }
 
-/// Looks one interface up; `None` where it is not there.
+/// Looks up one interface.
 fn find<T>(
     pre: &InstancePre<GuestState>,
     function: Function,
@@ -235,7 +216,7 @@ fn wrong_type(function: Function) -> impl FnOnce(wasmtime::Error) -> ComponentEr
     }
 }
 
-/// An export that admission has seen is not there: a mistake in the gateway.
+/// Admission has seen the export, so this is a bug in the gateway.
 fn missing() -> wasmtime::Error {
     wasmtime::Error::msg("the component does not export this function")
 }

@@ -1,4 +1,4 @@
-//! What the host keeps for one instance during its one call: the data of its store.
+//! The data of a wasmtime store: what the host keeps for one instance and its one call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::memory::MemoryShare;
 use crate::values::Values;
 use crate::{KeyValueStore, PluginConfig, ScratchValues, UserLookup};
 
-/// Most WASI resources (streams, pollables) that a call may hold at once.
+/// Most WASI resources (streams, pollables) that a call may hold at the same time.
 pub const MAX_RESOURCES: usize = 256;
 
-/// The data of a store. Made for one call and dropped with it.
+/// The data of a store, dropped at the end of the call.
 pub struct GuestState {
     pub(crate) limiter: Limiter,
     pub(crate) log: GuestLog,
@@ -30,22 +30,21 @@ pub struct GuestState {
     wasi: WasiCtx,
 }
 
-/// Where the grants of a call look.
+/// Services of the gateway that the grants give access to.
 #[derive(Clone, Debug)]
 pub struct HostServices {
-    /// Who can be looked up.
+    /// For the grant `users`.
     pub users: Arc<dyn UserLookup>,
-    /// What plugins keep.
+    /// For the grant `key-value`.
     pub values: Arc<dyn KeyValueStore>,
-    /// `None` where nothing can be reached.
+    /// For the grant `http`. `None` denies every request.
     pub network: Option<Arc<Network>>,
-    /// Who hears what the guest writes, beside the gateway's log.
+    /// Records what the guest writes, in addition to the gateway's log.
     pub transcript: Option<Transcript>,
 }
 
 impl HostServices {
-    /// Those of a trial call: nobody exists but this user, what it keeps goes with it, and there is no
-    /// network.
+    /// The services of a trial call: `user` is the only user, stored values are discarded, and there is no network.
     pub fn trial(user: User) -> Self {
         Self {
             users: Arc::new(Invented(user)),
@@ -56,7 +55,7 @@ impl HostServices {
     }
 }
 
-/// Nobody else exists.
+/// The only user of a trial call.
 #[derive(Debug)]
 struct Invented(User);
 
@@ -68,7 +67,6 @@ impl UserLookup for Invented {
 }
 
 impl GuestState {
-    /// The data for one call, which writes to `log`.
     pub(crate) fn new(
         plugin: &Arc<str>,
         config: &Arc<PluginConfig>,
@@ -94,11 +92,8 @@ impl GuestState {
             table,
         }
     }
-}
 
-impl GuestState {
-    /// The instance's one call begins, of `function`: it has its share of log lines and requests to itself,
-    /// whatever was used while the instance was made.
+    /// Starts the instance's call of `function`. Log lines and requests of the instance's start no longer count.
     pub fn begin(&mut self, function: &'static str) {
         self.log.begin(function);
         self.http.begin(function);
@@ -124,7 +119,7 @@ impl WasiHttpView for GuestState {
     }
 }
 
-/// Who a trial call is about.
+/// The user in a trial call.
 pub fn invented_user() -> User {
     let identity = Identity {
         provider: "trial".to_owned(),

@@ -1,19 +1,19 @@
-//! The grant `http`: requests that guests send, by `wasi:http/outgoing-handler`.
+//! The grant `http`: guests' requests through `wasi:http/outgoing-handler`.
 //!
-//! The way of a request: the guest calls `handle` → here: is it within what the operator allows? →
-//! `connect`: the name is resolved once, every address is checked, and one of those that were checked is
-//! connected to → `exchange`: one request on a connection of its own → `body`: capped, timed. Whatever
-//! fails on the way is an `error-code` for the guest, and a line in the log. Nothing follows redirects here: a
-//! guest that does makes a new request, which is checked as this one was.
+//! The guest calls `handle`. This module checks the request against the plugin's configuration; `connect` resolves the name
+//! once, checks every address, and connects to one of the checked addresses; `exchange` sends the request on a connection
+//! of its own; `body` limits the size and time of the bodies. Every failure is an `error-code` for the guest and a line in
+//! the log. The host does not follow redirects. A guest that follows one makes a new request, which is checked in the same
+//! way.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | `config`, `origin` | what the operator allows |
+//! | `config`, `origin` | the operator's decisions |
 //! | `network` | [`Network`]: the resolver and the trusted certificates |
-//! | `lookups`, `shares` | what each plugin has of it |
-//! | `connect`, `exchange`, `body` | the way |
-//! | `record` | what the log and the metrics learn |
-//! | `error` | every way to fail |
+//! | `lookups`, `shares` | each plugin's share of look-ups and connections |
+//! | `connect`, `exchange`, `body` | the steps of a request |
+//! | `record` | log lines and metrics |
+//! | `error` | the errors |
 
 mod body;
 mod config;
@@ -43,21 +43,20 @@ use crate::PluginConfig;
 pub use self::config::HttpConfig;
 pub use self::network::{Network, Resolver};
 pub use self::origin::{HostName, HttpOrigin, OriginError};
-pub use self::record::METRICS;
 
-/// Largest head of a response, in bytes.
+/// Largest response head, in bytes.
 const HEAD_BYTES: usize = 64 << 10;
-/// Most headers of a response.
+/// Most response headers.
 const MAX_HEADERS: usize = 100;
-/// Largest headers of a request, names and values, in bytes.
+/// Most bytes in the names and values of request headers.
 const MAX_REQUEST_HEADERS: usize = 32 << 10;
-/// Longest method of a request, in bytes. IANA's registry has none of half of it.
+/// Longest method, in bytes. The longest in IANA's registry has less than half.
 const MAX_METHOD: usize = 32;
-/// Longest path and query of a request, in bytes.
+/// Longest path with query, in bytes.
 const MAX_PATH: usize = 8 << 10;
-/// What the host keeps for one set of headers while a guest puts it together; to want more is a trap.
+/// Most bytes of headers that a guest can build up in the host. Beyond that, the call traps.
 const FIELD_BYTES: usize = 64 << 10;
-/// Bytes that a guest may write to a body at once, and how many such writes wait for the connection.
+/// Most bytes in one write of a guest to a body, and the most writes that wait for the connection.
 const CHUNK_BYTES: usize = 8 << 10;
 const CHUNKS: usize = 7;
 
@@ -67,19 +66,18 @@ pub(crate) struct Http {
     pub(crate) outgoing: Outgoing,
 }
 
-/// What decides about them.
+/// Decides about the requests of one call.
 pub(crate) struct Outgoing {
     plugin: Arc<str>,
     function: &'static str,
     config: Arc<PluginConfig>,
     /// `None` in a trial call.
     network: Option<Arc<Network>>,
-    /// How many there have been.
+    /// The number of requests so far.
     made: usize,
 }
 
 impl Http {
-    /// None so far, in a call of `function`.
     pub(crate) fn new(
         plugin: Arc<str>,
         function: &'static str,
@@ -99,17 +97,15 @@ impl Http {
             },
         }
     }
-}
 
-impl Http {
-    /// The call begins, of `function`: it may make as many requests as if there had been none.
+    /// Starts the call of `function`. Earlier requests no longer count.
     pub(crate) const fn begin(&mut self, function: &'static str) {
         (self.outgoing.function, self.outgoing.made) = (function, 0);
     }
 }
 
 impl Outgoing {
-    /// Whether the request may be made, and where to.
+    /// Checks a request, and returns its origin.
     fn check(
         &self,
         exchange: &mut Exchange,
@@ -156,8 +152,7 @@ fn check_headers(
     if bytes > MAX_REQUEST_HEADERS {
         return Err(RequestError::HeadersTooLarge(bytes));
     }
-    // Another host's name on this host's connection would go past the allow-list where one server answers
-    // for both.
+    // If one server serves two hosts, another `Host` would circumvent the allow-list.
     for host in headers.get_all(header::HOST) {
         let host = host.to_str().map_err(|_| RequestError::Host)?;
         if format!("{scheme}://{host}").parse().as_ref() != Ok(origin) {
@@ -175,8 +170,8 @@ fn check_headers(
     Ok(())
 }
 
-/// What belongs to a connection (RFC 9110 7.6.1), which is the gateway's, and trailers. `Host` is compared
-/// when it is known where the request goes.
+/// Headers of the connection (RFC 9110 section 7.6.1), which is the gateway's, and trailers. `Host` is allowed here, because
+/// it is compared with the origin later.
 fn is_forbidden(name: &HeaderName) -> bool {
     *name == header::TE
         || *name == header::TRAILER
@@ -188,7 +183,7 @@ impl WasiHttpHooks for Outgoing {
         Arc::new(is_forbidden)
     }
 
-    /// Every one, so that what is refused is refused in one place.
+    /// Allows every scheme, so that all checks are in one place.
     fn is_supported_scheme(&mut self, _: &http::uri::Scheme) -> bool {
         true
     }
@@ -214,13 +209,13 @@ impl WasiHttpHooks for Outgoing {
                 })
             }
             Err(error) => {
-                // A guest that goes on and on fills no log.
-                let told = if self.made > self.config.http.requests.saturating_add(1) {
+                // A guest that continues regardless must not fill the log.
+                let error = if self.made > self.config.http.requests.saturating_add(1) {
                     exchange.fail_silently(&error)
                 } else {
                     exchange.fail(&error)
                 };
-                Box::new(async move { Err(told) })
+                Box::new(async move { Err(error) })
             }
         }
     }
@@ -241,7 +236,7 @@ mod tests {
     use super::is_forbidden;
 
     #[test]
-    fn headers_of_the_connection_are_the_gateways() {
+    fn headers_of_the_connection_are_forbidden() {
         for name in [
             "connection",
             "keep-alive",

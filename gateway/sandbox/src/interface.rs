@@ -1,23 +1,23 @@
-//! Names of interfaces, `package/interface@version`, and which versions fit each other.
+//! Names of interfaces, `package/interface@version`, and which versions are compatible.
 
-/// Our package, as it begins in the name of an import or export.
+/// The prefix of our package in the name of an import or export.
 pub const PACKAGE: &str = "auth-gateway:plugin/";
 
 /// The version of our package that the gateway supports.
 pub const VERSION: &str = "1.0.0";
 
-/// The interface and its version; an empty version where the name has none.
+/// Splits a name into interface and version. The version is empty if the name has none.
 pub fn split(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 
-/// Whether something made for one version can be used with the other, by the rules that the linker has:
-/// the first number that is not 0 must be the same. A draft fits itself alone.
+/// Whether two versions are compatible by the linker's rule: the first number that is not 0 must be the same. A
+/// pre-release is compatible only with itself.
 pub fn fits(one: &str, other: &str) -> bool {
     track(one) == track(other)
 }
 
-/// What of a version must be the same: `1` of 1.2.3, `0.1` of 0.1.2.
+/// The part of a version that must be the same: `1` of 1.2.3, `0.1` of 0.1.2.
 fn track(version: &str) -> &str {
     let version = version.split('+').next().unwrap_or_default();
     if version.contains('-') {
@@ -38,7 +38,7 @@ mod tests {
     use super::{fits, split};
 
     #[test]
-    fn versions_fit_as_the_linker_has_it() {
+    fn versions_fit_as_in_the_linker() {
         for (one, other) in [
             ("1.0.0", "1.0.0"),
             ("1.0.0", "1.2.3"),

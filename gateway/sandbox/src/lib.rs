@@ -1,29 +1,29 @@
-//! The sandbox: one call of one WebAssembly component, in wasmtime, under limits on everything that it could take or make
-//! the gateway wait for.
+//! The sandbox: one call of one WebAssembly component in wasmtime, with limits on everything that the component could use
+//! up or delay.
 //!
-//! A component is linked once ([`Program::link`](program::Program::link)) with the imports it has been granted. Each call has
-//! a fresh instance ([`call::run`]), or one that was made ahead ([`call::prepare`]). What a guest answers is checked
-//! before it is believed ([`permission_provider`], [`lifecycle`]).
+//! [`Program::link`] links a component once, with the imports that it has been granted. Each call gets a fresh instance
+//! ([`call::run`]), which may be prepared in advance ([`call::prepare`]). [`permission_provider`] and [`lifecycle`] check
+//! the answers.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`config`] | what the operator decides about one plugin |
-//! | [`engine`] | the wasmtime engine: what code may do |
+//! | [`config`] | the operator's decisions about one plugin |
+//! | [`engine`] | the wasmtime engines and their settings |
 //! | [`program`] | a component that can be called |
-//! | [`call`] | one call in a fresh instance, and every way it fails, in words |
-//! | [`permission_provider`], [`lifecycle`] | what is called, and what is made of the answer |
-//! | [`exports`], `bindings`, [`interface`] | the WIT package in Rust, what a component exports of it |
-//! | [`grants`] | what components may import |
-//! | [`guest`] | what a store holds for its one call |
-//! | `answer`, `convert`, [`text`] | checking what guests say, shaping what they are told |
-//! | [`http`] | the requests that guests send: what may be reached, and how |
-//! | `values`, [`scratch`] | a plugin's own values, by the rules; a store for trial calls |
-//! | [`log`], `wasi` | what guests write; WASI with nothing in it |
-//! | [`limiter`], [`memory`] | what one instance may use; what all instances may use together |
-//! | [`trace`] | where in a guest a call failed, in the guest's own names |
-//! | [`secret`] | a text that does not print itself |
-//! | [`error`] | every way to fail |
-//! | `fuzzing` | what the fuzzer reaches of all this |
+//! | [`call`] | one call in a fresh instance, and the ways in which it fails |
+//! | [`permission_provider`], [`lifecycle`] | the functions of a plugin, and the checks of their answers |
+//! | [`exports`], `bindings`, [`interface`] | the WIT package in Rust, and a component's exports |
+//! | [`grants`] | the imports of components |
+//! | [`guest`] | the data of a wasmtime store |
+//! | `answer`, `convert`, [`text`] | checks of answers; arguments for guests; printable text |
+//! | [`http`] | guests' HTTP requests |
+//! | `values`, [`scratch`] | a plugin's stored values; a store for trial calls |
+//! | [`log`], `wasi` | guests' log lines; WASI with nothing in it |
+//! | [`limiter`], [`memory`] | the memory of one instance, and of all instances together |
+//! | [`trace`] | where in a guest a call failed |
+//! | [`secret`] | a text that is never printed |
+//! | [`error`] | the errors |
+//! | `fuzzing` | private functions for the fuzz targets |
 
 mod answer;
 mod bindings;
@@ -52,9 +52,10 @@ pub mod trace;
 mod values;
 mod wasi;
 
-pub use config::{Grant, KeyValueStore, Limits, OnFailure, PluginConfig, UserLookup};
+pub use config::{KeyValueStore, Limits, OnFailure, PluginConfig, UserLookup};
 pub use engine::MAX_PREPARED;
 pub use error::{CallError, ComponentError, EngineError, ValueError};
+pub use grants::Grant;
 pub use guest::HostServices;
 pub use http::{HostName, HttpConfig, HttpOrigin, Network, OriginError, Resolver};
 pub use log::LogLine;

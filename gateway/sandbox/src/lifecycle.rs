@@ -1,25 +1,25 @@
-//! The hooks' interfaces, `on-new-user`, `on-user-login` and `on-user-logout`: the call, and what is made of its answer.
+//! The hooks `on-new-user`, `on-user-login` and `on-user-logout`: calling them, and checking their answers.
 
 use std::collections::BTreeMap;
 
 use gateway_model::{Event, EventKind, User};
 
-use crate::bindings::types::{self, HookError};
+use crate::bindings::types::HookError;
 use crate::call::Invoke;
 use crate::error::CallError;
 use crate::exports::{Function, HookResult};
 use crate::program::Program;
 use crate::{answer, convert};
 
-/// What one hook says, checked.
+/// The answer of a hook, checked.
 pub enum HookAnswer {
-    /// It accepts, and sets these attributes.
+    /// The hook accepts the event, and sets these attributes.
     Accepted(BTreeMap<String, String>),
-    /// It rejects, with a reason for the person.
+    /// The hook rejects the sign-in, for a reason that the gateway shows to the person.
     Rejected(String),
 }
 
-/// The hook that is told of such an event.
+/// The hook for a kind of event.
 pub const fn function_of(kind: EventKind) -> Function {
     match kind {
         EventKind::NewUser => Function::OnNewUser,
@@ -31,37 +31,34 @@ pub const fn function_of(kind: EventKind) -> Function {
 /// The call of the event's hook.
 pub fn invoke(event: &Event, user: &User) -> Invoke<HookResult> {
     match event.kind {
-        EventKind::NewUser => on_new_user(convert::sign_in(event, user)),
-        EventKind::Login => on_user_login(convert::sign_in(event, user)),
-        EventKind::Logout => on_user_logout(convert::sign_out(event, user)),
+        EventKind::NewUser => {
+            let event = convert::sign_in(event, user);
+            Box::new(move |store, instance, exports| {
+                Box::pin(async move { exports.new_user(store, instance, &event).await })
+            })
+        }
+        EventKind::Login => {
+            let event = convert::sign_in(event, user);
+            Box::new(move |store, instance, exports| {
+                Box::pin(async move { exports.login(store, instance, &event).await })
+            })
+        }
+        EventKind::Logout => {
+            let event = convert::sign_out(event, user);
+            Box::new(move |store, instance, exports| {
+                Box::pin(async move {
+                    let heard = exports.logout(store, instance, &event).await?;
+                    Ok(heard.map(|()| Vec::new()).map_err(HookError::Unavailable))
+                })
+            })
+        }
     }
 }
 
-fn on_new_user(event: types::SignIn) -> Invoke<HookResult> {
-    Box::new(move |store, instance, exports| {
-        Box::pin(async move { exports.new_user(store, instance, &event).await })
-    })
-}
-
-fn on_user_login(event: types::SignIn) -> Invoke<HookResult> {
-    Box::new(move |store, instance, exports| {
-        Box::pin(async move { exports.login(store, instance, &event).await })
-    })
-}
-
-fn on_user_logout(event: types::SignOut) -> Invoke<HookResult> {
-    Box::new(move |store, instance, exports| {
-        Box::pin(async move {
-            let heard = exports.logout(store, instance, &event).await?;
-            Ok(heard.map(|()| Vec::new()).map_err(HookError::Unavailable))
-        })
-    })
-}
-
-/// What a hook says, checked.
+/// Checks the answer of a hook.
 ///
 /// # Errors
-/// When it breaks a rule, or is no verdict.
+/// If the answer breaks a rule, or the hook has no verdict.
 pub fn check(result: HookResult, function: Function, program: &Program) -> Result<HookAnswer, CallError> {
     let plugin = || program.plugin.to_string();
     match result {

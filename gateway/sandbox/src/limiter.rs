@@ -1,7 +1,7 @@
-//! What one call may allocate, counted over all memories and tables of its instance.
+//! Limits what one call allocates, counted over all memories and tables of its instance.
 //!
-//! wasmtime's own `StoreLimits` holds each memory to the limit by itself, so a component with eight
-//! memories would get eight times the bytes.
+//! wasmtime's `StoreLimits` applies the limit to each memory separately, so a component with eight memories would get eight
+//! times the bytes.
 
 use std::sync::Arc;
 
@@ -10,34 +10,33 @@ use wasmtime::ResourceLimiter;
 use crate::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use crate::memory::MemoryShare;
 
-/// Bytes that a table element is counted as: a pointer's worth, and as much again for what the host
-/// keeps beside it.
+/// How many bytes a table element counts as: a pointer, and as much again for the host's own data.
 const TABLE_ELEMENT_BYTES: usize = 16;
 
-/// The budget of one store. Set before instantiation, so that initial memories count as well. What it takes is its plugin's
-/// as well, until it is dropped.
+/// The budget of one store. It is set before instantiation, so that initial memories count too. What it takes also counts
+/// against the plugin's share, until the limiter is dropped.
 #[derive(Debug)]
 pub struct Limiter {
     limit: usize,
-    /// What all instances of the plugin have together. `None` in a trial call.
+    /// The share of all instances of the plugin. `None` in a trial call.
     share: Option<Arc<MemoryShare>>,
     taken: Taken,
     last: usize,
 }
 
-/// What a store has taken of its budget.
+/// How much of its budget a store has taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Taken {
-    /// Bytes in use. Guests cannot give memory back, so this is the peak as well.
+    /// Bytes in use. Guests cannot return memory, so this is also the peak.
     pub used: usize,
-    /// How many bytes more the guest was refused, the last time: what it died of, if it died.
+    /// Size of the last refused request, in bytes.
     pub denied: Option<usize>,
-    /// Whether that was for the other instances of the plugin, not for its own limit.
+    /// Whether it was refused because of the plugin's other instances, not because of the call's own limit.
     pub crowded: bool,
 }
 
 impl Limiter {
-    /// A budget of `limit` bytes, and of what is left of the plugin's `share`.
+    /// A budget of `limit` bytes, within the plugin's `share`.
     pub const fn new(limit: usize, share: Option<Arc<MemoryShare>>) -> Self {
         Self {
             limit,
@@ -51,12 +50,12 @@ impl Limiter {
         }
     }
 
-    /// What has been taken so far.
+    /// What the store has taken so far.
     pub const fn taken(&self) -> Taken {
         self.taken
     }
 
-    /// Takes `bytes` out of the budget, or refuses.
+    /// Takes `bytes` from the budget and returns whether they were available.
     fn take(&mut self, bytes: usize) -> bool {
         let within = self
             .taken
@@ -77,7 +76,7 @@ impl Limiter {
         }
     }
 
-    /// Puts back what was taken last: the growth did not happen.
+    /// Returns the bytes that were taken last, because the growth failed.
     fn put_back(&mut self) {
         self.taken.used = self.taken.used.saturating_sub(self.last);
         if let Some(share) = &self.share {
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_overflow_are_refused() {
+    fn overflowing_sizes_are_rejected() {
         let mut limiter = Limiter::new(usize::MAX, None);
         assert!(limiter.memory_growing(0, usize::MAX, None).unwrap());
         assert!(!limiter.memory_growing(0, 1, None).unwrap());

@@ -1,8 +1,8 @@
-//! What a guest writes, by the grant `logging` or to stdout and stderr: capped for each call and for each plugin
-//! over time, made printable, and handed to the gateway's own log.
+//! Guests' log lines, from the grant `logging` and from stdout and stderr: limited per call and per plugin over time, made
+//! printable, and written to the gateway's log.
 //!
-//! Both caps count bytes as they are written: a control character takes seven of them, a quotation mark two. A cap on
-//! what the guest hands over would let it write several times as much.
+//! Both limits count bytes as they are written: seven for a control character, two for a quotation mark. A limit on the
+//! guest's own bytes would let it write several times as much.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,39 +17,39 @@ use crate::text::printable;
 
 /// Most messages (or lines of stdout and stderr) in one call.
 const MAX_LINES: usize = 200;
-/// Longest line of stdout or stderr; what is longer is split.
+/// Longest line of stdout or stderr. Longer lines are split.
 const MAX_LINE: usize = 4096;
-/// What a line has beside its message, in bytes: time, level, plugin, function and their names.
+/// Bytes of a line besides its message: time, level, plugin, function and the names of these fields.
 const LINE_OVERHEAD: usize = 256;
-/// How often the log is told that a plugin logs too much.
+/// The shortest time between two warnings that a plugin logs too much.
 const COMPLAINT: Duration = Duration::from_secs(60);
-/// How many lines of stderr are remembered, the last ones: what a language runtime says when it ends.
+/// How many of the last lines of stderr are kept. Language runtimes report errors there before they exit.
 const MAX_SAID: usize = 12;
 
-/// A message of a guest, as it went to the log.
+/// A guest's message, as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogLine {
     /// `error`, `warn`, `info` or `debug`.
     pub level: &'static str,
-    /// What it was written to: `log` (the import `logging`), `stdout` or `stderr`.
+    /// `log` (the import `logging`), `stdout` or `stderr`.
     pub source: &'static str,
-    /// Its text, control characters spelled out.
+    /// The text, with control characters escaped.
     pub message: String,
 }
 
-/// Hears everything that the guests write which are given it. Clones hear together.
+/// Records the messages of guests. Clones share one record.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript(Arc<Mutex<Vec<LogLine>>>);
 
 impl Transcript {
-    /// All that was heard since this was asked last.
+    /// Removes and returns all recorded messages.
     pub fn take(&self) -> Vec<LogLine> {
         std::mem::take(&mut self.0.lock())
     }
 }
 
-/// What all calls of one plugin may write, over time: `log_bytes_per_minute`, of which a plugin that was quiet for
-/// a minute has all at once.
+/// Limits how much all calls of one plugin write over time: `log_bytes_per_minute`, all of which is available to a plugin
+/// that was quiet for a minute.
 #[derive(Debug)]
 pub struct LogRate(Mutex<Bucket>);
 
@@ -62,7 +62,7 @@ struct Bucket {
 }
 
 impl LogRate {
-    /// A plugin that has written nothing yet.
+    /// The full limit is available.
     pub fn new(per_minute: usize) -> Self {
         let per_minute = u64::try_from(per_minute).unwrap_or(u64::MAX);
         Self(Mutex::new(Bucket {
@@ -73,20 +73,20 @@ impl LogRate {
         }))
     }
 
-    /// The configuration has changed. What was written counts all the same.
+    /// Changes the limit. What was written before still counts.
     pub fn set(&self, per_minute: usize) {
         let mut bucket = self.0.lock();
         bucket.per_minute = u64::try_from(per_minute).unwrap_or(u64::MAX);
         bucket.left = bucket.left.min(bucket.per_minute);
     }
 
-    /// Whether a line with so many bytes of message may be written; if so, it counts.
+    /// Counts a line with a message of this many bytes, and returns whether it may be written.
     pub fn admit(&self, message: usize, now: Instant) -> bool {
         let wanted = message.saturating_add(LINE_OVERHEAD) as u64;
         let mut bucket = self.0.lock();
         let elapsed = now.saturating_duration_since(bucket.filled).as_millis();
         let earned = u128::from(bucket.per_minute).saturating_mul(elapsed) / 60_000;
-        // Not at every call: what is less than a byte would be lost each time.
+        // Waits until at least a byte is earned, because fractions would be lost.
         if earned > 0 {
             let earned = u64::try_from(earned).unwrap_or(u64::MAX);
             bucket.left = bucket.left.saturating_add(earned).min(bucket.per_minute);
@@ -101,7 +101,7 @@ impl LogRate {
         }
     }
 
-    /// Whether it is time to say in the log that the plugin logs too much: once a minute.
+    /// Whether a warning that the plugin logs too much is due: once a minute.
     pub fn may_complain(&self, now: Instant) -> bool {
         let mut bucket = self.0.lock();
         let is_due = bucket
@@ -114,8 +114,7 @@ impl LogRate {
     }
 }
 
-/// How many bytes a message takes in the log, where lines are JSON: as [`printable`] writes it, quotation marks and
-/// backslashes escaped once more.
+/// How many bytes a message takes in a JSON log: as [`printable`] writes it, with quotation marks and backslashes escaped.
 pub fn written(message: &str) -> usize {
     message
         .chars()
@@ -127,16 +126,16 @@ pub fn written(message: &str) -> usize {
         .sum()
 }
 
-/// The log of one call. Clones write to the same one.
+/// The log of one call. Clones share its limits.
 #[derive(Clone, Debug)]
 pub struct GuestLog(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     plugin: Arc<str>,
-    /// What a call may write.
+    /// Most bytes of a call.
     share: usize,
-    /// What all calls of the plugin may write.
+    /// The limit of all calls of the plugin.
     rate: Arc<LogRate>,
     budget: Mutex<Budget>,
     transcript: Option<Transcript>,
@@ -148,7 +147,7 @@ struct Budget {
     bytes: usize,
     lines: usize,
     dropped: u64,
-    /// The last lines of stderr, those that were dropped as well.
+    /// The last lines of stderr, including dropped ones.
     said: VecDeque<String>,
 }
 
@@ -165,7 +164,8 @@ impl Budget {
 }
 
 impl GuestLog {
-    /// A log for one call of `function`, that takes `bytes` bytes, and no more than `rate` has left. `transcript` hears all that is not dropped.
+    /// A log for one call of `function`, limited to `bytes` bytes and by `rate`. `transcript` records every message that is
+    /// not dropped.
     pub fn new(
         plugin: Arc<str>,
         function: &'static str,
@@ -182,14 +182,12 @@ impl GuestLog {
         }))
     }
 
-    /// The call begins, of `function`: what was written until now, while the instance was made, does not
-    /// count.
+    /// Starts the call of `function`. Messages from the instance's start no longer count.
     pub fn begin(&self, function: &'static str) {
         *self.0.budget.lock() = Budget::new(function, self.0.share);
     }
 
-    /// Writes a message, or drops it where the call or the plugin has logged its share. `source` is `log`, `stdout` or
-    /// `stderr`.
+    /// Writes a message, or drops it if a limit is reached. `source` is `log`, `stdout` or `stderr`.
     pub fn write(&self, level: Level, source: &'static str, message: &str) {
         let function = {
             let mut budget = self.0.budget.lock();
@@ -213,49 +211,44 @@ impl GuestLog {
         let plugin = &*self.0.plugin;
         // defence: plugin-log-is-escaped (a test fails without it: docs/defences.md)
         let message = printable(message, usize::MAX);
+        macro_rules! emit {
+            ($level:expr, $name:literal) => {{
+                tracing::event!(target: "gateway_plugin::guest", $level, plugin, function, source, "{message}");
+                $name
+            }};
+        }
+        let level = match level {
+            Level::ERROR => emit!(Level::ERROR, "error"),
+            Level::WARN => emit!(Level::WARN, "warn"),
+            Level::INFO => emit!(Level::INFO, "info"),
+            _ => emit!(Level::DEBUG, "debug"),
+        };
         if let Some(Transcript(lines)) = &self.0.transcript {
-            let level = match level {
-                Level::ERROR => "error",
-                Level::WARN => "warn",
-                Level::INFO => "info",
-                _ => "debug",
-            };
             lines.lock().push(LogLine {
                 level,
                 source,
-                message: message.clone(),
+                message,
             });
-        }
-        macro_rules! emit {
-            ($level:expr) => {
-                tracing::event!(target: "gateway_plugin::guest", $level, plugin, function, source, "{message}")
-            };
-        }
-        match level {
-            Level::ERROR => emit!(Level::ERROR),
-            Level::WARN => emit!(Level::WARN),
-            Level::INFO => emit!(Level::INFO),
-            _ => emit!(Level::DEBUG),
         }
     }
 
-    /// Whose call this is the log of.
+    /// The function that runs.
     pub fn function(&self) -> &'static str {
         self.0.budget.lock().function
     }
 
-    /// The last lines that the call wrote to stderr, as they are.
+    /// The last lines that the call wrote to stderr, unescaped.
     pub fn said(&self) -> Vec<String> {
         self.0.budget.lock().said.iter().cloned().collect()
     }
 
-    /// How many messages were dropped.
+    /// The number of dropped messages.
     pub fn dropped(&self) -> u64 {
         self.0.budget.lock().dropped
     }
 }
 
-/// Splits what a guest writes to stdout or stderr into lines. The rest is written when it is dropped.
+/// Splits a guest's stdout or stderr into lines. Dropping it writes the rest.
 #[derive(Debug)]
 pub struct LineWriter {
     log: GuestLog,
@@ -264,7 +257,7 @@ pub struct LineWriter {
 }
 
 impl LineWriter {
-    /// A stream into `log`.
+    /// A stream that writes to `log`.
     pub const fn new(log: GuestLog, source: &'static str) -> Self {
         Self {
             log,
@@ -273,7 +266,7 @@ impl LineWriter {
         }
     }
 
-    /// Takes bytes; writes each line as it ends.
+    /// Takes bytes, and writes every complete line.
     pub fn write(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ended) = part
@@ -322,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_lines_are_capped_and_what_is_over_is_counted() {
+    fn excess_bytes_and_lines_are_dropped_and_counted() {
         let log = of(10);
         log.write(Level::INFO, "log", "12345");
         log.write(Level::INFO, "log", "123456");
@@ -337,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_hold_no_more_than_a_line() {
+    fn streams_buffer_at_most_a_line() {
         let log = of(100);
         let mut stream = LineWriter::new(log.clone(), "stdout");
         for _ in 0..100 {
@@ -387,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a17_what_is_over_the_plugins_share_is_counted() {
+    fn a17_lines_beyond_the_plugins_share_are_counted() {
         let rate = Arc::new(LogRate::new(3 * LINE_OVERHEAD));
         let call = || GuestLog::new("p".into(), "f", 1000, Arc::clone(&rate), None);
         let dropped: u64 = (0..5)

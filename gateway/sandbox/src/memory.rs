@@ -1,10 +1,10 @@
-//! The memory of all instances together: what plugins may have at once, and what one of them may.
+//! Limits the memory of all instances together, and of each plugin's.
 //!
-//! [`Limiter`](crate::limiter::Limiter) bounds one instance. A plugin has many at once, running or made ahead, and an
-//! interpreter takes its tens of megabytes for each. So every plugin has a share, and takes no more however many calls it
-//! has; and what plugins take beyond the part that is guaranteed to each of them is bounded over all of them. How many calls
-//! of a plugin run at once follows from what its calls have taken before ([`MemoryShare::room`]), so that calls wait for
-//! memory in the queue, where that costs nothing, and are refused it only by surprise.
+//! [`Limiter`](crate::limiter::Limiter) bounds one instance. A plugin has many at the same time, running or prepared, and an
+//! interpreter takes tens of megabytes for each. So every plugin has a share that all its calls stay within. Part of the
+//! share is guaranteed; what plugins take beyond that is limited over all of them. [`MemoryShare::room`] derives the number
+//! of calls that run at the same time from what earlier calls took. Calls therefore wait for memory in the queue, where
+//! waiting costs nothing, and only unexpected growth is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-/// The part of all memory that one plugin may have.
+/// One plugin may have this fraction of all memory: a quarter.
 const PART: usize = 4;
 
-/// What all plugins have.
+/// The memory of all plugins.
 #[derive(Debug, Default)]
 pub struct Memory {
     common: Arc<Common>,
     shares: Mutex<BTreeMap<Arc<str>, Arc<MemoryShare>>>,
 }
 
-/// Bytes beyond what is guaranteed. Nothing is bounded before it is divided: a workbench has one plugin.
+/// Bytes beyond the guaranteed parts. Unlimited until [`Memory::divide`] is called: a workbench has one plugin.
 #[derive(Debug)]
 struct Common {
     most: AtomicUsize,
     taken: AtomicUsize,
 }
 
-/// What one plugin has.
+/// The memory of one plugin.
 #[derive(Debug)]
 pub struct MemoryShare {
     common: Arc<Common>,
@@ -40,15 +40,15 @@ pub struct MemoryShare {
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     used: usize,
-    /// Bytes that it may have whatever the others do.
+    /// Bytes that it may have regardless of the others.
     guaranteed: usize,
-    /// The part of `used` that is beyond.
+    /// The part of `used` beyond `guaranteed`.
     beyond: usize,
 }
 
 impl Memory {
-    /// Divides `total` bytes among the plugins, each with the memory that one of its calls may take. Half of it is
-    /// guaranteed, in equal parts. A plugin that is not named has nothing guaranteed any more.
+    /// Divides `total` bytes among the plugins, each given with the memory limit of one call. Half is guaranteed, in equal
+    /// parts. Plugins that are not in the list lose their guarantee.
     pub fn divide<'a>(&self, total: usize, plugins: impl IntoIterator<Item = (&'a Arc<str>, usize)>) {
         let plugins: BTreeMap<_, _> = plugins.into_iter().collect();
         let part = total / 2 / plugins.len().max(1);
@@ -68,7 +68,7 @@ impl Memory {
                 .or_insert_with(|| Arc::new(MemoryShare::new(&self.common)));
             share.set(own, (total / PART).max(call));
         }
-        // One call of any plugin fits.
+        // One call of any plugin must fit.
         let largest = shares
             .values()
             .map(|share| share.most.load(Ordering::Relaxed))
@@ -77,7 +77,7 @@ impl Memory {
         self.common.most.store(common, Ordering::Relaxed);
     }
 
-    /// The share of a plugin.
+    /// Returns the share of a plugin.
     pub fn share(&self, plugin: &Arc<str>) -> Arc<MemoryShare> {
         let mut shares = self.shares.lock();
         let share = shares
@@ -97,7 +97,7 @@ impl Default for Common {
 }
 
 impl Common {
-    /// Takes or gives back.
+    /// Takes or returns the difference.
     fn change(&self, before: usize, after: usize) -> bool {
         let Some(more) = after.checked_sub(before) else {
             self.taken.fetch_sub(before - after, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl MemoryShare {
         self.state.lock().guaranteed = guaranteed;
     }
 
-    /// Takes so many bytes, where the plugin may have them.
+    /// Takes bytes, and returns whether the plugin may have them.
     pub fn take(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         let Some(used) = state.used.checked_add(bytes) else {
@@ -144,7 +144,7 @@ impl MemoryShare {
         taken
     }
 
-    /// Gives bytes back.
+    /// Returns bytes.
     pub fn give_back(&self, bytes: usize) {
         let mut state = self.state.lock();
         state.used = state.used.saturating_sub(bytes);
@@ -153,12 +153,12 @@ impl MemoryShare {
         state.beyond = beyond;
     }
 
-    /// How many instances fit, of so many bytes each; always one.
+    /// How many instances of this size fit; at least one.
     pub fn room(&self, bytes: usize) -> usize {
         (self.most.load(Ordering::Relaxed) / bytes.max(1)).max(1)
     }
 
-    /// Bytes that the plugin may have.
+    /// The most bytes that the plugin may have.
     pub fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_had_again() {
+    fn returned_memory_is_available_again() {
         let memory = Memory::default();
         let [share] = divided(&memory, 1000, [("only", 100)]);
         let taken = || memory.common.taken.load(super::Ordering::Relaxed);
@@ -238,7 +238,7 @@ mod tests {
             share.give_back(250);
         }
         assert_eq!((share.used(), taken()), (0, 0));
-        // Also where it is divided anew in between.
+        // Also if the memory is divided again in between.
         assert!(share.take(200));
         divided(&memory, 4000, [("only", 500), ("another", 500)]);
         share.give_back(200);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn one_call_of_a_plugin_that_may_have_more_than_there_is_fits() {
+    fn one_call_fits_even_if_its_limit_exceeds_the_total() {
         let [large, small] = shares(1000, [("large", 5000), ("small", 10)]);
         assert!(large.take(5000));
         assert!(small.take(10));

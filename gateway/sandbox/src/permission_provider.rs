@@ -1,25 +1,25 @@
-//! The interface `permission-provider`: the call, and what is made of its answer.
+//! The interface `permission-provider`: calling it, and checking its answer.
 
 use gateway_model::PermissionMap;
 
 use crate::answer;
-use crate::bindings::v1::permission_provider::ProviderError;
+use crate::bindings::permission_provider::ProviderError;
 use crate::call::Invoke;
 use crate::error::CallError;
 use crate::exports::{Answer, Function};
 use crate::program::Program;
 
-/// The call itself.
+/// The call of `get-permissions` for a service and a user's id.
 pub fn invoke(service: String, user: String) -> Invoke<Answer> {
     Box::new(move |store, instance, exports| {
         Box::pin(async move { exports.get_permissions(store, instance, &service, &user).await })
     })
 }
 
-/// The answer, checked.
+/// Checks the answer of a provider.
 ///
 /// # Errors
-/// When it breaks a rule, or is the provider's own error.
+/// If the answer breaks a rule, or is an error.
 pub fn check(answer: Answer, program: &Program) -> Result<PermissionMap, CallError> {
     let plugin = program.plugin.to_string();
     match answer {

@@ -1,4 +1,4 @@
-//! A component that can be called: its imports checked and linked, its exports found, with the configuration it runs under.
+//! A component that can be called: with its imports linked, its exports found, and its configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,29 +13,29 @@ use crate::guest::GuestState;
 use crate::log::LogRate;
 use crate::memory::MemoryShare;
 
-/// A component that can be called, under one plugin's name and configuration.
+/// A component that can be called, with one plugin's name and configuration.
 pub struct Program {
     /// The plugin's name.
     pub plugin: Arc<str>,
-    /// What it may do.
+    /// The plugin's configuration.
     pub config: Arc<PluginConfig>,
     /// The functions that the gateway may call.
     pub exports: Exports,
-    /// What all calls of the plugin may log together.
+    /// The log limit of all calls of the plugin together.
     pub log_rate: Arc<LogRate>,
-    /// What all instances of the plugin may have together. `None`: nothing bounds them together, as in a trial.
+    /// The memory of all instances of the plugin together. `None` means unlimited, as in a trial.
     pub memory: Option<Arc<MemoryShare>>,
     pub(crate) pre: InstancePre<GuestState>,
-    /// The most bytes that one of its instances has taken, or keeps in place for the next.
+    /// The most bytes that one instance has taken, or keeps in RAM for the next.
     peak: AtomicUsize,
 }
 
 impl Program {
-    /// Checks what a component imports, links it with what the configuration grants, and finds what it exports. `kept` is
-    /// how many bytes an instance keeps in place for the next ([`Engines::kept`](crate::engine::Engines::kept)).
+    /// Checks a component's imports, links the ones that the configuration grants, and finds its exports. `kept` is how many
+    /// bytes an instance keeps in RAM for the next ([`Engines::kept`](crate::engine::Engines::kept)).
     ///
     /// # Errors
-    /// What is wrong with an import or an export.
+    /// If an import or an export is not as it should be.
     pub fn link(
         component: &Component,
         plugin: &Arc<str>,
@@ -58,13 +58,13 @@ impl Program {
         })
     }
 
-    /// The component.
+    /// The linked component.
     #[must_use]
     pub fn component(&self) -> &Component {
         self.pre.component()
     }
 
-    /// How many of its instances fit into the memory that the plugin may have, made ahead or running.
+    /// How many instances, prepared or running, fit into the plugin's memory.
     #[must_use]
     pub fn room(&self) -> usize {
         let peak = self.peak.load(Ordering::Relaxed);
@@ -73,14 +73,14 @@ impl Program {
             .map_or(usize::MAX, |memory| memory.room(peak))
     }
 
-    /// One of its instances has taken so many bytes.
+    /// Records how many bytes an instance has taken.
     pub(crate) fn seen_memory(&self, bytes: usize) {
         if bytes > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(bytes, Ordering::Relaxed);
         }
     }
 
-    /// One that lacks what the gateway would call.
+    /// A program for unit tests.
     #[cfg(test)]
     pub(crate) fn with(pre: InstancePre<GuestState>, exports: Exports, config: PluginConfig) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Plugins' values in memory, for as long as it takes to try one.
+//! Plugins' values in memory, for trial calls and for trying a plugin.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::KeyValueStore;
 use crate::error::ValueError;
 
-/// Values in memory, which are gone with it. Behaves as the gateway's database does otherwise.
+/// Values in memory. Apart from that, it behaves like the gateway's database.
 #[derive(Debug)]
 pub struct ScratchValues {
     clock: Arc<dyn Clock>,
@@ -26,7 +26,7 @@ impl Default for ScratchValues {
 }
 
 impl ScratchValues {
-    /// Nothing is kept yet. The clock says when a lifetime is over.
+    /// An empty store. Values expire by `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl ScratchValues {
         }
     }
 
-    /// Works on a plugin's values, of which those that are over are gone.
+    /// Removes a plugin's expired values, then calls `work` with the others and the time.
     fn with<T>(
         &self,
         plugin: &str,
@@ -49,7 +49,7 @@ impl ScratchValues {
     }
 }
 
-/// Keeps a value if there is room for it, or it takes no more than the one before.
+/// Stores a value if there is room for it, or if it is no larger than the one that it replaces.
 fn put(
     plugin: &str,
     values: &mut BTreeMap<String, KeptValue>,
@@ -101,7 +101,7 @@ impl KeyValueStore for ScratchValues {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, ValueError> {
-        // What sorts before the prefix need not be looked at.
+        // Skips keys that sort before the prefix.
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),

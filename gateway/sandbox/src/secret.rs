@@ -1,16 +1,15 @@
-//! A text that does not print itself.
+//! A text that is never printed.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What a plugin may know and nobody else: never in a log, wiped from memory when it is dropped. Two of them
-/// can be compared, so that a configuration knows whether it has changed.
+/// A plugin's secret: never printed, and wiped from memory when dropped. Secrets can be compared, so that a reload can tell
+/// whether the configuration has changed.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The text itself.
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }

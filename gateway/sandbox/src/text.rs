@@ -1,9 +1,9 @@
-//! Making a guest's words safe to log, to show and to sign: no control characters, no more than asked for.
+//! Makes guests' texts safe to log, show and sign: without control characters, and limited in length.
 
 use gateway_model::text::is_unsafe;
 
-/// At most `max` bytes of `text`, cut at a character's edge, and each control character written out as
-/// an escape, so that no line break or terminal sequence gets through.
+/// Returns at most `max` bytes of `text`, cut between characters, with control characters escaped. No line break or
+/// terminal sequence remains.
 pub fn printable(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for character in text.chars() {
@@ -20,13 +20,13 @@ pub fn printable(text: &str, max: usize) -> String {
     out
 }
 
-/// A sentence for a person's eyes: control characters become spaces, the ends are trimmed.
+/// Returns at most `max` bytes of `text` for a person to read, with spaces in place of control characters.
 pub fn sentence(text: &str, max: usize) -> String {
     let spaced: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
     printable(spaced.trim(), max)
 }
 
-/// A number with its digits in groups of three: `10,000,000`.
+/// Formats a number with its digits in groups of three: `10,000,000`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -40,7 +40,7 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// Whether a text has none of the characters that [`printable`] escapes.
+/// Whether a text has no character that [`printable`] escapes.
 pub fn is_plain(text: &str) -> bool {
     !text.chars().any(is_unsafe)
 }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_reorders_or_hides_what_stands_around_it() {
+    fn invisible_and_bidirectional_characters_are_escaped() {
         for odd in ['\u{61c}', '\u{200b}', '\u{202e}', '\u{e0041}'] {
             let text = format!("a{odd}b");
             assert!(!is_plain(&text), "{}", odd.escape_unicode());

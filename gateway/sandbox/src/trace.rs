@@ -1,4 +1,4 @@
-//! Where in a guest a call ended, in the guest's own names, and what the guest itself had to say of it.
+//! Where in a guest a call failed, by the names of the guest's functions, and what the guest wrote to stderr.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use wasmtime::{FrameInfo, WasmBacktrace};
 use crate::log::GuestLog;
 use crate::text::printable;
 
-/// Most functions that are named.
+/// Most functions in a trace.
 const MAX_FUNCTIONS: usize = 10;
 /// Longest name of a function, in bytes.
 const MAX_NAME: usize = 120;
-/// Most bytes of what the guest wrote to stderr.
+/// Most bytes of the guest's stderr in a trace.
 const MAX_SAID: usize = 1500;
 
-/// Modules that are glue: what `wasm-tools` and its like put between a guest's own code and the host.
+/// Modules that tools such as `wasm-tools` put between a guest's own code and the host.
 const GLUE_MODULES: &[&str] = &["wit-component:", "wasi_snapshot_preview1"];
-/// Functions that are glue between a component's export and the author's function.
+/// Prefixes of functions between a component's export and the author's function.
 const GLUE: &[&str] = &[
     "cabi_",
     "_cabi_",
@@ -31,8 +31,8 @@ const GLUE: &[&str] = &[
     "wit_dylib_",
     "adapter ",
 ];
-/// What the names of functions begin with in which panics, aborts and allocations of language runtimes end:
-/// they are everybody's, so they tell nobody anything.
+/// Prefixes of functions in which panics, aborts and allocations of language runtimes end. They are the same in every
+/// guest, so they do not help its author.
 const RUNTIME: &[&str] = &[
     "__rust",
     "rust_panic",
@@ -47,7 +47,7 @@ const RUNTIME: &[&str] = &[
     "dlmalloc::",
     "<dlmalloc::",
 ];
-/// The same, whole names.
+/// The same, as complete names.
 const RUNTIME_NAMES: &[&str] = &[
     "abort",
     "exit",
@@ -62,19 +62,19 @@ const RUNTIME_NAMES: &[&str] = &[
     "sbrk",
 ];
 
-/// Where a call ended, and what was said.
+/// Where a call failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
-    /// The guest's functions, innermost first, with how often each came in a row.
+    /// The guest's functions, innermost first, each with the number of its consecutive frames.
     functions: Vec<(String, usize)>,
-    /// There were frames without names, and none of the author's own that has one.
+    /// Some frames have no name, and none of the named ones is the author's.
     is_nameless: bool,
     /// The last lines of stderr.
     said: Vec<String>,
 }
 
 impl Trace {
-    /// Of an error that ended a call, and what the call wrote.
+    /// The trace of an error that ended a call.
     pub fn of(error: &wasmtime::Error, log: &GuestLog) -> Self {
         let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames);
         let names = frames.unwrap_or_default().iter().map(Frame::of).collect();
@@ -84,7 +84,7 @@ impl Trace {
     fn new(frames: Vec<Frame>, said: Vec<String>) -> Self {
         let is_authors = |frame: &Frame| frame.name.is_some() && !frame.is_glue && !frame.is_runtime;
         let is_nameless = frames.iter().any(|frame| frame.name.is_none()) && !frames.iter().any(is_authors);
-        // Where nothing is the author's own, the compiler has put it all into the export: that is where it was.
+        // Without a function of the author's, the compiler has inlined all of them into the export.
         let keep: fn(&Frame) -> bool = if is_nameless || frames.iter().any(is_authors) {
             is_authors
         } else if frames.iter().any(Frame::is_export) {
@@ -96,7 +96,7 @@ impl Trace {
         };
         let functions = counted(frames.into_iter().filter(keep).filter_map(|frame| frame.name));
         let said = tidy(said);
-        // An interpreter's own functions would tell the author nothing. What it says of an exception does.
+        // An interpreter's own functions do not help the author. The stack of a JavaScript exception does.
         let in_script = if is_nameless {
             counted(javascript(&said))
         } else {
@@ -121,7 +121,7 @@ impl Trace {
         })
     }
 
-    /// Whether the component says where it was, but not by name.
+    /// Whether there is a stack without function names.
     pub const fn is_nameless(&self) -> bool {
         self.is_nameless
     }
@@ -132,7 +132,7 @@ impl Trace {
     }
 }
 
-/// Continues a sentence; nothing where nothing is known.
+/// Continues the sentence of an error. Empty if nothing is known.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, count)) in self.functions.iter().enumerate() {
@@ -144,7 +144,7 @@ impl fmt::Display for Trace {
         }
         if self.is_nameless {
             f.write_str(
-                "; the component has no names of functions that would say where (Rust: set `strip = \"debuginfo\"` in \
+                "; the component has no function names that would say where (Rust: set `strip = \"debuginfo\"` in \
                  the release profile; C: compile with -g)",
             )?;
         }
@@ -155,7 +155,7 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Names, with how often each comes in a row.
+/// Collapses consecutive equal names into one with their number.
 fn counted(names: impl Iterator<Item = String>) -> Vec<(String, usize)> {
     let mut counted: Vec<(String, usize)> = Vec::new();
     for name in names {
@@ -169,8 +169,8 @@ fn counted(names: impl Iterator<Item = String>) -> Vec<(String, usize)> {
     counted
 }
 
-/// The functions in the stack of a JavaScript exception, innermost first, as QuickJS writes them and its runtime repeats
-/// them: `stack: Some("    at rule (/src/rule.js:3:37)\n    at …")`, with `\` and `n` for the end of a line.
+/// The functions in the stack of a JavaScript exception, innermost first. QuickJS's runtime prints them as
+/// `stack: Some("    at rule (/src/rule.js:3:37)\n    at …")`, with `\` and `n` for a line ending.
 fn javascript(said: &[String]) -> impl Iterator<Item = String> {
     said.iter()
         .flat_map(|line| line.split("\\n"))
@@ -195,14 +195,14 @@ impl Frame {
         Self::new(frame.module().name(), frame.func_name())
     }
 
-    /// Whether it is a component's export, which is called `interface#function`.
+    /// Whether it is a component's export, named `interface#function`.
     fn is_export(&self) -> bool {
         self.name.as_deref().is_some_and(is_export)
     }
 
     fn new(module: Option<&str>, name: Option<&str>) -> Self {
         let name = name.map(|name| {
-            // `#`: without the hash that the compiler puts behind.
+            // `#` removes the hash that the compiler appends.
             let demangled = try_demangle(name).map(|name| format!("{name:#}"));
             printable(demangled.as_deref().unwrap_or(name), MAX_NAME)
         });
@@ -226,13 +226,13 @@ impl Frame {
     }
 }
 
-/// Rust's closures have `#` in their names as well, behind a path of its own kind.
+/// Rust's closures also have `#` in their names, after a path with `::`.
 fn is_export(name: &str) -> bool {
     name.split_once('#')
         .is_some_and(|(interface, _)| interface.contains('/') && !interface.contains("::"))
 }
 
-/// The end of what was written, without what says nothing.
+/// The end of the guest's stderr, without empty lines and hints.
 fn tidy(said: Vec<String>) -> Vec<String> {
     let mut left = MAX_SAID;
     let mut kept: Vec<String> = said
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_authors_is_better_than_nothing() {
+    fn other_functions_are_named_if_the_author_has_none() {
         assert_eq!(
             trace(
                 &[
@@ -319,10 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn a_component_without_names_is_told_how_to_keep_them() {
+    fn a_nameless_component_gets_advice() {
         let said = trace(&[("m", None), ("m", None)], &[]);
         assert!(
-            said.contains("no names of functions") && said.contains("strip = "),
+            said.contains("no function names") && said.contains("strip = "),
             "{said}"
         );
         assert!(!trace(&[("m", None), ("m", Some("f"))], &[]).contains("strip"));
@@ -344,7 +344,7 @@ mod tests {
             said.starts_with("; in `deep` (2 times in a row), called by `mayEdit`; it wrote to stderr: "),
             "{said}"
         );
-        // Names of the component's own are better, and words that only look like a stack are none.
+        // The component's own names take precedence, and text that only looks like a stack is ignored.
         assert!(trace(&[("m", Some("f"))], &[exception]).starts_with("; in `f`; "));
         for words in [
             "at home (in bed)",
@@ -354,7 +354,7 @@ mod tests {
         ] {
             let said = trace(&[("m", None)], &[words]);
             assert!(
-                said.starts_with("; the component has no names"),
+                said.starts_with("; the component has no function names"),
                 "{words}: {said}"
             );
         }

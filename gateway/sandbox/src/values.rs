@@ -1,5 +1,4 @@
-//! A plugin's own values during one call: the rules of `wit/key-value.wit` are checked here, before the
-//! store is asked.
+//! A plugin's stored values during one call. Checks the rules of `wit/key-value.wit` before it calls the store.
 
 use std::sync::Arc;
 
@@ -13,30 +12,28 @@ pub(crate) const MAX_KEY: usize = 256;
 /// Most keys in one list.
 pub(crate) const MAX_KEYS: usize = 1000;
 
-/// Why nothing was done, as the guest is told.
+/// Why an operation failed, as the guest sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A rule is broken, which the text says.
+    /// The text is the rule that the guest broke.
     Invalid(String),
-    /// The plugin would keep more than it may.
+    /// The plugin would store more than it may.
     Full,
-    /// The store cannot be used.
     Unavailable,
 }
 
-/// The values of one plugin.
 #[derive(Debug)]
 pub(crate) struct Values {
     plugin: Arc<str>,
     store: Arc<dyn KeyValueStore>,
     cap: u64,
     max_value: usize,
-    /// Whether the log has been told that the store fails: once a call is enough.
-    told: bool,
+    /// Whether this call has logged that the store fails. It does so once.
+    has_warned: bool,
 }
 
-/// What the host may have to copy out of a guest for one call of this interface: a key, and two values
-/// where they are compared. 0 without the grant.
+/// The most bytes that the host copies out of a guest for one call of `key-value`: a key, and the two values of
+/// `compare-and-set`. 0 without the grant.
 pub(crate) fn bytes_copied(config: &PluginConfig) -> usize {
     if config.grants.contains(&Grant::KeyValue) {
         config
@@ -50,49 +47,45 @@ pub(crate) fn bytes_copied(config: &PluginConfig) -> usize {
 }
 
 impl Values {
-    /// The values of `plugin` in `store`, under these limits.
     pub(crate) fn new(plugin: Arc<str>, store: Arc<dyn KeyValueStore>, limits: &Limits) -> Self {
         Self {
             plugin,
             store,
             cap: u64::try_from(limits.store_bytes).unwrap_or(u64::MAX),
             max_value: limits.value_bytes,
-            told: false,
+            has_warned: false,
         }
     }
 
-    /// See [`KeyValueStore::get`].
-    ///
-    /// # Errors
-    /// Says why not.
     pub(crate) async fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Refusal> {
         check_key(key)?;
         let value = self.store.get(&self.plugin, key).await;
         value.map_err(|error| self.refusal(error))
     }
 
-    /// See [`KeyValueStore::change`].
-    ///
-    /// # Errors
-    /// Says why not.
     pub(crate) async fn change(&mut self, key: &str, change: ValueChange) -> Result<ChangedValue, Refusal> {
         check_key(key)?;
-        self.check_value(&change)?;
+        if let ValueChange::Set { value, .. } | ValueChange::CompareAndSet { new: Some(value), .. } = &change
+            && value.len() > self.max_value
+        {
+            return Err(Refusal::Invalid(format!(
+                "the value has {} bytes, {} are allowed",
+                value.len(),
+                self.max_value
+            )));
+        }
         let changed = self.store.change(&self.plugin, key, change, self.cap).await;
         changed.map_err(|error| self.refusal(error))
     }
 
-    /// See [`KeyValueStore::keys`]; gives [`MAX_KEYS`] at most.
-    ///
-    /// # Errors
-    /// Says why not.
+    /// Returns at most [`MAX_KEYS`] keys.
     pub(crate) async fn keys(
         &mut self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Refusal> {
-        // No key begins with what is longer than every key.
+        // A prefix longer than the longest key matches nothing.
         if limit == 0 || prefix.len() > MAX_KEY {
             return Ok(Vec::new());
         }
@@ -103,32 +96,17 @@ impl Values {
         keys.map_err(|error| self.refusal(error))
     }
 
-    fn check_value(&self, change: &ValueChange) -> Result<(), Refusal> {
-        match change {
-            ValueChange::Set { value, .. } | ValueChange::CompareAndSet { new: Some(value), .. }
-                if value.len() > self.max_value =>
-            {
-                Err(Refusal::Invalid(format!(
-                    "the value has {} bytes, {} are allowed",
-                    value.len(),
-                    self.max_value
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn refusal(&mut self, error: ValueError) -> Refusal {
         match error {
             ValueError::Refused(ValueRefusal::Full) => Refusal::Full,
             ValueError::Refused(refusal) => Refusal::Invalid(refusal.to_string()),
             ValueError::Unavailable(reason) => {
-                if !self.told {
+                if !self.has_warned {
                     tracing::warn!(
                         plugin = &*self.plugin,
-                        "the plugin's values cannot be used: {reason}"
+                        "cannot read or write the plugin's values: {reason}"
                     );
-                    self.told = true;
+                    self.has_warned = true;
                 }
                 Refusal::Unavailable
             }

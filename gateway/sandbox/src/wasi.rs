@@ -1,5 +1,5 @@
-//! WASI, for language runtimes that import it without needing it: linked to an empty context. No files,
-//! no sockets, no environment, no arguments; stdin is at its end; stdout and stderr go to the log.
+//! WASI for language runtimes that import it without needing it: no files, sockets, environment variables or arguments.
+//! stdin is empty; stdout and stderr go to the log.
 
 use bytes::Bytes;
 use gateway_model::SystemClock;
@@ -15,12 +15,12 @@ use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 
 use crate::log::{GuestLog, LineWriter};
 
-/// Most random bytes that one call of `get-random-bytes` gives; the host allocates them.
+/// Most random bytes that `get-random-bytes` returns, because the host allocates them.
 const MAX_RANDOM: u64 = 64 << 10;
-/// Most bytes that a guest may write at once.
+/// Most bytes in one write of a guest.
 const MAX_WRITE: usize = 4096;
 
-/// The packages of WASI 0.2 that components may import, as they begin in an import's name.
+/// Prefixes of the WASI 0.2 imports that need no grant.
 pub(crate) const PACKAGES: &[&str] = &[
     "wasi:cli/",
     "wasi:clocks/",
@@ -30,7 +30,7 @@ pub(crate) const PACKAGES: &[&str] = &[
     "wasi:sockets/",
 ];
 
-/// A context that has nothing in it but the streams into `log`.
+/// A context with nothing but stdout and stderr, which write to `log`.
 pub(crate) fn empty_context(log: &GuestLog) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
@@ -44,8 +44,8 @@ pub(crate) fn empty_context(log: &GuestLog) -> WasiCtx {
     builder.build()
 }
 
-/// The machine's time of day. A clock before 1970 is a broken clock, and everything has expired by it: guests are given
-/// the end of the year 9999.
+/// The machine's time of day. If the clock is before 1970, it is wrong, and guests see the end of the year 9999, when
+/// everything has expired.
 struct WallClock;
 
 impl HostWallClock for WallClock {
@@ -58,7 +58,7 @@ impl HostWallClock for WallClock {
     }
 }
 
-/// A guest's stdout or stderr. All its handles write to the same line.
+/// A guest's stdout or stderr. All handles write to the same line.
 #[derive(Clone)]
 struct LogStream(Arc<Mutex<LineWriter>>);
 

@@ -29,7 +29,7 @@ texts read_names(arena *memory, text list) {
     return found;
 }
 
-// Cuts a list at the commas and line breaks that stand outside of quotes, brackets and braces.
+// Splits a list at commas and line breaks outside quotes, brackets and braces.
 static bool split(arena *memory, text list, texts *parts, text *mistake) {
     size_t start = 0, depth = 0;
     bool quoted = false;
@@ -37,7 +37,7 @@ static bool split(arena *memory, text list, texts *parts, text *mistake) {
         char byte = list.bytes[at];
         if (quoted) {
             if (byte == '\\') {
-                // What follows is part of the quoted text, a quotation mark too.
+                // The next character, even a quotation mark, is part of the quoted text.
                 at++;
             } else if (byte == '"') {
                 quoted = false;
@@ -87,7 +87,7 @@ static bool read_integer(text digits, bool negative, int64_t *integer) {
     }
     *integer = 0;
     for (size_t i = 0; i < digits.length; i++) {
-        // Built up with its sign, as there is one more negative number than there are positive ones.
+        // Accumulated with its sign, because there is one more negative number than positive ones.
         int digit = negative ? '0' - digits.bytes[i] : digits.bytes[i] - '0';
         if (__builtin_mul_overflow(*integer, 10, integer) ||
             __builtin_add_overflow(*integer, digit, integer)) {
@@ -97,8 +97,8 @@ static bool read_integer(text digits, bool negative, int64_t *integer) {
     return true;
 }
 
-// Whether it is digits, with or without a fraction and an exponent. `strtod` by itself would read more:
-// `0x10` and `infinity`, for example.
+// Whether it is digits, with an optional fraction and exponent. `strtod` alone would accept more, such as `0x10` and
+// `infinity`.
 static bool is_number(text rest) {
     size_t whole = count_digits(rest), fraction = 0;
     rest = text_from(rest, whole);
@@ -140,7 +140,7 @@ static value read_value(arena *memory, text written) {
             return (value){.kind = INTEGER, .integer = integer};
         }
         if (is_number(unsigned_part)) {
-            // `strtod` wants a NUL at the end, which a piece of a text does not have.
+            // `strtod` needs a terminating NUL, which a slice of a text does not have.
             text ended = JOIN(memory, written, TEXT("\0"));
             double number = strtod(ended.bytes, NULL);
             if (isfinite(number)) {

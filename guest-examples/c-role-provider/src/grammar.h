@@ -1,9 +1,8 @@
-// How permissions are written: `read, wiki:edit, quota=10, groups=["a","b"]`.
+// The syntax of permissions: `read, wiki:edit, quota=10, groups=["a","b"]`.
 //
-// An entry is `[service:]permission[=value]`; commas and line breaks separate entries, except within
-// quotes, brackets and braces. Without a value it is `true`; a value is `true` or `false`, a number, JSON
-// where it begins with `"`, `[` or `{` or is `null`, and text otherwise. The service `*` is every service,
-// which is what an entry without one means too.
+// An entry is `[service:]permission[=value]`. Commas and line breaks separate entries, except within quotes, brackets
+// and braces. A value is `true`, `false`, a number, JSON (if it begins with `"`, `[` or `{`, or is `null`) or else
+// text; without a value, it is `true`. The service `*`, or no service, means every service.
 
 #ifndef ROLES_GRAMMAR_H
 #define ROLES_GRAMMAR_H
@@ -16,7 +15,7 @@ typedef struct {
         bool boolean;
         int64_t integer;
         double number;
-        // For `STRING`, and for `JSON`: whether it is JSON, the gateway checks.
+        // For `STRING` and `JSON`. The gateway checks that it is JSON.
         text text;
     };
 } value;
@@ -38,8 +37,8 @@ typedef struct {
     size_t count, room;
 } texts;
 
-// Reads a list of permissions, whose texts are pieces of `list`. Where that is not possible, gives false
-// and says in `mistake` what is wrong, without saying in which setting.
+// Parses a list of permissions, whose texts are slices of `list`. On error, returns false and sets `mistake` to what is
+// wrong, without the name of the setting.
 bool read_entries(arena *memory, text list, entries *found, text *mistake);
 
 // Reads a list of names: words between commas or line breaks.

@@ -1,12 +1,12 @@
-// A permission provider with roles: the gateway's configuration says who has which role, and what a role
-// may do in which service.
+// A permission provider with roles. The gateway's configuration has the roles of users, and the permissions of roles in
+// each service.
 //
 // | file | what it does |
 // |---|---|
-// | policy.c | the settings: reads and checks them, gives roles to a person and permissions to roles |
-// | grammar.c | how a list of permissions is written |
-// | text.c, unicode.c | texts, memory, small letters |
-// | here | the gateway's question, put to the policy |
+// | policy.c | the settings: reads and checks them, and finds a person's roles and their permissions |
+// | grammar.c | the syntax of a list of permissions |
+// | text.c, unicode.c | texts, memory, lower case |
+// | here | passes the gateway's question to the policy |
 
 #include <stdlib.h>
 
@@ -20,8 +20,8 @@ static text from_string(plugin_string_t string) {
     return (text){(const char *)string.ptr, string.len};
 }
 
-// A copy for the gateway. What a function gives back is freed by the bindings, one string at a time, once
-// the gateway has read it: none of it may be a piece of another text, or stand in an arena.
+// Makes a copy for the gateway. The bindings free a result string by string after the gateway has read it, so no string
+// may be part of another text or of an arena.
 static plugin_string_t to_string(text content) {
     plugin_string_t string = {0};
     if (content.length > 0) {
@@ -38,7 +38,7 @@ static pairs from_tuples(arena *memory, plugin_list_tuple2_string_string_t tuple
     return (pairs){items, tuples.len};
 }
 
-// What the policy wants to know of a user.
+// The facts about a user that the policy needs.
 static person from_user(arena *memory, const auth_gateway_plugin_users_user_t *user) {
     person person = {
         .id = from_string(user->id),
@@ -98,8 +98,8 @@ static answer to_answer(permissions found) {
     return answer;
 }
 
-// `failed` says that asking again will not help. The gateway answers 503, signs nothing and logs the
-// sentence: a mistake in the settings never widens what anybody may do.
+// `failed` means that a retry will not help. The gateway answers 503, signs nothing and logs the sentence, so a mistake
+// in the settings never gives anyone more permissions.
 static error failed(text sentence) {
     error error = {.tag = EXPORTS_AUTH_GATEWAY_PLUGIN_PERMISSION_PROVIDER_PROVIDER_ERROR_FAILED};
     error.val.failed = to_string(sentence);
@@ -125,7 +125,7 @@ static bool answer_question(arena *memory, pairs settings, plugin_string_t servi
     return true;
 }
 
-// What the component exports. The parameters and what the imports give are ours to free; the result is not.
+// The component's export. It must free its parameters and the results of imports, but not its own result.
 bool exports_auth_gateway_plugin_permission_provider_get_permissions(plugin_string_t *service,
                                                                      plugin_string_t *user_id, answer *given,
                                                                      error *why_not) {

@@ -18,7 +18,7 @@ static const struct role *find_role(const policy *policy, text name) {
     return NULL;
 }
 
-// The name of the setting that gives a holder roles.
+// The name of the setting for a holder.
 static text setting_of(arena *memory, const struct holder *holder) {
     switch (holder->kind) {
         case BY_ID:
@@ -120,8 +120,8 @@ static bool contains(const texts *list, text item) {
     return false;
 }
 
-// Adds the roles of a holder to those that a person has already. Two settings may be for the same one, with
-// two spellings of an address for example: the person has the roles of both.
+// Adds the roles of a holder to a person's roles. Two settings may be for one holder, for example with two spellings of
+// an address. The person has the roles of both.
 static void add_roles(arena *memory, const policy *policy, struct holder wanted, texts *roles) {
     for (size_t i = 0; i < policy->holder_count; i++) {
         const struct holder *holder = &policy->holders[i];
@@ -179,7 +179,7 @@ static int by_name(const void *left, const void *right) {
     return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
 }
 
-// A JSON string (RFC 8259, section 7, says what is escaped), as pieces.
+// A JSON string (RFC 8259 section 7 has the escapes), as pieces.
 static void add_json(arena *memory, texts *parts, text content) {
     texts_add(memory, parts, TEXT("\""));
     size_t start = 0;
@@ -196,7 +196,7 @@ static void add_json(arena *memory, texts *parts, text content) {
             texts_add(memory, parts, JOIN(memory, TEXT("\\u00"), {pair[0], 1}, {pair[1], 1}));
             start = at + 1;
         } else {
-            // The character itself is the beginning of the next piece.
+            // The character itself begins the next slice.
             texts_add(memory, parts, TEXT("\\"));
         }
     }

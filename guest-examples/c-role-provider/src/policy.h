@@ -1,18 +1,17 @@
-// Who has which role, and what a role may do. Knows nothing of the gateway, so that it can be tested by
-// itself.
+// The roles of users, and the permissions of roles. Independent of the gateway, so that it can be tested alone.
 //
 // | setting | meaning |
 // |---|---|
 // | `role.<role>` | what the role may do: a list of permissions (grammar.h) |
-// | `default` | the roles that everybody has |
+// | `default` | the roles of everyone |
 // | `user-id.<id>` | the roles of the user with this id |
-// | `username.<name>` | the roles of the user with this username, whatever its case |
-// | `email.<address>` | the roles of the user with this address, whatever its case |
+// | `username.<name>` | the roles of the user with this username, ignoring case |
+// | `email.<address>` | the roles of the user with this address, ignoring case |
 // | `attribute.<name>=<value>` | the roles of all users with this attribute |
 // | `list-roles-as` | the name of a permission that lists the user's roles |
 //
-// Roles count in the order id, username, email, attributes, default; of two that give the same permission,
-// the first decides. So a role given to one person overrides what everybody has.
+// Roles are in the order id, username, email, attributes, default. If two roles have the same permission, the first one
+// counts, so a role of one person overrides the default.
 
 #ifndef ROLES_POLICY_H
 #define ROLES_POLICY_H
@@ -28,12 +27,12 @@ typedef struct {
     size_t count;
 } pairs;
 
-// What is known of a user.
+// The facts about a user.
 typedef struct {
     text id;
     bool has_username;
     text username;
-    // Only an address that an upstream provider has verified whose word on addresses the operator trusts.
+    // Only an address verified by an upstream provider that the operator trusts with addresses.
     bool has_email;
     text email;
     pairs attributes;
@@ -44,15 +43,15 @@ struct role {
     entries entries;
 };
 
-// Whom a setting gives roles to.
+// A holder of roles.
 struct holder {
     enum { BY_ID, BY_USERNAME, BY_EMAIL, BY_ATTRIBUTE, EVERYBODY } kind;
-    // In small letters where their case does not matter. The value is an attribute's.
+    // In lower case if case does not matter. The value is an attribute's.
     text name, value;
     texts roles;
 };
 
-// The settings, read and checked. Its texts are pieces of the settings, which have to live as long.
+// The parsed settings. Their texts are slices of the original settings, which must live as long.
 typedef struct {
     struct role *roles;
     size_t role_count, role_room;
@@ -71,15 +70,15 @@ typedef struct {
     size_t count, room;
 } permissions;
 
-// Reads the settings. All of them are checked, so that a mistake is seen at the first question and not when
-// the one person comes whom it concerns. Where there is one, gives false and says in `mistake` what is
-// wrong: a sentence for the operator that names the setting.
+// Parses the settings. Checks all of them, so that a mistake shows at the first call, not when the person whom it
+// concerns signs in. Returns false if there is one, and sets `mistake` to a sentence for the operator that names the
+// setting.
 bool policy_read(arena *memory, pairs settings, policy *read, text *mistake);
 
-// The roles of a person, each once, the first to decide first.
+// The roles of a person, without duplicates, in order of precedence.
 texts policy_roles(arena *memory, const policy *policy, const person *person);
 
-// What a person may do in a service, sorted by name.
+// The person's permissions in a service, sorted by name.
 permissions policy_permissions(arena *memory, const policy *policy, text service, const person *person);
 
 #endif

@@ -5,7 +5,7 @@
 
 struct block {
     struct block *next;
-    // What is handed out begins here, aligned for anything.
+    // The allocations begin here, aligned for any type.
     max_align_t content[];
 };
 
@@ -79,7 +79,7 @@ bool text_split(text whole, char at, text *before, text *after) {
     return true;
 }
 
-// Whether the character in these bytes is white space to Unicode (the property White_Space).
+// Whether these bytes are a white-space character (Unicode property White_Space).
 static bool is_space(const char *bytes, size_t length) {
     const unsigned char *byte = (const unsigned char *)bytes;
     switch (length) {
@@ -103,8 +103,7 @@ static bool is_space(const char *bytes, size_t length) {
 }
 
 text text_trim(text whole) {
-    // No character's bytes in UTF-8 are the beginning or the end of another's, so bytes that look like a
-    // space are one.
+    // In UTF-8, no character is part of another, so bytes that look like a space are one.
     for (size_t length = 1; length <= 3 && length <= whole.length;) {
         if (is_space(whole.bytes, length)) {
             whole = text_from(whole, length);

@@ -4,7 +4,7 @@ struct range {
     uint32_t first, last;
 };
 
-// Every `step`th character from the first to the last has its small letter at this distance.
+// The lower case of every `step`th character from the first to the last is at this distance.
 struct lowercase {
     uint32_t first, last, step;
     int32_t distance;
@@ -41,17 +41,17 @@ static uint32_t lowercase(uint32_t character) {
     return character;
 }
 
-// Whether the first that counts of the characters from `at` on, in the direction of `step`, has a case.
+// Whether the first relevant character from `at`, in the direction of `step`, has a case.
 static bool a_cased_one_follows(const uint32_t *characters, size_t count, size_t at, int step) {
     while (at < count && is_in(CASE_IGNORABLE, LENGTH(CASE_IGNORABLE), characters[at])) {
-        // Before the first one `at` wraps round, and so is no longer below the count.
+        // Below the first character, `at` wraps around and is no longer less than the count.
         at += (size_t)step;
     }
     return at < count && is_in(CASED, LENGTH(CASED), characters[at]);
 }
 
-// Reads one character and gives how many bytes it has. What is no UTF-8 is read a byte at a time: the
-// gateway lets none of it in, and here it only must not do harm.
+// Reads one character and returns its number of bytes. Invalid UTF-8 is read one byte at a time. The gateway never
+// passes any, so it only must not do harm.
 static size_t decode(text whole, size_t at, uint32_t *character) {
     const unsigned char *bytes = (const unsigned char *)whole.bytes + at;
     size_t left = whole.length - at;
@@ -88,7 +88,7 @@ text text_lowercase(arena *memory, text whole) {
     for (size_t at = 0; at < whole.length;) {
         at += decode(whole, at, &characters[count++]);
     }
-    // Room for four bytes a character, where one of them may become two.
+    // Four bytes per character, because one character may become two.
     size_t most;
     if (__builtin_mul_overflow(count, 8, &most)) {
         __builtin_trap();

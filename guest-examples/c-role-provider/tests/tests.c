@@ -1,4 +1,4 @@
-// The rules, without WebAssembly and without a gateway: `make test`.
+// Tests of the rules, without WebAssembly and the gateway: `make test`.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +128,7 @@ static void knows_small_letters(void) {
         {"\U00010400\u13a0\u1c90\u01c5", "\U00010428\uab70\u10d0\u01c6"},
         {"ßé編🎉", "ßé編🎉"},
         {"", ""},
-        // No UTF-8, and cut off in the middle.
+        // Not UTF-8, and truncated.
         {"A\xff\xe3\x80", "a\xc3\xbf\xc3\xa3\xc2\x80"},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
@@ -170,7 +170,7 @@ static bool has_roles(const policy *policy, const person *person, const char *ex
     return is(joined, expected);
 }
 
-static void roles_come_from_everything_that_is_known_of_a_person(void) {
+static void roles_come_from_all_facts_about_a_person(void) {
     policy policy = policy_of(SETTINGS(
         SETTING("role.a", ""), SETTING("role.b", ""), SETTING("role.c", ""), SETTING("role.d", ""),
         SETTING("role.e", ""), SETTING("default", "e, a"), SETTING("attribute.team=red", "d"),
@@ -179,7 +179,7 @@ static void roles_come_from_everything_that_is_known_of_a_person(void) {
     CHECK(has_roles(&policy, &NOBODY, " e a"));
 }
 
-static void nobody_gets_a_role_by_looking_like_somebody_else(void) {
+static void similar_holders_do_not_share_roles(void) {
     policy policy = policy_of(SETTINGS(
         SETTING("role.admin", "all"), SETTING("user-id.1", "admin"), SETTING("username.root", "admin"),
         SETTING("email.root@example.org", "admin"), SETTING("attribute.team=red", "admin"),
@@ -257,8 +257,8 @@ int main(void) {
         says_what_is_wrong,
         trims_unicodes_white_space_and_nothing_else,
         knows_small_letters,
-        roles_come_from_everything_that_is_known_of_a_person,
-        nobody_gets_a_role_by_looking_like_somebody_else,
+        roles_come_from_all_facts_about_a_person,
+        similar_holders_do_not_share_roles,
         the_first_role_decides,
         nothing_set_means_nothing_allowed,
         roles_names_are_escaped,

@@ -1,9 +1,8 @@
-// How permissions are written: `read, wiki:edit, quota=10, groups=["a","b"]`.
+// The syntax of permissions: `read, wiki:edit, quota=10, groups=["a","b"]`.
 //
-// An entry is `[service:]permission[=value]`; commas and line breaks separate entries, except within
-// quotes, brackets and braces. Without a value it is `true`; a value is `true` or `false`, a number, JSON
-// where it begins with `"`, `[` or `{` or is `null`, and text otherwise. The service `*` is every service,
-// which is what an entry without one means too.
+// An entry is `[service:]permission[=value]`. Commas and line breaks separate entries, except within quotes, brackets
+// and braces. A value is `true`, `false`, a number, JSON (if it begins with `"`, `[` or `{`, or is `null`) or else
+// text; without a value, it is `true`. The service `*`, or no service, means every service.
 
 import { splitOnce, trim } from "./text.js";
 
@@ -47,13 +46,13 @@ function valueOf(text) {
         const whole = BigInt(text);
         if (-MOST <= whole && whole < MOST) return integer(whole);
     }
-    // `Number` by itself would read more, `0x10` for example.
+    // `Number` alone would accept more, such as `0x10`.
     if (NUMBER.test(text) && Number.isFinite(Number(text))) return { tag: "number", val: Number(text) };
     return { tag: "text", val: text };
 }
 
-// The bindings hand an integer over as a JavaScript number, which is exact up to 2^53 only. A larger one
-// goes as JSON text, and comes out in the token with all its digits.
+// The bindings pass an integer as a JavaScript number, which is exact only up to 2^53. A larger one is passed as JSON
+// text, and keeps all its digits in the token.
 function integer(whole) {
     const number = Number(whole);
     return Number.isSafeInteger(number)
@@ -71,7 +70,7 @@ function split(list) {
         if (character === '"') {
             quoted = !quoted;
         } else if (quoted) {
-            // What follows a backslash is part of the quoted text, a quotation mark too.
+            // The character after a backslash, even a quotation mark, is part of the quoted text.
             if (character === "\\") at += 1;
         } else if (character === "[" || character === "{") {
             depth += 1;
@@ -89,5 +88,5 @@ function split(list) {
     return parts.map(trim).filter((part) => part !== "");
 }
 
-// A set, as most characters are none of these: comparing each with all of them takes half as much fuel again.
+// A set, because comparing each character with all of these takes 50% more fuel.
 const MARKS = new Set('"\\[]{},\n');

@@ -1,12 +1,12 @@
-// A permission provider with roles: the gateway's configuration says who has which role, and what a role
-// may do in which service.
+// A permission provider with roles. The gateway's configuration has the roles of users, and the permissions of roles in
+// each service.
 //
 // | file | what it does |
 // |---|---|
-// | `policy.js` | the settings: reads and checks them, gives roles to a person and permissions to roles |
-// | `grammar.js` | how a list of permissions is written |
-// | `text.js` | what counts as white space |
-// | here | the gateway's question, put to the policy |
+// | `policy.js` | the settings: reads and checks them, and finds a person's roles and their permissions |
+// | `grammar.js` | the syntax of a list of permissions |
+// | `text.js` | white space |
+// | here | passes the gateway's question to the policy |
 
 import config from "auth-gateway:plugin/config@1.0.0";
 import users from "auth-gateway:plugin/users@1.0.0";
@@ -27,13 +27,13 @@ function readPolicy() {
     try {
         return new Policy(config.all());
     } catch (error) {
-        // A bug goes on as what it is, and ends the call as a trap.
+        // Other exceptions are bugs, and end the call with a trap.
         throw error instanceof Mistake ? failed(error.message) : error;
     }
 }
 
-// `failed` says that asking again will not help. The gateway answers 503, signs nothing and logs the
-// sentence: a mistake in the settings never widens what anybody may do.
+// `failed` means that a retry will not help. The gateway answers 503, signs nothing and logs the sentence, so a mistake
+// in the settings never gives anyone more permissions.
 const failed = (sentence) => ({ tag: "failed", val: sentence });
 
 /** What the policy wants to know of a user. */

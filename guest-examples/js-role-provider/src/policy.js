@@ -1,18 +1,17 @@
-// Who has which role, and what a role may do. Knows nothing of the gateway, so that it can be tested by
-// itself.
+// The roles of users, and the permissions of roles. Independent of the gateway, so that it can be tested alone.
 //
 // | setting | meaning |
 // |---|---|
 // | `role.<role>` | what the role may do: a list of permissions (`grammar.js`) |
-// | `default` | the roles that everybody has |
+// | `default` | the roles of everyone |
 // | `user-id.<id>` | the roles of the user with this id |
-// | `username.<name>` | the roles of the user with this username, whatever its case |
-// | `email.<address>` | the roles of the user with this address, whatever its case |
+// | `username.<name>` | the roles of the user with this username, ignoring case |
+// | `email.<address>` | the roles of the user with this address, ignoring case |
 // | `attribute.<name>=<value>` | the roles of all users with this attribute |
 // | `list-roles-as` | the name of a permission that lists the user's roles |
 //
-// Roles count in the order id, username, email, attributes, default; of two that give the same permission,
-// the first decides. So a role given to one person overrides what everybody has.
+// Roles are in the order id, username, email, attributes, default. If two roles have the same permission, the first one
+// counts, so a role of one person overrides the default.
 
 import { entries, Mistake, names } from "./grammar.js";
 import { splitOnce, trim } from "./text.js";
@@ -21,8 +20,8 @@ const UNKNOWN =
     "there is no such setting; they are `default`, `list-roles-as`, and those that begin with `role.`, " +
     "`user-id.`, `username.`, `email.` or `attribute.`";
 
-// Whom a setting gives roles to: the beginning of its name, and what follows. As JSON, so that no two
-// holders are ever the same text: the attribute `a` with the value `b=c` is not `a=b` with the value `c`.
+// A holder of roles: the prefix of the setting's name, and the rest. JSON keeps them apart: the attribute `a` with the
+// value `b=c` is not `a=b` with the value `c`.
 const holder = (kind, ...rest) => JSON.stringify([kind, ...rest]);
 const everybody = () => holder("default");
 const byId = (id) => holder("user-id", id);
@@ -38,7 +37,7 @@ function settingOf(holder) {
 
 /** The settings, read and checked. */
 export class Policy {
-    // Names come from the operator, so these are maps: an object has members that nobody has set.
+    // Maps, because an object has inherited members that could equal an operator's name.
     #roles = new Map();
     #holders = new Map();
     #listRolesAs = "";
@@ -93,7 +92,8 @@ export class Policy {
         }
     }
 
-    // Two spellings of one address, for example: the person has the roles of both.
+    // Two settings may be for one holder, for example with two spellings of an address. The person has the roles of
+    // both.
     #give(holder, roles) {
         this.#holders.set(holder, [...(this.#holders.get(holder) ?? []), ...names(roles)]);
     }

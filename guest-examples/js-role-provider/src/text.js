@@ -1,11 +1,11 @@
-// Texts as all the role providers read them, in whatever language they are written.
+// Text functions that behave the same in all role providers.
 
 const INNER = /\P{White_Space}([^]*\P{White_Space})?/u;
 
 /** The text without the white space round it. */
 export function trim(text) {
-    // JavaScript's own `trim` goes by a list that differs from Unicode's in these two: it leaves the first,
-    // which is white space, and takes the second, which is none. It is much quicker than a pattern.
+    // JavaScript's `trim` differs from Unicode in two characters: it keeps the first, which is white space, and removes
+    // the second, which is not. It is much faster than a pattern.
     if (!text.includes("\u0085") && !text.includes("\ufeff")) return text.trim();
     return text.match(INNER)?.[0] ?? "";
 }

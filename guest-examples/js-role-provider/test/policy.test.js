@@ -13,7 +13,7 @@ const neo = {
     attributes: [["team", "red"]],
 };
 
-test("roles come from everything that is known of a person", () => {
+test("roles come from all facts about a person", () => {
     const roles = policy({
         "role.a": "",
         "role.b": "",
@@ -30,7 +30,7 @@ test("roles come from everything that is known of a person", () => {
     assert.deepEqual(roles.roles(nobody), ["e", "a"]);
 });
 
-test("nobody gets a role by looking like somebody else", () => {
+test("similar holders do not share roles", () => {
     const roles = policy({
         "role.admin": "all",
         "user-id.00000000000000000000000000000001": "admin",
@@ -76,7 +76,7 @@ test("nothing set means nothing allowed", () => {
     assert.deepEqual(policy({}).permissions("wiki", neo), []);
 });
 
-test("a name that every JavaScript object has is a name as any other", () => {
+test("names of inherited object members are ordinary names", () => {
     assert.throws(() => policy({ default: "constructor" }), Mistake);
     const roles = new Policy([["role.__proto__", "toString"], ["username.constructor", "__proto__"]]);
     assert.deepEqual(roles.permissions("wiki", nobody), []);

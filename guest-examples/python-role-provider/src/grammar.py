@@ -1,9 +1,8 @@
-"""How permissions are written: `read, wiki:edit, quota=10, groups=["a","b"]`.
+"""The syntax of permissions: `read, wiki:edit, quota=10, groups=["a","b"]`.
 
-An entry is `[service:]permission[=value]`; commas and line breaks separate entries, except within quotes,
-brackets and braces. Without a value it is `true`; a value is `true` or `false`, a number, JSON where it
-begins with `"`, `[` or `{` or is `null`, and text otherwise. The service `*` is every service, which is
-what an entry without one means too.
+An entry is `[service:]permission[=value]`. Commas and line breaks separate entries, except within quotes, brackets
+and braces. A value is `true`, `false`, a number, JSON (if it begins with `"`, `[` or `{`, or is `null`) or else
+text; without a value, it is `true`. The service `*`, or no service, means every service.
 """
 
 import math
@@ -17,7 +16,7 @@ class Mistake(Exception):
 
 @dataclass(frozen=True)
 class Json:
-    """The text of a JSON value. Whether it is JSON, the gateway checks."""
+    """The text of a JSON value, which the gateway checks."""
 
     text: str
 
@@ -27,13 +26,13 @@ class Entry:
     """One entry of a list of permissions."""
 
     service: str | None
-    """The service it holds in; `None` is every service."""
+    """The service that it applies to; `None` means every service."""
     name: str
     value: bool | int | float | str | Json
 
 
 def entries(text: str) -> list[Entry]:
-    """Reads a list of permissions. A `Mistake` says what is wrong, without saying in which setting."""
+    """Parses a list of permissions. A `Mistake` says what is wrong, without the name of the setting."""
     return [_entry(part) for part in _split(text)]
 
 
@@ -42,7 +41,7 @@ def names(text: str) -> list[str]:
     return [name for name in map(trim, re.split("[,\n]", text)) if name]
 
 
-# Python's own list has U+001C to U+001F in it, which are no white space to Unicode.
+# Python also strips U+001C to U+001F, which are not white space in Unicode.
 _SPACE = (
     "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -70,9 +69,9 @@ def _entry(text: str) -> Entry:
     )
 
 
-# As many digits as 64 bits may have. Python refuses to read thousands of them, zeros too.
+# At most as many digits as 64 bits have. Python rejects thousands of digits, even zeros.
 _WHOLE = re.compile(r"(-?)0*([0-9]{1,19})")
-# `float` by itself would read more, `1_000` and `.5` for example.
+# `float` alone would accept more, such as `1_000` and `.5`.
 _NUMBER = re.compile(r"(-?[0-9]+\.?[0-9]*|-\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
@@ -90,12 +89,12 @@ def _value(text: str) -> bool | int | float | str | Json:
     return text
 
 
-# Only what matters to the cutting, so that a long list costs no more steps than it has of these.
+# Only the characters that matter for splitting, so that a long list takes no more steps than it has of these.
 _MARK = re.compile(r'"(?:[^"\\]+|\\.)*(?P<end>"?)|[\[\]{},\n]', re.DOTALL)
 
 
 def _split(text: str) -> list[str]:
-    """Cuts a list at the commas and line breaks that stand outside of quotes, brackets and braces."""
+    """Splits a list at commas and line breaks outside quotes, brackets and braces."""
     parts = []
     start = depth = 0
     for found in _MARK.finditer(text):

@@ -1,11 +1,11 @@
-"""A permission provider with roles: the gateway's configuration says who has which role, and what a role
-may do in which service.
+"""A permission provider with roles. The gateway's configuration has the roles of users, and the permissions of roles in
+each service.
 
 | module | what it does |
 |---|---|
-| `policy` | the settings: reads and checks them, gives roles to a person and permissions to roles |
-| `grammar` | how a list of permissions is written |
-| here | the gateway's question, put to the policy |
+| `policy` | the settings: reads and checks them, and finds a person's roles and their permissions |
+| `grammar` | the syntax of a list of permissions |
+| here | passes the gateway's question to the policy |
 """
 
 from componentize_py_types import Err
@@ -31,8 +31,8 @@ class PermissionProvider(exports.PermissionProvider):
     """What the component exports. The class has to have this name."""
 
     def get_permissions(self, service: str, user_id: str) -> list[Permission]:
-        # `failed` says that asking again will not help. The gateway answers 503, signs nothing and logs
-        # the sentence: a mistake in the settings never widens what anybody may do.
+        # `failed` means that a retry will not help. The gateway answers 503, signs nothing and logs the sentence, so a
+        # mistake in the settings never gives anyone more permissions.
         try:
             policy = Policy(config.all())
         except Mistake as mistake:
@@ -45,7 +45,7 @@ class PermissionProvider(exports.PermissionProvider):
 
 
 def _person(user: User) -> Person:
-    """What the policy wants to know of a user."""
+    """The facts about a user that the policy needs."""
     return Person(
         id=user.id,
         username=user.username,

@@ -1,18 +1,17 @@
-"""Who has which role, and what a role may do. Knows nothing of the gateway, so that it can be tested by
-itself.
+"""The roles of users, and the permissions of roles. Independent of the gateway, so that it can be tested alone.
 
 | setting | meaning |
 |---|---|
 | `role.<role>` | what the role may do: a list of permissions (`grammar`) |
-| `default` | the roles that everybody has |
+| `default` | the roles of everyone |
 | `user-id.<id>` | the roles of the user with this id |
-| `username.<name>` | the roles of the user with this username, whatever its case |
-| `email.<address>` | the roles of the user with this address, whatever its case |
+| `username.<name>` | the roles of the user with this username, ignoring case |
+| `email.<address>` | the roles of the user with this address, ignoring case |
 | `attribute.<name>=<value>` | the roles of all users with this attribute |
 | `list-roles-as` | the name of a permission that lists the user's roles |
 
-Roles count in the order id, username, email, attributes, default; of two that give the same permission,
-the first decides. So a role given to one person overrides what everybody has.
+Roles are in the order id, username, email, attributes, default. If two roles have the same permission, the first one
+counts, so a role of one person overrides the default.
 """
 
 import json
@@ -30,17 +29,17 @@ _UNKNOWN = (
 
 @dataclass
 class Person:
-    """What is known of a user."""
+    """The facts about a user."""
 
     id: str
     username: str | None = None
     email: str | None = None
-    """An address that an upstream provider has verified whose word on addresses the operator trusts."""
+    """An address verified by an upstream provider that the operator trusts with addresses."""
     attributes: list[tuple[str, str]] = field(default_factory=list)
 
 
 Holder = tuple[str, ...]
-"""Whom a setting gives roles to: the beginning of the setting's name, and what follows."""
+"""A holder of roles: the prefix of the setting's name, and the rest."""
 
 
 def _username(name: str) -> Holder:
@@ -55,12 +54,12 @@ _EVERYBODY: Holder = ("default",)
 
 
 class Policy:
-    """The settings, read and checked."""
+    """The parsed settings."""
 
     def __init__(self, settings: Iterable[tuple[str, str]]) -> None:
-        """Reads the settings: names and values. All of them are checked, so that a mistake is seen at
-        the first question and not when the one person comes whom it concerns. A `Mistake` is a
-        sentence for the operator that names the setting.
+        """Parses the settings: names and values. Checks all of them, so that a mistake shows at the first call, not
+        when the person whom it concerns signs in. A `Mistake` is a sentence for the operator that names the
+        setting.
         """
         self._roles: dict[str, list[Entry]] = {}
         self._holders: dict[Holder, list[str]] = {}
@@ -107,11 +106,12 @@ class Policy:
                 holder = ("attribute", attribute, wanted)
             case _:
                 raise Mistake(_UNKNOWN)
-        # Two spellings of one address, for example: the person has the roles of both.
+        # Two settings may be for one holder, for example with two spellings of an address. The person has the roles of
+        # both.
         self._holders.setdefault(holder, []).extend(grammar.names(value))
 
     def roles(self, person: Person) -> list[str]:
-        """The roles of a person, each once, the first to decide first."""
+        """The roles of a person, without duplicates, in order of precedence."""
         holders: list[Holder] = [("user-id", person.id)]
         if person.username is not None:
             holders.append(_username(person.username))
@@ -119,11 +119,11 @@ class Policy:
             holders.append(_email(person.email))
         holders.extend(("attribute", name, value) for name, value in person.attributes)
         holders.append(_EVERYBODY)
-        # A dictionary keeps the order in which its keys came.
+        # A dictionary keeps the order of its keys.
         return list(dict.fromkeys(role for holder in holders for role in self._holders.get(holder, [])))
 
     def permissions(self, service: str, person: Person) -> dict[str, bool | int | float | str | Json]:
-        """What a person may do in a service: permissions by name, sorted."""
+        """The person's permissions in a service, sorted by name."""
         roles = self.roles(person)
         permissions = {}
         for entry in (entry for role in roles for entry in self._roles[role]):

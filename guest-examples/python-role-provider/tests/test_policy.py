@@ -22,7 +22,7 @@ def policy(settings):
 
 
 class Roles(unittest.TestCase):
-    def test_come_from_everything_that_is_known_of_a_person(self):
+    def test_come_from_all_facts_about_a_person(self):
         roles = policy(
             {
                 "role.a": "",
@@ -40,7 +40,7 @@ class Roles(unittest.TestCase):
         self.assertEqual(roles.roles(NEO), ["a", "b", "c", "d", "e"])
         self.assertEqual(roles.roles(NOBODY), ["e", "a"])
 
-    def test_nobody_gets_one_by_looking_like_somebody_else(self):
+    def test_similar_holders_do_not_share_roles(self):
         roles = policy(
             {
                 "role.admin": "all",

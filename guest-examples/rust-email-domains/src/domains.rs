@@ -1,21 +1,20 @@
-//! Which email addresses are let in. Knows nothing of the gateway, so that it can be tested by
-//! itself.
+//! Checks which email addresses are allowed. Independent of the gateway, so that it can be tested alone.
 
-/// The settings, read and checked.
+/// The parsed settings.
 #[derive(Debug, PartialEq)]
 pub struct Rules {
     /// In lower case.
     domains: Vec<String>,
-    /// Whether `mail.example.org` is let in where `example.org` is.
+    /// Whether `example.org` also allows `mail.example.org`.
     subdomains: bool,
-    /// Upstream providers whose word on an address is taken; `None` is any.
+    /// Upstream providers that are trusted with addresses; `None` trusts all.
     providers: Option<Vec<String>>,
-    /// The attribute that gets the domain of whoever is let in.
+    /// The attribute for the domain of an admitted user.
     pub attribute: String,
 }
 
 impl Rules {
-    /// Reads the settings: names and values.
+    /// Parses the settings: names and values.
     ///
     /// # Errors
     /// A sentence for the operator.
@@ -58,8 +57,8 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The domain of an address that is let in, in lower case. `email` is an address that the
-    /// upstream provider has verified, `provider` the one that the person signs in with now.
+    /// The domain of an allowed address, in lower case. `email` is verified by an upstream provider, and `provider` is
+    /// the one that the person signs in with.
     ///
     /// # Errors
     /// A sentence for the person.
@@ -78,7 +77,7 @@ impl Rules {
                 "Signing in here takes a verified email address, and your account has none.".to_owned(),
             );
         };
-        // The last `@`: the part before it may hold quoted ones (RFC 5321, section 4.1.2).
+        // The last `@`, because the local part may contain quoted ones (RFC 5321 section 4.1.2).
         let domain = email
             .rsplit_once('@')
             .map(|(_, domain)| domain.to_lowercase())
@@ -96,7 +95,7 @@ impl Rules {
     fn covers(&self, allowed: &str, domain: &str) -> bool {
         match domain.strip_suffix(allowed) {
             Some("") => true,
-            // The dot keeps `notexample.org` out where `example.org` is allowed.
+            // The dot excludes `notexample.org` if `example.org` is allowed.
             Some(rest) => self.subdomains && rest.ends_with('.') && rest.len() > 1,
             None => false,
         }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_listed_domains_in_and_gives_them_back_in_lower_case() {
+    fn listed_domains_are_admitted_in_lower_case() {
         let rules = rules(&[("domains", "Example.org, example.com")]).unwrap();
         for (email, domain) in [
             ("neo@example.org", "example.org"),
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_others_away() {
+    fn other_addresses_are_rejected() {
         let rules = rules(&[("domains", "example.org")]).unwrap();
         for email in [
             "neo@notexample.org",
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn subdomains_come_in_where_they_may() {
+    fn subdomains_are_admitted_if_enabled() {
         let rules = rules(&[("domains", "example.org"), ("subdomains", "true")]).unwrap();
         assert_eq!(
             rules.judge(Some("neo@mail.example.org"), "x"),
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_the_word_of_listed_providers() {
+    fn only_listed_providers_are_trusted() {
         let rules = rules(&[("domains", "example.org"), ("providers", "google, github")]).unwrap();
         assert!(rules.judge(Some("neo@example.org"), "github").is_ok());
         let sentence = rules.judge(Some("neo@example.org"), "anybody").unwrap_err();

@@ -1,14 +1,14 @@
-//! An extension that lets people in by the domain of their email address.
+//! An extension that admits people by the domain of their email address.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`domains`] | the rules, without the gateway: reads the settings, judges an address |
-//! | here | the hooks: what the gateway asks, put to the rules |
+//! | [`domains`] | the rules: reads the settings and checks an address |
+//! | here | the hooks, which call the rules |
 
 mod domains;
 
-// The gateway's `extension` world has all three hooks; this plugin has no use for sign-outs, so it
-// writes a world of its own. Each import needs a grant: that of `config` is called `config`.
+// The gateway's `extension` world has all three hooks. This plugin does not need sign-outs, so it has its own world.
+// Each import needs a grant; `config` needs the grant `config`.
 wit_bindgen::generate!({
     inline: r#"
         package example:email-domains;
@@ -37,17 +37,17 @@ impl on_new_user::Guest for EmailDomains {
     }
 }
 
-// Asked at every sign-in: somebody whose domain was taken off the list comes in no more.
+// Called at every sign-in, so people whose domain was removed from the list can no longer sign in.
 impl on_user_login::Guest for EmailDomains {
     fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
         judge(&event)
     }
 }
 
-/// Gives the attribute to set, or why the person is not let in.
+/// Returns the attribute to set, or why the person may not sign in.
 fn judge(event: &SignIn) -> Result<Vec<(String, String)>, HookError> {
-    // The person cannot help a mistake in the settings: they are told to try later, and the operator
-    // finds the sentence in the gateway's log.
+    // A mistake in the settings is not the person's fault. The gateway asks them to try again later, and logs the
+    // sentence for the operator.
     let rules = Rules::read(config::all()).map_err(HookError::Unavailable)?;
     let domain = rules
         .judge(event.user.email.as_deref(), &event.identity.provider)

@@ -1,5 +1,4 @@
-//! The smallest permission provider that is of any use: it answers which service was asked about which
-//! user, as the permission `provider-token`.
+//! The smallest useful permission provider: its permission `provider-token` contains the service and the user's id.
 
 wit_bindgen::generate!({ world: "provider", path: "../../wit" });
 

@@ -1,5 +1,5 @@
-//! What the policy service answers, and how long an answer is good for. Knows nothing of the gateway, so
-//! that it can be tested by itself.
+//! The answers of the policy service, and how long they are valid. Independent of the gateway, so that it can be tested
+//! alone.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 /// Permissions by name, with any JSON values.
 pub type Permissions = Map<String, Value>;
 
-/// Why the policy service gave no permissions. Each has a sentence for the operator.
+/// Why there are no permissions, with a sentence for the operator.
 #[derive(Debug, PartialEq)]
 pub enum Failure {
-    /// It is out of reach, or says that it cannot answer now. An answer from before may do.
+    /// It is out of reach, or cannot answer now. An earlier answer may be used.
     Unavailable(String),
-    /// It answered, and not with permissions. An answer from before is no help: this may be its verdict on it.
+    /// It answered without permissions. An earlier answer must not be used, because the policy may have changed.
     Failed(String),
 }
 
@@ -50,21 +50,21 @@ pub fn permissions(status: u16, body: &[u8]) -> Result<Permissions, Failure> {
     }
 }
 
-/// An answer that is kept, as JSON.
+/// A cached answer, stored as JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// When it came, in milliseconds since the Unix epoch.
+    /// The time of the answer, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// What it was.
+    /// The permissions.
     pub permissions: Permissions,
 }
 
-/// What a kept answer is good for.
+/// Whether a cached answer can be used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Use {
-    /// To answer with.
+    /// It is fresh.
     Fresh,
-    /// To answer with where there is no other.
+    /// It can be used if the policy service is out of reach.
     Stale,
     /// Nothing.
     Over,
@@ -72,20 +72,20 @@ pub enum Use {
 
 impl Kept {
     /// # Errors
-    /// A sentence for the operator, where this is not what [`Kept::write`] has written.
+    /// A sentence for the operator if the text does not come from [`Kept::write`].
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes).map_err(|error| format!("what is kept is no answer: {error}"))
     }
 
     /// # Errors
-    /// None that can happen: this is plain JSON.
+    /// Never in practice, because this is plain JSON.
     pub fn write(&self) -> Result<Vec<u8>, String> {
         serde_json::to_vec(self).map_err(|error| error.to_string())
     }
 
-    /// What it is good for at `now` (milliseconds since the Unix epoch), by the settings as they are now.
+    /// Whether it can be used at `now` (milliseconds since the Unix epoch), by the current settings.
     pub fn usable(&self, now: u64, cache: Duration, stale: Duration) -> Use {
-        // An answer from the future: the clock was set back. Nobody knows how old it is.
+        // An answer from the future: the clock was set back, so its age is unknown.
         let Some(age) = now.checked_sub(self.at).map(Duration::from_millis) else {
             return Use::Over;
         };
@@ -99,10 +99,10 @@ impl Kept {
     }
 }
 
-/// For how many seconds an answer is worth keeping; `None` where it is not.
+/// How many seconds to cache an answer, or `None`.
 pub fn lifetime(cache: Duration, stale: Duration) -> Option<u64> {
     let whole = cache.saturating_add(stale);
-    // Up to a whole second: the rest is decided by `usable`.
+    // Rounded up to a whole second; `usable` decides exactly.
     let up = u64::from(whole.subsec_nanos() > 0);
     Some(whole.as_secs().saturating_add(up)).filter(|seconds| *seconds > 0)
 }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_answered_gives_nothing() {
+    fn other_answers_are_failures() {
         for (status, body) in [
             (200, &b"{}"[..]),
             (200, br#"{"result": null}"#),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_fresh_then_stale_then_over() {
+    fn answers_are_fresh_then_stale_then_expired() {
         let kept = Kept {
             at: 10_000,
             permissions: serde_json::Map::new(),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn is_kept_as_long_as_it_may_be_used() {
+    fn answers_are_cached_while_usable() {
         let seconds = |cache, stale| lifetime(Duration::from_millis(cache), Duration::from_millis(stale));
         assert_eq!(seconds(0, 0), None);
         assert_eq!(seconds(1, 0), Some(1));

@@ -1,4 +1,4 @@
-//! One request by `wasi:http`, within a time.
+//! One request through `wasi:http`, with a timeout.
 
 use std::time::Duration;
 
@@ -8,17 +8,16 @@ use wstd::runtime::block_on;
 
 use crate::answer::Failure;
 
-/// What came back.
+/// The response.
 pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-/// Posts JSON to `url` and gives the response: its body only where the status is 200, as any other status says
-/// all there is to say. Nothing follows redirects.
+/// Posts JSON to `url` and returns the response, with its body only if the status is 200. Does not follow redirects.
 ///
 /// # Errors
-/// What went wrong, without anything that a header or a body holds.
+/// What went wrong, without the contents of headers or bodies.
 pub fn post(
     url: &str,
     headers: &[(&str, String)],
@@ -43,7 +42,7 @@ pub fn post(
         };
         Ok::<_, Error>(Response { status, body })
     };
-    // The one timeout is over everything: connecting, the head, and a body that trickles.
+    // One timeout covers everything: connecting, the head, and a slow body.
     match block_on(async { exchange.timeout(wstd::time::Duration::from(timeout)).await }) {
         Ok(response) => response.map_err(|error| failure(&error)),
         Err(_) => Err(Failure::Unavailable(format!(
@@ -52,8 +51,8 @@ pub fn post(
     }
 }
 
-/// Whether the service is out of reach, or something else is wrong: an answer that is too large, a certificate
-/// that is not its own, a request that the gateway does not allow.
+/// Whether the service is out of reach, as opposed to other errors, such as an answer that is too large, a wrong
+/// certificate, or a request that the gateway denies.
 fn failure(error: &Error) -> Failure {
     let sentence = format!("the policy service did not answer: {error:#}");
     match error.downcast_ref::<ErrorCode>() {

@@ -1,11 +1,11 @@
-//! A permission provider that asks a policy service over HTTP and keeps its answers for a while.
+//! A permission provider that asks a policy service over HTTP and caches its answers.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`settings`] | reads the settings |
-//! | [`question`] | what is asked, and where the answer to it is kept |
-//! | [`answer`] | what is answered, and how long that is good for |
-//! | [`http`] | a request and its response, within a time |
+//! | [`question`] | the question, and the key of its cached answer |
+//! | [`answer`] | the answer, and how long it is valid |
+//! | [`http`] | a request and its response, with a timeout |
 //! | [`statistics`] | how often the service had to be asked |
 //! | here | from the gateway's question to an answer |
 
@@ -15,8 +15,7 @@ mod question;
 mod settings;
 mod statistics;
 
-// `wasi:http` is not named here: the crate `wstd` brings it, with a world of its own that the linker merges
-// with this one.
+// The crate `wstd` imports `wasi:http` with its own world, which the linker merges with this one.
 wit_bindgen::generate!({
     inline: r#"
         package example:policy;
@@ -61,14 +60,14 @@ impl Guest for Policy {
         count(source, settings.report);
         match answered {
             Ok((permissions, _)) => Ok(permissions.into_iter().map(permission).collect()),
-            // Either way the gateway signs nothing.
+            // In both cases the gateway signs nothing.
             Err(Failure::Unavailable(sentence)) => Err(ProviderError::Unavailable(sentence)),
             Err(Failure::Failed(sentence)) => Err(ProviderError::Failed(sentence)),
         }
     }
 }
 
-/// The permissions, and where they come from.
+/// The permissions, and their source.
 fn decide(settings: &Settings, service: &str, user: &User) -> Result<(Permissions, Source), Failure> {
     let user = person(user);
     let body = Question {
@@ -110,7 +109,7 @@ fn ask(settings: &Settings, body: String) -> Result<Permissions, Failure> {
     answer::permissions(response.status, &response.body)
 }
 
-/// The answer that is kept. The store is a help, not a must: where it fails, the service is asked.
+/// The cached answer. If the store fails, the service is asked instead.
 fn kept(key: &str) -> Option<Kept> {
     let kept = match key_value::get(key) {
         Ok(bytes) => bytes.map(|bytes| Kept::read(&bytes)).transpose(),
@@ -138,7 +137,7 @@ fn keep(settings: &Settings, key: &str, permissions: &Permissions) {
     }
 }
 
-/// The counts, for those who may see them; nothing for others.
+/// The counts for users who may see them, nothing for others.
 fn counts(settings: &Settings, user_id: &String) -> Result<Vec<Permission>, ProviderError> {
     if !settings.statistics_users.contains(user_id) {
         return Ok(Vec::new());

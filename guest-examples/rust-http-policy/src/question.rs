@@ -1,6 +1,6 @@
-//! What the policy service is asked, in the manner of Open Policy Agent's data API
-//! (<https://www.openpolicyagent.org/docs/rest-api>, "Get a Document (with Input)"). Knows nothing of the
-//! gateway, so that it can be tested by itself.
+//! The question for the policy service, as in Open Policy Agent's data API
+//! (<https://www.openpolicyagent.org/docs/rest-api>, "Get a Document (with Input)"). Independent of the gateway, so
+//! that it can be tested alone.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,48 +11,48 @@ use sha2::{Digest, Sha256};
 /// A question: the body of a request.
 #[derive(Debug, Serialize)]
 pub struct Question<'a> {
-    /// What the policy sees as `input`.
+    /// The policy's `input`.
     pub input: Input<'a>,
 }
 
-/// What a policy decides by.
+/// The facts for a policy's decision.
 #[derive(Debug, Serialize)]
 pub struct Input<'a> {
     /// The service's name in the gateway's configuration.
     pub service: &'a str,
-    /// Who is asked about.
+    /// The user in question.
     pub user: Person<'a>,
 }
 
-/// What a policy is told of a user.
+/// A user, as the policy sees them.
 #[derive(Debug, Serialize)]
 pub struct Person<'a> {
     /// The gateway's id.
     pub id: &'a str,
-    /// What the user chose to be called, or null.
+    /// The username, or null.
     pub username: Option<&'a str>,
     /// The display name.
     pub name: &'a str,
     /// A verified address, or null.
     pub email: Option<&'a str>,
-    /// Whether it was verified by a provider whose word on addresses the operator trusts.
+    /// Whether the operator trusts the provider that verified it.
     pub email_trusted: bool,
-    /// What hooks have set.
+    /// The attributes that hooks have set.
     pub attributes: BTreeMap<&'a str, &'a str>,
 }
 
 impl Question<'_> {
     /// # Errors
-    /// None that can happen: this is plain JSON.
+    /// Never in practice, because this is plain JSON.
     pub fn body(&self) -> Result<String, String> {
         serde_json::to_string(self).map_err(|error| error.to_string())
     }
 }
 
-/// Where the answer to a question is kept. All that the answer may depend on is in the key: a user who has
-/// another address or attribute, or another policy's URL, is another question.
+/// The key of a cached answer. It contains everything that the answer may depend on: after a change of the user's
+/// address or attributes, or of the policy's URL, the question is a different one.
 pub fn key(url: &str, body: &str) -> String {
-    // A line feed is in no URL, so no two pairs make the same text.
+    // A URL never contains a line feed, so no two pairs give the same text.
     let digest = Sha256::digest(format!("{url}\n{body}"));
     let mut key = "answer/".to_owned();
     for byte in digest {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_an_answer_depends_on_makes_another_key() {
+    fn every_input_changes_the_key() {
         let (first, second) = ("https://policy.example.org/a", "https://policy.example.org/b");
         let keys = [
             key(first, &question("wiki", &[])),
@@ -104,7 +104,7 @@ mod tests {
             assert_eq!(one.len(), "answer/".len() + 64);
             assert!(!keys[..at].contains(one), "{at}");
         }
-        // The order in which attributes were set is none of it.
+        // The order of the attributes does not matter.
         assert_eq!(
             question("wiki", &[("a", "1"), ("b", "2")]),
             question("wiki", &[("b", "2"), ("a", "1")])

@@ -1,18 +1,18 @@
-//! The settings. Knows nothing of the gateway, so that it can be tested by itself.
+//! The settings. Independent of the gateway, so that it can be tested alone.
 //!
 //! | setting | meaning |
 //! |---|---|
-//! | `url` | where questions are sent |
-//! | `timeout` | how long one question and its whole answer may take |
-//! | `cache` | how long an answer is used again |
-//! | `stale` | how long after that it still serves where the policy service is out of reach |
-//! | `report` | how many answers of one kind make a line in the log; 0: nothing is counted |
-//! | `statistics-service` | the service that is answered with the counts |
+//! | `url` | the policy service |
+//! | `timeout` | the timeout of one question and its whole answer |
+//! | `cache` | how long an answer is fresh |
+//! | `stale` | how long after that it can be used if the policy service is out of reach |
+//! | `report` | log the counts after this many answers of one kind; 0 disables counting |
+//! | `statistics-service` | the service that shows the counts |
 //! | `statistics-users` | ids of the users who may see them |
 
 use std::time::Duration;
 
-/// The settings, read and checked.
+/// The parsed settings.
 #[derive(Debug, PartialEq)]
 pub struct Settings {
     /// An absolute http or https URL.
@@ -21,18 +21,18 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long an answer is fresh.
     pub cache: Duration,
-    /// How much longer it serves where there is no other.
+    /// How much longer it can be used if the policy service is out of reach.
     pub stale: Duration,
-    /// A line in the log for so many answers of one kind.
+    /// Log the counts after this many answers of one kind.
     pub report: u64,
     /// The name of the service that shows the counts.
     pub statistics_service: Option<String>,
-    /// Who may see them.
+    /// The users who may see them.
     pub statistics_users: Vec<String>,
 }
 
 impl Settings {
-    /// Reads the settings: names and values.
+    /// Parses the settings: names and values.
     ///
     /// # Errors
     /// A sentence for the operator that names the setting.
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_as_the_readme_says() {
+    fn defaults_are_those_of_the_readme() {
         let read = settings(&[("url", "https://policy.example.org/")]).unwrap();
         assert_eq!(read.timeout, Duration::from_millis(300));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! How often the policy service had to be asked: counted in the key-value store, for all calls together.
+//! Counts in the key-value store how often the policy service was asked, for all calls together.
 
 use crate::auth_gateway::plugin::key_value;
 use crate::auth_gateway::plugin::logging::{Level, log};
@@ -6,13 +6,13 @@ use crate::auth_gateway::plugin::logging::{Level, log};
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
-    /// A kept answer that was fresh.
+    /// A fresh cached answer.
     Hit,
     /// The policy service.
     Miss,
-    /// A kept answer in place of the policy service's.
+    /// A stale cached answer, because the policy service is out of reach.
     Stale,
-    /// Nowhere: the question failed.
+    /// Nowhere, because the question failed.
     Failure,
 }
 
@@ -40,7 +40,7 @@ pub struct Counts {
 
 impl Counts {
     /// # Errors
-    /// Where the store cannot be used.
+    /// If the store cannot be used.
     pub fn read() -> Result<Self, key_value::Error> {
         let [hits, misses, stale, failures] = Source::ALL.map(|source| number(source.key()));
         Ok(Self {
@@ -51,7 +51,7 @@ impl Counts {
         })
     }
 
-    /// The part of all answers that the policy service was not asked for: 0 to 1.
+    /// The share of answers that came from the cache: 0 to 1.
     pub fn hit_rate(self) -> f64 {
         let all = self.hits + self.misses + self.stale + self.failures;
         if all == 0 {
@@ -67,14 +67,14 @@ fn number(key: &str) -> Result<i64, key_value::Error> {
     Ok(String::from_utf8_lossy(&text).parse().unwrap_or(0))
 }
 
-/// Counts an answer. Every `report`th of its kind shows all counts in the log; 0 counts nothing.
+/// Counts an answer. Every `report`th of its kind logs all counts; 0 disables counting.
 ///
-/// A count is lost where the store cannot be used: no answer fails for that.
+/// If the store cannot be used, the count is lost, but the answer does not fail.
 pub fn count(source: Source, report: u64) {
     if report == 0 {
         return;
     }
-    // Calls run at the same time. `increment` gives each of them another sum, so exactly one reports.
+    // Calls run at the same time. `increment` returns a different sum to each, so exactly one reports.
     match key_value::increment(source.key(), 1) {
         Ok(sum) if sum.unsigned_abs() % report == 0 => show(),
         Ok(_) => {}

@@ -5,7 +5,7 @@ import json
 
 
 def permissions(service, user):
-    """The policy: whoever has a trusted address reads, and Trinity edits the wiki."""
+    """The policy: users with a trusted address may read, and Trinity edits the wiki."""
     if not user["email_trusted"]:
         return {}
     if service == "wiki" and user["email"] == "trinity@example.org":

@@ -1,12 +1,12 @@
-//! The groups of one person: from the claims of a sign-in, and as they are kept until the next one. Knows
-//! nothing of the gateway, so that it can be tested by itself.
+//! The groups of one person: from the claims of a sign-in, and as stored until the next. Independent of the gateway, so
+//! that it can be tested alone.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Where the groups are kept that one provider gave one user: keys that begin with this. An id has 32
-/// characters, a provider's name 64 at most, and neither has a slash.
+/// The prefix of the keys for one user's groups at one provider. An id has 32 characters, a provider's name at most 64,
+/// and neither has a slash.
 pub fn prefix(user_id: &str, provider: &str) -> String {
     format!("{user_id}/{provider}/")
 }
@@ -37,7 +37,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<String>, String> {
 /// The groups in the claims: a list of texts, or one text. None where the claim is not there.
 ///
 /// # Errors
-/// A sentence for the operator, where there is something else.
+/// A sentence for the operator if the claim is something else.
 pub fn in_claims(claims: &str, claim: &str) -> Result<Vec<String>, String> {
     let claims: Value =
         serde_json::from_str(claims).map_err(|error| format!("the claims are no JSON: {error}"))?;
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_for_groups_that_are_none() {
+    fn other_claims_are_errors() {
         for wrong in ["1", "true", "{}", r#"["staff", 1]"#, r#"[["staff"]]"#] {
             let claims = format!(r#"{{"groups": {wrong}}}"#);
             let error = in_claims(&claims, "groups").unwrap_err();
@@ -125,7 +125,7 @@ mod tests {
             keys.iter()
                 .all(|key| key.len() <= 256 && key.starts_with(&company))
         );
-        // One provider's name may begin with another's.
+        // One provider's name may be a prefix of another's.
         assert!(!keys[0].starts_with(&prefix("0123456789abcdef0123456789abcdef", "comp")));
     }
 
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(remaining(100, keep, 109), Some(1));
         assert_eq!(remaining(100, keep, 110), None);
         assert_eq!(remaining(100, keep, 111), None);
-        // A clock that was set back.
+        // The clock was set back.
         assert_eq!(remaining(100, keep, 90), Some(20));
         assert_eq!(remaining(100, Duration::MAX, 100), Some(u64::MAX - 100));
     }

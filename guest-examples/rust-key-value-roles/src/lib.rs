@@ -1,16 +1,16 @@
-//! Roles from the groups of an upstream provider: a hook keeps the groups that people have when they sign
-//! in, and a permission provider reads them.
+//! Roles from the groups of an upstream provider: a hook stores people's groups when they sign in, and a permission
+//! provider reads them.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`settings`] | reads the settings; from groups to roles to permissions |
-//! | [`groups`] | finds the groups in the claims; how they are kept |
+//! | [`groups`] | finds the groups in the claims, and stores them |
 //! | here | the hook that writes, and the provider that reads |
 
 mod groups;
 mod settings;
 
-// A provider and a hook in one component: both use the same values, which no other plugin sees.
+// A provider and a hook in one component use the same values, which no other plugin sees.
 wit_bindgen::generate!({
     inline: r#"
         package example:stored-roles;
@@ -34,7 +34,7 @@ use exports::auth_gateway::plugin::on_user_login;
 use exports::auth_gateway::plugin::permission_provider::{self, ProviderError};
 use settings::Settings;
 
-/// As many keys as one call lists.
+/// The most keys that one call lists.
 const MANY: u32 = 1000;
 
 struct StoredRoles;
@@ -45,7 +45,7 @@ impl permission_provider::Guest for StoredRoles {
     fn get_permissions(service: String, user_id: String) -> Result<Vec<Permission>, ProviderError> {
         let settings = Settings::read(config::all()).map_err(ProviderError::Failed)?;
         let mut groups = BTreeSet::new();
-        // Only the providers that count now: taking one off the list takes effect at once.
+        // Only the providers in the settings count, so removing one takes effect immediately.
         for provider in &settings.providers {
             let kept = newest(&groups::prefix(&user_id, provider)).map_err(unreadable)?;
             if let Some(kept) = kept {
@@ -64,26 +64,26 @@ impl permission_provider::Guest for StoredRoles {
 
 impl on_user_login::Guest for StoredRoles {
     fn on_user_login(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
-        // Refuses the sign-in, and the operator finds the sentence in the gateway's log. `Rejected` would show
-        // it to the person, who has done nothing wrong.
+        // Fails the sign-in, with the sentence in the gateway's log. `Rejected` would show it to the person, who has
+        // done nothing wrong.
         keep(&event).map_err(HookError::Unavailable)?;
         Ok(Vec::new())
     }
 }
 
-/// What the latest sign-in has left.
+/// The groups of the latest sign-in.
 fn newest(prefix: &str) -> Result<Option<Vec<u8>>, key_value::Error> {
     loop {
         let keys = key_value::list_keys(prefix, None, MANY)?;
         let Some(last) = keys.last() else { return Ok(None) };
-        // What is gone by now has run out, or a later sign-in has taken its place: look again.
+        // A missing value has expired, or a later sign-in has replaced it, so look again.
         if let Some(kept) = key_value::get(last)? {
             return Ok(Some(kept));
         }
     }
 }
 
-/// Keeps the groups of this sign-in.
+/// Stores the groups of this sign-in.
 fn keep(event: &SignIn) -> Result<(), String> {
     let settings = Settings::read(config::all())?;
     let provider = &event.identity.provider;
@@ -94,10 +94,9 @@ fn keep(event: &SignIn) -> Result<(), String> {
     let Some(lifetime) = groups::remaining(event.at, settings.keep, now()) else {
         return Ok(());
     };
-    // Hooks run at the same time, and an event may come again after a crash, when the person has signed in
-    // anew. So each sign-in has a key of its own (but for those within one second, which is as fine as the
-    // event's time is), and the latest one counts in whatever order they are written. The lifetime makes the
-    // plugin forget who never comes back.
+    // Hooks run at the same time, and after a crash an event may arrive again when the person has signed in since. So
+    // each sign-in has its own key (except within one second, the resolution of the event's time), and the latest
+    // counts whatever the order of the writes. The lifetime removes the groups of people who never return.
     let prefix = groups::prefix(&event.user.id, provider);
     let written = key_value::set(
         &groups::key(&prefix, event.at),

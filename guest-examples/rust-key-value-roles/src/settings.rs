@@ -1,13 +1,13 @@
-//! The settings: whose groups count, which roles a group has, and what a role may do. Knows nothing of the
-//! gateway, so that it can be tested by itself.
+//! The settings: the providers whose groups count, the roles of groups, and the permissions of roles. Independent of
+//! the gateway, so that it can be tested alone.
 //!
 //! | setting | meaning |
 //! |---|---|
 //! | `providers` | the upstream providers whose groups count |
-//! | `claim` | where the groups stand in the claims |
+//! | `claim` | where the groups are in the claims |
 //! | `keep` | how long groups count after the sign-in that brought them |
-//! | `group.<group>` | the roles of everybody in the group |
-//! | `default` | the roles that everybody has |
+//! | `group.<group>` | the roles of everyone in the group |
+//! | `default` | the roles of everyone |
 //! | `role.<role>` | what the role may do: `[service:]permission`, separated by commas |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,15 +16,15 @@ use std::time::Duration;
 const UNKNOWN: &str = "there is no such setting; they are `providers`, `claim`, `keep`, `default`, and those \
                        that begin with `group.` or `role.`";
 
-/// How long sessions last where the gateway's configuration says nothing else.
+/// How long sessions last by default.
 const KEEP: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// The settings, read and checked.
+/// The parsed settings.
 #[derive(Debug)]
 pub struct Settings {
     /// Upstream providers, by their names in the gateway's configuration.
     pub providers: Vec<String>,
-    /// A claim's name or, where it begins with `/`, a JSON pointer (RFC 6901).
+    /// A claim's name or, if it begins with `/`, a JSON pointer (RFC 6901).
     pub claim: String,
     /// How long groups count after the sign-in.
     pub keep: Duration,
@@ -37,13 +37,13 @@ pub struct Settings {
 /// One thing that a role may do.
 #[derive(Debug)]
 struct Permission {
-    /// The service it holds in; `None` is every service.
+    /// The service that it applies to; `None` means every service.
     service: Option<String>,
     name: String,
 }
 
 impl Settings {
-    /// Reads the settings: names and values.
+    /// Parses the settings: names and values.
     ///
     /// # Errors
     /// A sentence for the operator that names the setting.
@@ -109,7 +109,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What somebody in these groups may do in a service.
+    /// The permissions in a service of a person in these groups.
     pub fn permissions(&self, service: &str, groups: &BTreeSet<String>) -> BTreeSet<&str> {
         let roles = groups.iter().filter_map(|group| self.groups.get(group)).flatten();
         roles
@@ -182,7 +182,7 @@ mod tests {
             ["edit", "read", "urn:x:y"]
         );
         assert_eq!(may(&settings, "shop", &["/wiki/editors"]), ["read", "urn:x:y"]);
-        // Groups are what the provider says, to the letter; what is not named gives nothing.
+        // Groups are compared exactly. Groups without a setting have no roles.
         assert!(may(&settings, "wiki", &["staff", "/wiki", "editor", "reader", ""]).is_empty());
         assert!(may(&settings, "wiki", &[]).is_empty());
     }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_as_the_readme_says() {
+    fn defaults_are_those_of_the_readme() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.claim, "groups");
         assert_eq!(settings.keep, Duration::from_secs(14 * 86_400));

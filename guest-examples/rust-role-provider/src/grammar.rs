@@ -1,11 +1,10 @@
-//! How permissions are written: `read, wiki:edit, quota=10, groups=["a","b"]`.
+//! The syntax of permissions: `read, wiki:edit, quota=10, groups=["a","b"]`.
 //!
-//! An entry is `[service:]permission[=value]`; commas and line breaks separate entries, except within
-//! quotes, brackets and braces. Without a value it is `true`; a value is `true` or `false`, a number,
-//! JSON where it begins with `"`, `[` or `{` or is `null`, and text otherwise. The service `*` is every
-//! service, which is what an entry without one means too.
+//! An entry is `[service:]permission[=value]`. Commas and line breaks separate entries, except within quotes, brackets
+//! and braces. A value is `true`, `false`, a number, JSON (if it begins with `"`, `[` or `{`, or is `null`) or else
+//! text; without a value, it is `true`. The service `*`, or no service, means every service.
 
-/// What stands behind a permission's name.
+/// The value of a permission.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `true` or `false`.
@@ -16,14 +15,14 @@ pub enum Value {
     Number(f64),
     /// A text.
     Text(String),
-    /// JSON text. Whether it is JSON, the gateway checks.
+    /// JSON text, which the gateway checks.
     Json(String),
 }
 
 /// One entry of a list of permissions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The service it holds in; `None` is every service.
+    /// The service that it applies to; `None` means every service.
     pub service: Option<String>,
     /// The permission's name.
     pub name: String,
@@ -34,7 +33,7 @@ pub struct Entry {
 /// Reads a list of permissions.
 ///
 /// # Errors
-/// What is wrong, without saying in which setting.
+/// What is wrong, without the name of the setting.
 pub fn entries(list: &str) -> Result<Vec<Entry>, String> {
     split(list)?.into_iter().map(entry).collect()
 }
@@ -75,7 +74,7 @@ fn value(text: &str) -> Value {
         "false" => Value::Boolean(false),
         "null" => Value::Json(text.to_owned()),
         _ if text.starts_with(['"', '[', '{']) => Value::Json(text.to_owned()),
-        // Rust reads `inf`, `NaN` and `infinity` as numbers; JSON knows none of them.
+        // Rust parses `inf`, `NaN` and `infinity` as numbers, which JSON does not have.
         _ if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => Value::Text(text.to_owned()),
         _ => match (text.parse(), text.parse::<f64>()) {
             (Ok(integer), _) => Value::Integer(integer),
@@ -85,7 +84,7 @@ fn value(text: &str) -> Value {
     }
 }
 
-/// Cuts a list at the commas and line breaks that stand outside of quotes, brackets and braces.
+/// Splits a list at commas and line breaks outside quotes, brackets and braces.
 fn split(list: &str) -> Result<Vec<&str>, String> {
     let mut parts = Vec::new();
     let (mut start, mut depth, mut quoted, mut escaped) = (0, 0_u32, false, false);

@@ -1,17 +1,17 @@
-//! A permission provider with roles: the gateway's configuration says who has which role, and what a
-//! role may do in which service.
+//! A permission provider with roles. The gateway's configuration has the roles of users, and the permissions of roles
+//! in each service.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`policy`] | the settings: reads and checks them, gives roles to a person and permissions to roles |
-//! | [`grammar`] | how a list of permissions is written |
-//! | here | the gateway's question, put to the policy |
+//! | [`policy`] | the settings: reads and checks them, and finds a person's roles and their permissions |
+//! | [`grammar`] | the syntax of a list of permissions |
+//! | here | passes the gateway's question to the policy |
 
 mod grammar;
 mod policy;
 
-// `provider` is the gateway's world for a permission provider that needs nothing. This one needs two
-// things, and so includes it in a world of its own with the imports: each needs a grant of its name.
+// `provider` is the gateway's world for a permission provider without imports. This plugin has a world that adds two
+// imports. Each needs the grant of the same name.
 wit_bindgen::generate!({
     inline: r#"
         package example:roles;
@@ -35,8 +35,8 @@ export!(Roles);
 
 impl Guest for Roles {
     fn get_permissions(service: String, user_id: String) -> Result<Vec<Permission>, ProviderError> {
-        // `failed` says that asking again will not help. The gateway answers 503, signs nothing and logs
-        // the sentence: a mistake in the settings never widens what anybody may do.
+        // `failed` means that a retry will not help. The gateway answers 503, signs nothing and logs the sentence, so a
+        // mistake in the settings never gives anyone more permissions.
         let policy = policy::Policy::read(config::all()).map_err(ProviderError::Failed)?;
         let user = users::get(&user_id)
             .ok_or_else(|| ProviderError::Failed(format!("there is no user with the id {user_id}")))?;
@@ -51,7 +51,7 @@ impl Guest for Roles {
     }
 }
 
-/// What the policy wants to know of a user.
+/// The facts about a user that the policy needs.
 fn person(user: User) -> policy::Person {
     policy::Person {
         id: user.id,

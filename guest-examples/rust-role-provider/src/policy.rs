@@ -1,46 +1,45 @@
-//! Who has which role, and what a role may do. Knows nothing of the gateway, so that it can be tested
-//! by itself.
+//! The roles of users, and the permissions of roles. Independent of the gateway, so that it can be tested alone.
 //!
 //! | setting | meaning |
 //! |---|---|
 //! | `role.<role>` | what the role may do: a list of permissions ([`grammar`]) |
-//! | `default` | the roles that everybody has |
+//! | `default` | the roles of everyone |
 //! | `user-id.<id>` | the roles of the user with this id |
-//! | `username.<name>` | the roles of the user with this username, whatever its case |
-//! | `email.<address>` | the roles of the user with this address, whatever its case |
+//! | `username.<name>` | the roles of the user with this username, ignoring case |
+//! | `email.<address>` | the roles of the user with this address, ignoring case |
 //! | `attribute.<name>=<value>` | the roles of all users with this attribute |
 //! | `list-roles-as` | the name of a permission that lists the user's roles |
 //!
-//! Roles count in the order id, username, email, attributes, default; of two that give the same
-//! permission, the first decides. So a role given to one person overrides what everybody has.
+//! Roles are in the order id, username, email, attributes, default. If two roles have the same permission, the first
+//! one counts, so a role of one person overrides the default.
 
 use std::collections::BTreeMap;
 
 use crate::grammar::{self, Entry, Value};
 
-/// What is known of a user.
+/// The facts about a user.
 #[derive(Clone, Debug, Default)]
 pub struct Person {
     /// The gateway's id.
     pub id: String,
-    /// What the user chose to be called.
+    /// The username.
     pub username: Option<String>,
-    /// An address that an upstream provider has verified whose word on addresses the operator trusts.
+    /// An address verified by an upstream provider that the operator trusts with addresses.
     pub email: Option<String>,
-    /// What hooks have set: names and values.
+    /// The attributes that hooks have set: names and values.
     pub attributes: Vec<(String, String)>,
 }
 
-/// The settings, read and checked.
+/// The parsed settings.
 #[derive(Debug, Default)]
 pub struct Policy {
     roles: BTreeMap<String, Vec<Entry>>,
-    /// Roles by who has them. Those of usernames and addresses are by their lower case.
+    /// Roles by holder. Usernames and addresses are in lower case.
     holders: BTreeMap<Holder, Vec<String>>,
     list_roles_as: Option<String>,
 }
 
-/// Whom a setting gives roles to.
+/// A holder of roles.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Id(String),
@@ -51,8 +50,8 @@ enum Holder {
 }
 
 impl Policy {
-    /// Reads the settings: names and values. All of them are checked, so that a mistake is seen at the
-    /// first question and not when the one person comes whom it concerns.
+    /// Parses the settings: names and values. Checks all of them, so that a mistake shows at the first call, not when
+    /// the person whom it concerns signs in.
     ///
     /// # Errors
     /// A sentence for the operator that names the setting.
@@ -100,12 +99,13 @@ impl Policy {
             Some(_) => return Err(UNKNOWN.to_owned()),
         };
         let roles = grammar::names(value).into_iter().map(str::to_owned);
-        // Two spellings of one address, for example: the person has the roles of both.
+        // Two settings may be for one holder, for example with two spellings of an address. The person has the roles of
+        // both.
         self.holders.entry(holder).or_default().extend(roles);
         Ok(())
     }
 
-    /// The roles of a person, each once, the first to decide first.
+    /// The roles of a person, without duplicates, in order of precedence.
     pub fn roles(&self, person: &Person) -> Vec<&str> {
         let mut holders = vec![Holder::Id(person.id.clone())];
         holders.extend(
@@ -142,7 +142,7 @@ impl Policy {
         roles
     }
 
-    /// What a person may do in a service: permissions by name, sorted.
+    /// The person's permissions in a service, sorted by name.
     pub fn permissions(&self, service: &str, person: &Person) -> BTreeMap<String, Value> {
         let roles = self.roles(person);
         let mut permissions = BTreeMap::new();
@@ -163,7 +163,7 @@ impl Policy {
 const UNKNOWN: &str = "there is no such setting; they are `default`, `list-roles-as`, and those that begin with `role.`, `user-id.`, `username.`, `email.` or `attribute.`";
 
 impl Holder {
-    /// The name of the setting that gives them roles.
+    /// The name of the setting for this holder.
     fn setting(&self) -> String {
         match self {
             Self::Id(id) => format!("user-id.{id}"),
@@ -175,7 +175,7 @@ impl Holder {
     }
 }
 
-/// A JSON list of strings (RFC 8259, section 7, says what is escaped).
+/// A JSON list of strings (RFC 8259 section 7 has the escapes).
 fn json_list(texts: &[&str]) -> String {
     let quoted: Vec<_> = texts
         .iter()
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_come_from_everything_that_is_known_of_a_person() {
+    fn roles_come_from_all_facts_about_a_person() {
         let policy = policy(&[
             ("role.a", ""),
             ("role.b", ""),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_a_role_by_looking_like_somebody_else() {
+    fn similar_holders_do_not_share_roles() {
         let policy = policy(&[
             ("role.admin", "all"),
             ("user-id.00000000000000000000000000000001", "admin"),
@@ -251,7 +251,7 @@ mod tests {
             ..Person::default()
         };
         for imposter in [
-            // A username in the shape of an id, an address in the shape of a username, and so on.
+            // For example a username that looks like an id, or an address that looks like a username.
             Person {
                 username: Some("00000000000000000000000000000001".into()),
                 ..mallory.clone()

@@ -1,4 +1,4 @@
-//! One request by `wasi:http`, within a time.
+//! One request through `wasi:http`, with a timeout.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use wstd::future::FutureExt as _;
 use wstd::http::{Body, Client, Error, Request};
 use wstd::runtime::block_on;
 
-/// Posts JSON to `url` and gives the status of the response. Nothing follows redirects.
+/// Posts JSON to `url` and returns the status of the response. Does not follow redirects.
 ///
 /// # Errors
-/// What went wrong, without anything that a header or a body holds.
+/// What went wrong, without the contents of headers or bodies.
 pub fn post(url: &str, headers: &[(&str, String)], json: String, timeout: Duration) -> Result<u16, String> {
     let mut request = Request::post(url)
         .header("content-type", "application/json")
@@ -24,7 +24,7 @@ pub fn post(url: &str, headers: &[(&str, String)], json: String, timeout: Durati
         let response = Client::new().send(request).await?;
         Ok::<_, Error>(response.status().as_u16())
     };
-    // The one timeout is over everything. What stands in the body of the answer is nothing to the hook.
+    // One timeout covers everything. The hook ignores the response body.
     match block_on(async { exchange.timeout(wstd::time::Duration::from(timeout)).await }) {
         Ok(status) => status.map_err(|error| format!("{error:#}")),
         Err(_) => Err(format!("no answer within {timeout:?}")),

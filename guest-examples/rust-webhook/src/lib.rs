@@ -1,11 +1,11 @@
-//! An extension that tells a webhook of every new user, before they are let in.
+//! An extension that notifies a webhook of every new user before they are signed in.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`settings`] | reads the settings |
-//! | [`message`] | what the webhook is told |
+//! | [`message`] | the message for the webhook |
 //! | [`signature`] | the headers: id, time, signature |
-//! | [`http`] | a request, within a time |
+//! | [`http`] | a request with a timeout |
 //! | here | the hook |
 
 mod http;
@@ -13,8 +13,7 @@ mod message;
 mod settings;
 mod signature;
 
-// `wasi:http` is not named here: the crate `wstd` brings it, with a world of its own that the linker merges
-// with this one.
+// The crate `wstd` imports `wasi:http` with its own world, which the linker merges with this one.
 wit_bindgen::generate!({
     inline: r#"
         package example:webhook;
@@ -44,9 +43,9 @@ export!(NewUsers);
 
 impl Guest for NewUsers {
     fn on_new_user(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
-        // A receiver that is down says nothing about the person. `Unavailable` refuses the sign-in without a
-        // verdict, so that the same event, with the same id, comes again; `Rejected` would be a verdict, and
-        // their next sign-in another event.
+        // A receiver that is down is not a verdict about the person. `Unavailable` fails the sign-in without one, so
+        // the gateway delivers the same event again, with the same id. After `Rejected`, the next sign-in would be
+        // another event.
         let settings = Settings::read(config::all()).map_err(HookError::Unavailable)?;
         let (body, headers) = prepare(&event).map_err(HookError::Unavailable)?;
         match deliver(&settings, body, &headers) {
@@ -73,7 +72,7 @@ type Headers = Vec<(&'static str, String)>;
 fn prepare(event: &SignIn) -> Result<(String, Headers), String> {
     let body = message(event)?.body()?;
     let secret = secrets::get("signing");
-    // The time of this delivery, not of the event: receivers refuse what is old, against replays.
+    // The time of this delivery, not of the event, because receivers reject old messages to prevent replays.
     let headers = signature::headers(&event.event_id, now(), &body, secret.as_deref())?;
     Ok((body, headers))
 }

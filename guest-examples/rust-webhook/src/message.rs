@@ -1,32 +1,32 @@
-//! The message of a new user. Knows nothing of the gateway, so that it can be tested by itself.
+//! The message of a new user. Independent of the gateway, so that it can be tested alone.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// A message: the shape that <https://www.standardwebhooks.com> recommends (`type`, `timestamp`, `data`), and
-/// the id that is in the header `webhook-id` as well.
+/// A message in the shape that <https://www.standardwebhooks.com> recommends (`type`, `timestamp`, `data`), and the id,
+/// which is also in the header `webhook-id`.
 #[derive(Debug, Serialize)]
 pub struct Message<'a> {
-    /// The same whenever the same event is delivered again.
+    /// The same if an event is delivered again.
     pub id: &'a str,
-    /// What has happened.
+    /// The type of the event.
     pub r#type: &'static str,
-    /// When: RFC 3339, in UTC.
+    /// The time in UTC (RFC 3339).
     pub timestamp: String,
-    /// To whom.
+    /// The user and the identity.
     pub data: Data<'a>,
 }
 
-/// Who is new, and how they came.
+/// The new user, and the identity that they signed in with.
 #[derive(Debug, Serialize)]
 pub struct Data<'a> {
     pub user: Person<'a>,
     pub identity: Identity<'a>,
 }
 
-/// What a webhook is told of a user.
+/// A user, as the webhook sees them.
 #[derive(Debug, Serialize)]
 pub struct Person<'a> {
     /// The gateway's id.
@@ -35,15 +35,15 @@ pub struct Person<'a> {
     pub name: &'a str,
     /// A verified address, or null.
     pub email: Option<&'a str>,
-    /// Whether it was verified by a provider whose word on addresses the operator trusts.
+    /// Whether the operator trusts the provider that verified it.
     pub email_trusted: bool,
     /// A URL, or null.
     pub avatar_url: Option<&'a str>,
-    /// What hooks before this one have set.
+    /// The attributes that earlier hooks have set.
     pub attributes: BTreeMap<&'a str, &'a str>,
 }
 
-/// Who an upstream provider knows the user as.
+/// The user's identity at an upstream provider.
 #[derive(Debug, Serialize)]
 pub struct Identity<'a> {
     pub provider: &'a str,
@@ -53,16 +53,16 @@ pub struct Identity<'a> {
 
 impl Message<'_> {
     /// # Errors
-    /// None that can happen: this is plain JSON.
+    /// Never in practice, because this is plain JSON.
     pub fn body(&self) -> Result<String, String> {
         serde_json::to_string(self).map_err(|error| error.to_string())
     }
 }
 
-/// A moment as RFC 3339 has it; `at` is in seconds since the Unix epoch.
+/// A time as in RFC 3339. `at` is in seconds since the Unix epoch.
 ///
 /// # Errors
-/// Where that is after the year 9999.
+/// If it is after the year 9999.
 pub fn timestamp(at: u64) -> Result<String, String> {
     /// The last second that has four digits for its year.
     const LAST: u64 = 253_402_300_799;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_has_four_digits_for_its_year() {
+    fn years_have_four_digits() {
         assert_eq!(timestamp(0).as_deref(), Ok("1970-01-01T00:00:00Z"));
         assert_eq!(timestamp(253_402_300_799).as_deref(), Ok("9999-12-31T23:59:59Z"));
         assert!(timestamp(253_402_300_800).is_err());

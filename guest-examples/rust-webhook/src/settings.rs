@@ -1,26 +1,26 @@
-//! The settings. Knows nothing of the gateway, so that it can be tested by itself.
+//! The settings. Independent of the gateway, so that it can be tested alone.
 //!
 //! | setting | meaning |
 //! |---|---|
 //! | `url` | where messages are posted |
 //! | `timeout` | how long one delivery may take |
-//! | `undelivered` | `refuse` or `pass`: what becomes of the sign-in where nobody took the message |
+//! | `undelivered` | `refuse` or `pass`: whether the sign-in continues if the message cannot be delivered |
 
 use std::time::Duration;
 
-/// The settings, read and checked.
+/// The parsed settings.
 #[derive(Debug, PartialEq)]
 pub struct Settings {
     /// An absolute http or https URL.
     pub url: String,
-    /// For one message and the whole answer to it.
+    /// For one message and its whole response.
     pub timeout: Duration,
-    /// Whether the user is let in though the webhook was not told.
+    /// Whether the user may sign in if the webhook cannot be reached.
     pub pass: bool,
 }
 
 impl Settings {
-    /// Reads the settings: names and values.
+    /// Parses the settings: names and values.
     ///
     /// # Errors
     /// A sentence for the operator that names the setting.

@@ -1,5 +1,5 @@
-//! The headers of a message, by the Standard Webhooks specification (<https://www.standardwebhooks.com>):
-//! an id, a time, and with a secret the HMAC-SHA256 over both and the body.
+//! The headers of a message in the Standard Webhooks specification (<https://www.standardwebhooks.com>): an id, a time
+//! and, with a secret, the HMAC-SHA256 of both and the body.
 
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
@@ -10,7 +10,7 @@ const SHORTEST: usize = 32;
 /// base64.
 ///
 /// # Errors
-/// A sentence for the operator, where the secret is none. It does not show it.
+/// A sentence for the operator if the secret is not valid. It does not contain the secret.
 pub fn headers(
     id: &str,
     sent_at: u64,
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_none_is_a_mistake_and_not_shown() {
+    fn an_invalid_secret_is_an_error_and_not_shown() {
         for wrong in [
             "",
             "whsec_",

@@ -1,5 +1,5 @@
-//! The gateway's side of the interface, for tests that run components in a bare runtime: settings and
-//! users that the test hands over, and an empty WASI context.
+//! The gateway's side of the interface, for tests that run components in a bare runtime: the test's settings and users,
+//! and an empty WASI context.
 
 #![allow(dead_code, reason = "not every test that includes this file uses all of it")]
 #![allow(unreachable_pub, reason = "it is a module of each test that includes it")]
@@ -38,9 +38,9 @@ use imports::auth_gateway::plugin::{config, key_value, users};
 
 pub use imports::auth_gateway::plugin::types;
 
-/// What a guest's imports come from.
+/// The host's data.
 pub struct Host {
-    /// How much memory the guest may have; no limit unless set.
+    /// The memory limit, if any.
     pub limits: StoreLimits,
     wasi: WasiCtx,
     table: ResourceTable,
@@ -49,8 +49,7 @@ pub struct Host {
     values: Values,
 }
 
-/// What a guest keeps, with the lifetimes that it gave. Clones are the same store, so that the next call
-/// finds what one has left.
+/// The guest's stored values, with their lifetimes. Clones share one store, so the next call finds them.
 pub type Values = Arc<Mutex<BTreeMap<String, (Vec<u8>, Option<u64>)>>>;
 
 impl Host {
@@ -66,14 +65,14 @@ impl Host {
         }
     }
 
-    /// The same, with the values of calls before.
+    /// The same, with the values of earlier calls.
     pub fn keeping(self, values: &Values) -> Self {
         let values = Arc::clone(values);
         Self { values, ..self }
     }
 }
 
-/// Everything that an example may import, given by a [`Host`].
+/// Links everything that an example may import to a [`Host`].
 pub fn linker(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;

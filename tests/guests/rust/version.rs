@@ -1,5 +1,5 @@
-//! A provider that answers which version it is, more than once, so that an answer mixed from two
-//! versions would show. Compiled twice, as `v1` and `v2`.
+//! A provider that returns its version several times, so that an answer mixed from two versions would show. It is
+//! compiled twice, as `v1` and `v2`.
 
 wit_bindgen::generate!({ world: "provider", path: "../../../../wit" });
 

@@ -1,4 +1,4 @@
-;; Answers with a place that is outside of its memory.
+;; Answers with an address outside its memory.
 (core module $guest
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 16384)

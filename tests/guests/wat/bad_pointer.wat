@@ -1,4 +1,4 @@
-;; Answers with a list that is outside of its memory.
+;; Answers with a list outside its memory.
 (core module $guest
     (memory (export "memory") 1)
     (data (i32.const 4) "\f0\ff\ff\ff" "\02\00\00\00")

@@ -1,4 +1,4 @@
-;; Gives the host a place for the arguments that is outside of its memory.
+;; Returns an address outside its memory for the arguments.
 (core module $guest
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 0xfffffff0)

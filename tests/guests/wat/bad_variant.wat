@@ -1,4 +1,4 @@
-;; Answers with one permission whose value is none of the five kinds.
+;; Answers with one permission whose value has none of the five types.
 (core module $guest
     (memory (export "memory") 1)
     (data (i32.const 4) "\40\00\00\00" "\01\00\00\00")

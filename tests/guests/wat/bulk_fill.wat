@@ -1,5 +1,5 @@
-;; Fills 32 MiB again and again: few instructions, much memory traffic. The deadline alone ends it
-;; where fuel is counted by the instruction.
+;; Fills 32 MiB again and again: few instructions, much memory traffic. If fuel counts instructions, only the deadline
+;; stops it.
 (core module $guest
     (memory (export "memory") 512)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 16384)

@@ -1,4 +1,4 @@
-;; Plants the user's id wherever this component can keep something, after it has looked there for another's:
+;; Plants the user's id in every place where this component can keep something, after searching it for another user's:
 ;; see `CANARY_WAT`. An id is `CANARY-` and 16 hex digits.
 (core module $guest
     (import "host" "make-handle" (func $make_handle (param i32) (result i32)))
@@ -20,10 +20,10 @@
     (data (i32.const 256) "user")
     (data (i32.const 272) "looked")
     (data (i32.const 288) "found")
-    ;; The places it looks at.
+    ;; The places that it searches.
     (data (i32.const 512) "global reference table handle other-memory memory grown")
 
-    ;; Gives each request its own place, from the second quarter of the first page on.
+    ;; Returns a new address for each request, from the second quarter of the first page on.
     (global $next (mut i32) (i32.const 16384))
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
         global.get $next
@@ -44,7 +44,7 @@
     (func $scan (param $from i32) (param $to i32) (param $own i32) (result i32)
         (local $start i32)
         (loop $words
-            ;; Most of it is zeros.
+            ;; Most of the memory is zeros.
             (if (i64.ne (i64.load (local.get $from)) (i64.const 0)) (then
                 (local.set $start (local.get $from))
                 (loop $starts
@@ -71,7 +71,7 @@
             (memory.init $memory $segment (i32.const 1024) (i32.const 0) (i32.const 1))
             (table.init $table $elements (i32.const 0) (i32.const 0) (i32.const 1))
             (table.set $table (i32.const 0) (ref.null func))))
-        ;; What is new must be as empty as what was there.
+        ;; New memory must be as empty as existing memory.
         (local.set $grown (memory.grow $memory (i32.const 4)))
         (if (i32.eq (local.get $grown) (i32.const -1)) (then unreachable))
 

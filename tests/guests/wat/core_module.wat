@@ -1,4 +1,4 @@
-;; A core module: WebAssembly, but no component.
+;; A core module, which is not a component.
 (module
     (memory (export "memory") 1)
     (func (export "get-permissions") (param i32 i32 i32 i32) (result i32) i32.const 0))

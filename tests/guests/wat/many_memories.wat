@@ -1,10 +1,10 @@
-;; Eight modules with a memory each, which grow until there is no more: a cap on each memory alone
-;; lets eight times as much through. Answers how many pages it got in all, as the permission `pages`.
+;; Eight modules with a memory each, which grow until growing fails. A limit on each memory alone would allow eight
+;; times as much. Answers how many pages it got in all, as the permission `pages`.
 (core module $bomb
     (memory $memory 1)
     (func (export "grow") (result i32)
         (loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
-        ;; All of it is written to, so that the machine has to find it.
+        ;; Writes to all of it, so that it takes real memory.
         (memory.fill (i32.const 0) (i32.const 1) (i32.mul (memory.size) (i32.const 65536)))
         memory.size))
 (core instance $a (instantiate $bomb))

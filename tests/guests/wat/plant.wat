@@ -25,7 +25,7 @@
         (i64.store (i32.const 80) (local.get $found))
         (global.set $global (i64.const 1))
         (i64.store (i32.const 256) (i64.const 1))
-        ;; Where nothing else was found, and yet an earlier call has dropped these segments, this traps.
+        ;; Traps if nothing else was found, but an earlier call has dropped these segments.
         (if (i64.eqz (local.get $found)) (then
             (memory.init $segment (i32.const 512) (i32.const 0) (i32.const 1))
             (table.init $table $elements (i32.const 0) (i32.const 0) (i32.const 1))

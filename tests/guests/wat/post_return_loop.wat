@@ -1,4 +1,4 @@
-;; Answers, and then loops where it is told that the answer has been read.
+;; Answers, and then loops in the cleanup after the host has read the answer.
 (core module $guest
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 16384)

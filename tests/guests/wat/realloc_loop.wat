@@ -1,4 +1,4 @@
-;; Loops where the host asks for room for the arguments.
+;; Loops when the host allocates memory for the arguments.
 (core module $guest
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (loop $again (br $again)) unreachable)

@@ -1,5 +1,5 @@
-;; Answers with 5,000 permissions whose names are all the same 60,000 bytes: 64 KiB of memory that
-;; become 300 MB where the host copies them out.
+;; Answers with 5,000 permissions whose names are all the same 60,000 bytes: 64 KiB of memory that become 300 MB when
+;; the host copies them.
 (core module $guest
     (memory (export "memory") 4)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 131072)

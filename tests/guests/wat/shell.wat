@@ -1,6 +1,6 @@
-;; A component round a core instance `$g`: it exports a permission provider with the right types,
-;; lifted from the instance's exports `get-permissions`, `memory`, `cabi_realloc` and `post`. The
-;; build script puts another file's text, which makes the instance, where the marker is.
+;; A component around a core instance `$g`: it exports a permission provider with the right types, lifted from the
+;; instance's exports `get-permissions`, `memory`, `cabi_realloc` and `post`. The build script replaces the marker with
+;; another file's text, which makes the instance.
 (component
     (import "auth-gateway:plugin/types@1.0.0" (instance $types
         (type $value' (variant
@@ -21,7 +21,7 @@
             (realloc (core func $g "cabi_realloc"))
             (post-return (core func $g "post"))))
 
-    ;; An instance whose functions use named types can only be made by a component that names them.
+    ;; Only a component that names the types can make an instance whose functions use them.
     (component $names
         (type $value' (variant
             (case "boolean" bool) (case "integer" s64) (case "number" f64) (case "text" string) (case "json" string)))

@@ -1,4 +1,4 @@
-;; Never comes to its first call: its start function loops.
+;; Its start function loops, so it never reaches a call.
 (core module $guest
     (memory (export "memory") 1)
     (func $start (loop $again (br $again)))

@@ -1,4 +1,4 @@
-;; Never comes to its first call: its start function traps.
+;; Its start function traps, so it never reaches a call.
 (core module $guest
     (memory (export "memory") 1)
     (func $start unreachable)

@@ -1,5 +1,4 @@
-;; Grows four tables until there is no more, and answers how many elements it got, as the permission
-;; `elements`.
+;; Grows four tables until growing fails, and answers how many elements it got, as the permission `elements`.
 (core module $guest
     (memory (export "memory") 1)
     (table $a 0 funcref)

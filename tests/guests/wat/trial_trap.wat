@@ -1,4 +1,4 @@
-;; Answers everybody but the trial: it traps where the service's name has five letters, as `trial` has.
+;; Answers every call except the trial: it traps if the service's name has five letters, like `trial`.
 (core module $guest
     (memory (export "memory") 1)
     (global $next (mut i32) (i32.const 16384))

@@ -170,14 +170,7 @@ impl Value for Grant {
     const FORM: Form = Form::Words(|| Self::ALL.iter().map(|grant| grant.as_str()).collect());
 
     fn read(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .iter()
-            .find(|grant| grant.as_str() == text)
-            .copied()
-            .ok_or_else(|| {
-                let names: Vec<&str> = Self::ALL.iter().map(|grant| grant.as_str()).collect();
-                format!("one of the grants {}", names.join(", "))
-            })
+        text.parse()
     }
 
     fn show(&self) -> String {

@@ -186,7 +186,8 @@ async fn a_hook_cannot_set_what_is_the_gateways_own() {
         let Verdict::Failed { error, .. } = verdict else {
             panic!("{verdict:?}")
         };
-        let says = "gave an invalid answer: the attribute's name \"gateway.role\" begins with \"gateway.\"";
+        let says =
+            "returned an invalid answer: the attribute's name \"gateway.role\" begins with \"gateway.\"";
         assert!(error.contains(says), "{error}");
     }
 }

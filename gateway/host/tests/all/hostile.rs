@@ -204,7 +204,7 @@ async fn huge_answers_are_not_copied() {
     }
     // Its trial has found out already.
     assert!(
-        fixture.problem("same").contains("hands over more than"),
+        fixture.problem("same").contains("passed the gateway more than"),
         "{}",
         fixture.problem("same")
     );

@@ -133,7 +133,7 @@ async fn a_value_may_be_so_long_and_no_longer() {
     let error = fixture.ask_for("s", "set key *700000").await.unwrap_err();
     assert!(
         error.to_string().contains(
-            "hands over more than 65,536 bytes or 1,000 items, or values of more than 300,000 bytes"
+            "passed the gateway more than 65,536 bytes or 1,000 items, or values of more than 300,000 bytes"
         ),
         "{error}"
     );
@@ -261,7 +261,7 @@ async fn a_store_that_fails_is_told_as_unavailable() {
             "{command}"
         );
     }
-    assert!(log().contains("the plugin's values cannot be used: the disk is on fire"));
+    assert!(log().contains("cannot read or write the plugin's values: the disk is on fire"));
     assert!(matches!(
         fixture.ask_for("s", "get slow").await,
         Err(CallError::DeadlineExceeded { .. })

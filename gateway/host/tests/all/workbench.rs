@@ -295,7 +295,7 @@ async fn a_trap_says_where_and_what_the_guest_said() {
     assert!(!bench.report().has_names);
     let problem = bench.report().problem.clone().unwrap();
     assert!(
-        problem.contains("has no names of functions that would say where"),
+        problem.contains("has no function names that would say where"),
         "{problem}"
     );
 }

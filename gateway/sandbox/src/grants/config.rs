@@ -1,15 +1,30 @@
 //! The grant `config`: the plugin's own settings.
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 
-use crate::bindings::v1;
+use self::wit::config;
+use super::linker::Definition;
 use crate::guest::GuestState;
 
-pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    v1::config::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
+/// Generated from `wit/config.wit`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod wit {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        interfaces: "import auth-gateway:plugin/config@1.0.0;",
+        imports: { default: trappable },
+    });
+    pub(super) use self::auth_gateway::plugin::config;
 }
 
-impl v1::config::Host for GuestState {
+pub(super) const DEFINITION: Definition = Definition {
+    name: "config",
+    imports: &["auth-gateway:plugin/config@1.0.0"],
+    wit: Some(include_str!("../../../../wit/config.wit")),
+    link: |linker| config::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state),
+};
+
+impl config::Host for GuestState {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self.config.settings.get(&key).cloned())
     }

@@ -1,17 +1,32 @@
-//! The grant `key-value`: what the plugin keeps from one call to the next.
+//! The grant `key-value`: values that the plugin stores between calls.
 
 use std::time::Duration;
 
 use gateway_model::ValueChange;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 
-use crate::bindings::v1::key_value::{self, Error};
+use self::wit::key_value::{self, Error};
+use super::linker::Definition;
 use crate::guest::GuestState;
 use crate::values::Refusal;
 
-pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    key_value::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
+/// Generated from `wit/key-value.wit`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod wit {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        interfaces: "import auth-gateway:plugin/key-value@1.0.0;",
+        imports: { default: async | trappable },
+    });
+    pub(super) use self::auth_gateway::plugin::key_value;
 }
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "key-value",
+    imports: &["auth-gateway:plugin/key-value@1.0.0"],
+    wit: Some(include_str!("../../../../wit/key-value.wit")),
+    link: |linker| key_value::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state),
+};
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {

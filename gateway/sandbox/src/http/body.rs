@@ -1,4 +1,4 @@
-//! The bodies of a request and its response, no longer than they may be.
+//! Request and response bodies, with limits on size and time.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 use super::error::{Phase, RequestError};
 use super::record::Exchange;
 
-/// What a guest sends, up to a number of bytes.
+/// A request body that fails after a number of bytes.
 pub(super) struct CappedRequest {
     body: WasiBody,
     left: usize,
@@ -21,7 +21,6 @@ pub(super) struct CappedRequest {
 }
 
 impl CappedRequest {
-    /// `max` bytes of `body` at most.
     pub(super) const fn new(body: WasiBody, max: usize) -> Self {
         Self { body, left: max, max }
     }
@@ -56,30 +55,28 @@ impl Body for CappedRequest {
     }
 }
 
-/// What a server answers, up to a number of bytes and a time. The exchange ends with it.
+/// A response body, limited in size and time. It ends the exchange.
 pub(super) struct TimedResponse {
     body: Rest,
     exchange: Exchange,
     left: usize,
     max: usize,
-    /// Longest time between two frames, where the guest has said so.
+    /// The longest time between two frames, if the guest has set one.
     between: Option<Duration>,
     deadline: Instant,
     sleep: Pin<Box<Sleep>>,
 }
 
-/// What is still to come.
+/// The rest of a response.
 enum Rest {
-    /// What the server sends.
     Body(Incoming),
-    /// That it was more than it may be: what fits has been given, however the server had cut it into frames.
+    /// An error, because the body is too large. The guest has received the part that fits.
     TooLarge,
-    /// Nothing.
     Over,
 }
 
 impl TimedResponse {
-    /// `max` bytes of `body` at most, until `deadline`, `between` of silence at most.
+    /// At most `max` bytes before `deadline`, with at most `between` between two frames.
     pub(super) fn new(
         body: Incoming,
         exchange: Exchange,
@@ -113,7 +110,7 @@ impl TimedResponse {
         Instant::now() >= self.deadline
     }
 
-    /// What of `frame` may still come, if it is anything.
+    /// Returns the part of `frame` that still fits, if any.
     fn admit(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         let length = frame.data_ref().map_or(0, Bytes::len);
         if let Some(left) = self.left.checked_sub(length) {
@@ -141,7 +138,7 @@ impl Body for TimedResponse {
             Rest::Over => return Poll::Ready(None),
             Rest::TooLarge => RequestError::ResponseTooLarge(this.max),
             Rest::Body(body) => match Pin::new(body).poll_frame(context) {
-                // A server that always has a little more must not outrun the clock.
+                // A server that keeps sending must not evade the deadline.
                 Poll::Ready(Some(_)) if this.is_over_time() => RequestError::Timeout(Phase::Body),
                 Poll::Ready(Some(Ok(frame))) => match this.admit(frame) {
                     Some(frame) => return Poll::Ready(Some(Ok(frame))),

@@ -1,23 +1,22 @@
-//! What the operator decides about a plugin's requests.
+//! The operator's decisions about a plugin's requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{HostName, HttpOrigin};
 
-/// Where a plugin that is granted `http` may send requests, and what they may cost.
+/// Where a plugin with the grant `http` may send requests, and the limits on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Where it may send requests; nowhere else. An address that stands here is allowed whatever it is: the
-    /// operator has written it.
+    /// The only origins that it may send requests to. An IP address in this list may be private.
     pub allow: BTreeSet<HttpOrigin>,
-    /// The names among them that may resolve to addresses of this machine and its own networks.
+    /// Host names of these origins that may resolve to addresses of this machine and its private networks.
     pub allow_private: BTreeSet<HostName>,
-    /// For one request and its whole response, looking the name up included.
+    /// Timeout of one request, from the name look-up to the end of the response.
     pub timeout: Duration,
-    /// Bytes of a request's body, and of a response's.
+    /// Most bytes of a request body, and of a response body.
     pub max_body: usize,
-    /// Most requests in one call, those that are refused included.
+    /// Most requests in one call, including denied ones.
     pub requests: usize,
 }
 
@@ -34,7 +33,7 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
-    /// Whether nothing can be reached that the other does not allow.
+    /// Whether the other configuration allows everything that this one allows.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.allow.is_subset(&other.allow) && self.allow_private.is_subset(&other.allow_private)
@@ -46,7 +45,7 @@ mod tests {
     use super::HttpConfig;
 
     #[test]
-    fn less_is_within_more() {
+    fn a_subset_is_within() {
         let config = |allow: &[&str], private: &[&str]| HttpConfig {
             allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
             allow_private: private.iter().map(|text| text.parse().unwrap()).collect(),

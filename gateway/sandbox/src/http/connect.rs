@@ -1,4 +1,4 @@
-//! From an origin to a connection: resolve once, check every address, connect to one that was checked.
+//! Connects to an origin: resolve the name once, check every address, connect to a checked address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,17 +16,14 @@ use url::Host;
 use super::error::{Phase, RequestError};
 use super::{HttpConfig, HttpOrigin, Network};
 
-/// Most addresses of one name that are tried.
+/// Most addresses of a name that are tried.
 const MAX_TRIED: usize = 4;
 
-/// What requests are written to.
+/// A connection, with or without TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects the plugin to an origin that is allowed, until `deadline` at most.
-///
-/// # Errors
-/// Why there is no connection. None has been made where an address is prohibited.
+/// Connects to an allowed origin before `deadline`. If any address is prohibited, makes no connection at all.
 pub(super) async fn connect(
     plugin: &Arc<str>,
     network: &Network,
@@ -55,7 +52,7 @@ pub(super) async fn connect(
     Ok(Box::new(stream))
 }
 
-/// The addresses of the origin's host, all of which the guest may reach.
+/// Resolves the origin's host and checks every address.
 async fn addresses(
     plugin: &Arc<str>,
     network: &Network,
@@ -63,7 +60,7 @@ async fn addresses(
     origin: &HttpOrigin,
 ) -> Result<Arc<[IpAddr]>, RequestError> {
     let name = match origin.host() {
-        // The allow-list has this very address.
+        // The allow-list contains this address.
         Host::Ipv4(address) => return Ok([(*address).into()].into()),
         Host::Ipv6(address) => return Ok([(*address).into()].into()),
         Host::Domain(name) => name,
@@ -74,13 +71,13 @@ async fn addresses(
     }
     let may_be_private = config.allow_private.contains(name.as_str());
     for address in addresses.iter() {
-        // One bad address spoils the name: it is not what it should be.
+        // One prohibited address makes the whole answer suspect.
         address::check(*address, may_be_private).map_err(RequestError::Address)?;
     }
     Ok(addresses)
 }
 
-/// A connection to the first of these addresses that answers. Each gets its share of the time.
+/// Connects to the first address that answers. Each gets an equal part of the remaining time.
 async fn tcp(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, RequestError> {
     let mut problem = RequestError::Timeout(Phase::Connect);
     let tried = addresses.len().min(MAX_TRIED);
@@ -93,7 +90,7 @@ async fn tcp(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpSt
         let connecting = TcpStream::connect(SocketAddr::new(*address, port));
         match timeout_at(now + share, connecting).await {
             Ok(Ok(stream)) => {
-                // Requests are small, and written as a whole.
+                // Requests are small, and written in one piece.
                 stream.set_nodelay(true).map_err(RequestError::Connect)?;
                 return Ok(stream);
             }
@@ -104,7 +101,7 @@ async fn tcp(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpSt
     Err(problem)
 }
 
-/// Whose certificate the server must have: the name or address that the origin has, whatever it resolved to.
+/// The name or address in the origin, which the server's certificate must have.
 fn server_name(origin: &HttpOrigin) -> Result<ServerName<'static>, RequestError> {
     Ok(match origin.host() {
         Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),

@@ -1,4 +1,4 @@
-//! Every way in which a guest's request fails: what the guest is told, what the log says, how it counts.
+//! The errors of guests' requests: their text for the log, their code for the guest, and their outcome in metrics.
 
 use std::error::Error as _;
 use std::io;
@@ -7,132 +7,106 @@ use gateway_model::address::NotPublic;
 use tokio_rustls::rustls;
 use wasmtime_wasi_http::Error as WasiError;
 
-use super::HEAD_BYTES;
-use super::OriginError;
+use super::{HEAD_BYTES, MAX_HEADERS, MAX_PATH, MAX_REQUEST_HEADERS, OriginError};
 
-/// Why there is no response, or no more of it.
+/// Why a request fails, or the rest of its response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    /// A trial call.
     #[error("a trial call has no network")]
     NoNetwork,
-    /// More than the call may make.
-    #[error("a call may make {0} requests, and this is one more; the call's further ones are not logged")]
+    #[error("a call may make {0} requests; the gateway denies this one, and further ones without a log line")]
     TooMany(usize),
-    /// It does not say where to.
-    #[error("it does not say where to: {0}")]
+    #[error("the URL is not valid: {0}")]
     Origin(#[from] OriginError),
-    /// The allow-list does not have the origin.
     #[error("the origin is not in the plugin's `http.allow`")]
     NotAllowed,
-    /// A method that makes a tunnel of the connection, or a very long one.
-    #[error("the method is not possible")]
+    /// `CONNECT`, or a very long method.
+    #[error("the method is not allowed")]
     Method,
-    /// What should be a path is none.
-    #[error("its path is none")]
+    #[error("the path is not valid")]
     Path,
-    /// The path and query are too long.
-    #[error("the path has {0} bytes")]
+    #[error("the path has {0} bytes, {MAX_PATH} are allowed")]
     PathTooLong(usize),
-    /// A `Host` of its own.
-    #[error("its Host is not the origin's")]
+    #[error("the Host header is not the origin's")]
     Host,
-    /// The head is too large.
-    #[error("its headers have {0} bytes")]
+    #[error("the request headers have {0} bytes, {MAX_REQUEST_HEADERS} are allowed")]
     HeadersTooLarge(usize),
-    /// The body is too large.
-    #[error("its body has more than {0} bytes")]
+    #[error("the request body has more than {0} bytes")]
     BodyTooLarge(usize),
-    /// The name has no address, or nobody says.
-    #[error("the name cannot be resolved: {0}")]
+    #[error("cannot resolve the name: {0}")]
     Unresolved(String),
-    /// As many of the plugin's look-ups as it may have are without an answer.
-    #[error("too many names that the plugin wants to reach are being looked up, without an answer so far")]
+    #[error("too many name look-ups of the plugin are unanswered")]
     TooManyLookUps,
-    /// The plugin has as many connections as it may have.
-    #[error("the plugin has too many connections at once")]
+    #[error("the plugin has too many open connections")]
     TooManyConnections,
-    /// The name resolves to an address that guests may not reach.
     #[error("the name resolves to {}, which is {}: {}", .0.address, .0.is, advice(.0.is_private))]
     Address(NotPublic),
-    /// Nobody answers.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
-    /// The server is not who it should be.
-    #[error("the certificate is refused: {0}")]
+    #[error("the certificate was rejected: {0}")]
     Certificate(String),
-    /// There are no certificates to compare with, or no common version.
-    #[error("TLS fails: {0}")]
+    /// The handshake failed, or the machine has no certificates to compare with.
+    #[error("TLS failed: {0}")]
     Tls(String),
-    /// It takes too long.
-    #[error("it takes too long: {0}")]
+    #[error("timeout: {0}")]
     Timeout(Phase),
-    /// The response's head is too large.
-    #[error("the response's head has more than {HEAD_BYTES} bytes, or too many headers")]
+    #[error("the response head has more than {HEAD_BYTES} bytes, or more than {MAX_HEADERS} headers")]
     HeadTooLarge,
-    /// The response's body is too large.
-    #[error("the response's body has more than {0} bytes")]
+    #[error("the response body has more than {0} bytes")]
     ResponseTooLarge(usize),
-    /// The connection ends before the response does.
-    #[error("the connection ends before the response does")]
+    #[error("the connection closed before the end of the response")]
     Incomplete,
-    /// The connection ends before there is a response.
-    #[error("the connection ends without a response")]
+    #[error("the connection closed before the response")]
     Terminated,
-    /// The guest has not finished what it began to send.
-    #[error("the plugin did not finish its body")]
+    #[error("the plugin did not finish its request body")]
     Unfinished,
-    /// What comes is no response of HTTP/1.1.
-    #[error("what comes is no HTTP/1.1 response: {0}")]
+    #[error("the response is not HTTP/1.1: {0}")]
     Protocol(String),
 }
 
-/// What took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Resolve,
     Connect,
     Head,
-    /// Nothing came for as long as the guest wanted to wait.
+    /// The server was silent for longer than the guest allows.
     Silence,
-    /// The whole exchange is over its time.
+    /// The exchange took too long in total.
     Body,
 }
 
 impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Resolve => "the name is not resolved",
-            Self::Connect => "there is no connection",
-            Self::Head => "there is no response",
-            Self::Silence => "nothing comes",
-            Self::Body => "the response does not end",
+            Self::Resolve => "the name was not resolved",
+            Self::Connect => "no connection",
+            Self::Head => "no response",
+            Self::Silence => "the server stopped sending",
+            Self::Body => "the response did not end",
         })
     }
 }
 
-/// What an operator could do about an address.
+/// How an operator can allow an address.
 const fn advice(private: bool) -> &'static str {
     if private {
         "`http.allow_private` would allow it"
     } else {
-        "no name may"
+        "it cannot be allowed"
     }
 }
 
 /// How a request ended, for the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// There was a response, whatever its status.
+    /// A response, whatever its status.
     Ok,
-    /// It was refused before a connection was made.
+    /// Refused before a connection was made.
     Denied,
-    /// No connection, or no response of HTTP/1.1.
     Failed,
     Timeout,
-    /// The request or the response.
     TooLarge,
-    /// The guest, or its call, ended before there was a response.
+    /// The call ended before the response.
     Cancelled,
 }
 
@@ -150,9 +124,9 @@ impl Outcome {
 }
 
 impl RequestError {
-    /// Sorts an error of hyper's: `before` where there is no head yet.
+    /// Classifies an error of hyper. `before` is true until the response head has arrived.
     pub(super) fn from_hyper(error: &hyper::Error, before: bool, max_body: usize) -> Self {
-        // The request's body is ours, and says what is wrong with it in the terms of WASI.
+        // Our own request body reports errors as WASI errors.
         match error
             .source()
             .and_then(|source| source.downcast_ref::<WasiError>())
@@ -174,7 +148,6 @@ impl RequestError {
         }
     }
 
-    /// Sorts an error of a TLS handshake.
     pub(super) fn from_tls(error: &io::Error) -> Self {
         let cause = error
             .get_ref()
@@ -186,7 +159,6 @@ impl RequestError {
         }
     }
 
-    /// How it counts.
     pub(super) const fn outcome(&self) -> Outcome {
         match self {
             Self::NoNetwork
@@ -217,8 +189,7 @@ impl RequestError {
     }
 }
 
-/// What the guest is told: the code of `wasi:http/types`, and none of the words, which may say more about
-/// the gateway's network than a guest needs to know.
+/// The code of `wasi:http/types` for the guest, without the text, which may reveal details of the gateway's network.
 impl From<&RequestError> for WasiError {
     fn from(error: &RequestError) -> Self {
         let size = |bytes: usize| u32::try_from(bytes).ok();

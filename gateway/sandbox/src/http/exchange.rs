@@ -1,5 +1,4 @@
-//! One request that may be made, and its response: sent on a connection of its own, capped, timed, and
-//! ended when whoever waits for it is gone.
+//! Sends one checked request on its own connection, with limits on size and time, and aborts it when its caller is gone.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,20 +20,16 @@ use super::error::{Outcome, Phase, RequestError};
 use super::record::Exchange;
 use super::{HEAD_BYTES, HttpConfig, HttpOrigin, MAX_HEADERS, MAX_REQUEST_HEADERS, Network};
 
-/// What the host of `wasi:http` wants: a response, and what must go on for its body to come.
+/// The result type of `wasi:http`'s host: a response, and a future that drives its body.
 pub(super) type Sent = (
     Response<WasiBody>,
     Box<dyn Future<Output = Result<(), WasiError>> + Send>,
 );
 
-/// The connection's task. It ends when this is dropped.
+/// The connection's task, which is aborted when this is dropped.
 type Connection = AbortOnDropHandle<()>;
 
-/// Sends a request that has been checked, to `origin`. Dropping the future, or what it gives, ends the
-/// connection.
-///
-/// # Errors
-/// What the guest is told; the log knows more.
+/// Sends a checked request to `origin`. Dropping the future or its result closes the connection.
 pub(super) async fn run(
     mut exchange: Exchange,
     network: &Network,
@@ -63,7 +58,7 @@ pub(super) async fn run(
                 TimedResponse::new(body, exchange, config.max_body, between, deadline).boxed_unsync()
             });
             let rest = Box::new(async move {
-                // How it ends, the body knows.
+                // The body reports errors.
                 let _ = connection.await;
                 Ok(())
             });
@@ -73,8 +68,11 @@ pub(super) async fn run(
     }
 }
 
-/// Connects, sends, and waits for the response's head.
-#[expect(clippy::too_many_arguments, reason = "what it takes to send a request, once")]
+/// Connects, sends the request, and waits for the response head.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a request needs; one caller"
+)]
 async fn head(
     plugin: &Arc<str>,
     started: Instant,
@@ -99,11 +97,11 @@ async fn head(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| RequestError::from_hyper(&error, true, config.max_body))?;
-    // The connection has the exchange's deadline too: a guest that does not ask for the rest of the
-    // response, or is stuck in its own body, keeps no connection.
+    // The connection has the exchange's deadline too, so a guest that does not read the response, or does not finish its
+    // request body, cannot keep it open.
     let connection: Connection = AbortOnDropHandle::new(tokio::spawn(async move {
         let _room = room;
-        // An error is the response's as well.
+        // The response reports the error too.
         let _ = timeout_at(deadline, connection).await;
     }));
     let until = sooner(Instant::now(), options.first_byte_timeout);
@@ -115,10 +113,10 @@ async fn head(
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(RequestError::Protocol(
-            "it switches protocols, unasked".to_owned(),
+            "it switches protocols without being asked".to_owned(),
         ));
     }
-    // What it says it has. Where it says nothing, the body is counted as it comes.
+    // The length that the server announces. Without one, the body is counted as it arrives.
     let length = response.body().size_hint().lower();
     if usize::try_from(length).map_or(true, |length| length > config.max_body) {
         return Err(RequestError::ResponseTooLarge(config.max_body));
@@ -126,7 +124,7 @@ async fn head(
     Ok((response, connection))
 }
 
-/// The request as it is written: in origin form (RFC 9112 3.2.1), `Host` first and ours.
+/// Prepares the request for writing: in origin form (RFC 9112 section 3.2.1), with our own `Host` first.
 fn prepare(
     request: Request<WasiBody>,
     origin: &HttpOrigin,
@@ -144,7 +142,7 @@ fn prepare(
     let host = HeaderValue::try_from(origin.authority()).map_err(|_| RequestError::Host)?;
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, host);
-    // There is one request on a connection.
+    // A connection carries one request.
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::HOST) {
         headers
@@ -158,7 +156,7 @@ fn prepare(
     ))
 }
 
-/// `duration` from then; an hour from then where the clock does not go so far.
+/// `duration` after `then`, or an hour after it if the sum overflows.
 fn after(then: Instant, duration: Duration) -> Instant {
     then.checked_add(duration)
         .unwrap_or_else(|| then + Duration::from_secs(3600))

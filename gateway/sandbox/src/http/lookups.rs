@@ -1,8 +1,8 @@
-//! Looking names up: a share for each plugin, and one look-up for all who want the same name.
+//! Name look-ups: each plugin has a share, and concurrent requests for one name share a look-up.
 //!
-//! The system's resolver cannot be told to stop, and takes its time with a name whose server does not answer: longer than
-//! the call that asked. So what bounds look-ups is not who waits for them but how many there are. A name that is being looked
-//! up already is not looked up again, except once more where that takes long: the question or the answer may be lost.
+//! The system's resolver cannot be cancelled. If a name's server does not answer, the look-up outlives the call that needed
+//! it. The gateway therefore limits the number of look-ups, not of callers that wait. It does not look up a name again while
+//! a look-up is under way, except once more if that takes long, because the query or the answer may be lost.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,19 +19,19 @@ use super::Resolver;
 use super::error::RequestError;
 use super::shares::Shares;
 
-/// Look-ups at once over all plugins, beyond the one that each may always have.
+/// Look-ups of all plugins at the same time, beyond the one that each may always have.
 const MOST: usize = 64;
-/// The most of one plugin.
+/// Most look-ups of one plugin.
 const MOST_OF_ONE: usize = 8;
-/// The most of one name: a dead one leaves the plugin's others.
+/// Most look-ups of one name, so that a dead name does not block the plugin's others.
 const MOST_OF_NAME: usize = 2;
-/// How old a look-up may be to be waited for by one more.
+/// The age at which a look-up no longer takes further callers.
 const YOUNG: Duration = Duration::from_secs(1);
 
 type Answer = Shared<BoxFuture<'static, Result<Arc<[IpAddr]>, Arc<str>>>>;
 type Pending = Mutex<HashMap<Arc<str>, Vec<LookUp>>>;
 
-/// Those under way.
+/// The look-ups under way.
 pub(super) struct LookUps {
     resolver: Arc<dyn Resolver>,
     shares: Arc<Shares>,
@@ -44,7 +44,6 @@ struct LookUp {
 }
 
 impl LookUps {
-    /// None so far.
     pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
         Self {
             resolver,
@@ -57,10 +56,7 @@ impl LookUps {
         &*self.resolver
     }
 
-    /// The addresses of a name, for a request of the plugin.
-    ///
-    /// # Errors
-    /// When nobody knows them, or as many of the plugin's look-ups as it may have are without an answer.
+    /// Resolves a name for a request of the plugin.
     pub(super) async fn resolve(&self, plugin: &Arc<str>, name: &str) -> Result<Arc<[IpAddr]>, RequestError> {
         let answer = self.look_up(plugin, name).ok_or(RequestError::TooManyLookUps)?;
         answer
@@ -88,7 +84,7 @@ impl LookUps {
             began: now,
         };
         let (resolver, asked) = (Arc::clone(&self.resolver), Arc::clone(&name));
-        // A task of its own: it goes on where nobody waits any more, and counts until it ends.
+        // A separate task, because the look-up continues and counts even if no caller waits any more.
         let task = tokio::spawn(async move {
             let _counted = (held, ended);
             resolver.resolve(&asked).await
@@ -109,7 +105,7 @@ impl LookUps {
     }
 }
 
-/// Takes a look-up off the list as it ends.
+/// Removes a look-up from the list when it ends.
 struct Ended {
     pending: Arc<Pending>,
     name: Arc<str>,

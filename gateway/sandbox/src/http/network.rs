@@ -1,4 +1,4 @@
-//! What there is to be reached: who resolves names, and whose certificates count.
+//! The network: name resolution, trusted certificates, and each plugin's share of connections.
 
 use std::fmt;
 use std::io;
@@ -20,26 +20,26 @@ use super::error::RequestError;
 use super::lookups::LookUps;
 use super::shares::{Held, Shares};
 
-/// Connections at once over all plugins, beyond those that each may always have.
+/// Connections of all plugins at the same time, beyond those that each may always have.
 const CONNECTIONS: usize = 128;
-/// Connections that one plugin may have whatever the others do.
+/// Connections that each plugin may have regardless of the others.
 const CONNECTIONS_OF_ONE: usize = 4;
-/// Bytes of the stack of a thread that looks a name up.
+/// Stack of a thread that looks up a name, in bytes.
 const STACK: usize = 1 << 20;
 
-/// Who knows the addresses of hosts.
+/// Resolves host names.
 #[async_trait::async_trait]
 pub trait Resolver: Send + Sync + fmt::Debug {
-    /// The addresses of a host's name (in lower case, in ASCII), the best first. Called once for each
-    /// request; connections are made to what it gives and to nothing else.
+    /// Returns the addresses of a host name, best first. The name is in lower-case ASCII. The gateway connects only to
+    /// these addresses.
     ///
     /// # Errors
-    /// When nobody says. The text is for the log.
+    /// If the name cannot be resolved. The text is for the log.
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The operating system's resolver, `/etc/hosts` and all. Each look-up has a thread of its own, for it cannot be ended: in
-/// a pool, those that hang would keep others waiting. [`LookUps`] bounds how many there are.
+/// The operating system's resolver, including `/etc/hosts`. Each look-up has its own thread because it cannot be cancelled:
+/// in a pool, look-ups that hang would block others. [`LookUps`] limits their number.
 #[derive(Debug)]
 struct SystemResolver;
 
@@ -60,25 +60,24 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// The network, as guests that are granted `http` see it.
+/// The network for guests with the grant `http`.
 pub struct Network {
     look_ups: LookUps,
     connections: Arc<Shares>,
-    /// `None` for the system's.
+    /// `None` means the system's certificates.
     roots: Option<Vec<CertificateDer<'static>>>,
-    /// Made at the first use: reading the system's certificates takes a while.
+    /// Created at first use, because reading the system's certificates takes a while.
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Network {
-    /// The machine's own: its resolver, and the certificates that it trusts.
+    /// Uses the machine's resolver and the certificates that it trusts.
     #[must_use]
     pub fn system() -> Self {
         Self::with(Arc::new(SystemResolver), None)
     }
 
-    /// One with another resolver, in which servers are trusted that these certificates (X.509, in DER)
-    /// vouch for, and no others.
+    /// Uses another resolver, and trusts only servers that these authorities (X.509 certificates in DER) vouch for.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolver>, roots: Vec<Vec<u8>>) -> Self {
         let roots = roots.into_iter().map(CertificateDer::from).collect();
@@ -94,25 +93,18 @@ impl Network {
         }
     }
 
-    /// Who looks names up.
     pub(super) const fn look_ups(&self) -> &LookUps {
         &self.look_ups
     }
 
-    /// Room for a connection of the plugin.
-    ///
-    /// # Errors
-    /// When it has as many as it may have.
+    /// Takes a connection from the plugin's share.
     pub(super) fn connection(&self, plugin: &Arc<str>) -> Result<Held, RequestError> {
         self.connections
             .take(plugin)
             .ok_or(RequestError::TooManyConnections)
     }
 
-    /// How TLS connections are made.
-    ///
-    /// # Errors
-    /// When there are no certificates to trust. The next request tries again.
+    /// The TLS configuration. If it cannot be created, the next request tries again.
     pub(super) async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
         let make = || async {
             let roots = self.roots.clone();
@@ -124,8 +116,7 @@ impl Network {
     }
 }
 
-/// The machine's time, by which certificates are checked; none where the clock shows a time before 1970. The library's own
-/// would panic.
+/// The machine's time for certificate checks. `None` if the clock is before 1970, where rustls's own provider panics.
 #[derive(Debug)]
 struct Time;
 
@@ -138,10 +129,10 @@ impl TimeProvider for Time {
 fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfig>, String> {
     let roots = roots.unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
     let mut store = RootCertStore::empty();
-    // Old ones that nobody can read are no reason to trust none.
+    // Old certificates that cannot be parsed must not make all others unusable.
     store.add_parsable_certificates(roots);
     if store.is_empty() {
-        return Err("this machine has no certificates of authorities".to_owned());
+        return Err("this machine has no certificates of certificate authorities".to_owned());
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(Time))
@@ -150,7 +141,7 @@ fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfi
         .with_root_certificates(store)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A session that is taken up again would tie the calls of different plugins and users together.
+    // Resumed sessions would link the calls of different plugins and users.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }

@@ -1,4 +1,4 @@
-//! Origins that guests may send requests to, and the names of hosts.
+//! Origins and host names of guests' requests.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,29 +8,29 @@ use gateway_model::address;
 use http::uri::Authority;
 use url::{Host, Url};
 
-/// Longest origin in text form. A host's name has 253 bytes at most (RFC 1035 2.3.4).
+/// Longest origin as text, in bytes. A host name has at most 253 (RFC 1035 section 2.3.4).
 const MAX_LENGTH: usize = 512;
 
-/// Why a text is no origin, or no host's name.
+/// Why a text is not an origin, or not a host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// It is not `scheme://host[:port]` and nothing more.
+    /// It is not exactly `scheme://host[:port]`.
     #[error(
         "an origin is scheme://host[:port], with a scheme of http or https, as in https://policy.example.org"
     )]
     NotAnOrigin,
-    /// Nobody answers at this address: it is unspecified, or a group's.
-    #[error("no server can be at this address")]
+    /// No server can have this address: it is unspecified, multicast or broadcast.
+    #[error("no server can have this address")]
     NoServer,
-    /// It is not the name of a host.
+    /// It is not a host name.
     #[error(
-        "a host's name has letters, digits, `-` and `.`, as in policy.internal; no scheme, port or address"
+        "a host name has letters, digits, `-` and `.`, as in policy.internal, without scheme or port, and is not an address"
     )]
     NotAName,
 }
 
-/// Scheme, host and port of an http URL (RFC 6454 section 4). A name is in lower case, as IDNA has it in
-/// ASCII; two origins are the same where all three are, so an address is not the same as a name for it.
+/// Scheme, host and port of an http or https URL (RFC 6454 section 4). Host names are in lower-case ASCII (IDNA). Two
+/// origins are equal if all three parts are, so an address differs from a name that resolves to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpOrigin {
     is_tls: bool,
@@ -39,11 +39,8 @@ pub struct HttpOrigin {
 }
 
 impl HttpOrigin {
-    /// Where a request of a guest goes. What the guest wrote is read by the same code as what the operator
-    /// wrote, and connections are made to what was read, so that no two parsers have to agree.
-    ///
-    /// # Errors
-    /// [`OriginError`], for user information too.
+    /// The origin of a guest's request. The same code parses the operator's origins, and connections use the parsed origin,
+    /// so no two parsers have to agree. User information is an error.
     pub(super) fn of_request(scheme: &str, authority: &Authority) -> Result<Self, OriginError> {
         format!("{scheme}://{authority}").parse()
     }
@@ -60,7 +57,7 @@ impl HttpOrigin {
         self.port
     }
 
-    /// The host and, where it is not the scheme's, the port: the value of `Host` (RFC 9110 7.2).
+    /// The value of `Host` (RFC 9110 section 7.2): the host, and the port unless it is the scheme's default.
     pub(super) fn authority(&self) -> String {
         if self.port == default_port(self.is_tls) {
             self.host.to_string()
@@ -69,7 +66,7 @@ impl HttpOrigin {
         }
     }
 
-    /// The host's name; `None` for an address.
+    /// The host name, or `None` for an address.
     #[must_use]
     pub fn host_name(&self) -> Option<&str> {
         match &self.host {
@@ -87,7 +84,7 @@ impl FromStr for HttpOrigin {
     type Err = OriginError;
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
-        // URL parsers drop line breaks and turn backslashes round: nobody means that.
+        // URL parsers drop line breaks and convert backslashes, which is never what the author meant.
         let is_odd = |byte: u8| byte <= b' ' || byte == 0x7f || b"\\@".contains(&byte);
         if text.len() > MAX_LENGTH || text.bytes().any(is_odd) {
             return Err(OriginError::NotAnOrigin);
@@ -125,12 +122,12 @@ impl fmt::Display for HttpOrigin {
     }
 }
 
-/// A host's name, as [`HttpOrigin`] has it.
+/// A host name, in the same form as in [`HttpOrigin`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(String);
 
 impl HostName {
-    /// In lower case, in ASCII.
+    /// The name in lower-case ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -154,7 +151,7 @@ impl std::borrow::Borrow<str> for HostName {
     }
 }
 
-/// Whether all characters are those of names. The URL standard allows more in a host, `*` among them.
+/// Whether all characters can occur in a name. The URL standard allows more in a host, such as `*`.
 fn is_name(host: &str) -> bool {
     !host.is_empty()
         && host
@@ -171,14 +168,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_an_origin_or_none(scheme in "https?", text in "[ -~äⓟ。\\PC]{0,40}") {
+        fn every_origin_can_be_parsed_again(scheme in "https?", text in "[ -~äⓟ。\\PC]{0,40}") {
             if let Ok(origin) = format!("{scheme}://{text}").parse::<HttpOrigin>() {
                 prop_assert_eq!(origin.to_string().parse(), Ok(origin));
             }
         }
 
         #[test]
-        fn what_a_guest_writes_is_an_origin_without_more(text in "[a-z0-9.:@%\\[\\]/?#*-]{1,24}") {
+        fn origins_of_guests_have_no_user_path_or_query(text in "[a-z0-9.:@%\\[\\]/?#*-]{1,24}") {
             if let Ok(authority) = text.parse::<Authority>()
                 && let Ok(origin) = HttpOrigin::of_request("https", &authority)
             {
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             "policy.example.org",
@@ -249,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_have_names() {
+    fn host_names_are_not_addresses_or_urls() {
         assert_eq!(
             "Policy.Internal".parse::<HostName>().unwrap().as_str(),
             "policy.internal"

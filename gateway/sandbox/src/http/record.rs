@@ -1,4 +1,4 @@
-//! What the log and the metrics learn of a request.
+//! Log lines and metrics of requests.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ gateway_model::declare_metrics! {
     Histogram http_seconds = "gateway_plugin_http_seconds" { plugin }
 }
 
-/// A request under way, for the log and the metrics. Counted when it is dropped.
+/// A request under way. It is counted when dropped.
 pub(super) struct Exchange {
     pub(super) plugin: Arc<str>,
     function: &'static str,
@@ -31,7 +31,6 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// One of the call of `function`, from now on.
     pub(super) fn begin(plugin: Arc<str>, function: &'static str, method: &http::Method) -> Self {
         Self {
             plugin,
@@ -43,19 +42,18 @@ impl Exchange {
         }
     }
 
-    /// Where it goes is known.
     pub(super) fn goes_to(&mut self, origin: HttpOrigin) {
         self.origin = Some(origin);
     }
 
-    /// It has come to nothing, which the log is told. Gives what the guest is told.
+    /// Ends the request with an error, logs it, and returns the error for the guest.
     pub(super) fn fail(&mut self, error: &RequestError) -> WasiError {
-        // Never the path, a header or a body: those may hold secrets.
+        // Never the path, a header or a body, because they may contain secrets.
         let origin = self.origin.as_ref().map(HttpOrigin::to_string);
         let verb = if error.outcome() == Outcome::Denied {
-            "is refused"
+            "was denied"
         } else {
-            "fails"
+            "failed"
         };
         let reason = printable(&error.to_string(), 500);
         macro_rules! emit {
@@ -69,7 +67,7 @@ impl Exchange {
                 )
             };
         }
-        // That a trial has no network is no news.
+        // In a trial this is expected.
         if matches!(error, RequestError::NoNetwork) {
             emit!(info);
         } else {
@@ -78,7 +76,7 @@ impl Exchange {
         self.fail_silently(error)
     }
 
-    /// The same, where the log has heard enough.
+    /// The same without a log line.
     pub(super) fn fail_silently(&mut self, error: &RequestError) -> WasiError {
         self.outcome = error.outcome();
         error.into()

@@ -1,18 +1,18 @@
-//! What plugins have of the network, counted: each may always have a few, and more while it leaves as many to the others.
+//! Shares of a limited number of things: each plugin may always have a few, and more as long as it leaves as many free.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// A number of things that plugins share.
+/// A limited number of things that plugins share.
 #[derive(Debug)]
 pub(super) struct Shares {
-    /// How many there are beyond those that each plugin may always have.
+    /// The number beyond those that each plugin may always have.
     most: usize,
-    /// How many one plugin may have whatever the others do.
+    /// How many each plugin may have regardless of the others.
     always: usize,
-    /// The most that one has.
+    /// The most that one plugin may have.
     most_of_one: usize,
     held: Mutex<Counts>,
 }
@@ -23,7 +23,7 @@ struct Counts {
     of: HashMap<Arc<str>, usize>,
 }
 
-/// One of them. Dropping it gives it back.
+/// One of the things. Dropping it returns it.
 #[derive(Debug)]
 pub(super) struct Held {
     shares: Arc<Shares>,
@@ -31,7 +31,6 @@ pub(super) struct Held {
 }
 
 impl Shares {
-    /// None is held.
     pub(super) fn new(most: usize, always: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -41,7 +40,7 @@ impl Shares {
         })
     }
 
-    /// One for the plugin, if it may have one more.
+    /// Takes one for the plugin, unless it has as many as it may.
     pub(super) fn take(self: &Arc<Self>, plugin: &Arc<str>) -> Option<Held> {
         let mut held = self.held.lock();
         let of = held.of.get(plugin).copied().unwrap_or_default();
@@ -95,12 +94,12 @@ mod tests {
         assert_eq!(shares.held.lock().all, 0);
         assert!(
             shares.held.lock().of.is_empty(),
-            "nothing is kept of who has none"
+            "plugins without any are forgotten"
         );
     }
 
     #[test]
-    fn one_has_no_more_than_one_may() {
+    fn a_plugin_alone_is_limited_too() {
         let shares = Shares::new(64, 1, 8);
         assert_eq!(all(&shares, "only").len(), 8);
     }

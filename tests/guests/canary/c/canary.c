@@ -1,8 +1,7 @@
-// Plants the user's id wherever a C guest can keep something, after it has looked there for another's.
+// Plants the user's id in every place where a C guest can keep something, after searching it for another user's.
 //
-// What is planted says where: `<place>:<id>`, put together in the place itself, so that no copy of the two is
-// anywhere else. It is looked for by reading the whole memory, pages that were added just now included. An id
-// is `CANARY-` and 16 hex digits.
+// The planted text is `<place>:<id>`, joined in the place itself, so that there is no other copy of both. The search
+// reads the whole memory, including pages just added. An id is `CANARY-` and 16 hex digits.
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -46,7 +45,7 @@ static volatile char *filled_block(enum place place, provider_string_t id) {
     return block;
 }
 
-// A frame of which later calls overwrite but the upper end.
+// A frame of which later calls overwrite only the upper end.
 __attribute__((noinline)) static void fill_frame(provider_string_t id) {
     volatile char frame[FRAME];
     fill(frame, FRAME, STACK, id);
@@ -76,7 +75,7 @@ static bool is_own(const volatile char *at, provider_string_t own) {
     return true;
 }
 
-// Which place's name is before an id. A copy without one is of an argument.
+// The name of the place before an id. A copy without one is an argument's.
 static enum place place_of(const volatile char *id) {
     for (enum place place = 0; id[-1] == ':' && place < PLACES; place++) {
         size_t length = strlen(places[place]), same = 0;
@@ -93,7 +92,7 @@ static enum place place_of(const volatile char *id) {
 static void scan(provider_string_t own, bool found[PLACES]) {
     uintptr_t end = __builtin_wasm_memory_size(0) * PAGE - ID;
     for (uintptr_t word = 32; word < end; word += 8) {
-        // Most of it is zeros.
+        // Most of the memory is zeros.
         if (*(const volatile uint64_t *)word == 0) {
             continue;
         }
@@ -106,7 +105,7 @@ static void scan(provider_string_t own, bool found[PLACES]) {
     }
 }
 
-// Adds pages that no allocator looks after. Gives where they begin.
+// Adds pages that no allocator manages, and returns their start.
 static uintptr_t grow(void) {
     size_t first = __builtin_wasm_memory_grow(0, PAGES);
     if (first == SIZE_MAX) {

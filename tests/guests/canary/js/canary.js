@@ -1,5 +1,5 @@
-// Plants the user's id wherever a JavaScript guest can keep something, after it has looked there for
-// another's. An id is `CANARY-` and 16 hex digits.
+// Plants the user's id in every place where a JavaScript guest can keep something, after searching it for another
+// user's. An id is `CANARY-` and 16 hex digits.
 
 const IDS = /CANARY-[0-9a-f]{16}/g;
 
@@ -31,7 +31,7 @@ const generator = (function* () {
 })();
 generator.next();
 
-// A tagged template's strings are one object for ever.
+// The strings of a tagged template are one object for the whole life of the instance.
 const template = ((strings) => strings)`template`;
 
 const hidden = (value) => ({ value, configurable: true, enumerable: false, writable: true });
@@ -96,14 +96,14 @@ const places = {
             byBuiltin.set(template, id);
         },
     },
-    // Everything that can be reached from the global object, whoever left it.
+    // Everything reachable from the global object.
     reachable: {
         look: reachableId,
         plant: (id) => Object.defineProperty(Map.prototype.get, "canary", hidden({ deep: [id] })),
     },
 };
 
-// Takes forty times as long as all others, so it is for one user in sixteen.
+// It takes forty times as long as all others together, so only one user in sixteen gets it.
 function reachableId(own) {
     if (!own.endsWith("0")) return false;
     const isForeign = (text) => (text.match(IDS) ?? []).some((id) => id !== own);

@@ -92,8 +92,8 @@ def _foreign(value: object, own: str) -> bool:
 
 
 def _in_any_object(own: str) -> bool:
-    """Whether the garbage collector knows an object that holds another's id, whoever left it. Takes forty times
-    as long as all others, so it is for one user in sixteen.
+    """Whether the garbage collector knows an object that holds another's id, whoever left it. It takes forty times
+    as long as all others together, so only one user in sixteen gets it.
     """
     return own.endswith("0") and any(_foreign(value, own) for value in gc.get_referents(*gc.get_objects()))
 

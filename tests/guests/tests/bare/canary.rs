@@ -1,5 +1,5 @@
-//! The control of the canaries: a host that uses a store again shows one user what another left, in every
-//! place that they look at.
+//! The control of the canaries: a host that reuses a store shows one user what another left, in every place that they
+//! search.
 
 use test_guests::{CANARY_WAT, canaries};
 use wasmtime::OptLevel;
@@ -7,7 +7,7 @@ use wasmtime::OptLevel;
 use super::Guest;
 use super::providers::{cause, shown};
 
-/// Their ids end so that nothing is left out for its cost.
+/// Ids with this ending make the guest search the expensive places too.
 const USERS: [&str; 3] = [
     "CANARY-00000000000000a0",
     "CANARY-00000000000000b0",
@@ -17,7 +17,7 @@ const USERS: [&str; 3] = [
 #[test]
 fn a_used_instance_leaks_in_every_place() {
     for canary in canaries().unwrap() {
-        // Some bring a whole interpreter: compiling that well takes longer than the test.
+        // Some contain an interpreter. Optimizing it takes longer than the test.
         let guest = Guest::compile(&canary.wasm, OptLevel::None).unwrap();
         let answers: Vec<_> = guest
             .ask_one_instance("s", &USERS)
@@ -46,7 +46,7 @@ fn segments_that_were_dropped_are_missed_in_a_used_instance() {
     );
 }
 
-/// Where the guest looked, and where it found something.
+/// The places that the guest searched, and those where it found something.
 fn places(answer: &str) -> (String, String) {
     let (_, answer) = answer.split_once("looked=").unwrap();
     let (looked, found) = answer.split_once(" found=").unwrap();

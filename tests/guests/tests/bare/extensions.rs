@@ -1,4 +1,4 @@
-//! Extensions: which hooks they have, and what those say.
+//! Extensions: their hooks, and the hooks' answers.
 
 use wasmtime::Result;
 
@@ -15,7 +15,7 @@ use crate::auth_gateway::plugin::types::{HookError, SignIn, SignOut};
 
 type Verdict = Result<Vec<(String, String)>, HookError>;
 
-/// What each of the hooks says, and the log.
+/// The hooks' answers, and the log.
 type Said = (Verdict, Verdict, Result<(), String>, Vec<String>);
 
 fn sign_in(user: User) -> SignIn {

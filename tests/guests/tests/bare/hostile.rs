@@ -1,4 +1,4 @@
-//! The guests by hand: each does the harm it is named for.
+//! The hand-written guests: each does the harm in its name.
 
 use super::Guest;
 use super::providers::{cause, shown};
@@ -6,7 +6,7 @@ use super::providers::{cause, shown};
 const OUT_OF_FUEL: &str = "wasm trap: all fuel consumed by WebAssembly";
 
 #[test]
-fn loops_where_no_call_is_running() {
+fn loops_outside_calls() {
     for guest in [
         test_guests::START_LOOP,
         test_guests::POST_RETURN_LOOP,
@@ -22,7 +22,7 @@ fn loops_where_no_call_is_running() {
 }
 
 #[test]
-fn answers_what_is_no_answer() {
+fn returns_invalid_answers() {
     for (guest, expected) in [
         (test_guests::BAD_REALLOC, "realloc return: beyond end of memory"),
         (test_guests::BAD_ANSWER_POINTER, "pointer out of bounds of memory"),
@@ -51,9 +51,9 @@ fn answers_what_is_no_answer() {
     );
 }
 
-/// Under a cap of 16 MiB for each memory these get several times as much.
+/// With a limit of 16 MiB on each memory, these get several times as much.
 #[test]
-fn takes_what_a_cap_on_each_memory_lets_through() {
+fn exceeds_a_limit_on_each_memory() {
     assert_eq!(
         shown(Guest::load(test_guests::MANY_MEMORIES).unwrap().ask("s")),
         "pages=1928"
@@ -64,8 +64,8 @@ fn takes_what_a_cap_on_each_memory_lets_through() {
     );
 }
 
-/// wasmtime charges what the instruction moves, not the instruction: a hundred turns of the loop would
-/// cost a few hundred units otherwise.
+/// wasmtime charges for the bytes that the instruction moves. Otherwise a hundred turns of the loop would cost a few
+/// hundred units.
 #[test]
 fn pays_for_the_memory_it_moves() {
     let guest = Guest::load(test_guests::BULK_FILL).unwrap();
@@ -75,7 +75,7 @@ fn pays_for_the_memory_it_moves() {
     assert_eq!(cause(guest.ask_in(&mut store, "s")), OUT_OF_FUEL);
 }
 
-/// A runtime with all its features on takes these; whether the plugin host does is for the host to say.
+/// A runtime with all features enabled accepts these. The plugin host's tests say whether the host does.
 #[test]
 fn uses_features_that_plugins_do_not_need() {
     assert_eq!(
@@ -89,15 +89,14 @@ fn uses_features_that_plugins_do_not_need() {
     assert!(Guest::load(test_guests::SHARED_MEMORY).is_ok());
 }
 
-/// A kilobyte compiles in no time; this has to be large enough to be noticed. Compiling it is left to
-/// the host's own test, which sets a limit to it.
+/// It must be large enough to take noticeable time. The host's tests compile it, with a limit.
 #[test]
 fn is_large_enough_to_be_slow_to_compile() {
     assert!((1 << 20..2 << 20).contains(&test_guests::COMPILE_BOMB.len()));
 }
 
 #[test]
-fn is_no_plugin() {
+fn is_not_a_plugin() {
     for guest in [test_guests::UNKNOWN_IMPORT, test_guests::HTTP_IMPORT] {
         let error = format!("{:#}", Guest::load(guest).unwrap().ask("s").unwrap_err());
         assert!(

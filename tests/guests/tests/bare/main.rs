@@ -1,6 +1,5 @@
-//! A bare runtime for the guests: fuel, a cap on each memory, and nothing else of what the plugin host
-//! defends itself with. The tests show that a guest does what it is there for: a defence that is
-//! tested with a harmless guest is not tested.
+//! A bare runtime for the guests, with fuel and a limit on each memory, and none of the plugin host's other defences.
+//! The tests show that each guest does its harm, because a harmless guest would not test a defence.
 
 #![allow(
     clippy::expect_used,
@@ -37,7 +36,7 @@ wasmtime::component::bindgen!({
 use auth_gateway::plugin::types::User;
 use auth_gateway::plugin::{config, logging, types, users};
 
-/// What a guest's imports come from.
+/// The host's data.
 struct Host {
     wasi: WasiCtx,
     table: ResourceTable,

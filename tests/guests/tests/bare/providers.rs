@@ -1,4 +1,4 @@
-//! Providers: each answers what it says, or ends how it says.
+//! Providers: each answers or fails as its comment says.
 
 use wasmtime::{Result, Store};
 
@@ -28,7 +28,7 @@ impl Guest {
             .call_get_permissions(store, service, "a-user")
     }
 
-    /// Asks one instance twice, and gives the second answer.
+    /// Asks one instance twice, and returns the second answer.
     fn ask_a_used_instance(&self, service: &str) -> Result<Answer> {
         let mut answers = self.ask_one_instance(service, &["somebody-else", "a-user"]);
         answers.pop().expect("there are two")
@@ -46,7 +46,7 @@ impl Guest {
     }
 }
 
-/// The answer in short: `name=value`, and so on.
+/// The answer as `name=value`, and so on.
 pub(super) fn shown(answer: Result<Answer>) -> String {
     let permissions = answer.expect("the guest trapped").expect("an error answer");
     let values = permissions
@@ -133,10 +133,9 @@ fn exhausts_what_it_says() {
     );
 }
 
-/// What the host lets a guest hand over is bounded by wasmtime itself (`set_hostcall_fuel`, 128 MiB
-/// unless set).
+/// wasmtime itself limits what a guest passes to the host (`set_hostcall_fuel`, 128 MiB by default).
 #[test]
-fn hands_over_too_much() {
+fn returns_too_much() {
     let guest = Guest::load(test_guests::BEHAVE).unwrap();
     let mut store = guest.store();
     store.data_mut().limits = wasmtime::StoreLimits::default();
@@ -156,7 +155,7 @@ fn sees_nothing_of_its_surroundings() {
     let guest = Guest::load(test_guests::BEHAVE).unwrap();
     assert_eq!(shown(guest.ask("env")), "variables=0 arguments=0 input=0 opened=");
 
-    // The control: the guest does see what there is.
+    // The control: the guest does see what exists.
     let mut store = guest.store();
     store.data_mut().wasi = wasmtime_wasi::WasiCtx::builder()
         .env("SECRET", "1")
@@ -168,7 +167,7 @@ fn sees_nothing_of_its_surroundings() {
     assert_eq!(answer, "variables=1 arguments=1 input=0 opened=/, ., Cargo.toml");
 }
 
-/// The control of the tests that a fresh instance holds nothing: a used one does.
+/// The control for the tests of fresh instances: a used instance does hold something.
 #[test]
 fn finds_what_it_planted_in_a_used_instance() {
     let guest = Guest::load(test_guests::BEHAVE).unwrap();

@@ -95,7 +95,7 @@ pub(super) fn run(new: &New) -> anyhow::Result<()> {
 }
 
 /// Writes files, each with its path in the directory, which is made where it is missing.
-fn write(directory: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
+fn write(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
     let shown = directory.display();
     fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {shown}"))?;
     let is_empty = fs::read_dir(directory)
@@ -123,7 +123,7 @@ fn write(directory: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
 }
 
 /// What the author reads: what there is now, and what to do with it.
-fn said(new: &New, directory: &Path, files: &[(&str, String)]) -> String {
+fn said(new: &New, directory: &Path, files: &[(String, String)]) -> String {
     let shown = printable(&directory.display().to_string());
     let (kind, language) = (new.kind.written(), new.lang.written());
     let own: String = files
@@ -175,7 +175,7 @@ mod tests {
     fn writes_into_what_is_empty_and_over_nothing() {
         let place = tempfile::tempdir().unwrap();
         let project = place.path().join("not/there/yet");
-        let files = [("a/b/c", "text".to_owned()), ("d", String::new())];
+        let files = [("a/b/c", "text"), ("d", "")].map(|(path, text)| (path.to_owned(), text.to_owned()));
         write(&project, &files).unwrap();
         assert_eq!(fs::read_to_string(project.join("a/b/c")).unwrap(), "text");
 

@@ -36,7 +36,7 @@ pub(super) struct Sandbox {
     /// The plugin's name [default: the file's]
     #[arg(long, value_name = "NAME", value_parser = flags::name)]
     name: Option<String>,
-    /// What it may import besides what the configuration grants: users, config, secrets, key-value, logging, http
+    /// What the plugin may import besides what the configuration grants, such as users or http
     #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',', value_parser = flags::grant)]
     grants: Vec<Grant>,
     /// One of its settings, for the grant config; a configured one of that name does not count then

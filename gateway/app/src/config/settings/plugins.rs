@@ -23,7 +23,7 @@ section! {
 section! {
     /// What a plugin may do.
     pub(in crate::config) struct Plugin(cx) "plugin.NAME" {
-        /// A list of what it may import: `users`, `config`, `secrets`, `key-value`, `logging`, `http`.
+        /// The [grants](plugins/reference.md#what-it-may-import) of the plugin, as a list.
         grants: BTreeSet<Grant> = cx.plugin.grants.clone(),
             "GATEWAY_PLUGIN_NAME_GRANTS", { reloadable: true };
         /// What happens to a sign-in if its hook fails: `refuse` or `pass`.

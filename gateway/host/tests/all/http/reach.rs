@@ -82,7 +82,7 @@ async fn an_origin_is_allowed_and_no_other_is() {
             "function": "get-permissions",
             "method": "GET",
             "origin": canary.origin(),
-            "message": "the plugin's HTTP request is refused: the origin is not in the plugin's `http.allow`",
+            "message": "the plugin's HTTP request was denied: the origin is not in the plugin's `http.allow`",
         })
     );
     let all = format!("{logged:?}");
@@ -119,7 +119,7 @@ async fn a_private_address_needs_to_be_named_or_allowed_for_the_name() {
     assert_eq!(logged[0]["origin"], origin);
     assert_eq!(
         logged[0]["message"],
-        "the plugin's HTTP request is refused: the name resolves to 127.0.0.1, which is loopback: \
+        "the plugin's HTTP request was denied: the name resolves to 127.0.0.1, which is loopback: \
          `http.allow_private` would allow it"
     );
 
@@ -254,7 +254,7 @@ async fn a_trial_call_has_no_network() {
     let plugin = Plugin::with_names("http-trial", config, std::sync::Arc::clone(&names)).await;
     assert_eq!(names.asked(), 0);
     assert_eq!(plugin.counted("denied"), 1);
-    let says = "the plugin's HTTP request is refused: a trial call has no network";
+    let says = "the plugin's HTTP request was denied: a trial call has no network";
     let trial = crate::support::log();
     assert!(
         trial

@@ -91,7 +91,10 @@ async fn the_right_name_is_served_and_a_wrong_one_is_not() {
     );
     let logged = plugin.logged();
     let message = logged[0]["message"].as_str().unwrap();
-    assert!(message.contains("fails: the certificate is refused"), "{message}");
+    assert!(
+        message.contains("failed: the certificate was rejected"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

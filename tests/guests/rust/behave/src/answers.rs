@@ -1,8 +1,8 @@
-//! Answers that are well typed and yet have to be refused; `all-values` has to be taken.
+//! Answers with the right types that the host must reject, and `all-values`, which it must accept.
 
 use crate::{Answer, Value, permission, text};
 
-/// The answer of the service called `service`, if it is one of these.
+/// The answer for `service`, if this module has it.
 pub(crate) fn answer(service: &str) -> Option<Answer> {
     Some(Ok(match service {
         "all-values" => vec![

@@ -1,10 +1,10 @@
-//! A provider that behaves well or badly, as the service's name says.
+//! A provider that behaves well or badly, depending on the service.
 //!
 //! | module | services |
 //! |---|---|
 //! | here | `ok`, `error-unavailable`, `error-failed` |
-//! | [`answers`] | answers that the host has to refuse, and `all-values`, which it must not |
-//! | [`resources`] | takes time, memory, stack or log |
+//! | [`answers`] | answers that the host must reject, and `all-values`, which it must accept |
+//! | [`resources`] | uses time, memory, stack or log |
 //! | [`plant`] | leaves something behind for the next call |
 //! | [`surroundings`] | looks for what a sandbox must not show |
 

@@ -1,4 +1,4 @@
-//! Leaves a secret behind and says what it found: in a fresh instance never anything.
+//! Leaves a secret behind and returns the secrets that it found. In a fresh instance it finds none.
 
 use std::cell::RefCell;
 use std::sync::Mutex;
@@ -13,11 +13,11 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Marks a page of memory that no allocator looks after.
+/// Marks a page of memory that no allocator manages.
 const MARK: &[u8] = b"planted:";
 
-/// Answers how many calls were before this one, and the ids of the users they were for: `found` as
-/// statics know them, `last` from a thread local, `pages` from memory grown past the heap.
+/// Returns the number of earlier calls and the ids of their users: `found` from statics, `last` from a thread local,
+/// `pages` from memory beyond the heap.
 pub(crate) fn plant(user_id: &str) -> Answer {
     let calls = CALLS.fetch_add(1, Ordering::Relaxed);
     let mut secrets = SECRETS.lock().expect("one thread");
@@ -40,7 +40,7 @@ fn found_in_pages() -> String {
     let pages = core::arch::wasm32::memory_size(0);
     let mut found = Vec::new();
     for page in 1..pages {
-        // SAFETY: the page is within the memory, and nothing writes to it meanwhile.
+        // SAFETY: the page is within the memory, and nothing else writes to it.
         let page = unsafe {
             std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(page << 16), 1 << 16)
         };

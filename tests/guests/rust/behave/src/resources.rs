@@ -1,4 +1,4 @@
-//! Takes more time, memory, stack or log than a call may have.
+//! Uses more time, memory, stack or log than a call may.
 
 use std::hint::black_box;
 use std::thread;
@@ -8,7 +8,7 @@ use crate::{Answer, Permission, integer, text};
 
 const WASM_PAGE: usize = 64 << 10;
 
-/// The answer of the service called `service`, if it is one of these and ends at all.
+/// The answer for `service`, if this module has it and it ends.
 pub(crate) fn consume(service: &str) -> Option<Answer> {
     Some(Ok(match service {
         "spin" => spin(),
@@ -17,7 +17,8 @@ pub(crate) fn consume(service: &str) -> Option<Answer> {
         "bomb-trap" => bomb_until_trapped(),
         "recurse" => vec![integer("depth", deep(1))],
         "sleep" => {
-            // Longer than any test waits: a guest that wakes is found to be late, whether or not waiting is limited.
+            // Longer than any test waits, because the host notices a late guest when it wakes, even if waiting is not
+            // limited.
             thread::sleep(Duration::from_secs(3600));
             vec![text("slept", "an hour")]
         }
@@ -29,7 +30,7 @@ pub(crate) fn consume(service: &str) -> Option<Answer> {
     }))
 }
 
-/// The loop of [`spin`], which ends after so many turns.
+/// The loop of [`spin`], for a number of turns.
 fn burn(turns: i64) -> Vec<Permission> {
     let mut turned = 0_i64;
     while turned < turns {
@@ -45,8 +46,8 @@ fn spin() -> Vec<Permission> {
     }
 }
 
-/// Asks for memory a page at a time, by the instruction itself, and writes to all of it, until there
-/// is none. Answers how much there was.
+/// Grows the memory page by page with the instruction itself, and writes to all of it, until growing fails. Returns how
+/// much it got.
 fn bomb() -> Vec<Permission> {
     let mut pages = 0;
     loop {
@@ -55,13 +56,13 @@ fn bomb() -> Vec<Permission> {
             return vec![integer("pages", pages)];
         }
         let address = before * WASM_PAGE;
-        // SAFETY: the page at this address was added just now, and nobody else knows of it.
+        // SAFETY: the page at this address was added just now, and nothing else uses it.
         unsafe { std::ptr::with_exposed_provenance_mut::<u8>(address).write_bytes(1, WASM_PAGE) };
         pages += 1;
     }
 }
 
-/// The same by way of the allocator, which traps where there is no more memory.
+/// The same through the allocator, which traps if there is no more memory.
 fn bomb_until_trapped() -> Vec<Permission> {
     let mut hoard = Vec::new();
     loop {
@@ -69,8 +70,7 @@ fn bomb_until_trapped() -> Vec<Permission> {
     }
 }
 
-/// Calls itself until the stack ends. What it does with the result keeps the compiler from making a
-/// loop of it.
+/// Recurses until the stack overflows. It uses the result so that the compiler cannot make a loop of it.
 #[inline(never)]
 fn deep(depth: i64) -> i64 {
     if black_box(depth) == 0 {

@@ -6,8 +6,8 @@ use std::{env, fs, io};
 
 use crate::{Answer, integer, text};
 
-/// Answers what there is to be seen: counts of variables, arguments and bytes of input, and a
-/// sentence for each file, directory and socket that could be opened (`opened`; empty in a sandbox).
+/// Returns what the guest can see: counts of variables, arguments and bytes of input, and a sentence for each file,
+/// directory and socket that it could open (`opened`; empty in a sandbox).
 pub(crate) fn look() -> Answer {
     let mut opened = Vec::new();
     for path in [

@@ -1,7 +1,7 @@
-//! Plants the user's id wherever a Rust guest can keep something, after it has looked there for another's.
+//! Plants the user's id in every place where a Rust guest can keep something, after searching it for another user's.
 //!
-//! What is planted says where: `<place>:<id>`. It is looked for by reading the whole memory, pages that were
-//! added just now included, so that nothing depends on how the allocator or the stack behaves.
+//! The planted text is `<place>:<id>`. The search reads the whole memory, including pages just added, so that it does
+//! not depend on the allocator or the stack.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! Leaves ids behind where nobody cleans up. The name of the place and the id are put together in the place
-//! itself, so that no copy of the two is anywhere else.
+//! Leaves ids in places that nothing cleans up. It joins the name of the place and the id in the place itself, so that
+//! there is no other copy of both.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -7,11 +7,10 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::Mutex;
 
-/// Leaves `<place>:<id>` behind there.
+/// Leaves `<place>:<id>` there.
 type Plant = fn(&str, &str);
 
-/// The places, by name, that need nothing prepared. What is freed comes after what is kept, which would take
-/// its place.
+/// The places that need no preparation, by name. Freed ones come after kept ones, which would otherwise reuse them.
 pub(crate) const PLACES: &[(&str, Plant)] = &[
     ("kept", |place, id| {
         copies(place, id).leak();
@@ -49,14 +48,14 @@ fn fill<'a>(there: impl IntoIterator<Item = &'a mut u8>, place: &str, id: &str) 
     }
 }
 
-/// 4 KiB on the heap: the allocator overwrites some of what is freed.
+/// 4 KiB on the heap, because the allocator overwrites part of freed memory.
 fn copies(place: &str, id: &str) -> Vec<u8> {
     let mut block = vec![0; 4 << 10];
     fill(&mut block, place, id);
     block
 }
 
-/// A frame of 16 KiB, of which later calls overwrite but the upper end.
+/// A frame of 16 KiB, of which later calls overwrite only the upper end.
 #[inline(never)]
 fn on_the_stack(place: &str, id: &str) -> u8 {
     let mut frame = [0; 16 << 10];
@@ -64,18 +63,18 @@ fn on_the_stack(place: &str, id: &str) -> u8 {
     black_box(&frame)[0]
 }
 
-/// Adds pages that no allocator looks after.
+/// Adds pages that no allocator manages.
 pub(crate) fn grow() -> Range<usize> {
     let first = core::arch::wasm32::memory_grow(0, PAGES);
     assert_ne!(first, usize::MAX, "there is no more memory");
     (first << 16)..((first + PAGES) << 16)
 }
 
-/// Leaves the id behind at the start and the end of each page.
+/// Leaves the id at the start and the end of each page.
 pub(crate) fn fill_pages(pages: Range<usize>, place: &str, id: &str) {
     for page in pages.step_by(1 << 16) {
         for address in [page, page + (1 << 16) - 64] {
-            // SAFETY: the pages were added for this, and nobody else knows of them.
+            // SAFETY: the pages were added for this, and nothing else uses them.
             let slots = unsafe {
                 std::slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut::<u8>(address), 64)
             };

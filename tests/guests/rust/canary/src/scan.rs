@@ -12,8 +12,7 @@ pub(crate) fn foreign(own: &str) -> BTreeSet<String> {
     let size = core::arch::wasm32::memory_size(0) << 16;
     let mut places = BTreeSet::new();
     for word in (8..size).step_by(8) {
-        // Most of it is zeros.
-        // SAFETY: it is within the memory, and aligned.
+        // Most of the memory is zeros. SAFETY: it is within the memory, and aligned.
         if unsafe { ptr::with_exposed_provenance::<u64>(word).read_volatile() } == 0 {
             continue;
         }
@@ -41,7 +40,7 @@ fn matches(start: usize, size: usize) -> bool {
         && (digits..digits + DIGITS).all(|address| byte(address).is_ascii_hexdigit())
 }
 
-/// The word before the id: a copy without one is of an argument.
+/// The word before the id. A copy without one is an argument's.
 fn place(id: usize) -> String {
     let mut place: Vec<u8> = (1..20)
         .map(|back| byte(id - back))

@@ -1,5 +1,5 @@
-//! An extension with all three hooks that says which events it has seen: in the log, and in an
-//! attribute of the user for each hook that may set one.
+//! An extension with all three hooks that records the events it has seen: in the log, and in an attribute for each hook
+//! that may set one.
 
 wit_bindgen::generate!({
     inline: r#"
@@ -41,7 +41,7 @@ impl on_user_logout::Guest for Extension {
     }
 }
 
-/// Logs `hook=<hook> event=<id>` and gives the attribute `seen-<hook>` with the event's id.
+/// Logs `hook=<hook> event=<id>` and returns the attribute `seen-<hook>` with the event's id.
 fn seen(hook: &str, event: &str) -> Attributes {
     log(Level::Info, &format!("hook={hook} event={event}"));
     vec![(format!("seen-{hook}"), event.to_owned())]

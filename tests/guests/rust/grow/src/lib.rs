@@ -1,4 +1,4 @@
-//! A plugin that grows whatever a plugin can make grow, as far as its limits let it.
+//! A plugin that makes everything grow that a plugin can, up to its limits.
 //!
 //! - `on-user-login` answers 62 attributes of 1,000 bytes whose names no sign-in before it used.
 //! - `on-user-logout` always fails, so that its events stay queued.
@@ -51,7 +51,7 @@ impl permission_provider::Guest for Plugin {
                 (0..1_000).for_each(|_| log(Level::Info, &line));
             }
             "store" => {
-                // The first that is refused says that it is full; the next call tries all the same.
+                // The first refused write means that the store is full. The next call tries again.
                 let call = key_value::increment("calls", 1).unwrap_or_default();
                 for n in 0..50 {
                     let _ = key_value::set(&format!("{call}-{n}-{user_id}"), b"x", None);

@@ -1,5 +1,5 @@
-//! A provider that answers all its settings, a permission each, as `all` gives them, and under
-//! `get:<service>` what `get` says of the setting named like the service (JSON `null` for nothing).
+//! A provider that returns all settings from `all`, one permission each, and in `get:<service>` the result of `get` for
+//! the service's name (JSON `null` for `none`).
 
 wit_bindgen::generate!({
     inline: r#"

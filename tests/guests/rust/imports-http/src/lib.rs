@@ -1,24 +1,23 @@
-//! A provider that sends an HTTP request by `wasi:http`, as the user's id says: `METHOD URL` and options,
-//! parted by single spaces.
+//! A provider that sends an HTTP request through `wasi:http`. The user's id is the command: `METHOD URL` and options,
+//! separated by single spaces.
 //!
 //! | option | |
 //! |---|---|
 //! | `header:NAME=VALUE` | sets a header |
-//! | `body:BYTES` | sends so many bytes, without saying before how many |
-//! | `read:BYTES` | reads no more of the response's body, and drops it |
-//! | `follow:TIMES` | follows so many redirects, whose `Location` is a whole URL |
-//! | `times:COUNT` | does all of it so many times, as long as there is a response |
-//! | `anyway` | or even where there is none |
-//! | `connect:MS`, `first-byte:MS`, `between-bytes:MS` | how long it waits |
+//! | `body:BYTES` | sends this many bytes, without announcing the length |
+//! | `read:BYTES` | reads only this much of the response body, then drops it |
+//! | `follow:TIMES` | follows this many redirects, whose `Location` is an absolute URL |
+//! | `times:COUNT` | repeats all of it, as long as there is a response |
+//! | `anyway` | or even if there is none |
+//! | `connect:MS`, `first-byte:MS`, `between-bytes:MS` | its timeouts |
 //! | `forget` | does not wait for the response |
 //! | `unfinished` | does not finish the body |
-//! | `spin` | having a response, reads nothing of it and loops without end |
+//! | `spin` | gets a response, reads nothing of it and loops forever |
 //!
 //! In a trial call (the service `trial`) it sends `GET http://trial.test/`.
 //!
-//! It answers `status`, `bytes` (how many were read), `text` (the first of them), `headers` (how many),
-//! `served` (how many responses there were) and, where something fails, `error`: what it was at, and the
-//! code.
+//! It returns `status`, `bytes` (how many it read), `text` (the first of them), `headers` (how many), `served` (the
+//! number of responses) and, if something fails, `error`: the step and the code.
 
 mod request;
 

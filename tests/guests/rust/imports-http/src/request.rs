@@ -1,4 +1,4 @@
-//! One request, by the plain interface of `wasi:http`.
+//! One request through the plain interface of `wasi:http`.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
@@ -7,10 +7,10 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::StreamError;
 
-/// Most bytes that are written at once, by the rules of `blocking-write-and-flush`.
+/// Most bytes in one write, as `blocking-write-and-flush` requires.
 const CHUNK: u64 = 4096;
 
-/// What is to be done.
+/// The plan of a request.
 pub struct Plan {
     pub method: String,
     pub url: String,
@@ -29,7 +29,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `None` where there is no URL.
+    /// `None` if there is no URL.
     pub fn read(words: &str) -> Option<Self> {
         let mut words = words.split(' ');
         let (method, url) = (words.next()?.to_owned(), words.next()?.to_owned());
@@ -75,7 +75,7 @@ impl Plan {
     }
 }
 
-/// What came back.
+/// The response.
 pub struct Response {
     pub status: u16,
     pub headers: usize,
@@ -83,7 +83,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Sends the plan's request to `url`; `None` where nobody waits for the response.
+/// Sends the plan's request to `url`. Returns `None` if it does not wait for the response.
 pub fn send(plan: &Plan, url: &str) -> Result<Option<Response>, String> {
     let request = prepare(plan, url)?;
     let body = plan
@@ -102,11 +102,11 @@ pub fn send(plan: &Plan, url: &str) -> Result<Option<Response>, String> {
     let future = outgoing_handler::handle(request, Some(options)).map_err(|code| at("handle", code))?;
     let written = body.map_or(Ok(()), |(body, bytes)| write(body, bytes, plan.unfinished));
     if plan.forget {
-        // The handle is kept to the end of the call: dropping it would end the request before.
+        // Kept until the end of the call, because dropping the handle would end the request.
         std::mem::forget(future);
         return Ok(None);
     }
-    // Why the body could not be written is what the response says.
+    // The response reports why the body could not be written.
     let response = wait(&future)?;
     written?;
     let headers = response.headers();

@@ -1,5 +1,4 @@
-//! A provider that works on the plugin's values as the user's id says: one command a call, its words
-//! parted by single spaces.
+//! A provider that uses the plugin's values. The user's id is the command, with words separated by single spaces.
 //!
 //! | command | answers |
 //! |---|---|
@@ -10,10 +9,10 @@
 //! | `swap KEY OLD NEW` | `done`: whether the value was the old one |
 //! | `list PREFIX AFTER LIMIT` | `count`, `first`, `last` |
 //! | `many COUNT` | `done`: that many values of one byte are set, at keys of 256 bytes |
-//! | anything else | panics where there is a value at `poison`, else adds one to `calls`: `sum` |
+//! | anything else | panics if there is a value at `poison`, otherwise adds one to `calls`: `sum` |
 //!
-//! A value, and `AFTER`, is `=text`, `*n` for n bytes, or `-` for nothing. Where the gateway refuses, the
-//! answer is `error`: `invalid: …`, `full` or `unavailable`.
+//! A value, and `AFTER`, is `=text`, `*n` for n bytes, or `-` for nothing. On an error, the answer is `error`:
+//! `invalid: …`, `full` or `unavailable`.
 
 wit_bindgen::generate!({
     inline: r#"
@@ -111,7 +110,7 @@ fn beginning(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned()
 }
 
-/// What a word of a command stands for.
+/// The value of a word.
 fn bytes(word: &str) -> Option<Vec<u8>> {
     match word.split_at(1) {
         ("=", text) => Some(text.into()),

@@ -1,6 +1,5 @@
-//! A provider that logs the service's name at each level. Of two services it says more: `flood` logs
-//! a hundred thousand long lines, and `control` lines with control characters, line breaks and the
-//! escape codes of a terminal.
+//! A provider that logs the service's name at each level. For `flood` it logs a hundred thousand long lines, and for
+//! `control` lines with control characters, line breaks and terminal escape codes.
 
 wit_bindgen::generate!({
     inline: r#"

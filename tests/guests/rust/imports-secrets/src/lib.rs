@@ -1,4 +1,4 @@
-//! A provider that answers `secret`: the secret named like the service (JSON `null` for nothing).
+//! A provider that returns `secret`: the secret with the service's name (JSON `null` for `none`).
 
 wit_bindgen::generate!({
     inline: r#"

@@ -1,7 +1,7 @@
-//! A provider that answers what the grant `users` tells it of the user: `known`, and for a known one
-//! `id`, `name`, `username`, `email`, `avatar-url`, `joined`, `identities` and `attributes`.
+//! A provider that returns what the grant `users` says about the user: `known` and, for a known user, `id`, `name`,
+//! `username`, `email`, `avatar-url`, `joined`, `identities` and `attributes`.
 //!
-//! The service `other:<id>` asks for the user with that id, and `many` asks a thousand times.
+//! The service `other:<id>` looks up that user instead, and `many` looks up a thousand times.
 
 wit_bindgen::generate!({
     inline: r#"

@@ -1,6 +1,6 @@
-//! An extension with one hook of the three. It gives back what it was told, as attributes: `login-at`,
-//! `login-provider`, `login-subject`, `login-claims` and, joined by commas, `login-attributes`, the
-//! names of the attributes that the user had.
+//! An extension with one of the three hooks. It returns its arguments as attributes: `login-at`, `login-provider`,
+//! `login-subject`, `login-claims` and, joined by commas, `login-attributes`, the names of the attributes that the user
+//! had.
 
 wit_bindgen::generate!({
     inline: r#"

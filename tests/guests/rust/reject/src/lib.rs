@@ -1,17 +1,16 @@
-//! An extension that turns people away, has no verdict, traps or never ends where their name or address
-//! says so.
+//! An extension that rejects people, has no verdict, traps or never ends, depending on their name or address.
 //!
 //! | the name or the address contains | what happens |
 //! |---|---|
 //! | `reject` | `Rejected by on-new-user: <name>`, or `… by on-user-login: …` |
 //! | `refuse-login` | accepted as a new user, rejected by `on-user-login` |
-//! | `unavailable` | no verdict: a line break, a terminal sequence and 10,000 letters; at sign-out as well |
+//! | `unavailable` | no verdict, with a line break, a terminal sequence and 10,000 letters; also at sign-out |
 //! | `later-login` | accepted as a new user, no verdict by `on-user-login` |
-//! | `later-logout` | accepted, and the sign-out could not be dealt with |
-//! | `trap` | a panic, at sign-out as well |
-//! | `spin` | an endless loop, at sign-out as well |
-//! | `bad-attributes` | an answer that the host has to refuse |
-//! | `reserved` | an attribute of the gateway's own, which the host has to refuse |
+//! | `later-logout` | accepted, and an error at sign-out |
+//! | `trap` | a panic, also at sign-out |
+//! | `spin` | an endless loop, also at sign-out |
+//! | `bad-attributes` | an answer that the host must reject |
+//! | `reserved` | an attribute reserved for the gateway, which the host must reject |
 //! | anything else | accepted, and the attribute `reject-saw` is the name of the hook |
 
 wit_bindgen::generate!({ world: "extension", path: "../../../../wit" });

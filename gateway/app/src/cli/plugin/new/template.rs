@@ -9,6 +9,8 @@
 //! | `{{about}}`, `{{use}}` | the parts of a README that are the same in every language |
 //! | `{{rule}}` | the name of the function that is worth changing |
 
+use gateway_sandbox::Grant;
+
 use super::{Kind, Language, name};
 
 /// Where a project has the gateway's interface.
@@ -21,27 +23,22 @@ macro_rules! template {
 }
 
 macro_rules! wit {
-    ($($file:literal),* $(,)?) => {
-        &[$((concat!("wit/deps/auth-gateway/", $file), include_str!(concat!("../../../../../../wit/", $file)))),*]
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../../../wit/", $name, ".wit")))),*]
     };
 }
 
 /// A path in the project, and the text or its template.
 type File = (&'static str, &'static str);
 
-/// The gateway's interface, as it is.
+/// The exports and types of the gateway's interface. [`Grant::wit`] has the imports.
 const WIT: &[File] = wit![
-    "config.wit",
-    "key-value.wit",
-    "logging.wit",
-    "on-new-user.wit",
-    "on-user-login.wit",
-    "on-user-logout.wit",
-    "permission-provider.wit",
-    "secrets.wit",
-    "types.wit",
-    "users.wit",
-    "worlds.wit",
+    "on-new-user",
+    "on-user-login",
+    "on-user-logout",
+    "permission-provider",
+    "types",
+    "worlds",
 ];
 
 /// The files of a language, whatever the kind.
@@ -150,7 +147,7 @@ const fn parts(kind: Kind) -> [&'static str; 3] {
 }
 
 /// The files of a new project: a path in it and the text, each. `name` is one that [`config::read_name`](crate::config::read_name) gave.
-pub(super) fn render(language: Language, kind: Kind, name: &str) -> Vec<(&'static str, String)> {
+pub(super) fn render(language: Language, kind: Kind, name: &str) -> Vec<(String, String)> {
     let [about, uses, rule] = parts(kind);
     let package = name::package(name, |package| is_dependency(language, package));
     let crate_name = package.replace('-', "_");
@@ -169,14 +166,17 @@ pub(super) fn render(language: Language, kind: Kind, name: &str) -> Vec<(&'stati
         .iter()
         .chain(of_kind(kind))
         .chain(sources(language, kind));
-    let mut files: Vec<(&str, String)> = templates
-        .map(|(path, template)| match *path {
-            "Cargo.lock" => (*path, sorted(&fill(template))),
-            _ => (*path, fill(template)),
-        })
-        .collect();
-    files.extend(WIT.iter().map(|(path, text)| (*path, (*text).to_owned())));
+    let files = templates.map(|(path, template)| match *path {
+        "Cargo.lock" => ((*path).to_owned(), sorted(&fill(template))),
+        _ => ((*path).to_owned(), fill(template)),
+    });
+    let imports = Grant::ALL
+        .iter()
+        .filter_map(|grant| Some((grant.as_str(), grant.wit()?)));
+    let interface = WIT.iter().copied().chain(imports);
     files
+        .chain(interface.map(|(name, text)| (format!("{WIT_DIR}/{name}.wit"), text.to_owned())))
+        .collect()
 }
 
 /// Whether the language's lock file has a package of this name.

@@ -22,7 +22,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// Hands every project to `each`, with what to call it.
-fn for_all(mut each: impl FnMut(&str, Vec<(&'static str, String)>)) {
+fn for_all(mut each: impl FnMut(&str, Vec<(String, String)>)) {
     for language in Language::value_variants() {
         for kind in Kind::value_variants() {
             for name in NAMES {
@@ -52,7 +52,7 @@ fn file(language: Language, name: &str, path: &str) -> String {
 #[test]
 fn nothing_is_left_to_fill_in() {
     for_all(|project, files| {
-        let paths: BTreeSet<_> = files.iter().map(|(path, _)| path).collect();
+        let paths: BTreeSet<_> = files.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths.len(), files.len(), "{project}: a path comes twice");
         for (path, text) in &files {
             assert!(!text.contains("{{"), "{project}: {path}");
@@ -93,7 +93,7 @@ fn toml_and_json_can_be_parsed() {
 fn the_configuration_is_that_of_the_plugin() {
     for_all(|project, files| {
         let plugin_name = project.rsplit(' ').next().unwrap();
-        let (_, text) = files.iter().find(|(path, _)| *path == "gateway.toml").unwrap();
+        let (_, text) = files.iter().find(|(path, _)| path == "gateway.toml").unwrap();
         let configuration: toml::Table = text.parse().unwrap();
         let plugin = &configuration["plugin"][plugin_name];
         assert_eq!(plugin["grants"].as_array().unwrap().len(), 1, "{project}");
@@ -119,7 +119,6 @@ fn the_interface_is_there_byte_for_byte() {
         let written: BTreeMap<String, String> = files
             .into_iter()
             .filter(|(path, _)| path.starts_with(WIT_DIR))
-            .map(|(path, text)| (path.to_owned(), text))
             .collect();
         assert_eq!(written, interface, "{project}");
     });
