@@ -78,14 +78,20 @@ connections:
 guests:
     guest-examples/build test
 
-# Check formatting and lints as CI does.
+# Check formatting, wording and lints as CI does.
 [group('check')]
-lint:
+lint: prose
     cargo fmt --all --check
     .ci/cycles
     cargo clippy --workspace --all-targets --features gateway-tests/test-all -- -D warnings
     cargo clippy --workspace --no-default-features -- -D warnings
     for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
+
+# Check the wording of pages, comments, messages and templates; PATHS: only there.
+[group('check')]
+prose *PATHS:
+    .ci/prose --self-test
+    .ci/prose {{PATHS}}
 
 # Remove each defence, or NAMES, from the source and require that its tests fail; --owed: those without a current result.
 [group('check')]
