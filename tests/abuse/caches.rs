@@ -1,4 +1,4 @@
-//! What is kept of one question answers no other: of another user, service, generation or configuration.
+//! A cached answer is never used for another user, service, generation or configuration.
 
 use gateway_model::{SessionId, Timestamp};
 use gateway_token::{Algorithm, SessionClaims};
@@ -12,7 +12,7 @@ use support::fake_oidc::FakeOidc;
 use support::setup::{EXTERNAL, private_key, session_key};
 use support::{Gateway, Setup};
 
-/// What is in force: a version of the component, and a configuration.
+/// A version of the component and a configuration, which are in force together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Force {
     second_version: bool,
@@ -20,7 +20,7 @@ struct Force {
 }
 
 const SERVICES: [&str; 2] = ["wiki", "shop"];
-/// Of a plugin that answers everybody the same.
+/// Services of a plugin that answers all users in the same way.
 const SAME: [&str; 2] = ["plain", "other"];
 
 impl Force {
@@ -66,7 +66,7 @@ impl Force {
         })
     }
 
-    /// Puts it in force, and comes back when it is.
+    /// Puts this in force, and returns when it is.
     async fn put(self, gateway: &Gateway, base: &Setup) {
         gateway.dir.place("versions", self.component());
         let admin = gateway.admin().await;
@@ -79,7 +79,7 @@ impl Force {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
-    // ES256, whose signatures are all different: the same token twice was signed once.
+    // ES256 signatures are all different, so a token that is returned twice was signed once.
     let base = Setup::dev()
         .env("PRIVATE_KEY", &private_key(Algorithm::ES256))
         .plugin("versions", test_guests::V1)
@@ -109,7 +109,7 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
             assert_eq!(browser.check(session).await["profile"]["id"], **id);
             for service in SERVICES {
                 let mut tokens = Vec::new();
-                // Once to warm up, once out of what was kept.
+                // The first call fills the cache, the second is answered from it.
                 for _ in 0..2 {
                     let (status, answer) = browser.authorize(session, service).await;
                     assert_eq!(status, StatusCode::OK, "{force:?}: {answer}");
@@ -149,7 +149,7 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
             answers += 1;
         }
     };
-    // From each to each, through the one that both are warm in.
+    // Every pair, each beginning with warm caches.
     let mut swaps = 0;
     ask_all(Force::ALL[0]).await;
     for from in Force::ALL {
@@ -165,8 +165,8 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
     gateway.stop().await;
 }
 
-/// A token of ours for one person's session in another's name: made up here, for the gateway signs none. What is
-/// kept of the session must not answer for the name.
+/// A session token of one user that names another one. The test makes it, as the gateway never signs one. The cached
+/// session must not answer for the other name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_kept_answers_for_its_own_user_alone() {
     let google = FakeOidc::start(json!({"sub": "1"})).await;

@@ -1,4 +1,5 @@
-//! Headers by which proxies tell who asks and where. Nobody has configured a proxy: they change nothing.
+//! Headers in which proxies name the client and the address that it used. No proxy is configured, so they have no
+//! effect.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use support::browser::{Browser, encode, parameter, token_in};
 use support::fake_oidc::FakeOidc;
 use support::setup::EXTERNAL;
 
-/// What stands in some proxy's manual, or in an advisory.
+/// Headers from manuals of proxies and from advisories.
 const HEADERS: &[&str] = &[
     "forwarded",
     "x-forwarded",
@@ -110,7 +111,7 @@ const HEADERS: &[&str] = &[
     "referer",
 ];
 
-/// The requests that could be misled: method and path, and whether somebody is signed in.
+/// The requests that these headers could mislead: method, path, and whether a user is signed in.
 fn requests() -> Vec<(Method, String, bool)> {
     let next = encode(EXTERNAL);
     vec![
@@ -151,7 +152,7 @@ fn request(
     }
 }
 
-/// All that an answer says, but for what is another each time: the clock, the request's id, and the secrets of a sign-in that begins.
+/// The answer without what differs each time: the clock, the request's id, and the secrets of a new sign-in.
 async fn told(response: Response) -> String {
     let mut url = response.headers().get("location").map(|location| {
         let url = url::Url::parse(location.to_str().unwrap()).unwrap();
@@ -166,7 +167,7 @@ async fn told(response: Response) -> String {
         format!("{} {query:?}", url.path())
     });
     let status = response.status();
-    // Error pages have it, too.
+    // Error pages contain it, too.
     let id = response.headers().get("x-request-id");
     let id = id.map_or_else(String::new, |id| id.to_str().unwrap().to_owned());
     let mut headers: Vec<_> = response
@@ -174,7 +175,7 @@ async fn told(response: Response) -> String {
         .iter()
         .filter(|(name, _)| !["date", "location", "x-request-id"].contains(&name.as_str()))
         .map(|(name, value)| {
-            // A new cookie: its name and value are random, its attributes are not.
+            // The name and value of a new cookie are random, its attributes are not.
             let value = value.to_str().unwrap();
             let shown = match (name.as_str(), value.split_once(';')) {
                 ("set-cookie", Some((_, attributes))) => attributes,
@@ -219,7 +220,7 @@ async fn no_header_of_a_proxy_changes_an_answer() {
     ];
     let browser = gateway.browser();
     let ask = async |change: &dyn Fn(RequestBuilder) -> RequestBuilder, asked: &(Method, String, bool)| {
-        // The cookie of one sign-in is none of another's.
+        // The cookie of one sign-in must not serve another.
         browser.set_cookies(BTreeMap::new());
         browser.send(change(request(&browser, asked, &session))).await
     };
@@ -233,7 +234,7 @@ async fn no_header_of_a_proxy_changes_an_answer() {
                 tried += 1;
             }
         }
-        // As many at once as a head may hold, and another host.
+        // As many headers as one head may hold, and another host.
         for value in values {
             let most = 80.min(40_000 / (value.len() + 32));
             let many = |request: RequestBuilder| {

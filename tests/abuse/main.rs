@@ -1,5 +1,5 @@
-//! What others try from outside to be somebody else, to see what is not theirs, or to be believed: matrices, each
-//! of whose cells has to fail. How many there are is printed.
+//! Attacks from outside, as matrices of which every cell must fail: impersonation, reading others' data, forged proofs.
+//! Each test prints the number of its cells.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

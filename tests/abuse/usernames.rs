@@ -1,4 +1,4 @@
-//! Usernames that look like others, and many at once.
+//! Usernames that look like others, and concurrent requests for one name.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use support::browser::encode;
 use support::{Gateway, Setup};
 
-/// A username that is somebody's id would name them in commands and applications that take either.
+/// A username that is another user's id would name that user in commands and applications that accept either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_nobody_is_called_like_an_id() {
     let gateway = Setup::dev().start().await;
@@ -29,7 +29,6 @@ async fn a6_nobody_is_called_like_an_id() {
             .await;
         assert_eq!(answer["success"], false, "{name}: {answer}");
     }
-    // Whatever an older gateway has let in: the id is its user's.
     gateway.stop().await;
 }
 
@@ -60,7 +59,7 @@ const LOOK_ALIKES: &[(char, &str)] = &[
     ('_', "＿‿﹍"),
 ];
 
-/// What does not show, or turns what follows around.
+/// Characters that are invisible, or reorder the text after them.
 const UNSEEN: &[char] = &[
     '\u{200b}',
     '\u{200c}',
@@ -117,15 +116,15 @@ const UNSEEN: &[char] = &[
     ':',
 ];
 
-/// Reserved by the contract, so that nobody speaks for the gateway.
+/// Reserved by the contract, so that nobody can pose as the gateway.
 const RESERVED: &[&str] = &["admin", "root", "support", "webmaster", "no-reply", "well-known"];
-/// Somebody's.
+/// Another user's name.
 const TAKEN: &str = "Wendy-of_Oxbridge";
 
-/// Which of those that look like a name are tried: all, or some of them.
+/// Of the look-alikes, one in this many is tried.
 const EACH: usize = if cfg!(feature = "test-all") { 1 } else { 13 };
 
-/// Every text that somebody could read as one of the names.
+/// Every text that a reader could mistake for one of the names.
 fn look_alikes(name: &str) -> BTreeSet<String> {
     let chars: Vec<char> = name.chars().collect();
     let with = |at: usize, instead: &[char]| -> String {
@@ -150,7 +149,7 @@ fn look_alikes(name: &str) -> BTreeSet<String> {
     all
 }
 
-/// The name in other cases: each letter alone, all, every other.
+/// The name in other cases: each letter alone, all letters, every other letter.
 fn cases(name: &str) -> BTreeSet<String> {
     let recased = |is_upper: &dyn Fn(usize) -> bool| -> String {
         let chars = name.chars().enumerate();

@@ -1,4 +1,4 @@
-//! `webhook`: what the receiver is sent, and what becomes of a sign-in when it takes no messages.
+//! `webhook`: the messages that the receiver gets, and the result of a sign-in when it accepts none.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn posting(origin: &str, settings: &[(&str, &str)]) -> Setup {
         .extension("webhook")
 }
 
-/// The same, signed.
+/// The same, with a signing key.
 fn signing(setup: Setup) -> Setup {
     setup
         .env("WEBHOOK_SECRET", &format!("whsec_{}", STANDARD.encode(KEY)))
@@ -59,7 +59,7 @@ fn assert_signed(request: &Request) {
     hmac::verify(&key, &signed, &STANDARD.decode(signature).expect("base64")).expect("the right signature");
 }
 
-/// Tries to sign in, and is not let in.
+/// Tries to sign in, and expects a rejection.
 async fn assert_not_let_in(gateway: &Gateway, user: &str) {
     let response = gateway.browser().sign_in_dev(user).await;
     assert_ne!(response.status(), StatusCode::FOUND, "{user}");

@@ -1,4 +1,4 @@
-//! Another process holds the database for longer than anybody waits.
+//! Another process holds the database for longer than any request waits.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ async fn while_another_process_writes_nothing_is_acknowledged_and_reads_go_on() 
     let [_, acknowledged, refused] = crowd.numbers();
     assert_eq!(acknowledged, 0, "the database was held all the time");
     holder.execute_batch("COMMIT").unwrap();
-    // By itself.
+    // Without any help.
     crowd.have_answers(refused + 50).await;
     let [asked, acknowledged, refused] = crowd.stop().await;
     println!(

@@ -1,4 +1,4 @@
-//! One plugin that grows whatever a plugin can: its log, its values, its answers, its memory.
+//! One plugin that grows everything a plugin can: its log, its values, its answers, its memory.
 
 use crate::watch::watch;
 use crate::{Attack, setup};

@@ -1,4 +1,4 @@
-//! Ten thousand connections that ask nothing; fewer in `cargo test`.
+//! Ten thousand connections that send nothing; fewer in `cargo test`.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -13,9 +13,9 @@ use crate::good::GoodClient;
 use support::{Gateway, eventually};
 
 const CONNECTIONS: usize = crate::many(200, 10_000);
-/// Places, where there is no room for all of them.
+/// Places for some of the connections only.
 const PLACES: usize = CONNECTIONS * 2 / 5;
-/// They are opened so many at a time: the listen backlog is not what is tested.
+/// Connections are opened in groups of this size, as the listen backlog is not under test.
 const AT_ONCE: usize = 100;
 
 async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
@@ -32,7 +32,7 @@ async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     open
 }
 
-/// How many the other side has not closed.
+/// The number of connections that the gateway has not closed.
 fn still_open(connections: &[TcpStream]) -> usize {
     let mut byte = [0];
     let is_open = |connection: &&TcpStream| matches!(connection.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
@@ -47,14 +47,14 @@ async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
     let gateway = room.start().await;
     let good = GoodClient::begin(&gateway).await;
     let mut idle = open(gateway.address, CONNECTIONS).await;
-    // Long enough for the gateway to have closed what it wants to; on a slow machine the test is weaker.
+    // Long enough for the gateway to close connections. On a slow machine the test is weaker.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (kept, answered) = (still_open(&idle), good.end().await);
     println!(
         "{CONNECTIONS} idle connections, {kept} kept; a good client: {answered} of {answered} requests answered"
     );
     assert_eq!(kept, CONNECTIONS);
-    // Any of them may still ask.
+    // Each of them can still send a request.
     for connection in idle.iter_mut().step_by(CONNECTIONS / 10) {
         tokio::io::AsyncWriteExt::write_all(connection, b"GET /auth/check HTTP/1.1\r\nhost: x\r\n\r\n")
             .await

@@ -1,4 +1,4 @@
-//! The log: one line a request.
+//! The log: one line per request.
 
 use reqwest::Method;
 use serde_json::{Map, Value};
@@ -62,7 +62,7 @@ async fn every_request_is_one_line_of_json() {
     }
 }
 
-/// The fields of a log entry, wherever the formatter puts them.
+/// The fields of a log entry, at the top level or in an object.
 fn fields(entry: &Value) -> Map<String, Value> {
     let mut all = entry.as_object().cloned().unwrap_or_default();
     if let Some(Value::Object(inner)) = all.remove("fields") {

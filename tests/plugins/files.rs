@@ -1,4 +1,4 @@
-//! Files that are broken, half written, removed, or new.
+//! Files that are broken, incomplete, removed, or new.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use super::{assert_refused, versions};
 use support::browser::Browser;
 use support::eventually;
 
-/// Answers by [`test_guests::V1`] and [`test_guests::V2`], or 0 for 503.
+/// The version that answers, [`test_guests::V1`] or [`test_guests::V2`], or 0 for 503.
 async fn version(browser: &Browser, token: &str) -> u64 {
     match browser.authorize(token, "example").await {
         (StatusCode::OK, answer) => answer["permissions"]["version"].as_u64().unwrap(),
@@ -68,7 +68,7 @@ async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
         println!("{what}: {said}");
         let status = admin.plugins().await.to_string();
         assert!(status.contains("\"problem\":\""), "{what}: {status}");
-        // Mending the file mends it all, though the bytes are those that serve already.
+        // Replacing the file clears the problem, even with the bytes that serve already.
         gateway.dir.place("example", test_guests::V1);
         eventually("it is mended", async || (!problem().await).then_some(())).await;
     }

@@ -1,5 +1,5 @@
-//! Permission tokens that are given again while nothing has changed. ES256, whose signatures are all different: the
-//! same token twice was signed once.
+//! Permission tokens are reused while nothing has changed. ES256 signatures are all different, so a token that is
+//! returned twice was signed once.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{assert_refused, versions};
 use support::{Gateway, eventually};
 
-/// The token and the version that it speaks of.
+/// The token, and the version in its permissions.
 async fn ask(gateway: &Gateway, session: &str) -> (String, u64) {
     let (status, answer) = gateway.browser().authorize(session, "example").await;
     assert_eq!(status, StatusCode::OK, "{answer}");

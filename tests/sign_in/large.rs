@@ -1,4 +1,4 @@
-//! An ordinary large installation: none of the gateway's bounds is in its way.
+//! An ordinary large installation stays within all of the gateway's limits.
 
 use reqwest::StatusCode;
 use serde_json::json;

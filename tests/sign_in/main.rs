@@ -1,4 +1,4 @@
-//! Signing in through upstream providers: the whole dance, and whatever can go wrong in it.
+//! Signing in through upstream providers: complete flows, and everything that can go wrong in them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -55,7 +55,7 @@ fn login(provider: &str, next: &str) -> String {
     format!("/auth/login/{provider}?next={}", encode(next))
 }
 
-/// A sign-in that was refused: a plain page, no cookie kept, no token.
+/// Asserts that a sign-in was rejected: a plain page, no cookie kept, no token.
 async fn assert_refused(what: &str, response: Response) {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{what}");
     assert_eq!(response.headers().get("location"), None, "{what}");
@@ -139,7 +139,7 @@ async fn a_person_is_the_same_user_at_the_second_sign_in_and_another_at_another_
         first,
         "the subject counts, whatever else changed"
     );
-    // `other` is not trusted for email: the same verified address there is another user.
+    // `other` is not trusted for email, so the same verified address is a different user there.
     other.set_person(json!({"sub": "1234", "email": "alice@example.org", "email_verified": true}));
     assert_ne!(id(&other, "other").await, first);
     gateway.stop().await;

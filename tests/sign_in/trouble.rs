@@ -1,4 +1,4 @@
-//! Providers that are down, slow or wrong, and people who say no.
+//! Providers that are down, slow or wrong, and users who decline.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
     let gateway = Setup::serve()
         .oidc("google", &google)
         .origin(APP)
-        // Enough for a provider that is well.
+        // Enough for a provider that works.
         .table("upstream", "timeout = \"3s\"")
         .start()
         .await;
@@ -74,7 +74,7 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
             response.status()
         );
         assert_plain(mood, response).await;
-        // The log is written by a thread of its own.
+        // A separate thread writes the log.
         let explains = |line: &String| {
             line.contains("google") && (line.contains("\"WARN\"") || line.contains("\"ERROR\""))
         };
@@ -87,7 +87,7 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
         .await;
         google.set_mood(Mood::Well);
     }
-    // And then all is well again.
+    // Then everything works again.
     token_in(&google.sign_in(&gateway.browser(), &login("google", APP)).await);
     gateway.stop().await;
 }
@@ -165,7 +165,7 @@ async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() 
         .await;
     assert!(line.contains("google"), "{line}");
 
-    // An address to return to that is too long is.
+    // A return address that is too long is an error.
     google.set_mood(Mood::Well);
     let other = FakeOidc::start(alice()).await;
     let gateway = Setup::serve().oidc("google", &other).origin(APP).start().await;

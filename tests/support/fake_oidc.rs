@@ -1,7 +1,7 @@
-//! An OpenID provider that signs real tokens and can be told to misbehave.
+//! An OpenID provider that signs real tokens and can misbehave.
 //!
-//! It keeps the rules of a provider: codes are used once, PKCE (RFC 7636, S256) is checked, the client
-//! is authenticated, the redirect URI has to be the same at both ends.
+//! It follows the rules of a provider: codes work once, PKCE (RFC 7636, S256) is checked, the client is authenticated,
+//! and the redirect URI must be the same at both ends.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,30 +28,30 @@ pub mod logout;
 /// The client's id at this provider.
 pub const CLIENT_ID: &str = "gateway-client";
 
-/// The access token that it gives; a canary.
+/// The access token that it issues; a canary.
 pub const ACCESS_TOKEN: &str = "canary-access-token";
 
 /// How the provider behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mood {
-    /// By the book.
+    /// As the specifications require.
     #[default]
     Well,
-    /// Answers 503 to everything but the person's browser.
+    /// Answers 503 to everything but the user's browser.
     Down,
-    /// Takes this long to answer.
+    /// Answers after this time.
     Slow(Duration),
-    /// Answers 200 and rubbish at the token endpoint.
+    /// Answers 200 with garbage at the token endpoint.
     Rubbish,
-    /// Signs the ID token with a key that is not its own.
+    /// Signs the ID token with a different key.
     ForgedSignature,
     /// Names another client as the ID token's audience.
     WrongAudience,
     /// Leaves the nonce out.
     NoNonce,
-    /// Gives a logout token in the ID token's place.
+    /// Returns a logout token in place of the ID token.
     LogoutToken,
-    /// The same, with the type of any token.
+    /// The same, with the ordinary `typ`.
     EventToken,
     /// Has an authorization endpoint whose address is longer than proxies accept.
     LongAddress,
@@ -69,13 +69,13 @@ struct State {
     person: Map<String, Value>,
     /// Members of the ID token as text: `"n":1,`.
     more: String,
-    /// What its key is called.
+    /// The key's id.
     kid: String,
     codes: HashMap<String, Grant>,
     issued: u32,
     token_calls: u32,
     id_tokens: Vec<String>,
-    /// ID tokens are not kept.
+    /// Does not record ID tokens.
     forgets: bool,
     further_keys: usize,
     signs_out: bool,
@@ -92,14 +92,14 @@ pub struct FakeOidc {
 }
 
 impl FakeOidc {
-    /// Starts one whose person is `person` (claims; `sub` has to be among them).
+    /// Starts a provider whose user has the claims `person`, which must include `sub`.
     pub async fn start(person: Value) -> Self {
         let server = MockServer::start().await;
         let issuer = server.uri();
         Self::serve(server, issuer, person).await
     }
 
-    /// Starts one that remembers neither requests nor ID tokens: hundreds of thousands would fill the memory.
+    /// Starts a provider that records neither requests nor ID tokens, as hundreds of thousands would fill the memory.
     pub async fn start_forgetful(person: Value) -> Self {
         let server = MockServer::builder().disable_request_recording().start().await;
         let issuer = server.uri();
@@ -108,7 +108,7 @@ impl FakeOidc {
         provider
     }
 
-    /// Starts one that is reached at `issuer`: by way of something that stands before it.
+    /// Starts a provider whose issuer is `issuer`, the address of a proxy in front of it.
     pub async fn behind(issuer: &str, person: Value) -> Self {
         Self::serve(MockServer::start().await, issuer.to_owned(), person).await
     }
@@ -154,58 +154,58 @@ impl FakeOidc {
         self.issuer.clone()
     }
 
-    /// Where it listens, whatever stands before it.
+    /// The address on which it listens, regardless of its issuer.
     pub fn address(&self) -> SocketAddr {
         *self.server.address()
     }
 
-    /// Changes who signs in from now on.
+    /// Changes the user who signs in from now on.
     pub fn set_person(&self, person: Value) {
         self.state.lock().unwrap().person = object(person);
     }
 
-    /// Adds members to ID tokens, as they are written: `"n":1E400,`.
+    /// Adds members to ID tokens, as literal text: `"n":1E400,`.
     pub fn set_more(&self, members: &str) {
         members.clone_into(&mut self.state.lock().unwrap().more);
     }
 
-    /// Changes how it behaves from now on.
+    /// Changes its behaviour from now on.
     pub fn set_mood(&self, mood: Mood) {
         self.state.lock().unwrap().mood = mood;
     }
 
-    /// Calls its key something else from now on: for whoever knows the old one, it is another key.
+    /// Gives its key a new id from now on, so that it counts as a new key.
     pub fn rotate_key(&self, kid: &str) {
         kid.clone_into(&mut self.state.lock().unwrap().kid);
     }
 
-    /// Publishes so many keys before the one that it signs with.
+    /// Publishes `count` other keys before the one that it signs with.
     pub fn set_further_keys(&self, count: usize) {
         self.state.lock().unwrap().further_keys = count;
     }
 
-    /// How often its token endpoint has been asked.
+    /// The number of requests to its token endpoint.
     pub fn token_calls(&self) -> u32 {
         self.state.lock().unwrap().token_calls
     }
 
-    /// Every authorization code that it has given out so far.
+    /// Every authorization code that it has issued.
     pub fn codes(&self) -> Vec<String> {
         (1..=self.state.lock().unwrap().issued).map(code).collect()
     }
 
-    /// Every ID token that it has signed so far.
+    /// Every ID token that it has signed.
     pub fn id_tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().id_tokens.clone()
     }
 
-    /// All that the gateway and browsers have asked of it so far, heads and bodies.
+    /// All requests of the gateway and of browsers, with heads and bodies.
     pub async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.expect("it remembers")
     }
 
-    /// Goes from the gateway's login URL through the provider, to the callback URL that the provider
-    /// sends the browser to. Does not go there.
+    /// Follows the gateway's login URL through the provider. Returns the callback URL to which the provider sends the
+    /// browser, without requesting it.
     pub async fn go(&self, browser: &Browser, login_url: &str) -> Url {
         let redirect = browser.get(login_url).await;
         let authorize = browser::location(&redirect);
@@ -213,7 +213,7 @@ impl FakeOidc {
         browser::location(&browser.get(authorize.as_str()).await)
     }
 
-    /// The whole dance: gives the gateway's answer to the callback.
+    /// The complete flow. Returns the gateway's answer to the callback.
     pub async fn sign_in(&self, browser: &Browser, login_url: &str) -> Response {
         let callback = self.go(browser, login_url).await;
         browser.get(callback.as_str()).await
@@ -232,7 +232,7 @@ impl Answers {
     fn answer(&self, request: &Request) -> ResponseTemplate {
         let mood = self.state.lock().unwrap().mood;
         let answer = match request.url.path() {
-            // A person who takes their time.
+            // A user who has not consented yet.
             "/authorize" if stays(request) => {
                 return ResponseTemplate::new(200).set_body_raw("<title>provider</title>", "text/html");
             }
@@ -294,7 +294,7 @@ impl Answers {
         kids.chain([kid]).map(jwk).collect()
     }
 
-    /// The person is asked nothing: they are whoever the test said.
+    /// Consents immediately, as the user whom the test has set.
     fn authorize(&self, url: &Url) -> ResponseTemplate {
         let asked = |name| parameter(url, name);
         let (Some(redirect_uri), Some(state), Some(challenge)) =
@@ -360,7 +360,7 @@ impl Answers {
         }))
     }
 
-    /// RFC 6749 section 2.3.1, either way.
+    /// RFC 6749 section 2.3.1, in the header or in the form.
     fn is_our_client(&self, request: &Request, form: &HashMap<String, String>) -> bool {
         let basic = STANDARD.encode(format!("{CLIENT_ID}:{}", self.client_secret));
         request
@@ -433,7 +433,7 @@ pub fn now() -> u64 {
         .as_secs()
 }
 
-/// Whether the person stays at the provider: their browser has the cookie `stay=1`.
+/// Whether the user stays at the provider: the browser has the cookie `stay=1`.
 fn stays(request: &Request) -> bool {
     let cookies = request.headers.get_all("cookie").iter();
     cookies

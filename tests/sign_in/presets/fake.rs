@@ -1,7 +1,7 @@
-//! One fake for every preset: a provider that keeps the rules which that provider documents, its odd ones too.
-//!
-//! What all of them share is here: codes that work once, PKCE (RFC 7636), the redirect URI at both ends, the client's
-//! authentication. What is special stands in a [`Kind`], a line for each thing.
+//! One fake for every preset: a provider that follows the rules of the real one's documentation, including the unusual
+//! ones.
+//! It implements what they have in common: codes that work once, PKCE (RFC 7636), the redirect URI at both ends, the
+//! client's authentication. A [`Kind`] declares what is special about one provider.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use support::fake_oidc::now;
 pub(crate) const CLIENT_ID: &str = "canary-client";
 pub(crate) const SECRET: &str = "canary-secret/+1";
 
-/// How the provider wants clients to prove who they are.
+/// How clients must authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// The secret in the header or in the form.
@@ -36,7 +36,7 @@ pub(crate) enum Way {
     Basic,
     /// A client secret that is a JWT (Apple).
     Apple,
-    /// In the form, and the operator has written no secret.
+    /// In the form, without a secret in the configuration.
     Public,
 }
 
@@ -44,34 +44,34 @@ pub(crate) enum Way {
 #[derive(Clone)]
 pub(crate) struct Kind {
     pub(crate) preset: &'static str,
-    /// What follows the origin in its issuer's identifier.
+    /// The path of its issuer's identifier.
     pub(crate) path: &'static str,
-    /// The hosts that the real one has; the first is its issuer's.
+    /// The real provider's hosts. The first one is its issuer's.
     pub(crate) hosts: &'static [&'static str],
-    /// What the preset needs to know, to lead there.
+    /// The settings that the preset requires.
     pub(crate) needs: &'static str,
-    /// What an operator writes besides.
+    /// The operator's other settings.
     pub(crate) lines: &'static str,
     pub(crate) way: Way,
-    /// The scopes that there are; with any other the request is refused (RFC 6749 section 4.1.2.1).
+    /// The supported scopes. It rejects a request with any other (RFC 6749 section 4.1.2.1).
     pub(crate) scopes: &'static [&'static str],
     /// Whether ID tokens repeat the nonce.
     pub(crate) nonce: bool,
-    /// Whether it answers by POST, and refuses requests that do not ask for that.
+    /// Whether it answers by POST, and rejects requests without `response_mode=form_post`.
     pub(crate) form_post: bool,
-    /// The claims of its ID tokens beside those of the protocol; `None` where there are no ID tokens.
+    /// The claims of its ID tokens beside those of the protocol, or `None` if it issues no ID tokens.
     pub(crate) id_token: Option<fn() -> Value>,
     pub(crate) userinfo: Option<fn() -> Value>,
-    /// What its token answers have beside the tokens.
+    /// Further members of its token responses.
     pub(crate) tokens: fn() -> Value,
-    /// What its discovery document has besides, or has otherwise.
+    /// Additions and changes to its discovery document.
     pub(crate) discovery: fn() -> Value,
-    /// Whether mistakes at the token endpoint have status 200.
+    /// Whether errors of the token endpoint have status 200.
     pub(crate) refuses_with_200: bool,
-    /// Requests have to be pushed (RFC 9126).
+    /// Requests must be pushed (RFC 9126).
     pub(crate) par: bool,
     pub(crate) elliptic: bool,
-    /// What the gateway is to know of the person.
+    /// The user's subject at the gateway.
     pub(crate) subject: &'static str,
     pub(crate) name: &'static str,
     pub(crate) email: Option<&'static str>,
@@ -84,23 +84,22 @@ struct Grant {
     nonce: Option<String>,
 }
 
-/// A running fake.
 pub(crate) struct Fake {
     pub(crate) kind: Kind,
     server: MockServer,
-    /// The private key that Apple gave the developer, PEM.
+    /// The private key that Apple gives the developer, PEM.
     pub(crate) developer_key: String,
 }
 
 impl Fake {
-    /// One that is where it listens.
+    /// Starts one whose issuer is its own address.
     pub(crate) async fn start(kind: Kind) -> Self {
         let server = MockServer::start().await;
         let base = server.uri();
         Self::serve(server, base, kind).await
     }
 
-    /// One that is reached at the real one's address.
+    /// Starts one that is reached at the real one's address.
     pub(crate) async fn at_its_host(kind: Kind) -> Self {
         let base = format!("https://{}", kind.hosts[0]);
         Self::serve(MockServer::start().await, base, kind).await
@@ -145,7 +144,6 @@ impl Fake {
         }
     }
 
-    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         *self.server.address()
     }
@@ -162,12 +160,11 @@ impl Fake {
         self.server.uri()
     }
 
-    /// The issuer's identifier, as it is configured.
     pub(crate) fn issuer(&self) -> String {
         template(&self.server.uri(), &self.kind)
     }
 
-    /// All that it was asked.
+    /// All requests to it.
     pub(crate) async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.unwrap()
     }
@@ -217,7 +214,7 @@ impl Answers {
         if path.ends_with("/.well-known/openid-configuration") && self.kind.id_token.is_some() {
             return ResponseTemplate::new(200).set_body_json(self.discovery());
         }
-        // The paths of the real ones that have no discovery document.
+        // The paths of the real providers that have no discovery document.
         let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
         match path {
             "/keys" => ResponseTemplate::new(200).set_body_json(json!({ "keys": [self.jwk()] })),
@@ -304,7 +301,7 @@ impl Answers {
         names.sort();
         let all = names.len();
         names.dedup();
-        // RFC 6749 section 3.1: parameters must not come more than once.
+        // RFC 6749 section 3.1: parameters must not occur more than once.
         assert_eq!(names.len(), all, "{url}");
         let (Some(redirect_uri), Some(state), Some(challenge)) =
             (asked("redirect_uri"), asked("state"), asked("code_challenge"))
@@ -343,7 +340,7 @@ impl Answers {
             }
         }
         if self.kind.preset == "apple" {
-            // The first time, and never again.
+            // Only the first time.
             let user = r#"{"name":{"firstName":"Ann","lastName":"Lee"},"email":"typed@example.org"}"#;
             back.push(("user", user.to_owned()));
         }
@@ -364,7 +361,7 @@ impl Answers {
         let form: HashMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
         let refuse = |status, error| {
             if self.kind.refuses_with_200 {
-                // Slack has `ok`, GitHub has not; both have status 200.
+                // Slack's answer has `ok`, GitHub's does not; both have status 200.
                 return ResponseTemplate::new(200).set_body_json(json!({ "ok": false, "error": error }));
             }
             refuse(status, error)
