@@ -69,7 +69,7 @@ fn targets(authority: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_it_is_to_be_had_on_the_public_port() {
+async fn the_public_port_has_no_admin_endpoint() {
     let gateway = Setup::dev()
         .plugin("behave", test_guests::BEHAVE)
         .service("ok", "behave")
@@ -146,7 +146,7 @@ fn as_nobody(command: &[&str]) -> Option<Command> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_user_of_the_machine_has_no_token() {
+async fn another_user_of_the_machine_cannot_read_the_token() {
     let gateway = Setup::dev().start().await;
     let admin = gateway.admin().await;
     let file = gateway.dir.path().join("admin-token");
@@ -209,7 +209,7 @@ async fn another_user_of_the_machine_has_no_token() {
 
 /// The user who created the file knows its content.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_another_user_planted_is_not_taken() {
+async fn a_token_planted_by_another_user_is_rejected() {
     if !rustix::process::geteuid().is_root() {
         println!("not root: no file of another user's can be made");
         return;

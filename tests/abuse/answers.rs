@@ -97,7 +97,7 @@ const CALLBACKS: &[&str] = &[
 const NAMES: &[&str] = &["CWS"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jsonp_calls_plain_names_and_is_a_script_and_nothing_else() {
+async fn jsonp_accepts_only_plain_names_and_is_only_a_script() {
     let gateway = Setup::dev().top("jsonp = true\nuser_lookup = true").start().await;
     let browser = gateway.browser();
     let session = gateway.sign_in("alice").await;
@@ -191,7 +191,7 @@ const STRANGERS: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_page_but_of_a_configured_origin_may_read_an_answer() {
+async fn only_pages_of_configured_origins_may_read_answers() {
     let gateway = Setup::dev().origin(APP).start().await;
     let browser = gateway.browser();
     let session = gateway.sign_in("alice").await;

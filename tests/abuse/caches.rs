@@ -78,7 +78,7 @@ impl Force {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
+async fn no_answer_is_stale_after_any_swap_with_warm_caches() {
     // ES256 signatures are all different, so a token that is returned twice was signed once.
     let base = Setup::dev()
         .env("PRIVATE_KEY", &private_key(Algorithm::ES256))
@@ -168,7 +168,7 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
 /// A session token of one user that names another one. The test makes it, as the gateway never signs one. The cached
 /// session must not answer for the other name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_is_kept_answers_for_its_own_user_alone() {
+async fn a_cached_session_answers_only_for_its_own_user() {
     let google = FakeOidc::start(json!({"sub": "1"})).await;
     let gateway = Setup::serve()
         .oidc("google", &google)

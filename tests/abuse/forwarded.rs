@@ -190,7 +190,7 @@ async fn told(response: Response) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_header_of_a_proxy_changes_an_answer() {
+async fn headers_of_proxies_change_no_answer() {
     let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
     let gateway = Setup::serve()
         .oidc("google", &google)

@@ -216,7 +216,7 @@ async fn commands(gateway: &Gateway, setup: &Setup, search: &mut Search) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_anywhere_but_where_it_belongs() {
+async fn secrets_do_not_leak() {
     let google =
         FakeOidc::start(json!({"sub": "1", "email": "canary-address@example.org", "email_verified": true}))
             .await;

@@ -219,7 +219,7 @@ fn is_of_a_crate(target: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_line_is_an_event_and_every_request_a_line() {
+async fn every_line_is_one_event_and_every_request_logs_one_line() {
     let (sent, lines) = throw_everything("json").await;
     let mut requests = 0;
     for line in &lines {
@@ -240,7 +240,7 @@ async fn every_line_is_an_event_and_every_request_a_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_in_a_log_for_people() {
+async fn a_text_log_has_one_line_per_event_too() {
     let (sent, lines) = throw_everything("text").await;
     let mut requests = 0;
     for line in &lines {

@@ -83,7 +83,7 @@ const HOSTS: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_is_not_allowed_sees_nothing_of_a_guest() {
+async fn a_listener_that_is_not_allowed_receives_nothing_from_a_guest() {
     let canary = Canary::start().await;
     let redirecting = MockServer::start().await;
     let target = format!("http://127.0.0.1:{}/v1", canary.port);

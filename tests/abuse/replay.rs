@@ -48,7 +48,7 @@ async fn shown_everywhere(gateway: &Gateway, token: &str) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_ended_is_refused_at_once_however_it_ended() {
+async fn a_session_is_rejected_as_soon_as_it_ends_in_any_way() {
     let (gateway, google) = start().await;
     let mut replayed = 0;
     for end in [
@@ -99,7 +99,7 @@ async fn a_session_that_ended_is_refused_at_once_however_it_ended() {
 /// The attacker puts everything that could be taken for a session into every place of the victim's browser, through the
 /// whole sign-in. The victim still gets a session that the attacker has never seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_in_has_a_new_session_whatever_the_browser_brings() {
+async fn a_sign_in_creates_a_new_session_whatever_the_browser_sends() {
     let (gateway, google) = start().await;
     let attacker = token_in(&google.sign_in(&gateway.browser(), &login()).await);
     let attackers = claims(&attacker);
@@ -147,7 +147,7 @@ async fn a_sign_in_has_a_new_session_whatever_the_browser_brings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_session_is_refused() {
+async fn an_expired_session_is_rejected() {
     let google = FakeOidc::start(json!({"sub": "1"})).await;
     let gateway = Setup::serve()
         .oidc("google", &google)

@@ -85,7 +85,7 @@ fn person(subject: &str, email: &str, verified: Option<&Value>) -> Value {
 /// Each provider and each way to vouch for an address, then all of them again for another person with the same address:
 /// the first to arrive may be its owner, or an attacker who planted it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_address_is_the_same_person_where_two_trusted_issuers_verify_it() {
+async fn one_address_is_one_user_only_if_two_trusted_issuers_verify_it() {
     let world = World::start().await;
     let (mut cells, mut linked) = (0, 0);
     for (first, first_trusted) in PROVIDERS {
@@ -279,7 +279,7 @@ async fn s2_an_untrusted_provider_takes_no_id_that_stands_for_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_that_changes_hands_takes_nobody_along() {
+async fn an_address_that_changes_hands_gives_no_access_to_its_earlier_user() {
     let world = World::start().await;
     let mut sign_ins = 0;
     for (number, (story, steps)) in STORIES.iter().enumerate() {

@@ -191,7 +191,7 @@ async fn kinds(gateway: &Gateway, google: &FakeOidc) -> Vec<Kind> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_token_is_refused_at_every_door_but_its_own() {
+async fn every_token_is_accepted_only_at_its_own_endpoints() {
     let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
     let gateway = Setup::serve()
         .oidc("google", &google)

@@ -180,7 +180,7 @@ async fn set(gateway: &Gateway, session: &str, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_name_looks_like_another_ones() {
+async fn names_that_look_like_another_users_are_rejected() {
     let gateway = Setup::dev().start().await;
     let browser = gateway.browser();
     let owner = gateway.sign_in("alice").await;
@@ -206,7 +206,7 @@ async fn no_name_looks_like_another_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_hundred_names_that_one_user_asks_for_at_once_one_is_set() {
+async fn one_of_a_hundred_concurrent_names_of_one_user_is_set() {
     let gateway = Setup::dev().start().await;
     let alice = gateway.sign_in("alice").await;
     let mut asking = tokio::task::JoinSet::new();

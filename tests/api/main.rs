@@ -100,7 +100,7 @@ async fn fuzz(gateway: &Gateway, token: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_and_users_get_what_the_document_says() {
+async fn answers_match_the_document_with_and_without_a_session() {
     let (gateway, provider) = start().await;
     let browser = gateway.browser();
     let token = token_in(&provider.sign_in(&browser, "/auth/login/google").await);

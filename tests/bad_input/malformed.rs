@@ -337,7 +337,7 @@ async fn no_malformed_request_is_answered_with_5xx_or_read_as_two() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_clients_are_let_go_and_hold_nobody_up() {
+async fn slow_clients_are_dropped_and_delay_nobody() {
     let gateway = setup().table("server", "header_timeout = \"1s\"").start().await;
     let mut slow = tokio::task::JoinSet::new();
     for n in 0..if cfg!(feature = "test-all") { 400 } else { 30 } {

@@ -104,7 +104,7 @@ fn deviations() -> Deviations {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_recorded_exchange_matches_or_is_a_deviation_with_a_reason() {
+async fn each_recorded_exchange_matches_or_is_a_listed_deviation() {
     let google = FakeOidc::start(json!({
         "sub": "1234", "name": "Alice Liddell", "email": "alice@example.org", "email_verified": true,
         "picture": "https://img.example.org/a.png",
@@ -380,7 +380,7 @@ fn every_deviation_is_about_a_recorded_exchange_and_says_why() {
 }
 
 #[test]
-fn the_docs_have_the_same_table() {
+fn the_docs_list_the_same_deviations() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/deviations.md");
     let table = table();
     let (begin, end) = (

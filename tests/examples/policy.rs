@@ -48,7 +48,7 @@ async fn assert_refused(gateway: &Gateway, token: &str, why: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_used_again_and_the_hit_rate_is_shown() {
+async fn answers_are_cached_and_the_hit_rate_is_shown() {
     let granted = json!({"edit": true, "quota": 100, "share": 0.5, "plan": "gold", "areas": ["a", null]});
     let opa = Peer::start(decision(&granted)).await;
     let settings = [
@@ -122,7 +122,7 @@ async fn answers_are_used_again_and_the_hit_rate_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_left_uncounted_when_many_ask_at_once() {
+async fn concurrent_answers_are_all_counted() {
     let opa = Peer::start(decision(&json!({"read": true}))).await;
     let settings = [
         ("timeout", "1m"),
@@ -157,7 +157,7 @@ async fn no_answer_is_left_uncounted_when_many_ask_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_allowed_while_the_policy_service_does_not_answer() {
+async fn nothing_is_allowed_while_the_policy_service_is_down() {
     let opa = Peer::start(decision(&json!({"read": true}))).await;
     // With `cache = "0s"`, a cached answer expires immediately.
     let setup = asking(&opa.origin(), &[("timeout", "1m"), ("cache", "0s")]);
@@ -197,7 +197,7 @@ async fn nothing_is_allowed_while_the_policy_service_does_not_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_hangs_or_is_gone_costs_its_timeout_and_no_more() {
+async fn a_service_that_hangs_or_is_gone_costs_at_most_its_timeout() {
     let hanging = decision(&json!({"read": true})).set_delay(Duration::from_secs(600));
     let opa = Peer::start(hanging).await;
     let gateway = asking(&opa.origin(), &[("timeout", "1s")]).start().await;
@@ -217,7 +217,7 @@ async fn a_service_that_hangs_or_is_gone_costs_its_timeout_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_answer_serves_where_the_settings_say_so() {
+async fn an_old_answer_is_used_if_the_settings_allow_it() {
     let opa = Peer::start(decision(&json!({"read": true}))).await;
     let setup = asking(&opa.origin(), &[("timeout", "1m"), ("cache", "0s")]);
     let lenient = setup.clone().table("plugin.policy.settings", "stale = \"1h\"");

@@ -107,7 +107,7 @@ async fn only_the_groups_of_named_providers_count() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn claims_that_make_no_sense_refuse_the_sign_in() {
+async fn invalid_claims_reject_the_sign_in() {
     let company = FakeOidc::start(ann(&json!({"staff": true}))).await;
     let gateway = with_groups("company").oidc("company", &company).start().await;
     let login = format!("/auth/login/company?next={}", encode(gateway.external.as_str()));

@@ -66,7 +66,7 @@ async fn assert_not_let_in(gateway: &Gateway, user: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_new_user_is_told_once_and_signed() {
+async fn the_receiver_gets_one_signed_message_per_new_user() {
     let receiver = Peer::start(ResponseTemplate::new(204)).await;
     let gateway = signing(posting(&receiver.origin(), &[("timeout", "1m")]))
         .start()
@@ -111,7 +111,7 @@ async fn every_new_user_is_told_once_and_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_let_in_untold_and_the_same_message_comes_again() {
+async fn a_sign_in_waits_for_the_receiver_and_repeats_the_message() {
     let receiver = Peer::start(ResponseTemplate::new(503)).await;
     let gateway = posting(&receiver.origin(), &[("timeout", "1m")]).start().await;
     assert_not_let_in(&gateway, "alice").await;
@@ -147,7 +147,7 @@ async fn nobody_is_let_in_untold_and_the_same_message_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_hangs_or_is_gone_lets_people_pass_where_the_settings_say_so() {
+async fn sign_ins_succeed_without_the_receiver_if_the_settings_allow_it() {
     let hanging = ResponseTemplate::new(200).set_delay(Duration::from_secs(600));
     let receiver = Peer::start(hanging).await;
     let nobody = Nobody::new();
@@ -174,7 +174,7 @@ async fn a_receiver_that_hangs_or_is_gone_lets_people_pass_where_the_settings_sa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_is_none_sends_nothing_unsigned() {
+async fn an_invalid_secret_sends_nothing_unsigned() {
     let receiver = Peer::start(ResponseTemplate::new(200)).await;
     let settings = [("timeout", "1m"), ("undelivered", "pass")];
     let gateway = signing(posting(&receiver.origin(), &settings))

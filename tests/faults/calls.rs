@@ -62,7 +62,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_by_itself() {
+async fn failing_calls_lose_nothing_acknowledged_and_recovery_is_automatic() {
     if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
         return skip(&why);
     }

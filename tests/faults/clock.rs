@@ -81,7 +81,7 @@ fn real() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forwards_sessions_expire_and_permission_tokens_are_signed_anew() {
+async fn after_a_jump_forwards_sessions_expire_and_permission_tokens_are_signed_again() {
     let Some((clock, setup)) = Clock::new(setup()) else {
         return;
     };
@@ -121,7 +121,7 @@ async fn forwards_sessions_expire_and_permission_tokens_are_signed_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_future() {
+async fn after_a_jump_backwards_ended_sessions_stay_ended_and_no_token_is_from_the_future() {
     let Some((clock, setup)) = Clock::new(setup()) else {
         return;
     };
@@ -157,7 +157,7 @@ async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_fu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn states_expire_and_used_ones_stay_used() {
+async fn states_expire_and_used_states_stay_used() {
     let Some((clock, setup)) = Clock::new(setup()) else {
         return;
     };

@@ -24,7 +24,7 @@ const PAGE: usize = 4096;
 const FLIPS: u32 = trials(40, 1000);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn export_from_a_database_with_a_damaged_page_says_what_to_do() {
+async fn export_from_a_damaged_database_reports_the_remedy() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let everybody = users_by_id(&export(&setup).await.succeeded());
@@ -49,7 +49,7 @@ async fn export_from_a_database_with_a_damaged_page_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_bytes_are_flipped_export_and_list_end_in_order() {
+async fn export_and_list_survive_any_flipped_bytes() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let everybody = users(&export(&setup).await.succeeded());
@@ -89,7 +89,7 @@ async fn whatever_bytes_are_flipped_export_and_list_end_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_cannot_be_used_is_named_with_what_to_do() {
+async fn an_unusable_database_is_reported_with_the_remedy() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let newer = {
@@ -145,7 +145,7 @@ async fn a_database_that_cannot_be_used_is_named_with_what_to_do() {
 
 /// A running gateway does not guess what it cannot read: it answers 503, and continues to serve other users.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_that_is_damaged_while_it_serves_is_an_error_that_names_the_file() {
+async fn a_page_damaged_while_serving_is_an_error_that_names_the_file() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let root = pages(&setup.dir.database())
@@ -174,7 +174,7 @@ async fn a_page_that_is_damaged_while_it_serves_is_an_error_that_names_the_file(
 
 /// SQLite does not notice a change within a row. The gateway checks the values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_no_gateway_writes_are_errors_or_shown_as_they_can_be() {
+async fn rows_that_no_gateway_writes_are_errors_or_readable() {
     let changes = [
         ("joined = 1 << 60", StatusCode::OK),
         ("joined = -1", StatusCode::SERVICE_UNAVAILABLE),
@@ -222,7 +222,7 @@ async fn rows_that_no_gateway_writes_are_errors_or_shown_as_they_can_be() {
 
 /// SQLite's log has checksums, so a damaged frame and all frames after it are ignored. All earlier ones are there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_log_costs_what_follows_and_the_gateway_serves() {
+async fn a_damaged_log_loses_only_the_frames_after_the_damage() {
     let setup = Setup::dev().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     let mut gateway = setup.start().await;
     let ledger = Ledger::default();

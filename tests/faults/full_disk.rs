@@ -16,7 +16,7 @@ const DISK: u64 = 16 << 20;
 const ANSWERS: u64 = trials(20, 400) as u64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_acknowledges_nothing_that_is_not_there_and_recovers_by_itself() {
+async fn a_full_disk_loses_nothing_acknowledged_and_recovery_is_automatic() {
     let setup = Setup::dev()
         .plugin("v1", test_guests::V1)
         .service("example", "v1")

@@ -47,7 +47,7 @@ const TROUBLE: [(Manner, StatusCode); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trouble_upstream_fails_the_sign_in_in_time_and_nothing_else() {
+async fn an_upstream_fault_fails_only_the_sign_in_and_in_time() {
     let trials = TROUBLE.map(|(manner, expected)| trial(manner, expected));
     futures_util::future::join_all(trials).await;
     println!(

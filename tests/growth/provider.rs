@@ -23,7 +23,7 @@ async fn sign_in(browser: &Browser, provider: &FakeOidc, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_provider_that_grows_whatever_it_can() {
+async fn a_growing_provider_stays_within_its_bounds() {
     let ordinary = Arc::new(FakeOidc::start_forgetful(json!({"sub": "ordinary", "name": "Ordinary"})).await);
     let hostile = Arc::new(FakeOidc::start_forgetful(json!({"sub": "0"})).await);
     let setup = setup()

@@ -25,7 +25,7 @@ async fn come_and_go(gateway: &Browser, user: &str, sign_out: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_user_who_grows_whatever_they_can() {
+async fn a_growing_user_stays_within_their_bounds() {
     // Without rate limits by address, as they are not what this test is about.
     let setup: Setup = setup()
         .plugin("grow", test_guests::GROW)

@@ -97,7 +97,7 @@ async fn hooks_are_called_in_order_and_their_attributes_are_set() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_person_sees_the_sentence_and_is_no_user() {
+async fn a_rejected_person_sees_the_message_and_is_not_a_user() {
     let gateway = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
@@ -133,7 +133,7 @@ async fn a_rejected_person_sees_the_sentence_and_is_no_user() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_login_gives_no_session_and_leaves_the_user() {
+async fn a_rejected_login_creates_no_session_and_keeps_the_user() {
     let gateway = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
@@ -164,7 +164,7 @@ async fn a_rejected_login_gives_no_session_and_leaves_the_user() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
+async fn a_failing_hook_rejects_the_sign_in_and_the_event_is_retried() {
     for person in ["trap", "spin", "bad-attributes"] {
         let setup = counted()
             .plugin("reject", test_guests::REJECT)
@@ -231,7 +231,7 @@ async fn refused_for_now(gateway: &Gateway, person: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hook_without_a_verdict_refuses_the_sign_in_and_hears_the_event_again() {
+async fn a_hook_without_a_verdict_rejects_the_sign_in_and_gets_the_event_again() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -268,7 +268,7 @@ async fn a_hook_without_a_verdict_refuses_the_sign_in_and_hears_the_event_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_without_a_verdict_leaves_the_user_and_is_over() {
+async fn a_login_without_a_verdict_keeps_the_user_and_is_not_retried() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -299,7 +299,7 @@ async fn a_login_without_a_verdict_leaves_the_user_and_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_out_that_was_not_dealt_with_is_told_again() {
+async fn a_sign_out_without_a_verdict_is_delivered_again() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -334,7 +334,7 @@ async fn a_sign_out_that_was_not_dealt_with_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_hook_refuses_sign_ins_unless_it_may_be_passed_over() {
+async fn a_missing_hook_rejects_sign_ins_unless_it_may_be_skipped() {
     let setup = counted()
         .plugin("login-only", test_guests::LOGIN_ONLY)
         .extension("login-only");
@@ -379,7 +379,7 @@ async fn a_missing_hook_refuses_sign_ins_unless_it_may_be_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trapping_hook_is_passed_over_where_its_configuration_says_so() {
+async fn a_trapping_hook_is_skipped_if_its_configuration_allows_it() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
@@ -395,7 +395,7 @@ async fn a_trapping_hook_is_passed_over_where_its_configuration_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_out_that_was_not_told_is_told_again() {
+async fn an_undelivered_sign_out_is_delivered_again() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");

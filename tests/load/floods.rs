@@ -17,7 +17,7 @@ const AMOUNT: usize = 64 << 20;
 const MEMORY: u64 = CALLERS as u64 * 2 * (128 << 10) + (64 << 20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
+async fn floods_of_heads_and_bodies_are_rejected_with_little_memory() {
     crate::allow_many_sockets();
     let gateway = crate::setup()
         .table("server", "header_timeout = \"5m\"")

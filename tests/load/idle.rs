@@ -40,7 +40,7 @@ fn still_open(connections: &[TcpStream]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
+async fn ten_thousand_idle_connections_are_kept_if_there_is_room() {
     crate::allow_many_sockets();
     let lines = format!("connections = {}\nheader_timeout = \"5m\"", CONNECTIONS + 1_000);
     let room = crate::setup().table("server", &lines);
@@ -68,7 +68,7 @@ async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
+async fn idle_connections_are_closed_to_make_room() {
     crate::allow_many_sockets();
     let lines = format!("connections = {PLACES}\nheader_timeout = \"5m\"");
     let gateway = crate::setup().table("server", &lines).start().await;
@@ -93,7 +93,7 @@ async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_may_have_few_files_has_fewer_places() {
+async fn a_low_limit_of_open_files_lowers_the_connection_limit() {
     let setup = crate::setup().table("server", "header_timeout = \"5m\"");
     setup.write();
     let command = setup.command();

@@ -87,7 +87,7 @@ async fn each_client_behind_a_trusted_proxy_has_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_claim_changes_who_a_client_is() {
+async fn forwarding_headers_of_untrusted_peers_are_ignored() {
     let gateway = setup("[\"127.0.0.1\"]").start().await;
     let mut through = 0;
     for attempt in 0..60 {
@@ -111,7 +111,7 @@ async fn no_claim_changes_who_a_client_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_no_trusted_proxy_names_nobody() {
+async fn an_untrusted_proxy_cannot_name_clients() {
     let gateway = setup("[\"192.0.2.0/24\"]").start().await;
     let mut through = 0;
     for attempt in 0..20 {
@@ -144,7 +144,7 @@ async fn who_is_no_trusted_proxy_names_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_are_changed_while_it_serves() {
+async fn limits_can_be_changed_by_a_reload() {
     let setup = setup("[\"127.0.0.1\"]");
     let gateway = setup.start().await;
     let forwarded = [("x-forwarded-for", "198.51.100.1")];

@@ -52,7 +52,7 @@ fn dev() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
+async fn sigterm_answers_requests_in_flight_and_exits_with_0() {
     // A guest that sleeps until its deadline. The deadline is longer if the machine was too slow to send other requests
     // before the guest woke up.
     for deadline in [2, 10, 60] {
@@ -106,7 +106,7 @@ async fn sigterm_answers_a_sleeper(deadline: u32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_connection_does_not_hold_up_the_end() {
+async fn an_idle_connection_does_not_delay_the_shutdown() {
     let gateway = dev().start().await;
     let client = support::browser::client();
     // The client's pool keeps it alive.
@@ -122,7 +122,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigint_ends_it_too() {
+async fn sigint_shuts_down_too() {
     let mut gateway = dev().start().await;
     gateway.signal(rustix::process::Signal::INT);
     assert_eq!(gateway.wait().await.code(), Some(0));
@@ -350,7 +350,7 @@ async fn headers_and_cors_are_on_every_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_takes_new_origins_and_says_what_needs_a_restart() {
+async fn a_reload_applies_new_origins_and_reports_settings_that_need_a_restart() {
     let setup = dev();
     let gateway = setup.start().await;
     let next = |origin: &str| format!("/auth/check?next={}", encode(origin));
@@ -370,7 +370,7 @@ async fn a_reload_takes_new_origins_and_says_what_needs_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_database_is_no_false_success_and_is_overcome() {
+async fn a_write_to_a_locked_database_fails_and_succeeds_later() {
     let gateway = dev().start().await;
     let token = gateway.sign_in("alice").await;
     let other = rusqlite::Connection::open(gateway.dir.database()).unwrap();

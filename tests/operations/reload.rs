@@ -59,7 +59,7 @@ async fn a_reload_does_not_wait_for_a_pipe_or_a_device() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_ends_a_gateway_that_reads_its_configuration_again() {
+async fn sigterm_ends_a_gateway_during_a_reload() {
     let setup = super::dev().table("plugins", "compile_time = \"1h\"\ncompile_memory = \"1GiB\"");
     let mut gateway = setup.start().await;
     // The gateway would compile this until the time limit.

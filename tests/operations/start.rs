@@ -11,7 +11,7 @@ use support::setup::private_key;
 use support::{Gateway, Setup, cli};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_refuses_to_start_and_says_what_to_do() {
+async fn serve_does_not_start_and_reports_the_remedy() {
     let without_keys = Setup::serve().without_env("PRIVATE_KEY");
     let said = refused(&without_keys).await;
     assert!(
@@ -92,7 +92,7 @@ async fn refused(setup: &Setup) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dev_refuses_any_address_but_loopback() {
+async fn dev_rejects_addresses_other_than_loopback() {
     let directory = tempfile::tempdir().unwrap();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "8.8.8.8:80"] {
         let mut command = cli::command();
@@ -154,7 +154,7 @@ async fn dev_starts_from_nothing_with_its_examples() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dev_adds_no_example_that_is_missing_to_plugins_of_ones_own() {
+async fn dev_adds_no_examples_to_a_directory_with_plugins() {
     let gateway = Setup::dev()
         .plugin("mine", test_guests::V1)
         .service("mine", "mine")

@@ -45,7 +45,7 @@ async fn run(script: &str, arguments: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_clicks_through_the_page() {
+async fn the_page_works_by_clicks() {
     let example = |name: &str| {
         guest_examples::ALL
             .iter()
@@ -209,7 +209,7 @@ async fn b2_after_twenty_begun_sign_ins_behind_nginx_a_sign_in_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_gets_nothing_from_the_admin_listener_though_it_knows_the_token() {
+async fn a_page_that_knows_the_token_cannot_use_the_admin_listener() {
     // Two generations, so that a rollback is possible.
     let setup = Setup::dev()
         .plugin("example", test_guests::V1)

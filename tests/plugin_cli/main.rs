@@ -77,7 +77,7 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn check_says_all_there_is_to_say() {
+async fn check_reports_everything() {
     let desk = Desk::new(&[("v1.wasm", V1), ("grow.wasm", GROW), ("core.wasm", CORE_MODULE)]);
     let text = desk.plugin("check v1.wasm").await.succeeded();
     for says in [
@@ -131,7 +131,7 @@ async fn check_says_all_there_is_to_say() {
 }
 
 #[tokio::test]
-async fn call_prints_permissions_and_says_what_they_cost() {
+async fn call_prints_permissions_and_their_cost() {
     let desk = Desk::new(&[
         ("v1.wasm", V1),
         ("log.wasm", IMPORTS_LOGGING),
@@ -205,7 +205,7 @@ async fn a19_a_secret_is_read_from_a_file_or_from_standard_input() {
 }
 
 #[tokio::test]
-async fn grants_are_none_and_each_can_be_given() {
+async fn no_grant_is_given_by_default_and_each_can_be() {
     let files: &[(&str, &[u8])] = &[
         ("config.wasm", IMPORTS_CONFIG),
         ("secrets.wasm", IMPORTS_SECRETS),
@@ -266,7 +266,7 @@ async fn grants_are_none_and_each_can_be_given() {
 }
 
 #[tokio::test]
-async fn requests_are_sent_where_that_is_allowed() {
+async fn requests_are_sent_only_to_allowed_addresses() {
     let server = wiremock::MockServer::start().await;
     wiremock::Mock::given(wiremock::matchers::any())
         .respond_with(wiremock::ResponseTemplate::new(200).set_body_string("hello"))
@@ -309,7 +309,7 @@ async fn requests_are_sent_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn failed_calls_say_what_and_where() {
+async fn failed_calls_report_the_cause_and_the_place() {
     let desk = Desk::new(&[("behave.wasm", BEHAVE)]);
     for (service, flags, says) in [
         (
@@ -377,7 +377,7 @@ async fn failed_calls_say_what_and_where() {
 }
 
 #[tokio::test]
-async fn hooks_are_told_of_people_in_files() {
+async fn hooks_get_users_from_files() {
     let claims = br#"{"hd": "example.org"}"#;
     let desk = Desk::new(&[
         ("login.wasm", LOGIN_ONLY),
@@ -594,7 +594,7 @@ async fn u4_a_component_is_tried_in_a_process_of_its_own() {
 }
 
 #[tokio::test]
-async fn hostile_files_give_one_clear_sentence() {
+async fn hostile_files_cause_one_clear_message() {
     let desk = Desk::new(&[
         ("text.wasm", b"hello, world"),
         ("wat.wasm", b"(component)"),
@@ -679,7 +679,7 @@ async fn hostile_files_give_one_clear_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_may_come_from_a_pipe_that_ends_and_from_nothing_endless() {
+async fn a_secret_may_come_from_a_pipe_but_not_from_an_endless_file() {
     let dir = tempfile::tempdir().unwrap();
     let component = dir.path().join("p.wasm");
     fs::write(&component, test_guests::V1).unwrap();

@@ -207,7 +207,7 @@ fn u8_a_python_component_is_built_again_when_anything_in_src_changes() {
 }
 
 #[test]
-fn what_is_there_stays_as_it_is() {
+fn existing_files_are_not_overwritten() {
     let place = TempDir::new().unwrap();
     std::fs::write(place.path().join("README.md"), "mine").unwrap();
     let path = place.path().to_str().unwrap();

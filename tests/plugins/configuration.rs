@@ -7,7 +7,7 @@ use super::assert_refused;
 use support::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sighup_puts_settings_grants_limits_and_services_in_force() {
+async fn sighup_applies_settings_grants_limits_and_services() {
     let setup = Setup::dev()
         .plugin("config", test_guests::IMPORTS_CONFIG)
         .plugin("behave", test_guests::BEHAVE)
@@ -78,7 +78,7 @@ async fn sighup_puts_settings_grants_limits_and_services_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_it() {
+async fn an_import_without_its_grant_is_rejected_with_the_line_that_grants_it() {
     for (name, component, import, grant) in [
         (
             "wants-users",

@@ -21,7 +21,7 @@ async fn version(browser: &Browser, token: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
+async fn a_broken_file_keeps_the_old_generation_serving_and_is_reported() {
     let gateway = versions().start().await;
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
@@ -81,7 +81,7 @@ async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_being_written_changes_nothing_until_it_is_whole() {
+async fn a_file_that_is_being_written_changes_nothing_until_it_is_complete() {
     let gateway = versions().start().await;
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
@@ -121,7 +121,7 @@ async fn removal_answers_503_and_a_new_file_serves_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plugin_that_comes_after_the_start_serves() {
+async fn a_plugin_added_after_the_start_serves() {
     let setup = versions();
     setup.dir.remove("example");
     let gateway = setup.start().await;

@@ -111,7 +111,7 @@ async fn a_rollback_holds_across_a_restart_until_the_file_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_commands_say_how_it_went() {
+async fn the_commands_report_the_result() {
     let gateway = setup().start().await;
     let listed = plugin(&gateway, &["list", "--json"]).await.succeeded();
     let listed: Value = serde_json::from_str(&listed).unwrap();
@@ -176,7 +176,7 @@ async fn the_commands_say_how_it_went() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_during_swaps_leave_a_whole_generation() {
+async fn kills_during_swaps_leave_a_complete_generation() {
     // Session tokens name the gateway that issued them, so it must have the same name after each start.
     let setup = setup().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     for round in 0..if cfg!(feature = "test-all") { 12_u8 } else { 3 } {
@@ -244,7 +244,7 @@ async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compiler_gets_so_much_memory() {
+async fn a_compiler_has_a_memory_limit() {
     let gateway = setup()
         .table("plugins", "compile_memory = \"192MiB\"")
         .start()
@@ -285,7 +285,7 @@ async fn a_compiler_ends_with_its_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compiler_that_is_killed_is_a_problem_of_one_file() {
+async fn a_killed_compiler_affects_only_its_file() {
     let gateway = setup().start().await;
     gateway.dir.place("example", COMPILE_BOMB);
     let compiler = eventually("it compiles", async || children(&gateway).pop()).await;
@@ -342,7 +342,7 @@ async fn key(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_signed_plugins_serve_where_keys_are_trusted() {
+async fn only_signed_plugins_serve_if_trusted_keys_are_configured() {
     let base = setup();
     let one = key(base.dir.path(), "one").await;
     let other = key(base.dir.path(), "other").await;
@@ -390,7 +390,7 @@ async fn only_signed_plugins_serve_where_keys_are_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_pin_is_told_with_both_digests() {
+async fn a_wrong_pin_is_reported_with_both_digests() {
     let pin = format!("sha256 = \"{}\"", digest(V2).to_uppercase());
     let gateway = setup().plugin_table("example", &pin).start().await;
     assert_eq!(serving(&gateway).await, None);
@@ -403,7 +403,7 @@ async fn a_wrong_pin_is_told_with_both_digests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kept_generation_that_was_touched_is_not_gone_back_to() {
+async fn a_modified_generation_cannot_be_rolled_back_to() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.dir.place("example", V2);

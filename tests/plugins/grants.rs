@@ -16,7 +16,7 @@ async fn permissions(gateway: &Gateway, service: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_outlive_the_gateway_and_are_each_plugins_own() {
+async fn values_survive_a_restart_and_are_separate_for_each_plugin() {
     let setup = Setup::dev()
         .plugin("one", test_guests::IMPORTS_KEY_VALUE)
         .plugin("two", test_guests::IMPORTS_KEY_VALUE)
@@ -43,7 +43,7 @@ async fn values_outlive_the_gateway_and_are_each_plugins_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_are_read_again_on_sighup_and_never_logged() {
+async fn secrets_are_reloaded_on_sighup_and_never_logged() {
     let setup = Setup::dev();
     let file = setup.dir.path().join("secret");
     fs::write(&file, "canary-first\n").unwrap();

@@ -88,7 +88,7 @@ fn may_run(file: &[u8]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_hostile_guest_ends_the_process_or_takes_more_than_it_may() {
+async fn no_hostile_guest_ends_the_process_or_exceeds_its_limits() {
     let gateway = setup(&SERVICES)
         .plugin("example", test_guests::V1)
         .service("example", "example")

@@ -75,7 +75,7 @@ fn assert_refused(what: &str, (status, answer): (StatusCode, Value)) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endless_loop_ends_at_its_deadline_and_nobody_else_waits() {
+async fn an_endless_loop_ends_at_its_deadline_and_delays_no_other_call() {
     let gateway = setup(&["spin"]).start().await;
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
@@ -138,7 +138,7 @@ async fn fuel_ends_a_loop_before_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
+async fn a_memory_bomb_is_stopped_at_its_limit() {
     let gateway = setup(&["bomb", "bomb-trap", "huge-list", "huge-text"])
         .start()
         .await;
@@ -178,7 +178,7 @@ async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_only() {
+async fn traps_and_invalid_answers_are_rejected_and_explained_only_in_the_log() {
     let services = [
         "trap",
         "recurse",
@@ -233,7 +233,7 @@ async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_onl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_from_one_call_for_the_next() {
+async fn a_call_leaves_nothing_for_the_next_one() {
     let gateway = setup(&["plant"]).start().await;
     let browser = gateway.browser();
     let (alice, bob) = (gateway.sign_in("alice").await, gateway.sign_in("bob").await);
@@ -256,7 +256,7 @@ async fn nothing_is_left_from_one_call_for_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_plugin_logs_is_capped_counted_and_cannot_forge_a_line() {
+async fn a_plugins_log_is_limited_counted_and_cannot_forge_lines() {
     let setup = Setup::dev()
         .plugin("logging", test_guests::IMPORTS_LOGGING)
         .plugin_table("logging", "grants = [\"logging\"]")

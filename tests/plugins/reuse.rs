@@ -40,14 +40,14 @@ async fn unchanged_claims_are_signed_once_and_the_provider_is_asked_each_time() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_can_be_switched_off() {
+async fn reuse_can_be_switched_off() {
     let gateway = versions().env("GATEWAY_PERMISSION_REUSE", "off").start().await;
     let session = gateway.sign_in("alice").await;
     assert_ne!(ask(&gateway, &session).await.0, ask(&gateway, &session).await.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_may_not_ask_any_more_gets_none() {
+async fn a_user_without_a_session_gets_no_reused_token() {
     let gateway = versions().start().await;
     let session = gateway.sign_in("alice").await;
     ask(&gateway, &session).await;
@@ -57,7 +57,7 @@ async fn whoever_may_not_ask_any_more_gets_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plugin_that_was_replaced_or_taken_away_is_not_answered_for() {
+async fn no_token_of_a_replaced_or_removed_plugin_is_reused() {
     let gateway = versions().start().await;
     let session = gateway.sign_in("alice").await;
     let (first, version) = ask(&gateway, &session).await;

@@ -53,7 +53,7 @@ fn setup() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_compiles_for_minutes_holds_up_nothing_else() {
+async fn a_file_that_compiles_for_minutes_delays_nothing_else() {
     // First without it, so that the other plugin's code is cached, as after an ordinary restart.
     let setup = setup();
     setup.start().await.stop().await;

@@ -442,7 +442,7 @@ fn strange_payloads(good: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn signed_tokens_that_say_something_else_are_refused() {
+async fn signed_tokens_with_other_content_are_rejected() {
     let victim = Victim::new().await;
     let (own, good) = (own_key(), victim.claims());
     let mut tokens: Vec<(String, String)> = strange_payloads(&good)
@@ -477,7 +477,7 @@ async fn signed_tokens_that_say_something_else_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_comes_once() {
+async fn a_request_with_two_tokens_is_rejected() {
     let victim = Victim::new().await;
     let (good, bad) = (victim.token.as_str(), "bad");
     for (first, second) in [(good, good), (good, bad), (bad, good)] {

@@ -35,7 +35,7 @@ async fn start() -> Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_good_for_check_and_authorize_until_its_user_logs_out() {
+async fn a_session_is_valid_for_check_and_authorize_until_logout() {
     let gateway = start().await;
     let browser = gateway.browser();
     let alice = gateway.sign_in("alice").await;
@@ -100,7 +100,7 @@ async fn a_session_is_good_for_check_and_authorize_until_its_user_logs_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_sign_in_is_the_same_user_with_a_session_of_its_own() {
+async fn a_second_sign_in_is_the_same_user_with_a_new_session() {
     let gateway = start().await;
     let browser = gateway.browser();
     let (first, second, bob) = (
@@ -122,7 +122,7 @@ async fn a_second_sign_in_is_the_same_user_with_a_session_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_ends_sessions_and_disables_users_at_once() {
+async fn an_operator_ends_sessions_and_disables_users_immediately() {
     let gateway = start().await;
     let browser = gateway.browser();
     let alice = gateway.sign_in("alice").await;
@@ -232,7 +232,7 @@ async fn a_username_is_set_once_and_is_unique_whatever_the_case() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_hundred_who_want_a_username_at_once_one_gets_it() {
+async fn one_of_a_hundred_concurrent_users_gets_a_username() {
     let gateway = start().await;
     let mut signing_in = tokio::task::JoinSet::new();
     for person in 0..100 {
@@ -323,7 +323,7 @@ async fn permission_tokens_verify_with_an_ordinary_jwt_library() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_token_is_taken_in_another_ones_place() {
+async fn no_kind_of_token_is_accepted_as_another() {
     let gateway = start().await;
     let browser = gateway.browser();
     let session = gateway.sign_in("alice").await;
@@ -435,7 +435,7 @@ async fn the_token_is_found_in_the_places_of_the_contract_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_and_keys_outlive_a_restart() {
+async fn sessions_and_keys_survive_a_restart() {
     let setup = setup();
     let gateway = setup.start().await;
     // `dev` derives the address, and with it the issuer, from the port, so the restart must keep the port.
@@ -469,7 +469,7 @@ async fn sessions_and_keys_outlive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_session_has_an_id_of_its_own() {
+async fn every_session_has_its_own_id() {
     let gateway = start().await;
     let mut ids = BTreeSet::new();
     for _ in 0..5 {

@@ -49,7 +49,7 @@ async fn a_person_signs_in_twice_and_stays_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_address_that_is_primary_and_verified_counts() {
+async fn only_a_primary_and_verified_address_counts() {
     let (gateway, github) = start().await;
     let address = |email: &str, primary: bool, verified: bool| json!({"email": email, "primary": primary, "verified": verified, "visibility": null});
     let mut id = 100;
@@ -87,7 +87,7 @@ async fn only_the_address_that_is_primary_and_verified_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_of_another_sign_in_is_no_good() {
+async fn a_code_of_another_sign_in_is_rejected() {
     let (gateway, github) = start().await;
     // An attacker's code in the victim's browser: the verifier does not match the challenge.
     let attacker = gateway.browser();

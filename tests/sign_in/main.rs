@@ -66,7 +66,7 @@ async fn assert_refused(what: &str, response: Response) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_hands_out_login_urls_that_lead_through_the_provider_and_back() {
+async fn check_returns_login_urls_that_lead_through_the_provider_and_back() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let next = format!("{APP}/page?a=1&b=%20x#part");
@@ -146,7 +146,7 @@ async fn a_person_is_the_same_user_at_the_second_sign_in_and_another_at_another_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_counts_only_where_the_provider_says_true() {
+async fn an_address_counts_only_if_the_provider_says_true() {
     let (gateway, google, _other) = start().await;
     for (subject, verified) in [("1", json!(false)), ("2", json!("true")), ("4", Value::Null)] {
         google.set_person(json!({"sub": subject, "email": "x@example.org", "email_verified": verified}));

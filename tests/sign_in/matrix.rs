@@ -112,7 +112,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_all_states_and_cookies_one_pair_is_good() {
+async fn only_the_matching_pair_of_state_and_cookie_is_accepted() {
     let (google, github) = (FakeOidc::start(alice()).await, FakeGitHub::start().await);
     let gateway = Setup::serve()
         .oidc("google", &google)

@@ -39,7 +39,7 @@ fn visit(next: String, response: &Response) -> Visit {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_next_leads_anywhere_but_to_the_allowed_origins() {
+async fn next_leads_only_to_allowed_origins() {
     let (gateway, _google, _other) = start().await;
     let (mut refused, mut visits) = (0, Vec::new());
     for attack in attacks() {
@@ -135,7 +135,7 @@ async fn an_old_token_in_next_is_replaced_and_the_rest_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_origin_that_was_struck_off_meanwhile_is_not_gone_to() {
+async fn an_origin_removed_during_a_sign_in_is_not_redirected_to() {
     let google = FakeOidc::start(alice()).await;
     let setup = Setup::serve().oidc("google", &google);
     let gateway = setup.clone().origin(APP).start().await;

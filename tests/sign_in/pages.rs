@@ -481,7 +481,7 @@ async fn pages_are_in_the_language_of_the_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_have_the_operators_name_logo_and_colour_and_take_up_changes() {
+async fn pages_have_the_operators_name_logo_and_colour_and_a_reload_changes_them() {
     let google = FakeOidc::start(alice()).await;
     let setup = Setup::serve().oidc("google", &google);
     let logo = setup.dir.path().join("logo.svg");

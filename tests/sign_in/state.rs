@@ -13,7 +13,7 @@ use support::fake_oidc::FakeOidc;
 use support::setup::session_key;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_state_is_refused_with_and_without_the_cookie() {
+async fn every_bad_state_is_rejected_with_and_without_the_cookie() {
     let (gateway, google, other) = start().await;
     let mut tried = 0;
     for cookie in [true, false] {
@@ -122,7 +122,7 @@ pub(crate) fn aged(cookies: &BTreeMap<String, String>, seconds: u64) -> BTreeMap
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swapped_cookie_jars_sign_nobody_in() {
+async fn swapped_cookies_sign_nobody_in() {
     let (gateway, google, _other) = start().await;
     let (attacker, victim) = (gateway.browser(), gateway.browser());
     let attackers_callback = google.go(&attacker, &login("google", APP)).await;
@@ -148,7 +148,7 @@ async fn swapped_cookie_jars_sign_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_fifty_identical_callbacks_at_once_one_succeeds() {
+async fn one_of_fifty_concurrent_identical_callbacks_succeeds() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", APP)).await;

@@ -10,7 +10,7 @@ use support::fake_oidc::{FakeOidc, Mood};
 use support::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_the_reason() {
+async fn a_failing_provider_causes_a_plain_page_and_the_log_has_the_reason() {
     let google = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &google)
@@ -109,7 +109,7 @@ async fn assert_plain(what: impl std::fmt::Debug, response: Response) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_who_says_no_at_the_provider_sees_a_plain_page() {
+async fn a_user_who_declines_at_the_provider_sees_a_plain_page() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", APP)).await;
@@ -152,7 +152,7 @@ async fn p17_what_a_provider_says_of_a_refusal_is_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() {
+async fn a_provider_address_that_is_too_long_is_a_server_error() {
     let google = FakeOidc::start(alice()).await;
     google.set_mood(Mood::LongAddress);
     let gateway = Setup::serve().oidc("google", &google).origin(APP).start().await;
@@ -165,7 +165,7 @@ async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() 
         .await;
     assert!(line.contains("google"), "{line}");
 
-    // A return address that is too long is an error.
+    // A return address that is too long is the caller's mistake.
     google.set_mood(Mood::Well);
     let other = FakeOidc::start(alice()).await;
     let gateway = Setup::serve().oidc("google", &other).origin(APP).start().await;

@@ -68,7 +68,7 @@ async fn an_address_that_is_not_verified_does_not_count() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_providers_serve_at_once() {
+async fn two_providers_can_be_used_together() {
     let provider = OpenIdProvider::start(CALLBACK, "RS256", Claims::InIdToken).await;
     let github = FakeGitHub::start().await;
     let gateway = Setup::serve()

@@ -20,7 +20,7 @@ const SWAPS: u64 = if cfg!(feature = "test-all") { 1_000 } else { 20 };
 const CALLERS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
+async fn swaps_under_load_fail_no_request_and_mix_no_answers() {
     let gateway = Setup::dev()
         .env(
             "PRIVATE_KEY",
