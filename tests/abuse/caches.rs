@@ -165,8 +165,8 @@ async fn no_answer_is_stale_after_any_swap_with_warm_caches() {
     gateway.stop().await;
 }
 
-/// A session token of one user that names another one. The test makes it, as the gateway never signs one. The cached
-/// session must not answer for the other name.
+/// A session token of one user that names a different user. The test makes it, as the gateway never signs one. The
+/// cached session must not answer for the other name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cached_session_answers_only_for_its_own_user() {
     let google = FakeOidc::start(json!({"sub": "1"})).await;

@@ -209,7 +209,7 @@ const STORIES: &[(&str, &[Step])] = &[
         ],
     ),
     (
-        "given to the next person by the issuer itself, who comes by another one",
+        "given to the next person by the issuer itself, and used through a different one",
         &[
             ("google", "old", "ann", "the old ann"),
             ("google", "new", "ann", "the new ann"),

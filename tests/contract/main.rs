@@ -280,7 +280,7 @@ fn mask(value: &mut Value) {
             if let Some(date) = members.get_mut("join_date") {
                 assert!(
                     httpdate::parse_http_date(date.as_str().expect("text")).is_ok(),
-                    "{date} is no HTTP date"
+                    "{date} is not an HTTP date"
                 );
                 *date = "<date>".into();
             }
@@ -373,7 +373,7 @@ fn every_deviation_is_about_a_recorded_exchange_and_says_why() {
         );
         for case in deviation.cases {
             assert!(recorded.contains(&case), "`{case}` was never recorded");
-            assert!(!listed.contains(&case), "`{case}` stands twice");
+            assert!(!listed.contains(&case), "`{case}` is listed twice");
             listed.push(case);
         }
     }

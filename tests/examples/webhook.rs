@@ -74,7 +74,7 @@ async fn the_receiver_gets_one_signed_message_per_new_user() {
     let token = gateway.sign_in("alice").await;
     gateway.sign_in("alice").await;
     let told = receiver.requests().await;
-    assert_eq!(told.len(), 1, "a later sign-in is no new user");
+    assert_eq!(told.len(), 1, "a later sign-in is not a new user");
     assert_signed(&told[0]);
     assert_eq!(told[0].method.as_str(), "POST");
     assert_eq!(told[0].url.path(), "/hooks/users");

@@ -124,7 +124,7 @@ async fn failing_calls_lose_nothing_acknowledged_and_recovery_is_automatic() {
 /// The errors with which opening a directory can fail while it exists or after it existed.
 const ERRORS: [&str; 6] = ["EIO", "ESTALE", "EACCES", "EMFILE", "ELOOP", "ENOTDIR"];
 
-/// Whatever is wrong with the plugin directory, the plugins continue to serve, and the log reports it once.
+/// If the plugin directory cannot be read, the plugins continue to serve, and the log reports the error once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn u3_a_plugin_directory_that_fails_withdraws_nothing() {
     if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {

@@ -72,7 +72,7 @@ async fn export_and_list_survive_any_flipped_bytes() {
             assert_eq!(
                 printed.len(),
                 everybody.len(),
-                "some are left out and nothing is said"
+                "some are left out without an error"
             );
         } else {
             complaints += 1;

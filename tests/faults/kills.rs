@@ -75,7 +75,7 @@ async fn kills_during_sign_ins_updates_and_swaps_lose_nothing_that_was_acknowled
     for (person, user) in &users {
         assert_eq!(
             user["status"], "active",
-            "{person}, whose events were told again: {user}"
+            "{person}, whose events were delivered again: {user}"
         );
     }
     // A user whose sign-in was interrupted can sign in again.

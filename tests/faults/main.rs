@@ -1,5 +1,5 @@
 //! Faults of the machine: kills, power cuts, failing system calls, full disks, locked and damaged databases, hanging
-//! upstream providers, clocks that jump. What was acknowledged is kept, requests that cannot succeed are rejected in
+//! upstream providers, clocks that jump. Acknowledged changes are kept, requests that cannot succeed are rejected in
 //! time, and the gateway recovers on its own when the fault is over.
 //!
 //! | module | fault or helper |

@@ -136,7 +136,7 @@ impl GoodClient {
                 let text = response.text().await.expect("text");
                 let micros = u64::try_from(begun.elapsed().as_micros()).expect("a short time");
                 assert_eq!(status, StatusCode::OK, "{path}: {text}");
-                times.record(micros).expect("it grows by itself");
+                times.record(micros).expect("it grows automatically");
             }
             times
         });

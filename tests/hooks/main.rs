@@ -89,7 +89,7 @@ async fn hooks_are_called_in_order_and_their_attributes_are_set() {
     assert_eq!(seen(&gateway, "on-new-user").await.len(), 1);
     assert_eq!(seen(&gateway, "on-user-login").await.len(), 2);
     gateway.browser().post_as(&again, "/auth/logout").await;
-    eventually("the sign-out is told", async || {
+    eventually("the sign-out is delivered", async || {
         (seen(&gateway, "on-user-logout").await.len() == 1).then_some(())
     })
     .await;
@@ -202,7 +202,7 @@ async fn a_failing_hook_rejects_the_sign_in_and_the_event_is_retried() {
         gateway.stop().await;
         setup.dir.place("reject", test_guests::LOGIN_ONLY);
         let gateway = setup.start().await;
-        eventually("the pending event is told again", async || {
+        eventually("the pending event is delivered again", async || {
             (seen(&gateway, "on-new-user").await == [events[0].clone()]).then_some(())
         })
         .await;
@@ -289,7 +289,7 @@ async fn a_login_without_a_verdict_keeps_the_user_and_is_not_retried() {
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
     gateway.browser().post_as(&alice, "/auth/logout").await;
-    eventually("the sign-out is told", async || {
+    eventually("the sign-out is delivered", async || {
         (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
     })
     .await;
@@ -310,7 +310,7 @@ async fn a_sign_out_without_a_verdict_is_delivered_again() {
         json!({"success": true})
     );
     assert!(!gateway.browser().is_signed_in(&token).await);
-    let told = eventually("the sign-out is told again", async || {
+    let told = eventually("the sign-out is delivered again", async || {
         let told = seen(&gateway, "on-user-logout").await;
         (told.len() > 1).then_some(told)
     })
@@ -323,7 +323,7 @@ async fn a_sign_out_without_a_verdict_is_delivered_again() {
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
     gateway.browser().post_as(&alice, "/auth/logout").await;
-    let heard = eventually("both sign-outs are told", async || {
+    let heard = eventually("both sign-outs are delivered", async || {
         let heard = seen(&gateway, "on-user-logout").await;
         (heard.len() > 1).then_some(heard)
     })
@@ -413,7 +413,7 @@ async fn an_undelivered_sign_out_is_delivered_again() {
     gateway.stop().await;
     setup.dir.place("reject", test_guests::REJECT);
     let gateway = setup.start().await;
-    eventually("the sign-out is told", async || {
+    eventually("the sign-out is delivered", async || {
         (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
     })
     .await;

@@ -88,9 +88,9 @@ async fn a_plugin_that_is_asked_too_much_serves_as_many_as_it_can() {
     let count = |kind: usize| counts[kind].load(Ordering::Relaxed);
     let (served, shed, in_vain) = (count(SERVED), count(SHED), count(IN_VAIN));
     println!(
-        "{CALLERS} callers at once: {served} calls served, {shed} told to come again, {in_vain} begun in vain"
+        "{CALLERS} concurrent callers: {served} calls served, {shed} rejected, {in_vain} ended at the deadline"
     );
-    assert!(shed > 0, "nobody was told to come again");
+    assert!(shed > 0, "no call was rejected");
     // If sixteen concurrent calls are too many for the machine, one round of them is lost until there are fewer.
     assert!(in_vain < served, "{in_vain} of {served}");
     // Afterwards the gateway works as before.

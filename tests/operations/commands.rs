@@ -207,7 +207,7 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
     assert_ne!(
         id(&gateway.sign_in("carol").await).await,
         alice,
-        "a user of their own"
+        "a separate user"
     );
 
     let unconfirmed = gateway

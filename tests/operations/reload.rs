@@ -89,7 +89,7 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         .service("none", "missing")
         .write();
     let ran = gateway.cli(&["reload", "--wait"]).await;
-    assert_eq!(ask().await, 200, "at once: {ran:?}");
+    assert_eq!(ask().await, 200, "immediately: {ran:?}");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
         ran.stdout.contains(&format!("process {}", gateway.pid())),
@@ -117,7 +117,7 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         assert!(ran.stderr.contains(sentence), "{sentence} in {ran:?}");
         assert!(logged.contains(sentence), "{sentence} in {logged}");
     }
-    assert_eq!(ask().await, 200, "what was in force stays in force");
+    assert_eq!(ask().await, 200, "the configuration stays in force");
 
     // The file is not TOML. The command finds the gateway by its data directory.
     fs::write(setup.dir.config_file(), "[server\n").unwrap();

@@ -40,7 +40,7 @@ async fn a_broken_file_keeps_the_old_generation_serving_and_is_reported() {
     let middle = garbled.len() / 2;
     garbled[middle..middle + 64].fill(0xff);
     for (what, bytes) in [
-        ("garbage", b"this is no component".as_slice()),
+        ("garbage", b"this is not a component".as_slice()),
         ("nothing", b""),
         ("truncated", truncated),
         ("garbled", &garbled),

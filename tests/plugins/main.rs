@@ -286,13 +286,13 @@ async fn a_plugins_log_is_limited_counted_and_cannot_forge_lines() {
         .map(String::len)
         .sum();
     assert!(bytes < 200_000, "{bytes} bytes of flood");
-    assert!(bytes > 0, "what is within the cap is logged");
+    assert!(bytes > 0, "messages within the limit are logged");
     for (line, entry) in log
         .lines()
         .iter()
         .map(|line| (line, serde_json::from_str::<Value>(line)))
     {
-        assert!(entry.is_ok(), "{line:?} is no JSON");
+        assert!(entry.is_ok(), "{line:?} is not JSON");
         assert!(
             !line.contains('\u{1b}') && !line.starts_with("{\"forged\""),
             "{line:?}"

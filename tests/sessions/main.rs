@@ -77,7 +77,7 @@ async fn a_session_is_valid_for_check_and_authorize_until_logout() {
     );
     assert!(
         !browser.is_signed_in(&alice).await,
-        "the token must be refused at once"
+        "the token must be rejected immediately"
     );
     assert_eq!(
         browser.authorize(&alice, "ok").await,

@@ -382,7 +382,7 @@ async fn p21_a_logout_token_ends_the_sessions_that_it_names_for_good_and_the_hoo
         ok()
     );
     assert_eq!(who().await, [false, true, true, true]);
-    eventually("the hook is told of a sign-out", async || {
+    eventually("the hook gets the sign-out", async || {
         let told = gateway.flushed_log().await;
         let told = told.iter().any(|line| line.contains("hook=on-user-logout"));
         told.then_some(())
@@ -466,7 +466,7 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
             "another algorithm for the key",
             google.sign(&header("RS512"), &good()),
         ),
-        ("a key of its own", google.forge(&brings_key, &good())),
+        ("a key in its header", google.forge(&brings_key, &good())),
         ("an extension", google.sign(&critical, &good())),
         (
             "the provider's signature over something else",
@@ -507,7 +507,7 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
         let (status, answer) = tell(&gateway, "google", token).await;
         assert!(browser.is_signed_in(&session).await, "{what}");
         // The key or algorithm may be new, and the keys were fetched a moment ago.
-        if ["another algorithm for the key", "a key of its own"].contains(what) {
+        if ["another algorithm for the key", "a key in its header"].contains(what) {
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {answer}");
             continue;
         }

@@ -174,7 +174,7 @@ impl FakeOidc {
         self.state.lock().unwrap().mood = mood;
     }
 
-    /// Gives its key a new id from now on, so that it counts as a new key.
+    /// Changes the id of its key from now on, so that it counts as a new key.
     pub fn rotate_key(&self, kid: &str) {
         kid.clone_into(&mut self.state.lock().unwrap().kid);
     }
@@ -425,7 +425,7 @@ fn object(person: Value) -> Map<String, Value> {
 }
 
 /// Seconds since the Unix epoch.
-#[expect(clippy::disallowed_methods, reason = "a provider has a clock of its own")]
+#[expect(clippy::disallowed_methods, reason = "a provider has its own clock")]
 pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

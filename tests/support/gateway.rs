@@ -174,7 +174,7 @@ impl Gateway {
             .ok()
             .and_then(rustix::process::Pid::from_raw)
             .expect("a process id");
-        rustix::process::kill_process(pid, signal).expect("our own child can be told");
+        rustix::process::kill_process(pid, signal).expect("our own child can be signalled");
     }
 
     /// Reloads the configuration. Waits until the gateway has applied it and looked at all plugins, or reports why not.

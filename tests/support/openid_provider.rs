@@ -16,7 +16,7 @@ pub const CLIENT_ID: &str = "gateway";
 /// The gateway's client secret.
 pub const CLIENT_SECRET: &str = "canary-client-secret-of-the-real-provider";
 
-/// Where the provider puts a user's claims.
+/// The place of a user's claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claims {
     /// In the ID token, as Google does.

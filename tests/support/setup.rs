@@ -264,8 +264,8 @@ impl Setup {
         text
     }
 
-    /// Gives everything that has a time limit far more time than it needs, so that no test fails on a busy machine.
-    /// Limits that a test sets itself stay.
+    /// Sets every time limit far higher than needed, so that no test fails on a busy machine. Limits that a test sets
+    /// itself stay.
     fn be_patient(&self, tables: &mut BTreeMap<String, Vec<String>>) {
         let mut limits = vec![
             ("server".to_owned(), "request_timeout = \"10m\""),

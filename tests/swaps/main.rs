@@ -76,7 +76,7 @@ async fn swaps_under_load_fail_no_request_and_mix_no_answers() {
     let first = number(&status().await);
     let truncated = &test_guests::V2[..test_guests::V2.len() * 2 / 3];
     let broken = [
-        b"this is no component",
+        b"this is not a component",
         truncated,
         test_guests::NO_EXPORTS,
         test_guests::WRONG_TYPE,
@@ -108,7 +108,7 @@ async fn swaps_under_load_fail_no_request_and_mix_no_answers() {
     while let Some(ended) = callers.join_next().await {
         ended.expect("no request failed and no answer was mixed");
     }
-    assert_eq!(last - first, SWAPS / 2, "a broken file is no generation");
+    assert_eq!(last - first, SWAPS / 2, "a broken file is not a generation");
     let [v1, v2] = [0, 1].map(|n| answers[n].load(Ordering::Relaxed));
     println!(
         "{SWAPS} swaps, {} answers ({v1} + {v2}), none failed or mixed",

@@ -40,7 +40,7 @@ pub(crate) enum Way {
     Public,
 }
 
-/// What is special about one provider.
+/// The special rules of one provider.
 #[derive(Clone)]
 pub(crate) struct Kind {
     pub(crate) preset: &'static str,

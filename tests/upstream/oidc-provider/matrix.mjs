@@ -1,11 +1,11 @@
-// Certified OpenID providers (oidc-provider) in many configurations, each at a path of its own on one port of loopback, for
+// Certified OpenID providers (oidc-provider) in many configurations, each at its own path on one port of loopback, for
 // the gateway's tests.
 //
 //   node matrix.mjs < configurations
 //
 // The first line of stdin is a JSON list of configurations: `path` (the issuer is the origin and this path), `client`
 // (members of the client's registration), `options` (members of the provider's configuration), `features`, `jwks` (names of
-// algorithms that there are keys for). Prints `listening ORIGIN` when ready. A line `rotate PATH` replaces the keys of one
+// algorithms with keys). Prints `listening ORIGIN` when ready. A line `rotate PATH` replaces the keys of one
 // provider, and is answered by `rotated PATH`. Ends when stdin is closed.
 
 import { createServer } from 'node:http';
@@ -35,7 +35,7 @@ function key(alg, fresh) {
   return { ...pairs.get(kept), alg, use: 'sig', kid: `${alg}-${fresh ? generation : 0}` };
 }
 
-// What providers store, by path: a provider that gets new keys is another object, and keeps its codes and grants.
+// The data of each provider, by path. A provider that gets new keys is a new object that keeps its codes and grants.
 const stores = new Map();
 
 class Kept {

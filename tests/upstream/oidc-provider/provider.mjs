@@ -3,11 +3,12 @@
 //   node provider.mjs CLIENT_ID CLIENT_SECRET REDIRECT_URI
 //
 // Prints `listening http://127.0.0.1:PORT` (its issuer) when ready, and ends when stdin is closed, so
-// that it never outlives the test that started it. Whoever signs in by the name NAME is
-// NAME@example.org, verified; names that begin with `unverified` are not.
+// that it never outlives the test that started it. A user who signs in as NAME has the
+// address NAME@example.org, verified unless the name begins with `unverified`.
 //
-// It signs people out, and tells the gateway of it. The gateway's address is one that only a proxy would have, so a line
-// `gateway http://127.0.0.1:PORT` on stdin says where it really listens. Each logout token that was sent is a line
+// It signs users out, and sends logout tokens to the gateway. The gateway's configured address is that of a proxy, so a
+// line `gateway http://127.0.0.1:PORT` on stdin sets the address of its listener. For each logout token it prints a
+// line
 // `told STATUS`.
 
 import { createServer } from 'node:http';
@@ -30,7 +31,7 @@ function key(alg) {
   return { ...jwk, alg, use: 'sig', kid: `${alg}-1` };
 }
 
-// The issuer has the port in it, so the port comes first.
+// The issuer contains the port, so the port must be known first.
 const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -56,11 +57,11 @@ const provider = new Provider(issuer, {
     email: ['email', 'email_verified'],
     profile: ['name', 'picture', 'groups'],
   },
-  // True as the specification has it: name and address come from the userinfo endpoint alone. False as
-  // Google does: they are in the ID token, and no second request is needed.
+  // True, as in the specification: name and address come from the userinfo endpoint only. False, as Google
+  // does it: they are in the ID token, so that no second request is needed.
   conformIdTokenClaims: process.env.CONFORM === 'true',
   features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true } },
-  // The library's own dispatcher calls nobody on loopback.
+  // The library's own dispatcher rejects loopback addresses.
   async fetch(url, { dispatcher, ...options }) {
     const called = new URL(url);
     const answer = await fetch(gateway ? new URL(called.pathname + called.search, gateway) : called, options);
