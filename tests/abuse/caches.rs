@@ -6,10 +6,9 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::claims;
-use support::browser::{encode, token_in};
-use support::fake_oidc::FakeOidc;
-use support::setup::{EXTERNAL, private_key, session_key};
+use super::{claims, login, start};
+use support::browser::token_in;
+use support::setup::{private_key, session_key};
 use support::{Gateway, Setup};
 
 /// A version of the component and a configuration, which are in force together.
@@ -169,19 +168,12 @@ async fn no_answer_is_stale_after_any_swap_with_warm_caches() {
 /// cached session must not answer for the other name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cached_session_answers_only_for_its_own_user() {
-    let google = FakeOidc::start(json!({"sub": "1"})).await;
-    let gateway = Setup::serve()
-        .oidc("google", &google)
-        .plugin("behave", test_guests::BEHAVE)
-        .service("ok", "behave")
-        .start()
-        .await;
+    let (gateway, google) = start().await;
     let browser = gateway.browser();
-    let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
     let mut people = Vec::new();
     for subject in ["1", "2"] {
         google.set_person(json!({"sub": subject}));
-        let token = token_in(&google.sign_in(&gateway.browser(), &login).await);
+        let token = token_in(&google.sign_in(&gateway.browser(), &login()).await);
         people.push((claims(&token), token));
     }
     let text = |claims: &Value, name: &str| claims[name].as_str().unwrap().to_owned();

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 
 use reqwest::{Method, RequestBuilder, Response};
-use serde_json::json;
 
-use support::Setup;
+use super::{login, start};
 use support::browser::{Browser, encode, parameter, token_in};
-use support::fake_oidc::FakeOidc;
 use support::setup::EXTERNAL;
 
 /// Headers from manuals of proxies and from advisories.
@@ -191,15 +189,8 @@ async fn told(response: Response) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_of_proxies_change_no_answer() {
-    let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
-    let gateway = Setup::serve()
-        .oidc("google", &google)
-        .plugin("behave", test_guests::BEHAVE)
-        .service("ok", "behave")
-        .start()
-        .await;
-    let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
-    let session = token_in(&google.sign_in(&gateway.browser(), &login).await);
+    let (gateway, google) = start().await;
+    let session = token_in(&google.sign_in(&gateway.browser(), &login()).await);
     let permission = gateway.browser().authorize(&session, "ok").await.1["token"].clone();
     let permission = permission.as_str().unwrap();
     let admin = gateway.admin().await;

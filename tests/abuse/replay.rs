@@ -3,26 +3,10 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::claims;
-use support::browser::{encode, location, token_in};
+use super::{claims, login, start};
+use support::browser::{location, token_in};
 use support::fake_oidc::FakeOidc;
-use support::setup::EXTERNAL;
 use support::{Gateway, Setup};
-
-async fn start() -> (Gateway, FakeOidc) {
-    let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
-    let gateway = Setup::serve()
-        .oidc("google", &google)
-        .plugin("behave", test_guests::BEHAVE)
-        .service("ok", "behave")
-        .start()
-        .await;
-    (gateway, google)
-}
-
-fn login() -> String {
-    format!("/auth/login/google?next={}", encode(EXTERNAL))
-}
 
 /// Sends the token in each place to each endpoint. Returns how many accepted it, and how many were asked.
 async fn shown_everywhere(gateway: &Gateway, token: &str) -> (usize, usize) {

@@ -1,5 +1,6 @@
 //! Schemathesis tests the API against its own description: it generates valid and invalid requests from `/openapi.json`
 //! and checks every answer. `tests/api/schemathesis.toml` configures the generator and the checks.
+//!
 //! The document allows further properties, which a later gateway may add. This gateway must answer with exactly those
 //! described, so schemathesis gets a stricter document.
 

@@ -1,5 +1,6 @@
 //! Clients that popular generators make from `gateway/app/openapi.json` compile under the strictest checks that the
 //! generators' own code passes, and work with a gateway. `tests/clients` has a program for each client.
+//!
 //! A relay between client and gateway records the requests, so that the tests can check where the token was.
 
 #![allow(

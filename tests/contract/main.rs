@@ -1,4 +1,5 @@
 //! Replays the exchanges that were recorded from the service that the gateway replaces.
+//!
 //! Each of them either matches, or is listed in `tests/data/deviations.toml` with a reason and the new answer.
 //! `UPDATE_DOCS=1 cargo test --test contract` writes that table to `docs/deviations.md`.
 #![allow(

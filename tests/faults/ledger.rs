@@ -53,6 +53,7 @@ pub(crate) struct Crowd {
 
 impl Ledger {
     /// Starts `callers`, each of which signs users in, one after the other, and sets their usernames.
+    ///
     /// Every answer must be an acknowledgement, or 503 with `Retry-After`.
     pub(crate) fn crowd(&self, gateway: &Gateway, name: &str, callers: u32) -> Crowd {
         let mut crowd = Crowd {

@@ -1,5 +1,6 @@
 //! One user, one plugin or one upstream provider grows whatever it can, for as long as the test lets it. The gateway
 //! stays small, other users are served as well as before, and a restart is immediate.
+//!
 //! `GROWTH_SECONDS` sets for how long each of them grows; the default is 20. The recorded figures are those of ten
 //! minutes each, from a release build: `just growth`.
 #![allow(

@@ -1,5 +1,6 @@
 //! `gateway plugin new` with the real tools: each project builds, passes its own test, and answers in the gateway's
 //! sandbox with only the grant that its README adds.
+//!
 //! `guest-examples/build` installs the tools. The tests run the commands of the project's README.
 
 #![allow(

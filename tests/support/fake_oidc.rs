@@ -9,21 +9,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use gateway_token::Algorithm;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Response;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use url::Url;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::browser::{self, Browser, parameter};
+use super::browser::{self, Browser};
 
+pub mod grant;
 pub mod logout;
+
+use grant::Grant;
 
 /// The client's id at this provider.
 pub const CLIENT_ID: &str = "gateway-client";
@@ -57,13 +59,6 @@ pub enum Mood {
     LongAddress,
 }
 
-struct Grant {
-    challenge: String,
-    redirect_uri: String,
-    nonce: Option<String>,
-    claims: Map<String, Value>,
-}
-
 struct State {
     mood: Mood,
     person: Map<String, Value>,
@@ -71,7 +66,8 @@ struct State {
     more: String,
     /// The key's id.
     kid: String,
-    codes: HashMap<String, Grant>,
+    /// Grants and claims by code.
+    codes: HashMap<String, (Grant, Map<String, Value>)>,
     issued: u32,
     token_calls: u32,
     id_tokens: Vec<String>,
@@ -296,30 +292,16 @@ impl Answers {
 
     /// Consents immediately, as the user whom the test has set.
     fn authorize(&self, url: &Url) -> ResponseTemplate {
-        let asked = |name| parameter(url, name);
-        let (Some(redirect_uri), Some(state), Some(challenge)) =
-            (asked("redirect_uri"), asked("state"), asked("code_challenge"))
-        else {
-            return ResponseTemplate::new(400)
-                .set_body_string("redirect_uri, state or code_challenge is missing");
+        let (grant, state) = match Grant::requested(url, CLIENT_ID) {
+            Ok(requested) => requested,
+            Err(why) => return ResponseTemplate::new(400).set_body_string(why),
         };
-        if asked("client_id").as_deref() != Some(CLIENT_ID)
-            || asked("response_type").as_deref() != Some("code")
-            || asked("code_challenge_method").as_deref() != Some("S256")
-        {
-            return ResponseTemplate::new(400).set_body_string("client_id, response_type or method is wrong");
-        }
         let mut kept = self.state.lock().unwrap();
         kept.issued += 1;
         let code = code(kept.issued);
-        let grant = Grant {
-            challenge,
-            redirect_uri: redirect_uri.clone(),
-            nonce: asked("nonce"),
-            claims: kept.person.clone(),
-        };
-        kept.codes.insert(code.clone(), grant);
-        let mut back = Url::parse(&redirect_uri).expect("a redirect URI");
+        let mut back = Url::parse(&grant.redirect_uri).expect("a redirect URI");
+        let claims = kept.person.clone();
+        kept.codes.insert(code.clone(), (grant, claims));
         back.query_pairs_mut()
             .append_pair("code", &code)
             .append_pair("state", &state)
@@ -335,20 +317,16 @@ impl Answers {
         if !self.is_our_client(request, &form) {
             return ResponseTemplate::new(401).set_body_json(json!({"error": "invalid_client"}));
         }
-        let Some(grant) = form.get("code").and_then(|code| kept.codes.remove(code)) else {
+        let Some((grant, claims)) = form.get("code").and_then(|code| kept.codes.remove(code)) else {
             return refuse("invalid_grant");
         };
-        let verifier = form.get("code_verifier").map_or("", String::as_str);
-        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) != grant.challenge
-            || form.get("redirect_uri") != Some(&grant.redirect_uri)
-            || form.get("grant_type").map(String::as_str) != Some("authorization_code")
-        {
+        if !grant.matches(&form) {
             return refuse("invalid_grant");
         }
         if mood == Mood::Rubbish {
             return ResponseTemplate::new(200).set_body_raw("<html>so sorry</html>", "text/html");
         }
-        let id_token = self.id_token(grant, mood, &kept.more, &kept.kid);
+        let id_token = self.id_token(claims, grant.nonce, mood, &kept);
         if !kept.forgets {
             kept.id_tokens.push(id_token.clone());
         }
@@ -371,8 +349,13 @@ impl Answers {
                 && form.get("client_secret") == Some(&self.client_secret))
     }
 
-    fn id_token(&self, grant: Grant, mood: Mood, more: &str, kid: &str) -> String {
-        let mut claims = grant.claims;
+    fn id_token(
+        &self,
+        mut claims: Map<String, Value>,
+        nonce: Option<String>,
+        mood: Mood,
+        state: &State,
+    ) -> String {
         let audience = if mood == Mood::WrongAudience {
             "another-client"
         } else {
@@ -383,11 +366,11 @@ impl Answers {
         claims.insert("iat".into(), now().into());
         claims.insert("exp".into(), (now() + 300).into());
         let without = [Mood::NoNonce, Mood::EventToken].contains(&mood);
-        if let (Some(nonce), false) = (grant.nonce, without) {
+        if let (Some(nonce), false) = (nonce, without) {
             claims.insert("nonce".into(), nonce.into());
         }
         let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
-        header.kid = Some(kid.to_owned());
+        header.kid = Some(state.kid.clone());
         if [Mood::LogoutToken, Mood::EventToken].contains(&mood) {
             if mood == Mood::LogoutToken {
                 header.typ = Some("logout+jwt".into());
@@ -402,7 +385,7 @@ impl Answers {
         };
         let text = Value::Object(claims)
             .to_string()
-            .replacen('{', &format!("{{{more}"), 1);
+            .replacen('{', &format!("{{{}", state.more), 1);
         let claims = serde_json::value::RawValue::from_string(text).expect("JSON");
         jsonwebtoken::encode(&header, &claims, key).expect("a signed ID token")
     }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use url::Url;
@@ -28,9 +29,7 @@ pub enum Claims {
 /// A running provider. It ends when this is dropped.
 #[derive(Debug)]
 pub struct OpenIdProvider {
-    child: Child,
-    /// Kept open: Node ends when nobody reads its output.
-    stdout: Lines<BufReader<ChildStdout>>,
+    providers: Matrix,
     /// Its issuer identifier.
     pub issuer: String,
 }
@@ -39,45 +38,36 @@ impl OpenIdProvider {
     /// Starts it with one client. It signs ID tokens with `algorithm`, and puts the user's claims into them or leaves
     /// them to its userinfo endpoint (OpenID Connect Core 1.0 section 5.4).
     pub async fn start(redirect_uri: &str, algorithm: &str, claims: Claims) -> Self {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("upstream/oidc-provider");
-        assert!(
-            directory.join("node_modules/oidc-provider").exists(),
-            "the OpenID provider is not installed: run `just node-modules`"
-        );
-        let mut child = Command::new("node")
-            .args(["provider.mjs", CLIENT_ID, CLIENT_SECRET, redirect_uri])
-            .env("ID_TOKEN_ALG", algorithm)
-            .env("CONFORM", (claims == Claims::InUserinfo).to_string())
-            .current_dir(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node starts");
-        let stdout = child.stdout.take().expect("stdout");
-        let mut lines = BufReader::new(stdout).lines();
-        let line = next_line(&mut lines).await;
-        let issuer = line.strip_prefix("listening ").expect("its address").to_owned();
-        Self {
-            child,
-            stdout: lines,
-            issuer,
-        }
+        let providers = Matrix::start(&json!([{
+            "path": "",
+            "client": {
+                "client_id": CLIENT_ID,
+                "client_secret": CLIENT_SECRET,
+                "redirect_uris": [redirect_uri],
+                "id_token_signed_response_alg": algorithm,
+                "post_logout_redirect_uris": [redirect_uri.replace("oauth_callback", "logout_callback")],
+                "backchannel_logout_uri": redirect_uri.replace("oauth_callback", "backchannel_logout"),
+                "backchannel_logout_session_required": true,
+            },
+            "jwks": ["RS256", "ES256"],
+            "features": { "backchannelLogout": { "enabled": true } },
+            "options": { "conformIdTokenClaims": claims == Claims::InUserinfo },
+        }]))
+        .await;
+        let issuer = providers.origin.clone();
+        Self { providers, issuer }
     }
 
     /// Sets the gateway's address, so that it can send logout tokens there.
     pub async fn knows(&mut self, gateway: &super::Gateway) {
-        let line = format!("gateway http://{}\n", gateway.address);
-        let stdin = self.child.stdin.as_mut().expect("stdin");
-        stdin.write_all(line.as_bytes()).await.expect("it reads");
-        stdin.flush().await.expect("it reads");
+        let line = format!("gateway http://{}", gateway.address);
+        self.providers.tell(&line).await;
     }
 
     /// The status with which the gateway answered its next logout token.
     pub async fn told(&mut self) -> String {
         loop {
-            let line = next_line(&mut self.stdout).await;
+            let line = next_line(&mut self.providers.stdout).await;
             if let Some(status) = line.strip_prefix("told ") {
                 return status.to_owned();
             }
@@ -95,21 +85,22 @@ impl OpenIdProvider {
 #[derive(Debug)]
 pub struct Matrix {
     child: Child,
+    /// Kept open: Node ends when nobody reads its output.
     stdout: Lines<BufReader<ChildStdout>>,
     /// Their origin. Each has a path below it.
     pub origin: String,
 }
 
 impl Matrix {
-    /// Starts them: see `matrix.mjs`.
-    pub async fn start(configurations: &serde_json::Value) -> Self {
+    /// Starts them: see `providers.mjs`.
+    pub async fn start(configurations: &Value) -> Self {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("upstream/oidc-provider");
         assert!(
             directory.join("node_modules/oidc-provider").exists(),
             "the OpenID provider is not installed: run `just node-modules`"
         );
         let mut child = Command::new("node")
-            .arg("matrix.mjs")
+            .arg("providers.mjs")
             .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

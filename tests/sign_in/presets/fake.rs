@@ -1,5 +1,6 @@
 //! One fake for every preset: a provider that follows the rules of the real one's documentation, including the unusual
 //! ones.
+//!
 //! It implements what they have in common: codes that work once, PKCE (RFC 7636), the redirect URI at both ends, the
 //! client's authentication. A [`Kind`] declares what is special about one provider.
 
@@ -8,19 +9,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use gateway_token::Algorithm;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use url::{Url, form_urlencoded};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use support::browser::parameter;
-use support::fake_oidc::now;
+use support::fake_oidc::{grant::Grant, now};
 
 pub(crate) const CLIENT_ID: &str = "canary-client";
 pub(crate) const SECRET: &str = "canary-secret/+1";
@@ -76,12 +76,6 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) email: Option<&'static str>,
     pub(crate) picture: Option<&'static str>,
-}
-
-struct Grant {
-    challenge: String,
-    redirect_uri: String,
-    nonce: Option<String>,
 }
 
 pub(crate) struct Fake {
@@ -303,17 +297,11 @@ impl Answers {
         names.dedup();
         // RFC 6749 section 3.1: parameters must not occur more than once.
         assert_eq!(names.len(), all, "{url}");
-        let (Some(redirect_uri), Some(state), Some(challenge)) =
-            (asked("redirect_uri"), asked("state"), asked("code_challenge"))
-        else {
-            return ResponseTemplate::new(400)
-                .set_body_string("redirect_uri, state or code_challenge is missing");
+        let (grant, state) = match Grant::requested(&url, CLIENT_ID) {
+            Ok(requested) => requested,
+            Err(why) => return ResponseTemplate::new(400).set_body_string(why),
         };
-        if asked("client_id").as_deref() != Some(CLIENT_ID)
-            || asked("response_type").as_deref() != Some("code")
-        {
-            return ResponseTemplate::new(400).set_body_string("client_id or response_type is wrong");
-        }
+        let redirect_uri = grant.redirect_uri.clone();
         let scope = asked("scope").unwrap_or_default();
         let known = |scope: &str| self.kind.scopes.is_empty() || self.kind.scopes.contains(&scope);
         let refused = if !scope.split(' ').all(known) {
@@ -330,11 +318,6 @@ impl Answers {
         match refused {
             Some(error) => back.push(("error", error.to_owned())),
             None => {
-                let grant = Grant {
-                    challenge,
-                    redirect_uri: redirect_uri.clone(),
-                    nonce: asked("nonce"),
-                };
                 codes.insert(code.clone(), grant);
                 back.push(("code", code));
             }
@@ -375,11 +358,7 @@ impl Answers {
         let Some(grant) = grant else {
             return refuse(400, "invalid_grant");
         };
-        let verifier = form.get("code_verifier").map_or("", String::as_str);
-        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) != grant.challenge
-            || form.get("redirect_uri") != Some(&grant.redirect_uri)
-            || form.get("grant_type").map(String::as_str) != Some("authorization_code")
-        {
+        if !grant.matches(&form) {
             return refuse(400, "invalid_grant");
         }
         let mut answer = json!({
