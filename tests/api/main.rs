@@ -18,7 +18,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use support::browser::token_in;
-use support::fake_oidc::FakeOidc;
+use support::fake_oidc::{FakeOidc, alice};
 use support::{Gateway, Setup};
 use tokio::process::Command;
 
@@ -46,9 +46,7 @@ fn strict() -> Value {
 
 /// Starts a gateway with everything that the document describes, and its provider.
 async fn start() -> (Gateway, FakeOidc) {
-    let person =
-        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
-    let provider = FakeOidc::start(person).await;
+    let provider = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &provider)
         .plugin("behave", test_guests::BEHAVE)

@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
 use support::browser::token_in;
-use support::fake_oidc::FakeOidc;
+use support::fake_oidc::{FakeOidc, alice};
 use support::{Gateway, Setup};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
@@ -154,9 +153,7 @@ impl Sent {
 
 /// Starts a gateway with one service that answers and one that fails.
 async fn start() -> (Gateway, FakeOidc) {
-    let person =
-        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
-    let provider = FakeOidc::start(person).await;
+    let provider = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &provider)
         .plugin("behave", test_guests::BEHAVE)

@@ -13,7 +13,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 use support::Setup;
-use support::fake_oidc::{FakeOidc, Mood};
+use support::fake_oidc::{FakeOidc, Mood, alice};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use wiremock::matchers::any;
@@ -176,9 +176,7 @@ async fn nginx(directory: &Path, port: u16, gateway: std::net::SocketAddr) -> Ch
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b2_after_twenty_begun_sign_ins_behind_nginx_a_sign_in_works() {
-    let person =
-        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
-    let provider = FakeOidc::start(person).await;
+    let provider = FakeOidc::start(alice()).await;
     let (application, hostile) = (a_page().await, a_page().await);
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .expect("a port")

@@ -400,6 +400,11 @@ fn new_key() -> EncodingKey {
     EncodingKey::from_rsa_pem(private.expose_secret().as_bytes()).expect("a key")
 }
 
+/// The claims of a user with a verified address.
+pub fn alice() -> Value {
+    json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true})
+}
+
 fn object(person: Value) -> Map<String, Value> {
     match person {
         Value::Object(claims) => claims,
