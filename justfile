@@ -12,13 +12,13 @@ api_tools := env("API_TOOLS", justfile_directory() / "tests/api/out")
 # Where `client-tools` installs its packages.
 client_tools := env("CLIENT_TOOLS", justfile_directory() / "tests/clients/out")
 
-# The packages whose tests are quick enough for cargo-mutants.
+# The packages with tests that are quick enough for cargo-mutants.
 libraries := "gateway-model gateway-token gateway-store gateway-upstream gateway-sandbox gateway-host gateway-devkit"
 
 # Where `docs` writes the site.
 site := env("CARGO_TARGET_DIR", justfile_directory() / "target") / "docs"
 
-# A property that a mutant breaks is not a regression to keep.
+# Do not record the failing inputs of property tests, which a mutant causes.
 mutants := "PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 cargo mutants --in-place"
 
 # List the recipes.
@@ -40,7 +40,7 @@ settings:
 test:
     cargo test --workspace
 
-# Run the same tests beside two busy loops for each processor: they must pass on a slow machine too.
+# Run the same tests beside two busy loops per processor, as they must pass on a slow machine too.
 [group('test')]
 test-busy *ARGS:
     cargo test --workspace --no-run
@@ -57,18 +57,18 @@ test-all: node-modules api-tools client-tools guests
 api-fuzz EXAMPLES="300": api-tools
     PATH="{{api_tools}}/bin:$PATH" API_EXAMPLES={{EXAMPLES}} cargo test -p gateway-tests --features test-all --test api -- --nocapture
 
-# Make CALLS calls in which guests in every language look for data of earlier calls (docs/isolation.md).
+# Make CALLS calls in which guests in every language look for data of earlier calls (see docs/isolation.md).
 [group('test')]
 canary CALLS="1000000": guests
     GUEST_CANARIES={{canaries}} cargo test -p test-guests --test bare -- canary
     GUEST_CANARIES={{canaries}} CANARY_CALLS={{CALLS}} cargo test -p gateway-host --test all -- canary --nocapture
 
-# Let a user, a plugin and a provider grow all they can for SECONDS each, and measure a release build beside it.
+# Let a user, a plugin and a provider use all they can for SECONDS each, and measure a release build under that load.
 [group('test')]
 growth SECONDS="600":
     GROWTH_SECONDS={{SECONDS}} cargo test --release -p gateway-tests --features test-all --test growth -- --nocapture --test-threads 1
 
-# Open 5,000 new connections a second and measure a good client of a release build beside them.
+# Open 5,000 new connections a second and measure how a release build serves another client.
 [group('test')]
 connections:
     cargo test --release --workspace --features gateway-tests/test-all --test load -- --nocapture --test-threads 1 a9_
@@ -78,16 +78,22 @@ connections:
 guests:
     guest-examples/build test
 
-# Check formatting and lints as CI does.
+# Check formatting, wording and lints as CI does.
 [group('check')]
-lint:
+lint: prose
     cargo fmt --all --check
     .ci/cycles
     cargo clippy --workspace --all-targets --features gateway-tests/test-all -- -D warnings
     cargo clippy --workspace --no-default-features -- -D warnings
     for apart in fuzz/ guest-examples/rust-*/ tests/guests/rust/; do (cd "$apart" && cargo fmt --all --check); done
 
-# Remove each defence, or NAMES, from the source and require that its tests fail; --owed: those without a current result.
+# Check the wording of pages, comments, messages and templates, or only in PATHS.
+[group('check')]
+prose *PATHS:
+    .ci/prose --self-test
+    .ci/prose {{PATHS}}
+
+# Remove each defence, or NAMES, from the source and require that its tests fail. --owed: only those without a current result.
 [group('check')]
 defences *NAMES:
     tests/defences/replay {{NAMES}}
@@ -97,12 +103,12 @@ defences *NAMES:
 defences-check:
     tests/defences/replay --check
 
-# Find changes to PACKAGES that no test notices, with cargo-mutants (hours or days; docs/defences.md).
+# Find changes to PACKAGES that no test notices, with cargo-mutants (hours or days; see docs/defences.md).
 [group('check')]
 mutants *PACKAGES=libraries:
     {{mutants}} {{prepend("-p ", PACKAGES)}}
 
-# Find changes to the lines that differ from main that no test notices, with cargo-mutants (docs/defences.md).
+# Find changes to your lines that no test notices, with cargo-mutants (see docs/defences.md).
 [group('check')]
 mutants-diff:
     git diff "$(git merge-base main HEAD)" -- '*.rs' >mutants.diff
@@ -111,7 +117,7 @@ mutants-diff:
         {{mutants}} --in-diff mutants.diff -p gateway -- --lib || missed=$?; \
         exit $missed
 
-# Fuzz all targets, or TARGET, for SECONDS each. Needs cargo-fuzz (docs/fuzzing.md).
+# Fuzz all targets, or TARGET, for SECONDS each. Needs cargo-fuzz (see docs/fuzzing.md).
 [group('test')]
 fuzz TARGET="all" SECONDS="60":
     fuzz/run fuzz {{TARGET}} {{SECONDS}}

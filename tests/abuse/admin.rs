@@ -1,5 +1,5 @@
-//! The admin listener, reached for from where it must not be reached: the public port, another user of the machine.
-//! A web page's attempts are in `page.rs`, in a real browser.
+//! The admin listener, as seen by callers who must not reach it: the public port, and another user of the machine.
+//! `page.rs` tests a web page's attempts in a real browser.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use tokio::process::Command;
 use support::raw::{exchange, statuses};
 use support::{Setup, cli};
 
-/// What the admin listener answers at, written so that somebody might read it as that.
+/// Request targets that a parser could mistake for an endpoint of the admin listener.
 fn targets(authority: &str) -> Vec<String> {
     let mut targets = Vec::new();
     for path in [
@@ -69,7 +69,7 @@ fn targets(authority: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_it_is_to_be_had_on_the_public_port() {
+async fn the_public_port_has_no_admin_endpoint() {
     let gateway = Setup::dev()
         .plugin("behave", test_guests::BEHAVE)
         .service("ok", "behave")
@@ -80,7 +80,7 @@ async fn nothing_of_it_is_to_be_had_on_the_public_port() {
     assert_ne!(admin.address, gateway.address);
     let authority = admin.address.to_string();
     let serving = admin.serving().await;
-    // What each answer of the admin listener has, and no other.
+    // Each answer of the admin listener has one of these, and no other answer does.
     let marks = [
         "\"status\":",
         "gateway_plugin",
@@ -132,7 +132,7 @@ fn check((target, answer): (String, String), marks: &[&str]) {
     }
 }
 
-/// A command as another user of this machine; `None` where this one may become nobody else.
+/// A command as another user of this machine, or `None` if this process may not become another user.
 fn as_nobody(command: &[&str]) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -146,12 +146,12 @@ fn as_nobody(command: &[&str]) -> Option<Command> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_user_of_the_machine_has_no_token() {
+async fn another_user_of_the_machine_cannot_read_the_token() {
     let gateway = Setup::dev().start().await;
     let admin = gateway.admin().await;
     let file = gateway.dir.path().join("admin-token");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    // Others may come as far as the file: its mode alone keeps them out.
+    // Others can reach the directory, so only the file's mode keeps them out.
     fs::set_permissions(gateway.dir.path(), Permissions::from_mode(0o755)).unwrap();
     let open = gateway.dir.path().join("open");
     fs::write(&open, "for everybody").unwrap();
@@ -187,7 +187,7 @@ async fn another_user_of_the_machine_has_no_token() {
         }
         None => println!("not root: that nobody else can read it is left to its mode"),
     }
-    // Without it there is nothing to be had, from whatever process on this machine.
+    // Without the token no process of this machine gets an answer.
     for wrong in [
         "",
         "guess",
@@ -207,9 +207,9 @@ async fn another_user_of_the_machine_has_no_token() {
     gateway.stop().await;
 }
 
-/// Whoever made the file knows what is in it.
+/// The user who created the file knows its content.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_another_user_planted_is_not_taken() {
+async fn a_token_planted_by_another_user_is_rejected() {
     if !rustix::process::geteuid().is_root() {
         println!("not root: no file of another user's can be made");
         return;

@@ -1,5 +1,5 @@
-//! Answers are taken for nothing but what they are, and read by nobody but whom they are for. That every answer has
-//! `nosniff` and the like is asserted by the tests' browser, of each that it is given.
+//! No answer can be taken for another type of content, or read by a page of a foreign origin. The tests' browser
+//! asserts `nosniff` and the other headers of every answer.
 
 use reqwest::{Method, StatusCode};
 
@@ -8,7 +8,7 @@ use support::browser::encode;
 
 const APP: &str = "https://app.example.org";
 
-/// Callbacks that would do something of their own, or make the answer something else than a script.
+/// Callback names that would run code, or make the answer something other than a script.
 const CALLBACKS: &[&str] = &[
     "",
     " ",
@@ -93,11 +93,11 @@ const CALLBACKS: &[&str] = &[
     "+/v8",
 ];
 
-/// Those of [`CALLBACKS`] that are plain names, and so are called: of the rest none is.
+/// The plain names among [`CALLBACKS`], which are called. The others are not.
 const NAMES: &[&str] = &["CWS"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jsonp_calls_plain_names_and_is_a_script_and_nothing_else() {
+async fn jsonp_accepts_only_plain_names_and_is_only_a_script() {
     let gateway = Setup::dev().top("jsonp = true\nuser_lookup = true").start().await;
     let browser = gateway.browser();
     let session = gateway.sign_in("alice").await;
@@ -118,7 +118,7 @@ async fn jsonp_calls_plain_names_and_is_a_script_and_nothing_else() {
                 if NAMES.contains(callback) {
                     assert_eq!(status, StatusCode::OK, "{target}");
                     assert_eq!(kind, "application/javascript; charset=utf-8", "{target}");
-                    // Its first bytes are the same whatever the name: no other format begins so.
+                    // The first bytes are the same for every name, and no other format begins with them.
                     let json = body
                         .strip_prefix(&format!("/**/{callback}("))
                         .unwrap()
@@ -134,7 +134,7 @@ async fn jsonp_calls_plain_names_and_is_a_script_and_nothing_else() {
                 tried += 1;
             }
         }
-        // What answers something else than JSON is never wrapped.
+        // Answers that are not JSON are never wrapped.
         for path in [
             "/",
             "/auth/public-key",
@@ -163,7 +163,7 @@ async fn jsonp_calls_plain_names_and_is_a_script_and_nothing_else() {
     gateway.stop().await;
 }
 
-/// Origins that are not the configured one, however they resemble it.
+/// Origins that resemble the configured one.
 const STRANGERS: &[&str] = &[
     "null",
     "https://evil.example",
@@ -191,7 +191,7 @@ const STRANGERS: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_page_but_of_a_configured_origin_may_read_an_answer() {
+async fn only_pages_of_configured_origins_may_read_answers() {
     let gateway = Setup::dev().origin(APP).start().await;
     let browser = gateway.browser();
     let session = gateway.sign_in("alice").await;
@@ -221,7 +221,7 @@ async fn no_page_but_of_a_configured_origin_may_read_an_answer() {
             Method::OPTIONS,
             Method::DELETE,
         ] {
-            // Signing out would end it.
+            // A sign-out would end the session.
             let token = if path == "/auth/logout" { "" } else { &session };
             for origin in STRANGERS.iter().chain([&APP]) {
                 let request = browser

@@ -1,4 +1,4 @@
-//! What is kept of one question answers no other: of another user, service, generation or configuration.
+//! A cached answer is never used for another user, service, generation or configuration.
 
 use gateway_model::{SessionId, Timestamp};
 use gateway_token::{Algorithm, SessionClaims};
@@ -6,13 +6,12 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::claims;
-use support::browser::{encode, token_in};
-use support::fake_oidc::FakeOidc;
-use support::setup::{EXTERNAL, private_key, session_key};
+use super::{claims, login, start};
+use support::browser::token_in;
+use support::setup::{private_key, session_key};
 use support::{Gateway, Setup};
 
-/// What is in force: a version of the component, and a configuration.
+/// A version of the component and a configuration, which are in force together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Force {
     second_version: bool,
@@ -20,7 +19,7 @@ struct Force {
 }
 
 const SERVICES: [&str; 2] = ["wiki", "shop"];
-/// Of a plugin that answers everybody the same.
+/// Services of a plugin that answers all users in the same way.
 const SAME: [&str; 2] = ["plain", "other"];
 
 impl Force {
@@ -66,7 +65,7 @@ impl Force {
         })
     }
 
-    /// Puts it in force, and comes back when it is.
+    /// Puts this in force, and returns when it is.
     async fn put(self, gateway: &Gateway, base: &Setup) {
         gateway.dir.place("versions", self.component());
         let admin = gateway.admin().await;
@@ -78,8 +77,8 @@ impl Force {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
-    // ES256, whose signatures are all different: the same token twice was signed once.
+async fn no_answer_is_stale_after_any_swap_with_warm_caches() {
+    // ES256 signatures are all different, so a token that is returned twice was signed once.
     let base = Setup::dev()
         .env("PRIVATE_KEY", &private_key(Algorithm::ES256))
         .plugin("versions", test_guests::V1)
@@ -109,7 +108,7 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
             assert_eq!(browser.check(session).await["profile"]["id"], **id);
             for service in SERVICES {
                 let mut tokens = Vec::new();
-                // Once to warm up, once out of what was kept.
+                // The first call fills the cache, the second is answered from it.
                 for _ in 0..2 {
                     let (status, answer) = browser.authorize(session, service).await;
                     assert_eq!(status, StatusCode::OK, "{force:?}: {answer}");
@@ -149,7 +148,7 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
             answers += 1;
         }
     };
-    // From each to each, through the one that both are warm in.
+    // Every pair, each beginning with warm caches.
     let mut swaps = 0;
     ask_all(Force::ALL[0]).await;
     for from in Force::ALL {
@@ -165,23 +164,16 @@ async fn whatever_is_swapped_after_warming_up_no_answer_is_another_ones() {
     gateway.stop().await;
 }
 
-/// A token of ours for one person's session in another's name: made up here, for the gateway signs none. What is
-/// kept of the session must not answer for the name.
+/// A session token of one user that names a different user. The test makes it, as the gateway never signs one. The
+/// cached session must not answer for the other name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_is_kept_answers_for_its_own_user_alone() {
-    let google = FakeOidc::start(json!({"sub": "1"})).await;
-    let gateway = Setup::serve()
-        .oidc("google", &google)
-        .plugin("behave", test_guests::BEHAVE)
-        .service("ok", "behave")
-        .start()
-        .await;
+async fn a_cached_session_answers_only_for_its_own_user() {
+    let (gateway, google) = start().await;
     let browser = gateway.browser();
-    let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
     let mut people = Vec::new();
     for subject in ["1", "2"] {
         google.set_person(json!({"sub": subject}));
-        let token = token_in(&google.sign_in(&gateway.browser(), &login).await);
+        let token = token_in(&google.sign_in(&gateway.browser(), &login()).await);
         people.push((claims(&token), token));
     }
     let text = |claims: &Value, name: &str| claims[name].as_str().unwrap().to_owned();

@@ -1,16 +1,15 @@
-//! Headers by which proxies tell who asks and where. Nobody has configured a proxy: they change nothing.
+//! Headers in which proxies name the client and the address that it used. No proxy is configured, so they have no
+//! effect.
 
 use std::collections::BTreeMap;
 
 use reqwest::{Method, RequestBuilder, Response};
-use serde_json::json;
 
-use support::Setup;
+use super::{login, start};
 use support::browser::{Browser, encode, parameter, token_in};
-use support::fake_oidc::FakeOidc;
 use support::setup::EXTERNAL;
 
-/// What stands in some proxy's manual, or in an advisory.
+/// Headers from manuals of proxies and from advisories.
 const HEADERS: &[&str] = &[
     "forwarded",
     "x-forwarded",
@@ -110,7 +109,7 @@ const HEADERS: &[&str] = &[
     "referer",
 ];
 
-/// The requests that could be misled: method and path, and whether somebody is signed in.
+/// The requests that these headers could mislead: method, path, and whether a user is signed in.
 fn requests() -> Vec<(Method, String, bool)> {
     let next = encode(EXTERNAL);
     vec![
@@ -151,7 +150,7 @@ fn request(
     }
 }
 
-/// All that an answer says, but for what is another each time: the clock, the request's id, and the secrets of a sign-in that begins.
+/// The answer without what differs each time: the clock, the request's id, and the secrets of a new sign-in.
 async fn told(response: Response) -> String {
     let mut url = response.headers().get("location").map(|location| {
         let url = url::Url::parse(location.to_str().unwrap()).unwrap();
@@ -166,7 +165,7 @@ async fn told(response: Response) -> String {
         format!("{} {query:?}", url.path())
     });
     let status = response.status();
-    // Error pages have it, too.
+    // Error pages contain it, too.
     let id = response.headers().get("x-request-id");
     let id = id.map_or_else(String::new, |id| id.to_str().unwrap().to_owned());
     let mut headers: Vec<_> = response
@@ -174,7 +173,7 @@ async fn told(response: Response) -> String {
         .iter()
         .filter(|(name, _)| !["date", "location", "x-request-id"].contains(&name.as_str()))
         .map(|(name, value)| {
-            // A new cookie: its name and value are random, its attributes are not.
+            // The name and value of a new cookie are random, its attributes are not.
             let value = value.to_str().unwrap();
             let shown = match (name.as_str(), value.split_once(';')) {
                 ("set-cookie", Some((_, attributes))) => attributes,
@@ -189,16 +188,9 @@ async fn told(response: Response) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_header_of_a_proxy_changes_an_answer() {
-    let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
-    let gateway = Setup::serve()
-        .oidc("google", &google)
-        .plugin("behave", test_guests::BEHAVE)
-        .service("ok", "behave")
-        .start()
-        .await;
-    let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
-    let session = token_in(&google.sign_in(&gateway.browser(), &login).await);
+async fn headers_of_proxies_change_no_answer() {
+    let (gateway, google) = start().await;
+    let session = token_in(&google.sign_in(&gateway.browser(), &login()).await);
     let permission = gateway.browser().authorize(&session, "ok").await.1["token"].clone();
     let permission = permission.as_str().unwrap();
     let admin = gateway.admin().await;
@@ -219,7 +211,7 @@ async fn no_header_of_a_proxy_changes_an_answer() {
     ];
     let browser = gateway.browser();
     let ask = async |change: &dyn Fn(RequestBuilder) -> RequestBuilder, asked: &(Method, String, bool)| {
-        // The cookie of one sign-in is none of another's.
+        // The cookie of one sign-in must not serve another.
         browser.set_cookies(BTreeMap::new());
         browser.send(change(request(&browser, asked, &session))).await
     };
@@ -233,7 +225,7 @@ async fn no_header_of_a_proxy_changes_an_answer() {
                 tried += 1;
             }
         }
-        // As many at once as a head may hold, and another host.
+        // As many headers as one head may hold, and another host.
         for value in values {
             let most = 80.min(40_000 / (value.len() + 32));
             let many = |request: RequestBuilder| {

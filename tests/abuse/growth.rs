@@ -1,4 +1,4 @@
-//! What one user, one plugin or a caller who is nobody can make grow comes to an end.
+//! Limits of what one user, one plugin or an anonymous caller can store.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -8,7 +8,7 @@ use support::fake_oidc::FakeOidc;
 use support::setup::{self, EXTERNAL};
 use support::{Gateway, Setup};
 
-/// How many rows of a kind are in the database now, as another process sees it.
+/// The number of rows in the database, as another process sees it.
 fn rows(gateway: &Gateway, from: &str) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = rusqlite::Connection::open_with_flags(gateway.dir.database(), flags).unwrap();
@@ -41,7 +41,7 @@ async fn a12_a_callback_that_cannot_succeed_leaves_no_row() {
             callback.set_query(Some(instead));
             callback.query_pairs_mut().extend_pairs(kept);
             let cookies = browser.cookies();
-            // Twice, by somebody who keeps the cookie.
+            // Twice, with the cookie kept.
             for _ in 0..2 {
                 browser.set_cookies(cookies.clone());
                 let response = browser.get(callback.as_str()).await;
@@ -58,7 +58,7 @@ async fn a12_a_callback_that_cannot_succeed_leaves_no_row() {
         "one for each code that was made up, and none for its repetition"
     );
 
-    // One that succeeds is remembered, and good once.
+    // A successful callback is recorded, and its state works once.
     let browser = gateway.browser();
     let callback = provider.go(&browser, &login).await;
     let cookies = browser.cookies();
@@ -85,7 +85,7 @@ async fn a1_attributes_beyond_the_bound_are_a_failed_answer() {
         .table("users", "attributes = 1")
         .start()
         .await;
-    // The first sets one attribute as a new user and would set another at the login.
+    // The plugin sets one attribute of a new user, and would set another at the login.
     let response = gateway.browser().sign_in_dev("alice").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     let log = gateway.flushed_log().await.join("\n");

@@ -1,4 +1,4 @@
-//! Canaries: every secret that passes through the gateway, looked for everywhere but where it belongs.
+//! Every secret that passes through the gateway appears only in the places that it is meant for.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,13 +12,13 @@ use support::fake_oidc::{ACCESS_TOKEN, CLIENT_ID, FakeOidc, Mood};
 use support::setup::{EXTERNAL, SESSION_SECRET, private_key};
 use support::{Gateway, Setup};
 
-/// Shorter texts may be anywhere by chance.
+/// Shorter texts could occur by chance.
 const SHORTEST: usize = 12;
 
 const PLUGIN_SETTING: &str = "canary-plugin-setting";
 const PLUGIN_SECRET: &str = "canary-plugin-secret";
 
-/// What is looked for, and where.
+/// The secrets to look for, and the places to search.
 #[derive(Default)]
 struct Search {
     secrets: Vec<(&'static str, String)>,
@@ -48,18 +48,18 @@ impl Search {
         self.place(place, format!("{head}{}", response.text().await.unwrap()));
     }
 
-    /// Fails for the first secret that is found; gives how often it was looked.
+    /// Fails at the first secret that it finds. Returns the number of comparisons.
     fn run(&self) -> usize {
         for (place, text) in &self.places {
             assert!(text.len() >= SHORTEST, "there is nothing to search in {place}");
             for (what, secret) in &self.secrets {
-                // Line by line, for the log is long.
+                // Line by line, because the log is long.
                 let found = text
                     .contains(secret)
                     .then(|| text.lines().find(|line| line.contains(secret.as_str())));
                 assert_eq!(found, None, "{what} is in {place}: {secret}");
             }
-            // Whatever was forgotten above, or was written in part.
+            // Secrets that are missing above, or were written in part.
             let canary = text
                 .lines()
                 .find(|line| line.contains("canary") && !line.contains("canary-address"));
@@ -76,7 +76,7 @@ fn shown(headers: &HeaderMap) -> String {
         .collect()
 }
 
-/// Session and permission tokens in every place of a request that can hold one, good ones and bad ones.
+/// Sends session and permission tokens, valid and invalid, in every place of a request that can hold one.
 async fn show_tokens(gateway: &Gateway, search: &mut Search, token: &str) {
     let browser = gateway.browser();
     let cut = &token[..token.len() - 1];
@@ -126,7 +126,7 @@ async fn show_tokens(gateway: &Gateway, search: &mut Search, token: &str) {
         .await;
 }
 
-/// Sign-ins that end in each way; the first is good, and its token is given.
+/// Ends sign-ins in every way. The first succeeds, and its token is returned.
 async fn sign_ins(gateway: &Gateway, google: &FakeOidc, search: &mut Search) -> String {
     let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
     let mut session = None;
@@ -146,7 +146,7 @@ async fn sign_ins(gateway: &Gateway, google: &FakeOidc, search: &mut Search) -> 
         }
         let back = location(&browser.get(to_provider.as_str()).await);
         search.secret("a state", parameter(&back, "state").unwrap());
-        // The provider has to be told state and nonce; what else is in the address is for anyone.
+        // The provider must learn state and nonce. The rest of the address is not secret.
         let state = parameter(&to_provider, "state").unwrap();
         search.place(
             "Location to the provider",
@@ -157,7 +157,7 @@ async fn sign_ins(gateway: &Gateway, google: &FakeOidc, search: &mut Search) -> 
         google.set_mood(Mood::Well);
         if mood == Mood::Well {
             let token = token_in(&response);
-            // The token belongs there, and nothing else.
+            // The token belongs there, and nothing else does.
             search.place(
                 "Location back to the application",
                 location(&response).as_str().replace(&token, ""),
@@ -166,7 +166,7 @@ async fn sign_ins(gateway: &Gateway, google: &FakeOidc, search: &mut Search) -> 
         } else {
             search.answer("answers and error pages", response).await;
         }
-        // Once more: it has been used.
+        // Again, with a state that has been used.
         search
             .answer("answers and error pages", browser.get(back.as_str()).await)
             .await;
@@ -174,7 +174,7 @@ async fn sign_ins(gateway: &Gateway, google: &FakeOidc, search: &mut Search) -> 
     session.expect("a session")
 }
 
-/// What an operator's commands say while the gateway runs.
+/// Runs an operator's commands while the gateway runs.
 async fn commands(gateway: &Gateway, setup: &Setup, search: &mut Search) {
     for command in [
         &["config", "check"][..],
@@ -187,7 +187,7 @@ async fn commands(gateway: &Gateway, setup: &Setup, search: &mut Search) {
         let ran = gateway.cli(command).await;
         search.place("commands", format!("{}{}", ran.stdout, ran.stderr));
     }
-    // With mistakes right beside the secrets, and in their places.
+    // With mistakes beside the secrets and in their places.
     for (table, line) in [
         ("keys", "sesion_secret = \"canary-misspelt-session-secret\""),
         ("keys", "private_keys = [\"canary-no-private-key\"]"),
@@ -216,7 +216,7 @@ async fn commands(gateway: &Gateway, setup: &Setup, search: &mut Search) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_anywhere_but_where_it_belongs() {
+async fn secrets_do_not_leak() {
     let google =
         FakeOidc::start(json!({"sub": "1", "email": "canary-address@example.org", "email_verified": true}))
             .await;
@@ -263,7 +263,7 @@ async fn no_secret_is_anywhere_but_where_it_belongs() {
     let session = sign_ins(&gateway, &google, &mut search).await;
     show_tokens(&gateway, &mut search, &session).await;
     for service in ["ok", "settings", "secret"] {
-        // What a plugin knows it may answer; that its answer is in no other place is what matters.
+        // A plugin may answer with everything that it knows. Its answer must not appear elsewhere.
         let (_, answer) = gateway.browser().authorize(&session, service).await;
         let token = answer["token"].as_str().unwrap().to_owned();
         show_tokens(&gateway, &mut search, &token).await;
@@ -293,7 +293,7 @@ async fn no_secret_is_anywhere_but_where_it_belongs() {
     search.secret("a session token", &session[..session.len() - 1]);
     search.secret("a session token's signature", session.rsplit('.').next().unwrap());
 
-    // The provider is told what is its own, and nobody's address in passing.
+    // The provider learns only its own values, and no other user's address.
     let requests = google.requests().await;
     for request in &requests {
         assert!(!request.headers.contains_key("referer"), "{}", request.url);
@@ -320,7 +320,7 @@ async fn no_secret_is_anywhere_but_where_it_belongs() {
     }
     for file in ["gateway.sqlite", "gateway.sqlite-wal"] {
         if let Ok(bytes) = std::fs::read(dir.path().join(file)) {
-            // The address belongs there; the state that was used is kept to be refused.
+            // The address belongs there. The used state is kept so that it can be rejected.
             let text: String = String::from_utf8_lossy(&bytes).replace("canary-address", "address");
             let used: Vec<_> = search
                 .secrets

@@ -1,4 +1,4 @@
-//! Log injection: whatever stands in whatever field, a line is a line, and a request is one of them.
+//! Log injection: no text in any field breaks a line, and every request logs exactly one line.
 
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -10,7 +10,7 @@ use support::raw::exchange;
 use support::setup::EXTERNAL;
 use support::{Gateway, Setup};
 
-/// Ends of lines, entries of one's own, and what terminals obey.
+/// Line ends, forged entries, and control sequences of terminals.
 const HOSTILE: &[&str] = &[
     "\r\n{\"forged\":true}\r\n",
     "\n2026-01-01T00:00:00.000000Z ERROR forged: forged",
@@ -28,7 +28,7 @@ const HOSTILE: &[&str] = &[
     "\u{fffd}\u{feff}\u{10ffff}𝕱ü",
 ];
 
-/// What carries a text into a log, and how many requests of the gateway each field takes.
+/// Carries a text into the log, and counts the requests that this takes.
 struct Sender {
     browser: Browser,
     sent: usize,
@@ -44,7 +44,7 @@ impl Sender {
         self.sent += 1;
     }
 
-    /// As every parameter, as every part of a path, and as every header that can hold it.
+    /// Sends the text as every parameter, every part of a path, and every header that can hold it.
     async fn everywhere(&mut self, text: &str) {
         let value = encode(text);
         for path in [
@@ -78,7 +78,7 @@ impl Sender {
         }
         let update = self.browser.request(Method::POST, "/auth/update");
         self.send(update.form(&[("username", text), ("jwt", text)])).await;
-        // Header values cannot hold line ends; what is left of the text is still hostile.
+        // Header values cannot hold line ends; the rest of the text is still hostile.
         let held: Vec<u8> = text
             .bytes()
             .filter(|byte| *byte >= b' ' && *byte != 0x7f)
@@ -103,7 +103,7 @@ impl Sender {
     }
 }
 
-/// People whose claims are hostile, providers that are in a mood, and what hooks make of it.
+/// Users with hostile claims, misbehaving providers, and hooks that log both.
 async fn sign_ins(gateway: &Gateway, google: &FakeOidc, text: &str, number: usize) -> usize {
     let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
     let mut sent = 0;
@@ -139,7 +139,7 @@ async fn sign_ins(gateway: &Gateway, google: &FakeOidc, text: &str, number: usiz
         google.set_mood(Mood::Well);
         sent += 2;
     }
-    // The provider's refusal, in its own words; its state is good, so that the words are read.
+    // The provider's error, in its own words. The state is valid, so the gateway reads them.
     let browser = gateway.browser();
     let callback = google.go(&browser, &login).await;
     let refusal = callback
@@ -171,8 +171,8 @@ async fn throw_everything(format: &str) -> (usize, Vec<String>) {
     for (number, text) in HOSTILE.iter().enumerate() {
         sender.everywhere(text).await;
         sender.sent += sign_ins(&gateway, &google, text, number).await;
-        // As it is, where no client would send it: read as a request or not, it is one line at most, and the
-        // listener for operators has none a request.
+        // The raw text, which no client would send. If it is read as a request it logs one line; the admin listener
+        // logs none.
         let held = text.replace(['\r', '\n'], "");
         for line in [
             format!("GET /auth/{held} HTTP/1.1"),
@@ -189,7 +189,7 @@ async fn throw_everything(format: &str) -> (usize, Vec<String>) {
                 &encode(text),
             )
             .await;
-        // A configuration that is wrong, in its own words.
+        // An invalid configuration whose error quotes the text.
         setup.clone().top(&format!("{} = 1", Value::from(*text))).write();
         assert!(
             gateway.reload().await.contains("mistakes"),
@@ -199,7 +199,7 @@ async fn throw_everything(format: &str) -> (usize, Vec<String>) {
         setup.write();
         gateway.reload().await;
     }
-    // What plugins say is theirs to choose.
+    // A plugin may choose its messages.
     google.set_person(json!({"sub": "talkative", "name": "Alice"}));
     let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
     let token = support::browser::token_in(&google.sign_in(&gateway.browser(), &login).await);
@@ -213,13 +213,13 @@ async fn throw_everything(format: &str) -> (usize, Vec<String>) {
     (before, log.lines())
 }
 
-/// Whose lines there are at `info`.
+/// Whether events of this target are logged at `info`.
 fn is_of_a_crate(target: &str) -> bool {
     target.starts_with("gateway") || target.starts_with("rusqlite_migration")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_line_is_an_event_and_every_request_a_line() {
+async fn every_line_is_one_event_and_every_request_logs_one_line() {
     let (sent, lines) = throw_everything("json").await;
     let mut requests = 0;
     for line in &lines {
@@ -240,7 +240,7 @@ async fn every_line_is_an_event_and_every_request_a_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_in_a_log_for_people() {
+async fn a_text_log_has_one_line_per_event_too() {
     let (sent, lines) = throw_everything("text").await;
     let mut requests = 0;
     for line in &lines {

@@ -1,5 +1,5 @@
-//! What others try from outside to be somebody else, to see what is not theirs, or to be believed: matrices, each
-//! of whose cells has to fail. How many there are is printed.
+//! Attacks from outside, as matrices of which every cell must fail: impersonation, reading others' data, forged proofs.
+//! Each test prints the number of its cells.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,7 +22,27 @@ mod usernames;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde_json::{Value, json};
+use support::browser::encode;
+use support::fake_oidc::FakeOidc;
+use support::setup::EXTERNAL;
+use support::{Gateway, Setup};
+
+/// A gateway with the provider `google` and the service `ok`.
+async fn start() -> (Gateway, FakeOidc) {
+    let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
+    let gateway = Setup::serve()
+        .oidc("google", &google)
+        .plugin("behave", test_guests::BEHAVE)
+        .service("ok", "behave")
+        .start()
+        .await;
+    (gateway, google)
+}
+
+fn login() -> String {
+    format!("/auth/login/google?next={}", encode(EXTERNAL))
+}
 
 /// The claims of a token, unverified.
 fn claims(token: &str) -> Value {

@@ -1,5 +1,5 @@
-//! Requests of guests, in the real gateway: a listener that nobody has allowed sees nothing. How each rule works is
-//! tested in the plugin host.
+//! Guests' HTTP requests, in the real gateway: a listener that is not allowed receives nothing. The plugin host's tests
+//! cover each rule.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use support::Setup;
 
-/// Counts who connects, on version 4 and 6, and answers everybody with a permission.
+/// Counts connections over IPv4 and IPv6, and answers all of them with a permission.
 struct Canary {
     port: u16,
     seen: Arc<AtomicUsize>,
@@ -21,7 +21,7 @@ struct Canary {
 
 impl Canary {
     async fn start() -> Self {
-        // One socket for all addresses of the machine, of both versions.
+        // One socket for all addresses of the machine, in both versions.
         let listener = TcpListener::bind("[::]:0").await.expect("a socket");
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(AtomicUsize::new(0));
@@ -48,7 +48,7 @@ impl Canary {
     }
 }
 
-/// Ways to write this machine, and where clouds keep their secrets.
+/// Spellings of this machine's address, and the addresses at which clouds keep their secrets.
 const HOSTS: &[&str] = &[
     "127.0.0.1",
     "127.1",
@@ -83,7 +83,7 @@ const HOSTS: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_is_not_allowed_sees_nothing_of_a_guest() {
+async fn a_listener_that_is_not_allowed_receives_nothing_from_a_guest() {
     let canary = Canary::start().await;
     let redirecting = MockServer::start().await;
     let target = format!("http://127.0.0.1:{}/v1", canary.port);
@@ -116,7 +116,7 @@ async fn a_listener_that_is_not_allowed_sees_nothing_of_a_guest() {
     let mut tried = 0;
     for host in HOSTS {
         let url = format!("http://{host}:{}/latest/meta-data/", canary.port);
-        // Nothing is allowed; others are; this very name is, but resolves to this machine.
+        // With nothing allowed; with others allowed; and with this very name allowed, which resolves to this machine.
         let name = format!("http://{host}:{}", canary.port);
         let is_name = host.chars().all(|char| char.is_ascii_alphabetic() || char == '-');
         let named = format!("allow = [{name:?}]");
@@ -136,7 +136,7 @@ async fn a_listener_that_is_not_allowed_sees_nothing_of_a_guest() {
             tried += 1;
         }
     }
-    // An allowed server that sends the guest on.
+    // An allowed server that redirects the guest.
     let allowed = redirecting.uri();
     put(&format!("{allowed}/v1"), &format!("allow = [{allowed:?}]")).await;
     let (status, _) = gateway.browser().authorize(&session, "wiki").await;
@@ -148,7 +148,7 @@ async fn a_listener_that_is_not_allowed_sees_nothing_of_a_guest() {
     );
     assert_eq!(canary.seen(), 0, "and not here");
 
-    // The control: once its very address is allowed, it is reached.
+    // The control: the guest reaches it once its address is allowed.
     let allow = format!("allow = [\"http://127.0.0.1:{}\"]", canary.port);
     put(&target, &allow).await;
     let (status, answer) = gateway.browser().authorize(&session, "wiki").await;

@@ -1,30 +1,14 @@
-//! Sessions that are over are over everywhere at once, and nobody is put into a session that somebody else knows.
+//! A session that has ended is rejected everywhere immediately, and no user gets a session that another person knows.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::claims;
-use support::browser::{encode, location, token_in};
+use super::{claims, login, start};
+use support::browser::{location, token_in};
 use support::fake_oidc::FakeOidc;
-use support::setup::EXTERNAL;
 use support::{Gateway, Setup};
 
-async fn start() -> (Gateway, FakeOidc) {
-    let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
-    let gateway = Setup::serve()
-        .oidc("google", &google)
-        .plugin("behave", test_guests::BEHAVE)
-        .service("ok", "behave")
-        .start()
-        .await;
-    (gateway, google)
-}
-
-fn login() -> String {
-    format!("/auth/login/google?next={}", encode(EXTERNAL))
-}
-
-/// How often each place and endpoint took the token, and how often they were asked.
+/// Sends the token in each place to each endpoint. Returns how many accepted it, and how many were asked.
 async fn shown_everywhere(gateway: &Gateway, token: &str) -> (usize, usize) {
     let browser = gateway.browser();
     let (mut taken, mut asked) = (0, 0);
@@ -48,7 +32,7 @@ async fn shown_everywhere(gateway: &Gateway, token: &str) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_ended_is_refused_at_once_however_it_ended() {
+async fn a_session_is_rejected_as_soon_as_it_ends_in_any_way() {
     let (gateway, google) = start().await;
     let mut replayed = 0;
     for end in [
@@ -59,7 +43,7 @@ async fn a_session_that_ended_is_refused_at_once_however_it_ended() {
         "user delete",
     ] {
         let token = token_in(&google.sign_in(&gateway.browser(), &login()).await);
-        // Warm: it is kept in memory.
+        // Now the session is cached.
         let (taken, asked) = shown_everywhere(&gateway, &token).await;
         assert_eq!(taken, asked, "{end}: it is good before");
         let said = claims(&token);
@@ -76,7 +60,7 @@ async fn a_session_that_ended_is_refused_at_once_however_it_ended() {
         }
         for _ in 0..2 {
             let (taken, asked) = shown_everywhere(&gateway, &token).await;
-            // Who was deleted is told so by `update`, in each of the three places.
+            // `update` reports a deleted user in each of the three places.
             let told_otherwise = if end == "user delete" { 3 } else { 0 };
             assert_eq!(taken, told_otherwise, "{end}");
             replayed += asked;
@@ -96,10 +80,10 @@ async fn a_session_that_ended_is_refused_at_once_however_it_ended() {
     gateway.stop().await;
 }
 
-/// The attacker gives the victim's browser whatever could be taken for a session, in every place, through the whole
-/// sign-in: the victim gets a session that the attacker has never seen.
+/// The attacker puts everything that could be taken for a session into every place of the victim's browser, through the
+/// whole sign-in. The victim still gets a session that the attacker has never seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_in_has_a_new_session_whatever_the_browser_brings() {
+async fn a_sign_in_creates_a_new_session_whatever_the_browser_sends() {
     let (gateway, google) = start().await;
     let attacker = token_in(&google.sign_in(&gateway.browser(), &login()).await);
     let attackers = claims(&attacker);
@@ -147,7 +131,7 @@ async fn a_sign_in_has_a_new_session_whatever_the_browser_brings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_session_is_refused() {
+async fn an_expired_session_is_rejected() {
     let google = FakeOidc::start(json!({"sub": "1"})).await;
     let gateway = Setup::serve()
         .oidc("google", &google)

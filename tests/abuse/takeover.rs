@@ -1,4 +1,4 @@
-//! Accounts are not taken over by an address.
+//! An email address does not take over an account.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ struct World {
     providers: Vec<(&'static str, FakeOidc)>,
 }
 
-/// Who somebody turned out to be.
+/// The user that a sign-in found or created.
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
     id: String,
@@ -69,7 +69,7 @@ impl World {
     }
 }
 
-/// What a provider may say of an address. Only the first is a proof.
+/// Values of `email_verified`. Only the first is a proof.
 fn verified() -> Vec<Option<Value>> {
     vec![Some(json!(true)), Some(json!("true")), Some(json!(false)), None]
 }
@@ -82,10 +82,10 @@ fn person(subject: &str, email: &str, verified: Option<&Value>) -> Value {
     person
 }
 
-/// Each provider and each way to vouch, then each again for another person with the same address: whoever comes
-/// first may be the owner or the one who planted it.
+/// Each provider and each way to vouch for an address, then all of them again for another person with the same address:
+/// the first to arrive may be its owner, or an attacker who planted it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_address_is_the_same_person_where_two_trusted_issuers_verify_it() {
+async fn one_address_is_one_user_only_if_two_trusted_issuers_verify_it() {
     let world = World::start().await;
     let (mut cells, mut linked) = (0, 0);
     for (first, first_trusted) in PROVIDERS {
@@ -101,7 +101,7 @@ async fn the_same_address_is_the_same_person_where_two_trusted_issuers_verify_it
                     let is_proof = |says: &Option<Value>| *says == Some(json!(true));
                     let both = is_proof(says_first) && is_proof(says_second);
                     let cell = format!("{first} {says_first:?}, then {second} {says_second:?}");
-                    // Two subjects of one issuer are two people, whatever it says of their addresses.
+                    // Two subjects of one issuer are two users, whatever their addresses are.
                     assert_eq!(
                         known.id == other.id,
                         both && first_trusted && second_trusted && first != second,
@@ -131,7 +131,7 @@ async fn the_same_address_is_the_same_person_where_two_trusted_issuers_verify_it
     world.gateway.stop().await;
 }
 
-/// A sign-in: provider, subject, address, and who it has to be.
+/// A sign-in: provider, subject, address, and the expected user.
 type Step = (&'static str, &'static str, &'static str, &'static str);
 
 /// Stories in which an address changes hands. Every address is verified.
@@ -209,7 +209,7 @@ const STORIES: &[(&str, &[Step])] = &[
         ],
     ),
     (
-        "given to the next person by the issuer itself, who comes by another one",
+        "given to the next person by the issuer itself, and used through a different one",
         &[
             ("google", "old", "ann", "the old ann"),
             ("google", "new", "ann", "the new ann"),
@@ -226,13 +226,13 @@ const STORIES: &[(&str, &[Step])] = &[
             ("company", "m2", "аlice", "two"),
             ("company", "m3", "alice\u{200b}", "three"),
             ("company", "m4", "ａlice", "four"),
-            // Company has given it to m1 in another spelling, and most mail systems know one mailbox by both.
+            // Company has given it to m1 in another spelling, and most mail systems treat both as one mailbox.
             ("company", "a", "alice", "somebody by company"),
         ],
     ),
 ];
 
-/// Ids made of addresses: only an address that counts makes one.
+/// Only an address that counts becomes an id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s2_an_untrusted_provider_takes_no_id_that_stands_for_an_address() {
     let world = World::start_with("email-md5").await;
@@ -253,7 +253,7 @@ async fn s2_an_untrusted_provider_takes_no_id_that_stands_for_an_address() {
         .await;
     assert_ne!(unverified.id, of_address);
 
-    // A second person with an address that counts: refused, with a sentence and a line in the log.
+    // A second person with an address that counts: rejected, with a message and a line in the log.
     let (_, google) = &world.providers[0];
     google.set_person(claim("another"));
     let browser = world.gateway.browser();
@@ -279,11 +279,11 @@ async fn s2_an_untrusted_provider_takes_no_id_that_stands_for_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_that_changes_hands_takes_nobody_along() {
+async fn an_address_that_changes_hands_gives_no_access_to_its_earlier_user() {
     let world = World::start().await;
     let mut sign_ins = 0;
     for (number, (story, steps)) in STORIES.iter().enumerate() {
-        // Name to id: one name has one id, and two names have two.
+        // Maps names to ids: one name has one id, and two names have two.
         let mut known: Vec<(&str, String)> = Vec::new();
         for (step, (provider, subject, address, who)) in steps.iter().enumerate() {
             let address = format!("{address}@{number}.example.org");

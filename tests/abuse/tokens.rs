@@ -1,4 +1,4 @@
-//! Every kind of token, and what could be taken for one, at every door where a token is shown.
+//! Every kind of token, and texts that resemble one, at every endpoint that accepts a token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use support::{Gateway, Setup};
 
 const AUDIENCE: &str = "https://fine.example.org";
 
-/// What a token is good for, if for anything.
+/// Which endpoints accept a token, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Good {
     Session,
@@ -34,10 +34,10 @@ struct Kind {
     good: Good,
 }
 
-/// Where a session token may stand in a request.
+/// The places of a request that can hold a session token.
 const PLACES: [&str; 4] = ["authorization", "auth-token", "query", "form"];
 
-/// The gateway's endpoints that ask whose request it is: method, path, and the answer to nobody.
+/// The gateway's endpoints that require a session: method, path, and the answer to an anonymous caller.
 fn doors() -> [(Method, &'static str, Value); 5] {
     [
         (Method::GET, "/auth/check", json!(false)),
@@ -60,7 +60,7 @@ fn doors() -> [(Method, &'static str, Value); 5] {
     ]
 }
 
-/// The request with the token in one of [`PLACES`]; a form is a `POST`'s alone.
+/// The request with the token in one of [`PLACES`]. Only a `POST` has a form.
 fn request(
     browser: &Browser,
     method: &Method,
@@ -81,7 +81,7 @@ fn request(
     })
 }
 
-/// Whether whoever verifies permission tokens of a service, as docs/http.md has it, takes the token.
+/// Whether a service that verifies permission tokens as docs/http.md describes accepts the token.
 fn is_verified(token: &str, service: &str, audience: Option<&str>, jwks: &JwkSet) -> bool {
     let Some(key) = jsonwebtoken::decode_header(token)
         .ok()
@@ -102,8 +102,7 @@ fn is_verified(token: &str, service: &str, audience: Option<&str>, jwks: &JwkSet
         .is_ok_and(|token| token.claims["service"] == service)
 }
 
-/// Signs the same person in four times and gathers every kind of token that there is to be had, and many that are
-/// not.
+/// Signs the same user in four times, and collects every kind of valid token and many invalid ones.
 async fn kinds(gateway: &Gateway, google: &FakeOidc) -> Vec<Kind> {
     let browser = gateway.browser();
     let login = format!("/auth/login/google?next={}", encode(EXTERNAL));
@@ -130,7 +129,7 @@ async fn kinds(gateway: &Gateway, google: &FakeOidc) -> Vec<Kind> {
         key.issue(&says(expires), Timestamp(issued))
     };
     let issuer = EXTERNAL.trim_end_matches('/');
-    // The same claims, so that only the key differs, or only the issuer.
+    // The same claims, so that only the key or only the issuer differs.
     assert_eq!(of(SESSION_SECRET, issuer), session);
     let relabelled = |typ: &str| {
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
@@ -184,7 +183,7 @@ async fn kinds(gateway: &Gateway, google: &FakeOidc) -> Vec<Kind> {
             Good::Service("fine"),
         ),
         ("the admin token", gateway.admin().await.token, Good::Admin),
-        // The last: it is good until it is signed out.
+        // The last one, as it is valid until it is signed out.
         ("a session token", session, Good::Session),
     ];
     let good = good.map(|(what, token, good)| Kind { what, token, good });
@@ -192,7 +191,7 @@ async fn kinds(gateway: &Gateway, google: &FakeOidc) -> Vec<Kind> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_token_is_refused_at_every_door_but_its_own() {
+async fn every_token_is_accepted_only_at_its_own_endpoints() {
     let google = FakeOidc::start(json!({"sub": "1", "name": "Alice"})).await;
     let gateway = Setup::serve()
         .oidc("google", &google)
@@ -220,7 +219,7 @@ async fn every_token_is_refused_at_every_door_but_its_own() {
                 let Some(request) = request(&browser, &method, path, place, token) else {
                     continue;
                 };
-                // The last kind is the good session: it must not be ended half way.
+                // The last kind is the valid session, which the test must not end early.
                 if *good == Good::Session && path == "/auth/logout" {
                     continue;
                 }
@@ -243,7 +242,7 @@ async fn every_token_is_refused_at_every_door_but_its_own() {
             ("state", token.as_str()),
             (token, token),
         ] {
-            // In the cookie of that state, too.
+            // With the cookie of that state, too.
             let jar = browser.cookies();
             let digest = hex::encode(Sha256::digest(state));
             browser.set_cookies([(format!("__Host-auth-{}", &digest[..16]), token.clone())].into());

@@ -1,4 +1,4 @@
-//! Usernames that look like others, and many at once.
+//! Usernames that look like others, and concurrent requests for one name.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use support::browser::encode;
 use support::{Gateway, Setup};
 
-/// A username that is somebody's id would name them in commands and applications that take either.
+/// A username that is another user's id would name that user in commands and applications that accept either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_nobody_is_called_like_an_id() {
     let gateway = Setup::dev().start().await;
@@ -29,7 +29,6 @@ async fn a6_nobody_is_called_like_an_id() {
             .await;
         assert_eq!(answer["success"], false, "{name}: {answer}");
     }
-    // Whatever an older gateway has let in: the id is its user's.
     gateway.stop().await;
 }
 
@@ -60,7 +59,7 @@ const LOOK_ALIKES: &[(char, &str)] = &[
     ('_', "＿‿﹍"),
 ];
 
-/// What does not show, or turns what follows around.
+/// Characters that are invisible, or reorder the text after them.
 const UNSEEN: &[char] = &[
     '\u{200b}',
     '\u{200c}',
@@ -117,15 +116,15 @@ const UNSEEN: &[char] = &[
     ':',
 ];
 
-/// Reserved by the contract, so that nobody speaks for the gateway.
+/// Reserved by the contract, so that nobody can pose as the gateway.
 const RESERVED: &[&str] = &["admin", "root", "support", "webmaster", "no-reply", "well-known"];
-/// Somebody's.
+/// Another user's name.
 const TAKEN: &str = "Wendy-of_Oxbridge";
 
-/// Which of those that look like a name are tried: all, or some of them.
+/// Of the look-alikes, one in this many is tried.
 const EACH: usize = if cfg!(feature = "test-all") { 1 } else { 13 };
 
-/// Every text that somebody could read as one of the names.
+/// Every text that a reader could mistake for one of the names.
 fn look_alikes(name: &str) -> BTreeSet<String> {
     let chars: Vec<char> = name.chars().collect();
     let with = |at: usize, instead: &[char]| -> String {
@@ -150,7 +149,7 @@ fn look_alikes(name: &str) -> BTreeSet<String> {
     all
 }
 
-/// The name in other cases: each letter alone, all, every other.
+/// The name in other cases: each letter alone, all letters, every other letter.
 fn cases(name: &str) -> BTreeSet<String> {
     let recased = |is_upper: &dyn Fn(usize) -> bool| -> String {
         let chars = name.chars().enumerate();
@@ -181,7 +180,7 @@ async fn set(gateway: &Gateway, session: &str, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_name_looks_like_another_ones() {
+async fn names_that_look_like_another_users_are_rejected() {
     let gateway = Setup::dev().start().await;
     let browser = gateway.browser();
     let owner = gateway.sign_in("alice").await;
@@ -207,7 +206,7 @@ async fn no_name_looks_like_another_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_hundred_names_that_one_user_asks_for_at_once_one_is_set() {
+async fn one_of_a_hundred_concurrent_names_of_one_user_is_set() {
     let gateway = Setup::dev().start().await;
     let alice = gateway.sign_in("alice").await;
     let mut asking = tokio::task::JoinSet::new();

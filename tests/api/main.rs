@@ -1,8 +1,8 @@
-//! The API as it describes itself, tried by schemathesis: requests made from `/openapi.json`, good and bad, and every
-//! answer held against it. `tests/api/schemathesis.toml` says what is tried and what is checked.
+//! Schemathesis tests the API against its own description: it generates valid and invalid requests from `/openapi.json`
+//! and checks every answer. `tests/api/schemathesis.toml` configures the generator and the checks.
 //!
-//! The document lets objects have further properties, as a later gateway may. This gateway has to answer with those that
-//! are described and no other, so schemathesis is given a stricter document.
+//! The document allows further properties, which a later gateway may add. This gateway must answer with exactly those
+//! described, so schemathesis gets a stricter document.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,18 +18,18 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use support::browser::token_in;
-use support::fake_oidc::FakeOidc;
+use support::fake_oidc::{FakeOidc, alice};
 use support::{Gateway, Setup};
 use tokio::process::Command;
 
-/// Seen from `tests/api`.
+/// Relative to `tests/api`.
 const DOCUMENT: &str = "../../gateway/app/openapi.json";
 
-/// The document with nothing allowed in an answer that it does not describe.
+/// The document without additional properties in answers.
 fn strict() -> Value {
     let mut document: Value = serde_json::from_str(include_str!("../../gateway/app/openapi.json")).unwrap();
     let schemas = document["components"]["schemas"].as_object_mut().unwrap();
-    // Members of keys depend on their kind, and what a request says besides is ignored.
+    // A key's members depend on its kind, and unknown members of a request are ignored.
     for (_, schema) in schemas
         .iter_mut()
         .filter(|(name, _)| !matches!(name.as_str(), "Jwk" | "Update"))
@@ -44,11 +44,9 @@ fn strict() -> Value {
     document
 }
 
-/// A gateway with everything that the document describes, and its provider.
+/// Starts a gateway with everything that the document describes, and its provider.
 async fn start() -> (Gateway, FakeOidc) {
-    let person =
-        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
-    let provider = FakeOidc::start(person).await;
+    let provider = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &provider)
         .plugin("behave", test_guests::BEHAVE)
@@ -72,7 +70,7 @@ async fn run(command: &mut Command) {
     assert!(status.success(), "{status}: see above");
 }
 
-/// Has schemathesis try all operations, as the user of a session token or as nobody.
+/// Runs schemathesis over all operations, with a session token or anonymously.
 async fn fuzz(gateway: &Gateway, token: Option<&str>) {
     let document = gateway.dir.path().join("strict.json");
     std::fs::write(&document, strict().to_string()).unwrap();
@@ -101,7 +99,7 @@ async fn fuzz(gateway: &Gateway, token: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_and_users_get_what_the_document_says() {
+async fn answers_match_the_document_with_and_without_a_session() {
     let (gateway, provider) = start().await;
     let browser = gateway.browser();
     let token = token_in(&provider.sign_in(&browser, "/auth/login/google").await);

@@ -1,4 +1,4 @@
-//! Bad input on every endpoint: an answer of the contract or a 4xx, never a 5xx, never a panic.
+//! Bad input on every endpoint is answered as the contract says or with a 4xx, never with a 5xx or a panic.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +14,7 @@ use reqwest::Method;
 use support::browser::assert_safe;
 use support::{Gateway, Setup};
 
-/// Every path that something answers at, and some where nothing does.
+/// The path of every endpoint, and some that do not exist.
 const PATHS: &[&str] = &[
     "/",
     "/assets/gateway.css",
@@ -65,7 +65,7 @@ const METHODS: &[&str] = &[
     "GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get", "BREW",
 ];
 
-/// Queries that are wrong somewhere, each for the parameters that any endpoint reads.
+/// Invalid queries, with each of the parameters that any endpoint reads.
 fn queries() -> Vec<String> {
     let mut queries: Vec<String> = [
         "",
@@ -126,7 +126,7 @@ fn setup() -> Setup {
         .env("GOOGLE_SECRET", "secret")
 }
 
-/// What is left to check when everything was thrown at it.
+/// Checks that the gateway still works after all of this.
 async fn assert_well(gateway: Gateway) {
     let token = gateway.sign_in("alice").await;
     assert!(gateway.browser().is_signed_in(&token).await);
@@ -157,7 +157,7 @@ async fn no_query_and_no_method_is_answered_with_5xx() {
         tasks.spawn(async move {
             let mut statuses = Vec::new();
             for (q, query) in queries.iter().enumerate() {
-                // All methods on some queries and all queries by GET and POST.
+                // All methods with some queries, and all queries with GET and POST.
                 for method in METHODS
                     .iter()
                     .filter(|method| matches!(**method, "GET" | "POST") || (n + q) % 16 == 0)
@@ -165,7 +165,7 @@ async fn no_query_and_no_method_is_answered_with_5xx() {
                     let url = url::Url::parse(&format!("{base}{path}{query}")).unwrap();
                     let method = Method::from_bytes(method.as_bytes()).unwrap();
                     let mut request = client.request(method.clone(), url.clone());
-                    // Every other one is from somebody who is signed in, so that it comes further.
+                    // Every second request has a session, so that it gets further.
                     if q % 2 == 0 {
                         request = request.bearer_auth(&token);
                     }
@@ -174,8 +174,8 @@ async fn no_query_and_no_method_is_answered_with_5xx() {
                         .await
                         .unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
                     let status = response.status();
-                    // The one 5xx of the contract: a provider that cannot be reached (`google` is not
-                    // there for a test), a page.
+                    // The only 5xx of the contract: a page that says that the provider (`google`, which the test does
+                    // not run) cannot be reached.
                     let upstream = path.starts_with("/auth/login/google");
                     assert!(!status.is_server_error() || upstream, "{method} {url}: {status}");
                     assert_safe(&response);
@@ -201,7 +201,7 @@ async fn no_query_and_no_method_is_answered_with_5xx() {
 async fn no_header_and_no_body_is_answered_with_5xx() {
     let gateway = setup().start().await;
     let token = gateway.sign_in("alice").await;
-    // Each request on a connection of its own: after a body that nobody read, the gateway closes.
+    // A new connection for each request, as the gateway closes it after a body that it did not read.
     let client = reqwest::Client::builder()
         .no_proxy()
         .pool_max_idle_per_host(0)
@@ -278,8 +278,8 @@ async fn no_header_and_no_body_is_answered_with_5xx() {
                         assert!(!status.is_server_error(), "{path} {name}: {status}");
                         assert_safe(&response);
                     }
-                    // Where the body is not even wanted, the answer may come and the connection close while
-                    // it is still being sent.
+                    // If the gateway does not need the body, it may answer and close the connection while the client
+                    // still sends it.
                     Err(error) => assert!(body.len() > 40_000, "{path} {name}: {error:?}"),
                 }
                 sent += 1;

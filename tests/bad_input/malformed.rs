@@ -1,4 +1,4 @@
-//! Requests that are none, or two at once, or never end.
+//! Requests that are malformed, contain a second request, or never end.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::{assert_well, setup};
 use support::raw::{exchange, heads, statuses};
 
-/// Requests that are none, or two at once: each on a connection of its own.
+/// Malformed requests and requests that contain a second one. Each is sent on its own connection.
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     let host = "Host: 127.0.0.1\r\n";
     let get = |rest: &str| format!("GET /auth/check HTTP/1.1\r\n{host}{rest}\r\n").into_bytes();
@@ -242,7 +242,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
             [get(""), get(""), get("Connection: close\r\n")].concat(),
         ),
     ];
-    // Framing that one reader takes one way and another the other: a second request hides in each body.
+    // Framing that two readers interpret differently. A second request hides in each body.
     for (what, headers) in [
         (
             "an encoding after a vertical tab",
@@ -337,7 +337,7 @@ async fn no_malformed_request_is_answered_with_5xx_or_read_as_two() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_clients_are_let_go_and_hold_nobody_up() {
+async fn slow_clients_are_dropped_and_delay_nobody() {
     let gateway = setup().table("server", "header_timeout = \"1s\"").start().await;
     let mut slow = tokio::task::JoinSet::new();
     for n in 0..if cfg!(feature = "test-all") { 400 } else { 30 } {
@@ -350,7 +350,7 @@ async fn slow_clients_are_let_go_and_hold_nobody_up() {
                 _ => b"POST /auth/update HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\nuser",
             };
             socket.write_all(head).await.unwrap();
-            // A byte now and then keeps nothing alive.
+            // A byte now and then does not keep the connection open.
             let (mut from, mut to) = socket.into_split();
             let drip = tokio::spawn(async move {
                 while to.write_all(b"a").await.is_ok() {

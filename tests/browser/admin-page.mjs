@@ -1,14 +1,14 @@
 // A page on another origin tries the admin listener: node admin-page.mjs ADMIN-ADDRESS TOKEN PAGE-URL
 //
-// It knows the token, which is more than any page does. $CHROMIUM is the browser. Prints how many ways it tried; ends
-// with 1 where one of them was answered.
+// It knows the token, unlike any real page. $CHROMIUM is the browser. Prints the number of attempts, and exits with 1
+// if one of them was answered.
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
 
 const [admin, token, home] = process.argv.slice(2);
 const port = admin.split(":")[1];
-// A name that its owner has pointed here (DNS rebinding): same origin to the browser, port and all.
+// A name whose owner has pointed it here (DNS rebinding): to the browser it is the same origin.
 const rebound = `http://rebound.example:${port}`;
 
 const browser = await chromium.launch({
@@ -19,14 +19,14 @@ const browser = await chromium.launch({
     "--disable-quic",
     "--disable-background-networking",
     "--host-resolver-rules=MAP rebound.example 127.0.0.1",
-    // Whatever the browser itself would do about pages that reach for loopback is no defence of ours.
+    // The browser's own protection of loopback is switched off, so that only the gateway's defences count.
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,PrivateNetworkAccessSendPreflights",
   ],
 });
 
 const paths = ["/health", "/ready", "/metrics", "/plugins", "/plugins/example/reload", "/plugins/example/rollback"];
 
-// Runs in the page. Gives what it could read, and how often it tried.
+// Runs in the page. Returns the answers that it could read, and the number of attempts.
 async function attempt({ origins, paths, token, wait }) {
   const read = [];
   let tried = 0;
@@ -40,7 +40,7 @@ async function attempt({ origins, paths, token, wait }) {
               const answer = await fetch(origin + path, { method, mode, headers, credentials: "include" });
               if (answer.ok) read.push(`${method} ${origin}${path} ${mode}: ${await answer.text()}`);
             } catch {
-              // What the browser keeps from the page.
+              // The browser does not show the answer to the page.
             }
           }
         }
@@ -73,7 +73,7 @@ async function attempt({ origins, paths, token, wait }) {
 
 let total = 0;
 const page = await browser.newPage();
-// The page at the name that leads here was served before its owner changed what the name leads to.
+// The page was served before its owner pointed the name here.
 await page.route(`${rebound}/`, (route) =>
   route.fulfill({ contentType: "text/html", body: "<iframe name=sink></iframe>" }),
 );

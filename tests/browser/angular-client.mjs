@@ -1,4 +1,4 @@
-// The published Angular client of the service that the gateway replaces, on a page of its own: node angular-client.mjs URL
+// The published Angular client of the service that the gateway replaces, on a test page: node angular-client.mjs URL
 //
 // URL is a gateway under `gateway dev` with the service `example`. The client knows the providers `google` and `github`, and
 // nothing of this gateway. Its modules are served as they were published, from another port of this machine. $CHROMIUM is the
@@ -26,7 +26,7 @@ const imports = {
 };
 const map = Object.fromEntries(Object.entries(imports).map(([name, path]) => [name, `/modules/${path}`]));
 
-// What an application of the client's does: its widget, the name of whoever is signed in, and permissions on demand.
+// An application that uses the client: its widget, the name of the signed-in user, and permissions on demand.
 const page = `<!doctype html><title>Application</title>
 <script type="importmap">${JSON.stringify({ imports: map })}</script>
 <app-root></app-root>
@@ -58,7 +58,7 @@ const server = createServer(({ url: path }, answer) => {
   const { pathname } = new URL(path, "http://localhost");
   if (!pathname.startsWith("/modules/")) return answer.setHeader("content-type", "text/html; charset=utf-8").end(page);
   const asked = new URL(pathname.slice("/modules/".length), modules);
-  // Modules of rxjs are named without an ending.
+  // Imports of rxjs have no file name extension.
   const file = [asked, new URL(`${asked}.js`), new URL(`${asked}/index.js`)].find((path) => existsSync(path) && statSync(path).isFile());
   if (!file) return answer.writeHead(404).end();
   return answer.setHeader("content-type", "text/javascript").end(readFileSync(file));
@@ -89,12 +89,12 @@ try {
   await tab.locator("pre", { hasText: "provider-token" }).waitFor();
   await tab.reload();
   await who("Alice");
-  // The client asks who is signed in with the token that it keeps, and forgets it when the person signs out.
+  // The client checks its stored token, and forgets it when the user signs out.
   await tab.locator(".widget").hover();
   await tab.locator(".menu-line").last().click();
   await tab.reload();
   await who("nobody");
-  // An image without an address, which the client asks for where a profile has none, is nothing that the gateway has to do with.
+  // The client requests an image without an address if the profile has none. The gateway is not involved.
   assert.deepEqual(complaints.filter((text) => !text.includes("avatar") && !/null/.test(text)), []);
 } catch (error) {
   console.error(`at ${tab.url().split("?")[0]}\n${error.stack}\n${complaints.join("\n")}`);

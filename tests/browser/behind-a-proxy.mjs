@@ -1,7 +1,7 @@
 // Many sign-ins in one browser, behind a proxy: node behind-a-proxy.mjs URL ISSUER APPLICATION HOSTILE-PAGE
 //
-// URL is where the gateway is reached by way of the proxy, ISSUER its provider, which sends people back unless they have the cookie stay=1;
-// APPLICATION is an origin that is configured, HOSTILE-PAGE one that is not. $CHROMIUM is the browser.
+// URL is the address of the proxy in front of the gateway. ISSUER is its provider, which redirects back unless the
+// browser has the cookie stay=1. APPLICATION is a configured origin, HOSTILE-PAGE is not. $CHROMIUM is the browser.
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
@@ -18,7 +18,7 @@ const page = await context.newPage();
 const next = `${application}/${"x".repeat(600 - application.length - 1)}`;
 const login = (next) => `${url}auth/login/google?next=${encodeURIComponent(next)}`;
 
-// While this is so, people stay at the provider, which tells by a cookie.
+// While this is set, users stay at the provider, which recognises them by a cookie.
 const stay = () => context.addCookies([{ name: "stay", value: "1", url: issuer }]);
 const leave = () => context.clearCookies({ name: "stay" });
 
@@ -29,7 +29,7 @@ async function assertSignsIn() {
   await page.goto(application);
 }
 
-// Cookies do not heed ports: an application of the same host sets one with bytes that are no ASCII.
+// Cookies ignore ports: an application on the same host sets one with bytes that are not ASCII.
 await page.goto(application);
 await page.evaluate(() => { document.cookie = "name=Jürgen; path=/"; });
 
@@ -49,7 +49,7 @@ for (const path of ["", "auth/check", "assets/gateway.js"]) {
 await leave();
 await assertSignsIn();
 
-// A page with hundreds of images counts against nobody.
+// A page with hundreds of images uses up no rate limit.
 await page.goto(hostile);
 const counts = await page.evaluate(async (login) => {
   const images = Array.from({ length: 330 }, (_, number) => new Promise((done) => {
@@ -63,7 +63,7 @@ const counts = await page.evaluate(async (login) => {
 assert.equal(counts, 330);
 await assertSignsIn();
 
-// A person is on their way when a page that they have open begins sign-in after sign-in, in windows that a click opened.
+// During a sign-in, another open page begins sign-in after sign-in, in windows that a click opened.
 await stay();
 await page.goto(login(next));
 const other = await context.newPage();
@@ -86,7 +86,7 @@ for (let round = 0; round < 40; round += 1) {
   if ((await answered).status() === 200) asked += 1;
 }
 assert.ok(asked > 20, `the person was asked ${asked} times`);
-// What the person began can still be completed: the provider sends them back.
+// The user's own sign-in can still be completed: the provider redirects back.
 await leave();
 await page.reload();
 await page.waitForURL((there) => there.href.startsWith(next));

@@ -1,6 +1,6 @@
-// Clicks through the gateway's page as a person would: node click-through.mjs URL SCREENSHOT-DIRECTORY
+// Clicks through the gateway's page as a user would: node click-through.mjs URL SCREENSHOT-DIRECTORY
 //
-// $CHROMIUM is the browser. Ends with 1 and the step's name where something is not as it should be.
+// $CHROMIUM is the browser. Exits with 1 and the name of the step that failed.
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -16,8 +16,8 @@ const browser = await chromium.launch({
 });
 const page = await browser.newPage({ viewport: { width: 1000, height: 1100 } });
 
-// Whatever the browser complains of: violations of the content security policy, errors of the script,
-// and requests to anywhere but the gateway.
+// Complaints of the browser: violations of the content security policy, errors of the script,
+// and requests to other servers than the gateway.
 const complaints = [];
 page.on("console", (message) => {
   if (["error", "warning"].includes(message.type())) complaints.push(message.text());
@@ -101,7 +101,7 @@ await step("a provider that fails", async () => {
   await askFor("trap");
   await page.getByRole("alert").filter({ hasText: "503" }).waitFor();
   assert.equal(await page.getByRole("rowheader", { name: "provider-token" }).isVisible(), false, "the answer of another service is gone");
-  // The browser itself reports the status: that is no complaint about the page.
+  // The browser reports the status, which is not a complaint about the page.
   complaints.push(...complaints.splice(before).filter((text) => !text.includes("503")));
 });
 

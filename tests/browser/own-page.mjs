@@ -1,6 +1,6 @@
-// The gateway's page takes a token only from a sign-in that began in its tab: node own-page.mjs URL PAGE-URL
+// The gateway's page accepts a token only from a sign-in that began in its tab: node own-page.mjs URL PAGE-URL
 //
-// URL is a gateway under `gateway dev`, PAGE-URL a page of another origin, which is up to no good. $CHROMIUM is the browser.
+// URL is a gateway under `gateway dev`, PAGE-URL a hostile page of another origin. $CHROMIUM is the browser.
 
 import assert from "node:assert/strict";
 import { get } from "node:http";
@@ -19,7 +19,7 @@ const signedOut = (page) => page.getByRole("link", { name: "Continue as a test u
 const begin = (page) => page.getByRole("link", { name: "Continue as a test user" }).click();
 const choose = (page, name) => page.getByRole("link", { name }).click();
 
-// No entry of the tab's history has a token, however it got there.
+// No entry of the tab's history has a token.
 async function assertNoToken(page) {
   const session = await page.context().newCDPSession(page);
   const { entries } = await session.send("Page.getNavigationHistory");
@@ -27,9 +27,9 @@ async function assertNoToken(page) {
   assert.doesNotMatch(page.url(), /jwt|eyJ|sign_in=/, "the address bar has a token");
 }
 
-// The attacker's own: signed in elsewhere.
+// The attacker's token, from a sign-in elsewhere.
 const theirs = `${url}auth/login/dev?user=eve&next=${encodeURIComponent(`${url}?sign_in=0`)}`;
-// fetch() says that it is one, and is refused.
+// Fetch Metadata identifies fetch(), which is rejected.
 const link = await new Promise((answers, fails) => {
   get(theirs, (answer) => answers(answer.resume().headers.location)).on("error", fails);
 });
@@ -44,7 +44,7 @@ const context = await browser.newContext();
     await ignored(page);
     await assertNoToken(page);
   }
-  // A sign-in of this browser that the page did not begin: somebody sent the person there.
+  // A sign-in of this browser that the page did not begin, because a link led the user there.
   await page.goto(`${url}auth/login/dev?user=eve&next=${encodeURIComponent(`${url}?sign_in=0`)}`);
   await signedOut(page);
   await ignored(page);
@@ -52,7 +52,7 @@ const context = await browser.newContext();
   await page.close();
 }
 
-// Who is signed in stays who they are.
+// The signed-in user does not change.
 const alice = await context.newPage();
 await alice.goto(url);
 await begin(alice);
@@ -71,7 +71,7 @@ await alice.goForward();
 await signedIn(alice, "Alice");
 await assertNoToken(alice);
 
-// Tabs that begin at once all finish, in any order.
+// Tabs that begin together all finish, in any order.
 const tabs = [await context.newPage(), await context.newPage()];
 for (const tab of tabs) {
   await tab.goto(url);
@@ -83,7 +83,7 @@ for (const [tab, name] of [[tabs[1], "Bob"], [tabs[0], "Trinity"]]) {
   await signedIn(tab, name);
 }
 
-// A page that opens the gateway's, waits until the person begins to sign in there, and brings its own token.
+// A page that opens the gateway's, waits until the user begins to sign in there, and passes its own token.
 const other = await context.newPage();
 await other.goto(hostile);
 const opened = other.waitForEvent("popup");

@@ -1,8 +1,8 @@
 // Every page, in both languages, narrow and wide, light and dark: node pages.mjs URL SCREENSHOT-DIRECTORY
 //
-// URL is a gateway under `gateway dev` with the providers `zulu`, `google` and `github`, a plugin that rejects `reject-me`, and
-// services. axe-core finds nothing on any page, nothing is wider than the screen, and the browser has no complaint. Then a
-// sign-in without JavaScript. $CHROMIUM is the browser.
+// URL is a gateway under `gateway dev` with the providers `zulu`, `google` and `github`, a plugin that rejects
+// `reject-me`, and services. axe-core finds no violation, nothing is wider than the screen, and the browser reports no
+// error. Then a sign-in without JavaScript. $CHROMIUM is the browser.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -25,7 +25,7 @@ const app = "http://localhost:5173/reports?year=2026";
 const at = (path) => new URL(path, url).href;
 const next = (address) => `next=${encodeURIComponent(address)}`;
 
-// With the headers that it is given and no others: fetch() adds some of its own.
+// With exactly these headers. fetch() would add some.
 const ask = (address, headers) => new Promise((answers, fails) => {
   get(address, { headers }, async (answer) => {
     let body = "";
@@ -34,7 +34,8 @@ const ask = (address, headers) => new Promise((answers, fails) => {
   }).on("error", fails);
 });
 
-// The question whether to begin one more sign-in: what a browser gets that has begun several when a page of another site asks.
+// The question whether to begin one more sign-in, for a browser that has begun several, when a page of another site
+// begins one.
 async function oneMore(language) {
   const headers = {
     "accept-language": language, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document",
@@ -59,7 +60,7 @@ const signIn = (page) => page.goto(at("/")).then(async () => {
   await page.getByRole("heading", { name: "Alice" }).waitFor();
 });
 
-// Name, and how to get there.
+// The name of each page, and how to open it.
 const PAGES = {
   "signed-out": async (page) => {
     await page.goto(at("/"));
@@ -153,7 +154,7 @@ for (const language of ["en", "de"]) {
   }
 }
 
-// B9: who came by a provider is told its name for people, and not `google:1`.
+// B9: the page shows the provider's display name, not `google:1`.
 {
   const page = await browser.newPage();
   await page.goto(at("/"));
@@ -163,7 +164,7 @@ for (const language of ["en", "de"]) {
   await page.close();
 }
 
-// By keyboard alone: the first stop leads past the top of the page, and every stop can be seen.
+// By keyboard alone: the first stop skips the top of the page, and every stop is visible.
 {
   const page = await browser.newPage();
   await page.goto(at(`/auth/login?${next(app)}`));

@@ -19,7 +19,7 @@ from gateway_client.models import (
 )
 
 url, token = sys.argv[1:]
-# The generator takes a token that may be left out for one that may not; the code that it writes does not mind.
+# The generator declares the optional token as required. The generated code works without it.
 stranger: AuthenticatedClient = Client(base_url=url)  # type: ignore[assignment]
 client = AuthenticatedClient(base_url=url, token=token)
 

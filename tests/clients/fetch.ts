@@ -1,5 +1,5 @@
-// The client of openapi-typescript and openapi-fetch: node fetch.js URL TOKEN. Ends with 1 where something is not as it
-// should be.
+// The client of openapi-typescript and openapi-fetch: node fetch.js URL TOKEN. Exits with 1 if a
+// check fails.
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";

@@ -1,4 +1,4 @@
-// The client of @hey-api/openapi-ts: node hey.js URL TOKEN. Ends with 1 where something is not as it should be.
+// The client of @hey-api/openapi-ts: node hey.js URL TOKEN. Exits with 1 if a check fails.
 
 import assert from "node:assert/strict";
 import { createClient } from "./hey/client/index.js";

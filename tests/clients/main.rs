@@ -1,7 +1,7 @@
-//! Clients that others' tools generate from `gateway/app/openapi.json`: they compile under the strictest of checks that the
-//! tools' own code passes, and talk to a gateway. `tests/clients` has a program for each.
+//! Clients that popular generators make from `gateway/app/openapi.json` compile under the strictest checks that the
+//! generators' own code passes, and work with a gateway. `tests/clients` has a program for each client.
 //!
-//! Between client and gateway a relay writes down what is sent, so that it can be told where the token was.
+//! A relay between client and gateway records the requests, so that the tests can check where the token was.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,16 +19,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
 use support::browser::token_in;
-use support::fake_oidc::FakeOidc;
+use support::fake_oidc::{FakeOidc, alice};
 use support::{Gateway, Setup};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// What `tests/clients` has for a generated client to be compiled and run with.
+/// The files of `tests/clients` with which a generated client is compiled and run.
 const SOURCES: [&str; 5] = ["fetch.ts", "hey.ts", "tsconfig.json", "client.py", "models.py"];
 
 fn clients() -> PathBuf {
@@ -60,10 +59,10 @@ fn tool(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is missing: run `just node-modules client-tools`"))
 }
 
-/// Runs a tool in a directory, to its end; it has to succeed.
+/// Runs a tool in a directory to its end. It must succeed.
 async fn run(place: &TempDir, name: impl AsRef<Path>, arguments: &[&str]) {
     let name = name.as_ref();
-    // What `openapi-python-client` formats its code with is beside it.
+    // The formatter that `openapi-python-client` calls is in the same directory.
     let beside = name.parent().map(Path::to_owned).unwrap_or_default();
     let path = env::join_paths(
         [beside]
@@ -90,18 +89,18 @@ async fn run(place: &TempDir, name: impl AsRef<Path>, arguments: &[&str]) {
     );
 }
 
-/// The document that a gateway serves, in a file.
+/// The document that a gateway serves.
 fn document() -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/app/openapi.json");
     document.to_str().unwrap().to_owned()
 }
 
-/// What goes from clients to a gateway, connection by connection.
+/// The bytes that clients sent to a gateway, by connection.
 #[derive(Clone, Default)]
 struct Sent(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Sent {
-    /// Relays connections to `gateway`, and writes down what clients send.
+    /// Relays connections to `gateway`, and records the bytes that clients send.
     async fn relay(gateway: SocketAddr) -> (Self, SocketAddr) {
         let (sent, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let (address, all) = (listener.local_addr().unwrap(), sent.clone());
@@ -131,7 +130,7 @@ impl Sent {
         }
     }
 
-    /// How many requests had the token. It must have been in `Authorization: Bearer`, once, and nowhere else.
+    /// The number of requests with the token. It must be in `Authorization: Bearer`, once, and nowhere else.
     fn with_the_token(&self, token: &str) -> usize {
         let mut requests = 0;
         for connection in self.0.lock().unwrap().iter() {
@@ -152,11 +151,9 @@ impl Sent {
     }
 }
 
-/// A gateway with one service that answers and one that fails.
+/// Starts a gateway with one service that answers and one that fails.
 async fn start() -> (Gateway, FakeOidc) {
-    let person =
-        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
-    let provider = FakeOidc::start(person).await;
+    let provider = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &provider)
         .plugin("behave", test_guests::BEHAVE)
@@ -167,7 +164,7 @@ async fn start() -> (Gateway, FakeOidc) {
     (gateway, provider)
 }
 
-/// Runs a client's program against a gateway: `command` is what comes before the gateway's address and a token.
+/// Runs a client's program against a gateway. `command` comes before the gateway's address and the token.
 async fn talk(place: &TempDir, program: impl AsRef<Path>, command: &[&str]) {
     let (gateway, provider) = start().await;
     let token = token_in(&provider.sign_in(&gateway.browser(), "/auth/login/google").await);
@@ -242,7 +239,7 @@ async fn python_clients_check_and_send_the_token_once() {
         &[models.as_slice(), &[&document()]].concat(),
     )
     .await;
-    // What openapi-python-client brings of its own is not strict.
+    // The runtime of openapi-python-client does not pass the strict checks.
     let check = [
         "--strict",
         "--follow-imports=silent",

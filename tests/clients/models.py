@@ -34,7 +34,7 @@ assert refused.status_code == 400 and Error.model_validate_json(refused.content)
 answer = client.get("/auth/check").json()
 signed_in = checked.validate_python(answer)
 assert isinstance(signed_in, SignedIn) and signed_in.profile.name == "Alice"
-# A later gateway may say more.
+# A later gateway may add members.
 assert Profile.model_validate({**answer["profile"], "added_later": [1]}) == signed_in.profile
 
 may = authorized.validate_json(client.get("/auth/authorize", params={"service": "ok"}).content)

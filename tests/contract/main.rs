@@ -1,8 +1,7 @@
-//! The exchanges recorded from the service that the gateway replaces, replayed.
+//! Replays the exchanges that were recorded from the service that the gateway replaces.
 //!
-//! Each one either matches, or stands in `tests/data/deviations.toml` with a reason and what is answered
-//! instead. `docs/deviations.md` is that table in words; `UPDATE_DOCS=1 cargo test --test contract`
-//! writes it anew.
+//! Each of them either matches, or is listed in `tests/data/deviations.toml` with a reason and the new answer.
+//! `UPDATE_DOCS=1 cargo test --test contract` writes that table to `docs/deviations.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,7 +33,6 @@ struct Recording {
     exchanges: Vec<Exchange>,
 }
 
-/// One exchange with the old service.
 #[derive(Deserialize)]
 struct Exchange {
     case: String,
@@ -49,7 +47,7 @@ struct Asked {
     headers: BTreeMap<String, String>,
 }
 
-/// An answer: of the old service, or what the gateway answers on purpose.
+/// An answer of the old service, or the gateway's different one.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 struct Answer {
     status: u16,
@@ -58,7 +56,7 @@ struct Answer {
     body: Value,
 }
 
-/// Where the gateway differs on purpose.
+/// An intended difference from the old service.
 #[derive(Deserialize)]
 struct Deviations {
     deviation: Vec<Deviation>,
@@ -67,18 +65,16 @@ struct Deviations {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Deviation {
-    /// The recorded exchanges that it is about.
+    /// The recorded exchanges that it applies to.
     cases: Vec<String>,
-    /// What is answered now, in words.
+    /// The new answer, in words.
     now: String,
-    /// Why.
     reason: String,
-    /// The status.
     status: u16,
-    /// Headers that have to be there with these values; empty: must not be there.
+    /// Headers with their expected values. An empty value means that the header must be absent.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The body: JSON text, or with `body_is = "text"` the text. Masked as the recording is.
+    /// The body: JSON text, or plain text with `body_is = "text"`. Masked as in the recording.
     body: String,
     #[serde(default)]
     body_is: Body,
@@ -90,7 +86,7 @@ enum Body {
     #[default]
     Json,
     Text,
-    /// A page of the gateway's own, whatever it says.
+    /// A page of the gateway, with any text.
     Page,
 }
 
@@ -109,7 +105,7 @@ fn deviations() -> Deviations {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_recorded_exchange_matches_or_is_a_deviation_with_a_reason() {
+async fn each_recorded_exchange_matches_or_is_a_listed_deviation() {
     let google = FakeOidc::start(json!({
         "sub": "1234", "name": "Alice Liddell", "email": "alice@example.org", "email_verified": true,
         "picture": "https://img.example.org/a.png",
@@ -182,7 +178,7 @@ fn guest_examples_example() -> &'static [u8] {
         .wasm
 }
 
-/// What stands for `$T`, `$GHOST` and `$EXP`.
+/// The values of `$T`, `$GHOST` and `$EXP`.
 struct Tokens {
     alice: String,
     ghost: String,
@@ -256,7 +252,7 @@ fn session_of(token: &str) -> String {
     claims["sid"].as_str().expect("a session").to_owned()
 }
 
-/// The gateway's answer with what differs from run to run masked as in the recording.
+/// The gateway's answer, with everything that differs between runs masked as in the recording.
 async fn masked(response: Response) -> Answer {
     let status = response.status().as_u16();
     let headers = response
@@ -285,7 +281,7 @@ fn mask(value: &mut Value) {
             if let Some(date) = members.get_mut("join_date") {
                 assert!(
                     httpdate::parse_http_date(date.as_str().expect("text")).is_ok(),
-                    "{date} is no HTTP date"
+                    "{date} is not an HTTP date"
                 );
                 *date = "<date>".into();
             }
@@ -314,14 +310,14 @@ fn jsonp(text: &str) -> Option<(String, Value)> {
     Some((callback.to_owned(), inner))
 }
 
-/// What is not as `expected`, in words. Headers that `expected` does not have may be there.
+/// Describes the first difference from `expected`. Additional headers are allowed.
 fn difference(expected: &Answer, answer: &Answer) -> Option<String> {
     if expected.status != answer.status {
         return Some(format!("status {} and not {}", answer.status, expected.status));
     }
     for (name, value) in &expected.headers {
         let got = answer.headers.get(name).map_or("", String::as_str);
-        // The order within a list means nothing.
+        // The order within a list does not matter.
         let parts = |text: &str| {
             let mut parts: Vec<_> = text.split(',').map(|part| part.trim().to_lowercase()).collect();
             parts.sort();
@@ -337,7 +333,7 @@ fn difference(expected: &Answer, answer: &Answer) -> Option<String> {
 }
 
 impl Deviation {
-    /// What has to be answered.
+    /// The answer that the gateway must give.
     fn expected(&self, answer: &Answer) -> Answer {
         let body = match self.body_is {
             Body::Json => {
@@ -378,14 +374,14 @@ fn every_deviation_is_about_a_recorded_exchange_and_says_why() {
         );
         for case in deviation.cases {
             assert!(recorded.contains(&case), "`{case}` was never recorded");
-            assert!(!listed.contains(&case), "`{case}` stands twice");
+            assert!(!listed.contains(&case), "`{case}` is listed twice");
             listed.push(case);
         }
     }
 }
 
 #[test]
-fn the_docs_have_the_same_table() {
+fn the_docs_list_the_same_deviations() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/deviations.md");
     let table = table();
     let (begin, end) = (
@@ -405,7 +401,7 @@ fn the_docs_have_the_same_table() {
     );
 }
 
-/// The table of the docs.
+/// The table of docs/deviations.md.
 fn table() -> String {
     let recording = recording();
     let mut table =

@@ -1,5 +1,5 @@
-//! The example plugins that have to do with the world outside, in a real gateway: an upstream provider with
-//! groups, a policy service, a webhook, each of them up and down.
+//! The example plugins that use external services, in a real gateway: an upstream provider with groups, a policy
+//! service and a webhook, each of them up and down.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +16,7 @@ mod webhook;
 use serde_json::Value;
 use support::{Gateway, Setup};
 
-/// `gateway dev` with one of the examples, all that it needs granted, and these settings.
+/// `gateway dev` with an example, everything that it needs granted, and these settings.
 fn setup(example: guest_examples::Example, settings: &[(&str, &str)]) -> Setup {
     let name = example.name;
     let mut setup = Setup::dev()
@@ -25,7 +25,7 @@ fn setup(example: guest_examples::Example, settings: &[(&str, &str)]) -> Setup {
             &support::setup::private_key(gateway_token::Algorithm::ES256),
         )
         .plugin(name, example.wasm)
-        // Far more than it needs, for busy machines.
+        // Far more than it needs, so that the test also passes on busy machines.
         .plugin_table(
             name,
             &format!("grants = {:?}\nlimits.deadline = \"2m\"", example.grants),
@@ -39,13 +39,13 @@ fn setup(example: guest_examples::Example, settings: &[(&str, &str)]) -> Setup {
     setup
 }
 
-/// The id of whoever has this session token.
+/// The id of the user who has this session token.
 async fn id_of(gateway: &Gateway, token: &str) -> String {
     let profile = &gateway.browser().check(token).await["profile"];
     profile["id"].as_str().expect("signed in").to_owned()
 }
 
-/// The users that the gateway has, as `gateway user export` gives them.
+/// All users, from `gateway user export`.
 async fn users(gateway: &Gateway) -> Vec<Value> {
     let export = gateway.cli(&["user", "export"]).await.succeeded();
     let lines = export

@@ -1,4 +1,4 @@
-//! What happens to a user while a plugin is being asked about them: nobody gets a token for who they were before.
+//! A user changes while a plugin is being called for them: no token describes the earlier state.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::id_of;
 use support::setup::private_key;
 use support::{Gateway, Setup};
 
-/// A policy service that holds every answer back until the test lets it go.
+/// A policy service that holds every answer back until the test releases it.
 struct Held {
     origin: String,
     asked: Arc<Semaphore>,
@@ -40,7 +40,7 @@ impl Held {
                     ask.add_permits(1);
                     answer.acquire().await.expect("it is open").forget();
                     let _ = writer.write_all(ANSWER.as_bytes()).await;
-                    // Whatever else it says, until it has the answer.
+                    // Reads the rest of the request, until it gets the answer.
                     let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
                 });
             }
@@ -57,7 +57,7 @@ impl Held {
     }
 }
 
-/// A gateway whose only service asks there. Nothing ends by a deadline, however busy the machine is.
+/// A gateway whose only service asks there. Its deadlines are long, so that no call times out on a busy machine.
 async fn start(service: &Held) -> Gateway {
     Setup::dev()
         .env("PRIVATE_KEY", &private_key(Algorithm::ES256))

@@ -1,4 +1,4 @@
-//! A server that plugins ask: it answers as the test says at the moment, and remembers what it was asked.
+//! A server for plugins' requests: it answers as the test says at the moment, and records the requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,14 +7,13 @@ use tokio::net::TcpSocket;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-/// A running server.
 pub(super) struct Peer {
     server: MockServer,
     answer: Arc<Mutex<ResponseTemplate>>,
 }
 
 impl Peer {
-    /// One that answers like this.
+    /// Starts a server with this answer.
     pub(super) async fn start(answer: ResponseTemplate) -> Self {
         let server = MockServer::start().await;
         let answer = Arc::new(Mutex::new(answer));
@@ -31,23 +30,22 @@ impl Peer {
         self.server.uri()
     }
 
-    /// Changes what it answers from now on.
+    /// Changes the answer to later requests.
     pub(super) fn answers(&self, answer: ResponseTemplate) {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub(super) async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.expect("it remembers")
     }
 }
 
-/// A request's body.
 pub(super) fn json_of(request: &Request) -> Value {
     serde_json::from_slice(&request.body).expect("JSON")
 }
 
-/// An address where nobody listens, and nobody else will while this lives.
+/// An address on which nothing listens, reserved while this lives.
 pub(super) struct Nobody(TcpSocket);
 
 impl Nobody {
@@ -57,7 +55,6 @@ impl Nobody {
         Self(socket)
     }
 
-    /// Its origin.
     pub(super) fn origin(&self) -> String {
         format!("http://{}", self.0.local_addr().expect("an address"))
     }

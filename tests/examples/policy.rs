@@ -1,5 +1,4 @@
-//! `policy`: what the policy service is asked, what is answered from the cache, and what becomes of it when
-//! the service is down.
+//! `policy`: the requests to the policy service, the answers from the cache, and the results when the service is down.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::peer::{Nobody, Peer, json_of};
 use super::{id_of, setup};
 use support::{Gateway, Setup};
 
-/// The plugin as the provider of `wiki` and `shop`, asking at `origin`.
+/// The plugin as the provider of `wiki` and `shop`, with the policy service at `origin`.
 fn asking(origin: &str, settings: &[(&str, &str)]) -> Setup {
     setup(POLICY, settings)
         .table(
@@ -40,7 +39,7 @@ async fn permissions(gateway: &Gateway, token: &str, service: &str) -> Value {
     answer["permissions"].clone()
 }
 
-/// 503, nothing allowed and nothing signed.
+/// Asserts a 503: nothing allowed and nothing signed.
 async fn assert_refused(gateway: &Gateway, token: &str, why: &str) {
     let (status, answer) = gateway.browser().authorize(token, "wiki").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{why}: {answer}");
@@ -49,7 +48,7 @@ async fn assert_refused(gateway: &Gateway, token: &str, why: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_used_again_and_the_hit_rate_is_shown() {
+async fn answers_are_cached_and_the_hit_rate_is_shown() {
     let granted = json!({"edit": true, "quota": 100, "share": 0.5, "plan": "gold", "areas": ["a", null]});
     let opa = Peer::start(decision(&granted)).await;
     let settings = [
@@ -70,7 +69,7 @@ async fn answers_are_used_again_and_the_hit_rate_is_shown() {
     }
     opa.answers(decision(&json!({"read": true})));
     assert_eq!(permissions(&gateway, &alice, "wiki").await, granted);
-    // Another service and another user are other questions.
+    // Another service and another user have their own cache entries.
     assert_eq!(permissions(&gateway, &alice, "shop").await, json!({"read": true}));
     assert_eq!(permissions(&gateway, &bob, "wiki").await, json!({"read": true}));
 
@@ -93,7 +92,7 @@ async fn answers_are_used_again_and_the_hit_rate_is_shown() {
         assert_eq!(request.headers["content-type"], "application/json");
     }
 
-    // Every third of a kind is in the log: the third hit, and the third miss.
+    // The log has every third line of a kind: the third hit, and the third miss.
     let said = gateway.flushed_log().await.join("\n");
     assert!(
         said.contains("hit rate 75.0 %: 3 hits, 1 misses, 0 stale, 0 failures"),
@@ -105,7 +104,7 @@ async fn answers_are_used_again_and_the_hit_rate_is_shown() {
     );
     assert!(!said.contains("canary"), "{said}");
 
-    // The counts are for those who are named.
+    // Only the configured users may read the counts.
     assert_eq!(permissions(&gateway, &alice, "policy-cache").await, json!({}));
     setup
         .table(
@@ -123,7 +122,7 @@ async fn answers_are_used_again_and_the_hit_rate_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_left_uncounted_when_many_ask_at_once() {
+async fn concurrent_answers_are_all_counted() {
     let opa = Peer::start(decision(&json!({"read": true}))).await;
     let settings = [
         ("timeout", "1m"),
@@ -158,9 +157,9 @@ async fn no_answer_is_left_uncounted_when_many_ask_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_allowed_while_the_policy_service_does_not_answer() {
+async fn nothing_is_allowed_while_the_policy_service_is_down() {
     let opa = Peer::start(decision(&json!({"read": true}))).await;
-    // Whatever is in the cache is old at once.
+    // With `cache = "0s"`, a cached answer expires immediately.
     let setup = asking(&opa.origin(), &[("timeout", "1m"), ("cache", "0s")]);
     let gateway = setup.start().await;
     let token = gateway.sign_in("alice").await;
@@ -198,7 +197,7 @@ async fn nothing_is_allowed_while_the_policy_service_does_not_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_hangs_or_is_gone_costs_its_timeout_and_no_more() {
+async fn a_service_that_hangs_or_is_gone_costs_at_most_its_timeout() {
     let hanging = decision(&json!({"read": true})).set_delay(Duration::from_secs(600));
     let opa = Peer::start(hanging).await;
     let gateway = asking(&opa.origin(), &[("timeout", "1s")]).start().await;
@@ -218,7 +217,7 @@ async fn a_service_that_hangs_or_is_gone_costs_its_timeout_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_answer_serves_where_the_settings_say_so() {
+async fn an_old_answer_is_used_if_the_settings_allow_it() {
     let opa = Peer::start(decision(&json!({"read": true}))).await;
     let setup = asking(&opa.origin(), &[("timeout", "1m"), ("cache", "0s")]);
     let lenient = setup.clone().table("plugin.policy.settings", "stale = \"1h\"");
@@ -230,9 +229,9 @@ async fn an_old_answer_serves_where_the_settings_say_so() {
     assert_eq!(permissions(&gateway, &alice, "wiki").await, json!({"read": true}));
     let why = "answered with what was decided before: the policy service answered 503";
     gateway.log.wait_for(why, |line| line.contains(why)).await;
-    // Who was not asked about before has no old answer, and a refusal is none that an old one could stand for.
+    // There is no old answer for a new user, and an old answer never replaces a refusal.
     assert_refused(&gateway, &bob, "has no old answer").await;
-    // However long it is.
+    // Regardless of its length.
     let endless = "x".repeat(2 << 20);
     for refusal in [
         ResponseTemplate::new(403),
@@ -243,7 +242,7 @@ async fn an_old_answer_serves_where_the_settings_say_so() {
         assert_refused(&gateway, &alice, "an answer, not an outage").await;
     }
 
-    // What was kept under the old settings is not used by the new ones.
+    // The new settings do not use answers that were cached under the old ones.
     opa.answers(ResponseTemplate::new(503));
     setup.write();
     gateway.reload().await;

@@ -1,4 +1,4 @@
-//! `stored-roles`: groups of an upstream provider become permissions, from sign-in to sign-in.
+//! `stored-roles`: the groups of an upstream provider become permissions, and change with each sign-in.
 
 use guest_examples::STORED_ROLES;
 use reqwest::StatusCode;
@@ -44,7 +44,7 @@ async fn permissions(gateway: &Gateway, token: &str, service: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permissions_follow_the_groups_of_the_last_sign_in() {
     let company = FakeOidc::start(ann(&json!(["staff", "/wiki/editors", "unknown"]))).await;
-    // Sessions are of one address, whatever port a gateway listens on.
+    // Sessions belong to one external address, regardless of the port that the gateway listens on.
     let setup = with_groups("company")
         .oidc("company", &company)
         .env("EXTERNAL_ADDRESS", "http://127.0.0.1/");
@@ -59,7 +59,7 @@ async fn permissions_follow_the_groups_of_the_last_sign_in() {
         json!({"publish": true, "read": true})
     );
 
-    // Out of a group at the provider: with the next sign-in, for sessions of before too.
+    // A user who leaves a group loses its permissions at the next sign-in, also in earlier sessions.
     company.set_person(ann(&json!("staff")));
     assert_eq!(permissions(&gateway, &token, "shop").await["publish"], true);
     let again = sign_in(&gateway, "company", &company).await;
@@ -68,7 +68,7 @@ async fn permissions_follow_the_groups_of_the_last_sign_in() {
     }
     gateway.stop().await;
 
-    // What is kept outlives the gateway.
+    // The stored groups survive a restart.
     let gateway = setup.start().await;
     assert_eq!(permissions(&gateway, &again, "wiki").await, json!({"read": true}));
     company.set_person(ann(&Value::Null));
@@ -96,7 +96,7 @@ async fn only_the_groups_of_named_providers_count() {
     let ann = sign_in(&gateway, "company", &company).await;
     assert_eq!(permissions(&gateway, &ann, "wiki").await, json!({"read": true}));
 
-    // A provider that is taken off the list counts no more, sign-in or not.
+    // A provider that is removed from the list no longer counts, even without a new sign-in.
     let text = std::fs::read_to_string(setup.dir.config_file()).unwrap();
     let other = text.replace("\"providers\" = \"company\"", "\"providers\" = \"anybody\"");
     assert_ne!(text, other);
@@ -107,7 +107,7 @@ async fn only_the_groups_of_named_providers_count() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn claims_that_make_no_sense_refuse_the_sign_in() {
+async fn invalid_claims_reject_the_sign_in() {
     let company = FakeOidc::start(ann(&json!({"staff": true}))).await;
     let gateway = with_groups("company").oidc("company", &company).start().await;
     let login = format!("/auth/login/company?next={}", encode(gateway.external.as_str()));

@@ -1,4 +1,4 @@
-//! `webhook`: what the receiver is sent, and what becomes of a sign-in when it takes no messages.
+//! `webhook`: the messages that the receiver gets, and the result of a sign-in when it accepts none.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn posting(origin: &str, settings: &[(&str, &str)]) -> Setup {
         .extension("webhook")
 }
 
-/// The same, signed.
+/// The same, with a signing key.
 fn signing(setup: Setup) -> Setup {
     setup
         .env("WEBHOOK_SECRET", &format!("whsec_{}", STANDARD.encode(KEY)))
@@ -59,14 +59,14 @@ fn assert_signed(request: &Request) {
     hmac::verify(&key, &signed, &STANDARD.decode(signature).expect("base64")).expect("the right signature");
 }
 
-/// Tries to sign in, and is not let in.
+/// Tries to sign in, and expects a rejection.
 async fn assert_not_let_in(gateway: &Gateway, user: &str) {
     let response = gateway.browser().sign_in_dev(user).await;
     assert_ne!(response.status(), StatusCode::FOUND, "{user}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_new_user_is_told_once_and_signed() {
+async fn the_receiver_gets_one_signed_message_per_new_user() {
     let receiver = Peer::start(ResponseTemplate::new(204)).await;
     let gateway = signing(posting(&receiver.origin(), &[("timeout", "1m")]))
         .start()
@@ -74,7 +74,7 @@ async fn every_new_user_is_told_once_and_signed() {
     let token = gateway.sign_in("alice").await;
     gateway.sign_in("alice").await;
     let told = receiver.requests().await;
-    assert_eq!(told.len(), 1, "a later sign-in is no new user");
+    assert_eq!(told.len(), 1, "a later sign-in is not a new user");
     assert_signed(&told[0]);
     assert_eq!(told[0].method.as_str(), "POST");
     assert_eq!(told[0].url.path(), "/hooks/users");
@@ -111,7 +111,7 @@ async fn every_new_user_is_told_once_and_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_let_in_untold_and_the_same_message_comes_again() {
+async fn a_sign_in_waits_for_the_receiver_and_repeats_the_message() {
     let receiver = Peer::start(ResponseTemplate::new(503)).await;
     let gateway = posting(&receiver.origin(), &[("timeout", "1m")]).start().await;
     assert_not_let_in(&gateway, "alice").await;
@@ -147,7 +147,7 @@ async fn nobody_is_let_in_untold_and_the_same_message_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_hangs_or_is_gone_lets_people_pass_where_the_settings_say_so() {
+async fn sign_ins_succeed_without_the_receiver_if_the_settings_allow_it() {
     let hanging = ResponseTemplate::new(200).set_delay(Duration::from_secs(600));
     let receiver = Peer::start(hanging).await;
     let nobody = Nobody::new();
@@ -174,7 +174,7 @@ async fn a_receiver_that_hangs_or_is_gone_lets_people_pass_where_the_settings_sa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_is_none_sends_nothing_unsigned() {
+async fn an_invalid_secret_sends_nothing_unsigned() {
     let receiver = Peer::start(ResponseTemplate::new(200)).await;
     let settings = [("timeout", "1m"), ("undelivered", "pass")];
     let gateway = signing(posting(&receiver.origin(), &settings))

@@ -1,5 +1,5 @@
-//! System calls on the database's files that fail, as strace injects them: nothing is acknowledged that is not
-//! there after a kill, what cannot be done is refused, and when the fault is over all is well by itself.
+//! strace makes system calls on the database's files fail. Everything that was acknowledged is there after a kill,
+//! other requests are rejected, and the gateway recovers on its own when the fault is over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use support::{Gateway, Setup, eventually};
 const ANSWERS: u64 = trials(20, 200) as u64;
 const CALLERS: u32 = 3;
 
-/// Which calls fail, how, and which of them: all, or every so many.
+/// The system calls that fail, their error, and which of them: all, or every n-th.
 struct Fault {
     calls: &'static str,
     error: &'static str,
@@ -62,7 +62,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_by_itself() {
+async fn failing_calls_lose_nothing_acknowledged_and_recovery_is_automatic() {
     if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
         return skip(&why);
     }
@@ -81,7 +81,7 @@ async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_b
         let hit = strace.detach().await;
         assert!(hit > 0, "no call of {} ever failed", fault.calls);
         injected += hit;
-        // Those in flight when it came and when it went may be on either side.
+        // Requests in flight when the fault began and ended may have either result.
         let every = fault.when == "1+" && matches!(fault.calls, SYNC | WRITE);
         if every {
             let through = meanwhile - before;
@@ -121,10 +121,10 @@ async fn calls_that_fail_acknowledge_nothing_that_is_not_there_and_recovery_is_b
     );
 }
 
-/// What a directory may answer that is there, or was.
+/// The errors with which opening a directory can fail while it exists or after it existed.
 const ERRORS: [&str; 6] = ["EIO", "ESTALE", "EACCES", "EMFILE", "ELOOP", "ENOTDIR"];
 
-/// Whatever is wrong with the plugin directory, the plugins serve on; the log says so once.
+/// If the plugin directory cannot be read, the plugins continue to serve, and the log reports the error once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn u3_a_plugin_directory_that_fails_withdraws_nothing() {
     if let Err(why) = run("strace", &[&"-o", &"/dev/null", &"true"]) {
@@ -206,12 +206,12 @@ impl Strace {
         tokio::time::timeout(PATIENCE, attached)
             .await
             .expect("strace attaches");
-        // Whatever else it says must not block it.
+        // Reads the rest of its output, which must not block it.
         tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
         Self { child, report }
     }
 
-    /// Lets the gateway go; gives how many calls were made to fail.
+    /// Detaches from the gateway. Returns how many calls failed.
     async fn detach(mut self) -> u64 {
         let pid = self
             .child

@@ -1,5 +1,5 @@
-//! A clock that jumps, forwards and backwards, under the real binary: faketime's library stands between it and the
-//! machine's clock. Only the time of day jumps; time that is measured goes on as it was.
+//! A clock that jumps forwards and backwards under the real binary. The library of faketime changes the time of day;
+//! the monotonic clock continues as before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
-/// Where distributions put the library.
+/// The library's paths in various distributions.
 const LIBRARIES: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -30,7 +30,7 @@ const LIBRARIES: [&str; 3] = [
 struct Clock(PathBuf);
 
 impl Clock {
-    /// A clock for gateways started from here, right at first. `None`: there is no library.
+    /// A clock for gateways started from here, correct at first. `None` if the library is not installed.
     fn new(setup: Setup) -> Option<(Self, Setup)> {
         let Some(library) = LIBRARIES.into_iter().find(|library| Path::new(library).exists()) else {
             skip("there is no libfaketime: install the package faketime");
@@ -46,7 +46,7 @@ impl Clock {
         Some((clock, setup))
     }
 
-    /// Sets it so many seconds off.
+    /// Sets it to `seconds` off.
     fn jump(&self, seconds: i64) {
         let written = self.0.with_extension("new");
         fs::write(&written, format!("{seconds:+}")).expect("a file");
@@ -81,7 +81,7 @@ fn real() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forwards_sessions_expire_and_permission_tokens_are_signed_anew() {
+async fn after_a_jump_forwards_sessions_expire_and_permission_tokens_are_signed_again() {
     let Some((clock, setup)) = Clock::new(setup()) else {
         return;
     };
@@ -99,7 +99,7 @@ async fn forwards_sessions_expire_and_permission_tokens_are_signed_anew() {
         let asked = real() + off;
         assert!(gateway.browser().is_signed_in(&alice).await, "{off} s on");
         let (_, claims) = permission(&gateway, &alice).await.expect("a token");
-        // Given again for half its life at most.
+        // A token is reused for at most half its life.
         assert!(
             (asked - number(&claims, "iat")).abs() < 7 * MINUTE,
             "{off} s on: {claims}"
@@ -121,7 +121,7 @@ async fn forwards_sessions_expire_and_permission_tokens_are_signed_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_future() {
+async fn after_a_jump_backwards_ended_sessions_stay_ended_and_no_token_is_from_the_future() {
     let Some((clock, setup)) = Clock::new(setup()) else {
         return;
     };
@@ -133,7 +133,7 @@ async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_fu
     gateway.cli(&["user", "disable", "dev:mallory"]).await.succeeded();
     permission(&gateway, &alice).await.expect("a token");
 
-    // The last is a machine that has lost its clock: 1970.
+    // The last one is a machine that has lost its clock: 1970.
     for off in [-MINUTE, -HOUR, -DAY, -40 * YEAR, MINUTE - real()] {
         clock.jump(off);
         for gone in [&ended, &disabled] {
@@ -142,7 +142,7 @@ async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_fu
         assert!(gateway.browser().is_signed_in(&alice).await, "{off} s");
         let (_, claims) = permission(&gateway, &alice).await.expect("a token");
         let now = real() + off;
-        // Verifiers may refuse what is from the future, and it would live longer than it may.
+        // Verifiers may reject a token from the future, and it would live longer than allowed.
         assert!(number(&claims, "iat") <= now, "{off} s: {claims}");
         assert!(number(&claims, "exp") <= now + 15 * MINUTE, "{off} s: {claims}");
         let session = gateway.sign_in(&format!("person{}", -off)).await;
@@ -157,7 +157,7 @@ async fn backwards_nothing_that_was_ended_comes_back_and_no_token_is_from_the_fu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn states_expire_and_used_ones_stay_used() {
+async fn states_expire_and_used_states_stay_used() {
     let Some((clock, setup)) = Clock::new(setup()) else {
         return;
     };
@@ -191,7 +191,7 @@ async fn states_expire_and_used_ones_stay_used() {
         "a person who took too long"
     );
     gateway.stop().await;
-    // What has expired is dropped when a gateway starts, and then the clock is set right.
+    // The gateway drops expired rows when it starts, and then the clock is corrected.
     clock.jump(HOUR);
     let gateway = setup.start().await;
     replay(&gateway).await;
@@ -205,7 +205,7 @@ async fn states_expire_and_used_ones_stay_used() {
     gateway.stop().await;
 }
 
-/// The provider's clock may be a little ahead of ours, for clocks are, and not by more.
+/// The provider's clock may be slightly ahead of ours, as clocks differ, but not further.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn id_tokens_from_the_future_count_within_a_minute() {
     let Some((clock, setup)) = Clock::new(setup()) else {
@@ -219,7 +219,7 @@ async fn id_tokens_from_the_future_count_within_a_minute() {
         (-MINUTE / 2, StatusCode::FOUND),
         (-2 * MINUTE, StatusCode::BAD_REQUEST),
         (-YEAR, StatusCode::BAD_REQUEST),
-        // It was good for five minutes.
+        // It was valid for five minutes.
         (4 * MINUTE, StatusCode::FOUND),
         (6 * MINUTE, StatusCode::BAD_REQUEST),
         (YEAR, StatusCode::BAD_REQUEST),
@@ -232,7 +232,7 @@ async fn id_tokens_from_the_future_count_within_a_minute() {
     gateway.stop().await;
 }
 
-/// A session that was ended under a wrong clock stays ended, and only that one.
+/// A session that was ended under a wrong clock stays ended, and no other session ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_sign_out_under_a_clock_that_is_ahead_holds_when_it_is_right_again() {
     let Some((clock, setup)) = Clock::new(setup()) else {
@@ -251,7 +251,7 @@ async fn o3_a_sign_out_under_a_clock_that_is_ahead_holds_when_it_is_right_again(
     gateway.stop().await;
 }
 
-/// Libraries panic where they are asked for such a date.
+/// Libraries panic when they are asked for such a date.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o3_a_clock_before_1970_or_after_9999_makes_nothing_panic() {
     let Some((clock, setup)) = Clock::new(setup()) else {
@@ -280,7 +280,7 @@ async fn o3_a_clock_before_1970_or_after_9999_makes_nothing_panic() {
         gateway.browser().sign_in_dev("bob").await;
         assert!(gateway.admin().await.get("/health").await.status().is_success());
     }
-    // Beyond the year 9999 not even a connection is kept.
+    // Beyond the year 9999 the gateway does not even keep a connection.
     clock.jump(9000 * YEAR);
     let _ = exchange(
         gateway.address,
@@ -301,7 +301,7 @@ async fn o3_a_clock_before_1970_or_after_9999_makes_nothing_panic() {
     }
 }
 
-/// Whatever the clock did, no request was counted as having taken long or less than nothing.
+/// Regardless of the clock, no request counts as having taken a long or a negative time.
 async fn measured_all_along(gateway: &Gateway) {
     let admin = gateway.admin().await;
     let sum = admin.metric("gateway_http_request_seconds_sum", &[]).await;

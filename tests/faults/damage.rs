@@ -1,4 +1,4 @@
-//! Damaged, cut, foreign and newer databases: an error that names the file and says what to do, never a panic.
+//! A damaged, truncated, foreign or newer database causes an error that names the file and the remedy, never a panic.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,13 +18,13 @@ use super::trials;
 use support::Setup;
 use support::cli::{self, Ran};
 
-/// Enough for users and identities to have several pages each.
+/// Enough for users and identities to fill several pages each.
 const PEOPLE: u32 = 120;
 const PAGE: usize = 4096;
 const FLIPS: u32 = trials(40, 1000);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn export_from_a_database_with_a_damaged_page_says_what_to_do() {
+async fn export_from_a_damaged_database_reports_the_remedy() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let everybody = users_by_id(&export(&setup).await.succeeded());
@@ -49,7 +49,7 @@ async fn export_from_a_database_with_a_damaged_page_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_bytes_are_flipped_export_and_list_end_in_order() {
+async fn export_and_list_survive_any_flipped_bytes() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let everybody = users(&export(&setup).await.succeeded());
@@ -72,7 +72,7 @@ async fn whatever_bytes_are_flipped_export_and_list_end_in_order() {
             assert_eq!(
                 printed.len(),
                 everybody.len(),
-                "some are left out and nothing is said"
+                "some are left out without an error"
             );
         } else {
             complaints += 1;
@@ -89,7 +89,7 @@ async fn whatever_bytes_are_flipped_export_and_list_end_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_cannot_be_used_is_named_with_what_to_do() {
+async fn an_unusable_database_is_reported_with_the_remedy() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let newer = {
@@ -143,9 +143,9 @@ async fn a_database_that_cannot_be_used_is_named_with_what_to_do() {
     }
 }
 
-/// What a running gateway cannot read it does not make up: 503, and everybody else is served.
+/// A running gateway does not guess what it cannot read: it answers 503, and continues to serve other users.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_that_is_damaged_while_it_serves_is_an_error_that_names_the_file() {
+async fn a_page_damaged_while_serving_is_an_error_that_names_the_file() {
     let setup = Setup::dev();
     let whole = populate(&setup).await;
     let root = pages(&setup.dir.database())
@@ -172,9 +172,9 @@ async fn a_page_that_is_damaged_while_it_serves_is_an_error_that_names_the_file(
     gateway.log.assert_no_panic();
 }
 
-/// What was changed within a row, SQLite does not notice, and the gateway does not take for granted.
+/// SQLite does not notice a change within a row. The gateway checks the values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_no_gateway_writes_are_errors_or_shown_as_they_can_be() {
+async fn rows_that_no_gateway_writes_are_errors_or_readable() {
     let changes = [
         ("joined = 1 << 60", StatusCode::OK),
         ("joined = -1", StatusCode::SERVICE_UNAVAILABLE),
@@ -183,14 +183,14 @@ async fn rows_that_no_gateway_writes_are_errors_or_shown_as_they_can_be() {
         ("name = CAST(x'ff' AS TEXT)", StatusCode::SERVICE_UNAVAILABLE),
         ("name = 'Alice'", StatusCode::OK),
     ];
-    // Tokens stay valid over a restart only if the address does.
+    // Tokens survive a restart only if the address stays the same.
     let setup = Setup::dev().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     let gateway = setup.start().await;
     let mut tokens = Vec::new();
     for person in 0..changes.len() {
         tokens.push(gateway.sign_in(&format!("person-{person}")).await);
     }
-    // A gateway that serves keeps what it has read, until a gateway or a command changes it.
+    // A running gateway keeps the rows that it has read, until a gateway or a command changes them.
     gateway.stop().await;
     let connection = rusqlite::Connection::open(setup.dir.database()).unwrap();
     connection
@@ -220,9 +220,9 @@ async fn rows_that_no_gateway_writes_are_errors_or_shown_as_they_can_be() {
     gateway.stop().await;
 }
 
-/// SQLite's log carries checksums: what follows a damaged frame never was. All before it is there.
+/// SQLite's log has checksums, so a damaged frame and all frames after it are ignored. All earlier ones are there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_log_costs_what_follows_and_the_gateway_serves() {
+async fn a_damaged_log_loses_only_the_frames_after_the_damage() {
     let setup = Setup::dev().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     let mut gateway = setup.start().await;
     let ledger = Ledger::default();
@@ -252,11 +252,11 @@ async fn a_damaged_log_costs_what_follows_and_the_gateway_serves() {
     assert_sound(&setup.dir.database());
 }
 
-/// Makes a database of [`PEOPLE`] people, as a gateway that was stopped has left it, and gives its bytes.
+/// Makes a database of [`PEOPLE`] users, as a stopped gateway leaves it, and returns its bytes.
 async fn populate(setup: &Setup) -> Vec<u8> {
     setup.write();
     let options = StoreOptions {
-        // The same file in every run: dice that are thrown again do the same to it.
+        // The same file in every run, so that equal dice damage the same bytes.
         clock: Arc::new(ManualClock::at(1_790_000_000)),
         random: Arc::new(CountingRandom::default()),
         user_ids: UserIds::Random,
@@ -296,7 +296,7 @@ async fn populate(setup: &Setup) -> Vec<u8> {
     fs::read(database).unwrap()
 }
 
-/// Puts another database in its place.
+/// Replaces the database.
 fn place(setup: &Setup, bytes: &[u8]) {
     let database = setup.dir.database();
     for beside in ["-wal", "-shm", "-versions"] {
@@ -316,7 +316,7 @@ async fn export(setup: &Setup) -> Ran {
     setup.dir.cli(&["user", "export"]).await
 }
 
-/// What `user export` printed, by id; every line has to be one whole user.
+/// The output of `user export`, by id. Every line must be a complete user.
 fn users_by_id(export: &str) -> BTreeMap<String, Value> {
     let lines = export
         .lines()

@@ -1,4 +1,4 @@
-//! A disk that is full, and then is not.
+//! A disk that is full, and then has space again.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,12 +11,12 @@ use super::machine::{Mount, assert_sound, skip};
 use super::trials;
 use support::{Setup, eventually};
 
-/// Bytes of the disk.
+/// Size of the disk in bytes.
 const DISK: u64 = 16 << 20;
 const ANSWERS: u64 = trials(20, 400) as u64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_acknowledges_nothing_that_is_not_there_and_recovers_by_itself() {
+async fn a_full_disk_loses_nothing_acknowledged_and_recovery_is_automatic() {
     let setup = Setup::dev()
         .plugin("v1", test_guests::V1)
         .service("example", "v1")
@@ -55,7 +55,7 @@ async fn a_full_disk_acknowledges_nothing_that_is_not_there_and_recovers_by_itse
     })
     .await;
 
-    // Killed while it is full, once more.
+    // Killed again, while the disk is full.
     fill(&filler);
     let [_, _, seen] = crowd.numbers();
     eventually("somebody is refused", async || {
@@ -66,7 +66,7 @@ async fn a_full_disk_acknowledges_nothing_that_is_not_there_and_recovers_by_itse
     let [asked, acknowledged, refused] = crowd.until_gone().await;
     gateway.log.wait_for_end().await;
     gateway.log.assert_no_panic();
-    // Opening may need room; it does not end in a panic.
+    // Opening may need space. It fails without a panic.
     let ran = setup.dir.cli(&["user", "list"]).await;
     assert!(
         ran.code.is_some_and(|code| code <= 1),
@@ -87,7 +87,7 @@ async fn a_full_disk_acknowledges_nothing_that_is_not_there_and_recovers_by_itse
     );
 }
 
-/// Takes all the room that there is.
+/// Fills the disk.
 fn fill(filler: &Path) {
     let mut file = fs::File::create(filler).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}

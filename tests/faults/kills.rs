@@ -1,5 +1,5 @@
-//! kill -9 at random points of sign-ins, updates of usernames, and swaps of a plugin: nothing that was
-//! acknowledged is lost, and what serves afterwards was placed whole.
+//! kill -9 at random points of sign-ins, username updates and plugin swaps. Nothing that was acknowledged is lost, and
+//! only complete components serve afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,7 +29,7 @@ async fn kills_during_sign_ins_updates_and_swaps_lose_nothing_that_was_acknowled
         .plugin_table("count", "grants = [\"logging\"]")
         .extension("count")
         .service("example", PLUGIN)
-        // Session tokens name the gateway that issued them: it has to be the same one after each start.
+        // Session tokens name the gateway that issued them, so it must have the same name after each start.
         .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     let swaps = Swaps::default();
     swaps.place(&setup.dir, 0);
@@ -41,7 +41,7 @@ async fn kills_during_sign_ins_updates_and_swaps_lose_nothing_that_was_acknowled
         halves += u32::from(!swaps.assert_serves_what_was_whole(&gateway, kill).await);
         let mut crowd = ledger.crowd(&gateway, &format!("p{kill}"), CALLERS);
         let swapper = tokio::spawn(swaps.clone().go_on(Arc::clone(&setup.dir), dice.below(15)));
-        // The point in time is the experiment: anywhere in the first sign-ins, or some way into them.
+        // The kill comes at a random point: during the first sign-ins, or some way into them.
         crowd.have_answers(u64::from(kill % 6) * 2).await;
         tokio::time::sleep(Duration::from_micros(dice.below(50_000))).await;
         gateway.kill().await;
@@ -64,8 +64,7 @@ async fn kills_during_sign_ins_updates_and_swaps_lose_nothing_that_was_acknowled
     let users = ledger.assert_stored(&setup.dir, &[]).await;
     let acknowledged = ledger.people();
     for person in acknowledged.keys() {
-        // Each hook leaves the event's id behind; it is the one that the log has, where the log could
-        // still be written before the kill.
+        // Each hook records the event's id. It equals the one in the log, if that was written before the kill.
         for hook in ["seen-on-new-user", "seen-on-user-login"] {
             let user = &users[person];
             let event = user["attributes"][hook].as_str();
@@ -76,10 +75,10 @@ async fn kills_during_sign_ins_updates_and_swaps_lose_nothing_that_was_acknowled
     for (person, user) in &users {
         assert_eq!(
             user["status"], "active",
-            "{person}, whose events were told again: {user}"
+            "{person}, whose events were delivered again: {user}"
         );
     }
-    // Whoever was killed half-way can still sign in.
+    // A user whose sign-in was interrupted can sign in again.
     for person in users.keys().filter(|person| !acknowledged.contains_key(*person)) {
         gateway.sign_in(person).await;
     }
@@ -114,12 +113,12 @@ async fn kills_during_sign_ins_updates_and_swaps_lose_nothing_that_was_acknowled
     assert_sound(&setup.dir.database());
 }
 
-/// The components that were placed whole: digest and version.
+/// The components that were placed as complete files: digest and version.
 #[derive(Clone, Default)]
 struct Swaps(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Swaps {
-    /// Places the `n`th component, which has never been there before.
+    /// Places the `n`th component, which is new.
     fn place(&self, dir: &SetupDir, n: usize) {
         let (component, version) = component(n);
         let digest = hex::encode(Sha256::digest(&component));
@@ -127,8 +126,8 @@ impl Swaps {
         dir.place(PLUGIN, &component);
     }
 
-    /// Swaps until it is told to end, `pause` milliseconds after each step. Every other component is first
-    /// written in its place, as `cp` does it, and is half there for a while.
+    /// Swaps until the end, with `pause` milliseconds after each step. Every second component is first written in
+    /// place, as `cp` does it, and is incomplete for a while.
     async fn go_on(self, dir: Arc<SetupDir>, pause: u64) {
         loop {
             let n = self.0.lock().unwrap().len();
@@ -142,7 +141,7 @@ impl Swaps {
         }
     }
 
-    /// The file that is there serves if it is whole, and else one that was. Gives whether it is whole.
+    /// A complete file serves; otherwise an earlier one does. Returns whether the file is complete.
     async fn assert_serves_what_was_whole(&self, gateway: &Gateway, kill: u32) -> bool {
         let token = gateway.sign_in(&format!("asks{kill}")).await;
         let (status, answer) = gateway.browser().authorize(&token, "example").await;
@@ -164,11 +163,11 @@ impl Swaps {
     }
 }
 
-/// A provider that differs from all others by a section that means nothing, and its version.
+/// A provider that differs from all others by a custom section without meaning, and its version.
 fn component(n: usize) -> (Vec<u8>, u64) {
     let (component, version) = [(test_guests::V1, 1), (test_guests::V2, 2)][n % 2];
     let text = format!("{n:08}");
-    // A custom section: its id, the size of what follows, and a name, all of it below 128.
+    // A custom section: its id, the size of the rest, and a name, all below 128.
     let mut section = vec![0, 10, 1, b'n'];
     section.extend_from_slice(text.as_bytes());
     ([component, &section].concat(), version)

@@ -1,4 +1,4 @@
-//! People who sign in and set usernames while something happens to the gateway, and what they were told.
+//! Users who sign in and set usernames during a fault, and the answers that they got.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,21 +16,20 @@ use support::cli::Ran;
 use support::setup::SetupDir;
 use support::{Gateway, eventually};
 
-/// What somebody was told.
+/// The answers that one user got.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
-    /// The session token that they were given.
     pub(crate) token: String,
-    /// Their username, if it was acknowledged.
+    /// The username, if it was acknowledged.
     pub(crate) username: Option<String>,
 }
 
-/// Who was told what.
+/// The acknowledged users, by subject.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<BTreeMap<String, Acknowledged>>>);
 
-/// How many requests were made, and what came of them. One that is neither acknowledged nor refused got no
-/// answer: the gateway was killed.
+/// Counts of requests and of their results. A request that was neither acknowledged nor rejected got no answer, because
+/// the gateway was killed.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) asked: AtomicU64,
@@ -39,13 +38,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Asked, acknowledged, refused.
+    /// Sent, acknowledged, rejected.
     pub(crate) fn numbers(&self) -> [u64; 3] {
         [&self.asked, &self.acknowledged, &self.refused].map(|number| number.load(Ordering::SeqCst))
     }
 }
 
-/// People at work, all of them new.
+/// Callers at work. All of their users are new.
 pub(crate) struct Crowd {
     callers: JoinSet<()>,
     stop: Arc<AtomicBool>,
@@ -53,9 +52,9 @@ pub(crate) struct Crowd {
 }
 
 impl Ledger {
-    /// Lets so many callers sign people in, one after the other, and set the username of each.
+    /// Starts `callers`, each of which signs users in, one after the other, and sets their usernames.
     ///
-    /// Every answer has to be an acknowledgement, or 503 with `Retry-After`.
+    /// Every answer must be an acknowledgement, or 503 with `Retry-After`.
     pub(crate) fn crowd(&self, gateway: &Gateway, name: &str, callers: u32) -> Crowd {
         let mut crowd = Crowd {
             callers: JoinSet::new(),
@@ -84,17 +83,17 @@ impl Ledger {
         crowd
     }
 
-    /// Everybody who was told anything.
+    /// All users who got an acknowledgement.
     pub(crate) fn people(&self) -> BTreeMap<String, Acknowledged> {
         self.0.lock().unwrap().clone()
     }
 
-    /// What was told up to now, apart from what is told from now on.
+    /// A copy of the acknowledgements up to now.
     pub(crate) fn snapshot(&self) -> Self {
         Self(Arc::new(Mutex::new(self.people())))
     }
 
-    /// Fails unless every session that was given is one, and every username that was acknowledged is set.
+    /// Fails unless every acknowledged session is valid, and every acknowledged username is set.
     pub(crate) async fn assert_served(&self, gateway: &Gateway) {
         let browser = gateway.browser();
         for (person, told) in self.people() {
@@ -113,7 +112,7 @@ impl Ledger {
         }
     }
 
-    /// The same of a database, by the command line. Gives all users by their subject.
+    /// Fails unless the database has them too, according to the command line. Returns all users by their subject.
     pub(crate) async fn assert_stored(&self, dir: &SetupDir, database: &[&str]) -> BTreeMap<String, Value> {
         let run = async |command: &[&str]| -> Ran { dir.cli(&[command, database].concat()).await };
         let users = users(&run(&["user", "export"]).await.succeeded());
@@ -142,11 +141,11 @@ impl Ledger {
 }
 
 impl Crowd {
-    /// Waits until they have had so many answers.
+    /// Waits until the callers have `count` answers.
     pub(crate) async fn have_answers(&mut self, count: u64) {
         let tally = Arc::clone(&self.tally);
         eventually("they are answered", async || {
-            // A caller that has seen what must not be has panicked.
+            // A caller that got a wrong answer has panicked.
             if let Some(ended) = self.callers.try_join_next() {
                 ended.expect("every answer is one of the two");
             }
@@ -156,18 +155,18 @@ impl Crowd {
         .await;
     }
 
-    /// What has come of it so far.
+    /// The counts so far.
     pub(crate) fn numbers(&self) -> [u64; 3] {
         self.tally.numbers()
     }
 
-    /// Lets each finish what it is at. Gives what came of it.
+    /// Lets each caller finish its current request. Returns the counts.
     pub(crate) async fn stop(self) -> [u64; 3] {
         self.stop.store(true, Ordering::SeqCst);
         self.until_gone().await
     }
 
-    /// Waits until there is nobody left to ask. Gives what came of it.
+    /// Waits until the gateway is gone. Returns the counts.
     pub(crate) async fn until_gone(mut self) -> [u64; 3] {
         while let Some(ended) = self.callers.join_next().await {
             ended.expect("every answer is one of the two");
@@ -184,7 +183,7 @@ struct Caller {
 }
 
 impl Caller {
-    /// A sign-in and, where it goes through, a username. `None`: the gateway is gone.
+    /// Signs in, and then sets a username. `None` if the gateway is gone.
     async fn serve(&self, person: &str) -> Option<()> {
         let request = self.client.get(format!("{}/login/dev?user={person}", self.base));
         let answer = self.ask(request).await?;
@@ -242,14 +241,14 @@ fn letter(number: u32) -> char {
     char::from_digit(number + 10, 36).expect("few callers")
 }
 
-/// The claims of a token, whoever signed it.
+/// The claims of a token, unverified.
 pub(crate) fn claims(token: &str) -> Value {
     let claims = token.split('.').nth(1).expect("a JWT");
     let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64url");
     serde_json::from_slice(&claims).expect("JSON")
 }
 
-/// What `user export` printed, by the subject of each.
+/// The output of `user export`, by subject.
 pub(crate) fn users(export: &str) -> BTreeMap<String, Value> {
     let users = export
         .lines()

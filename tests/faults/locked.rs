@@ -1,4 +1,4 @@
-//! Another process holds the database for longer than anybody waits.
+//! Another process holds the database for longer than any request waits.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use support::Setup;
 use support::cli;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_another_process_writes_nothing_is_acknowledged_and_reads_go_on() {
+async fn while_another_process_writes_writes_fail_and_reads_continue() {
     let setup = Setup::dev()
         .plugin("v1", test_guests::V1)
         .service("example", "v1");
@@ -27,7 +27,7 @@ async fn while_another_process_writes_nothing_is_acknowledged_and_reads_go_on() 
     let [_, acknowledged, refused] = crowd.numbers();
     assert_eq!(acknowledged, 0, "the database was held all the time");
     holder.execute_batch("COMMIT").unwrap();
-    // By itself.
+    // Without any help.
     crowd.have_answers(refused + 50).await;
     let [asked, acknowledged, refused] = crowd.stop().await;
     println!(
@@ -40,7 +40,7 @@ async fn while_another_process_writes_nothing_is_acknowledged_and_reads_go_on() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_held_is_named_with_what_to_do() {
+async fn a_locked_database_is_reported_with_the_remedy() {
     let setup = Setup::dev();
     setup.start().await.stop().await;
     let mode = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE";

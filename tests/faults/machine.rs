@@ -1,4 +1,4 @@
-//! What tests of faults need of the machine, and saying so where it does not allow it.
+//! The parts of the machine that fault tests need, and a message if the machine does not allow them.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use support::fake_oidc::now;
 
-/// Says that a test did not run, and why. Not by `println!`: what a test that passes has printed is not shown.
+/// Reports that a test did not run, and why. Not with `println!`, as the output of a passing test is hidden.
 pub(crate) fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     writeln!(std::io::stderr(), "skipped: {test}: {why}").expect("stderr");
@@ -16,7 +16,7 @@ pub(crate) fn skip(why: &str) {
 /// Runs a command of the system to its end.
 ///
 /// # Errors
-/// What it said, where it failed, or why it did not start.
+/// The command's output if it failed, or why it did not start.
 pub(crate) fn run(program: &str, arguments: &[&dyn AsRef<OsStr>]) -> Result<(), String> {
     let mut command = Command::new(program);
     command.args(arguments.iter().map(|argument| argument.as_ref()));
@@ -32,16 +32,16 @@ pub(crate) fn run(program: &str, arguments: &[&dyn AsRef<OsStr>]) -> Result<(), 
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts an image of a file system at `at`, a directory that is made, by a loop device.
+    /// Mounts an image of a file system with a loop device at `at`, a directory that it makes.
     ///
     /// # Errors
     /// Why the machine does not allow it.
     pub(crate) fn image(image: &Path, at: PathBuf) -> Result<Self, String> {
-        // Nothing is written but what is synced: the journal's own commits are five minutes apart.
+        // Only synced data is written: the journal commits every five minutes.
         Self::at(&[&"-o", &"loop,commit=300", &image], at)
     }
 
-    /// Mounts a file system in memory that has so many bytes.
+    /// Mounts an in-memory file system of `bytes` bytes.
     ///
     /// # Errors
     /// Why the machine does not allow it.
@@ -64,7 +64,6 @@ impl Mount {
         Ok(Self(at))
     }
 
-    /// Where it is mounted.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -72,14 +71,14 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: a gateway that a failed test leaves behind may still have files open there.
+        // Lazily: after a failed test, a gateway may still have files open there.
         if let Err(error) = run("umount", &[&"--lazy", &self.0]) {
             writeln!(std::io::stderr(), "{error}").expect("stderr");
         }
     }
 }
 
-/// SQLite's own check, by another reader than the gateway.
+/// Runs SQLite's own check, in a separate connection.
 pub(crate) fn assert_sound(database: &Path) {
     let connection = rusqlite::Connection::open(database).expect("the database opens");
     let verdict: String = connection
@@ -93,7 +92,7 @@ pub(crate) fn assert_sound(database: &Path) {
     );
 }
 
-/// Numbers that differ from run to run; those of a run come again where `DICE` is what it has printed.
+/// Random numbers. `DICE`, set to a number that an earlier run printed, repeats that run.
 pub(crate) struct Dice(u64);
 
 impl Dice {

@@ -1,23 +1,23 @@
-//! What the machine does to a gateway: kills, power cuts, calls that fail, full disks, locked and damaged
-//! databases, upstreams that hang, clocks that jump. What was acknowledged is kept, what cannot be done is
-//! refused in time, and when the fault is over all is well again by itself.
+//! Faults of the machine: kills, power cuts, failing system calls, full disks, locked and damaged databases, hanging
+//! upstream providers, clocks that jump. Acknowledged changes are kept, requests that cannot succeed are rejected in
+//! time, and the gateway recovers on its own when the fault is over.
 //!
-//! | module | what it does |
+//! | module | fault or helper |
 //! |---|---|
-//! | [`ledger`] | people who sign in and set usernames, and what they were told |
-//! | [`machine`] | mounts, and saying so where the machine does not allow what a test needs |
+//! | [`ledger`] | users who sign in and set usernames, and the answers that they got |
+//! | [`machine`] | mounts, and messages if the machine does not allow what a test needs |
 //! | [`kills`] | kill -9 at random points of sign-ins, updates and swaps |
-//! | [`power_cuts`] | a disk that has what was synced and nothing else |
+//! | [`power_cuts`] | a disk that holds only what was synced |
 //! | [`restores`] | kill -9 at random points of sign-ins, then a restore |
-//! | [`calls`] | system calls that fail |
-//! | [`full_disk`] | no room, and room again |
+//! | [`calls`] | failing system calls |
+//! | [`full_disk`] | a full disk, and then space again |
 //! | [`locked`] | another process that holds the database |
-//! | [`damage`] | flipped bytes, cut files, foreign files |
-//! | [`upstream`] | providers that hang, reset, and talk rubbish |
+//! | [`damage`] | flipped bytes, truncated files, foreign files |
+//! | [`upstream`] | providers that hang, reset, and send garbage |
 //! | [`clock`] | a clock that jumps |
 //!
-//! Many trials where `test-all` is on, fewer in `cargo test`. A test that the machine does not allow says so on
-//! stderr, `skipped: `, and passes.
+//! `cargo test` makes few trials, `just test-all` many. A test that the machine does not allow prints `skipped: ` and
+//! the reason on stderr, and passes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,7 +38,7 @@ mod power_cuts;
 mod restores;
 mod upstream;
 
-/// One number of trials for `cargo test`, another for `just test-all`.
+/// The number of trials: `few` for `cargo test`, `many` for `just test-all`.
 const fn trials(few: u32, many: u32) -> u32 {
     if cfg!(feature = "test-all") { many } else { few }
 }

@@ -1,5 +1,5 @@
-//! Power cuts: the database is on a disk of which a copy is taken while the gateway stands still. The copy has
-//! what was synced, and nothing that the kernel would still have written.
+//! Power cuts: the test copies the database's disk while the gateway is stopped. The copy has what was synced, and
+//! nothing that the kernel had not written yet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use support::setup::SetupDir;
 
 const CUTS: u32 = trials(3, 50);
 const CALLERS: u32 = 3;
-/// Bytes of the disk. The smaller, the less there is to copy.
+/// Bytes of the disk. A small one is quicker to copy.
 const DISK: u64 = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +39,7 @@ async fn power_cuts_during_sign_ins_and_updates_lose_nothing_that_was_acknowledg
         gateway.signal(Signal::STOP);
         let copy = setup.dir.path().join("copy.img");
         fs::write(&copy, still(&image)).expect("a copy");
-        // Whatever has been read by now was sent before the cut.
+        // Every answer that has been read by now was sent before the cut.
         let at_cut = ledger.snapshot();
         gateway.signal(Signal::CONT);
 
@@ -71,7 +71,7 @@ fn disk(dir: &SetupDir) -> Result<(PathBuf, Mount), String> {
     Ok((image, mount))
 }
 
-/// What is on the disk at one moment: nothing was written while it was read.
+/// The disk's content at one moment: nothing was written during the copy.
 fn still(image: &Path) -> Vec<u8> {
     let read = || fs::read(image).expect("the image");
     let (mut before, mut now) = (read(), read());

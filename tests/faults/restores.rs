@@ -1,5 +1,5 @@
-//! kill -9 at random points of sign-ins, then a restore: exactly the users of the backup are there, and nothing of the
-//! old log is.
+//! kill -9 at random points of sign-ins, then a restore: the database has exactly the users of the backup, and nothing
+//! of the old log.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use support::{Setup, cli};
 const RESTORES: u32 = trials(4, 50);
 const CALLERS: u32 = 3;
 
-/// What `user export` prints: a line for each user.
+/// The output of `user export`: a line for each user.
 async fn users(dir: &SetupDir, database: &[&str]) -> BTreeSet<String> {
     let printed = dir
         .cli(&[&["user", "export"], database].concat())
@@ -46,13 +46,13 @@ async fn o1_a_restore_after_a_kill_gives_exactly_the_users_of_the_backup() {
         } else {
             gateway.cli(&["backup", &backup]).await.succeeded();
         }
-        // The point in time is the experiment.
+        // The kill comes at a random time.
         tokio::time::sleep(Duration::from_micros(dice.below(200_000))).await;
         gateway.kill().await;
         gateway.log.wait_for_end().await;
         crowd.until_gone().await;
 
-        // As somebody does it who does not know of the log.
+        // As an operator does it who does not know about the log.
         let database = setup.dir.database();
         let aside = tempfile::tempdir().expect("a directory");
         let log = setup.dir.path().join("gateway.sqlite-wal");

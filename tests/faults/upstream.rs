@@ -1,5 +1,5 @@
-//! Providers that hang, reset, and talk rubbish, at each step of a sign-in: it fails in time with 502 or 504, all
-//! else goes on, and when the provider is well again so are sign-ins.
+//! Providers that hang, reset, and send garbage, at each step of a sign-in: it fails in time with 502 or 504,
+//! everything else continues, and sign-ins work again as soon as the provider does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use support::fake_oidc::FakeOidc;
 
 const APP: &str = "https://app.example.org/";
 
-/// What becomes of a connection.
+/// How connections behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
-    /// It is passed on.
+    /// They are relayed.
     Well,
-    /// Nothing is ever said.
+    /// There is no answer.
     Hangs,
-    /// A body is promised, and a byte of it sent.
+    /// The headers promise a body, of which one byte is sent.
     Stalls,
     /// The connection is reset (RST).
     Resets,
     /// The connection is closed in the middle of an answer.
     Breaks,
-    /// What is said is not HTTP.
+    /// The answer is not HTTP.
     Gibberish,
     /// The body never ends.
     Endless,
@@ -47,7 +47,7 @@ const TROUBLE: [(Manner, StatusCode); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trouble_upstream_fails_the_sign_in_in_time_and_nothing_else() {
+async fn an_upstream_fault_fails_only_the_sign_in_and_in_time() {
     let trials = TROUBLE.map(|(manner, expected)| trial(manner, expected));
     futures_util::future::join_all(trials).await;
     println!(
@@ -61,11 +61,11 @@ async fn trial(manner: Manner, expected: StatusCode) {
     let person = json!({"sub": "1", "name": "Alice"});
     let provider = FakeOidc::behind(&between.origin(), person).await;
     between.leads_to(provider.address());
-    // What a provider says of itself is kept for an hour: this gateway knows nothing of it yet.
+    // A provider's metadata is cached for an hour, so each case needs a new gateway.
     let gateway = Setup::serve()
         .oidc("corporate", &provider)
         .origin(APP)
-        // Only who hangs takes so long.
+        // Only a provider that hangs takes this long.
         .table("upstream", "timeout = \"3s\"\nmax_body = \"16KiB\"")
         .start()
         .await;
@@ -80,7 +80,7 @@ async fn trial(manner: Manner, expected: StatusCode) {
     between.set(Well);
     let token = token_in(&provider.sign_in(&gateway.browser(), &login).await);
 
-    // At the last step, where the code is exchanged.
+    // At the last step, the exchange of the code.
     let callback = provider.go(&browser, &login).await;
     between.set(manner);
     let (refused, ()) = tokio::join!(browser.get(callback.as_str()), others(&other));
@@ -92,7 +92,7 @@ async fn trial(manner: Manner, expected: StatusCode) {
     gateway.stop().await;
 }
 
-/// What has nothing to do with the provider is answered meanwhile.
+/// Requests that do not involve the provider are still answered.
 async fn others(browser: &Browser) {
     for path in ["/auth/check", "/auth/public-key", "/.well-known/jwks.json"] {
         assert_eq!(browser.get(path).await.status(), StatusCode::OK, "{path}");
@@ -105,7 +105,7 @@ async fn assert_plain(response: Response) {
     assert!(page.contains("<h1") && !page.contains("127.0.0.1"), "{page}");
 }
 
-/// Stands between the gateway and a provider.
+/// A relay between the gateway and a provider.
 struct Between {
     address: SocketAddr,
     state: Arc<watch::Sender<(Manner, Option<SocketAddr>)>>,
@@ -135,7 +135,7 @@ impl Between {
         self.state.send_modify(|state| state.1 = Some(provider));
     }
 
-    /// What becomes of new connections from now on. None is used twice.
+    /// How connections behave from now on. No connection is used twice.
     fn set(&self, manner: Manner) {
         self.state.send_modify(|state| state.0 = manner);
     }
@@ -177,7 +177,7 @@ async fn treat(mut stream: TcpStream, manner: Manner, provider: SocketAddr) -> s
         Endless => {
             stream.write_all(answer).await?;
             stream.write_all(b"transfer-encoding: chunked\r\n\r\n").await?;
-            // Ends when the reader has had enough.
+            // Ends when the reader stops.
             loop {
                 stream
                     .write_all(format!("400\r\n{}\r\n", " ".repeat(1024)).as_bytes())
@@ -185,7 +185,7 @@ async fn treat(mut stream: TcpStream, manner: Manner, provider: SocketAddr) -> s
             }
         }
     }
-    // Until the other side goes.
+    // Until the client closes.
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())

@@ -1,7 +1,7 @@
 //! One user, one plugin or one upstream provider grows whatever it can, for as long as the test lets it. The gateway
-//! stays small, the others are served as well as before, and it restarts at once.
+//! stays small, other users are served as well as before, and a restart is immediate.
 //!
-//! `GROWTH_SECONDS` says for how long each of them grows: 20 unless it is set. The figures on record are those of ten
+//! `GROWTH_SECONDS` sets for how long each of them grows; the default is 20. The recorded figures are those of ten
 //! minutes each, from a release build: `just growth`.
 #![allow(
     clippy::unwrap_used,
@@ -24,20 +24,20 @@ use tokio::task::JoinSet;
 
 use support::Setup;
 
-/// How many attackers of one kind act at once.
+/// The number of concurrent attackers of one kind.
 const ATTACKERS: usize = 4;
 
 /// A gateway with the development sign-in and a small plugin for the good client's service.
 fn setup() -> Setup {
     Setup::dev()
         .env("PRIVATE_KEY", &support::setup::private_key(Algorithm::ES256))
-        // Session tokens name the gateway that issued them: it is the same one after a restart.
+        // Session tokens name the gateway that issued them, so it must keep its name after a restart.
         .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9")
         .plugin("v1", test_guests::V1)
         .service("example", "v1")
 }
 
-/// Attackers that act again and again until they are told to stop.
+/// Attackers that repeat one action until they are stopped.
 struct Attack {
     stop: Arc<AtomicBool>,
     acts: Arc<AtomicU64>,
@@ -53,7 +53,7 @@ impl Attack {
         }
     }
 
-    /// Adds [`ATTACKERS`] that do `act` again and again. Each act gets a number of its own.
+    /// Adds [`ATTACKERS`] that repeat `act`. Each call gets its own number.
     fn add<Act, Acting>(&mut self, act: Act)
     where
         Act: Fn(u64) -> Acting + Clone + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! One plugin that grows whatever a plugin can: its log, its values, its answers, its memory.
+//! One plugin that grows everything a plugin can: its log, its values, its answers, its memory.
 
 use crate::watch::watch;
 use crate::{Attack, setup};
@@ -12,7 +12,7 @@ async fn authorize(browser: &Browser, token: &str, service: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_plugin_that_grows_whatever_it_can() {
+async fn a_growing_plugin_stays_within_its_bounds() {
     let mut setup = setup()
         .plugin("grow", test_guests::GROW)
         .plugin_table("grow", "grants = [\"key-value\", \"logging\"]")

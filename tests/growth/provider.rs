@@ -1,4 +1,4 @@
-//! One upstream provider that grows whatever a provider can: claims, the number of people, refused sign-ins.
+//! One upstream provider that grows everything a provider can: claims, the number of users, rejected sign-ins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::{Attack, setup};
 use support::browser::Browser;
 use support::fake_oidc::FakeOidc;
 
-/// Bytes of claims: what an ordinary provider may send of a person.
+/// Bytes of claims: as much as an ordinary provider may send about one user.
 const CLAIMS: usize = 100_000;
 
 async fn sign_in(browser: &Browser, provider: &FakeOidc, name: &str) {
@@ -23,13 +23,13 @@ async fn sign_in(browser: &Browser, provider: &FakeOidc, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_provider_that_grows_whatever_it_can() {
+async fn a_growing_provider_stays_within_its_bounds() {
     let ordinary = Arc::new(FakeOidc::start_forgetful(json!({"sub": "ordinary", "name": "Ordinary"})).await);
     let hostile = Arc::new(FakeOidc::start_forgetful(json!({"sub": "0"})).await);
     let setup = setup()
         .oidc("ordinary", &ordinary)
         .oidc("hostile", &hostile)
-        // A hook that has no verdict keeps the event of every sign-in.
+        // A hook without a verdict keeps the event of every sign-in pending.
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
         .table("rate_limits", "sign_in = \"off\"");
@@ -48,7 +48,7 @@ async fn one_provider_that_grows_whatever_it_can() {
             let (browser, provider, people) = (browser.clone(), Arc::clone(&provider), Arc::clone(&people));
             async move {
                 let n = people.fetch_add(1, Ordering::Relaxed);
-                // Every third is nobody new, every second one is left pending by the hook.
+                // Every third sign-in is of a known user, and the hook leaves every second one pending.
                 let subject = if n % 3 == 0 { 0 } else { n };
                 let name = if n % 2 == 0 { "unavailable" } else { "Trudy" };
                 provider.set_person(json!({

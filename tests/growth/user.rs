@@ -1,4 +1,5 @@
-//! One user who grows whatever a user can: sessions, begun sign-ins, attributes, sign-outs that no plugin takes.
+//! One user who grows everything a user can: sessions, unfinished sign-ins, attributes, sign-outs that no plugin
+//! accepts.
 
 use reqwest::Method;
 
@@ -7,7 +8,7 @@ use crate::{Attack, setup};
 use support::browser::{self, Browser};
 use support::{Gateway, Setup};
 
-/// Signs `user` in, in a browser of their own, and does what a page does next.
+/// Signs `user` in, in a new browser, and makes the requests of a page.
 async fn come_and_go(gateway: &Browser, user: &str, sign_out: bool) {
     let own = gateway.without_cookies();
     let response = own.sign_in_dev(user).await;
@@ -24,8 +25,8 @@ async fn come_and_go(gateway: &Browser, user: &str, sign_out: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_user_who_grows_whatever_they_can() {
-    // Without limits by address: they are not what keeps the gateway small.
+async fn a_growing_user_stays_within_their_bounds() {
+    // Without rate limits by address, as they are not what this test is about.
     let setup: Setup = setup()
         .plugin("grow", test_guests::GROW)
         .plugin_table(

@@ -1,4 +1,4 @@
-//! What an attack costs: memory, how long others wait, how long a restart takes.
+//! The cost of an attack: memory, waiting time of other users, and time of a restart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use tokio::task::JoinHandle;
 use crate::Attack;
 use support::{Gateway, Setup};
 
-/// How much more than when idle the process may have in RAM.
+/// The limit of what the process may have in RAM beyond its idle size.
 const GROWTH: u64 = 256 << 20;
-/// How often a good client asks: far from what the machine can do, so that its answers' times are the gateway's.
+/// How often the good client sends a request: far below the machine's capacity, so that the times are the gateway's.
 const PACE: Duration = Duration::from_millis(10);
-/// How long is measured before the attack begins.
+/// How long the test measures before the attack begins.
 const BEFORE: Duration = Duration::from_secs(10);
-/// How long a restart may take.
+/// The limit for a restart.
 const RESTART: Duration = Duration::from_secs(1);
 
 /// How long each attack takes.
@@ -30,11 +30,11 @@ fn duration() -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Lets an attack go on beside a good client. `harmless` is the same load without the malice: others must not wait
-/// more than twice as long beside the attack as beside that.
+/// Runs an attack beside a good client. `harmless` is the same load without the malice: beside the attack, the client
+/// must not wait more than twice as long as beside that.
 ///
 /// # Panics
-/// When the gateway grows too much, a good request fails, or a restart takes too long.
+/// If the gateway grows too much, a good request fails, or a restart takes too long.
 pub(crate) async fn watch(
     name: &str,
     setup: &Setup,
@@ -91,7 +91,7 @@ pub(crate) async fn watch(
         after.saturating_sub(idle) < GROWTH,
         "{name}: {after} bytes after a restart"
     );
-    // How long something takes says nothing in a debug build, or beside other tests.
+    // Times are meaningless in a debug build, or beside other tests.
     if cfg!(debug_assertions) {
         gateway.stop().await;
         return;
@@ -105,7 +105,7 @@ pub(crate) async fn watch(
     gateway.stop().await;
 }
 
-/// Asks at a steady pace, and measures.
+/// Sends requests at a steady pace, and measures.
 struct GoodClient {
     stop: Arc<AtomicBool>,
     asking: JoinHandle<Histogram<u64>>,
@@ -136,14 +136,14 @@ impl GoodClient {
                 let text = response.text().await.expect("text");
                 let micros = u64::try_from(begun.elapsed().as_micros()).expect("a short time");
                 assert_eq!(status, StatusCode::OK, "{path}: {text}");
-                times.record(micros).expect("it grows by itself");
+                times.record(micros).expect("it grows automatically");
             }
             times
         });
         Self { stop, asking }
     }
 
-    /// How long its answers took, in microseconds.
+    /// The times of its answers, in microseconds.
     async fn end(self) -> Histogram<u64> {
         self.stop.store(true, Ordering::Relaxed);
         self.asking.await.expect("every answer was right")

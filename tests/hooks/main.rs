@@ -1,4 +1,4 @@
-//! Lifecycle hooks: what they see, what they may do, and what becomes of a sign-in when they fail.
+//! Lifecycle hooks: the data that they see, the changes that they may make, and the result of a sign-in when they fail.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +13,7 @@ use support::browser::token_in;
 use support::fake_oidc::FakeOidc;
 use support::{Gateway, Setup, eventually};
 
-/// The extension `count` (it logs every event), granted what it needs, and no other yet.
+/// The extension `count`, which logs every event, with its grants. No other extension yet.
 fn counted() -> Setup {
     Setup::dev()
         .env(
@@ -37,7 +37,7 @@ async fn seen(gateway: &Gateway, hook: &str) -> Vec<String> {
         .collect()
 }
 
-/// The one user of this identity, as `gateway user export` has them.
+/// The user with this identity, from `gateway user export`.
 async fn user(gateway: &Gateway, subject: &str) -> Option<Value> {
     let export = gateway.cli(&["user", "export"]).await.succeeded();
     let users: Vec<Value> = export
@@ -84,12 +84,12 @@ async fn hooks_are_called_in_order_and_their_attributes_are_set() {
     let shown = permissions["attributes"].as_str().unwrap();
     assert!(shown.contains(&format!("seen-on-new-user={}", new[0])), "{shown}");
 
-    // A later sign-in is no new user; a sign-out is told as well, once the session has ended.
+    // A later sign-in does not make a new user. The hook also gets the sign-out, after the session has ended.
     let again = gateway.sign_in("alice").await;
     assert_eq!(seen(&gateway, "on-new-user").await.len(), 1);
     assert_eq!(seen(&gateway, "on-user-login").await.len(), 2);
     gateway.browser().post_as(&again, "/auth/logout").await;
-    eventually("the sign-out is told", async || {
+    eventually("the sign-out is delivered", async || {
         (seen(&gateway, "on-user-logout").await.len() == 1).then_some(())
     })
     .await;
@@ -97,7 +97,7 @@ async fn hooks_are_called_in_order_and_their_attributes_are_set() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_person_sees_the_sentence_and_is_no_user() {
+async fn a_rejected_person_sees_the_message_and_is_not_a_user() {
     let gateway = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
@@ -127,13 +127,13 @@ async fn a_rejected_person_sees_the_sentence_and_is_no_user() {
         0,
         "no login hook for who is not let in"
     );
-    // Others are let in as before.
+    // Other users can still sign in.
     gateway.sign_in("alice").await;
     gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_login_gives_no_session_and_leaves_the_user() {
+async fn a_rejected_login_creates_no_session_and_keeps_the_user() {
     let gateway = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
@@ -164,7 +164,7 @@ async fn a_rejected_login_gives_no_session_and_leaves_the_user() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
+async fn a_failing_hook_rejects_the_sign_in_and_the_event_is_retried() {
     for person in ["trap", "spin", "bad-attributes"] {
         let setup = counted()
             .plugin("reject", test_guests::REJECT)
@@ -198,11 +198,11 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
             })
             .await;
 
-        // The same id comes again at the next start; a plugin that accepts then lets them in.
+        // The next start delivers the same id again. A plugin that accepts it then lets the user in.
         gateway.stop().await;
         setup.dir.place("reject", test_guests::LOGIN_ONLY);
         let gateway = setup.start().await;
-        eventually("the pending event is told again", async || {
+        eventually("the pending event is delivered again", async || {
             (seen(&gateway, "on-new-user").await == [events[0].clone()]).then_some(())
         })
         .await;
@@ -220,7 +220,7 @@ async fn a_hook_that_fails_refuses_the_sign_in_and_the_event_comes_again() {
     }
 }
 
-/// Signs in, expects the page that asks to try again, and gives it.
+/// Signs in, expects the page that asks to try again, and returns it.
 async fn refused_for_now(gateway: &Gateway, person: &str) -> String {
     let response = gateway.browser().sign_in_dev(person).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{person}");
@@ -231,7 +231,7 @@ async fn refused_for_now(gateway: &Gateway, person: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hook_without_a_verdict_refuses_the_sign_in_and_hears_the_event_again() {
+async fn a_hook_without_a_verdict_rejects_the_sign_in_and_gets_the_event_again() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -253,7 +253,7 @@ async fn a_hook_without_a_verdict_refuses_the_sign_in_and_hears_the_event_again(
         })
         .await;
 
-    // Another component, which has a verdict: the next sign-in is the same event once more, and the last time.
+    // Another component, with a verdict: the next sign-in delivers the same event a last time.
     gateway.dir.place("reject", test_guests::LOGIN_ONLY);
     eventually("they are let in", async || {
         let response = gateway.browser().sign_in_dev("unavailable").await;
@@ -268,7 +268,7 @@ async fn a_hook_without_a_verdict_refuses_the_sign_in_and_hears_the_event_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_without_a_verdict_leaves_the_user_and_is_over() {
+async fn a_login_without_a_verdict_keeps_the_user_and_is_not_retried() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -284,12 +284,12 @@ async fn a_login_without_a_verdict_leaves_the_user_and_is_over() {
     let sessions = gateway.cli(&["session", "list", "--json"]).await.succeeded();
     assert_eq!(sessions.trim(), "[]");
 
-    // Nothing is left to deliver. A sign-out comes after what is left over, and so is the mark to wait for.
+    // Nothing is left to deliver. A sign-out is delivered after older events, so the test waits for it.
     gateway.stop().await;
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
     gateway.browser().post_as(&alice, "/auth/logout").await;
-    eventually("the sign-out is told", async || {
+    eventually("the sign-out is delivered", async || {
         (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
     })
     .await;
@@ -299,7 +299,7 @@ async fn a_login_without_a_verdict_leaves_the_user_and_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_out_that_was_not_dealt_with_is_told_again() {
+async fn a_sign_out_without_a_verdict_is_delivered_again() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -310,20 +310,20 @@ async fn a_sign_out_that_was_not_dealt_with_is_told_again() {
         json!({"success": true})
     );
     assert!(!gateway.browser().is_signed_in(&token).await);
-    let told = eventually("the sign-out is told again", async || {
+    let told = eventually("the sign-out is delivered again", async || {
         let told = seen(&gateway, "on-user-logout").await;
         (told.len() > 1).then_some(told)
     })
     .await;
     assert!(told.iter().all(|event| *event == told[0]), "{told:?}");
 
-    // At the next start it is told once more, and nobody objects: then it is over, and others have their turn.
+    // The next start delivers it again, no hook rejects it, and the next event follows.
     gateway.stop().await;
     setup.dir.place("reject", test_guests::LOGIN_ONLY);
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
     gateway.browser().post_as(&alice, "/auth/logout").await;
-    let heard = eventually("both sign-outs are told", async || {
+    let heard = eventually("both sign-outs are delivered", async || {
         let heard = seen(&gateway, "on-user-logout").await;
         (heard.len() > 1).then_some(heard)
     })
@@ -334,7 +334,7 @@ async fn a_sign_out_that_was_not_dealt_with_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_hook_refuses_sign_ins_unless_it_may_be_passed_over() {
+async fn a_missing_hook_rejects_sign_ins_unless_it_may_be_skipped() {
     let setup = counted()
         .plugin("login-only", test_guests::LOGIN_ONLY)
         .extension("login-only");
@@ -350,7 +350,7 @@ async fn a_missing_hook_refuses_sign_ins_unless_it_may_be_passed_over() {
         StatusCode::FOUND
     );
     assert!(gateway.browser().is_signed_in(&alice).await, "who is in stays in");
-    // Signing out succeeds whatever the hooks do.
+    // Signing out succeeds regardless of the hooks.
     assert_eq!(
         gateway.browser().post_as(&alice, "/auth/logout").await,
         json!({"success": true})
@@ -379,7 +379,7 @@ async fn a_missing_hook_refuses_sign_ins_unless_it_may_be_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trapping_hook_is_passed_over_where_its_configuration_says_so() {
+async fn a_trapping_hook_is_skipped_if_its_configuration_allows_it() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject")
@@ -395,7 +395,7 @@ async fn a_trapping_hook_is_passed_over_where_its_configuration_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_out_that_was_not_told_is_told_again() {
+async fn an_undelivered_sign_out_is_delivered_again() {
     let setup = counted()
         .plugin("reject", test_guests::REJECT)
         .extension("reject");
@@ -413,7 +413,7 @@ async fn a_sign_out_that_was_not_told_is_told_again() {
     gateway.stop().await;
     setup.dir.place("reject", test_guests::REJECT);
     let gateway = setup.start().await;
-    eventually("the sign-out is told", async || {
+    eventually("the sign-out is delivered", async || {
         (!seen(&gateway, "on-user-logout").await.is_empty()).then_some(())
     })
     .await;

@@ -1,18 +1,18 @@
-//! Whether the tests can be relied upon on a machine that is slow, or has other things to do.
+//! The tests must be reliable on a machine that is slow or busy.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What makes a test depend on the time that something takes.
+/// Calls that make a test depend on elapsed time.
 const SIGNS: [&str; 3] = [".elapsed()", "sleep(", "timeout(Duration::from_"];
-/// Files in which that is right, how often, and why.
+/// Files that may contain them, how often, and why.
 const ALLOWED: &[(&str, usize, &str)] = &[
     ("gateway/host/src/host/tests.rs", 1, "asks again, for minutes"),
     (
         "gateway/host/src/queue/tests.rs",
         1,
-        "waits in vain for what cannot come",
+        "waits for something that must not happen",
     ),
     ("gateway/host/tests/all/compile.rs", 2, "asks again, for minutes"),
     (
@@ -84,7 +84,7 @@ const ALLOWED: &[(&str, usize, &str)] = &[
     (
         "tests/operations/main.rs",
         1,
-        "waits in vain for what cannot come",
+        "waits for something that must not happen",
     ),
     (
         "tests/plugins/generations.rs",
@@ -94,7 +94,7 @@ const ALLOWED: &[(&str, usize, &str)] = &[
     ("tests/support/wait.rs", 2, "asks again, for minutes"),
 ];
 
-/// Wait for a condition by `eventually`, or for minutes. What has to be fast runs in `just test-all` only.
+/// Use `eventually` to wait for a condition, or wait for minutes. Tests of speed run in `just test-all` only.
 #[test]
 fn u13_no_test_depends_on_how_fast_the_machine_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -110,12 +110,12 @@ fn u13_no_test_depends_on_how_fast_the_machine_is() {
     assert_eq!(found, allowed.collect(), "found, and what ALLOWED has");
 }
 
-/// Counts the signs in the tests below a folder.
+/// Counts the calls in the tests below a folder.
 fn look(root: &Path, folder: &Path, found: &mut BTreeMap<String, usize>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            // Guests are not tests, and benches are there to measure time.
+            // Guests are not tests, and benches measure time.
             if !["tests/guests/rust", "benches", "node_modules"]
                 .iter()
                 .any(|end| path.ends_with(end))

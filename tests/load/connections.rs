@@ -1,4 +1,4 @@
-//! New connections by the thousand, which ask nothing and stay.
+//! Thousands of new connections that send nothing and stay open.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use support::Gateway;
 
 const A_SECOND: usize = 5_000;
 const SECONDS: usize = 10;
-/// They are opened in so many portions a second.
+/// The connections of a second are opened in this many portions.
 const PORTIONS: usize = 200;
 
-/// The tests here take turns: each of them is all that the machine can do.
+/// The tests take turns, as each of them uses the whole machine.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Opens a connection and keeps it until the gateway ends it.
+/// Opens a connection and keeps it until the gateway closes it.
 async fn keep(from: Ipv4Addr, to: SocketAddr, opened: &AtomicUsize) -> std::io::Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
-    // No TIME_WAIT of ours: it would keep the port for a minute.
+    // No TIME_WAIT on our side, which would block the port for a minute.
     socket.set_zero_linger()?;
     let mut connection = socket.connect(to).await?;
     opened.fetch_add(1, Ordering::Relaxed);
     connection.read_u8().await.map(drop)
 }
 
-/// Opens new connections from these addresses all the time. Returns how many there were.
+/// Opens new connections from these addresses all the time. Returns their number.
 async fn flood(from: &[Ipv4Addr], to: SocketAddr) -> usize {
     let opened: Arc<AtomicUsize> = Arc::default();
     let mut portions = interval(Duration::from_secs(1) / PORTIONS as u32);
@@ -48,7 +48,7 @@ async fn flood(from: &[Ipv4Addr], to: SocketAddr) -> usize {
     opened.load(Ordering::Relaxed)
 }
 
-/// How long each request took of a client that does nothing wrong, and opens a connection for each.
+/// The times of requests of a well-behaved client that opens a connection for each.
 async fn ask(gateway: &Gateway, token: &str, stop: &AtomicUsize) -> Vec<Duration> {
     let browser = gateway.browser();
     let mut times = Vec::new();
@@ -94,13 +94,13 @@ async fn good_clients_are_served(name: &str, proxies: &str, from: &[Ipv4Addr]) {
         times[times.len() / 2],
         times[times.len() - 1],
     );
-    // The machine may be too slow for all of them, but not for many more than places freed at an interval allow.
+    // A slow machine may not open all of them, but far more than fit into places that are freed at intervals.
     assert!(opened > A_SECOND * SECONDS * 8 / 10, "{opened} opened");
     assert!(p99 < Duration::from_millis(500), "{p99:?}");
     gateway.stop().await;
 }
 
-/// As through a proxy that nobody told the gateway of: all have one address, the good client among them.
+/// As through a proxy that is not configured: all clients have one address, including the good one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(
     debug_assertions,
@@ -110,7 +110,7 @@ async fn a9_five_thousand_new_connections_a_second_from_one_address_that_many_sh
     good_clients_are_served("one address", "", &[Ipv4Addr::LOCALHOST; 1]).await;
 }
 
-/// Each address is a client of its own.
+/// Each address is a separate client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(
     debug_assertions,
@@ -121,7 +121,7 @@ async fn a9_five_thousand_new_connections_a_second_from_many_addresses() {
     good_clients_are_served("99 addresses", "\"192.0.2.1\"", &from).await;
 }
 
-/// One address that opens all of them.
+/// One address opens all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(
     debug_assertions,

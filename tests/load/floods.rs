@@ -1,4 +1,4 @@
-//! Heads and bodies without end, from many at once: refused, and paid for with bounded memory.
+//! Endless heads and bodies from many clients at the same time are rejected, with bounded memory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,14 +11,13 @@ use tokio::task::JoinSet;
 use crate::good::GoodClient;
 
 const CALLERS: usize = crate::many(10, 500);
-/// What each of them sends, if it may: far more than any limit, and than the kernel buffers.
+/// The amount that each client tries to send: far beyond any limit and the kernel's buffers.
 const AMOUNT: usize = 64 << 20;
-/// What all of them together may make the gateway hold at most: a head and a body each, twice, as buffers grow, and
-/// something to spare.
+/// The memory that all of them together may use: a head and a body each, twice, as buffers grow, and some reserve.
 const MEMORY: u64 = CALLERS as u64 * 2 * (128 << 10) + (64 << 20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
+async fn floods_of_heads_and_bodies_are_rejected_with_little_memory() {
     crate::allow_many_sockets();
     let gateway = crate::setup()
         .table("server", "header_timeout = \"5m\"")
@@ -63,7 +62,7 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
         for (written, answer) in callers.join_all().await {
             floods += 1;
             sent += written;
-            // The answer may be lost where the connection is cut with bytes on the way.
+            // The answer can be lost if the connection is closed while bytes are in flight.
             let refused = answer.is_empty()
                 || refusals
                     .iter()
@@ -83,7 +82,7 @@ async fn floods_of_heads_and_bodies_are_refused_and_take_little_memory() {
     gateway.stop().await;
 }
 
-/// A body of 60,000 chunks of one byte, on so many connections at once that what each keeps is seen.
+/// A body of 60,000 chunks of one byte, on enough connections that the memory of each is visible.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_of_tiny_chunks_cost_no_more_than_their_size() {
     const CONNECTIONS: usize = crate::many(20, 200);
@@ -105,8 +104,8 @@ async fn bodies_of_tiny_chunks_cost_no_more_than_their_size() {
         });
     }
     let sockets = writing.join_all().await;
-    // All of them are on their way, and none has ended. On a slow machine less of them is in memory by now, and the test
-    // is weaker.
+    // All of them are being received, and none has ended. On a slow machine fewer bytes are in memory by now, and the
+    // test is weaker.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for mut socket in sockets {
         socket.write_all(b"0\r\n\r\n").await.expect("it reads");
@@ -126,7 +125,7 @@ async fn bodies_of_tiny_chunks_cost_no_more_than_their_size() {
     gateway.stop().await;
 }
 
-/// Sends until it is not read any more. Gives how much that was, and the answer.
+/// Sends until the gateway stops reading. Returns the number of bytes and the answer.
 async fn flood(address: SocketAddr, begin: &str, more: String) -> (usize, String) {
     let socket = TcpStream::connect(address).await.expect("the gateway listens");
     let (mut read, mut write) = socket.into_split();
@@ -144,7 +143,7 @@ async fn flood(address: SocketAddr, begin: &str, more: String) -> (usize, String
         // A reset is an end as well.
         let _ = read.read_to_end(&mut answer).await;
     };
-    // Whoever is answered stops.
+    // Stops when it gets the answer.
     tokio::select! {
         () = writing => {}
         () = reading => {}

@@ -1,4 +1,4 @@
-//! A client that does nothing wrong.
+//! A well-behaved client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,14 @@ use tokio::task::JoinHandle;
 
 use support::Gateway;
 
-/// Asks again and again, each time on a connection of its own, until it is told to stop.
+/// Sends requests, each on a new connection, until it is stopped.
 pub(crate) struct GoodClient {
     stop: Arc<AtomicBool>,
     asking: JoinHandle<u32>,
 }
 
 impl GoodClient {
-    /// Begins. Fails at the first answer that is not the right one.
+    /// Starts. Fails at the first wrong answer.
     pub(crate) async fn begin(gateway: &Gateway) -> Self {
         let token = gateway.sign_in("good").await;
         let stop = Arc::new(AtomicBool::new(false));
@@ -48,7 +48,7 @@ impl GoodClient {
         Self { stop, asking }
     }
 
-    /// How many right answers it was given; there was no other.
+    /// Stops, and returns the number of answers. All of them were right.
     pub(crate) async fn end(self) -> u32 {
         self.stop.store(true, Ordering::Relaxed);
         let answered = self.asking.await.expect("every answer was right");

@@ -1,4 +1,4 @@
-//! Ten thousand connections that ask nothing; fewer in `cargo test`.
+//! Ten thousand connections that send nothing; fewer in `cargo test`.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -13,9 +13,9 @@ use crate::good::GoodClient;
 use support::{Gateway, eventually};
 
 const CONNECTIONS: usize = crate::many(200, 10_000);
-/// Places, where there is no room for all of them.
+/// Places for some of the connections only.
 const PLACES: usize = CONNECTIONS * 2 / 5;
-/// They are opened so many at a time: the listen backlog is not what is tested.
+/// Connections are opened in groups of this size, as the listen backlog is not under test.
 const AT_ONCE: usize = 100;
 
 async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
@@ -32,7 +32,7 @@ async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     open
 }
 
-/// How many the other side has not closed.
+/// The number of connections that the gateway has not closed.
 fn still_open(connections: &[TcpStream]) -> usize {
     let mut byte = [0];
     let is_open = |connection: &&TcpStream| matches!(connection.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
@@ -40,21 +40,21 @@ fn still_open(connections: &[TcpStream]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
+async fn ten_thousand_idle_connections_are_kept_if_there_is_room() {
     crate::allow_many_sockets();
     let lines = format!("connections = {}\nheader_timeout = \"5m\"", CONNECTIONS + 1_000);
     let room = crate::setup().table("server", &lines);
     let gateway = room.start().await;
     let good = GoodClient::begin(&gateway).await;
     let mut idle = open(gateway.address, CONNECTIONS).await;
-    // Long enough for the gateway to have closed what it wants to; on a slow machine the test is weaker.
+    // Long enough for the gateway to close connections. On a slow machine the test is weaker.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (kept, answered) = (still_open(&idle), good.end().await);
     println!(
         "{CONNECTIONS} idle connections, {kept} kept; a good client: {answered} of {answered} requests answered"
     );
     assert_eq!(kept, CONNECTIONS);
-    // Any of them may still ask.
+    // Each of them can still send a request.
     for connection in idle.iter_mut().step_by(CONNECTIONS / 10) {
         tokio::io::AsyncWriteExt::write_all(connection, b"GET /auth/check HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
@@ -68,7 +68,7 @@ async fn ten_thousand_idle_connections_are_kept_where_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
+async fn idle_connections_are_closed_to_make_room() {
     crate::allow_many_sockets();
     let lines = format!("connections = {PLACES}\nheader_timeout = \"5m\"");
     let gateway = crate::setup().table("server", &lines).start().await;
@@ -93,7 +93,7 @@ async fn ten_thousand_idle_connections_make_room_where_there_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_may_have_few_files_has_fewer_places() {
+async fn a_low_limit_of_open_files_lowers_the_connection_limit() {
     let setup = crate::setup().table("server", "header_timeout = \"5m\"");
     setup.write();
     let command = setup.command();

@@ -1,5 +1,5 @@
-//! More than the gateway can do, and callers who mean it no good: a good client beside them is served, nothing panics,
-//! memory stays bounded, and when they are gone all is as before.
+//! More load than the gateway can handle, and malicious clients: a well-behaved client beside them is served, nothing
+//! panics, memory stays bounded, and the gateway recovers when they are gone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,8 +24,8 @@ use gateway_token::Algorithm;
 
 use support::Setup;
 
-/// A gateway with a development sign-in and a permission provider for `example`. A signature takes little, so that it is
-/// the connections that are tested.
+/// A gateway with a development sign-in and a permission provider for `example`. Its signatures are cheap, so that the
+/// test is about connections.
 fn setup() -> Setup {
     Setup::dev()
         .env("PRIVATE_KEY", &support::setup::private_key(Algorithm::ES256))
@@ -33,12 +33,12 @@ fn setup() -> Setup {
         .service("example", "v1")
 }
 
-/// One number for `cargo test`, another for `just test-all`.
+/// `few` for `cargo test`, `all` for `just test-all`.
 const fn many(few: usize, all: usize) -> usize {
     if cfg!(feature = "test-all") { all } else { few }
 }
 
-/// The test's own process has thousands of connections: it needs as many files as it may have.
+/// Raises this process's limit of open files, as it needs thousands of connections.
 fn allow_many_sockets() {
     if !cfg!(feature = "test-all") {
         return;

@@ -1,4 +1,5 @@
-//! More calls of a plugin than can be done: those that cannot be served are told to come again, and what is begun is done.
+//! More calls of a plugin than it can serve: excess calls get 503 with `Retry-After`, and calls that have begun are
+//! completed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 use support::{self, Setup};
 
 const CALLERS: usize = 600;
-/// What may come of a call.
+/// The possible results of a call.
 const SERVED: usize = 0;
 const SHED: usize = 1;
 const IN_VAIN: usize = 2;
@@ -23,8 +24,8 @@ const TIME: Duration = Duration::from_secs(8);
     ignore = "600 callers, and calls that have to fit into their time: `just test-all`"
 )]
 async fn a_plugin_that_is_asked_too_much_serves_as_many_as_it_can() {
-    // Some forty milliseconds of one processor each, of which sixteen run at once: far from the deadline, and all that wait
-    // together far beyond.
+    // Each call takes about forty milliseconds of one processor, and sixteen run at the same time: far below the
+    // deadline, while all waiting calls together are far beyond it.
     let gateway = Setup::dev()
         .env("PRIVATE_KEY", &support::setup::private_key(Algorithm::ES256))
         .plugin("behave", test_guests::BEHAVE)
@@ -60,7 +61,7 @@ async fn a_plugin_that_is_asked_too_much_serves_as_many_as_it_can() {
                     StatusCode::SERVICE_UNAVAILABLE if text.contains("The permission provider is busy") => {
                         SHED
                     }
-                    // It was begun, and ran out of time.
+                    // The call began, and reached its deadline.
                     StatusCode::SERVICE_UNAVAILABLE if text.contains("The permission provider failed") => {
                         IN_VAIN
                     }
@@ -72,7 +73,7 @@ async fn a_plugin_that_is_asked_too_much_serves_as_many_as_it_can() {
                     "{text}"
                 );
                 counts[kind].fetch_add(1, Ordering::Relaxed);
-                // A client that heeds `Retry-After`, at a quicker pace.
+                // A client that retries, as `Retry-After` asks, but sooner.
                 if status != StatusCode::OK {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -87,12 +88,12 @@ async fn a_plugin_that_is_asked_too_much_serves_as_many_as_it_can() {
     let count = |kind: usize| counts[kind].load(Ordering::Relaxed);
     let (served, shed, in_vain) = (count(SERVED), count(SHED), count(IN_VAIN));
     println!(
-        "{CALLERS} callers at once: {served} calls served, {shed} told to come again, {in_vain} begun in vain"
+        "{CALLERS} concurrent callers: {served} calls served, {shed} rejected, {in_vain} ended at the deadline"
     );
-    assert!(shed > 0, "nobody was told to come again");
-    // Where sixteen at once are too many for the machine, one round of them is lost until there are fewer.
+    assert!(shed > 0, "no call was rejected");
+    // If sixteen concurrent calls are too many for the machine, one round of them is lost until there are fewer.
     assert!(in_vain < served, "{in_vain} of {served}");
-    // And then all is as before.
+    // Afterwards the gateway works as before.
     for _ in 0..20 {
         let (status, answer) = gateway.browser().authorize(&token, "ok").await;
         assert_eq!(status, StatusCode::OK, "{answer}");

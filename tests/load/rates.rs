@@ -1,10 +1,10 @@
-//! How often one address may ask, and whose word counts for what the address is.
+//! Rate limits per address, and the proxies that may report a client's address.
 
 use reqwest::{Method, StatusCode};
 
 use support::{Gateway, Setup};
 
-/// Slow enough that no share comes back during a test.
+/// Slow enough that no share is refilled during a test.
 const LIMITS: &str = "sign_in = \"4/h\"\nupdate = \"2/h\"";
 
 fn setup(trusted: &str) -> Setup {
@@ -13,7 +13,7 @@ fn setup(trusted: &str) -> Setup {
         .table("server", &format!("trusted_proxies = {trusted}"))
 }
 
-/// A request as a proxy would send it on. Gives the status, and asserts what every 429 has.
+/// A request as a proxy would forward it. Returns the status, and asserts the headers of a 429.
 async fn ask(gateway: &Gateway, method: Method, path: &str, forwarded: &[(&str, &str)]) -> StatusCode {
     let browser = gateway.browser();
     let mut request = browser.request(method, path);
@@ -37,7 +37,7 @@ async fn ask(gateway: &Gateway, method: Method, path: &str, forwarded: &[(&str, 
     status
 }
 
-/// How many of ten requests are let through.
+/// How many of ten requests are within the limit.
 async fn let_through(gateway: &Gateway, path: &str, forwarded: &[(&str, &str)]) -> u32 {
     let method = if path == "/auth/update" {
         Method::POST
@@ -67,7 +67,7 @@ async fn each_client_behind_a_trusted_proxy_has_its_share() {
             2,
             "{client}"
         );
-        // What costs little is not limited.
+        // Cheap requests are not limited.
         assert_eq!(let_through(&gateway, "/auth/check", &forwarded).await, 10);
         assert_eq!(
             let_through(&gateway, "/auth/authorize?service=example", &forwarded).await,
@@ -87,7 +87,7 @@ async fn each_client_behind_a_trusted_proxy_has_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_claim_changes_who_a_client_is() {
+async fn forwarding_headers_of_untrusted_peers_are_ignored() {
     let gateway = setup("[\"127.0.0.1\"]").start().await;
     let mut through = 0;
     for attempt in 0..60 {
@@ -111,7 +111,7 @@ async fn no_claim_changes_who_a_client_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_no_trusted_proxy_names_nobody() {
+async fn an_untrusted_proxy_cannot_name_clients() {
     let gateway = setup("[\"192.0.2.0/24\"]").start().await;
     let mut through = 0;
     for attempt in 0..20 {
@@ -125,11 +125,11 @@ async fn who_is_no_trusted_proxy_names_nobody() {
         .await;
         through += u32::from(status != StatusCode::TOO_MANY_REQUESTS);
     }
-    // All of them are the peer's own.
+    // The peer's own address counts for all of them.
     assert_eq!(through, 4);
     gateway.stop().await;
 
-    // Without a word on proxies, loopback may be one, and is not limited.
+    // If no proxies are configured, a peer on loopback could be one, and is not limited.
     let gateway = setup("[]").start().await;
     assert_eq!(
         let_through(
@@ -144,12 +144,12 @@ async fn who_is_no_trusted_proxy_names_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_are_changed_while_it_serves() {
+async fn limits_can_be_changed_by_a_reload() {
     let setup = setup("[\"127.0.0.1\"]");
     let gateway = setup.start().await;
     let forwarded = [("x-forwarded-for", "198.51.100.1")];
     assert_eq!(let_through(&gateway, "/auth/login/dev", &forwarded).await, 4);
-    // A change of something else lets nobody off.
+    // An unrelated change of the configuration resets no limit.
     setup.clone().origin("https://other.example.org").write();
     assert!(gateway.reload().await.contains("is in force"));
     assert_eq!(let_through(&gateway, "/auth/login/dev", &forwarded).await, 0);

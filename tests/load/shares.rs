@@ -1,4 +1,4 @@
-//! Callers of one slow service, and what they leave to others: another service's answers, and sign-ins.
+//! Callers of one slow service leave room for others: another service's calls, and sign-ins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ async fn a5_callers_of_one_slow_service_fail_nobody_else() {
     let gateway = Setup::dev()
         .env("PRIVATE_KEY", &support::setup::private_key(Algorithm::ES256))
         .plugin("behave", test_guests::BEHAVE)
-        // The service `sleep` sleeps for an hour: it never answers in time.
+        // The service `sleep` sleeps for an hour, so it never answers in time.
         .plugin_table("behave", "limits = { deadline = \"500ms\" }")
         .plugin("v1", test_guests::V1)
         .plugin("hook", test_guests::LOGIN_ONLY)
@@ -45,12 +45,12 @@ async fn a5_callers_of_one_slow_service_fail_nobody_else() {
                 let answer = request.send().await.expect("an answer");
                 assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
                 slow.fetch_add(1, Ordering::Relaxed);
-                // A client that heeds `Retry-After`, at a quicker pace.
+                // A client that retries, as `Retry-After` asks, but sooner.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
     }
-    // All of them have come.
+    // All of them have called.
     support::eventually("the slow service is asked by all", async || {
         (slow.load(Ordering::Relaxed) >= CALLERS as u64).then_some(())
     })

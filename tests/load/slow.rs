@@ -1,4 +1,4 @@
-//! Slow clients, in each of the ways there are.
+//! Slow clients of every kind.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ const CLIENTS: usize = crate::many(60, 2_000);
 
 #[derive(Clone, Copy, Debug)]
 enum Manner {
-    /// A byte of a head now and then.
+    /// Sends a byte of a head now and then.
     Head,
-    /// A byte of a body now and then.
+    /// Sends a byte of a body now and then.
     Body,
-    /// Asks for much, and reads nothing.
+    /// Requests a lot, and reads nothing.
     Deaf,
 }
 
-/// Held by the gateway now, and cut so far.
+/// The connections that are open now, and the number of those that the gateway closed.
 #[derive(Default)]
 struct Counts {
     held: AtomicUsize,
@@ -33,7 +33,7 @@ struct Counts {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_slow_clients_do_not_keep_a_good_one_out() {
+async fn two_thousand_slow_clients_do_not_block_a_good_one() {
     crate::allow_many_sockets();
     let setup = crate::setup().table("server", "header_timeout = \"2s\"");
     let gateway = setup.start().await;
@@ -49,7 +49,7 @@ async fn two_thousand_slow_clients_do_not_keep_a_good_one_out() {
     .await;
     let good = GoodClient::begin(&gateway).await;
     let mut least = CLIENTS;
-    // As many as are slow with a head or a body: each is cut and comes again. Those who do not read are given longer.
+    // As many as send a slow head or body: each is closed and connects again. Clients that do not read get more time.
     eventually("they are cut", async || {
         least = least.min(counts.held.load(Ordering::Relaxed));
         (counts.cut.load(Ordering::Relaxed) * 3 >= CLIENTS * 2).then_some(())
@@ -61,13 +61,13 @@ async fn two_thousand_slow_clients_do_not_keep_a_good_one_out() {
     println!(
         "{CLIENTS} slow clients, at least {least} connected at any time, {cut} cut and connected again; a good client: {answered} of {answered} requests answered"
     );
-    // And then all is as before.
+    // Afterwards the gateway works as before.
     gateway.sign_in("after").await;
     gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn a_stalled_body_times_out() {
     let setup = crate::setup().table("server", "header_timeout = \"300ms\"");
     let gateway = setup.start().await;
     let head = b"POST /auth/update HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\na";
@@ -76,7 +76,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     gateway.stop().await;
 }
 
-/// Connects, is slow until it is cut, and connects again.
+/// Connects, is slow until the gateway closes the connection, and connects again.
 async fn be_slow(address: SocketAddr, manner: Manner, counts: Arc<Counts>) {
     loop {
         let Some(socket) = connect(address, manner).await else {
@@ -116,7 +116,7 @@ async fn until_cut(mut socket: TcpStream, manner: Manner) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             Manner::Head | Manner::Body => {
-                // Whatever comes back is its end: a 408 or nothing at all.
+                // Any answer is the end: a 408 or nothing.
                 let mut answer = [0; 512];
                 let told = tokio::time::timeout(Duration::from_secs(1), socket.read(&mut answer)).await;
                 if told.is_ok() || socket.write_all(b"a").await.is_err() {

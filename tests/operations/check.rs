@@ -1,4 +1,4 @@
-//! `gateway config check` gives the verdict that `gateway serve` would give, and changes nothing.
+//! `gateway config check` returns the verdict that `gateway serve` would, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use support::{Gateway, Setup, cli};
 
-/// Every file below a directory: when it was changed, and what is in it.
+/// Every file below a directory: its time of modification and its content.
 fn files(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -21,7 +21,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
         if metadata.is_dir() {
             files.append(&mut self::files(&entry.path()));
         }
-        // A pipe would be waited for.
+        // Reading a pipe would block.
         let bytes = if metadata.is_file() {
             fs::read(entry.path()).unwrap()
         } else {
@@ -32,7 +32,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     files
 }
 
-/// What `config check --json` says, which changes nothing, and its exit code.
+/// The output of `config check --json`, which must not change anything, and its exit code.
 async fn judged(setup: &Setup, further: &[&str]) -> (Value, i32) {
     setup.write();
     let before = files(setup.dir.path());
@@ -45,7 +45,7 @@ async fn judged(setup: &Setup, further: &[&str]) -> (Value, i32) {
     (report, ran.code.unwrap())
 }
 
-/// The message of the one finding of a severity and about a setting.
+/// The message of the only finding with this severity and setting.
 fn message(report: &Value, severity: &str, setting: &str) -> String {
     let findings = report["findings"].as_array().unwrap();
     let is_it = |finding: &&Value| finding["severity"] == severity && finding["setting"] == setting;
@@ -62,7 +62,7 @@ fn setup() -> Setup {
         .service("ok", "behave")
 }
 
-/// A database of ours on which `sql` was run, nobody using it.
+/// Runs `sql` on the gateway's database while nothing else uses it.
 fn altered(setup: &Setup, sql: &str) {
     let connection = rusqlite::Connection::open(setup.dir.database()).unwrap();
     connection.execute_batch(sql).unwrap();
@@ -298,7 +298,7 @@ async fn o5_a_check_that_is_killed_leaves_no_copy_of_a_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o5_a_gateway_that_runs_is_neither_a_mistake_nor_disturbed() {
-    // Ports that are free, for long enough.
+    // Ports that stay free for long enough.
     let free = || {
         TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -325,7 +325,7 @@ async fn o5_a_gateway_that_runs_is_neither_a_mistake_nor_disturbed() {
     assert_eq!(browser.get_json("/auth/check").await["authenticated"], false);
     gateway.stop().await;
 
-    // Another program's is one.
+    // A program other than a gateway.
     let _taken = TcpListener::bind(&public).unwrap();
     let (report, code) = judged(&setup, &[]).await;
     assert_eq!(code, 1);
@@ -361,7 +361,7 @@ async fn o5_a_damaged_database_that_can_be_opened_does_not_pass() {
     );
     let message = message(&report, "error", "database.url");
     assert!(message.contains("is damaged"), "{message}");
-    // It serves what can be read.
+    // It serves the rows that it can read.
     setup.start().await.stop().await;
 }
 
@@ -371,7 +371,7 @@ async fn o6_the_shipped_configuration_passes_before_the_first_start() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd/gateway.toml");
     let toml = fs::read_to_string(shipped).unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
-    // Where it is installed, as far as a test may install anything.
+    // As installed, within the limits of a test.
     fs::create_dir(at("plugins")).unwrap();
     let credentials = "/run/credentials/gateway.service";
     assert!(toml.contains(credentials));

@@ -75,7 +75,8 @@ async fn commands_work_while_the_gateway_serves() {
     gateway.stop().await;
 }
 
-/// A user whom an older gateway let be called like somebody's id, and one whose address reads like an identity.
+/// A user whose username, accepted by an older gateway, is another user's id, and one whose address reads like an
+/// identity.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_every_command_reaches_the_user_of_an_id() {
     let gateway = dev().start().await;
@@ -122,7 +123,7 @@ async fn a6_every_command_reaches_the_user_of_an_id() {
             .contains(&format!("deleted {alices}"))
     );
     assert!(gateway.browser().is_signed_in(&mallory).await);
-    // Now nobody has that id, and the text is the username again.
+    // No user has that id now, so the text is the username again.
     assert!(
         run(&["user", "disable", &alices])
             .await
@@ -145,7 +146,7 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
     };
     let (alice, bob) = (id(&tokens[0]).await, id(&tokens[1]).await);
 
-    // An identity that nobody has: the next sign-in with it is Alice's.
+    // An identity without a user: the next sign-in with it is Alice's.
     let said = run(&["user", "link", "dev:alice", "dev", "carol"]).await;
     assert!(
         said.starts_with("linked dev:carol") && said.contains(&alice),
@@ -206,7 +207,7 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
     assert_ne!(
         id(&gateway.sign_in("carol").await).await,
         alice,
-        "a user of their own"
+        "a separate user"
     );
 
     let unconfirmed = gateway
@@ -234,7 +235,7 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
     gateway.stop().await;
 }
 
-/// An identity of another issuer would be nobody's, or somebody else's once that issuer is configured.
+/// An identity of another issuer would belong to nobody, or to another person once that issuer is configured.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s1_an_identity_is_linked_under_the_issuer_that_is_configured() {
     let google = FakeOidc::start(serde_json::json!({"sub": "1", "name": "Alice"})).await;
@@ -331,7 +332,7 @@ async fn generated_keys_are_private_and_never_overwritten() {
         let before = fs::read(private).unwrap();
         let again = generate().await;
         assert_eq!(fs::read(private).unwrap(), before, "{again:?}");
-        // The key signs.
+        // The key can sign.
         let pem = fs::read_to_string(private).unwrap();
         let gateway = dev().env("PRIVATE_KEY", &pem).start().await;
         let jwks: Value = gateway

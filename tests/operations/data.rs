@@ -1,5 +1,4 @@
-//! What a gateway keeps: backups, secrets that are replaced, files that belong to somebody else, and a log that nobody
-//! reads.
+//! The gateway's data: backups, replaced secrets, files of another user, and a log that nobody reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +19,7 @@ const NEW: &str = "canary-new-session-secret-0123456789abcdef";
 fn setup() -> Setup {
     Setup::dev()
         .env("PRIVATE_KEY", &private_key(Algorithm::ES256))
-        // Session tokens name the gateway that issued them: it has to be the same one after each start.
+        // Session tokens name the gateway that issued them, so it must have the same name after each start.
         .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9")
 }
 
@@ -65,7 +64,7 @@ async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
     gateway.stop().await;
-    // From the secret that was derived to one that is set.
+    // From the derived secret to a configured one.
     let setup = setup.env("GATEWAY_SESSION_SECRETS", &format!("{NEW};derived"));
     let gateway = setup.start().await;
     assert!(
@@ -75,7 +74,7 @@ async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
     let bob = gateway.sign_in("bob").await;
     assert!(gateway.browser().is_signed_in(&bob).await);
     gateway.stop().await;
-    // The new one alone, by the setting for one.
+    // The new secret alone, in the setting for a single secret.
     let setup = setup
         .without_env("GATEWAY_SESSION_SECRETS")
         .env("GATEWAY_SESSION_SECRET", NEW);
@@ -86,7 +85,7 @@ async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
         "the old one is not accepted any more"
     );
     gateway.stop().await;
-    // From a file, one a line.
+    // From a file, one per line.
     let file = setup.dir.path().join("secrets");
     fs::write(
         &file,
@@ -113,7 +112,7 @@ async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
     gateway.stop().await;
 }
 
-/// Sign-ins would be acknowledged that are lost with the next start.
+/// Otherwise the gateway would acknowledge sign-ins that the next start loses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
     let setup = setup();
@@ -183,7 +182,7 @@ async fn o1_commands_that_read_a_backup_leave_it_and_its_directory_as_they_are()
         .await
         .succeeded();
     gateway.stop().await;
-    // The database of a gateway that was stopped.
+    // The database of a stopped gateway.
     let stopped = directory.join("stopped.db");
     fs::copy(setup.dir.database(), &stopped).unwrap();
     let elsewhere = setup.dir.path().join("elsewhere.db");
@@ -227,7 +226,7 @@ async fn o1_commands_that_read_a_backup_leave_it_and_its_directory_as_they_are()
     }
 }
 
-/// The exit code says whether the work is done: a script that restores must not begin again because a log is full.
+/// The exit code tells whether the work is done. A script that restores must not start again because the log is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
     let setup = setup();
@@ -258,7 +257,7 @@ async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
     let listed: serde_json::Value =
         serde_json::from_str(&gateway.cli(&["user", "list", "--json"]).await.succeeded()).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
-    // What is only to be read was not.
+    // Commands that only read have failed if their output is lost.
     for arguments in [&["user", "list"][..], &["user", "export"], &["session", "list"]] {
         let ran = cli::finish_unheard(setup.dir.cli_command(arguments)).await;
         assert_eq!(ran.code, Some(1), "{arguments:?}: {}", ran.stderr);
@@ -269,7 +268,7 @@ async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
     assert!(listed.contains("bob"), "{listed}");
 }
 
-/// Starts a gateway that must not start; gives what it says.
+/// Starts a gateway that must not start. Returns its output.
 async fn refused(setup: &Setup) -> String {
     setup.write();
     cli::finish(setup.command()).await.failed()
@@ -343,7 +342,7 @@ async fn a18_data_of_another_user_is_refused_and_left_as_it_is() {
         eprintln!("skipped: giving files away takes root");
         return;
     }
-    // A database that was planted.
+    // A planted database.
     let before = fs::read(setup.dir.database()).unwrap();
     let said = refused(&setup).await;
     let database = setup.dir.database().display().to_string();
@@ -361,7 +360,7 @@ async fn a18_data_of_another_user_is_refused_and_left_as_it_is() {
     }
     assert_eq!(fs::read(setup.dir.database()).unwrap(), before);
     chown(setup.dir.database(), Some(0), None).unwrap();
-    // A directory of somebody else's.
+    // A directory of another user.
     chown(setup.dir.data_dir(), Some(SOMEBODY), None).unwrap();
     let said = refused(&setup).await;
     assert!(
@@ -372,7 +371,7 @@ async fn a18_data_of_another_user_is_refused_and_left_as_it_is() {
     setup.start().await.stop().await;
 }
 
-/// Whoever reads the log has stopped, and the pipe is full.
+/// The reader of the log has stopped, and the pipe is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a19_a_full_stderr_pipe_stops_neither_requests_nor_the_end() {
     let setup = setup().table("log", "filter = \"trace\"");

@@ -1,4 +1,4 @@
-//! What an operator meets: starting, stopping, the admin listener, the log, the command line.
+//! An operator's tasks: starting, stopping, the admin listener, the log, the command line.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,7 +30,7 @@ async fn back_up(gateway: &support::Gateway) -> std::path::PathBuf {
     backup
 }
 
-/// The processes that a process has started: compilers, which threads of its own start.
+/// The child processes of a process, such as compilers, which any of its threads may have started.
 fn children(process: u32) -> Vec<rustix::process::Pid> {
     let tasks = fs::read_dir(format!("/proc/{process}/task"))
         .into_iter()
@@ -52,8 +52,9 @@ fn dev() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
-    // A guest that sleeps until its deadline; longer, where the machine was too slow to ask others before it woke.
+async fn sigterm_answers_requests_in_flight_and_exits_with_0() {
+    // A guest that sleeps until its deadline. The deadline is longer if the machine was too slow to send other requests
+    // before the guest woke up.
     for deadline in [2, 10, 60] {
         if sigterm_answers_a_sleeper(deadline).await {
             return;
@@ -62,7 +63,7 @@ async fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
     panic!("the request was never in flight");
 }
 
-/// Whether the request was still in flight when the signal came.
+/// Returns whether the request was still in flight when the signal came.
 async fn sigterm_answers_a_sleeper(deadline: u32) -> bool {
     let mut gateway = dev()
         .plugin_table(
@@ -75,8 +76,8 @@ async fn sigterm_answers_a_sleeper(deadline: u32) -> bool {
     let token = gateway.sign_in("alice").await;
     let (browser, sleeper) = (gateway.browser(), token.clone());
     let in_flight = tokio::spawn(async move { browser.authorize(&sleeper, "sleep").await });
-    // It is in flight once the guest runs: the metric of calls does not say, so ask until another call
-    // shows that the first connection was accepted and its head was read.
+    // The request is in flight once the guest runs. The metric of calls does not show that, so the test calls until
+    // another call shows that the gateway has accepted the first connection and read its head.
     for _ in 0..20 {
         assert_eq!(gateway.browser().authorize(&token, "ok").await.0, StatusCode::OK);
     }
@@ -105,10 +106,10 @@ async fn sigterm_answers_a_sleeper(deadline: u32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_connection_does_not_hold_up_the_end() {
+async fn an_idle_connection_does_not_delay_the_shutdown() {
     let gateway = dev().start().await;
     let client = support::browser::client();
-    // Kept alive by the client's pool.
+    // The client's pool keeps it alive.
     client
         .get(format!("http://{}/auth/check", gateway.address))
         .send()
@@ -121,7 +122,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigint_ends_it_too() {
+async fn sigint_shuts_down_too() {
     let mut gateway = dev().start().await;
     gateway.signal(rustix::process::Signal::INT);
     assert_eq!(gateway.wait().await.code(), Some(0));
@@ -184,7 +185,7 @@ async fn the_admin_listener_asks_for_its_token_and_refuses_web_pages() {
             StatusCode::UNAUTHORIZED,
             "{path}: a token in the query is none"
         );
-        // And none of it is to be had on the public listener.
+        // The public listener has none of this.
         for path in [
             path.to_owned(),
             format!("/admin{path}"),
@@ -318,7 +319,7 @@ async fn headers_and_cors_are_on_every_answer() {
         );
         assert!(head.bytes().await.unwrap().is_empty(), "HEAD {target}");
     }
-    // JSONP is off unless switched on, and then for plain identifiers only.
+    // JSONP is off by default, and accepts only plain identifiers.
     let plain = browser.get(&format!("/auth/check?jwt={token}&callback=cb")).await;
     assert_eq!(plain.headers()["content-type"], "application/json");
     gateway.stop().await;
@@ -349,7 +350,7 @@ async fn headers_and_cors_are_on_every_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_takes_new_origins_and_says_what_needs_a_restart() {
+async fn a_reload_applies_new_origins_and_reports_settings_that_need_a_restart() {
     let setup = dev();
     let gateway = setup.start().await;
     let next = |origin: &str| format!("/auth/check?next={}", encode(origin));
@@ -369,12 +370,12 @@ async fn a_reload_takes_new_origins_and_says_what_needs_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_database_is_no_false_success_and_is_overcome() {
+async fn a_write_to_a_locked_database_fails_and_succeeds_later() {
     let gateway = dev().start().await;
     let token = gateway.sign_in("alice").await;
     let other = rusqlite::Connection::open(gateway.dir.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // Reads go on; a write waits or fails, and says so.
+    // Reads continue. A write waits, or fails with an error.
     assert!(gateway.browser().is_signed_in(&token).await);
     let (browser, writer) = (gateway.browser(), token.clone());
     let write = tokio::spawn(async move { browser.post_as(&writer, "/auth/update?username=alice_l").await });

@@ -1,4 +1,4 @@
-//! One database file under two names: whoever comes second is refused, because each name would have a log of its own.
+//! One database file under two names: the second process is rejected, as each name would have its own log.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -11,7 +11,7 @@ use tokio::process::Command;
 use support::setup::private_key;
 use support::{Gateway, Setup, cli};
 
-/// A gateway whose database has a directory of its own.
+/// A gateway whose database has its own directory.
 fn setup() -> Setup {
     let setup = Setup::dev()
         .env("PRIVATE_KEY", &private_key(Algorithm::ES256))
@@ -45,7 +45,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A command in a mount namespace of its own, where `from` is also at `to`; `None` where this user may not mount anything.
+/// A command in its own mount namespace, where `from` is also at `to`. `None` if this user may not mount.
 async fn mounted(from: &Path, to: &Path, command: Command) -> Option<cli::Ran> {
     let command = command.into_std();
     let unshared = |script: &str| {
@@ -69,7 +69,7 @@ async fn mounted(from: &Path, to: &Path, command: Command) -> Option<cli::Ran> {
     Some(cli::finish(inside).await)
 }
 
-/// Every way to use a database, in any of which a second log would be begun or a log be missed.
+/// Every way to use a database. Each of them could begin a second log, or miss a log.
 fn uses(setup: &Setup, path: &Path) -> Vec<(String, Command)> {
     let target = setup.dir.path().join("target.db").display().to_string();
     let backup = setup.dir.path().join("backup.db").display().to_string();
@@ -113,7 +113,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
     let elsewhere = directory(&setup, "elsewhere");
     let other = elsewhere.join("gateway.db");
 
-    // Moved there and back, with nothing left at the old place meanwhile.
+    // Moved there and back, with nothing at the old place in between.
     fs::rename(database(&setup), &other).unwrap();
     for (what, command) in uses(&setup, &other) {
         let said = cli::finish(command).await.failed();
@@ -127,7 +127,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
     fs::rename(&other, database(&setup)).unwrap();
     works(&gateway, &alice).await;
 
-    // Two names at once.
+    // Two names at the same time.
     fs::hard_link(database(&setup), &other).unwrap();
     for (what, command) in uses(&setup, &other) {
         cli::finish(command).await.failed();
@@ -136,7 +136,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
     fs::remove_file(&other).unwrap();
     works(&gateway, &alice).await;
 
-    // The file alone, as a container may have it.
+    // The file alone, as in a container.
     fs::write(&other, "").unwrap();
     for (what, command) in uses(&setup, &other) {
         let Some(ran) = mounted(&database(&setup), &other, command).await else {
@@ -150,7 +150,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
     gateway.stop().await;
     let said = setup.dir.cli(&["config", "check", "--skip", "listeners"]).await;
     assert_eq!(said.code, Some(0), "the database is sound: {said:?}");
-    // Nobody uses it any more: its name does not matter.
+    // Nothing uses it any more, so its name does not matter.
     fs::rename(database(&setup), &other).unwrap();
     let listed = setup
         .dir
@@ -235,7 +235,7 @@ async fn o1_a_gateway_that_is_killed_keeps_no_place() {
     assert!(listed.contains("alice"), "{listed}");
 }
 
-/// It is by this file that processes knew of each other.
+/// Processes detect each other by this file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o1_a_database_whose_file_of_versions_is_gone_is_still_in_use() {
     let setup = setup();
@@ -250,7 +250,7 @@ async fn o1_a_database_whose_file_of_versions_is_gone_is_still_in_use() {
     let said = gateway.cli(&["user", "disable", "dev:bob"]).await.failed();
     assert!(said.contains("while a gateway has it open"), "{said}");
     fs::rename(own.join("log"), own.join("gateway.db-wal")).unwrap();
-    // A restore would be completed under the gateway.
+    // A restore would be completed while the gateway runs.
     let restored = own.join("gateway.db-restore");
     fs::copy(&backup, &restored).unwrap();
     fs::set_permissions(&restored, fs::Permissions::from_mode(0o600)).unwrap();

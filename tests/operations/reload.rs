@@ -1,4 +1,4 @@
-//! Reading the configuration again, by SIGHUP and by `gateway reload`.
+//! Reloading the configuration, by SIGHUP and by `gateway reload`.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ async fn a_reload_does_not_wait_for_a_pipe_or_a_device() {
             "{line}"
         );
     }
-    // Nor does the configuration itself, or a token's file.
+    // The configuration file itself and token files may not be pipes either.
     for command in [
         vec!["config", "check", "--config", at.to_str().unwrap()],
         vec![
@@ -59,10 +59,10 @@ async fn a_reload_does_not_wait_for_a_pipe_or_a_device() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_ends_a_gateway_that_reads_its_configuration_again() {
+async fn sigterm_ends_a_gateway_during_a_reload() {
     let setup = super::dev().table("plugins", "compile_time = \"1h\"\ncompile_memory = \"1GiB\"");
     let mut gateway = setup.start().await;
-    // It would compile this for as long as it may.
+    // The gateway would compile this until the time limit.
     fs::write(setup.dir.plugin_file("bomb"), COMPILE_BOMB).unwrap();
     setup.clone().service("bomb", "bomb").write();
     gateway.signal(Signal::HUP);
@@ -89,7 +89,7 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         .service("none", "missing")
         .write();
     let ran = gateway.cli(&["reload", "--wait"]).await;
-    assert_eq!(ask().await, 200, "at once: {ran:?}");
+    assert_eq!(ask().await, 200, "immediately: {ran:?}");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
         ran.stdout.contains(&format!("process {}", gateway.pid())),
@@ -117,9 +117,9 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
         assert!(ran.stderr.contains(sentence), "{sentence} in {ran:?}");
         assert!(logged.contains(sentence), "{sentence} in {logged}");
     }
-    assert_eq!(ask().await, 200, "what was in force stays in force");
+    assert_eq!(ask().await, 200, "the configuration stays in force");
 
-    // Not even TOML: the gateway is found by its data directory.
+    // The file is not TOML. The command finds the gateway by its data directory.
     fs::write(setup.dir.config_file(), "[server\n").unwrap();
     let data = setup.dir.data_dir().display().to_string();
     let ran = gateway.cli(&["reload", "--data", &data, "--json"]).await;
@@ -160,7 +160,7 @@ async fn o8_a_reload_does_not_wait_for_plugins_that_compile() {
         .service("bomb", "bomb")
         .write();
     gateway.signal(Signal::HUP);
-    // Its compiler is stopped, and does not end by itself within the hour that it has.
+    // The compiler is stopped, and would not end within its limit of an hour.
     eventually("a compiler is stopped", async || {
         let compiler = super::children(gateway.pid()).into_iter().next()?;
         rustix::process::kill_process(compiler, Signal::STOP).ok()?;
@@ -178,7 +178,7 @@ async fn o8_a_reload_does_not_wait_for_plugins_that_compile() {
     let said = gateway.cli(&["reload", "--json"]).await.succeeded();
     let answers: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(answers[0]["being_admitted"][0], "bomb", "{answers}");
-    // A command that waits is told when the gateway ends.
+    // A waiting command reports that the gateway has ended.
     let waits = setup.dir.cli_command(&["reload", "--wait"]);
     let waits = tokio::spawn(support::cli::finish(waits));
     eventually("it is asked", async || {
@@ -216,7 +216,7 @@ async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
         );
     }
     assert_eq!(gateway.browser().get(&next).await.status().as_u16(), 200);
-    // A list is only to be read, and was not.
+    // The list only reads, so its failure to print is an error.
     let address = gateway.admin().await.address.to_string();
     let list = setup.dir.cli_command(&["plugin", "list", "--admin", &address]);
     let ran = support::cli::finish_unheard(list).await;
@@ -224,7 +224,7 @@ async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
     gateway.stop().await;
 }
 
-// It waits for as long as the command does: forty seconds.
+// The test takes as long as the command waits: forty seconds.
 #[cfg(feature = "test-all")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o8_a_gateway_that_is_stopped_is_named() {
@@ -247,7 +247,7 @@ async fn o8_another_user_is_told_that_the_socket_is_not_theirs() {
     let gateway = setup.start().await;
     let data = setup.dir.data_dir();
     std::os::unix::fs::chown(&data, Some(65_534), Some(65_534)).unwrap();
-    // Root without its capabilities is any other user, but one who can still reach the binary and the directory.
+    // Root without its capabilities is like any other user, but can still reach the binary and the directory.
     let mut command = tokio::process::Command::new("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all"]);
     command

@@ -1,4 +1,4 @@
-//! Starting: from nothing, from the old environment, and not at all.
+//! Starting: with nothing configured, with the old environment, and failing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use support::setup::private_key;
 use support::{Gateway, Setup, cli};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_refuses_to_start_and_says_what_to_do() {
+async fn serve_does_not_start_and_reports_the_remedy() {
     let without_keys = Setup::serve().without_env("PRIVATE_KEY");
     let said = refused(&without_keys).await;
     assert!(
@@ -25,7 +25,7 @@ async fn serve_refuses_to_start_and_says_what_to_do() {
     let plugins = no_directory.dir.plugin_dir().display().to_string();
     assert!(said.contains(&plugins) && said.contains("plugin"), "{said}");
 
-    // A directory that is a file: unreadable for root, too.
+    // A directory that is a file, which root cannot read either.
     let a_file = Setup::serve();
     fs::remove_dir_all(a_file.dir.plugin_dir()).unwrap();
     fs::write(a_file.dir.plugin_dir(), "").unwrap();
@@ -35,7 +35,7 @@ async fn serve_refuses_to_start_and_says_what_to_do() {
         "{said}"
     );
 
-    // A database where none can be.
+    // A path at which no database can be.
     let unwritable = Setup::serve();
     fs::write(unwritable.dir.path().join("file"), "").unwrap();
     let nowhere = unwritable
@@ -47,7 +47,7 @@ async fn serve_refuses_to_start_and_says_what_to_do() {
     let said = refused(&unwritable.env("DATABASE_URL", &format!("sqlite:///{nowhere}"))).await;
     assert!(said.contains(&nowhere), "{said}");
 
-    // Somebody else's database is refused and left as it is.
+    // A foreign database is rejected and left unchanged.
     let foreign = Setup::serve();
     let connection = rusqlite::Connection::open(foreign.dir.database()).unwrap();
     connection
@@ -62,7 +62,7 @@ async fn serve_refuses_to_start_and_says_what_to_do() {
     );
     assert_eq!(fs::read(foreign.dir.database()).unwrap(), before, "untouched");
 
-    // A key that is none, which is not shown.
+    // An invalid key, which must not be printed.
     let broken = Setup::serve().env(
         "PRIVATE_KEY",
         "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----",
@@ -73,14 +73,14 @@ async fn serve_refuses_to_start_and_says_what_to_do() {
         "{said}"
     );
 
-    // A port that is taken.
+    // A port in use.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let said = refused(&Setup::serve().env("GATEWAY_LISTEN", &address)).await;
     assert!(said.contains(&address), "{said}");
 }
 
-/// Starts a gateway that must not start; gives what it says.
+/// Starts a gateway that must not start. Returns its output.
 async fn refused(setup: &Setup) -> String {
     setup.write();
     let said = cli::finish(setup.command()).await.failed();
@@ -92,7 +92,7 @@ async fn refused(setup: &Setup) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dev_refuses_any_address_but_loopback() {
+async fn dev_rejects_addresses_other_than_loopback() {
     let directory = tempfile::tempdir().unwrap();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "8.8.8.8:80"] {
         let mut command = cli::command();
@@ -133,7 +133,7 @@ async fn dev_starts_from_nothing_with_its_examples() {
         json!({"provider-token": format!("example-{id}")})
     );
     assert_eq!(browser.authorize(&token, "roles").await.0, StatusCode::OK);
-    // The example extension: an address that it does not accept, and the sentence for the person.
+    // The example extension: an address that it does not accept, and its message to the user.
     let response = gateway.browser().sign_in_dev("mallory").await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert!(response.text().await.unwrap().contains("evil.example"));
@@ -154,7 +154,7 @@ async fn dev_starts_from_nothing_with_its_examples() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dev_adds_no_example_that_is_missing_to_plugins_of_ones_own() {
+async fn dev_adds_no_examples_to_a_directory_with_plugins() {
     let gateway = Setup::dev()
         .plugin("mine", test_guests::V1)
         .service("mine", "mine")

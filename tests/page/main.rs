@@ -1,4 +1,4 @@
-//! Pages in headless Chromium: the gateway's own, clicked through, and another's, which is up to no good.
+//! Pages in headless Chromium: the gateway's own, clicked through, and a hostile one.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,13 +13,13 @@ use std::process::Stdio;
 
 use serde_json::json;
 use support::Setup;
-use support::fake_oidc::{FakeOidc, Mood};
+use support::fake_oidc::{FakeOidc, Mood, alice};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// Runs a script with the browser's driver, to its end.
+/// Runs a script with the browser's driver to its end.
 async fn run(script: &str, arguments: &[&str]) {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("browser");
     assert!(
@@ -45,7 +45,7 @@ async fn run(script: &str, arguments: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_clicks_through_the_page() {
+async fn the_page_works_by_clicks() {
     let example = |name: &str| {
         guest_examples::ALL
             .iter()
@@ -108,7 +108,7 @@ async fn b11_the_published_angular_client_of_the_old_service_completes_its_flow_
     gateway.stop().await;
 }
 
-/// A page of its own origin.
+/// Serves a page with its own origin.
 async fn a_page() -> MockServer {
     let pages = MockServer::start().await;
     let page = ResponseTemplate::new(200).set_body_raw("<!doctype html><title>page</title>", "text/html");
@@ -124,8 +124,8 @@ async fn s3_the_page_takes_a_token_only_from_a_sign_in_that_began_in_its_tab() {
     gateway.stop().await;
 }
 
-/// nginx as `docs/operations.md` has it, but without TLS: everything that the page does not mention is as nginx has it by
-/// itself. Ends when it is dropped.
+/// nginx as configured in `docs/operations.md`, but without TLS. Everything else has nginx's defaults. Ends when it is
+/// dropped.
 async fn nginx(directory: &Path, port: u16, gateway: std::net::SocketAddr) -> Child {
     let page = include_str!("../../docs/operations.md");
     let server = page
@@ -147,7 +147,7 @@ async fn nginx(directory: &Path, port: u16, gateway: std::net::SocketAddr) -> Ch
     );
     let file = directory.join("nginx.conf");
     std::fs::write(&file, configuration).expect("a file");
-    // Debian has it where only root looks.
+    // Debian installs it in a directory that is only in root's path.
     #[expect(
         clippy::disallowed_methods,
         reason = "where programs are is for whoever runs the test to say"
@@ -176,9 +176,7 @@ async fn nginx(directory: &Path, port: u16, gateway: std::net::SocketAddr) -> Ch
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b2_after_twenty_begun_sign_ins_behind_nginx_a_sign_in_works() {
-    let person =
-        json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true});
-    let provider = FakeOidc::start(person).await;
+    let provider = FakeOidc::start(alice()).await;
     let (application, hostile) = (a_page().await, a_page().await);
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .expect("a port")
@@ -209,8 +207,8 @@ async fn b2_after_twenty_begun_sign_ins_behind_nginx_a_sign_in_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_gets_nothing_from_the_admin_listener_though_it_knows_the_token() {
-    // Two generations, so that there is something to roll back to.
+async fn a_page_that_knows_the_token_cannot_use_the_admin_listener() {
+    // Two generations, so that a rollback is possible.
     let setup = Setup::dev()
         .plugin("example", test_guests::V1)
         .service("example", "example");
@@ -235,7 +233,7 @@ async fn a_page_gets_nothing_from_the_admin_listener_though_it_knows_the_token()
             .filter(|line| line.contains(reason))
             .count()
     };
-    // Nothing that a browser sends for a page comes as far as the question of the token.
+    // No request that a browser makes for a page gets as far as the check of the token.
     let counts = [refused("Not for web pages"), refused("not for a name")];
     println!("refused: {} as a page's, {} by Host", counts[0], counts[1]);
     assert!(

@@ -1,5 +1,5 @@
-//! `gateway plugin check|call|bench` as an author uses them: what is printed where, exit codes, and one clear
-//! sentence for whatever is wrong.
+//! `gateway plugin check|call|bench` as an author uses them: their output, exit codes, and one clear message for each
+//! mistake.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -45,7 +45,7 @@ impl Desk {
         self.0.path()
     }
 
-    /// `gateway plugin` with these words, parted by spaces, and a deadline for debug builds.
+    /// Runs `gateway plugin` with these arguments, separated by spaces, and a deadline for debug builds.
     async fn plugin(&self, words: &str) -> Ran {
         let mut command = cli::command();
         command
@@ -57,13 +57,13 @@ impl Desk {
         cli::finish(command).await
     }
 
-    /// The JSON that a command prints which succeeds.
+    /// The JSON that a successful command prints.
     async fn json(&self, words: &str) -> Value {
         let printed = self.plugin(words).await.succeeded();
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
     }
 
-    /// What a command says that fails in order, nothing on stdout.
+    /// The message of a command that fails properly, with nothing on stdout.
     async fn fails(&self, words: &str) -> String {
         let ran = self.plugin(words).await;
         assert_eq!(ran.stdout, "", "{words}");
@@ -77,7 +77,7 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn check_says_all_there_is_to_say() {
+async fn check_reports_everything() {
     let desk = Desk::new(&[("v1.wasm", V1), ("grow.wasm", GROW), ("core.wasm", CORE_MODULE)]);
     let text = desk.plugin("check v1.wasm").await.succeeded();
     for says in [
@@ -131,7 +131,7 @@ async fn check_says_all_there_is_to_say() {
 }
 
 #[tokio::test]
-async fn call_prints_permissions_and_says_what_they_cost() {
+async fn call_prints_permissions_and_their_cost() {
     let desk = Desk::new(&[
         ("v1.wasm", V1),
         ("log.wasm", IMPORTS_LOGGING),
@@ -205,7 +205,7 @@ async fn a19_a_secret_is_read_from_a_file_or_from_standard_input() {
 }
 
 #[tokio::test]
-async fn grants_are_none_and_each_can_be_given() {
+async fn no_grant_is_given_by_default_and_each_can_be() {
     let files: &[(&str, &[u8])] = &[
         ("config.wasm", IMPORTS_CONFIG),
         ("secrets.wasm", IMPORTS_SECRETS),
@@ -266,7 +266,7 @@ async fn grants_are_none_and_each_can_be_given() {
 }
 
 #[tokio::test]
-async fn requests_are_sent_where_that_is_allowed() {
+async fn requests_are_sent_only_to_allowed_addresses() {
     let server = wiremock::MockServer::start().await;
     wiremock::Mock::given(wiremock::matchers::any())
         .respond_with(wiremock::ResponseTemplate::new(200).set_body_string("hello"))
@@ -309,7 +309,7 @@ async fn requests_are_sent_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn failed_calls_say_what_and_where() {
+async fn failed_calls_report_the_cause_and_the_place() {
     let desk = Desk::new(&[("behave.wasm", BEHAVE)]);
     for (service, flags, says) in [
         (
@@ -377,7 +377,7 @@ async fn failed_calls_say_what_and_where() {
 }
 
 #[tokio::test]
-async fn hooks_are_told_of_people_in_files() {
+async fn hooks_get_users_from_files() {
     let claims = br#"{"hd": "example.org"}"#;
     let desk = Desk::new(&[
         ("login.wasm", LOGIN_ONLY),
@@ -420,7 +420,7 @@ async fn hooks_are_told_of_people_in_files() {
         let said = answer["unavailable"].as_str().unwrap();
         assert!(said.starts_with(&format!("{hook} has no ")), "{answer}");
     }
-    // What is measured has to be an answer.
+    // Only answers are measured.
     let said = desk
         .fails("bench reject.wasm on-new-user --user later.json --calls 1")
         .await;
@@ -510,7 +510,7 @@ fn nested(depth: usize) -> Vec<u8> {
     }
     let mut bytes = HEAD.to_vec();
     for size in sizes.iter().rev().skip(1) {
-        // The section of a component.
+        // The component section.
         bytes.push(4);
         bytes.extend(leb(*size));
         bytes.extend(HEAD);
@@ -520,7 +520,7 @@ fn nested(depth: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn u4_a_component_that_costs_too_much_is_refused_within_the_limits() {
-    // Without limits the compiler takes gigabytes for these, and more with the square of the depth.
+    // Without limits the compiler needs gigabytes for these, growing with the square of the depth.
     let deep = nested(40_000);
     let mut wide = b"\0asm\x0d\0\x01\0".to_vec();
     for _ in 0..100_000 {
@@ -532,7 +532,7 @@ async fn u4_a_component_that_costs_too_much_is_refused_within_the_limits() {
         "call FILE get-permissions --service s --user u",
         "bench FILE get-permissions --service s --user u",
     ];
-    // Each compiles for seconds until it is stopped.
+    // Each of them compiles for seconds until it is stopped.
     let few = if cfg!(feature = "test-all") { all.len() } else { 1 };
     for (file, words) in [("deep.wasm", &all[..few]), ("wide.wasm", &all[all.len() - few..])] {
         for words in words {
@@ -547,7 +547,7 @@ async fn u4_a_component_that_costs_too_much_is_refused_within_the_limits() {
             assert_eq!(said.trim_end().lines().count(), 1, "{words}: {said}");
         }
     }
-    // The report of a file that is not compiled says what there is to say.
+    // The report about a file that is not compiled has what is known without compiling.
     let ran = desk.plugin("check deep.wasm --json").await;
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &report["size"]), (Some(1), &json!(deep.len())));
@@ -576,8 +576,8 @@ async fn u4_a_component_is_tried_in_a_process_of_its_own() {
             "u",
         ])
         .args(["--deadline", "20s"]);
-    // What a core dump may have is what the parent may have, unless the child says otherwise: it cannot be seen from
-    // here, so the exit code and both streams stand for the child that has them.
+    // Unless the child sets its own limit of core dumps, it has the parent's. The limit is not visible from here, so
+    // the exit code and both streams show whether the child set it.
     let ran = cli::finish(command).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
@@ -594,7 +594,7 @@ async fn u4_a_component_is_tried_in_a_process_of_its_own() {
 }
 
 #[tokio::test]
-async fn hostile_files_give_one_clear_sentence() {
+async fn hostile_files_cause_one_clear_message() {
     let desk = Desk::new(&[
         ("text.wasm", b"hello, world"),
         ("wat.wasm", b"(component)"),
@@ -663,7 +663,7 @@ async fn hostile_files_give_one_clear_sentence() {
             "{users}: {said}"
         );
     }
-    // What clap finds.
+    // Errors that clap finds.
     for (flags, says) in [
         ("--grant everything", "one of the grants users, config"),
         ("--setting novalue", "it must be NAME=VALUE"),
@@ -679,7 +679,7 @@ async fn hostile_files_give_one_clear_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_may_come_from_a_pipe_that_ends_and_from_nothing_endless() {
+async fn a_secret_may_come_from_a_pipe_but_not_from_an_endless_file() {
     let dir = tempfile::tempdir().unwrap();
     let component = dir.path().join("p.wasm");
     fs::write(&component, test_guests::V1).unwrap();
@@ -720,7 +720,7 @@ async fn a_secret_may_come_from_a_pipe_that_ends_and_from_nothing_endless() {
     writes.await.unwrap().unwrap();
 }
 
-/// What an author has in the project's directory.
+/// The `gateway.toml` of an author's project.
 const PROJECT: &str = r#"
 plugin_dir = "."
 
@@ -756,7 +756,7 @@ async fn u5_plugin_commands_read_the_projects_configuration() {
     assert!(ran.stderr.contains(" of 200,000,000"), "{ran:?}");
     let found: Value = serde_json::from_str(&ran.succeeded()).unwrap();
     assert!(found.to_string().contains("blue"), "{found}");
-    // Flags win, and do not take away what they do not mention.
+    // Flags take precedence, and leave other settings unchanged.
     let found = desk
         .json(&format!("{call} --setting colour=red --fuel 300_000_000"))
         .await
@@ -768,7 +768,7 @@ async fn u5_plugin_commands_read_the_projects_configuration() {
     desk.json("bench config.wasm get-permissions --user u --service mine --calls 2 --json")
         .await;
 
-    // Another name has another table, and a file that is named counts instead.
+    // Another name has another table, and an explicit file replaces the default one.
     let said = desk.plugin("check config.wasm --name other").await.failed();
     assert!(said.contains("[plugin.other]"), "{said}");
     fs::write(
@@ -783,7 +783,7 @@ async fn u5_plugin_commands_read_the_projects_configuration() {
         .await
         .failed();
 
-    // A mistake is named with its line, where it is about this plugin.
+    // A mistake in the plugin's own tables is reported with its line.
     fs::write(
         desk.path().join("gateway.toml"),
         "[plugin.secrets]\ngrants = [\"secrets\"]\n[plugin.secrets.secrets]\ntoken = { env = \"NOT_SET\" }\n\
@@ -811,8 +811,7 @@ async fn u5_plugin_commands_read_the_projects_configuration() {
     assert!(said.contains("pins `sha256`"), "{said}");
 }
 
-/// Runs `gateway dev` in a directory. Returns the services that somebody who signs in is offered, and what the command said on
-/// stderr.
+/// Runs `gateway dev` in a directory. Returns the services that a signed-in user sees, and the command's stderr.
 async fn dev(desk: &Desk, arguments: &[&str]) -> (String, String) {
     let mut command = cli::command();
     command
@@ -865,7 +864,7 @@ async fn u5_dev_reads_the_projects_configuration_and_not_a_real_gateways() {
         assert!(log.contains("gateway.toml is not read"), "{setting}: {log}");
         assert!(!desk.path().join("real.db").exists() && !desk.path().join("real").exists());
     }
-    // Who names it, means it.
+    // An explicit file is used.
     let (services, log) = dev(&desk, &["--config", "gateway.toml"]).await;
     assert!(services.contains("\"mine\""), "{services}\n{log}");
 }
@@ -888,7 +887,7 @@ async fn u10_a_call_is_made_though_the_trial_fails() {
             .contains("note: a gateway would not serve this component: its trial call failed"),
         "{ran:?}"
     );
-    // A call that fails by itself says so, with where it happened.
+    // A call that fails on its own reports where it failed.
     let said = desk
         .fails("call p.wasm get-permissions --user u --service trial")
         .await;
@@ -896,7 +895,7 @@ async fn u10_a_call_is_made_though_the_trial_fails() {
     desk.json("bench p.wasm get-permissions --user u --service wiki --calls 2 --json")
         .await;
 
-    // What cannot be called is still an error: there is nothing to make a call to.
+    // A component that cannot be called is still an error.
     fs::write(desk.path().join("p.wasm"), UNKNOWN_IMPORT).unwrap();
     let said = desk
         .fails("call p.wasm get-permissions --user u --service wiki")

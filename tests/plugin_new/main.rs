@@ -1,8 +1,7 @@
-//! `gateway plugin new` with the tools themselves: what it writes can be built, passes its own test, and answers
-//! in the gateway's sandbox with no grant but the one that its README gives it.
+//! `gateway plugin new` with the real tools: each project builds, passes its own test, and answers in the gateway's
+//! sandbox with only the grant that its README adds.
 //!
-//! The tools are those that `guest-examples/build` installs. What is run here are the commands that the
-//! project's README names.
+//! `guest-examples/build` installs the tools. The tests run the commands of the project's README.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,14 +19,14 @@ use tempfile::TempDir;
 
 #[test]
 fn projects_in_rust() {
-    // For both projects, so that what they depend on is compiled once.
+    // Both projects share it, so that their dependencies are compiled once.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-new");
     let target = target.display().to_string();
-    // The name of a keyword, and one that no package can have.
+    // A keyword as the name, and a name that no package can have.
     for project in projects("rust", "match", "2nd.Domain_check") {
         let lock = project.read("Cargo.lock");
         project.build(&[("CARGO_TARGET_DIR", target.clone())]);
-        // Cargo rewrites a lock file that is not right.
+        // Cargo rewrites a lock file that does not match.
         assert_eq!(project.read("Cargo.lock"), lock);
         project.ask();
     }
@@ -36,7 +35,7 @@ fn projects_in_rust() {
 #[test]
 fn projects_in_javascript() {
     for project in projects("js", "import", "componentize-qjs") {
-        // What is pinned does not change.
+        // Pinned versions do not change.
         project.build(&[("npm_config_prefer_offline", "true".into())]);
         project.ask();
     }
@@ -59,8 +58,8 @@ fn projects_in_c() {
     }
 }
 
-/// What a project in C is built with: a compiler, the gateway, and what every system has. No Rust, so nothing that takes
-/// minutes to be built first.
+/// The tools for a project in C: a compiler, the gateway, and the standard utilities. No Rust, whose tools would take
+/// minutes to build.
 fn c_tools() -> [(&'static str, String); 2] {
     let tools = format!(
         "ZIG={} GATEWAY={}",
@@ -86,7 +85,7 @@ fn u12_a_project_in_c_is_built_by_a_compiler_and_the_gateway() {
     project.build(&c_tools());
     project.ask();
 
-    // What the world says is followed: another import, and a name that is not there.
+    // The build follows changes to the world: another import, and a name that does not exist.
     let world = project.read("wit/world.wit");
     let wider = world.replace(
         "config@1.0.0;",
@@ -104,7 +103,7 @@ fn u12_a_project_in_c_is_built_by_a_compiler_and_the_gateway() {
     assert!(said.contains("confg") && said.contains("wit/world.wit"), "{said}");
     project.write("wit/world.wit", &world);
 
-    // What C programs do and plugins cannot.
+    // Things that C programs do and plugins cannot.
     let rule = project.read("src/rule.c");
     let prints = rule.replace("size_t at = 0;", "size_t at = 0; printf(\"%zu\", at);");
     project.write("src/rule.c", &format!("#include <stdio.h>\n{prints}"));
@@ -130,7 +129,7 @@ fn u6_a_failed_assertion_in_c_denies_and_names_the_function() {
     let (code, said) = ask("173");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("\n  in may_edit\n  called by "), "{said}");
-    // Names cost little; debug information would be a hundred times as large.
+    // Names are small; debug information would be a hundred times as large.
     let size = std::fs::metadata(project.place.path().join("provider.wasm"))
         .unwrap()
         .len();
@@ -209,7 +208,7 @@ fn u8_a_python_component_is_built_again_when_anything_in_src_changes() {
 }
 
 #[test]
-fn what_is_there_stays_as_it_is() {
+fn existing_files_are_not_overwritten() {
     let place = TempDir::new().unwrap();
     std::fs::write(place.path().join("README.md"), "mine").unwrap();
     let path = place.path().to_str().unwrap();
@@ -234,7 +233,7 @@ fn what_is_there_stays_as_it_is() {
 fn tool(path: &str) -> String {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-examples");
     let tools = match std::env::var_os("GUEST_TOOLS") {
-        // Where it is relative, it is so to the directory of the script.
+        // A relative path is relative to the directory of the script.
         Some(tools) => examples.join(tools),
         None => examples.join("out/tools"),
     };
@@ -247,7 +246,7 @@ fn tool(path: &str) -> String {
     std::path::absolute(tool).unwrap().display().to_string()
 }
 
-/// Runs the binary under test; gives its exit code and what it wrote.
+/// Runs the binary under test. Returns its exit code and output.
 fn gateway(arguments: &[&str]) -> (Option<i32>, String) {
     let ended = Command::new(support::binary()).args(arguments).output().unwrap();
     let written = [ended.stdout, ended.stderr].concat();
@@ -282,7 +281,7 @@ impl Project {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Runs `make`; gives what it wrote where it fails.
+    /// Runs `make`. Returns its output if it fails.
     fn make(&self, environment: &[(&str, String)]) -> Result<(), String> {
         let ended = Command::new("make")
             .current_dir(self.place.path())
@@ -297,7 +296,7 @@ impl Project {
         }
     }
 
-    /// Runs `gateway plugin call` in the project, whose `gateway.toml` grants what it needs.
+    /// Runs `gateway plugin call` in the project, whose `gateway.toml` has the grants.
     fn call(&self, arguments: &str) -> (Option<i32>, String) {
         let ended = Command::new(support::binary())
             .args(["plugin", "call", "--cache", "compiled", "--deadline", "30s"])
@@ -313,7 +312,7 @@ impl Project {
         std::fs::read_to_string(self.place.path().join(path)).unwrap()
     }
 
-    /// Runs the commands by which the README tests and builds.
+    /// Runs the README's commands for testing and building.
     fn build(&self, environment: &[(&str, String)]) {
         let readme = self.read("README.md");
         let (_, after) = readme.split_once("```console\n").expect("commands");
@@ -328,7 +327,7 @@ impl Project {
         }
     }
 
-    /// Asks the component as the README does, and then with settings that say otherwise.
+    /// Calls the component as the README does, and then with other settings.
     fn ask(&self) {
         let readme = self.read("README.md");
         let call = readme
@@ -339,13 +338,13 @@ impl Project {
             let mut command = Command::new(support::binary());
             command
                 .args(["plugin", "call", "--cache", "compiled"])
-                // A loaded machine is no reason to fail.
+                // The call must also succeed on a loaded machine.
                 .args(["--deadline", "30s"])
                 .args(arguments.split_whitespace());
             serde_json::from_str(&self.run(&mut command)).unwrap()
         };
         assert!(call.starts_with(&format!("{}.wasm ", self.name)), "{call}");
-        // A configuration that says nothing of the plugin.
+        // A configuration without the plugin.
         self.write("nothing.toml", "");
         let nothing = "--config nothing.toml --grant config";
         if self.kind == "provider" {
@@ -377,7 +376,7 @@ impl Project {
         }
     }
 
-    /// Runs a command in the project; gives what it wrote to its standard output.
+    /// Runs a command in the project. Returns its standard output.
     fn run(&self, command: &mut Command) -> String {
         let ended = command
             .current_dir(self.place.path())

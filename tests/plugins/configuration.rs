@@ -1,4 +1,4 @@
-//! Settings, grants, limits and services, and what SIGHUP does to them.
+//! Settings, grants, limits and services, and their changes by SIGHUP.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::assert_refused;
 use support::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sighup_puts_settings_grants_limits_and_services_in_force() {
+async fn sighup_applies_settings_grants_limits_and_services() {
     let setup = Setup::dev()
         .plugin("config", test_guests::IMPORTS_CONFIG)
         .plugin("behave", test_guests::BEHAVE)
@@ -46,14 +46,14 @@ async fn sighup_puts_settings_grants_limits_and_services_in_force() {
         "a new service"
     );
 
-    // A mistake keeps what was in force, and is named.
+    // A mistake keeps the current configuration, and is reported.
     let mistaken = changed.clone().table("plugin.config", "grnats = []");
     mistaken.write();
     let said = gateway.reload().await;
     assert!(said.contains("grnats") && said.contains("grants"), "{said}");
     assert_eq!(settings().await.1["permissions"]["colour"], "blue");
 
-    // A grant that is taken away is gone at once, and the plugin that cannot do without it with it.
+    // Removing a grant takes effect immediately, and a plugin that needs it no longer serves.
     changed.without_plugin_table("config").write();
     gateway.reload().await;
     let token = gateway.sign_in("alice").await;
@@ -78,7 +78,7 @@ async fn sighup_puts_settings_grants_limits_and_services_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_it() {
+async fn an_import_without_its_grant_is_rejected_with_the_line_that_grants_it() {
     for (name, component, import, grant) in [
         (
             "wants-users",
@@ -127,7 +127,7 @@ async fn an_import_without_its_grant_is_refused_with_the_line_that_would_grant_i
                 line.contains(import) && line.contains(name)
             })
             .await;
-        // And that line does grant it.
+        // The suggested line does grant it.
         setup
             .plugin_table(name, &format!("grants = [\"{grant}\"]"))
             .write();

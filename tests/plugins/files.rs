@@ -1,4 +1,4 @@
-//! Files that are broken, half written, removed, or new.
+//! Files that are broken, incomplete, removed, or new.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use super::{assert_refused, versions};
 use support::browser::Browser;
 use support::eventually;
 
-/// Answers by [`test_guests::V1`] and [`test_guests::V2`], or 0 for 503.
+/// The version that answers, [`test_guests::V1`] or [`test_guests::V2`], or 0 for 503.
 async fn version(browser: &Browser, token: &str) -> u64 {
     match browser.authorize(token, "example").await {
         (StatusCode::OK, answer) => answer["permissions"]["version"].as_u64().unwrap(),
@@ -21,7 +21,7 @@ async fn version(browser: &Browser, token: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
+async fn a_broken_file_keeps_the_old_generation_serving_and_is_reported() {
     let gateway = versions().start().await;
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
@@ -40,7 +40,7 @@ async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
     let middle = garbled.len() / 2;
     garbled[middle..middle + 64].fill(0xff);
     for (what, bytes) in [
-        ("garbage", b"this is no component".as_slice()),
+        ("garbage", b"this is not a component".as_slice()),
         ("nothing", b""),
         ("truncated", truncated),
         ("garbled", &garbled),
@@ -68,7 +68,7 @@ async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
         println!("{what}: {said}");
         let status = admin.plugins().await.to_string();
         assert!(status.contains("\"problem\":\""), "{what}: {status}");
-        // Mending the file mends it all, though the bytes are those that serve already.
+        // Replacing the file clears the problem, even with the bytes that serve already.
         gateway.dir.place("example", test_guests::V1);
         eventually("it is mended", async || (!problem().await).then_some(())).await;
     }
@@ -81,7 +81,7 @@ async fn a_broken_file_leaves_the_old_one_serving_and_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_being_written_changes_nothing_until_it_is_whole() {
+async fn a_file_that_is_being_written_changes_nothing_until_it_is_complete() {
     let gateway = versions().start().await;
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
@@ -121,7 +121,7 @@ async fn removal_answers_503_and_a_new_file_serves_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plugin_that_comes_after_the_start_serves() {
+async fn a_plugin_added_after_the_start_serves() {
     let setup = versions();
     setup.dir.remove("example");
     let gateway = setup.start().await;

@@ -1,5 +1,5 @@
-//! Going back to earlier generations, signed plugins, and compiling apart: the running gateway, its admin
-//! listener and the commands that talk to it.
+//! Rollback to earlier generations, signed plugins, and compiling in a separate process: the running gateway, its admin
+//! listener and the commands that use it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ fn digest(bytes: &[u8]) -> String {
     hex::encode(sha2::Sha256::digest(bytes))
 }
 
-/// The component with an empty custom section more: another file that does the same.
+/// The component with one more empty custom section: a different file with the same behaviour.
 fn variant(bytes: &[u8], name: u8) -> Vec<u8> {
     [bytes, &[0, 3, 1, name, 0]].concat()
 }
 
-/// Number and digest of what serves.
+/// Number and digest of the serving generation.
 async fn serving(gateway: &Gateway) -> Option<(u64, String)> {
     let status = status(gateway).await;
     let generation = &status["generation"];
@@ -66,7 +66,7 @@ async fn wait_for_problem(gateway: &Gateway, part: &str) {
     .await;
 }
 
-/// `gateway plugin …` against the running gateway.
+/// Runs `gateway plugin …` against the running gateway.
 pub(super) async fn plugin(gateway: &Gateway, arguments: &[&str]) -> Ran {
     let admin = gateway.admin().await.address.to_string();
     let mut all = vec!["plugin"];
@@ -99,7 +99,7 @@ async fn a_rollback_holds_across_a_restart_until_the_file_changes() {
         "{}",
         refused.stderr
     );
-    // Looking at the same file again does not end it.
+    // Looking at the same file again does not end the rollback.
     plugin(&gateway, &["reload", "example"]).await.succeeded();
     assert_eq!(serving(&gateway).await, Some((1, digest(V1))));
 
@@ -111,7 +111,7 @@ async fn a_rollback_holds_across_a_restart_until_the_file_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_commands_say_how_it_went() {
+async fn the_commands_report_the_result() {
     let gateway = setup().start().await;
     let listed = plugin(&gateway, &["list", "--json"]).await.succeeded();
     let listed: Value = serde_json::from_str(&listed).unwrap();
@@ -176,8 +176,8 @@ async fn the_commands_say_how_it_went() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_during_swaps_leave_a_whole_generation() {
-    // Session tokens name the gateway that issued them: it has to be the same one after each start.
+async fn kills_during_swaps_leave_a_complete_generation() {
+    // Session tokens name the gateway that issued them, so it must have the same name after each start.
     let setup = setup().env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");
     for round in 0..if cfg!(feature = "test-all") { 12_u8 } else { 3 } {
         let mut gateway = setup.start().await;
@@ -244,7 +244,7 @@ async fn a_compile_bomb_costs_the_process_that_serves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compiler_gets_so_much_memory() {
+async fn a_compiler_has_a_memory_limit() {
     let gateway = setup()
         .table("plugins", "compile_memory = \"192MiB\"")
         .start()
@@ -265,7 +265,7 @@ async fn a_compiler_ends_with_its_gateway() {
     gateway.dir.place("example", COMPILE_BOMB);
     let compiler = eventually("it compiles", async || {
         let compiler = children(&gateway).pop()?;
-        // One that still reads would end with what it reads.
+        // A compiler that still reads would end when its input does.
         (ticks(&compiler)? >= 20).then_some(compiler)
     })
     .await;
@@ -277,7 +277,7 @@ async fn a_compiler_ends_with_its_gateway() {
         stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
     })
     .await;
-    // By noticing, not by having compiled, which takes many seconds of processor time.
+    // It noticed, and did not finish compiling, which takes many seconds of processor time.
     let used = after
         .zip(before)
         .map_or(0, |(after, before)| after.saturating_sub(before));
@@ -285,7 +285,7 @@ async fn a_compiler_ends_with_its_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_compiler_that_is_killed_is_a_problem_of_one_file() {
+async fn a_killed_compiler_affects_only_its_file() {
     let gateway = setup().start().await;
     gateway.dir.place("example", COMPILE_BOMB);
     let compiler = eventually("it compiles", async || children(&gateway).pop()).await;
@@ -297,7 +297,7 @@ async fn a_compiler_that_is_killed_is_a_problem_of_one_file() {
     gateway.stop().await;
 }
 
-/// Processor time that a process has used, in hundredths of a second: proc_pid_stat(5), fields 14 and 15.
+/// Processor time of a process in hundredths of a second: proc_pid_stat(5), fields 14 and 15.
 fn ticks(process: &str) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -318,14 +318,14 @@ fn children(gateway: &Gateway) -> Vec<String> {
         .collect()
 }
 
-/// Signs a component with a key; gives the public key.
+/// Signs a component with a key. Returns the public key.
 async fn sign(private: &Path, file: &Path) -> String {
     let mut sign = cli::command();
     sign.args(["plugin", "sign", "--key"]).arg(private).arg(file);
     cli::finish(sign).await.succeeded()
 }
 
-/// Makes a key; gives the files of its private and its public half.
+/// Makes a key. Returns the files of its private and its public half.
 async fn key(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let keys = dir.join(name);
     let mut generate = cli::command();
@@ -342,7 +342,7 @@ async fn key(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_signed_plugins_serve_where_keys_are_trusted() {
+async fn only_signed_plugins_serve_if_trusted_keys_are_configured() {
     let base = setup();
     let one = key(base.dir.path(), "one").await;
     let other = key(base.dir.path(), "other").await;
@@ -367,13 +367,13 @@ async fn only_signed_plugins_serve_where_keys_are_trusted() {
     sign(&one.0, &file).await;
     wait_for(&gateway, V2).await;
 
-    // The key is trusted no longer: nothing that it has signed serves, nor comes back.
+    // The key is no longer trusted: nothing that it signed serves, not even after a rollback.
     trusting(&other.1).write();
     gateway.reload().await;
     assert_eq!(serving(&gateway).await, None);
     let refused = plugin(&gateway, &["rollback", "example"]).await;
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
-    // A list without a key, or with one that cannot be read, is a mistake and changes nothing.
+    // A list without keys, or with an unreadable one, is a mistake and changes nothing.
     for mistaken in ["[]", "[\"/nonexistent.pem\"]"] {
         let line = format!("trusted_keys = {mistaken}");
         base.clone().table("plugins", &line).write();
@@ -390,7 +390,7 @@ async fn only_signed_plugins_serve_where_keys_are_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_pin_is_told_with_both_digests() {
+async fn a_wrong_pin_is_reported_with_both_digests() {
     let pin = format!("sha256 = \"{}\"", digest(V2).to_uppercase());
     let gateway = setup().plugin_table("example", &pin).start().await;
     assert_eq!(serving(&gateway).await, None);
@@ -403,7 +403,7 @@ async fn a_wrong_pin_is_told_with_both_digests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kept_generation_that_was_touched_is_not_gone_back_to() {
+async fn a_modified_generation_cannot_be_rolled_back_to() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.dir.place("example", V2);

@@ -1,4 +1,4 @@
-//! What plugins are given by their grants, in a gateway with a database and a configuration file.
+//! The effect of plugins' grants, in a gateway with a database and a configuration file.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use support::{Gateway, Setup};
 
-/// The permissions that a service's provider answers.
+/// The permissions that a service's provider returns.
 async fn permissions(gateway: &Gateway, service: &str) -> Value {
     let token = gateway.sign_in("alice").await;
     let (status, answer) = gateway.browser().authorize(&token, service).await;
@@ -16,7 +16,7 @@ async fn permissions(gateway: &Gateway, service: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_outlive_the_gateway_and_are_each_plugins_own() {
+async fn values_survive_a_restart_and_are_separate_for_each_plugin() {
     let setup = Setup::dev()
         .plugin("one", test_guests::IMPORTS_KEY_VALUE)
         .plugin("two", test_guests::IMPORTS_KEY_VALUE)
@@ -24,7 +24,7 @@ async fn values_outlive_the_gateway_and_are_each_plugins_own() {
         .plugin_table("two", "grants = [\"key-value\"]\nlimits.store_bytes = 5")
         .service("one", "one")
         .service("two", "two");
-    // Who is asked about has an id that is no command: the guest counts its calls, at a key of 5 bytes.
+    // Ann's id is not a command, so the guest counts its calls, at a key of 5 bytes.
     let gateway = setup.start().await;
     assert_eq!(permissions(&gateway, "one").await, json!({"sum": 1}));
     assert_eq!(permissions(&gateway, "one").await, json!({"sum": 2}));
@@ -43,7 +43,7 @@ async fn values_outlive_the_gateway_and_are_each_plugins_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_are_read_again_on_sighup_and_never_logged() {
+async fn secrets_are_reloaded_on_sighup_and_never_logged() {
     let setup = Setup::dev();
     let file = setup.dir.path().join("secret");
     fs::write(&file, "canary-first\n").unwrap();
@@ -74,7 +74,7 @@ async fn secrets_are_read_again_on_sighup_and_never_logged() {
         json!({"secret": "canary-second"})
     );
 
-    // One that cannot be read keeps what was in force.
+    // An unreadable file keeps the current configuration.
     fs::remove_file(&file).unwrap();
     let said = gateway.reload().await;
     assert!(said.contains("plugin.x.secrets.filed"), "{said}");

@@ -1,5 +1,5 @@
-//! Every hostile guest there is, in the real binary: none of them ends it, holds others up, or takes more memory than its
-//! limits say. How many there are, and what the worst moment took, is printed.
+//! All hostile guests, in the real binary: none of them ends it, delays others, or takes more memory than its limits.
+//! The test prints their number and the peak memory.
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -14,7 +14,7 @@ use test_guests::{
 use super::generations::plugin;
 use super::{assert_refused, setup};
 
-/// What [`test_guests::BEHAVE`] does by the service's name, and must not get away with.
+/// Behaviours of [`test_guests::BEHAVE`], by the service's name, that must not succeed.
 const SERVICES: [&str; 22] = [
     "spin",
     "sleep",
@@ -39,7 +39,7 @@ const SERVICES: [&str; 22] = [
     "no-such-service",
     "burn-1000000000000",
 ];
-/// Files in the place of a good one.
+/// Files in place of a valid one.
 const FILES: [&[u8]; 27] = [
     BAD_ANSWER_POINTER,
     BAD_LENGTH,
@@ -69,14 +69,14 @@ const FILES: [&[u8]; 27] = [
     WRONG_TYPE,
     WRONG_VERSION,
 ];
-/// Calls of each service at once.
+/// Concurrent calls of each service.
 const AT_ONCE: usize = if cfg!(feature = "test-all") { 4 } else { 2 };
-/// What all that run at once may take: their memory (32 MiB each, as [`setup`] has it), what the host copies out of it, and
-/// something for the host itself.
+/// Memory that all concurrent calls may take: 32 MiB each, as in [`setup`], the host's copies, and some for the host
+/// itself.
 const CAP: u64 = (AT_ONCE as u64 + 1) * (32 << 20) + (64 << 20);
 
-/// All that is left of a compile bomb is how long compiling may take. `cargo test` goes without it: a time that is over soon
-/// may be over too soon for others where the machine is busy.
+/// The time that a compile bomb may take. `cargo test` leaves the default, as a short limit might be too short for
+/// other components on a busy machine.
 const COMPILING: &str = if cfg!(feature = "test-all") {
     "compile_time = \"8s\""
 } else {
@@ -88,7 +88,7 @@ fn may_run(file: &[u8]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_hostile_guest_ends_the_process_or_takes_more_than_it_may() {
+async fn no_hostile_guest_ends_the_process_or_exceeds_its_limits() {
     let gateway = setup(&SERVICES)
         .plugin("example", test_guests::V1)
         .service("example", "example")
@@ -115,10 +115,10 @@ async fn no_hostile_guest_ends_the_process_or_takes_more_than_it_may() {
     for (number, file) in FILES.into_iter().enumerate().filter(|(_, file)| may_run(file)) {
         gateway.dir.place("example", file);
         refused += i32::from(plugin(&gateway, &["reload", "example"]).await.code == Some(1));
-        // The old one, or a new one that answers nothing good.
+        // The old generation answers, or a new one that returns nothing valid.
         match browser.authorize(&token, "example").await {
             (StatusCode::OK, answer) => {
-                // One that is within its limits may be asked: it answers nothing, or how little it got of what it wanted.
+                // A component within its limits may be called. It returns nothing, or how little it got.
                 let permissions = &answer["permissions"];
                 let harmless =
                     permissions["version"] == 1 || permissions.as_object().is_some_and(Map::is_empty);

@@ -1,4 +1,4 @@
-//! Permission providers that behave badly, broken files, and configuration that changes.
+//! Permission providers that misbehave, broken files, and configuration that changes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,10 +18,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::{Setup, eventually};
 
-/// What ends at the deadline of its plugin, and nothing else does it.
+/// Behaviours that end only at the plugin's deadline.
 const ENDLESS: [&str; 3] = ["spin", "sleep", "burn-1000000000000"];
 
-/// `behave` answers for every one of `services`, within 32 MiB; `behave-hasty`, the same guest, for those that are
+/// `behave` answers for every one of `services`, within 32 MiB. `behave-hasty`, the same guest, answers for those in
 /// [`ENDLESS`], within a second.
 fn setup(services: &[&str]) -> Setup {
     let limits = "memory = \"32MiB\"\nfuel = 1_000_000_000_000_000";
@@ -56,7 +56,7 @@ fn versions() -> Setup {
         .service("example", "example")
 }
 
-/// 503, an error, no permission and no token.
+/// Asserts a 503 with an error, without permissions or a token.
 fn assert_refused(what: &str, (status, answer): (StatusCode, Value)) {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {answer}");
     assert_eq!(answer["permissions"], json!({}), "{what}");
@@ -65,7 +65,7 @@ fn assert_refused(what: &str, (status, answer): (StatusCode, Value)) {
         "{what}: {answer}"
     );
     assert_eq!(answer.get("token"), None, "{what}");
-    // Callers are not told what went on inside.
+    // Callers get no internal details.
     for internal in ["wasm", "wasmtime", "backtrace", "/home", ".rs", "0x"] {
         assert!(
             !answer["error"].as_str().unwrap().contains(internal),
@@ -75,14 +75,14 @@ fn assert_refused(what: &str, (status, answer): (StatusCode, Value)) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endless_loop_ends_at_its_deadline_and_nobody_else_waits() {
+async fn an_endless_loop_ends_at_its_deadline_and_delays_no_other_call() {
     let gateway = setup(&["spin"]).start().await;
     let token = gateway.sign_in("alice").await;
     let browser = gateway.browser();
 
     assert_refused("spin", browser.authorize(&token, "spin").await);
 
-    // More loops than there are threads for guests, one after the other, while others are served.
+    // More endless loops than there are guest threads, one after the other, while other calls are served.
     let mut loops = tokio::task::JoinSet::new();
     for _ in 0..6 {
         let (browser, token) = (gateway.browser(), token.clone());
@@ -138,7 +138,7 @@ async fn fuel_ends_a_loop_before_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
+async fn a_memory_bomb_is_stopped_at_its_limit() {
     let gateway = setup(&["bomb", "bomb-trap", "huge-list", "huge-text"])
         .start()
         .await;
@@ -155,7 +155,7 @@ async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
             }
             for (status, answer) in together.join_all().await {
                 if status == StatusCode::OK {
-                    // `bomb` takes a refusal for an answer, and says how much it got.
+                    // `bomb` accepts a failed allocation, and reports how much memory it got.
                     let pages = answer["permissions"]["pages"]
                         .as_u64()
                         .unwrap_or_else(|| panic!("{service}: {answer}"));
@@ -178,7 +178,7 @@ async fn a_memory_bomb_is_refused_at_the_cap_and_the_process_stays_within_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_only() {
+async fn traps_and_invalid_answers_are_rejected_and_explained_only_in_the_log() {
     let services = [
         "trap",
         "recurse",
@@ -227,13 +227,13 @@ async fn traps_and_invalid_answers_are_refused_and_explained_to_the_operator_onl
         answer["permissions"],
         json!({"variables": 0, "arguments": 0, "input": 0, "opened": ""})
     );
-    // The log explains, and every line of it is one line.
+    // The log explains the failure, and every event is one line.
     let log = gateway.stop().await;
     assert_eq!(log.entries().len(), log.lines().len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_from_one_call_for_the_next() {
+async fn a_call_leaves_nothing_for_the_next_one() {
     let gateway = setup(&["plant"]).start().await;
     let browser = gateway.browser();
     let (alice, bob) = (gateway.sign_in("alice").await, gateway.sign_in("bob").await);
@@ -256,7 +256,7 @@ async fn nothing_is_left_from_one_call_for_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_plugin_logs_is_capped_counted_and_cannot_forge_a_line() {
+async fn a_plugins_log_is_limited_counted_and_cannot_forge_lines() {
     let setup = Setup::dev()
         .plugin("logging", test_guests::IMPORTS_LOGGING)
         .plugin_table("logging", "grants = [\"logging\"]")
@@ -286,13 +286,13 @@ async fn what_a_plugin_logs_is_capped_counted_and_cannot_forge_a_line() {
         .map(String::len)
         .sum();
     assert!(bytes < 200_000, "{bytes} bytes of flood");
-    assert!(bytes > 0, "what is within the cap is logged");
+    assert!(bytes > 0, "messages within the limit are logged");
     for (line, entry) in log
         .lines()
         .iter()
         .map(|line| (line, serde_json::from_str::<Value>(line)))
     {
-        assert!(entry.is_ok(), "{line:?} is no JSON");
+        assert!(entry.is_ok(), "{line:?} is not JSON");
         assert!(
             !line.contains('\u{1b}') && !line.starts_with("{\"forged\""),
             "{line:?}"

@@ -1,5 +1,5 @@
-//! Permission tokens that are given again while nothing has changed. ES256, whose signatures are all different: the
-//! same token twice was signed once.
+//! Permission tokens are reused while nothing has changed. ES256 signatures are all different, so a token that is
+//! returned twice was signed once.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{assert_refused, versions};
 use support::{Gateway, eventually};
 
-/// The token and the version that it speaks of.
+/// The token, and the version in its permissions.
 async fn ask(gateway: &Gateway, session: &str) -> (String, u64) {
     let (status, answer) = gateway.browser().authorize(session, "example").await;
     assert_eq!(status, StatusCode::OK, "{answer}");
@@ -40,14 +40,14 @@ async fn unchanged_claims_are_signed_once_and_the_provider_is_asked_each_time() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_can_be_switched_off() {
+async fn reuse_can_be_switched_off() {
     let gateway = versions().env("GATEWAY_PERMISSION_REUSE", "off").start().await;
     let session = gateway.sign_in("alice").await;
     assert_ne!(ask(&gateway, &session).await.0, ask(&gateway, &session).await.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_may_not_ask_any_more_gets_none() {
+async fn a_user_without_a_session_gets_no_reused_token() {
     let gateway = versions().start().await;
     let session = gateway.sign_in("alice").await;
     ask(&gateway, &session).await;
@@ -57,7 +57,7 @@ async fn whoever_may_not_ask_any_more_gets_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plugin_that_was_replaced_or_taken_away_is_not_answered_for() {
+async fn no_token_of_a_replaced_or_removed_plugin_is_reused() {
     let gateway = versions().start().await;
     let session = gateway.sign_in("alice").await;
     let (first, version) = ask(&gateway, &session).await;

@@ -1,4 +1,4 @@
-//! A plugin that takes minutes to compile, and what does not wait for it.
+//! A plugin that takes minutes to compile delays nothing else.
 
 use reqwest::StatusCode;
 use rustix::process::Signal;
@@ -24,7 +24,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], leb(content.len()).as_slice(), content].concat()
 }
 
-/// Two megabytes: one function of a million blocks, each in the one before. Compiling it does not end within minutes.
+/// Two megabytes: one function of a million nested blocks, whose compilation takes longer than minutes.
 fn bomb() -> Vec<u8> {
     let blocks = 1_000_000;
     let code = [
@@ -53,15 +53,15 @@ fn setup() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_compiles_for_minutes_holds_up_nothing_else() {
-    // Once without it: then the other plugin's code is at hand, as after an ordinary restart.
+async fn a_file_that_compiles_for_minutes_delays_nothing_else() {
+    // First without it, so that the other plugin's code is cached, as after an ordinary restart.
     let setup = setup();
     setup.start().await.stop().await;
     let setup = setup.plugin("slow", &bomb());
     setup.write();
     let mut gateway = Gateway::start_at_once(setup.command(), &setup).await;
 
-    // It listens, and says what it waits for.
+    // The gateway listens, and reports the plugins that are not ready.
     let admin = gateway.admin().await;
     assert_eq!(admin.get("/health").await.status(), StatusCode::OK);
     let ready = admin.get("/ready").await.text().await.unwrap();
@@ -81,7 +81,7 @@ async fn a_file_that_compiles_for_minutes_holds_up_nothing_else() {
     let response = browser.get(&url).await;
     assert!(response.headers().contains_key("retry-after"), "{response:?}");
 
-    // A new configuration is in force at once, a revoked grant among it.
+    // A new configuration takes effect immediately, including a revoked grant.
     let in_force = async |line: &str, nth: usize| {
         eventually(line, async || {
             let lines = gateway.log.lines();
@@ -119,7 +119,7 @@ async fn a_file_that_compiles_for_minutes_holds_up_nothing_else() {
         "it compiles all the while: {plugins}"
     );
 
-    // So does the end, with a configuration still to be read.
+    // The shutdown does too, even with a pending reload.
     gateway.signal(Signal::HUP);
     gateway.signal(Signal::TERM);
     let status = gateway.wait().await;

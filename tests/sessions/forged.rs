@@ -1,5 +1,5 @@
-//! Tokens that the gateway has not issued, and correctly signed ones that say what it never says: at every
-//! endpoint that takes a token, in every place where one may stand.
+//! Tokens that the gateway did not issue, and correctly signed ones with content that it never signs: at every endpoint
+//! that accepts a token, in every place that can hold one.
 
 use std::net::TcpListener;
 
@@ -23,7 +23,7 @@ use support::{Gateway, Setup};
 /// The header of session tokens.
 const HEADER: &str = r#"{"alg":"HS256","typ":"session+jwt"}"#;
 
-/// Somebody who is signed in, at a gateway whose secret is known.
+/// A signed-in user of a gateway whose secret is known.
 struct Victim {
     gateway: Gateway,
     _google: FakeOidc,
@@ -51,12 +51,12 @@ impl Victim {
         }
     }
 
-    /// What a good token says here.
+    /// The claims of a valid token.
     fn claims(&self) -> Value {
         claims(&self.token)
     }
 
-    /// Every endpoint that takes a token, with this one in every place.
+    /// Requests to every endpoint that accepts a token, with this one in every place.
     fn requests(&self, token: &str) -> Vec<(Endpoint, RequestBuilder)> {
         let mut requests = Vec::new();
         for endpoint in [
@@ -72,7 +72,7 @@ impl Victim {
                 endpoint,
                 request(&format!("{target}{joint}jwt={}", encode(token))),
             ));
-            // What no header can carry cannot be sent in one.
+            // A header cannot hold every text.
             if reqwest::header::HeaderValue::from_str(token).is_ok() {
                 requests.push((endpoint, request(target).bearer_auth(token)));
                 requests.push((endpoint, request(target).header("auth-token", token)));
@@ -84,7 +84,7 @@ impl Victim {
         requests
     }
 
-    /// Tries a token everywhere; gives where it was accepted, and in how many places it was tried.
+    /// Sends a token everywhere. Returns the places where it was accepted, and the number of places.
     async fn try_everywhere(&self, token: &str) -> (Vec<Endpoint>, usize) {
         let (mut accepted, mut tried) = (Vec::new(), 0);
         for (endpoint, request) in self.requests(token) {
@@ -95,19 +95,19 @@ impl Victim {
                 !status.is_server_error(),
                 "{endpoint:?}: {status} for {token:.200}"
             );
-            // Too long for an address, a header or a body: nobody has looked at it.
+            // If it is too long for an address, a header or a body, the gateway did not read it.
             if status == StatusCode::OK && endpoint.accepts(&response.json().await.expect("JSON")) {
                 accepted.push(endpoint);
             }
         }
-        // What logging out answers does not tell; that it ended somebody's session does.
+        // The answer to a logout does not tell whether the token was accepted, but the end of a session does.
         if !self.browser.is_signed_in(&self.token).await {
             accepted.push(Endpoint::Logout);
         }
         (accepted, tried)
     }
 
-    /// Fails where one of the tokens is accepted; gives in how many places they were tried.
+    /// Fails if one of the tokens is accepted. Returns the number of requests.
     async fn refuses_all(&self, tokens: &[(String, String)]) -> usize {
         let mut tried = 0;
         for (what, token) in tokens {
@@ -150,7 +150,7 @@ impl Endpoint {
     }
 }
 
-/// The key of session tokens, derived as the gateway derives it.
+/// The key of session tokens, derived in the same way as in the gateway.
 fn own_key() -> hmac::Key {
     let root = Salt::new(HKDF_SHA256, b"auth-gateway session key v1").extract(SESSION_SECRET.as_bytes());
     root.expand(&[b"session token HS256"], hmac::HMAC_SHA256)
@@ -181,7 +181,7 @@ fn headers(alg: &str) -> [String; 3] {
     ]
 }
 
-/// `alg` none, with no signature and with something in its place (RFC 8725 section 2.1).
+/// `alg` none, without a signature and with other text in its place (RFC 8725 section 2.1).
 fn unsigned(payload: &str) -> Vec<(String, String)> {
     let mut tokens = Vec::new();
     for alg in ["none", "None", "NONE", "nOnE", "", "HS256", "RS256"] {
@@ -195,7 +195,7 @@ fn unsigned(payload: &str) -> Vec<(String, String)> {
     tokens
 }
 
-/// MACs whose key everybody knows, or could guess.
+/// MACs whose key is public or can be guessed.
 fn keyed_with_what_is_public(pem: &str, jwks: &Value, payload: &str) -> Vec<(String, String)> {
     let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(&base64).expect("PEM");
@@ -234,8 +234,8 @@ fn keyed_with_what_is_public(pem: &str, jwks: &Value, payload: &str) -> Vec<(Str
     tokens
 }
 
-/// Headers that say where the key is, or more than the gateway has them say: under its own MAC, so that nothing else
-/// is wrong with the token; under a MAC without a key; and signed by the key that the header brings.
+/// Headers that point to a key, or have members that the gateway does not write: with the gateway's MAC, so that
+/// nothing else is wrong with the token; with a MAC without a key; and signed by the key in the header.
 fn with_tempting_headers(canary: &str, own: &hmac::Key, payload: &str) -> Vec<(String, String)> {
     let (private, _) = gateway_token::generate_key(Algorithm::ES256).expect("a key");
     let attacker = EncodingKey::from_ec_pem(private.expose_secret().as_bytes()).expect("a key");
@@ -299,7 +299,7 @@ fn with_tempting_headers(canary: &str, own: &hmac::Key, payload: &str) -> Vec<(S
             }
         }
     }
-    // A name twice, another order, white space: the same to a JSON parser, and not what the gateway writes.
+    // A duplicate name, another order, white space: equal for a JSON parser, but not what the gateway writes.
     for header in [
         r#"{"alg":"none","alg":"HS256","typ":"session+jwt"}"#,
         r#"{"alg":"HS256","alg":"none","typ":"session+jwt"}"#,
@@ -328,7 +328,7 @@ async fn no_forged_token_is_accepted_anywhere() {
     let jwks = victim.browser.get_json("/.well-known/jwks.json").await;
     let (own, payload) = (own_key(), victim.claims().to_string());
 
-    // Else the others here would be refused for a reason of their own.
+    // Otherwise the other tokens here could be rejected for a different reason.
     let good = with_mac(&own, HEADER, &payload);
     for (endpoint, request) in victim.requests(&good) {
         if !matches!(endpoint, Endpoint::Logout) {
@@ -345,13 +345,13 @@ async fn no_forged_token_is_accepted_anywhere() {
     assert!(tokens.len() > 300);
 
     assert!(canary.accept().is_err(), "a token made the gateway call somebody");
-    // And logging out, whose answer does not tell, would have shown.
+    // A logout would have shown, although its answer does not tell.
     let (accepted, _) = victim.try_everywhere(&good).await;
     assert!(matches!(accepted.last(), Some(Endpoint::Logout)), "{accepted:?}");
     victim.gateway.stop().await;
 }
 
-/// A good token's claims, and one that has another value, or is not there.
+/// A valid token's claims, with one of them replaced or removed.
 fn with(good: &Value, name: &str, value: Option<Value>) -> String {
     let mut claims = good.clone();
     match value {
@@ -361,11 +361,11 @@ fn with(good: &Value, name: &str, value: Option<Value>) -> String {
     claims.to_string()
 }
 
-/// Payloads that the gateway never signs. None of them may count, though the MAC is right.
+/// Payloads that the gateway never signs. None of them may be accepted, although the MAC is right.
 fn strange_payloads(good: &Value) -> Vec<String> {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let text = good.to_string();
-    // As text where `Value` cannot say it.
+    // As text, if `Value` cannot hold it.
     let raw = |name: &str, value: &str| with(good, name, Some(json!("RAW"))).replace("\"RAW\"", value);
     let also = |claim: &str| text.replacen('{', &format!("{{{claim},"), 1);
     let after = |claim: &str| format!("{},{claim}}}", &text[..text.len() - 1]);
@@ -399,7 +399,7 @@ fn strange_payloads(good: &Value) -> Vec<String> {
         }
         payloads.push(raw(name, &deep(100)));
         payloads.push(raw(name, &deep(1500)));
-        // Twice, in either order; the second time under another spelling.
+        // Twice, in either order, and also with the second name escaped.
         let value = &good[name];
         let escaped = format!("\"\\u{:04x}{}\":{value}", name.as_bytes()[0], &name[1..]);
         for claim in [format!("\"{name}\":{value}"), escaped] {
@@ -442,7 +442,7 @@ fn strange_payloads(good: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn signed_tokens_that_say_something_else_are_refused() {
+async fn signed_tokens_with_other_content_are_rejected() {
     let victim = Victim::new().await;
     let (own, good) = (own_key(), victim.claims());
     let mut tokens: Vec<(String, String)> = strange_payloads(&good)
@@ -452,7 +452,7 @@ async fn signed_tokens_that_say_something_else_are_refused() {
             (payload, token)
         })
         .collect();
-    // Good but for its length.
+    // Valid except for its length.
     let long = format!("{good}{}", " ".repeat(8 << 10));
     tokens.push(("9 KiB".to_owned(), with_mac(&own, HEADER, &long)));
     let tried = victim.refuses_all(&tokens).await;
@@ -461,7 +461,7 @@ async fn signed_tokens_that_say_something_else_are_refused() {
         tokens.len()
     );
 
-    // A megabyte may not even arrive: the gateway answers, or hangs up, and serves on.
+    // A megabyte may not even arrive: the gateway answers or closes the connection, and continues to serve.
     let huge = with_mac(&own, HEADER, &format!("{good}{}", " ".repeat(1 << 20)));
     for (endpoint, request) in victim.requests(&huge) {
         if let Ok(response) = request.send().await {
@@ -477,7 +477,7 @@ async fn signed_tokens_that_say_something_else_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_comes_once() {
+async fn a_request_with_two_tokens_is_rejected() {
     let victim = Victim::new().await;
     let (good, bad) = (victim.token.as_str(), "bad");
     for (first, second) in [(good, good), (good, bad), (bad, good)] {

@@ -1,4 +1,4 @@
-//! Sessions, usernames and tokens: who is signed in, for how long, and what each token is good for.
+//! Sessions, usernames and tokens: who is signed in, for how long, and where each token is accepted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use support::browser::token_in;
 use support::setup::private_key;
 use support::{Gateway, Setup};
 
-/// One service, `ok`, that answers everybody.
+/// One service, `ok`, that answers every user.
 fn setup() -> Setup {
     Setup::dev()
         .plugin("behave", test_guests::BEHAVE)
@@ -35,7 +35,7 @@ async fn start() -> Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_good_for_check_and_authorize_until_its_user_logs_out() {
+async fn a_session_is_valid_for_check_and_authorize_until_logout() {
     let gateway = start().await;
     let browser = gateway.browser();
     let alice = gateway.sign_in("alice").await;
@@ -77,7 +77,7 @@ async fn a_session_is_good_for_check_and_authorize_until_its_user_logs_out() {
     );
     assert!(
         !browser.is_signed_in(&alice).await,
-        "the token must be refused at once"
+        "the token must be rejected immediately"
     );
     assert_eq!(
         browser.authorize(&alice, "ok").await,
@@ -87,7 +87,7 @@ async fn a_session_is_good_for_check_and_authorize_until_its_user_logs_out() {
         browser.post_as(&alice, "/auth/update?username=alice").await,
         json!({"success": false, "error": "Not authenticated"})
     );
-    // Who is out already is out: a client that says so twice has no error to handle.
+    // A second logout is not an error for the client.
     assert_eq!(
         browser.post_as(&alice, "/auth/logout").await,
         json!({"success": true})
@@ -100,7 +100,7 @@ async fn a_session_is_good_for_check_and_authorize_until_its_user_logs_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_sign_in_is_the_same_user_with_a_session_of_its_own() {
+async fn a_second_sign_in_is_the_same_user_with_a_new_session() {
     let gateway = start().await;
     let browser = gateway.browser();
     let (first, second, bob) = (
@@ -122,13 +122,13 @@ async fn a_second_sign_in_is_the_same_user_with_a_session_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_ends_sessions_and_disables_users_at_once() {
+async fn an_operator_ends_sessions_and_disables_users_immediately() {
     let gateway = start().await;
     let browser = gateway.browser();
     let alice = gateway.sign_in("alice").await;
     let other = gateway.sign_in("alice").await;
     let bob = gateway.sign_in("bob").await;
-    // The commands are other processes: what the gateway has kept in memory must not outlive them.
+    // The commands are other processes, and the gateway must not use cached sessions after them.
     for token in [&alice, &other, &bob] {
         assert!(browser.is_signed_in(token).await);
         assert!(browser.is_signed_in(token).await);
@@ -150,7 +150,7 @@ async fn an_operator_ends_sessions_and_disables_users_at_once() {
     assert!(browser.is_signed_in(&bob).await);
     assert!(browser.is_signed_in(&bob).await);
 
-    // A disabled user has no session, cannot sign in, and gets in again once enabled.
+    // A disabled user has no session, cannot sign in, and can sign in once enabled.
     gateway.cli(&["user", "disable", "dev:bob"]).await.succeeded();
     assert!(!browser.is_signed_in(&bob).await);
     assert_eq!(
@@ -166,7 +166,7 @@ async fn an_operator_ends_sessions_and_disables_users_at_once() {
     let bob = gateway.sign_in("bob").await;
     assert!(browser.is_signed_in(&bob).await);
 
-    // A deleted user is gone; the same person is a new user.
+    // A deleted user is gone, and the same person becomes a new user.
     let before = browser.check(&bob).await["profile"]["id"].clone();
     gateway
         .cli(&["user", "delete", "dev:bob", "--yes"])
@@ -232,7 +232,7 @@ async fn a_username_is_set_once_and_is_unique_whatever_the_case() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_hundred_who_want_a_username_at_once_one_gets_it() {
+async fn one_of_a_hundred_concurrent_users_gets_a_username() {
     let gateway = start().await;
     let mut signing_in = tokio::task::JoinSet::new();
     for person in 0..100 {
@@ -323,7 +323,7 @@ async fn permission_tokens_verify_with_an_ordinary_jwt_library() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_token_is_taken_in_another_ones_place() {
+async fn no_kind_of_token_is_accepted_as_another() {
     let gateway = start().await;
     let browser = gateway.browser();
     let session = gateway.sign_in("alice").await;
@@ -360,7 +360,7 @@ async fn no_token_is_taken_in_another_ones_place() {
             strangers.push((format!("HS256 {typ} keyed with {what}"), token));
         }
     }
-    // Our own header and claims, or claims of somebody else, under a signature that is none or another's.
+    // The gateway's header and claims, or another user's claims, with no signature or a signature of another token.
     let (signed, mac) = session.rsplit_once('.').unwrap();
     let header = session.split('.').next().unwrap();
     let mut forged = claims(&session);
@@ -401,7 +401,7 @@ async fn no_token_is_taken_in_another_ones_place() {
         "none of that ended the real session"
     );
 
-    // And the reverse: what verifies permission tokens refuses a session token.
+    // Conversely, a verifier of permission tokens rejects a session token.
     let mut validation = Validation::new(jsonwebtoken::Algorithm::RS256);
     validation.validate_aud = false;
     let key = DecodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
@@ -435,10 +435,10 @@ async fn the_token_is_found_in_the_places_of_the_contract_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_and_keys_outlive_a_restart() {
+async fn sessions_and_keys_survive_a_restart() {
     let setup = setup();
     let gateway = setup.start().await;
-    // Under `dev` the address, and with it the issuer, is another one after the restart: fix it.
+    // `dev` derives the address, and with it the issuer, from the port, so the restart must keep the port.
     let port = gateway.address.port();
     gateway.stop().await;
     let setup = setup.env("EXTERNAL_ADDRESS", &format!("http://127.0.0.1:{port}"));
@@ -469,7 +469,7 @@ async fn sessions_and_keys_outlive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_session_has_an_id_of_its_own() {
+async fn every_session_has_its_own_id() {
     let gateway = start().await;
     let mut ids = BTreeSet::new();
     for _ in 0..5 {
@@ -539,7 +539,7 @@ async fn json_bodies_are_read_as_forms_are() {
     assert_eq!(post("/auth/update", json, &large, token).await.0, 413);
     assert_eq!(browser.check(&alice).await["profile"].get("username"), None);
 
-    // The name that is set may be sent again, in every way that there is; another one may not.
+    // The current name may be sent again, in every format. A different name may not.
     let utf8 = "application/JSON; charset=utf-8";
     assert_eq!(
         post("/auth/update", utf8, r#"{"username": "neo", "age": 7}"#, token).await,
@@ -566,7 +566,7 @@ async fn json_bodies_are_read_as_forms_are() {
         assert_eq!(answer["error"], "Cannot modify username, already set", "{other}");
     }
     assert_eq!(browser.check(&alice).await["profile"]["username"], "neo");
-    // Nothing to set, in the ways that JSON has to say so.
+    // Nothing to set, in every way that JSON has for it.
     for nothing in ["{}", r#"{"username": null}"#, ""] {
         assert_eq!(
             post("/auth/update", json, nothing, token).await,

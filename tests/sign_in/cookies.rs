@@ -1,4 +1,4 @@
-//! The cookies of sign-ins among others: whatever a browser has, one more sign-in works, and nothing grows.
+//! The cookies of sign-ins beside others: whatever cookies a browser has, one more sign-in works, and nothing grows.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use support::Gateway;
 use support::browser::{Browser, location, parameter, token_in};
 use support::fake_oidc::FakeOidc;
 
-/// What nginx, unless told otherwise, reads the head of an answer into, and one header line of a request.
+/// nginx's default buffer for the head of an answer, and for one header line of a request.
 const ANSWER: usize = 4096;
-/// What the cookies of sign-ins may have of a request.
+/// How many bytes of a request the cookies of sign-ins may take.
 const TOGETHER: usize = 3_000;
 
-/// An application's address of so many characters.
+/// An application's address of `length` characters.
 fn address(length: usize) -> String {
     let path = "x".repeat(length - APP.len() - 1);
     format!("{APP}/{path}")
@@ -25,7 +25,7 @@ fn size(cookies: &BTreeMap<String, String>) -> usize {
     pairs.sum()
 }
 
-/// The bytes of an answer's head.
+/// The size of an answer's head in bytes.
 fn head(response: &Response) -> usize {
     let lines = response
         .headers()
@@ -34,7 +34,7 @@ fn head(response: &Response) -> usize {
     lines.sum::<usize>() + "HTTP/1.1 302 Found\r\n\r\n".len()
 }
 
-/// Headers of a browser that was sent here by a page of another site, without a click.
+/// Headers of a browser that a page of another site sent here, without a click.
 const BY_A_PAGE: [(&str, &str); 3] = [
     ("sec-fetch-site", "cross-site"),
     ("sec-fetch-mode", "navigate"),
@@ -56,7 +56,7 @@ async fn begin(browser: &Browser, next: &str, headers: &[(&str, &str)]) -> Respo
     response
 }
 
-/// Has the person of a sign-in that has begun say yes; gives the callback.
+/// Lets the user of a sign-in in progress consent. Returns the callback.
 async fn consent(browser: &Browser, begun: &Response) -> url::Url {
     location(&browser.get(location(begun).as_str()).await)
 }
@@ -77,7 +77,7 @@ async fn b1_foreign_cookies_of_any_bytes_do_not_hide_ours() {
             let callback = google.go(&browser, &login("google", APP)).await;
             let (name, value) = browser.cookies().pop_first().unwrap();
             let ours = format!("{name}={value}").into_bytes();
-            // Another application's cookie of our name: only the sealed one counts.
+            // Another application's cookie with the same name: only the sealed one counts.
             let same_name = format!("{name}=other").into_bytes();
             browser.set_cookies(BTreeMap::new());
             let mut request = browser.request(Method::GET, callback.as_str());
@@ -117,14 +117,14 @@ async fn b2_the_cookies_of_many_sign_ins_stay_small_and_the_newest_works() {
         let callback = consent(&browser, &tab).await;
         token_in(&browser.get(callback.as_str()).await);
     }
-    // One large sign-in after many small ones: the head of the answer that clears them stays small as well.
+    // One large sign-in after many small ones: the head of the answer that clears them also stays small.
     let browser = gateway.browser();
     for _ in 0..30 {
         begin(&browser, &address(30), &[]).await;
     }
     let mut large = begin(&browser, &address(1950), &[]).await;
     if large.status() == StatusCode::OK {
-        // Too many to clear in one answer: the person goes on.
+        // Too many to clear in one answer: the user continues by a click.
         large = begin(&browser, &address(1950), &[("sec-fetch-site", "same-origin")]).await;
     }
     token_in(&browser.get(consent(&browser, &large).await.as_str()).await);
@@ -169,7 +169,8 @@ async fn b2_an_address_that_is_too_long_for_a_cookie_is_refused_with_a_reason() 
     gateway.stop().await;
 }
 
-/// A person begins a sign-in; then a hostile page begins many others in the same browser. Returns the answers to those.
+/// A user begins a sign-in, and then a hostile page begins many others in the same browser. Returns the answers to the
+/// latter.
 async fn attack(
     gateway: &Gateway,
     google: &FakeOidc,
@@ -199,7 +200,7 @@ async fn a8_a_page_that_begins_sign_ins_does_not_close_those_of_the_person() {
                 ("sec-fetch-mode", "navigate"),
                 ("sec-fetch-dest", "document"),
             ],
-            // An application that sends everybody to sign in: no more to be told than a hostile page.
+            // An application that sends every visitor to sign in cannot be distinguished from a hostile page.
             &BY_A_PAGE,
         ] {
             let answers = attack(&gateway, &google, length, mine).await;
@@ -230,13 +231,13 @@ async fn a8_after_a_page_has_begun_many_sign_ins_the_person_begins_another() {
         for _ in 0..100 {
             begin(&browser, &address(600), &BY_A_PAGE).await;
         }
-        // By a click on a page of an application's.
+        // By a click on a page of an application.
         let begun = begin(&browser, &address(600), &by_click).await;
         token_in(&browser.get(consent(&browser, &begun).await.as_str()).await);
         for _ in 0..100 {
             begin(&browser, &address(600), &BY_A_PAGE).await;
         }
-        // An application sends the person here without a click: they are asked, and go on.
+        // An application sends the user here without a click: a page asks, and the user continues.
         let asked = begin(&browser, &address(600), &BY_A_PAGE).await;
         assert_eq!(asked.status(), StatusCode::OK);
         assert!(asked.headers().get("set-cookie").is_none());

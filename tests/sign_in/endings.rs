@@ -1,4 +1,4 @@
-//! The endings of a sign-in that cannot go on: each says which it is, and leads to another one.
+//! Sign-ins that cannot continue: each page says why, and leads to a new sign-in.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{APP, login, start};
 use support::browser::{Browser, encode, location, parameter, token_in};
 use support::fake_oidc::Mood;
 
-/// The page of a refused callback: its text, and where it leads.
+/// The page of a rejected callback: its text and its link.
 async fn page(response: Response, status: StatusCode) -> (String, String) {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
@@ -63,7 +63,7 @@ async fn b3_a_sign_in_that_has_been_completed_says_so() {
     let before = browser.cookies();
     token_in(&browser.get(callback.as_str()).await);
     assert_eq!(browser.cookies(), BTreeMap::new());
-    // The cookie is gone: the state alone says so. Where the person was going is not known any more.
+    // The cookie is gone, so only the state shows it. The user's destination is no longer known.
     for _reload in 0..2 {
         let (page, link) = page(browser.get(callback.as_str()).await, StatusCode::BAD_REQUEST).await;
         assert!(page.contains("was already completed"), "{page}");
@@ -149,7 +149,7 @@ async fn p17_a_refusal_that_names_another_issuer_ends_nothing() {
         Some("server_error"),
         "{told}"
     );
-    // The sign-in is as it was.
+    // The sign-in is unchanged.
     token_in(&browser.get(callback.as_str()).await);
     gateway.stop().await;
 }

@@ -1,4 +1,4 @@
-//! GitHub: the whole dance against a faithful fake.
+//! GitHub: complete sign-ins against a faithful fake.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn a_person_signs_in_twice_and_stays_the_same() {
     assert_eq!(profile["avatar_url"], "https://avatars.example.org/u/583231?v=4");
     assert_eq!(profile["provider_id"], "github:583231");
 
-    // A login can be changed, and be somebody else's afterwards.
+    // A login can be changed, and belong to another user afterwards.
     let emails = json!([{"email": "new@example.org", "verified": true, "primary": true, "visibility": null}]);
     github.set_user(
         json!({"login": "renamed", "id": 583_231, "name": null}),
@@ -49,7 +49,7 @@ async fn a_person_signs_in_twice_and_stays_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_address_that_is_primary_and_verified_counts() {
+async fn only_a_primary_and_verified_address_counts() {
     let (gateway, github) = start().await;
     let address = |email: &str, primary: bool, verified: bool| json!({"email": email, "primary": primary, "verified": verified, "visibility": null});
     let mut id = 100;
@@ -77,7 +77,7 @@ async fn only_the_address_that_is_primary_and_verified_counts() {
         "p@example.org"
     );
     assert_eq!(email(json!([])).await, Value::Null);
-    // The person has taken the scope away.
+    // The user has revoked the scope.
     github.set_scopes("read:user");
     assert_eq!(
         email(json!([address("q@example.org", true, true)])).await,
@@ -87,9 +87,9 @@ async fn only_the_address_that_is_primary_and_verified_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_of_another_sign_in_is_no_good() {
+async fn a_code_of_another_sign_in_is_rejected() {
     let (gateway, github) = start().await;
-    // An attacker's code, in the victim's browser: the verifier does not fit the challenge.
+    // An attacker's code in the victim's browser: the verifier does not match the challenge.
     let attacker = gateway.browser();
     let stolen = github.consent(&location(&attacker.get(LOGIN).await));
     let (_, code) = stolen.query_pairs().find(|(name, _)| name == "code").unwrap();

@@ -1,4 +1,4 @@
-//! Signing in through upstream providers: the whole dance, and whatever can go wrong in it.
+//! Signing in through upstream providers: complete flows, and everything that can go wrong in them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -55,7 +55,7 @@ fn login(provider: &str, next: &str) -> String {
     format!("/auth/login/{provider}?next={}", encode(next))
 }
 
-/// A sign-in that was refused: a plain page, no cookie kept, no token.
+/// Asserts that a sign-in was rejected: a plain page, no cookie kept, no token.
 async fn assert_refused(what: &str, response: Response) {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{what}");
     assert_eq!(response.headers().get("location"), None, "{what}");
@@ -66,7 +66,7 @@ async fn assert_refused(what: &str, response: Response) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_hands_out_login_urls_that_lead_through_the_provider_and_back() {
+async fn check_returns_login_urls_that_lead_through_the_provider_and_back() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let next = format!("{APP}/page?a=1&b=%20x#part");
@@ -139,14 +139,14 @@ async fn a_person_is_the_same_user_at_the_second_sign_in_and_another_at_another_
         first,
         "the subject counts, whatever else changed"
     );
-    // `other` is not trusted for email: the same verified address there is another user.
+    // `other` is not trusted for email, so the same verified address is a different user there.
     other.set_person(json!({"sub": "1234", "email": "alice@example.org", "email_verified": true}));
     assert_ne!(id(&other, "other").await, first);
     gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_counts_only_where_the_provider_says_true() {
+async fn an_address_counts_only_if_the_provider_says_true() {
     let (gateway, google, _other) = start().await;
     for (subject, verified) in [("1", json!(false)), ("2", json!("true")), ("4", Value::Null)] {
         google.set_person(json!({"sub": subject, "email": "x@example.org", "email_verified": verified}));

@@ -1,4 +1,4 @@
-//! Every kind of state with every kind of cookie: one pair of them is good.
+//! Every kind of state with every kind of cookie. Only one pair is valid.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const STATES: [&str; 8] = [
     "another browser's",
 ];
 const COOKIES: [&str; 4] = ["present", "absent", "another's", "made up"];
-/// One sends its issuer along, the other does not.
+/// One sends its issuer in the callback, the other does not.
 const PROVIDERS: [&str; 2] = ["google", "github"];
 
 struct World {
@@ -33,7 +33,7 @@ struct World {
 }
 
 impl World {
-    /// Begins a sign-in; gives the callback that the provider would send the browser to.
+    /// Begins a sign-in. Returns the callback to which the provider would send the browser.
     async fn begin(&self, browser: &Browser, provider: &str) -> Url {
         if provider == "google" {
             self.google.go(browser, &login(provider, APP)).await
@@ -43,12 +43,12 @@ impl World {
         }
     }
 
-    /// How many codes went to a provider.
+    /// The number of codes that providers received.
     fn codes_sent(&self) -> usize {
         usize::try_from(self.google.token_calls()).unwrap() + self.github.token_requests()
     }
 
-    /// One callback. Gives whether it succeeded, which it does at the cost of a code.
+    /// Sends one callback. Returns whether it succeeded, which uses up a code.
     async fn succeeds(&self, provider: &str, state: &str, cookie: &str) -> bool {
         let what = format!("{provider}: state {state}, cookie {cookie}");
         let browser = self.gateway.browser();
@@ -112,7 +112,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_all_states_and_cookies_one_pair_is_good() {
+async fn only_the_matching_pair_of_state_and_cookie_is_accepted() {
     let (google, github) = (FakeOidc::start(alice()).await, FakeGitHub::start().await);
     let gateway = Setup::serve()
         .oidc("google", &google)

@@ -1,4 +1,4 @@
-//! What is no person opening an address neither begins nor ends a sign-in, and counts against nobody.
+//! A request that is not a navigation by the user neither begins nor ends a sign-in, and uses no share of a rate limit.
 
 use reqwest::{Method, StatusCode};
 
@@ -7,7 +7,7 @@ use support::Setup;
 use support::browser::token_in;
 use support::fake_oidc::FakeOidc;
 
-/// Headers of requests that nobody has asked for.
+/// Headers of requests that the user did not cause.
 const OTHERS: &[&[(&str, &str)]] = &[
     &[
         ("sec-fetch-site", "cross-site"),
@@ -37,7 +37,7 @@ const OTHERS: &[&[(&str, &str)]] = &[
     &[("x-moz", "prefetch")],
 ];
 
-/// What a browser sends when a person opens an address.
+/// Headers of a browser whose user opens an address.
 const NAVIGATION: &[(&str, &str)] = &[
     ("sec-fetch-site", "cross-site"),
     ("sec-fetch-mode", "navigate"),
@@ -90,7 +90,7 @@ async fn b4_head_and_prefetch_use_up_no_state_and_set_no_cookie() {
     }
     assert_eq!((browser.cookies(), google.token_calls()), (cookies, 0));
     token_in(&ask(Method::GET, callback.as_str(), NAVIGATION).await);
-    // A client that sends no Fetch Metadata goes on as before.
+    // Clients without Fetch Metadata continue to work.
     let begun = ask(Method::GET, &login("google", APP), &[]).await;
     assert_eq!(begun.status(), StatusCode::FOUND);
     gateway.stop().await;
@@ -117,7 +117,7 @@ async fn a11_a_page_full_of_images_counts_against_nobody() {
             StatusCode::FORBIDDEN
         );
     }
-    // A window that is sent to callbacks that never began, over and over.
+    // A page that sends a window to callbacks of sign-ins that never began, repeatedly.
     for number in 0..50 {
         let target = format!("/auth/oauth_callback/google?state={number}&code=x");
         assert_eq!(
@@ -148,7 +148,7 @@ async fn a11_a_page_full_of_images_counts_against_nobody() {
         ask(&neighbour, Method::POST, "/auth/update", &app).await,
         StatusCode::OK
     );
-    // Those who really sign in still have a limit.
+    // Real sign-ins still have a limit.
     let mut statuses = Vec::new();
     for _ in 0..5 {
         statuses.push(ask(&gateway.browser(), Method::GET, &login("google", APP), NAVIGATION).await);

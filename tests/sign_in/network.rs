@@ -1,4 +1,4 @@
-//! Providers behind an egress proxy, and providers whose certificate is of a private authority.
+//! Providers behind an egress proxy, and providers with a certificate of a private authority.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,14 +19,14 @@ use support::browser::{location, token_in};
 use support::fake_oidc::FakeOidc;
 use support::{Gateway, Setup};
 
-/// A name that nobody has (RFC 6761).
+/// A name that cannot exist (RFC 6761).
 const HOST: &str = "id.example.test";
 
-/// A provider that speaks TLS with a certificate of a private authority, and an egress proxy that alone knows where it is.
+/// A provider whose TLS certificate comes from a private authority, and an egress proxy that alone knows its address.
 struct Network {
     provider: FakeOidc,
     proxy: SocketAddr,
-    /// What the proxy was asked to connect to.
+    /// The targets of the `CONNECT` requests.
     asked: Arc<Mutex<Vec<String>>>,
     /// The authority's certificate, PEM.
     authority: String,
@@ -58,7 +58,7 @@ impl Network {
         network
     }
 
-    /// A gateway with these variables, to which the proxy's address is added where there is `{proxy}`.
+    /// A gateway with these variables. `{proxy}` in them stands for the proxy's address.
     async fn gateway(&self, variables: &[(&str, &str)]) -> Gateway {
         let mut setup = Setup::serve().oidc("company", &self.provider);
         let file = setup.dir.path().join("authority.pem");
@@ -72,7 +72,7 @@ impl Network {
         setup.start().await
     }
 
-    /// A sign-in, with a browser that reaches the provider some other way.
+    /// Signs in, with a browser that reaches the provider without the proxy.
     async fn sign_in(&self, gateway: &Gateway) -> Response {
         let browser = gateway.browser();
         let begun = browser.get("/auth/login/company").await;
@@ -93,7 +93,7 @@ impl Network {
     }
 }
 
-/// Ends TLS before a server.
+/// Terminates TLS in front of a server.
 async fn end_tls(authority: &CertifiedIssuer<'static, KeyPair>, to: SocketAddr) -> SocketAddr {
     let key = KeyPair::generate().unwrap();
     let names = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
@@ -189,7 +189,7 @@ async fn p14_hosts_of_no_proxy_and_providers_on_this_machine_are_asked_directly(
             (variable, "other.example.test, .example.test"),
         ];
         let gateway = network.gateway(&variables).await;
-        // Nobody but the proxy knows that name.
+        // Only the proxy knows that name.
         let answer = network.sign_in(&gateway).await;
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{variable}");
         assert_eq!(network.asked(), [] as [String; 0], "{variable}");
@@ -216,7 +216,7 @@ async fn p14_a_private_authority_is_trusted_only_where_the_operator_names_it() {
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
     let log = gateway.stop().await.text();
     assert!(log.contains("UnknownIssuer"), "{log}");
-    // A directory of certificates does as well.
+    // A directory of certificates works, too.
     let network = Network::start().await;
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("0a1b2c3d.0"), &network.authority).unwrap();
@@ -245,7 +245,7 @@ async fn p14_certificates_that_cannot_be_read_are_named_with_the_variable_to_cha
             assert!(said.contains(part), "{file:?}: {said}");
         }
     }
-    // Set to nothing, it counts as not set.
+    // An empty variable counts as not set.
     let setup = setup.env("SSL_CERT_FILE", "");
     setup.dir.cli(&["config", "check"]).await.succeeded();
 }

@@ -1,4 +1,4 @@
-//! Attacks on `next`: nobody is ever sent anywhere but to the allowed origins.
+//! Attacks on `next`: the gateway redirects only to the allowed origins.
 
 use reqwest::{Response, StatusCode};
 
@@ -10,7 +10,7 @@ use support::browser::{Browser, encode, location, token_in};
 use support::fake_oidc::FakeOidc;
 use support::setup::EXTERNAL;
 
-/// Whether a sign-in went on; what is refused is refused plainly, by `check` too.
+/// Whether a sign-in continued. A rejected one has a plain answer, from `check` too.
 async fn is_let_through(browser: &Browser, next: &str, login: &Response) -> bool {
     let check = browser.get(&format!("/auth/check?next={}", encode(next))).await;
     let through = login.status() == StatusCode::FOUND;
@@ -27,7 +27,7 @@ async fn is_let_through(browser: &Browser, next: &str, login: &Response) -> bool
     through
 }
 
-/// Where the person is sent in the end.
+/// The address to which the user is redirected in the end.
 fn visit(next: String, response: &Response) -> Visit {
     let location = response.headers()["location"].to_str().expect("ASCII").to_owned();
     let token = token_in(response);
@@ -39,7 +39,7 @@ fn visit(next: String, response: &Response) -> Visit {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_next_leads_anywhere_but_to_the_allowed_origins() {
+async fn next_leads_only_to_allowed_origins() {
     let (gateway, _google, _other) = start().await;
     let (mut refused, mut visits) = (0, Vec::new());
     for attack in attacks() {
@@ -64,7 +64,7 @@ async fn no_next_leads_anywhere_but_to_the_allowed_origins() {
     assert!(refused > 60 && visits.len() > 5, "{refused}, {visits:?}");
     assert_eq!(escapes, [] as [String; 0]);
 
-    // Twice is no answer to the question which.
+    // If `next` occurs twice, it is unclear which one counts.
     for twice in [
         format!("next={0}&next={0}", encode(APP)),
         format!("next={}&next=", encode(APP)),
@@ -77,12 +77,12 @@ async fn no_next_leads_anywhere_but_to_the_allowed_origins() {
     gateway.stop().await;
 }
 
-/// How many attacks are changed in one place or two.
+/// How many mutations of attacks are tried.
 const MUTATIONS: usize = if cfg!(feature = "test-all") { 5000 } else { 800 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_mutation_of_an_attack_leads_anywhere_else() {
-    // The development sign-in is one request, and reads and writes the address as every other does.
+    // The development sign-in is one request, and handles the address like all others.
     let gateway = Setup::dev()
         .origin(APP)
         .table("rate_limits", "sign_in = \"off\"")
@@ -135,7 +135,7 @@ async fn an_old_token_in_next_is_replaced_and_the_rest_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_origin_that_was_struck_off_meanwhile_is_not_gone_to() {
+async fn an_origin_removed_during_a_sign_in_is_not_redirected_to() {
     let google = FakeOidc::start(alice()).await;
     let setup = Setup::serve().oidc("google", &google);
     let gateway = setup.clone().origin(APP).start().await;

@@ -1,7 +1,7 @@
-//! Where a `Location` leads, said by others than the parser that the gateway has: by plain text comparison and, with
-//! `test-all`, by Node, whose parser follows the URL standard too but shares no code with ours.
+//! Checks where a `Location` leads without the gateway's own parser: by comparing text and, with `test-all`, with Node,
+//! whose parser follows the URL standard too but shares no code with ours.
 
-/// What came of a sign-in that was let through.
+/// The redirect of an accepted sign-in.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Visit {
     pub(crate) next: String,
@@ -9,7 +9,7 @@ pub(crate) struct Visit {
     pub(crate) token: String,
 }
 
-/// Those that lead anywhere but to `origins`, or say something else than `next` did and the token at the end.
+/// The visits that lead outside of `origins`, or differ from `next` with the token at the end.
 pub(crate) fn escapes(visits: &[Visit], origins: &[&str]) -> Vec<String> {
     let mut escapes: Vec<String> = visits
         .iter()
@@ -22,7 +22,7 @@ pub(crate) fn escapes(visits: &[Visit], origins: &[&str]) -> Vec<String> {
     escapes
 }
 
-/// By text alone: behind `https://host/` nothing can change where it leads.
+/// By text alone: after `https://host/`, nothing can change the destination.
 fn stays(visit: &Visit, origins: &[&str]) -> bool {
     let location = visit.location.as_str();
     let rest = origins
@@ -38,7 +38,7 @@ fn stays(visit: &Visit, origins: &[&str]) -> bool {
         && names().count() == 1
 }
 
-/// What Node has to say against them, a line each.
+/// Node's objections, one per line.
 #[cfg(feature = "test-all")]
 fn node_says(visits: &[Visit], origins: &[&str]) -> Vec<String> {
     use std::io::Write as _;
@@ -47,7 +47,7 @@ fn node_says(visits: &[Visit], origins: &[&str]) -> Vec<String> {
     let script = r#"
         const [visits, origins] = JSON.parse(require("fs").readFileSync(0));
         const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-        // Node 20 leaves what dots mean to others behind a segment that begins with one: /a/.b/../c stays as it is.
+        // Node 20 leaves dot segments after a segment that begins with a dot: /a/.b/../c stays unchanged.
         const path = ({pathname}) => pathname.split("/").reduce((before, part, at, {length}) => {
             const dots = [".", ".."].indexOf(part), up = dots === 1 && before.length > 1;
             const kept = up ? before.slice(0, -1) : before;

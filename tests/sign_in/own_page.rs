@@ -1,5 +1,5 @@
-//! The gateway's own page takes a token only from a sign-in of this browser. That it has to be one of this tab, too, is
-//! for a browser to try: `tests/page/main.rs`.
+//! The gateway's own page accepts a token only from a sign-in of this browser. `tests/page/main.rs` checks in a real
+//! browser that it must also be one of this tab.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ async fn s3_the_own_page_takes_no_token_of_another_browser() {
     }
     let own = victim.get(&format!("/?{}", theirs.query().unwrap())).await;
     assert_eq!(own.status(), StatusCode::OK);
-    // A token that an application got is none for the page.
+    // The page does not accept a token that an application got.
     let app = gateway.browser();
     let token = token_in(&google.sign_in(&app, &login("google", APP)).await);
     assert_eq!(app.cookies(), BTreeMap::new());

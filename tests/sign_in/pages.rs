@@ -1,4 +1,4 @@
-//! What people and applications are told when a sign-in fails, and what the pages look like.
+//! The messages to users and applications when a sign-in fails, and the look of the pages.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use support::fake_oidc::{CLIENT_ID, FakeOidc, Mood};
 use support::setup::EXTERNAL;
 use support::{Gateway, Setup, eventually};
 
-/// What a browser asks for when a person opens an address.
+/// The `Accept` header of a browser whose user opens an address.
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 const NEXT: &str = "https://app.example.org/page?a=1&error=old&b=2#part";
@@ -31,7 +31,7 @@ async fn page(response: Response) -> (StatusCode, String) {
     (response.status(), response.text().await.unwrap())
 }
 
-/// The links of an error page: the first begins again.
+/// The links of an error page. The first one begins a new sign-in.
 fn links(page: &str) -> Vec<String> {
     let ways = page
         .split("class=\"ways\"")
@@ -47,7 +47,7 @@ fn telling(login: &str) -> String {
     format!("{login}&errors=next")
 }
 
-/// The callback by which the provider says no, for a sign-in that has begun.
+/// The callback with which the provider rejects a sign-in in progress.
 fn refusal(callback: &url::Url, code: &str, issuer: &str) -> String {
     let state = parameter(callback, "state").unwrap();
     format!(
@@ -100,14 +100,14 @@ async fn b5_an_application_that_asks_for_it_learns_why_a_sign_in_failed() {
         google.set_mood(mood);
         assert_eq!(told(&browser.get(callback.as_str()).await), word, "{mood:?}");
         google.set_mood(Mood::Well);
-        // The page was loaded again, by the back button.
+        // The page is loaded again, by the back button.
         assert_eq!(told(&browser.get(callback.as_str()).await), "access_denied");
     }
-    // What an earlier failure has left in the address does not come back with a token.
+    // The address does not keep the error of an earlier failure beside a token.
     let end = google.sign_in(&gateway.browser(), &begin).await;
     token_in(&end);
     assert_eq!(parameter(&location(&end), "error"), None);
-    // `check` hands out such addresses.
+    // `check` returns such addresses.
     let check = gateway
         .browser()
         .get_json(&format!("/auth/check?errors=next&next={}", encode(APP)))
@@ -120,7 +120,7 @@ async fn b5_an_application_that_asks_for_it_learns_why_a_sign_in_failed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b5_nobody_is_told_who_did_not_ask_or_is_not_known() {
     let (gateway, google, _other) = start().await;
-    // An application of the old service: a page, and its own parameter `error` stays as it is.
+    // An application of the old service gets a page, and its own parameter `error` is unchanged.
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", NEXT)).await;
     let denied = refusal(&callback, "access_denied", &google.issuer());
@@ -143,7 +143,7 @@ async fn b5_nobody_is_told_who_did_not_ask_or_is_not_known() {
             assert!(links(&text).iter().all(|link| !link.contains("evil")), "{text}");
         }
     }
-    // Where the origin has been taken out of the configuration meanwhile, its page is not told either.
+    // An origin that has been removed from the configuration meanwhile gets no error either.
     let callback = google.go(&browser, &telling(&login("google", NEXT))).await;
     let elsewhere = Setup::serve().oidc("google", &google).start().await;
     let moved = elsewhere.browser();
@@ -173,7 +173,7 @@ async fn b5_every_error_page_leads_back_and_on() {
     let (_, text) = page(browser.get(&denied).await).await;
     assert_eq!(links(&text), [login("google", NEXT).as_str(), &another, NEXT]);
     assert!(text.contains("Back to app.example.org"), "{text}");
-    // Where the person was going is not known, but where they came from is.
+    // The user's destination is not known, but the page that they came from is.
     for target in [
         "/auth/login/nobody",
         "/auth/nothing",
@@ -374,7 +374,7 @@ async fn b10_people_get_pages_and_programs_json() {
             assert_eq!(response.headers()["content-type"], "application/json", "{target}");
         }
     }
-    // From the page of an unknown provider, the others are one click away, to the same place.
+    // The page of an unknown provider links to the others, with the same destination.
     let (_, text) = page(open(&browser, &unknown).await).await;
     let choose = format!("/auth/login?next={}", encode(&format!("{APP}/")));
     assert_eq!(links(&text)[0], choose);
@@ -481,7 +481,7 @@ async fn pages_are_in_the_language_of_the_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_have_the_operators_name_logo_and_colour_and_take_up_changes() {
+async fn pages_have_the_operators_name_logo_and_colour_and_a_reload_changes_them() {
     let google = FakeOidc::start(alice()).await;
     let setup = Setup::serve().oidc("google", &google);
     let logo = setup.dir.path().join("logo.svg");
@@ -508,7 +508,7 @@ async fn pages_have_the_operators_name_logo_and_colour_and_take_up_changes() {
         "{policy}"
     );
     assert_eq!(picture.text().await.unwrap(), svg);
-    // A provider has a name for people and a picture as well.
+    // A provider also has a display name and a picture.
     assert!(text.contains("Continue with Acme &#60;b&#62; staff"), "{text}");
     let picture = browser.get(&asset(&text, "/assets/provider/google?v=")).await;
     assert_eq!(picture.headers()["content-type"], "image/svg+xml");

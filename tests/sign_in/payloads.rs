@@ -1,8 +1,8 @@
-//! What attackers put into `next`: a corpus, and what it becomes by small changes.
+//! Attackers' values of `next`: a corpus and mutations of it.
 
 use std::collections::BTreeSet;
 
-/// Attacks on `next`: what a browser would take for a URL elsewhere, or that could break the answer.
+/// Attacks on `next` that a browser would take for a URL elsewhere, or that could break the answer.
 pub(crate) fn attacks() -> Vec<String> {
     let mut attacks: Vec<String> = [
         "//evil.example",
@@ -116,7 +116,7 @@ pub(crate) fn attacks() -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    // Every way to put a character of doubt between the origin that is allowed and one that is not.
+    // Every way to put an ambiguous character between an allowed origin and a foreign one.
     for doubt in [
         "@",
         "\\",
@@ -143,7 +143,7 @@ pub(crate) fn attacks() -> Vec<String> {
     attacks
 }
 
-/// Where people may go, with everything that an address may have.
+/// Allowed destinations, with every part that an address can have.
 const WELCOME: [&str; 8] = [
     "https://app.example.org/",
     "https://app.example.org",
@@ -155,7 +155,7 @@ const WELCOME: [&str; 8] = [
     "https://app.example.org/x?q=%0d%0a%00'\"<>`{}|^",
 ];
 
-/// What parsers disagree on: what they remove, turn round, fold, or end a part with.
+/// Texts that parsers treat differently: they remove, reverse or fold them, or end a part there.
 const DOUBT: [&str; 44] = [
     "/", "//", "\\", "@", ":", "?", "#", ".", "..", "%", "&", "=", ";", ",", "[", "]", "|", "^", "`", "~",
     "+", "*", "\t", "\n", "\r", "\0", " ", "\u{7f}", "\u{85}", "\u{a0}", "\u{ad}", "\u{200b}", "\u{2025}",
@@ -163,7 +163,7 @@ const DOUBT: [&str; 44] = [
     "\u{ff20}", "\u{ff3c}", "ß",
 ];
 
-/// Longer things to put somewhere.
+/// Longer texts to insert.
 const BITS: [&str; 16] = [
     "evil.example",
     "@evil.example",
@@ -183,7 +183,7 @@ const BITS: [&str; 16] = [
     "app.example.org",
 ];
 
-/// Numbers that are the same in every run (splitmix64).
+/// Pseudo-random numbers that are the same in every run (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -198,7 +198,7 @@ impl Dice {
         list[self.below(list.len())]
     }
 
-    /// One small change.
+    /// Applies one small change.
     fn change(&mut self, text: &str, seeds: &[String]) -> String {
         let mut letters: Vec<String> = text.chars().map(String::from).collect();
         let at = self.below(letters.len() + 1);
@@ -219,7 +219,7 @@ impl Dice {
             6 => letters[there] = letters[there].to_uppercase(),
             7 => letters.swap(there, self.below(at + 1).min(there)),
             _ => {
-                // The beginning of one, the end of another.
+                // The beginning of one text and the end of another.
                 letters.truncate(at);
                 let other: Vec<char> = seeds[self.below(seeds.len())].chars().collect();
                 letters.extend(other[self.below(other.len() + 1)..].iter().map(|c| c.to_string()));
@@ -229,10 +229,10 @@ impl Dice {
     }
 }
 
-/// The corpus and `count` of its mutations, each of one to four changes.
+/// The corpus and `count` mutations of it, each of one to four changes.
 pub(crate) fn mutated(count: usize) -> BTreeSet<String> {
     let mut seeds = attacks();
-    // Most of what is changed begins as somewhere to go: else little of it is let through.
+    // Most mutations start from an allowed destination; otherwise few of them would be accepted.
     for welcome in WELCOME {
         seeds.extend(std::iter::repeat_n(welcome.to_owned(), 48));
     }

@@ -1,4 +1,4 @@
-//! Every preset signs a person in through a fake of its provider, which keeps the rules that the provider documents.
+//! Every preset signs a user in through a fake of its provider that follows the documented rules.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -16,7 +16,7 @@ use support::{Gateway, Setup};
 mod fake;
 mod internet;
 
-/// A provider by the book, whose ID tokens say everything.
+/// A standard provider, whose ID tokens have all claims.
 const PLAIN: Kind = Kind {
     preset: "",
     path: "",
@@ -44,7 +44,7 @@ fn ann() -> Value {
     json!({ "name": "Ann Lee", "email": "ann@example.org", "email_verified": true })
 }
 
-/// Every preset but GitHub, which has a fake of its own.
+/// Every preset but GitHub, which has its own fake.
 fn kinds() -> Vec<Kind> {
     vec![
         // developer.apple.com, "Sign in with Apple REST API".
@@ -55,7 +55,7 @@ fn kinds() -> Vec<Kind> {
             way: Way::Apple,
             scopes: &["openid", "email", "name"],
             form_post: true,
-            // No name, texts for booleans.
+            // No name, and strings for booleans.
             id_token: Some(|| {
                 json!({
                     "email": "ann@example.org", "email_verified": "true", "is_private_email": "false",
@@ -80,7 +80,7 @@ fn kinds() -> Vec<Kind> {
             discovery: || json!({ "device_authorization_endpoint": "https://x.example.org/oauth/device/code" }),
             ..PLAIN
         },
-        // authelia.com, "OpenID Connect 1.0 claims": since 4.39 ID tokens have next to nothing.
+        // authelia.com, "OpenID Connect 1.0 claims": since 4.39 ID tokens have hardly any claims.
         Kind {
             preset: "authelia",
             hosts: &["authelia.example.net"],
@@ -104,7 +104,7 @@ fn kinds() -> Vec<Kind> {
             },
             ..PLAIN
         },
-        // docs.goauthentik.io: the slug of the application is a part of the issuer, and a slash ends it.
+        // docs.goauthentik.io: the issuer contains the application's slug, and ends with a slash.
         Kind {
             preset: "authentik",
             hosts: &["authentik.example.net"],
@@ -112,7 +112,7 @@ fn kinds() -> Vec<Kind> {
             path: "/application/o/gateway/",
             ..PLAIN
         },
-        // docs.aws.amazon.com/cognito: booleans are texts in userinfo.
+        // docs.aws.amazon.com/cognito: userinfo has strings for booleans.
         Kind {
             preset: "cognito",
             hosts: &["cognito-idp.eu-central-1.amazonaws.com"],
@@ -150,7 +150,8 @@ fn kinds() -> Vec<Kind> {
             ),
             ..PLAIN
         },
-        // learn.microsoft.com, "OpenID Connect on the Microsoft identity platform": no word on whether addresses are verified.
+        // learn.microsoft.com, "OpenID Connect on the Microsoft identity platform": no claim says whether addresses are
+        // verified.
         Kind {
             preset: "entra",
             hosts: &["login.microsoftonline.com"],
@@ -189,7 +190,7 @@ fn kinds() -> Vec<Kind> {
             email: None,
             ..PLAIN
         },
-        // developers.facebook.com, "Manually Build a Login Flow": a picture in depth, no word on verification.
+        // developers.facebook.com, "Manually Build a Login Flow": a nested picture, and no claim about verification.
         Kind {
             preset: "facebook",
             hosts: &["www.facebook.com", "graph.facebook.com"],
@@ -256,7 +257,7 @@ fn kinds() -> Vec<Kind> {
             tokens: || json!({ "scope": "openid https://www.googleapis.com/auth/userinfo.email" }),
             ..PLAIN
         },
-        // kanidm.github.io: ES256, and a client's id in the issuer.
+        // kanidm.github.io: ES256, and the client's id in the issuer.
         Kind {
             preset: "kanidm",
             hosts: &["idm.example.net"],
@@ -290,7 +291,7 @@ fn kinds() -> Vec<Kind> {
             tokens: || json!({ "not-before-policy": 0, "refresh_expires_in": 1800, "session_state": "x" }),
             ..PLAIN
         },
-        // learn.microsoft.com/linkedin, "Sign In with LinkedIn using OpenID Connect": no nonce, a text for a boolean.
+        // learn.microsoft.com/linkedin, "Sign In with LinkedIn using OpenID Connect": no nonce, a string for a boolean.
         Kind {
             preset: "linkedin",
             hosts: &["www.linkedin.com"],
@@ -310,7 +311,7 @@ fn kinds() -> Vec<Kind> {
             email: None,
             ..PLAIN
         },
-        // developer.okta.com: ID tokens that come with an access token are thin.
+        // developer.okta.com: ID tokens that come with an access token have few claims.
         Kind {
             preset: "okta",
             hosts: &["example.okta.com"],
@@ -411,7 +412,7 @@ fn as_shipped(fake: &Fake) -> String {
     )
 }
 
-/// The section of a provider: the preset, what an operator fills in, and where the fake is in place of the real one.
+/// The section of a provider: the preset, the operator's settings, and the fake's address in place of the real one.
 fn section(fake: &Fake) -> String {
     let (kind, uri) = (&fake.kind, fake.uri());
     let places = if kind.id_token.is_none() {
@@ -457,7 +458,7 @@ fn setup(fakes: &[Fake], section: fn(&Fake) -> String) -> Setup {
     setup
 }
 
-/// Goes to the provider and back, as a browser does: by GET, or by the POST of a form that the provider's page sends.
+/// Goes to the provider and back, as a browser does: by GET, or by posting a form of the provider's page.
 async fn sign_in(fake: &Fake, browser: &Browser) -> reqwest::Response {
     let authorize = location(&browser.get(&login(fake.kind.preset, APP)).await);
     let answer = browser.get(fake.reachable(&authorize).as_str()).await;
@@ -470,7 +471,7 @@ async fn sign_in(fake: &Fake, browser: &Browser) -> reqwest::Response {
     browser.get(&callback).await
 }
 
-/// A cross-site POST: `SameSite=Lax` cookies stay at home. Gives where it leads.
+/// A cross-site POST, without `SameSite=Lax` cookies. Returns the destination.
 async fn post(browser: &Browser, action: &str, form: String) -> String {
     let stranger = browser.without_cookies();
     let request = stranger
@@ -498,7 +499,7 @@ async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
     gateway.stop().await;
 }
 
-/// As they are shipped: nothing of where the provider is stands in the configuration but what the preset asks for.
+/// As shipped: the configuration says no more about the provider's address than the preset requires.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_to_p14_every_preset_signs_in_at_the_addresses_that_its_provider_really_has() {
     let (tenants, others): (Vec<Kind>, Vec<Kind>) = kinds()
@@ -705,7 +706,7 @@ async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
     let action = answer.headers()["x-form-action"].to_str().unwrap().to_owned();
     let form = answer.text().await.unwrap();
 
-    // Login CSRF: somebody else's browser is made to post Ann's answer.
+    // Login CSRF: the other user's browser posts Ann's answer.
     let bob = gateway.browser();
     let callback = post(&bob, &action, form.clone()).await;
     let stolen = bob.get(&callback).await;
@@ -718,7 +719,7 @@ async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
             .contains("did not begin in this browser")
     );
 
-    // Neither the code nor the name is in the address that proxies write down.
+    // Neither the code nor the name is in the address, which proxies log.
     let code = url::form_urlencoded::parse(form.as_bytes())
         .find(|(name, _)| name == "code")
         .unwrap()
@@ -729,7 +730,7 @@ async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
         "{callback}"
     );
 
-    // What is sealed for one sign-in fits no other.
+    // A sealed answer fits only its own sign-in.
     let second = location(&ann.get(&login("apple", APP)).await);
     let other_state = parameter(&second, "state").unwrap();
     let mut swapped = Url::parse(&callback).unwrap();
@@ -741,7 +742,7 @@ async fn p9_a_posted_answer_ends_a_sign_in_only_in_the_browser_that_began_it() {
         .append_pair("answer", &sealed);
     assert_eq!(ann.get(swapped.as_str()).await.status(), 400);
 
-    // Frames and scripts post nothing.
+    // Frames and scripts cannot post it.
     let image = bob
         .request(Method::POST, &action)
         .header("content-type", "application/x-www-form-urlencoded")
@@ -800,7 +801,7 @@ async fn p20_an_application_asks_for_the_account_chooser_and_for_nothing_else() 
     gateway.stop().await;
 }
 
-/// What `gateway provider check` prints for this provider: the exit code, and the findings that are not good.
+/// The output of `gateway provider check` for this provider: the exit code, and the findings that are not ok.
 async fn checked(kind: Kind) -> (Option<i32>, Value) {
     let fake = Fake::start(kind).await;
     let gateway = start(std::slice::from_ref(&fake)).await;

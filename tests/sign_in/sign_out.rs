@@ -1,4 +1,4 @@
-//! Leaving again: by way of the provider, and because the provider says so.
+//! Signing out: at the provider too, or because the provider requests it.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ async fn sign_in(gateway: &Gateway, provider: &FakeOidc, name: &str) -> String {
     token_in(&provider.sign_in(&gateway.browser(), &login(name, APP)).await)
 }
 
-/// What a script is told that signs out.
+/// Signs out as a script does. Returns the answer.
 async fn sign_out(browser: &Browser, token: &str, next: &str) -> (StatusCode, Value) {
     let request = browser.request(Method::POST, "/auth/logout").bearer_auth(token);
     let response = browser.send(request.form(&[("next", next)])).await;
     (response.status(), response.json().await.unwrap())
 }
 
-/// What browsers send with a form.
+/// Adds the headers that browsers send with a form.
 fn as_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
     request
         .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
@@ -55,7 +55,7 @@ fn url_in(answer: &Value) -> url::Url {
     answer["url"].as_str().expect("a URL").parse().unwrap()
 }
 
-/// What the database holds, by hand.
+/// Counts rows of the database.
 fn count(gateway: &Gateway, sql: &str) -> i64 {
     let database = Connection::open(gateway.dir.database()).unwrap();
     database.query_row(sql, [], |row| row.get(0)).unwrap()
@@ -92,7 +92,7 @@ async fn p20_a_script_is_told_where_its_user_signs_out_at_the_provider_and_they_
     assert_eq!(location(&browser.get(back.as_str()).await).as_str(), next);
     assert_eq!(browser.cookies(), BTreeMap::new());
 
-    // The token is over, so nobody is sent to the provider with it again.
+    // The session has ended, so the token leads nobody to the provider again.
     let (_, answer) = sign_out(&browser, &token, &next).await;
     assert_eq!(answer, json!({"success": true, "url": next}));
     let log = gateway.stop().await.text();
@@ -112,7 +112,7 @@ async fn p20_a_form_leads_to_the_provider_without_a_script() {
             .send(as_form(browser.request(Method::POST, "/auth/logout"), form))
             .await
     };
-    // A page of another origin can only have a token of its own, and sends nobody to the provider with it.
+    // A page of another origin can only have its own token, and cannot send users to the provider with it.
     for origin in ["https://evil.example", "null"] {
         let request = browser.request(Method::POST, "/auth/logout");
         let mut request = as_form(request, &[("jwt", &token), ("next", APP)])
@@ -127,7 +127,7 @@ async fn p20_a_form_leads_to_the_provider_without_a_script() {
     let url = see_other(&response);
     assert_eq!(parameter(&url, "id_token_hint"), google.id_tokens().pop());
     assert!(!browser.is_signed_in(&token).await);
-    // Whoever has no session goes on to the application, and no page can sign anybody out at the provider.
+    // A user without a session continues to the application, and no page can sign a user out at the provider.
     for form in [vec![("next", APP)], vec![("jwt", "x"), ("next", APP)]] {
         assert_eq!(see_other(&post(&form).await).as_str(), format!("{APP}/"));
     }
@@ -154,7 +154,7 @@ async fn p20_who_does_not_ask_is_answered_as_before() {
         json!({"success": true})
     );
     assert!(!browser.is_signed_in(&token).await);
-    // The default is local, and nothing is kept for it.
+    // The default is local, and stores nothing for it.
     let token = sign_in(&gateway, &other, "other").await;
     assert_eq!(count(&gateway, "SELECT count(*) FROM id_token_hints"), 0);
     let (_, answer) = sign_out(&browser, &token, APP).await;
@@ -220,7 +220,7 @@ async fn p20_nobody_is_sent_to_an_address_that_is_not_allowed() {
             assert_eq!(location(&response).as_str(), home, "{query}");
         }
     }
-    // What was sealed for one provider is nothing to another.
+    // A value that was sealed for one provider is useless for another.
     let elsewhere = CALLBACK.replace("google", "other");
     let response = browser.get(&format!("{elsewhere}?state={state}")).await;
     assert_eq!(location(&response).as_str(), home);
@@ -246,7 +246,7 @@ async fn p20_the_id_token_is_sealed_in_the_database_and_goes_with_the_session() 
     gateway.browser().post_as(&token, "/auth/logout").await;
     assert_eq!(count(&gateway, "SELECT count(*) FROM id_token_hints"), 0);
 
-    // Whoever puts somebody else's row in the place of theirs gets nothing by it.
+    // Replacing one's row by another user's gains nothing.
     let token = sign_in(&gateway, &google, "google").await;
     google.set_person(json!({"sub": "5678", "name": "Bob"}));
     sign_in(&gateway, &google, "google").await;
@@ -286,7 +286,7 @@ async fn p20_an_id_token_that_is_too_long_for_an_address_is_left_out() {
         Some("alice@example.org")
     );
 
-    // A script takes what a redirect behind a proxy cannot hold.
+    // A script gets an address that is too long for a redirect behind a proxy.
     google.set_person(person(2200));
     let next = format!("{APP}/{}", "x".repeat(1900));
     let token = sign_in(&gateway, &google, "google").await;
@@ -322,7 +322,7 @@ async fn p20_a_provider_that_cannot_sign_out_keeps_nobody_signed_in_here() {
         "{log:?}"
     );
 
-    // It is down, and the gateway was started anew, so it knows nothing of it.
+    // The provider is down, and the gateway has restarted without its metadata.
     let token = sign_in(&gateway, &google, "google").await;
     gateway.stop().await;
     google.set_mood(Mood::Down);
@@ -333,7 +333,7 @@ async fn p20_a_provider_that_cannot_sign_out_keeps_nobody_signed_in_here() {
     gateway.stop().await;
 }
 
-/// What the gateway answers a provider that sends a logout token.
+/// Sends a logout token as a provider. Returns the gateway's answer.
 async fn tell(gateway: &Gateway, provider: &str, token: &str) -> (StatusCode, String) {
     let browser = gateway.browser();
     let path = format!("/auth/backchannel_logout/{provider}");
@@ -382,13 +382,13 @@ async fn p21_a_logout_token_ends_the_sessions_that_it_names_for_good_and_the_hoo
         ok()
     );
     assert_eq!(who().await, [false, true, true, true]);
-    eventually("the hook is told of a sign-out", async || {
+    eventually("the hook gets the sign-out", async || {
         let told = gateway.flushed_log().await;
         let told = told.iter().any(|line| line.contains("hook=on-user-logout"));
         told.then_some(())
     })
     .await;
-    // Nobody learns whether there was a session.
+    // The answer does not reveal whether there was a session.
     let claims = google.logout_claims(Some("nobody"), None);
     assert_eq!(
         tell(&gateway, "google", &google.logout_token(&claims)).await,
@@ -466,7 +466,7 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
             "another algorithm for the key",
             google.sign(&header("RS512"), &good()),
         ),
-        ("a key of its own", google.forge(&brings_key, &good())),
+        ("a key in its header", google.forge(&brings_key, &good())),
         ("an extension", google.sign(&critical, &good())),
         (
             "the provider's signature over something else",
@@ -506,8 +506,8 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
     for (what, token) in &forged {
         let (status, answer) = tell(&gateway, "google", token).await;
         assert!(browser.is_signed_in(&session).await, "{what}");
-        // Its key or algorithm may be new, and the provider was asked a moment ago.
-        if ["another algorithm for the key", "a key of its own"].contains(what) {
+        // The key or algorithm may be new, and the keys were fetched a moment ago.
+        if ["another algorithm for the key", "a key in its header"].contains(what) {
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {answer}");
             continue;
         }
@@ -516,7 +516,7 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
         assert_eq!(answer["error"], "invalid_request", "{what}");
         assert!(answer["error_description"].is_string(), "{what}");
     }
-    // A good one, in a way that nobody sends it, or at another provider.
+    // A valid token, sent in a way that no provider uses, or to another provider.
     let query = format!("{BACKCHANNEL}?logout_token={whole}");
     let in_query = browser.send(browser.request(Method::POST, &query)).await;
     let twice = [("logout_token", &whole), ("logout_token", &whole)];
@@ -540,7 +540,7 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
     assert_eq!(tell(&gateway, "google", &whole).await, ok());
     assert!(!browser.is_signed_in(&session).await);
 
-    // Again: the person has come back meanwhile.
+    // Again, after the user has signed in again.
     let again = sign_in_by(&gateway, &google, "ann", "s-2").await;
     assert_eq!(tell(&gateway, "google", &whole).await.0, StatusCode::BAD_REQUEST);
     assert!(browser.is_signed_in(&again).await);
@@ -561,7 +561,7 @@ async fn p21_a_sign_in_from_an_ended_session_says_so_and_a_new_one_of_that_name_
     let mut ended = google.logout_claims(None, Some("s"));
     ended["iat"] = now().into();
     assert_eq!(tell(&gateway, "google", &google.logout_token(&ended)).await, ok());
-    // The provider keeps the name, and answers from the time before.
+    // The provider reuses the name, and answers with an earlier time.
     let person = |at: u64| json!({"sub": "ann", "name": "Somebody", "sid": "s", "auth_time": at});
     google.set_person(person(now() - 60));
     let page = google.sign_in(&gateway.browser(), &login("google", APP)).await;
@@ -599,7 +599,7 @@ async fn p20_a_session_ends_at_the_provider_that_it_came_from_where_two_share_an
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p21_a_logout_token_is_not_an_id_token() {
     let google = FakeOidc::start(alice()).await;
-    // The client that is least able to tell: it has sent nothing that has to come back.
+    // The client with the fewest checks: it sent nothing that must come back.
     let setup = setup(&google).table("providers.google", "nonce = \"off\"");
     let gateway = setup.start().await;
     for mood in [Mood::LogoutToken, Mood::EventToken] {
@@ -653,7 +653,7 @@ async fn p21_a_flood_of_forged_logout_tokens_costs_the_provider_and_others_nothi
         .iter()
         .filter(|request| request.url.path() == "/jwks")
         .count();
-    // Every half a minute at most; this may have taken some of them.
+    // At most twice a minute. This may have used some of them.
     assert!(asked < 10, "{asked}");
     let good = google.logout_token(&google.logout_claims(None, Some("s")));
     assert_eq!(tell(&gateway, "google", &good).await, ok());
@@ -719,7 +719,7 @@ async fn p21_made_up_logout_tokens_neither_use_up_the_questions_of_sign_ins_nor_
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers()["retry-after"], "30");
     assert!(browser.is_signed_in(&session).await);
-    // A sign-in asks for itself, and the token is good then.
+    // A sign-in fetches the keys itself, and then the token is accepted.
     sign_in_by(&gateway, &google, "bob", "t").await;
     assert_eq!(tell(&gateway, "google", &genuine).await, ok());
     assert!(!browser.is_signed_in(&session).await);

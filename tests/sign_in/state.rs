@@ -1,4 +1,4 @@
-//! A sign-in belongs to one browser, works once, and ends in time.
+//! A sign-in belongs to one browser, works once, and expires.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use support::fake_oidc::FakeOidc;
 use support::setup::session_key;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_state_is_refused_with_and_without_the_cookie() {
+async fn every_bad_state_is_rejected_with_and_without_the_cookie() {
     let (gateway, google, other) = start().await;
     let mut tried = 0;
     for cookie in [true, false] {
@@ -60,7 +60,7 @@ async fn every_bad_state_is_refused_with_and_without_the_cookie() {
     let cookies = browser.cookies();
     browser.set_cookies(BTreeMap::new());
     assert_refused("no cookie", browser.get(callback.as_str()).await).await;
-    // The right state with a cookie that was tampered with, one byte at a time.
+    // The right state with a modified cookie, one byte at a time.
     let (name, value) = cookies.first_key_value().unwrap();
     for at in [0, 1, value.len() / 2, value.len() - 2] {
         let mut bytes = value.clone().into_bytes();
@@ -79,7 +79,7 @@ async fn every_bad_state_is_refused_with_and_without_the_cookie() {
     );
     gateway.log.assert_no_panic();
 
-    // None of this used the state up: with its cookie it is still good, once.
+    // None of this used the state up: with its cookie it still works, once.
     browser.set_cookies(cookies.clone());
     token_in(&browser.get(callback.as_str()).await);
     assert_refused("replayed, cookie cleared", browser.get(callback.as_str()).await).await;
@@ -107,7 +107,7 @@ async fn a_sign_in_expires_after_ten_minutes() {
     gateway.stop().await;
 }
 
-/// The cookies of sign-ins that began so many seconds earlier: sealed with the secret that the test configured.
+/// The cookies of sign-ins that began `seconds` earlier, sealed with the secret that the test configured.
 pub(crate) fn aged(cookies: &BTreeMap<String, String>, seconds: u64) -> BTreeMap<String, String> {
     let key = session_key();
     let aged = |name: &String, sealed: &String| {
@@ -122,12 +122,12 @@ pub(crate) fn aged(cookies: &BTreeMap<String, String>, seconds: u64) -> BTreeMap
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swapped_cookie_jars_sign_nobody_in() {
+async fn swapped_cookies_sign_nobody_in() {
     let (gateway, google, _other) = start().await;
     let (attacker, victim) = (gateway.browser(), gateway.browser());
     let attackers_callback = google.go(&attacker, &login("google", APP)).await;
     let victims_callback = google.go(&victim, &login("google", APP)).await;
-    // Login CSRF: the attacker's code and state in the victim's browser, and the reverse.
+    // Login CSRF: the attacker's code and state in the victim's browser, and vice versa.
     assert_refused(
         "attacker's in victim's",
         victim.get(attackers_callback.as_str()).await,
@@ -148,13 +148,13 @@ async fn swapped_cookie_jars_sign_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_fifty_identical_callbacks_at_once_one_succeeds() {
+async fn one_of_fifty_concurrent_identical_callbacks_succeeds() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", APP)).await;
     let mut tabs = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        // Each with the cookie: a jar of its own, so that the first answer clears no other's.
+        // Each with the cookie, in its own jar, so that the first answer does not clear the cookie of the others.
         let tab = gateway.browser();
         tab.set_cookies(browser.cookies());
         let callback = callback.clone();
@@ -180,7 +180,7 @@ async fn a_callback_at_another_provider_makes_no_token_call() {
         .as_str()
         .replace("oauth_callback/google", "oauth_callback/other");
     assert_refused("mixed up", browser.get(&mixed_up).await).await;
-    // RFC 9207: the right path, and the issuer of somebody else.
+    // RFC 9207: the right path with another issuer.
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", APP)).await;
     let foreign = callback
@@ -226,7 +226,7 @@ async fn parallel_tabs_all_finish() {
         assert_eq!(back.path(), format!("/{page}"));
     }
     assert_eq!(browser.cookies(), BTreeMap::new());
-    // Who starts again and again does not gather cookies without end.
+    // Repeated starts do not accumulate cookies without a limit.
     for _ in 0..30 {
         google.go(&browser, &login("google", APP)).await;
     }

@@ -1,4 +1,4 @@
-//! Providers that are down, slow or wrong, and people who say no.
+//! Providers that are down, slow or wrong, and users who decline.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use support::fake_oidc::{FakeOidc, Mood};
 use support::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_the_reason() {
+async fn a_failing_provider_causes_a_plain_page_and_the_log_has_the_reason() {
     let google = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &google)
         .origin(APP)
-        // Enough for a provider that is well.
+        // Enough for a provider that works.
         .table("upstream", "timeout = \"3s\"")
         .start()
         .await;
@@ -74,7 +74,7 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
             response.status()
         );
         assert_plain(mood, response).await;
-        // The log is written by a thread of its own.
+        // A separate thread writes the log.
         let explains = |line: &String| {
             line.contains("google") && (line.contains("\"WARN\"") || line.contains("\"ERROR\""))
         };
@@ -87,7 +87,7 @@ async fn a_provider_that_is_down_slow_or_wrong_gives_a_plain_page_and_the_log_th
         .await;
         google.set_mood(Mood::Well);
     }
-    // And then all is well again.
+    // Then everything works again.
     token_in(&google.sign_in(&gateway.browser(), &login("google", APP)).await);
     gateway.stop().await;
 }
@@ -109,7 +109,7 @@ async fn assert_plain(what: impl std::fmt::Debug, response: Response) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_who_says_no_at_the_provider_sees_a_plain_page() {
+async fn a_user_who_declines_at_the_provider_sees_a_plain_page() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", APP)).await;
@@ -152,7 +152,7 @@ async fn p17_what_a_provider_says_of_a_refusal_is_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() {
+async fn a_provider_address_that_is_too_long_is_a_server_error() {
     let google = FakeOidc::start(alice()).await;
     google.set_mood(Mood::LongAddress);
     let gateway = Setup::serve().oidc("google", &google).origin(APP).start().await;
@@ -165,7 +165,7 @@ async fn a_provider_with_an_address_that_is_too_long_is_not_the_callers_fault() 
         .await;
     assert!(line.contains("google"), "{line}");
 
-    // An address to return to that is too long is.
+    // A return address that is too long is the caller's mistake.
     google.set_mood(Mood::Well);
     let other = FakeOidc::start(alice()).await;
     let gateway = Setup::serve().oidc("google", &other).origin(APP).start().await;

@@ -1,4 +1,4 @@
-//! A second provider that is not ours: Debian's glewlwyd, which says nothing of whether an address is verified.
+//! A second independent provider: Debian's glewlwyd, which does not say whether an address is verified.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -18,10 +18,10 @@ use support::{Setup, wait};
 
 const SECRET: &str = "canary-client-secret-of-glewlwyd";
 const PASSWORD: &str = "the-password-of-ann";
-/// The tables, as the package sets them up.
+/// The tables of the package.
 const TABLES: &str = "/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3";
 
-/// A running provider with one person, `ann`; ended when this is dropped.
+/// A running provider with one user, `ann`. It ends when this is dropped.
 struct Glewlwyd {
     origin: String,
     _child: Child,
@@ -140,7 +140,7 @@ database = {{ type = "sqlite3" path = {database:?} }};
         }
     }
 
-    /// Ann signs in at the provider and consents. Gives the address of the callback.
+    /// Ann signs in at the provider and consents. Returns the address of the callback.
     async fn sign_in(&self, authorization: &Url) -> Url {
         let ann = client();
         let login = json!({ "username": "ann", "password": PASSWORD });
@@ -159,7 +159,7 @@ database = {{ type = "sqlite3" path = {database:?} }};
             .await
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
-        // Its page adds this when the person goes on.
+        // The provider's page adds this when the user continues.
         let mut authorization = authorization.clone();
         authorization.query_pairs_mut().append_pair("g_continue", "");
         let answer = ann.get(authorization).send().await.unwrap();

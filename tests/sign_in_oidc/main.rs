@@ -1,4 +1,4 @@
-//! Signing in through a real OpenID provider process (npm `oidc-provider`), the whole redirect dance.
+//! Signing in through a real OpenID provider process (npm `oidc-provider`), with the complete redirect flow.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,7 +68,7 @@ async fn an_address_that_is_not_verified_does_not_count() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_providers_serve_at_once() {
+async fn two_providers_can_be_used_together() {
     let provider = OpenIdProvider::start(CALLBACK, "RS256", Claims::InIdToken).await;
     let github = FakeGitHub::start().await;
     let gateway = Setup::serve()
@@ -121,11 +121,11 @@ async fn p20_a_person_signs_out_at_the_provider_and_is_asked_who_they_are_at_the
     assert!(!browser.is_signed_in(&token).await);
     let back = person.sign_out(&url, SIGNED_OUT).await;
     assert_eq!(location(&browser.get(back.as_str()).await).as_str(), EXTERNAL);
-    // It tells the gateway of the same sign-out, too, which has nothing left to do.
+    // The provider also sends a logout token for the same sign-out, which ends nothing more.
     assert_eq!(provider.told().await, "200");
     assert!(person.is_asked_who_they_are(&to_provider).await);
 
-    // Without an ID token the provider goes by the client's id.
+    // Without an ID token the provider uses the client's id.
     let token = token_in(&dance(&browser, LOGIN, &person, CALLBACK).await);
     rusqlite::Connection::open(gateway.dir.database())
         .unwrap()

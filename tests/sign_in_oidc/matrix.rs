@@ -1,4 +1,5 @@
-//! A certified provider in every configuration that a client may meet: the person signs in, or the log says what to change.
+//! A certified provider in every configuration that a client may meet: the user is signed in, or the log says what to
+//! change.
 
 use std::fmt::Write as _;
 
@@ -15,15 +16,15 @@ use support::{Gateway, Setup};
 /// How a sign-in ends.
 #[derive(Clone, Debug)]
 enum Ends {
-    /// The person is signed in, with a name and an address.
+    /// The user is signed in, with a name and an address.
     SignedIn,
-    /// The person is signed in, and nothing is known of them.
+    /// The user is signed in, without a name and an address.
     Nameless,
-    /// The person is not signed in, and the log says this.
+    /// The user is not signed in, and the log contains this.
     Refused(&'static str),
 }
 
-/// One provider, and what the gateway's configuration says of it.
+/// A provider, and its section of the gateway's configuration.
 #[derive(Clone, Debug)]
 struct Case {
     name: String,
@@ -72,7 +73,6 @@ impl Case {
         self
     }
 
-    /// ID tokens are signed with this.
     fn signed(mut self, algorithm: &str) -> Self {
         self.jwks = json!([algorithm]);
         self.client(&json!({ "id_token_signed_response_alg": algorithm }))
@@ -140,7 +140,7 @@ fn algorithms() -> Vec<Case> {
     cases
 }
 
-/// Where claims are, and in what wrapping.
+/// Where the claims are, and how they are signed or encoded.
 fn claims() -> Vec<Case> {
     let jwt = |algorithm: &str| {
         case(&format!("userinfo-jwt-{}", algorithm.to_lowercase()))
@@ -212,7 +212,7 @@ fn claims() -> Vec<Case> {
     ]
 }
 
-/// How the gateway proves who it is.
+/// How the gateway authenticates.
 fn clients(directory: &std::path::Path) -> Vec<Case> {
     let with_key = |name: &str, algorithm: Algorithm, used: &str| {
         let (private, _) = generate_key(algorithm).unwrap();
@@ -235,7 +235,7 @@ fn clients(directory: &std::path::Path) -> Vec<Case> {
     vec![
         method("basic", "client_secret_basic"),
         method("post", "client_secret_post").set("client_auth = \"post\""),
-        // This provider takes a secret either way.
+        // This provider accepts a secret in either place.
         method("post-unset", "client_secret_post"),
         method("basic-forced", "client_secret_basic").set("client_auth = \"basic\""),
         method("secret-jwt", "client_secret_jwt").ends(Ends::Refused("client_auth")),
@@ -265,7 +265,7 @@ fn clients(directory: &std::path::Path) -> Vec<Case> {
     ]
 }
 
-/// What goes to and fro by the browser.
+/// Parameters of the requests and answers that pass through the browser.
 fn requests() -> Vec<Case> {
     let mut slash = case("slash");
     slash.path = "/slash/".to_owned();
@@ -356,7 +356,7 @@ async fn p10_p11_a_certified_provider_in_every_configuration_signs_people_in_or_
     let given: Vec<Value> = cases.iter().map(Case::for_node).collect();
     let mut matrix = Matrix::start(&json!(given)).await;
     for case in &cases {
-        // The gateway is told the issuer without its slash where that is what is wrong.
+        // In this case the gateway's configuration has the issuer without its slash.
         let path = if case.name == "wrong-slash" {
             "/wrong-slash"
         } else {
@@ -381,7 +381,7 @@ async fn p10_p11_a_certified_provider_in_every_configuration_signs_people_in_or_
     println!("{} configurations, {} wrong", cases.len(), wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 
-    // A provider that replaces its keys while somebody is on the way.
+    // A provider that replaces its keys during a sign-in.
     for (name, path) in [("es256", "/es256"), ("userinfo-jwt-es256", "/userinfo-jwt-es256")] {
         let case = cases.iter().find(|case| case.name == name).unwrap();
         let browser = gateway.browser();

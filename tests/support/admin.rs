@@ -1,4 +1,4 @@
-//! The admin listener, and reading Prometheus text.
+//! A client of the admin listener, and a reader of Prometheus text.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,9 +12,9 @@ use super::browser::assert_safe;
 #[derive(Clone, Debug)]
 pub struct Admin {
     client: reqwest::Client,
-    /// Where it listens.
+    /// The listener's address.
     pub address: SocketAddr,
-    /// What it asks for.
+    /// The admin token.
     pub token: String,
 }
 
@@ -32,7 +32,7 @@ impl Admin {
         }
     }
 
-    /// A request with the token.
+    /// `GET path` with the token.
     pub async fn get(&self, path: &str) -> Response {
         self.send(Method::GET, path, &self.token).await
     }
@@ -42,7 +42,7 @@ impl Admin {
         self.send(Method::POST, path, &self.token).await
     }
 
-    /// A request with some other token.
+    /// A request with any token.
     pub async fn send(&self, method: Method, path: &str, token: &str) -> Response {
         let request = self
             .client
@@ -58,13 +58,13 @@ impl Admin {
         self.get("/plugins").await.json().await.expect("JSON")
     }
 
-    /// What serves of the first plugin and what is kept of it: all that a reload or a rollback may change.
+    /// The first plugin's status, as far as a reload or a rollback may change it.
     pub async fn serving(&self) -> [Value; 3] {
         let plugin = &self.plugins().await["plugins"][0];
         ["generation", "kept", "rolled_back"].map(|name| plugin[name].clone())
     }
 
-    /// The metrics as they are.
+    /// The metrics as text.
     pub async fn metrics(&self) -> String {
         let response = self.get("/metrics").await;
         assert_eq!(response.status(), StatusCode::OK);

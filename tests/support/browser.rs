@@ -1,4 +1,4 @@
-//! An HTTP client with a cookie jar that can be looked into, and no redirects.
+//! An HTTP client with a visible cookie jar, which does not follow redirects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,22 +12,22 @@ use url::Url;
 
 use super::wait::PATIENCE;
 
-/// A client that follows nothing and remembers nothing.
+/// A client without redirects and cookies.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
-        // Nothing here has TLS, and reading the machine's certificates for each client takes most of a test's time.
+        // The tests do not use TLS, and reading the machine's certificates for each client takes most of a test's time.
         .tls_certs_only([])
         .timeout(PATIENCE)
         .build()
         .expect("a client")
 }
 
-/// A browser in front of one gateway. Its clones are tabs: they share the cookies.
+/// A browser of one gateway. Its clones are tabs: they share the cookies.
 ///
-/// The gateway may believe to be reached at another address (`external`), by way of a proxy that ends
-/// TLS: URLs there are fetched from where the gateway really listens, `Secure` cookies included.
+/// The gateway may have another address, `external`, behind a proxy that terminates TLS. The browser sends requests to
+/// URLs there, with `Secure` cookies, directly to the gateway's listener.
 #[derive(Clone, Debug)]
 pub struct Browser {
     client: reqwest::Client,
@@ -37,7 +37,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// A browser without a cookie.
+    /// A browser without cookies.
     pub fn new(base: Url, external: Url) -> Self {
         Self {
             client: client(),
@@ -47,7 +47,7 @@ impl Browser {
         }
     }
 
-    /// Another browser without a cookie, over the same connections.
+    /// Another browser without cookies, over the same connections.
     pub fn without_cookies(&self) -> Self {
         Self {
             jar: Arc::default(),
@@ -55,7 +55,7 @@ impl Browser {
         }
     }
 
-    /// Where the gateway really is for `target`: a path, or a URL at the external address.
+    /// The address to which a request for `target` is sent: a path, or a URL at the external address.
     pub fn resolve(&self, target: &str) -> Url {
         let url = self.external.join(target).expect("a URL");
         if url.origin() == self.external.origin() {
@@ -68,7 +68,7 @@ impl Browser {
         }
     }
 
-    /// A request that carries the cookies (to the gateway only). Send it with [`Browser::send`].
+    /// A request with the cookies (to the gateway only). Send it with [`Browser::send`].
     pub fn request(&self, method: Method, target: &str) -> RequestBuilder {
         let url = self.resolve(target);
         let ours = url.origin() == self.base.origin();
@@ -87,7 +87,7 @@ impl Browser {
     /// Sends a request and keeps the cookies that the gateway sets.
     ///
     /// # Panics
-    /// When an answer of the gateway lacks what every answer has.
+    /// If an answer of the gateway lacks a header that every answer must have.
     pub async fn send(&self, request: RequestBuilder) -> Response {
         let response = request.send().await.expect("an answer");
         if response.url().origin() == self.base.origin() {
@@ -113,14 +113,14 @@ impl Browser {
         self.send(self.request(Method::GET, target)).await
     }
 
-    /// `GET target`, which has to answer with JSON.
+    /// `GET target`, which must answer with JSON.
     pub async fn get_json(&self, target: &str) -> Value {
         let response = self.get(target).await;
         assert_eq!(response.headers()["content-type"], "application/json", "{target}");
         response.json().await.expect("JSON")
     }
 
-    /// `POST target` with nothing in the body, which has to answer with JSON.
+    /// `POST target` with an empty body, which must answer with JSON.
     pub async fn post_json(&self, target: &str) -> Value {
         self.send(self.request(Method::POST, target))
             .await
@@ -135,7 +135,7 @@ impl Browser {
             .await
     }
 
-    /// `POST target` with a session token in the Authorization header; the answer is JSON.
+    /// `POST target` with a session token in the Authorization header. The answer is JSON.
     pub async fn post_as(&self, token: &str, target: &str) -> Value {
         self.send(self.request(Method::POST, target).bearer_auth(token))
             .await
@@ -144,7 +144,7 @@ impl Browser {
             .expect("JSON")
     }
 
-    /// What `check` answers for a session token.
+    /// The answer of `check` to a session token.
     pub async fn check(&self, token: &str) -> Value {
         self.get_as(token, "/auth/check")
             .await
@@ -153,12 +153,12 @@ impl Browser {
             .expect("JSON")
     }
 
-    /// Whether `check` takes the token for a valid one.
+    /// Whether `check` accepts the token.
     pub async fn is_signed_in(&self, token: &str) -> bool {
         self.check(token).await["authenticated"] == Value::Bool(true)
     }
 
-    /// What `authorize` answers: status and body.
+    /// The answer of `authorize`: status and body.
     pub async fn authorize(&self, token: &str, service: &str) -> (StatusCode, Value) {
         let response = self
             .get_as(token, &format!("/auth/authorize?service={service}"))
@@ -166,17 +166,17 @@ impl Browser {
         (response.status(), response.json().await.expect("JSON"))
     }
 
-    /// The cookies it holds.
+    /// The cookies in the jar.
     pub fn cookies(&self) -> BTreeMap<String, String> {
         self.jar.lock().unwrap().clone()
     }
 
-    /// Puts other cookies in the place of those it holds.
+    /// Replaces the cookies.
     pub fn set_cookies(&self, cookies: BTreeMap<String, String>) {
         *self.jar.lock().unwrap() = cookies;
     }
 
-    /// Signs in by the development provider, all in one request.
+    /// Signs in through the development provider, in one request.
     pub async fn sign_in_dev(&self, user: &str) -> Response {
         self.get(&format!(
             "/auth/login/dev?next={}&user={user}",
@@ -186,11 +186,11 @@ impl Browser {
     }
 }
 
-/// What every answer of the gateway has, errors too: it is taken for nothing but what it is, its address goes to
-/// nobody, and nobody keeps it but where it says so.
+/// Asserts the headers that every answer of the gateway has, including errors: no sniffing, no referrer, and no caching
+/// unless the answer allows it.
 ///
 /// # Panics
-/// When it does not.
+/// If one of them is missing.
 pub fn assert_safe(response: &Response) {
     let (url, status, headers) = (response.url(), response.status(), response.headers());
     for (name, value) in [
@@ -207,10 +207,10 @@ pub fn assert_safe(response: &Response) {
     );
 }
 
-/// Where a redirect leads.
+/// The target of a redirect.
 ///
 /// # Panics
-/// When the answer is no redirect.
+/// If the answer is not a redirect.
 pub fn location(response: &Response) -> Url {
     let is_redirect = matches!(response.status(), StatusCode::FOUND | StatusCode::SEE_OTHER);
     assert!(is_redirect, "{} from {}", response.status(), response.url());
@@ -218,10 +218,10 @@ pub fn location(response: &Response) -> Url {
     Url::parse(location).unwrap_or_else(|error| panic!("Location is {location:?}: {error}"))
 }
 
-/// The session token in the URL that a finished sign-in leads to.
+/// The session token in the URL to which a finished sign-in redirects.
 ///
 /// # Panics
-/// When the answer is no redirect or has no token.
+/// If the answer is not a redirect, or has no token.
 pub fn token_in(response: &Response) -> String {
     parameter(&location(response), "jwt").expect("a session token in Location")
 }
@@ -233,7 +233,7 @@ pub fn parameter(url: &Url, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// Percent-encodes for a query.
+/// Percent-encodes a text for a query.
 pub fn encode(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

@@ -7,10 +7,10 @@ use tokio::process::Command;
 use super::binary;
 use super::wait::PATIENCE;
 
-/// How a command ended and what it said.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; `None` where a signal ended it.
+    /// The exit code, or `None` if a signal ended the command.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -19,7 +19,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Fails unless the command succeeded; gives what it wrote.
+    /// Asserts success. Returns the output.
     pub fn succeeded(self) -> String {
         assert_eq!(
             self.code,
@@ -31,7 +31,7 @@ impl Ran {
         self.stdout
     }
 
-    /// Fails unless the command ended in an orderly error; gives what it said on stderr.
+    /// Asserts an orderly error. Returns stderr.
     pub fn failed(self) -> String {
         assert!(
             self.code.is_some_and(|code| code != 0 && code != 101),
@@ -44,7 +44,7 @@ impl Ran {
     }
 }
 
-/// The gateway's command with no environment but what a program needs to start.
+/// The gateway's command, with only the environment that a program needs to start.
 pub fn command() -> Command {
     let mut command = Command::new(binary());
     command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
@@ -56,10 +56,10 @@ pub fn command() -> Command {
     command
 }
 
-/// Runs a command to its end with nobody who can take what it prints; gives its exit code and what it said on stderr.
+/// Runs a command to its end with a standard output that nobody can read.
 ///
 /// # Panics
-/// When it does not end in time.
+/// If it does not end in time.
 pub async fn finish_unheard(mut command: Command) -> Ran {
     let full = std::fs::File::options().write(true).open("/dev/full");
     command.stdout(full.expect("Linux has it")).stderr(Stdio::piped());
@@ -69,7 +69,7 @@ pub async fn finish_unheard(mut command: Command) -> Ran {
 /// Runs a command to its end.
 ///
 /// # Panics
-/// When it does not end in time.
+/// If it does not end in time.
 pub async fn finish(mut command: Command) -> Ran {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     output(command).await

@@ -1,5 +1,5 @@
-//! GitHub as its documentation has it ("Authorizing OAuth apps", `GET /user`, `GET /user/emails`): codes
-//! that work once, PKCE, errors with status 200, scopes separated by commas.
+//! GitHub according to its documentation ("Authorizing OAuth apps", `GET /user`, `GET /user/emails`): codes that work
+//! once, PKCE, errors with status 200, scopes separated by commas.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ const CLIENT_ID: &str = "Iv1.gateway";
 const CLIENT_SECRET: &str = "canary-github-client-secret";
 const ACCESS_TOKEN: &str = "gho_canary-access-token";
 
-/// The fake; ended when this is dropped.
+/// A running fake. It ends when this is dropped.
 #[derive(Debug)]
 pub struct FakeGitHub {
     server: MockServer,
@@ -29,10 +29,10 @@ pub struct FakeGitHub {
 
 #[derive(Debug)]
 struct State {
-    /// Code to challenge and redirect URI; taken out when used.
+    /// Challenge and redirect URI by code. A code is removed when it is used.
     codes: HashMap<String, (String, String)>,
     issued: usize,
-    /// What the person lets the application see.
+    /// The scopes that the user granted.
     scopes: String,
     user: Value,
     emails: Value,
@@ -41,7 +41,7 @@ struct State {
 }
 
 impl FakeGitHub {
-    /// Starts it, with the octocat in front of the browser.
+    /// Starts it, with the octocat as the user.
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State {
             codes: HashMap::new(),
@@ -86,7 +86,7 @@ impl FakeGitHub {
         Self { server, state }
     }
 
-    /// What the gateway's configuration says of it.
+    /// Its section of the gateway's configuration.
     pub fn table(&self) -> String {
         let uri = self.server.uri();
         format!(
@@ -94,28 +94,28 @@ impl FakeGitHub {
         )
     }
 
-    /// Whoever is in front of the browser from now on.
+    /// Changes the user who signs in from now on.
     pub fn set_user(&self, user: Value, emails: Value) {
         let mut state = self.state.lock().unwrap();
         (state.user, state.emails) = (user, emails);
     }
 
-    /// What the person lets the application see from now on; separated by commas.
+    /// Changes the scopes that the user grants from now on, separated by commas.
     pub fn set_scopes(&self, scopes: &str) {
         self.state.lock().unwrap().scopes = scopes.to_owned();
     }
 
-    /// How long every answer takes from now on.
+    /// Delays every answer from now on.
     pub fn set_delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
     }
 
-    /// How often a code was exchanged, or tried to be.
+    /// The number of attempts to exchange a code.
     pub fn token_requests(&self) -> usize {
         self.state.lock().unwrap().token_requests
     }
 
-    /// What GitHub's page does once the person consents: gives the address of the callback.
+    /// The user consents on GitHub's page. Returns the address of the callback.
     pub fn consent(&self, authorization: &Url) -> Url {
         assert!(
             authorization
@@ -140,14 +140,14 @@ impl FakeGitHub {
         callback
     }
 
-    /// The whole dance: from the gateway's login URL to its answer to the callback.
+    /// The complete flow: from the gateway's login URL to its answer to the callback.
     pub async fn sign_in(&self, browser: &Browser, login: &str) -> Response {
         let callback = self.consent(&location(&browser.get(login).await));
         browser.get(callback.as_str()).await
     }
 }
 
-/// What an endpoint answers, and how the state changes with it.
+/// Answers a request to an endpoint, and changes the state.
 type Answer = fn(&mut State, &Request) -> ResponseTemplate;
 
 struct Endpoint {
@@ -167,7 +167,7 @@ fn access_token(state: &mut State, request: &Request) -> ResponseTemplate {
     state.token_requests += 1;
     let form: HashMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
     let of = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-    // Without it, GitHub answers as a form does.
+    // Without it, GitHub answers with a form.
     assert_eq!(header(request, "accept"), "application/json");
     if of("client_id") != CLIENT_ID || of("client_secret") != CLIENT_SECRET {
         return refuse("incorrect_client_credentials");
@@ -187,7 +187,7 @@ fn access_token(state: &mut State, request: &Request) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(answer)
 }
 
-/// As GitHub does: status 200.
+/// An error as GitHub returns it, with status 200.
 fn refuse(code: &str) -> ResponseTemplate {
     let answer = json!({"error": code, "error_description": "The code passed is incorrect or expired.", "error_uri": "https://docs.github.com"});
     ResponseTemplate::new(200).set_body_json(answer)

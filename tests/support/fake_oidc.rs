@@ -1,7 +1,7 @@
-//! An OpenID provider that signs real tokens and can be told to misbehave.
+//! An OpenID provider that signs real tokens and can misbehave.
 //!
-//! It keeps the rules of a provider: codes are used once, PKCE (RFC 7636, S256) is checked, the client
-//! is authenticated, the redirect URI has to be the same at both ends.
+//! It follows the rules of a provider: codes work once, PKCE (RFC 7636, S256) is checked, the client is authenticated,
+//! and the redirect URI must be the same at both ends.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,59 +9,54 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use gateway_token::Algorithm;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Response;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use url::Url;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::browser::{self, Browser, parameter};
+use super::browser::{self, Browser};
 
+pub mod grant;
 pub mod logout;
+
+use grant::Grant;
 
 /// The client's id at this provider.
 pub const CLIENT_ID: &str = "gateway-client";
 
-/// The access token that it gives; a canary.
+/// The access token that it issues; a canary.
 pub const ACCESS_TOKEN: &str = "canary-access-token";
 
 /// How the provider behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mood {
-    /// By the book.
+    /// As the specifications require.
     #[default]
     Well,
-    /// Answers 503 to everything but the person's browser.
+    /// Answers 503 to everything but the user's browser.
     Down,
-    /// Takes this long to answer.
+    /// Answers after this time.
     Slow(Duration),
-    /// Answers 200 and rubbish at the token endpoint.
+    /// Answers 200 with garbage at the token endpoint.
     Rubbish,
-    /// Signs the ID token with a key that is not its own.
+    /// Signs the ID token with a different key.
     ForgedSignature,
     /// Names another client as the ID token's audience.
     WrongAudience,
     /// Leaves the nonce out.
     NoNonce,
-    /// Gives a logout token in the ID token's place.
+    /// Returns a logout token in place of the ID token.
     LogoutToken,
-    /// The same, with the type of any token.
+    /// The same, with the ordinary `typ`.
     EventToken,
     /// Has an authorization endpoint whose address is longer than proxies accept.
     LongAddress,
-}
-
-struct Grant {
-    challenge: String,
-    redirect_uri: String,
-    nonce: Option<String>,
-    claims: Map<String, Value>,
 }
 
 struct State {
@@ -69,13 +64,14 @@ struct State {
     person: Map<String, Value>,
     /// Members of the ID token as text: `"n":1,`.
     more: String,
-    /// What its key is called.
+    /// The key's id.
     kid: String,
-    codes: HashMap<String, Grant>,
+    /// Grants and claims by code.
+    codes: HashMap<String, (Grant, Map<String, Value>)>,
     issued: u32,
     token_calls: u32,
     id_tokens: Vec<String>,
-    /// ID tokens are not kept.
+    /// Does not record ID tokens.
     forgets: bool,
     further_keys: usize,
     signs_out: bool,
@@ -92,14 +88,14 @@ pub struct FakeOidc {
 }
 
 impl FakeOidc {
-    /// Starts one whose person is `person` (claims; `sub` has to be among them).
+    /// Starts a provider whose user has the claims `person`, which must include `sub`.
     pub async fn start(person: Value) -> Self {
         let server = MockServer::start().await;
         let issuer = server.uri();
         Self::serve(server, issuer, person).await
     }
 
-    /// Starts one that remembers neither requests nor ID tokens: hundreds of thousands would fill the memory.
+    /// Starts a provider that records neither requests nor ID tokens, as hundreds of thousands would fill the memory.
     pub async fn start_forgetful(person: Value) -> Self {
         let server = MockServer::builder().disable_request_recording().start().await;
         let issuer = server.uri();
@@ -108,7 +104,7 @@ impl FakeOidc {
         provider
     }
 
-    /// Starts one that is reached at `issuer`: by way of something that stands before it.
+    /// Starts a provider whose issuer is `issuer`, the address of a proxy in front of it.
     pub async fn behind(issuer: &str, person: Value) -> Self {
         Self::serve(MockServer::start().await, issuer.to_owned(), person).await
     }
@@ -154,58 +150,58 @@ impl FakeOidc {
         self.issuer.clone()
     }
 
-    /// Where it listens, whatever stands before it.
+    /// The address on which it listens, regardless of its issuer.
     pub fn address(&self) -> SocketAddr {
         *self.server.address()
     }
 
-    /// Changes who signs in from now on.
+    /// Changes the user who signs in from now on.
     pub fn set_person(&self, person: Value) {
         self.state.lock().unwrap().person = object(person);
     }
 
-    /// Adds members to ID tokens, as they are written: `"n":1E400,`.
+    /// Adds members to ID tokens, as literal text: `"n":1E400,`.
     pub fn set_more(&self, members: &str) {
         members.clone_into(&mut self.state.lock().unwrap().more);
     }
 
-    /// Changes how it behaves from now on.
+    /// Changes its behaviour from now on.
     pub fn set_mood(&self, mood: Mood) {
         self.state.lock().unwrap().mood = mood;
     }
 
-    /// Calls its key something else from now on: for whoever knows the old one, it is another key.
+    /// Changes the id of its key from now on, so that it counts as a new key.
     pub fn rotate_key(&self, kid: &str) {
         kid.clone_into(&mut self.state.lock().unwrap().kid);
     }
 
-    /// Publishes so many keys before the one that it signs with.
+    /// Publishes `count` other keys before the one that it signs with.
     pub fn set_further_keys(&self, count: usize) {
         self.state.lock().unwrap().further_keys = count;
     }
 
-    /// How often its token endpoint has been asked.
+    /// The number of requests to its token endpoint.
     pub fn token_calls(&self) -> u32 {
         self.state.lock().unwrap().token_calls
     }
 
-    /// Every authorization code that it has given out so far.
+    /// Every authorization code that it has issued.
     pub fn codes(&self) -> Vec<String> {
         (1..=self.state.lock().unwrap().issued).map(code).collect()
     }
 
-    /// Every ID token that it has signed so far.
+    /// Every ID token that it has signed.
     pub fn id_tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().id_tokens.clone()
     }
 
-    /// All that the gateway and browsers have asked of it so far, heads and bodies.
+    /// All requests of the gateway and of browsers, with heads and bodies.
     pub async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.expect("it remembers")
     }
 
-    /// Goes from the gateway's login URL through the provider, to the callback URL that the provider
-    /// sends the browser to. Does not go there.
+    /// Follows the gateway's login URL through the provider. Returns the callback URL to which the provider sends the
+    /// browser, without requesting it.
     pub async fn go(&self, browser: &Browser, login_url: &str) -> Url {
         let redirect = browser.get(login_url).await;
         let authorize = browser::location(&redirect);
@@ -213,7 +209,7 @@ impl FakeOidc {
         browser::location(&browser.get(authorize.as_str()).await)
     }
 
-    /// The whole dance: gives the gateway's answer to the callback.
+    /// The complete flow. Returns the gateway's answer to the callback.
     pub async fn sign_in(&self, browser: &Browser, login_url: &str) -> Response {
         let callback = self.go(browser, login_url).await;
         browser.get(callback.as_str()).await
@@ -232,7 +228,7 @@ impl Answers {
     fn answer(&self, request: &Request) -> ResponseTemplate {
         let mood = self.state.lock().unwrap().mood;
         let answer = match request.url.path() {
-            // A person who takes their time.
+            // A user who has not consented yet.
             "/authorize" if stays(request) => {
                 return ResponseTemplate::new(200).set_body_raw("<title>provider</title>", "text/html");
             }
@@ -294,32 +290,18 @@ impl Answers {
         kids.chain([kid]).map(jwk).collect()
     }
 
-    /// The person is asked nothing: they are whoever the test said.
+    /// Consents immediately, as the user whom the test has set.
     fn authorize(&self, url: &Url) -> ResponseTemplate {
-        let asked = |name| parameter(url, name);
-        let (Some(redirect_uri), Some(state), Some(challenge)) =
-            (asked("redirect_uri"), asked("state"), asked("code_challenge"))
-        else {
-            return ResponseTemplate::new(400)
-                .set_body_string("redirect_uri, state or code_challenge is missing");
+        let (grant, state) = match Grant::requested(url, CLIENT_ID) {
+            Ok(requested) => requested,
+            Err(why) => return ResponseTemplate::new(400).set_body_string(why),
         };
-        if asked("client_id").as_deref() != Some(CLIENT_ID)
-            || asked("response_type").as_deref() != Some("code")
-            || asked("code_challenge_method").as_deref() != Some("S256")
-        {
-            return ResponseTemplate::new(400).set_body_string("client_id, response_type or method is wrong");
-        }
         let mut kept = self.state.lock().unwrap();
         kept.issued += 1;
         let code = code(kept.issued);
-        let grant = Grant {
-            challenge,
-            redirect_uri: redirect_uri.clone(),
-            nonce: asked("nonce"),
-            claims: kept.person.clone(),
-        };
-        kept.codes.insert(code.clone(), grant);
-        let mut back = Url::parse(&redirect_uri).expect("a redirect URI");
+        let mut back = Url::parse(&grant.redirect_uri).expect("a redirect URI");
+        let claims = kept.person.clone();
+        kept.codes.insert(code.clone(), (grant, claims));
         back.query_pairs_mut()
             .append_pair("code", &code)
             .append_pair("state", &state)
@@ -335,20 +317,16 @@ impl Answers {
         if !self.is_our_client(request, &form) {
             return ResponseTemplate::new(401).set_body_json(json!({"error": "invalid_client"}));
         }
-        let Some(grant) = form.get("code").and_then(|code| kept.codes.remove(code)) else {
+        let Some((grant, claims)) = form.get("code").and_then(|code| kept.codes.remove(code)) else {
             return refuse("invalid_grant");
         };
-        let verifier = form.get("code_verifier").map_or("", String::as_str);
-        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) != grant.challenge
-            || form.get("redirect_uri") != Some(&grant.redirect_uri)
-            || form.get("grant_type").map(String::as_str) != Some("authorization_code")
-        {
+        if !grant.matches(&form) {
             return refuse("invalid_grant");
         }
         if mood == Mood::Rubbish {
             return ResponseTemplate::new(200).set_body_raw("<html>so sorry</html>", "text/html");
         }
-        let id_token = self.id_token(grant, mood, &kept.more, &kept.kid);
+        let id_token = self.id_token(claims, grant.nonce, mood, &kept);
         if !kept.forgets {
             kept.id_tokens.push(id_token.clone());
         }
@@ -360,7 +338,7 @@ impl Answers {
         }))
     }
 
-    /// RFC 6749 section 2.3.1, either way.
+    /// RFC 6749 section 2.3.1, in the header or in the form.
     fn is_our_client(&self, request: &Request, form: &HashMap<String, String>) -> bool {
         let basic = STANDARD.encode(format!("{CLIENT_ID}:{}", self.client_secret));
         request
@@ -371,8 +349,13 @@ impl Answers {
                 && form.get("client_secret") == Some(&self.client_secret))
     }
 
-    fn id_token(&self, grant: Grant, mood: Mood, more: &str, kid: &str) -> String {
-        let mut claims = grant.claims;
+    fn id_token(
+        &self,
+        mut claims: Map<String, Value>,
+        nonce: Option<String>,
+        mood: Mood,
+        state: &State,
+    ) -> String {
         let audience = if mood == Mood::WrongAudience {
             "another-client"
         } else {
@@ -383,11 +366,11 @@ impl Answers {
         claims.insert("iat".into(), now().into());
         claims.insert("exp".into(), (now() + 300).into());
         let without = [Mood::NoNonce, Mood::EventToken].contains(&mood);
-        if let (Some(nonce), false) = (grant.nonce, without) {
+        if let (Some(nonce), false) = (nonce, without) {
             claims.insert("nonce".into(), nonce.into());
         }
         let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
-        header.kid = Some(kid.to_owned());
+        header.kid = Some(state.kid.clone());
         if [Mood::LogoutToken, Mood::EventToken].contains(&mood) {
             if mood == Mood::LogoutToken {
                 header.typ = Some("logout+jwt".into());
@@ -402,7 +385,7 @@ impl Answers {
         };
         let text = Value::Object(claims)
             .to_string()
-            .replacen('{', &format!("{{{more}"), 1);
+            .replacen('{', &format!("{{{}", state.more), 1);
         let claims = serde_json::value::RawValue::from_string(text).expect("JSON");
         jsonwebtoken::encode(&header, &claims, key).expect("a signed ID token")
     }
@@ -417,6 +400,11 @@ fn new_key() -> EncodingKey {
     EncodingKey::from_rsa_pem(private.expose_secret().as_bytes()).expect("a key")
 }
 
+/// The claims of a user with a verified address.
+pub fn alice() -> Value {
+    json!({"sub": "1234", "name": "Alice", "email": "alice@example.org", "email_verified": true})
+}
+
 fn object(person: Value) -> Map<String, Value> {
     match person {
         Value::Object(claims) => claims,
@@ -425,7 +413,7 @@ fn object(person: Value) -> Map<String, Value> {
 }
 
 /// Seconds since the Unix epoch.
-#[expect(clippy::disallowed_methods, reason = "a provider has a clock of its own")]
+#[expect(clippy::disallowed_methods, reason = "a provider has its own clock")]
 pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -433,7 +421,7 @@ pub fn now() -> u64 {
         .as_secs()
 }
 
-/// Whether the person stays at the provider: their browser has the cookie `stay=1`.
+/// Whether the user stays at the provider: the browser has the cookie `stay=1`.
 fn stays(request: &Request) -> bool {
     let cookies = request.headers.get_all("cookie").iter();
     cookies

@@ -1,4 +1,4 @@
-//! A running gateway process: its address, its log, its signals, its end.
+//! A running gateway process: its address, log, signals and end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,20 +21,20 @@ use super::wait::PATIENCE;
 /// A gateway that is ready. Killed when dropped.
 pub struct Gateway {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// Where it believes to be reached.
+    /// The address of the gateway for its users.
     pub external: Url,
-    /// What it wrote to stderr.
+    /// The output on stderr.
     pub log: Log,
-    /// The directory it was started from, which outlives it.
+    /// The directory that it was started from, which outlives it.
     pub dir: Arc<SetupDir>,
     admin_token: PathBuf,
     flushes: AtomicUsize,
 }
 
 impl Gateway {
-    /// Waits for the line that says that it is ready, and where it listens.
+    /// Waits until it reports its address and that it is ready.
     pub async fn start(mut command: Command, setup: &Setup) -> Self {
         let mut child = command.spawn().expect("the gateway's binary starts");
         let log = Log::capture(child.stderr.take().expect("stderr is a pipe"));
@@ -67,7 +67,7 @@ impl Gateway {
 
     fn at(child: Child, mut stdout: BufReader<ChildStdout>, log: Log, line: &str, setup: &Setup) -> Self {
         let address = address_in(line);
-        // Whatever else it says must not block it.
+        // Reads the rest of its output, which must not block it.
         tokio::spawn(async move {
             while stdout
                 .read_line(&mut String::new())
@@ -89,8 +89,7 @@ impl Gateway {
         }
     }
 
-    /// The log up to now. It is written by a thread of its own, in order: a request that nobody else makes
-    /// is the mark to wait for.
+    /// The log up to now. Another thread writes it, in order, so this makes a unique request and waits for its line.
     pub async fn flushed_log(&self) -> Vec<String> {
         let nth = self.flushes.fetch_add(1, Ordering::SeqCst);
         let browser = self.browser();
@@ -110,12 +109,12 @@ impl Gateway {
         self.child.id().expect("it runs")
     }
 
-    /// The most memory that it has had in RAM, in bytes (proc(5), `VmHWM`).
+    /// The process's peak memory in RAM, in bytes (proc(5), `VmHWM`).
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// The memory that it has in RAM, in bytes (proc(5), `VmRSS`).
+    /// The process's memory in RAM, in bytes (proc(5), `VmRSS`).
     pub fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
@@ -130,7 +129,7 @@ impl Gateway {
         kibibytes << 10
     }
 
-    /// A new browser, without a cookie.
+    /// A new browser, without cookies.
     pub fn browser(&self) -> Browser {
         Browser::new(
             Url::parse(&format!("http://{}/", self.address)).expect("a URL"),
@@ -138,10 +137,10 @@ impl Gateway {
         )
     }
 
-    /// Signs somebody in by the development provider, in a browser of their own; gives the session token.
+    /// Signs a user in through the development provider, in a new browser. Returns the session token.
     ///
     /// # Panics
-    /// When they are not let in.
+    /// If the sign-in fails.
     pub async fn sign_in(&self, user: &str) -> String {
         let response = self.browser().sign_in_dev(user).await;
         if response.status() != StatusCode::FOUND {
@@ -153,7 +152,7 @@ impl Gateway {
         token_in(&response)
     }
 
-    /// The admin listener.
+    /// A client of the admin listener.
     pub async fn admin(&self) -> Admin {
         let line = self
             .log
@@ -175,11 +174,11 @@ impl Gateway {
             .ok()
             .and_then(rustix::process::Pid::from_raw)
             .expect("a process id");
-        rustix::process::kill_process(pid, signal).expect("our own child can be told");
+        rustix::process::kill_process(pid, signal).expect("our own child can be signalled");
     }
 
-    /// Tells it to read its configuration again, and waits until it says that it has, and has looked at all plugins
-    /// under it, or why not.
+    /// Reloads the configuration. Waits until the gateway has applied it and looked at all plugins, or reports why not.
+    /// Returns that line.
     pub async fn reload(&self) -> String {
         let before = self.log.lines().iter().filter(|line| is_reload(line)).count();
         let looked = self.log.lines().iter().filter(|line| is_looked(line)).count();
@@ -206,7 +205,7 @@ impl Gateway {
         said
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     pub async fn wait(&mut self) -> ExitStatus {
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
@@ -221,13 +220,13 @@ impl Gateway {
         self.child.kill().await.expect("our own child can be killed");
     }
 
-    /// SIGTERM, then waits; fails unless it exits with 0 and without a panic.
+    /// Sends SIGTERM and waits. Asserts that it exits with 0 and without a panic.
     pub async fn stop(mut self) -> Log {
         self.signal(rustix::process::Signal::TERM);
         let status = self.wait().await;
         assert!(status.success(), "{status}:\n{}", self.log.text());
         self.log.assert_no_panic();
-        // The end did not come by the limit of patience with requests in flight.
+        // It must not have ended because the time for requests in flight was over.
         assert!(
             !self.log.text().contains("gave up waiting"),
             "{}",

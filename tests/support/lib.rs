@@ -1,18 +1,18 @@
-//! What the end-to-end tests share: the real binary, a browser, fake providers.
+//! The parts that the end-to-end tests share: the real binary, a browser, fake providers.
 //!
-//! | module | what it does |
+//! | module | content |
 //! |---|---|
 //! | [`setup`] | a directory with keys, plugins and a configuration, from which a gateway starts |
-//! | [`gateway`] | a running gateway process: its address, its log, its signals, its end |
+//! | [`gateway`] | a running gateway process: its address, log, signals and end |
 //! | [`log`] | the lines that the process wrote to stderr |
-//! | [`browser`] | an HTTP client with a cookie jar that can be looked into, and no redirects |
-//! | [`admin`] | the admin listener, and reading Prometheus text |
+//! | [`browser`] | an HTTP client with a visible cookie jar, which does not follow redirects |
+//! | [`admin`] | a client of the admin listener, and a reader of Prometheus text |
 //! | [`cli`] | runs the command line beside a running gateway |
-//! | [`fake_github`] | GitHub, as its documentation has it |
-//! | [`fake_oidc`] | an OpenID provider that signs real tokens and can be told to misbehave |
-//! | [`openid_provider`] | a certified OpenID provider in a process of its own |
-//! | [`raw`] | bytes over a socket, for what no HTTP client would send |
-//! | [`wait`] | waiting for something to become true, with an end |
+//! | [`fake_github`] | GitHub according to its documentation |
+//! | [`fake_oidc`] | an OpenID provider that signs real tokens and can misbehave |
+//! | [`openid_provider`] | a certified OpenID provider in its own process |
+//! | [`raw`] | bytes over a socket, as no HTTP client would send them |
+//! | [`wait`] | waits for a condition, with a time limit |
 
 #![allow(
     clippy::unwrap_used,

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::wait::PATIENCE;
 
-/// Every line so far; grows while the process runs.
+/// All lines so far. It grows while the process runs.
 #[derive(Clone, Debug)]
 pub struct Log {
     lines: Arc<Mutex<Vec<String>>>,
@@ -29,7 +29,7 @@ impl Log {
                 .await
                 .is_ok_and(|read| read > 0)
             {
-                // A line without an end is one that the process was killed in.
+                // The process was killed while it wrote a line without an end.
                 if line.pop_if(|last| *last == b'\n').is_some() {
                     kept.lock()
                         .unwrap()
@@ -43,12 +43,12 @@ impl Log {
         Self { lines, changed }
     }
 
-    /// The lines so far, as they are.
+    /// The lines so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
-    /// All of it in one text.
+    /// All lines in one text.
     pub fn text(&self) -> String {
         self.lines().join("\n")
     }
@@ -61,10 +61,10 @@ impl Log {
             .collect()
     }
 
-    /// Waits for a line that `wanted` accepts, old lines included, and gives it.
+    /// Waits for a line that `wanted` accepts, earlier lines included, and returns it.
     ///
     /// # Panics
-    /// When no such line comes in time or the process ends without one.
+    /// If no such line comes in time, or the process ends without one.
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut changed = self.changed.clone();
         let search = async {
@@ -103,8 +103,7 @@ impl Log {
             .expect("stderr stays open");
     }
 
-    /// Fails where a panic of the process is in the log. What guests write to their stderr when they
-    /// panic is theirs.
+    /// Asserts that the process has not panicked. Panic messages of guests do not count.
     pub fn assert_no_panic(&self) {
         for line in self.lines().iter().filter(|line| {
             !line.contains("gateway_plugin::guest") && !line.contains("; it wrote to stderr: ")

@@ -1,116 +1,106 @@
-//! A certified OpenID provider in a process of its own (npm `oidc-provider`), and a person who signs in
-//! there by its forms.
+//! A certified OpenID provider in its own process (npm `oidc-provider`), and a user who signs in with its forms.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use url::Url;
 
 use super::browser::location;
 
-/// What the gateway is called there.
+/// The gateway's client id.
 pub const CLIENT_ID: &str = "gateway";
-/// What it proves itself with.
+/// The gateway's client secret.
 pub const CLIENT_SECRET: &str = "canary-client-secret-of-the-real-provider";
 
-/// Where the provider says what there is to say of a person.
+/// The place of a user's claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claims {
     /// In the ID token, as Google does.
     InIdToken,
-    /// At the userinfo endpoint alone.
+    /// At the userinfo endpoint only.
     InUserinfo,
 }
 
-/// The running provider; ended when this is dropped.
+/// A running provider. It ends when this is dropped.
 #[derive(Debug)]
 pub struct OpenIdProvider {
-    child: Child,
-    /// Kept open: Node ends when nobody reads what it says.
-    stdout: Lines<BufReader<ChildStdout>>,
+    providers: Matrix,
     /// Its issuer identifier.
     pub issuer: String,
 }
 
 impl OpenIdProvider {
-    /// Starts it with one client. It signs ID tokens with `algorithm`, and puts into them what there is to
-    /// say of a person, or leaves that to its userinfo endpoint (OpenID Connect Core 1.0 section 5.4).
+    /// Starts it with one client. It signs ID tokens with `algorithm`, and puts the user's claims into them or leaves
+    /// them to its userinfo endpoint (OpenID Connect Core 1.0 section 5.4).
     pub async fn start(redirect_uri: &str, algorithm: &str, claims: Claims) -> Self {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("upstream/oidc-provider");
-        assert!(
-            directory.join("node_modules/oidc-provider").exists(),
-            "the OpenID provider is not installed: run `just node-modules`"
-        );
-        let mut child = Command::new("node")
-            .args(["provider.mjs", CLIENT_ID, CLIENT_SECRET, redirect_uri])
-            .env("ID_TOKEN_ALG", algorithm)
-            .env("CONFORM", (claims == Claims::InUserinfo).to_string())
-            .current_dir(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node starts");
-        let stdout = child.stdout.take().expect("stdout");
-        let mut lines = BufReader::new(stdout).lines();
-        let line = next_line(&mut lines).await;
-        let issuer = line.strip_prefix("listening ").expect("its address").to_owned();
-        Self {
-            child,
-            stdout: lines,
-            issuer,
-        }
+        let providers = Matrix::start(&json!([{
+            "path": "",
+            "client": {
+                "client_id": CLIENT_ID,
+                "client_secret": CLIENT_SECRET,
+                "redirect_uris": [redirect_uri],
+                "id_token_signed_response_alg": algorithm,
+                "post_logout_redirect_uris": [redirect_uri.replace("oauth_callback", "logout_callback")],
+                "backchannel_logout_uri": redirect_uri.replace("oauth_callback", "backchannel_logout"),
+                "backchannel_logout_session_required": true,
+            },
+            "jwks": ["RS256", "ES256"],
+            "features": { "backchannelLogout": { "enabled": true } },
+            "options": { "conformIdTokenClaims": claims == Claims::InUserinfo },
+        }]))
+        .await;
+        let issuer = providers.origin.clone();
+        Self { providers, issuer }
     }
 
-    /// Tells it where the gateway really listens, so that it can tell the gateway of sign-outs.
+    /// Sets the gateway's address, so that it can send logout tokens there.
     pub async fn knows(&mut self, gateway: &super::Gateway) {
-        let line = format!("gateway http://{}\n", gateway.address);
-        let stdin = self.child.stdin.as_mut().expect("stdin");
-        stdin.write_all(line.as_bytes()).await.expect("it reads");
-        stdin.flush().await.expect("it reads");
+        let line = format!("gateway http://{}", gateway.address);
+        self.providers.tell(&line).await;
     }
 
-    /// The status with which the gateway has answered its next logout token.
+    /// The status with which the gateway answered its next logout token.
     pub async fn told(&mut self) -> String {
         loop {
-            let line = next_line(&mut self.stdout).await;
+            let line = next_line(&mut self.providers.stdout).await;
             if let Some(status) = line.strip_prefix("told ") {
                 return status.to_owned();
             }
         }
     }
 
-    /// What the gateway's configuration says of it.
+    /// Its section of the gateway's configuration.
     pub fn table(&self) -> String {
         let issuer = &self.issuer;
         format!("issuer = {issuer:?}\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}")
     }
 }
 
-/// Certified providers in many configurations, in one process of their own; ended when this is dropped.
+/// Certified providers in many configurations, in one process. They end when this is dropped.
 #[derive(Debug)]
 pub struct Matrix {
     child: Child,
+    /// Kept open: Node ends when nobody reads its output.
     stdout: Lines<BufReader<ChildStdout>>,
-    /// Where they are; each has a path below it.
+    /// Their origin. Each has a path below it.
     pub origin: String,
 }
 
 impl Matrix {
-    /// Starts them: see `matrix.mjs`.
-    pub async fn start(configurations: &serde_json::Value) -> Self {
+    /// Starts them: see `providers.mjs`.
+    pub async fn start(configurations: &Value) -> Self {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("upstream/oidc-provider");
         assert!(
             directory.join("node_modules/oidc-provider").exists(),
             "the OpenID provider is not installed: run `just node-modules`"
         );
         let mut child = Command::new("node")
-            .arg("matrix.mjs")
+            .arg("providers.mjs")
             .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -132,7 +122,7 @@ impl Matrix {
         matrix
     }
 
-    /// Has one provider replace its keys.
+    /// Makes one provider replace its keys.
     pub async fn rotate(&mut self, path: &str) {
         self.tell(&format!("rotate {path}")).await;
         assert_eq!(next_line(&mut self.stdout).await, format!("rotated {path}"));
@@ -148,7 +138,7 @@ impl Matrix {
     }
 }
 
-/// The next line that is not a notice of the library's.
+/// The next line that is not a notice of the library.
 async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
     loop {
         let line = tokio::time::timeout(super::wait::PATIENCE, lines.next_line()).await;
@@ -159,7 +149,7 @@ async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
     }
 }
 
-/// A person in front of the provider's pages, with cookies of their own.
+/// A user of the provider's pages, with a separate cookie jar.
 #[derive(Debug)]
 pub struct Person {
     client: Client,
@@ -167,7 +157,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// Somebody who signs in by this name.
+    /// A user who signs in with this name.
     pub fn new(name: &str) -> Self {
         let client = Client::builder()
             .redirect(Policy::none())
@@ -180,8 +170,8 @@ impl Person {
         }
     }
 
-    /// Goes to the authorization URL, fills in whatever forms come, and gives the address of the
-    /// callback that the provider sends the browser to in the end.
+    /// Opens the authorization URL and fills in the forms. Returns the address of the callback to which the provider
+    /// redirects in the end.
     pub async fn sign_in(&self, authorization: &Url, callback: &str) -> Url {
         let mut at = authorization.clone();
         let mut response = self.client.get(at.clone()).send().await.expect("an answer");
@@ -203,11 +193,11 @@ impl Person {
         panic!("the provider never came to an end; last at {at}");
     }
 
-    /// The same, for providers in any configuration: gives the address of the callback, and the form that is posted to it
-    /// where the provider answers by one (OAuth 2.0 Form Post Response Mode).
+    /// The same, for providers in any configuration. Returns the address of the callback, and the form to post there if
+    /// the provider answers by a form (OAuth 2.0 Form Post Response Mode).
     ///
     /// # Errors
-    /// The page at which the provider has left the person.
+    /// The provider's page at which the sign-in ended.
     pub async fn arrive(
         &self,
         authorization: &Url,
@@ -246,8 +236,8 @@ impl Person {
         panic!("the provider never came to an end; last at {at}");
     }
 
-    /// Goes to an address at which people sign out, says yes, and gives the address that the provider sends them to then:
-    /// at `back`, or its own page.
+    /// Opens the address of a sign-out and confirms. Returns the address to which the provider redirects then: at
+    /// `back`, or its own page.
     pub async fn sign_out(&self, at: &Url, back: &str) -> Url {
         let response = self.client.get(at.clone()).send().await.expect("an answer");
         assert_eq!(response.status(), StatusCode::OK, "at {at}");
@@ -269,7 +259,7 @@ impl Person {
         to
     }
 
-    /// Whether the provider would ask the person who they are.
+    /// Whether the provider would ask the user to sign in.
     pub async fn is_asked_who_they_are(&self, authorization: &Url) -> bool {
         let mut at = authorization.clone();
         for _ in 0..20 {
@@ -312,7 +302,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
         .map(|(found, _)| found)
 }
 
-/// The whole dance: from the gateway's login URL to its answer to the callback.
+/// The complete flow: from the gateway's login URL to its answer to the callback.
 pub async fn dance(
     gateway: &super::browser::Browser,
     login: &str,

@@ -1,4 +1,4 @@
-//! Bytes over a socket, for what no HTTP client would send.
+//! Bytes over a socket, as no HTTP client would send them.
 
 use std::net::SocketAddr;
 
@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 
 use super::wait::PATIENCE;
 
-/// Sends `bytes`, then reads until the other side closes or the answer to one request is complete.
-/// Gives whatever came; nothing where the connection was closed without a word.
+/// Sends `bytes`, then reads until the other side closes, or the answer to one request is complete. Returns the bytes
+/// that it read, none if the connection was closed without an answer.
 pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.expect("the gateway listens");
     // The gateway may answer and close before it has read everything.
@@ -26,7 +26,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The status of each answer in what [`exchange`] gave.
+/// The status of each answer that [`exchange`] returned.
 pub fn statuses(answers: &str) -> Vec<u16> {
     answers
         .split("HTTP/1.1 ")
@@ -35,8 +35,7 @@ pub fn statuses(answers: &str) -> Vec<u16> {
         .collect()
 }
 
-/// The heads of the answers in what [`exchange`] gave, one HTTP/1.1 answer after the other; interim ones are left
-/// out.
+/// The heads of the HTTP/1.1 answers that [`exchange`] returned, without interim ones.
 pub fn heads(answers: &str) -> Vec<&str> {
     answers
         .split_inclusive("\r\n\r\n")

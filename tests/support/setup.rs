@@ -19,13 +19,13 @@ use url::Url;
 use super::fake_oidc::{CLIENT_ID, FakeOidc};
 use super::{Gateway, binary, cli};
 
-/// What session tokens and sealed state are keyed by in every test; a canary.
+/// The secret of session tokens and sealed state in every test; a canary.
 pub const SESSION_SECRET: &str = "canary-session-secret-0123456789abcdef0123456789";
 
-/// Where a gateway under `serve` believes to be reached: behind a proxy that ends TLS.
+/// The external address of a gateway under `serve`, behind a proxy that terminates TLS.
 pub const EXTERNAL: &str = "https://auth.example.org/";
 
-/// The directory; deleted when the last user of it is gone.
+/// The directory, deleted with its last user.
 #[derive(Debug)]
 pub struct SetupDir {
     directory: TempDir,
@@ -33,7 +33,7 @@ pub struct SetupDir {
 }
 
 impl SetupDir {
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -53,17 +53,17 @@ impl SetupDir {
         self.path().join("plugins")
     }
 
-    /// Where the gateway keeps what is its own.
+    /// The gateway's data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.path().join("data")
     }
 
-    /// The variables that the gateway and commands are given.
+    /// The variables of the gateway and of commands.
     pub fn environment(&self) -> BTreeMap<String, String> {
         self.environment.lock().unwrap().clone()
     }
 
-    /// Puts a plugin in place at once: written under another name, then renamed.
+    /// Places a plugin in one step: written under another name, then renamed.
     pub fn place(&self, plugin: &str, component: &[u8]) {
         let digest = hex::encode(Sha256::digest(component));
         compiled()
@@ -74,12 +74,12 @@ impl SetupDir {
         fs::rename(written, self.plugin_file(plugin)).expect("a plugin can be renamed");
     }
 
-    /// Where the gateway keeps what it has compiled.
+    /// The directory of compiled plugins.
     pub fn cache(&self) -> PathBuf {
         self.data_dir().join("cache")
     }
 
-    /// Where a plugin's file is.
+    /// The path of a plugin's file.
     pub fn plugin_file(&self, plugin: &str) -> PathBuf {
         self.plugin_dir().join(format!("{plugin}.wasm"))
     }
@@ -90,10 +90,10 @@ impl SetupDir {
     }
 }
 
-/// A gateway's configuration, not running yet. Can be changed and written again while it runs.
+/// A gateway's configuration. It can be changed and written again while the gateway runs.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Where everything is.
+    /// Its directory.
     pub dir: Arc<SetupDir>,
     dev: bool,
     top: Vec<String>,
@@ -104,7 +104,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// `gateway dev`, with the plugins that the test places only.
+    /// `gateway dev`, with only the plugins that the test places.
     pub fn dev() -> Self {
         Self::new(true)
     }
@@ -123,7 +123,7 @@ impl Setup {
             environment: Mutex::default(),
         };
         fs::create_dir(dir.plugin_dir()).expect("a directory");
-        // `dev` puts its examples into an empty directory; tests place what they need themselves.
+        // `dev` puts its examples into an empty directory. Tests place the plugins that they need.
         fs::write(dir.plugin_dir().join("README"), "plugins of a test").expect("a file");
         Self {
             dir: Arc::new(dir),
@@ -136,7 +136,8 @@ impl Setup {
         }
     }
 
-    /// Where the gateway believes to be reached; under `dev` that is where it listens, unless it is told.
+    /// The external address. `None` under `dev`, unless it is configured, as it is then the address that the gateway
+    /// listens on.
     pub fn external(&self) -> Option<Url> {
         let told = self.dir.environment().remove("EXTERNAL_ADDRESS");
         told.or_else(|| (!self.dev).then(|| EXTERNAL.to_owned()))
@@ -186,7 +187,7 @@ impl Setup {
         self
     }
 
-    /// Adds an extension, after those there are.
+    /// Adds an extension, after the existing ones.
     pub fn extension(mut self, name: &str) -> Self {
         self.extensions.push(name.to_owned());
         self
@@ -208,7 +209,7 @@ impl Setup {
         self
     }
 
-    /// Takes a variable out of the environment.
+    /// Removes a variable from the environment.
     pub fn without_env(self, name: &str) -> Self {
         self.dir.environment.lock().unwrap().remove(name);
         self
@@ -263,8 +264,8 @@ impl Setup {
         text
     }
 
-    /// Gives everything that has a time limit far more time than it needs, so that no test fails on a busy machine. A limit
-    /// that a test sets itself stands.
+    /// Sets every time limit far higher than needed, so that no test fails on a busy machine. Limits that a test sets
+    /// itself stay.
     fn be_patient(&self, tables: &mut BTreeMap<String, Vec<String>>) {
         let mut limits = vec![
             ("server".to_owned(), "request_timeout = \"10m\""),
@@ -281,7 +282,7 @@ impl Setup {
             let keys = [key, "deadline", "limits]", "limits ="];
             let is_set = |line: &String| keys.iter().any(|key| line.contains(key));
             if !lines.iter().any(is_set) {
-                // A line below may begin another table.
+                // A later line may begin another table.
                 lines.insert(0, line.to_owned());
             }
         }
@@ -304,20 +305,20 @@ impl Setup {
         command
     }
 
-    /// Writes the configuration and starts the gateway; gives it when it is ready.
+    /// Writes the configuration, starts the gateway, and waits until it is ready.
     pub async fn start(&self) -> Gateway {
         self.write();
         Gateway::start(self.command(), self).await
     }
 }
 
-/// What other tests have compiled, so that this one need not.
+/// Plugins compiled by other tests, so that this one need not compile them.
 pub fn compiled() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
     COMPILED.get_or_init(|| Compiled::by(binary()).expect("a directory"))
 }
 
-/// A private key, PEM: the same one in all tests of a process, for RSA keys take long to find.
+/// A private key, PEM. All tests of a process share it, as finding RSA keys takes long.
 pub fn private_key(algorithm: Algorithm) -> String {
     static RSA: OnceLock<String> = OnceLock::new();
     let new = || {
@@ -333,7 +334,7 @@ pub fn private_key(algorithm: Algorithm) -> String {
     }
 }
 
-/// The key of session tokens and sealed state under `serve`, as the gateway derives it.
+/// The key of session tokens and sealed state under `serve`, derived in the same way as in the gateway.
 pub fn session_key() -> SessionKey {
     let issuer = EXTERNAL.trim_end_matches('/');
     SessionKey::derive(SESSION_SECRET.as_bytes(), issuer, Arc::new(SystemRandom)).expect("a key")

@@ -1,14 +1,14 @@
-//! Waiting for something to become true, with an end.
+//! Waits for a condition, with a time limit.
 
 use std::time::{Duration, Instant};
 
-/// The longest that anything a test waits for may take. Far more than it needs, for busy machines; less than the
-/// twenty minutes that `tests/defences/replay` gives the tests of a defence to fail.
+/// The time limit of every wait. Far more than anything needs, for busy machines, but less than the twenty minutes that
+/// `tests/defences/replay` gives the tests of a defence to fail.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Asks again and again until `probe` gives something, which is the answer.
+/// Calls `probe` repeatedly until it returns something, and returns that.
 ///
-/// For what the gateway does in its own time and tells nobody: taking up a changed file, for example.
+/// For effects of which the gateway gives no notice, such as loading a changed file.
 ///
 /// # Panics
 /// When [`PATIENCE`] ends, naming `what`.

@@ -1,5 +1,5 @@
-//! A permission provider's file is replaced a thousand times under load (fewer times in `cargo test`), by good ones and broken ones in
-//! turn: nobody notices but by the answer.
+//! A permission provider's file is replaced a thousand times under load (fewer times in `cargo test`), alternately by
+//! valid and broken files. Users notice nothing but the new answers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,12 +15,12 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use support::{Setup, eventually};
 
-/// Half of them to a good file.
+/// Half of the swaps place a valid file.
 const SWAPS: u64 = if cfg!(feature = "test-all") { 1_000 } else { 20 };
 const CALLERS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
+async fn swaps_under_load_fail_no_request_and_mix_no_answers() {
     let gateway = Setup::dev()
         .env(
             "PRIVATE_KEY",
@@ -76,7 +76,7 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
     let first = number(&status().await);
     let truncated = &test_guests::V2[..test_guests::V2.len() * 2 / 3];
     let broken = [
-        b"this is no component",
+        b"this is not a component",
         truncated,
         test_guests::NO_EXPORTS,
         test_guests::WRONG_TYPE,
@@ -94,7 +94,7 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
                 (status["problem"].is_null() == is_good && (serves || !is_good)).then_some(status)
             })
             .await;
-            // A broken one leaves the one before it.
+            // After a broken file, the previous generation continues to serve.
             assert_eq!(status["generation"][1], digests[version].as_str(), "{status}");
             let seen = answers[version].load(Ordering::Relaxed);
             eventually("the callers are answered by it", async || {
@@ -108,7 +108,7 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
     while let Some(ended) = callers.join_next().await {
         ended.expect("no request failed and no answer was mixed");
     }
-    assert_eq!(last - first, SWAPS / 2, "a broken file is no generation");
+    assert_eq!(last - first, SWAPS / 2, "a broken file is not a generation");
     let [v1, v2] = [0, 1].map(|n| answers[n].load(Ordering::Relaxed));
     println!(
         "{SWAPS} swaps, {} answers ({v1} + {v2}), none failed or mixed",
@@ -117,7 +117,7 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_answer() {
     gateway.stop().await;
 }
 
-/// Which version answered, after making sure that it was one only.
+/// The version that answered. Asserts that there was only one.
 fn version_of(answer: &Value) -> usize {
     let permissions = &answer["permissions"];
     let version = permissions["version"]

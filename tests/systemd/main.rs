@@ -1,5 +1,5 @@
-//! The gateway under the unit that is shipped, by a real systemd with namespaces of its own: everything that it does
-//! works under those restrictions, and they hold. Needs root, `unshare` and systemd; skipped, saying so, elsewhere.
+//! The gateway under the shipped unit, in a real systemd with its own namespaces: everything works under the unit's
+//! restrictions, and they hold. Needs root, `unshare` and systemd; elsewhere the test says so and is skipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,10 +23,10 @@ use tempfile::TempDir;
 use tokio::process::Child;
 use url::Url;
 
-/// The most that `systemd-analyze security` may find, in tenths: 0 is locked up, 100 wide open.
+/// The limit for `systemd-analyze security`, in tenths: 0 is locked up, 100 wide open.
 const EXPOSURE: u32 = 12;
 
-/// Says that a test did not run. Not by `println!`: what a test that passes has printed is not shown.
+/// Reports that a test did not run. Not with `println!`, as the output of a passing test is hidden.
 fn skipped(why: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
@@ -36,7 +36,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// What a command says, and whether it succeeded.
+/// A command's output, and whether it succeeded.
 fn said(command: &mut Command) -> (bool, String) {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -54,7 +54,7 @@ struct Systemd {
 }
 
 impl Systemd {
-    /// Boots one; `None` where this machine does not let us.
+    /// Boots one, or returns `None` if this machine does not allow it.
     async fn boot(config: &str, key: &str) -> Option<Self> {
         let namespaces = [
             "--mount",
@@ -107,7 +107,7 @@ impl Systemd {
         said(enter.args(["sh", "-c", command]))
     }
 
-    /// The same, which has to succeed; gives what it says.
+    /// The same, which must succeed. Returns the output.
     fn ok(&self, command: &str) -> String {
         let (ok, text) = self.run(command);
         assert!(ok, "{command}: {text}\n{}", self.log());
@@ -118,7 +118,7 @@ impl Systemd {
         fs::read_to_string(self.dir.path().join("log/log")).unwrap_or_default()
     }
 
-    /// Waits until the log has said so, so many times.
+    /// Waits until the log contains `what` `times` times.
     async fn logged(&self, what: &str, times: usize) {
         let said = async || (self.log().matches(what).count() >= times).then_some(());
         eventually(what, said).await;
@@ -153,7 +153,7 @@ fn the_unit_is_valid_and_exposes_little() {
     );
     println!("{}", text.lines().last().unwrap_or_default());
     assert!(ok, "{text}");
-    // It complains of what is not installed, and of what it does not know.
+    // It reports programs that are not installed, and settings that it does not know.
     let (_, text) = said(Command::new("systemd-analyze").arg("verify").arg(&unit));
     let complaints = text
         .lines()
@@ -190,12 +190,12 @@ async fn everything_works_under_the_unit() {
         external,
     );
 
-    // A sign-in writes, and asks a provider; a permission is asked of a component that was compiled in there.
+    // A sign-in writes and contacts a provider, and a permission comes from a component that was compiled in there.
     let token = token_in(&provider.sign_in(&browser, "/auth/login/google").await);
     let (status, first) = browser.authorize(&token, "s").await;
     assert_eq!(status, 200, "{first}");
 
-    // A swap compiles another.
+    // A swap compiles another component.
     systemd.place(test_guests::V2);
     let second = eventually("the other answers", async || {
         let (_, answer) = browser.authorize(&token, "s").await;
@@ -204,7 +204,7 @@ async fn everything_works_under_the_unit() {
     .await;
     assert!(second["token"].is_string(), "{second}");
 
-    // What is in force for the process, as the kernel has it.
+    // The restrictions of the process, as the kernel reports them.
     let pid = systemd.ok("systemctl show --property MainPID --value gateway");
     let status = systemd.ok(&format!("cat /proc/{pid}/status"));
     let field = |name: &str| {
@@ -267,7 +267,7 @@ async fn everything_works_under_the_unit() {
         systemd.ok("systemctl show --property Result --value gateway"),
         "success"
     );
-    // What the command of the reload that failed has said is no JSON.
+    // The output of the failed reload is not JSON.
     let log = systemd.log();
     let (entries, said): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.starts_with('{'));
     assert!(

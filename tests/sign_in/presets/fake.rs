@@ -1,31 +1,31 @@
-//! One fake for every preset: a provider that keeps the rules which that provider documents, its odd ones too.
+//! One fake for every preset: a provider that follows the rules of the real one's documentation, including the unusual
+//! ones.
 //!
-//! What all of them share is here: codes that work once, PKCE (RFC 7636), the redirect URI at both ends, the client's
-//! authentication. What is special stands in a [`Kind`], a line for each thing.
+//! It implements what they have in common: codes that work once, PKCE (RFC 7636), the redirect URI at both ends, the
+//! client's authentication. A [`Kind`] declares what is special about one provider.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use gateway_token::Algorithm;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use url::{Url, form_urlencoded};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use support::browser::parameter;
-use support::fake_oidc::now;
+use support::fake_oidc::{grant::Grant, now};
 
 pub(crate) const CLIENT_ID: &str = "canary-client";
 pub(crate) const SECRET: &str = "canary-secret/+1";
 
-/// How the provider wants clients to prove who they are.
+/// How clients must authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// The secret in the header or in the form.
@@ -36,71 +36,64 @@ pub(crate) enum Way {
     Basic,
     /// A client secret that is a JWT (Apple).
     Apple,
-    /// In the form, and the operator has written no secret.
+    /// In the form, without a secret in the configuration.
     Public,
 }
 
-/// What is special about one provider.
+/// The special rules of one provider.
 #[derive(Clone)]
 pub(crate) struct Kind {
     pub(crate) preset: &'static str,
-    /// What follows the origin in its issuer's identifier.
+    /// The path of its issuer's identifier.
     pub(crate) path: &'static str,
-    /// The hosts that the real one has; the first is its issuer's.
+    /// The real provider's hosts. The first one is its issuer's.
     pub(crate) hosts: &'static [&'static str],
-    /// What the preset needs to know, to lead there.
+    /// The settings that the preset requires.
     pub(crate) needs: &'static str,
-    /// What an operator writes besides.
+    /// The operator's other settings.
     pub(crate) lines: &'static str,
     pub(crate) way: Way,
-    /// The scopes that there are; with any other the request is refused (RFC 6749 section 4.1.2.1).
+    /// The supported scopes. It rejects a request with any other (RFC 6749 section 4.1.2.1).
     pub(crate) scopes: &'static [&'static str],
     /// Whether ID tokens repeat the nonce.
     pub(crate) nonce: bool,
-    /// Whether it answers by POST, and refuses requests that do not ask for that.
+    /// Whether it answers by POST, and rejects requests without `response_mode=form_post`.
     pub(crate) form_post: bool,
-    /// The claims of its ID tokens beside those of the protocol; `None` where there are no ID tokens.
+    /// The claims of its ID tokens beside those of the protocol, or `None` if it issues no ID tokens.
     pub(crate) id_token: Option<fn() -> Value>,
     pub(crate) userinfo: Option<fn() -> Value>,
-    /// What its token answers have beside the tokens.
+    /// Further members of its token responses.
     pub(crate) tokens: fn() -> Value,
-    /// What its discovery document has besides, or has otherwise.
+    /// Additions and changes to its discovery document.
     pub(crate) discovery: fn() -> Value,
-    /// Whether mistakes at the token endpoint have status 200.
+    /// Whether errors of the token endpoint have status 200.
     pub(crate) refuses_with_200: bool,
-    /// Requests have to be pushed (RFC 9126).
+    /// Requests must be pushed (RFC 9126).
     pub(crate) par: bool,
     pub(crate) elliptic: bool,
-    /// What the gateway is to know of the person.
+    /// The user's subject at the gateway.
     pub(crate) subject: &'static str,
     pub(crate) name: &'static str,
     pub(crate) email: Option<&'static str>,
     pub(crate) picture: Option<&'static str>,
 }
 
-struct Grant {
-    challenge: String,
-    redirect_uri: String,
-    nonce: Option<String>,
-}
-
-/// A running fake.
 pub(crate) struct Fake {
     pub(crate) kind: Kind,
     server: MockServer,
-    /// The private key that Apple gave the developer, PEM.
+    /// The private key that Apple gives the developer, PEM.
     pub(crate) developer_key: String,
 }
 
 impl Fake {
-    /// One that is where it listens.
+    /// Starts one whose issuer is its own address.
     pub(crate) async fn start(kind: Kind) -> Self {
         let server = MockServer::start().await;
         let base = server.uri();
         Self::serve(server, base, kind).await
     }
 
-    /// One that is reached at the real one's address.
+    /// Starts one that is reached at the real one's address.
     pub(crate) async fn at_its_host(kind: Kind) -> Self {
         let base = format!("https://{}", kind.hosts[0]);
         Self::serve(MockServer::start().await, base, kind).await
@@ -145,7 +138,6 @@ impl Fake {
         }
     }
 
-    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         *self.server.address()
     }
@@ -162,12 +154,11 @@ impl Fake {
         self.server.uri()
     }
 
-    /// The issuer's identifier, as it is configured.
     pub(crate) fn issuer(&self) -> String {
         template(&self.server.uri(), &self.kind)
     }
 
-    /// All that it was asked.
+    /// All requests to it.
     pub(crate) async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.unwrap()
     }
@@ -217,7 +208,7 @@ impl Answers {
         if path.ends_with("/.well-known/openid-configuration") && self.kind.id_token.is_some() {
             return ResponseTemplate::new(200).set_body_json(self.discovery());
         }
-        // The paths of the real ones that have no discovery document.
+        // The paths of the real providers that have no discovery document.
         let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
         match path {
             "/keys" => ResponseTemplate::new(200).set_body_json(json!({ "keys": [self.jwk()] })),
@@ -304,19 +295,13 @@ impl Answers {
         names.sort();
         let all = names.len();
         names.dedup();
-        // RFC 6749 section 3.1: parameters must not come more than once.
+        // RFC 6749 section 3.1: parameters must not occur more than once.
         assert_eq!(names.len(), all, "{url}");
-        let (Some(redirect_uri), Some(state), Some(challenge)) =
-            (asked("redirect_uri"), asked("state"), asked("code_challenge"))
-        else {
-            return ResponseTemplate::new(400)
-                .set_body_string("redirect_uri, state or code_challenge is missing");
+        let (grant, state) = match Grant::requested(&url, CLIENT_ID) {
+            Ok(requested) => requested,
+            Err(why) => return ResponseTemplate::new(400).set_body_string(why),
         };
-        if asked("client_id").as_deref() != Some(CLIENT_ID)
-            || asked("response_type").as_deref() != Some("code")
-        {
-            return ResponseTemplate::new(400).set_body_string("client_id or response_type is wrong");
-        }
+        let redirect_uri = grant.redirect_uri.clone();
         let scope = asked("scope").unwrap_or_default();
         let known = |scope: &str| self.kind.scopes.is_empty() || self.kind.scopes.contains(&scope);
         let refused = if !scope.split(' ').all(known) {
@@ -333,17 +318,12 @@ impl Answers {
         match refused {
             Some(error) => back.push(("error", error.to_owned())),
             None => {
-                let grant = Grant {
-                    challenge,
-                    redirect_uri: redirect_uri.clone(),
-                    nonce: asked("nonce"),
-                };
                 codes.insert(code.clone(), grant);
                 back.push(("code", code));
             }
         }
         if self.kind.preset == "apple" {
-            // The first time, and never again.
+            // Only the first time.
             let user = r#"{"name":{"firstName":"Ann","lastName":"Lee"},"email":"typed@example.org"}"#;
             back.push(("user", user.to_owned()));
         }
@@ -364,7 +344,7 @@ impl Answers {
         let form: HashMap<String, String> = form_urlencoded::parse(&request.body).into_owned().collect();
         let refuse = |status, error| {
             if self.kind.refuses_with_200 {
-                // Slack has `ok`, GitHub has not; both have status 200.
+                // Slack's answer has `ok`, GitHub's does not; both have status 200.
                 return ResponseTemplate::new(200).set_body_json(json!({ "ok": false, "error": error }));
             }
             refuse(status, error)
@@ -378,11 +358,7 @@ impl Answers {
         let Some(grant) = grant else {
             return refuse(400, "invalid_grant");
         };
-        let verifier = form.get("code_verifier").map_or("", String::as_str);
-        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) != grant.challenge
-            || form.get("redirect_uri") != Some(&grant.redirect_uri)
-            || form.get("grant_type").map(String::as_str) != Some("authorization_code")
-        {
+        if !grant.matches(&form) {
             return refuse(400, "invalid_grant");
         }
         let mut answer = json!({

@@ -1,5 +1,5 @@
-//! The internet, as far as a gateway behind an egress proxy sees it: a proxy that ends TLS for some hosts, and hands each
-//! of them to its fake. So presets are tried as they are shipped, at the addresses that their providers really have.
+//! The internet as a gateway behind an egress proxy sees it: a proxy that terminates TLS for some hosts and connects
+//! each of them to its fake. The tests use presets as they are shipped, at the addresses of the real providers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +16,6 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The proxy.
 pub(crate) struct Internet {
     address: SocketAddr,
     /// The authority's certificate, PEM.
@@ -52,7 +51,7 @@ impl Internet {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, hosts) = (acceptor.clone(), Arc::clone(&hosts));
                 tokio::spawn(async move {
-                    // A client that goes away is nobody's business.
+                    // A client may go away.
                     let _ = tunnel(stream, &acceptor, &hosts).await;
                 });
             }
@@ -66,7 +65,7 @@ impl Internet {
         }
     }
 
-    /// The variables of a gateway that is behind the proxy and believes its certificates.
+    /// The variables of a gateway that uses the proxy and trusts its certificates.
     pub(crate) fn variables(&self, directory: &Path) -> [(&'static str, String); 2] {
         let root = directory.join("root.pem");
         std::fs::write(&root, &self.root).unwrap();
@@ -77,7 +76,7 @@ impl Internet {
     }
 }
 
-/// `CONNECT host:443` (RFC 9110 section 9.3.6), and what follows it.
+/// `CONNECT host:443` (RFC 9110 section 9.3.6), and the tunnel after it.
 async fn tunnel(
     mut client: TcpStream,
     acceptor: &TlsAcceptor,

@@ -1,5 +1,4 @@
-//! Sign-outs at the provider, and the logout tokens that it sends (OpenID Connect RP-Initiated Logout 1.0, Back-Channel
-//! Logout 1.0).
+//! Sign-outs at the provider, and its logout tokens (OpenID Connect RP-Initiated Logout 1.0, Back-Channel Logout 1.0).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +16,7 @@ use super::{Answers, CLIENT_ID, FakeOidc, now};
 pub const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 impl FakeOidc {
-    /// The claims of a logout token that is good for two minutes, with an id of its own.
+    /// The claims of a logout token that is valid for two minutes, with a new `jti`.
     pub fn logout_claims(&self, subject: Option<&str>, sid: Option<&str>) -> Value {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let mut claims = json!({
@@ -33,7 +32,7 @@ impl FakeOidc {
         claims
     }
 
-    /// A logout token of these claims.
+    /// A logout token with these claims.
     pub fn logout_token(&self, claims: &Value) -> String {
         self.sign(
             &json!({"alg": "RS256", "kid": "key-1", "typ": "logout+jwt"}),
@@ -41,17 +40,17 @@ impl FakeOidc {
         )
     }
 
-    /// A token with its signature, whatever its header says.
+    /// A token with the provider's signature and any header.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         sign(header, claims, &self.key)
     }
 
-    /// The same with a key that is not the provider's.
+    /// The same with a key that does not belong to the provider.
     pub fn forge(&self, header: &Value, claims: &Value) -> String {
         sign(header, claims, &super::new_key())
     }
 
-    /// Whether it says that it signs people out.
+    /// Whether its metadata has an end-session endpoint.
     pub fn set_signs_out(&self, signs_out: bool) {
         self.state.lock().unwrap().signs_out = signs_out;
     }
@@ -70,7 +69,7 @@ fn sign(header: &Value, claims: &Value, key: &EncodingKey) -> String {
 }
 
 impl Answers {
-    /// Signs the person's browser out, and sends it back.
+    /// Signs the user's browser out, and sends it back.
     pub(super) fn end_session(request: &Request) -> ResponseTemplate {
         let asked = |name| parameter(&request.url, name);
         if asked("id_token_hint").is_none() && asked("client_id").as_deref() != Some(CLIENT_ID) {

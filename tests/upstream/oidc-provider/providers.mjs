@@ -1,12 +1,18 @@
-// Certified OpenID providers (oidc-provider) in many configurations, each at a path of its own on one port of loopback, for
+// Certified OpenID providers (oidc-provider) in many configurations, each at its own path on one port of loopback, for
 // the gateway's tests.
 //
-//   node matrix.mjs < configurations
+//   node providers.mjs < configurations
 //
 // The first line of stdin is a JSON list of configurations: `path` (the issuer is the origin and this path), `client`
-// (members of the client's registration), `options` (members of the provider's configuration), `features`, `jwks` (names of
-// algorithms that there are keys for). Prints `listening ORIGIN` when ready. A line `rotate PATH` replaces the keys of one
-// provider, and is answered by `rotated PATH`. Ends when stdin is closed.
+// (members of the client's registration), `options` (members of the provider's configuration), `features`, `jwks` (names
+// of algorithms with keys). Prints `listening ORIGIN` when ready. A line `rotate PATH` replaces the keys of one provider,
+// and is answered by `rotated PATH`. Ends when stdin is closed, so that it never outlives the test that started it.
+//
+// A user who signs in as NAME has the address NAME@example.org, verified unless the name begins with `unverified`.
+//
+// Providers with the feature `backchannelLogout` send logout tokens to the gateway. Its configured address is that of a
+// proxy, so a line `gateway http://127.0.0.1:PORT` sets the address of its listener. Each logout token prints a line
+// `told STATUS`.
 
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -25,6 +31,7 @@ const KINDS = {
 };
 const pairs = new Map();
 let generation = 0;
+let gateway = null;
 
 function key(alg, fresh) {
   const [kind, options] = KINDS[alg] ?? KINDS[alg.slice(0, 2)];
@@ -35,7 +42,7 @@ function key(alg, fresh) {
   return { ...pairs.get(kept), alg, use: 'sig', kid: `${alg}-${fresh ? generation : 0}` };
 }
 
-// What providers store, by path: a provider that gets new keys is another object, and keeps its codes and grants.
+// The data of each provider, by path. A provider that gets new keys is a new object that keeps its codes and grants.
 const stores = new Map();
 
 class Kept {
@@ -75,6 +82,14 @@ class Kept {
   }
 }
 
+// Sends a logout token. The library's own dispatcher rejects loopback addresses.
+async function notify(url, { dispatcher, ...options }) {
+  const called = new URL(url);
+  const answer = await fetch(gateway ? new URL(called.pathname + called.search, gateway) : called, options);
+  console.log(`told ${answer.status}`);
+  return answer;
+}
+
 function build(origin, given, fresh) {
   if (!stores.has(given.path)) stores.set(given.path, new Map());
   const provider = new Provider(origin + given.path, {
@@ -106,12 +121,13 @@ function build(origin, given, fresh) {
           sub: id,
           name: `The person ${id}`,
           email: `${id}@example.org`,
-          email_verified: true,
+          email_verified: !id.startsWith('unverified'),
           picture: `https://img.example.org/${id}.png`,
           groups: ['staff'],
         }),
       };
     },
+    ...(given.features?.backchannelLogout && { fetch: notify }),
     ...given.options,
   });
   return provider.callback();
@@ -143,7 +159,11 @@ for (;;) {
   if (line.done) {
     process.exit(0);
   }
-  const path = line.value.split(' ')[1];
+  const [verb, path] = line.value.split(' ');
+  if (verb === 'gateway') {
+    gateway = path;
+    continue;
+  }
   generation += 1;
   handlers.set(path, build(origin, configurations.find((given) => given.path === path), true));
   console.log(`rotated ${path}`);
