@@ -1,31 +1,31 @@
-//! Metrics, each of which is declared once.
+//! Declarations of metrics.
 
-/// A metric, as `/metrics` and the documentation show it.
+/// A metric, for `/metrics` and the documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
-    /// What it measures, in a few words and in Markdown.
+    /// What it measures, in a few words of Markdown.
     pub help: &'static str,
-    /// The name of each label, and its values in Markdown where the name does not say them.
+    /// The name of each label, and its values in Markdown, unless they are obvious from the name.
     pub labels: &'static [(&'static str, &'static str)],
 }
 
-/// The types of metrics that Prometheus has and the gateway uses.
+/// The Prometheus types that the gateway uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number that only grows.
     Counter,
     /// A number that goes up and down.
     Gauge,
-    /// How often a value was in which bucket. The end of the name, such as `_seconds`, chooses the buckets.
+    /// Counts of values in buckets. The end of the name, such as `_seconds`, selects the buckets.
     Histogram,
 }
 
-/// Declares the metrics of a crate: a function for each, which takes a value for each label and returns the handle to
-/// count with, and `METRICS`, a list of them all.
+/// Declares the metrics of a crate: for each, a function that takes a value for each label and returns the handle to count
+/// with; and `METRICS`, a list of all of them.
 ///
 /// The crate must depend on `metrics`.
 ///
