@@ -115,7 +115,8 @@ pub(crate) enum Recorded {
 pub(crate) fn kept_claims(claims: &Claims) -> String {
     let text = claims.as_str();
     let is_large = text.len() > MAX_KEPT_CLAIMS;
-    if is_large { NOT_KEPT } else { text }.to_owned()
+    let kept = if is_large { NOT_KEPT } else { text };
+    kept.to_owned()
 }
 
 /// Prevents a provider from filling the database with users whom the hooks neither accept nor reject. Fails with

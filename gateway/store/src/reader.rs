@@ -3,7 +3,6 @@
 //! A read takes microseconds and waits for nothing: in WAL mode every statement sees the latest commit of any process, and
 //! no writer delays it. Between reads, only prepared statements are kept.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +27,7 @@ pub(crate) enum Source {
 }
 
 /// The read-only connections to one database.
+#[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
     source: Source,
@@ -98,13 +98,5 @@ impl Readers {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.idle.lock().clear();
-    }
-}
-
-impl fmt::Debug for Readers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readers")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
     }
 }
