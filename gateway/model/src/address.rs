@@ -1,38 +1,39 @@
-//! Which addresses are public. A name may resolve to anything: what it resolves to decides, not the name.
+//! Classifies IP addresses as public, private or unusable. A name may resolve to anything, so its addresses decide, not the
+//! name.
 //!
-//! The ranges are those of the IANA special-purpose address registries (RFC 6890) that are not globally
-//! reachable. Addresses of version 6 that carry one of version 4 are what they carry.
+//! The ranges are those of the IANA special-purpose address registries (RFC 6890) that are not globally reachable. An IPv6
+//! address that embeds an IPv4 address is classified as that one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use self::Reach::{Private, Prohibited, Public};
 
-/// What an address is, for somebody who wants to go there.
+/// Whether an address can be reached, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Anybody's.
+    /// Globally reachable.
     Public,
-    /// Of this machine or its own network. The text says which, for the log.
+    /// On this machine or its own network. The text says which, for the log.
     Private(&'static str),
-    /// Nothing that a name should resolve to.
+    /// No name should resolve to it.
     Prohibited(&'static str),
 }
 
 impl Reach {
-    /// Whether the address is of this machine or of its own network: of none that the internet knows, or link-local.
+    /// Whether the address is on this machine or its own network, including link-local addresses.
     #[must_use]
     pub fn is_local(self) -> bool {
         matches!(self, Self::Private(_) | Self::Prohibited("link-local"))
     }
 }
 
-/// Ranges of version 4: network, length of its prefix, what it is. The first that fits counts.
+/// IPv4 ranges: network, length of its prefix, class. The first match counts.
 const V4: &[([u8; 4], u32, Reach)] = &[
     ([0, 0, 0, 0], 8, Prohibited("unspecified")),
     ([10, 0, 0, 0], 8, Private("private")),
     ([100, 64, 0, 0], 10, Private("shared address space")),
     ([127, 0, 0, 0], 8, Private("loopback")),
-    // Where clouds have their metadata.
+    // The metadata service of a cloud.
     ([168, 63, 129, 16], 32, Prohibited("a cloud's own")),
     ([169, 254, 0, 0], 16, Prohibited("link-local")),
     ([172, 16, 0, 0], 12, Private("private")),
@@ -48,36 +49,36 @@ const V4: &[([u8; 4], u32, Reach)] = &[
     ([240, 0, 0, 0], 4, Prohibited("reserved")),
 ];
 
-/// Ranges of version 6, before anything that is not global unicast is refused: the first 32 bits of the
-/// network, length of its prefix, what it is.
+/// IPv6 ranges: the first 32 bits of the network, length of its prefix, class. Everything else that is not global unicast is
+/// prohibited.
 const V6: &[(u32, u32, Reach)] = &[
     (0xfc00_0000, 7, Private("unique local")),
     (0xfe80_0000, 10, Prohibited("link-local")),
     (0xff00_0000, 8, Prohibited("multicast")),
-    // Teredo, benchmarking and ORCHID among them.
+    // Includes Teredo, benchmarking and ORCHID.
     (0x2001_0000, 23, Prohibited("reserved for protocols")),
     (0x2001_0db8, 32, Prohibited("documentation")),
     (0x3fff_0000, 20, Prohibited("documentation")),
 ];
 
-/// What version 6 has of version 4: the first 96 bits. 6to4 is another matter.
+/// The first 96 bits of IPv6 addresses that embed an IPv4 address, except for 6to4.
 const EMBEDDED: &[u128] = &[
-    // v4-compatible (RFC 4291 2.5.5.1), the unspecified address among them, and v4-mapped (2.5.5.2).
+    // IPv4-compatible (RFC 4291 2.5.5.1), including the unspecified address, and IPv4-mapped (2.5.5.2).
     0,
     0xffff,
-    // v4-translated (RFC 2765 2.1).
+    // IPv4-translated (RFC 2765 2.1).
     0xffff_0000,
     // NAT64 (RFC 6052 2.1).
     0x0064_ff9b << 64,
 ];
 
-/// The first 16 bits of 6to4, which the address of version 4 follows (RFC 3056 2).
+/// The first 16 bits of 6to4, which the IPv4 address follows (RFC 3056 2).
 const SIX_TO_FOUR: u128 = 0x2002;
 
-/// The first 3 bits of global unicast (RFC 4291 2.4): all that has been given out.
+/// The first 3 bits of global unicast (RFC 4291 2.4), the only addresses that are assigned.
 const GLOBAL: u128 = 0b001;
 
-/// What this address is.
+/// Classifies an address.
 #[must_use]
 pub fn reach(address: IpAddr) -> Reach {
     match address {
@@ -86,22 +87,22 @@ pub fn reach(address: IpAddr) -> Reach {
     }
 }
 
-/// An address that the gateway does not connect to.
+/// An address to which the gateway does not connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{address} is not a public address ({is})")]
 pub struct NotPublic {
     /// The address.
     pub address: IpAddr,
-    /// What it is instead.
+    /// Its class.
     pub is: &'static str,
-    /// Whether it is private, so that the operator can allow it.
+    /// Whether the operator can allow it, because it is private.
     pub is_private: bool,
 }
 
-/// Whether the gateway may connect to an address: to every public one, and to private ones if `allow_private`.
+/// Checks that the gateway may connect to an address: to every public one, and to private ones if `allow_private`.
 ///
 /// # Errors
-/// [`NotPublic`] if not.
+/// [`NotPublic`] for all others.
 pub fn check(address: IpAddr, allow_private: bool) -> Result<(), NotPublic> {
     let (is, is_private) = match reach(address) {
         Public => return Ok(()),
@@ -153,7 +154,7 @@ fn v6(address: Ipv6Addr) -> Reach {
     }
 }
 
-/// What the first range is that has these bits.
+/// Returns the class of the first range that contains these bits.
 fn find<N>(ranges: &[(N, u32, Reach)], bits: u32, network: impl Fn(&N) -> u32) -> Option<Reach> {
     ranges
         .iter()
@@ -224,7 +225,7 @@ mod tests {
         "8.8.8.8",
     ];
 
-    /// Every way in which version 6 writes an address of version 4.
+    /// Every way to embed an IPv4 address in an IPv6 address.
     fn embedded(address: &str) -> [String; 5] {
         let bits = address.parse::<std::net::Ipv4Addr>().unwrap().to_bits();
         [
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_version_4_begin_and_end_where_they_should() {
+    fn ipv4_ranges_begin_and_end_where_the_registries_say() {
         for (first, last, is) in SPECIAL_V4 {
             assert_eq!((of(first), of(last)), (*is, *is), "{first}-{last}");
         }
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_within_addresses_are_what_they_carry() {
+    fn embedded_ipv4_addresses_decide_the_class() {
         for (first, last, is) in SPECIAL_V4 {
             for address in [first, last].into_iter().flat_map(|address| embedded(address)) {
                 assert_eq!(of(&address), *is, "{address}");
@@ -260,7 +261,7 @@ mod tests {
         for address in PUBLIC_V4.iter().flat_map(|address| embedded(address)) {
             assert_eq!(of(&address), Public, "{address}");
         }
-        // v4-compatible, where :: and ::1 are what they are in version 6.
+        // IPv4-compatible addresses, except for :: and ::1.
         for (address, is) in [
             ("::10.0.0.5", Private("private")),
             ("::127.0.0.1", Private("loopback")),
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_version_6() {
+    fn ipv6_ranges_have_their_class() {
         for (address, is) in [
             ("::", Prohibited("unspecified")),
             ("::1", Private("loopback")),
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_this_machine_or_its_network_is_local() {
+    fn addresses_of_this_machine_or_its_network_are_local() {
         for (address, is) in [
             ("127.0.0.1", true),
             ("::1", true),
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_at_some_addresses() {
+    fn unspecified_multicast_and_broadcast_addresses_belong_to_nobody() {
         for (address, is) in [
             ("0.0.0.0", true),
             ("::", true),

@@ -1,4 +1,4 @@
-//! What an upstream provider said of the person who signs in, once it has been validated.
+//! What an upstream provider says about the person who signs in, after it was validated.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,30 +14,30 @@ use crate::user::{Email, Identity};
 /// A person as an upstream provider describes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamUser {
-    /// Who they are.
+    /// The issuer and subject.
     pub identity: Identity,
-    /// The address, only where the provider says (by a JSON `true`) that it is verified.
+    /// The address, if the provider says (by a JSON `true`) that it is verified.
     pub email: Option<Email>,
-    /// The display name; empty where there is none.
+    /// The display name, or an empty text.
     pub name: String,
-    /// Where the picture is: an absolute http or https URL.
+    /// The picture's absolute http or https URL.
     pub avatar_url: Option<String>,
-    /// The claims as the provider gave them, for the hooks.
+    /// The claims exactly as the provider sent them, for the hooks.
     pub claims: Claims,
-    /// The session that the person has at the provider.
+    /// The person's session at the provider.
     pub session: UpstreamSession,
 }
 
-/// The session that a person has at an upstream provider.
+/// A person's session at an upstream provider.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct UpstreamSession {
-    /// The provider's name for it: `sid` of the ID token (OpenID Connect Back-Channel Logout 1.0 section 2.1).
+    /// The provider's id for it: `sid` of the ID token (OpenID Connect Back-Channel Logout 1.0 section 2.1).
     pub sid: Option<String>,
     /// When the provider signed the ID token, by its own clock: `iat`.
     pub issued: Option<Timestamp>,
-    /// When the person proved to the provider who they are, by its own clock: `auth_time`.
+    /// When the person authenticated at the provider, by its own clock: `auth_time`.
     pub authenticated: Option<Timestamp>,
-    /// The ID token as it came, where the provider is to be told of a sign-out.
+    /// The unchanged ID token, if the provider is to be told of a sign-out.
     pub id_token: Option<String>,
 }
 
@@ -47,9 +47,9 @@ impl fmt::Debug for UpstreamSession {
     }
 }
 
-/// Claims as the text of a JSON object (RFC 8259): members sorted by name and each of them once, no white space, and their
-/// values as the provider wrote them. A [`Value`] holds numbers as 64-bit integers and floats, which would change an
-/// identifier of twenty digits on its way to the hooks.
+/// Claims as the text of a JSON object (RFC 8259), with members sorted by name, each of them once, without white space, and
+/// with the values as the provider wrote them. A [`Value`] holds numbers as 64-bit integers and floats, which would change
+/// an identifier of twenty digits on its way to the hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims(Arc<str>);
 
@@ -57,26 +57,18 @@ impl Claims {
     /// Makes an object of members. Of members with the same name, the last one counts.
     pub fn of<'a>(members: impl IntoIterator<Item = (&'a str, &'a RawValue)>) -> Self {
         let members: BTreeMap<&str, &RawValue> = members.into_iter().collect();
-        let mut text = String::from("{");
-        for (number, (name, value)) in members.into_iter().enumerate() {
-            if number > 0 {
-                text.push(',');
-            }
-            text.push_str(&Value::from(name).to_string());
-            text.push(':');
-            write(value.get(), &mut text);
-        }
-        text.push('}');
-        Self(text.into())
+        // Texts and raw values can always be serialized.
+        let text = serde_json::to_string(&members).unwrap_or_default();
+        Self(without_space(text).into())
     }
 
-    /// The text.
+    /// The text of the object.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Reads a member, in as many digits as a [`Value`] has; null where there is none.
+    /// Returns a member, with the precision of a [`Value`], or null if it does not exist.
     #[must_use]
     pub fn get(&self, name: &str) -> Value {
         let members: BTreeMap<String, &RawValue> = serde_json::from_str(&self.0).unwrap_or_default();
@@ -109,14 +101,13 @@ impl<'de> Deserialize<'de> for Claims {
     }
 }
 
-/// Writes a JSON value without the white space between its parts.
-fn write(json: &str, text: &mut String) {
+/// Removes the white space between the parts of a JSON value.
+fn without_space(json: String) -> String {
     if !json.contains([' ', '\n', '\r', '\t']) {
-        text.push_str(json);
-        return;
+        return json;
     }
     let (mut in_string, mut escaped) = (false, false);
-    text.extend(json.chars().filter(|&c| {
+    let kept = json.chars().filter(|&c| {
         if in_string {
             in_string = escaped || c != '"';
             escaped = !escaped && c == '\\';
@@ -124,7 +115,8 @@ fn write(json: &str, text: &mut String) {
         }
         in_string = c == '"';
         !matches!(c, ' ' | '\n' | '\r' | '\t')
-    }));
+    });
+    kept.collect()
 }
 
 #[cfg(test)]
@@ -155,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_lost_between_strings_of_any_length_and_kept_in_them() {
+    fn white_space_is_removed_between_strings_and_kept_in_them() {
         for text in [
             r#""""#,
             r#""a""#,
@@ -172,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_is_refused() {
+    fn claims_that_are_not_an_object_are_rejected() {
         for odd in ["", "[]", "null", "1", "{", "{} {}", r#"{"a":01}"#, r#"{"a":}"#] {
             assert!(serde_json::from_str::<Claims>(odd).is_err(), "{odd}");
         }

@@ -1,5 +1,4 @@
-//! Time and randomness. Everything that needs either is given it, so that a test can set the clock
-//! and repeat the dice; `clippy.toml` bans the ambient ones elsewhere.
+//! Time and randomness. They are passed in, so that tests can control them; `clippy.toml` bans the ambient ones elsewhere.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +12,13 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// This moment and `duration` more (its whole seconds), or the last moment there is.
+    /// The moment `duration` later, in whole seconds, or the latest possible one.
     #[must_use]
     pub const fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))
     }
 
-    /// This moment less `duration` (its whole seconds), or the epoch.
+    /// The moment `duration` earlier, in whole seconds, or the epoch.
     #[must_use]
     pub const fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(duration.as_secs()))
@@ -32,7 +31,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What time it is.
+/// A source of the current time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The current time.
     fn now(&self) -> Timestamp;
@@ -43,7 +42,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// How long ago the Unix epoch was; `None` where the machine's clock is so wrong that it is still to come.
+    /// The time since the Unix epoch, or `None` if the machine's clock is set to a time before it.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     #[must_use]
     pub fn since_epoch() -> Option<Duration> {
@@ -53,17 +52,17 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        // A clock before 1970 is a broken clock: everything has expired then.
+        // A clock before 1970 is broken: then everything counts as expired.
         Timestamp(Self::since_epoch().map_or(u64::MAX, |since| since.as_secs()))
     }
 }
 
-/// A clock that stands still until it is moved. For tests.
+/// A clock that only moves when told to. For tests.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// A clock that stands at `seconds` since the Unix epoch.
+    /// A clock at `seconds` since the Unix epoch.
     #[must_use]
     pub const fn at(seconds: u64) -> Self {
         Self(AtomicU64::new(seconds))
@@ -81,16 +80,16 @@ impl Clock for ManualClock {
     }
 }
 
-/// Bytes nobody can guess.
+/// A source of bytes that nobody can guess.
 pub trait Random: Send + Sync + fmt::Debug {
     /// Fills `bytes`.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give. Nothing may go on without it.
+    /// If the operating system has no randomness. Then nothing may continue without it.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }
 
-/// The operating system gave no randomness.
+/// The operating system returned no randomness.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no randomness: {0}")]
 pub struct RandomError(pub String);
@@ -106,7 +105,7 @@ impl Random for SystemRandom {
     }
 }
 
-/// Bytes that are the same in every run. For tests.
+/// A sequence of bytes that is the same in every run. For tests.
 #[derive(Debug, Default)]
 pub struct CountingRandom(AtomicU64);
 
@@ -114,7 +113,7 @@ impl Random for CountingRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         for part in bytes.chunks_mut(8) {
             let number = self.0.fetch_add(1, Ordering::Relaxed);
-            // An odd factor: spread over all numbers, and none comes twice in eight bytes.
+            // Multiplying by an odd factor spreads the numbers, and no eight bytes repeat.
             let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
             part.iter_mut()
                 .zip(spread)
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_moves_only_when_it_is_told_to() {
+    fn a_manual_clock_moves_only_when_advanced() {
         let clock = ManualClock::at(100);
         assert_eq!(clock.now(), Timestamp(100));
         clock.advance(Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! Sign-ins and sign-outs, as they are told to the lifecycle hooks.
+//! Sign-ins and sign-outs, as the lifecycle hooks see them.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,33 @@ use crate::clock::Timestamp;
 use crate::id::{EventId, UserId};
 use crate::user::Identity;
 
-/// Something that happened to a user and that hooks are told. Kept until every hook has answered,
-/// so it survives a crash and is delivered again under the same id.
+/// Something that happened to a user, for the hooks. It is kept until every hook has answered, so it survives a crash and is
+/// delivered again with the same id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The same at every delivery.
+    /// The same for every delivery.
     pub id: EventId,
     /// What happened.
     pub kind: EventKind,
-    /// To whom.
+    /// The user.
     pub user_id: UserId,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// For a sign-in: the identity that signed in. For a sign-out: the one the session began with.
+    /// For a sign-in, the identity that signed in; for a sign-out, the one with which the session began.
     pub identity: Identity,
-    /// For a sign-in: the provider's claims; empty for a sign-out.
+    /// For a sign-in, the provider's claims; empty for a sign-out.
     pub claims: Claims,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// Somebody signed in who was not known before.
+    /// The first sign-in of a new user.
     NewUser,
-    /// Somebody signed in.
+    /// A sign-in.
     Login,
-    /// Somebody ended their session.
+    /// A sign-out.
     Logout,
 }
 
@@ -51,24 +51,25 @@ impl EventKind {
     }
 }
 
-/// What all hooks together said of a sign-in.
+/// The combined answer of all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every hook accepted. The changes to make to the user's attributes ([`crate::limits::change`]), the later hook winning.
+    /// Every hook accepted. Contains the changes to make to the user's attributes ([`crate::limits::change`]); the later
+    /// hook wins.
     Accepted(BTreeMap<String, String>),
-    /// A hook said no. Later hooks were not asked.
+    /// A hook rejected. Later hooks were not called.
     Rejected {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// What the person is shown.
         reason: String,
     },
-    /// A hook trapped, ran out of fuel or time, is missing, or had no verdict itself: the sign-in is
-    /// refused and a new user stays pending.
+    /// A hook trapped, ran out of fuel or time, is missing, or returned no verdict: the sign-in is rejected and a new user
+    /// stays pending.
     Failed {
-        /// Which hook.
+        /// The hook.
         hook: String,
-        /// What went wrong, for the log; never shown to the person.
+        /// The cause, for the log; never shown to the person.
         error: String,
     },
 }

@@ -1,9 +1,9 @@
-//! Files that are not what they should be.
+//! Kinds of files, for error messages.
 
 use std::fs::FileType;
 use std::os::unix::fs::FileTypeExt as _;
 
-/// Says what something is that is not a regular file: "a pipe".
+/// Says what a file is that is not a regular file, for example "a pipe".
 #[must_use]
 pub fn kind(kind: FileType) -> &'static str {
     if kind.is_dir() {

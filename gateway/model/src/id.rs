@@ -15,17 +15,17 @@ macro_rules! opaque_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// A new one that nobody can guess: 128 random bits.
+            /// Draws 128 random bits.
             ///
             /// # Errors
-            /// When there is no randomness.
+            /// If there is no randomness.
             pub fn random(random: &dyn Random) -> Result<Self, RandomError> {
                 let mut bytes = [0; 16];
                 random.fill(&mut bytes)?;
                 Ok(Self(hex::encode(bytes).into()))
             }
 
-            /// The text of it.
+            /// The text of the id.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -59,8 +59,7 @@ macro_rules! opaque_id {
 }
 
 opaque_id! {
-    /// A user's id. Random, or the MD5 of an email where an installation's permission data is keyed
-    /// that way.
+    /// A user's id: random, or the MD5 of an email address, for permission data with such keys.
     UserId
 }
 opaque_id! {
@@ -68,6 +67,6 @@ opaque_id! {
     SessionId
 }
 opaque_id! {
-    /// An event's id: the same whenever the event is delivered.
+    /// An event's id, the same for every delivery.
     EventId
 }

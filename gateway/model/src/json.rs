@@ -1,7 +1,7 @@
-//! JSON that is passed on as it was given, digits included.
+//! JSON that is passed on without changing any digit.
 //!
-//! A `serde_json::Value` holds numbers as 64-bit integers and floats, so that an amount or an identifier of twenty digits
-//! would come out as another one: of a permission, that is a wrong answer with a good signature.
+//! A `serde_json::Value` holds numbers as 64-bit integers and floats, so an amount or an identifier of twenty digits would
+//! change. In a permission, that would be a wrong answer with a valid signature.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,36 +10,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Longest number, in characters. Readers of JSON have limits of their own: Java's Jackson takes a thousand digits,
-/// Python four thousand.
+/// The longest number, in characters. Parsers have their own limits: Java's Jackson reads a thousand digits, Python four
+/// thousand.
 const MAX_NUMBER: usize = 100;
 
-/// What a user may do: the name of a permission to its value.
+/// What a user may do: permissions by name.
 pub type PermissionMap = BTreeMap<String, JsonText>;
 
-/// A JSON value (RFC 8259), kept as its text: without spaces, members sorted by name and each of them once, numbers as
-/// they were written.
+/// A JSON value (RFC 8259) as its text: without white space, with members sorted by name and each of them once, and with
+/// numbers as they were written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);
 
-/// Why a text is not taken.
+/// The reason why a text is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonTextError {
     /// It is not JSON.
     #[error("not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
-    /// Readers that hold numbers as floats, which are most, would not read it.
+    /// It contains a number that parsers with floats, which are most, do not read.
     #[error("JSON with the number {0}, which most readers of JSON do not read: give it as a string")]
     Number(String),
 }
 
 impl JsonText {
-    /// Reads a text. Of members with the same name the last one counts. What nests deeply is for the caller to refuse:
-    /// reading takes a time in proportion to length and depth.
+    /// Parses a text. Of members with the same name, the last one counts. The caller must reject deep nesting: the time
+    /// that parsing takes is proportional to length and depth.
     ///
     /// # Errors
-    /// When it is not JSON, or has a number that is too long or too large.
+    /// If the text is not JSON, or contains a number that is too long or too large.
     pub fn parse(text: &str) -> Result<Self, JsonTextError> {
         let raw: &RawValue = serde_json::from_str(text)?;
         let mut tidy = String::with_capacity(text.len());
@@ -47,16 +47,16 @@ impl JsonText {
         Ok(Self(RawValue::from_string(tidy)?))
     }
 
-    /// The text.
+    /// The text of the value.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
-    /// What is serialized as this, in as many digits as its type has.
+    /// Serializes a value, with all digits of its type.
     ///
     /// # Errors
-    /// When JSON cannot say it.
+    /// If JSON cannot represent it.
     pub fn of(value: &impl Serialize) -> Result<Self, JsonTextError> {
         serde_json::value::to_raw_value(value)
             .map(Self)
@@ -67,7 +67,7 @@ impl JsonText {
 impl From<Value> for JsonText {
     fn from(value: Value) -> Self {
         let text = RawValue::from_string(value.to_string());
-        // The text of a value is JSON.
+        // The text of a value is always JSON.
         Self(text.unwrap_or_else(|_| RawValue::NULL.to_owned()))
     }
 }
@@ -80,7 +80,7 @@ impl PartialEq for JsonText {
 
 impl Eq for JsonText {}
 
-/// Writes a text that begins like a JSON value does, and ends with it.
+/// Writes the JSON value that is all of `text`.
 fn write(text: &str, tidy: &mut String) -> Result<(), JsonTextError> {
     match text.as_bytes().first() {
         Some(b'{') => {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_refused_is_shown_but_not_all_of_it() {
+    fn a_rejected_number_is_shown_shortened() {
         let said = |number: &str| JsonText::parse(number).unwrap_err().to_string();
         assert!(said("1e400").starts_with("JSON with the number 1e400, which"));
         let long = said(&"9".repeat(101));
@@ -207,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_equal_where_every_digit_is() {
+    fn texts_are_equal_only_with_equal_digits() {
         let text = |text| JsonText::parse(text).unwrap();
         assert_eq!(text(" [1, 2] "), text("[1,2]"));
         assert_ne!(text("1.10"), text("1.1"));
     }
 
     #[test]
-    fn a_text_says_what_a_value_says() {
+    fn a_json_text_equals_the_text_of_its_value() {
         for text in [
             r#"{"b":1,"a":2,"b":3}"#,
             r#"[true,false,null,"a\/\u0041\n","gr\u00fc\u00dfe",{}, [ ]]"#,

@@ -1,20 +1,20 @@
-//! What the gateway speaks of: users, identities, sessions, events. No I/O, no SQL, no HTTP.
+//! The terms of the gateway as types: users, identities, sessions, events. No I/O, no SQL, no HTTP.
 //!
-//! | module | what it holds |
+//! | module | purpose |
 //! |---|---|
-//! | [`address`] | which addresses are public, private, or nobody's |
-//! | [`clock`] | time and randomness, passed in so that tests can set them |
-//! | [`file`] | what a file is that is not a regular one |
+//! | [`address`] | whether an IP address is public, private or unusable |
+//! | [`clock`] | time and randomness, passed in so that tests can control them |
+//! | [`file`] | kinds of files, for error messages |
 //! | [`id`] | opaque random identifiers |
 //! | [`json`] | JSON values with all of their digits |
-//! | [`user`] | a user, their identities and username |
-//! | [`session`] | who is signed in |
-//! | [`limits`] | what one user may take up |
+//! | [`user`] | a user with their identities and username |
+//! | [`session`] | a session |
+//! | [`limits`] | limits for one user |
 //! | [`metric`] | declarations of metrics |
-//! | [`event`] | sign-ins and sign-outs, and what hooks said of them |
-//! | [`claims`] | what an upstream provider said of a person |
-//! | [`value`] | how a plugin's value changes |
-//! | [`stored_bytes`] | what a plugin's value takes on disk |
+//! | [`event`] | sign-ins and sign-outs, and the hooks' verdicts |
+//! | [`claims`] | what an upstream provider says about a person |
+//! | [`value`] | changes of a plugin's value |
+//! | [`stored_bytes`] | the size of a plugin's value on disk |
 //! | [`text`] | characters that act on the text around them |
 
 pub mod address;

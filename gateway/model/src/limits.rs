@@ -1,17 +1,17 @@
-//! What one user may take up: everything about a user that hooks, providers or sign-ins can make grow.
+//! Limits for everything about one user that hooks, providers or sign-ins can make grow.
 
 use std::collections::BTreeMap;
 
-/// The bounds for one user, each in sum and not for one answer or one sign-in.
+/// The limits for one user. Each is a total, not a limit for one answer or one sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserLimits {
-    /// Most attributes.
+    /// The most attributes.
     pub attributes: usize,
-    /// Most bytes in the names and values of all attributes.
+    /// The most bytes of the names and values of all attributes.
     pub attribute_bytes: usize,
-    /// Most identities.
+    /// The most identities.
     pub identities: usize,
-    /// Most live sessions; a further sign-in ends the oldest.
+    /// The most live sessions; another sign-in ends the oldest.
     pub sessions: usize,
 }
 
@@ -26,34 +26,24 @@ impl Default for UserLimits {
     }
 }
 
-/// A change of attributes that would exceed a bound.
+/// A change of attributes would exceed a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum TooManyAttributes {
-    /// Too many of them.
+    /// There would be too many.
     #[error("the user would have {would} attributes; users.attributes allows {limit}")]
-    Count {
-        /// How many there would be.
-        would: usize,
-        /// How many there may be.
-        limit: usize,
-    },
-    /// Too large together.
+    Count { would: usize, limit: usize },
+    /// They would be too large in total.
     #[error("the user's attributes would take {would} bytes; users.attribute_bytes allows {limit}")]
-    Bytes {
-        /// How many bytes there would be.
-        would: usize,
-        /// How many bytes there may be.
-        limit: usize,
-    },
+    Bytes { would: usize, limit: usize },
 }
 
-/// Makes the changes that hooks have answered, by the rule of [`change`].
+/// Applies the hooks' changes, by the rule of [`change`].
 ///
-/// A user who already exceeds a bound (an operator has lowered it) may change attributes as long as they
-/// do not grow.
+/// If a user already exceeds a limit, which an operator may have lowered, attributes may change as long as they do not grow.
 ///
 /// # Errors
-/// If the attributes would exceed a bound; none has been changed then.
+/// If the attributes would exceed a limit; then none has changed.
 pub fn set_attributes(
     attributes: &mut BTreeMap<String, String>,
     changes: &BTreeMap<String, String>,
@@ -83,7 +73,7 @@ pub fn set_attributes(
     Ok(())
 }
 
-/// Sets attributes without regard to bounds. An empty value removes the attribute: this is the one place that says so.
+/// Sets attributes regardless of limits. An empty value removes the attribute; this is the only place with that rule.
 pub fn change(attributes: &mut BTreeMap<String, String>, changes: &BTreeMap<String, String>) {
     for (name, value) in changes {
         if value.is_empty() {

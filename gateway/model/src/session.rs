@@ -1,21 +1,21 @@
-//! Who is signed in.
+//! Sessions.
 
 use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 
-/// One sign-in that has not been ended.
+/// A sign-in that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Session {
     /// The `sid` of the session token.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user.
     pub user_id: UserId,
-    /// The upstream provider that the user came through.
+    /// The upstream provider through which the user signed in.
     pub provider: String,
     /// When the user signed in.
     pub created: Timestamp,
-    /// When it ends by itself.
+    /// When the session expires.
     pub expires: Timestamp,
 }

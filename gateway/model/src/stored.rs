@@ -1,20 +1,20 @@
-//! What a plugin's value takes on disk, which is what `store_bytes` bounds.
+//! The size of a plugin's value on disk, which `store_bytes` limits.
 
-/// What a row has beside its plugin's name, its key and its value: headers and columns.
+/// What a row takes beside its plugin's name, its key and its value: headers and columns.
 const ROW: u64 = 20;
-/// Longest row that is kept in a page with others.
+/// The longest row that shares a page with others.
 const IN_PAGE: u64 = 1000;
-/// Bytes of a page, and of what a page of a long value holds.
+/// The size of a page, and the part of it that a long value can use.
 const PAGE: u64 = 4096;
 const IN_OVERFLOW: u64 = 4092;
-/// What a long value leaves in the page of its row, and what that takes.
+/// The part of a long value that stays in the page of its row, and the space for it.
 const HEAD: u64 = 489;
 const HEAD_STORED: u64 = 512;
 
-/// Bytes in the database of one value, from the lengths of its plugin's name, its key and itself. A value that
-/// `expires` has a row more, in an index.
+/// Returns the bytes that one value takes in the database, from the lengths of its plugin's name, its key and itself. A
+/// value that `expires` has another row in an index.
 ///
-/// Pages are two thirds full where keys come in any order, so what shares a page counts one and a half times. The
+/// If keys come in any order, pages are two thirds full, so a row that shares a page counts one and a half times. The
 /// database computes the same (`migrations/0005_plugin_value_storage.sql`).
 #[must_use]
 pub const fn stored_bytes(plugin: usize, key: usize, value: usize, expires: bool) -> u64 {
@@ -38,7 +38,7 @@ mod tests {
     use super::stored_bytes;
 
     #[test]
-    fn a17_a_row_counts_what_it_takes() {
+    fn a17_a_row_counts_its_size_on_disk() {
         for (lengths, bytes) in [
             ((1, 1, 0, false), 33),
             ((1, 1, 0, true), 66),

@@ -1,4 +1,4 @@
-//! A user: who they are, how they can sign in, what they are called.
+//! A user, with their identities and username.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,43 +8,43 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::UserId;
 
-/// A user as the database has them.
+/// A user as stored in the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// The gateway's own id. Never changes, never used again.
+    /// The gateway's own id. It never changes and is never reused.
     pub id: UserId,
-    /// What the user chose to be called, once.
+    /// The username, which the user can choose once.
     pub username: Option<Username>,
-    /// The display name the upstream provider gave; may be empty.
+    /// The display name from the upstream provider; may be empty.
     pub name: String,
     /// The verified address, if there is one.
     pub email: Option<Email>,
-    /// Where the user's picture is.
+    /// The URL of the user's picture.
     pub avatar_url: Option<String>,
-    /// Every identity that signs in as this user, the oldest first. Never empty.
+    /// Every identity that signs in as this user, oldest first. Never empty.
     pub identities: Vec<Identity>,
     /// When the user first signed in.
     pub joined: Timestamp,
     /// Whether the user may sign in.
     pub status: UserStatus,
-    /// What hooks have set.
+    /// The attributes that hooks have set.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Whether a user may sign in and be answered for.
+/// Whether a user may sign in and get tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UserStatus {
-    /// Committed, but the new-user hooks have not all accepted: no session, no token.
+    /// Not yet: not all new-user hooks have accepted.
     Pending,
-    /// May sign in.
+    /// The user may sign in.
     Active,
-    /// Was shut out by an operator: no session, no token.
+    /// No: an operator has disabled the user.
     Disabled,
 }
 
 impl UserStatus {
-    /// The name of it: `pending`, `active` or `disabled`.
+    /// The name: `pending`, `active` or `disabled`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,30 +58,30 @@ impl UserStatus {
 /// An email address that an upstream provider has verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Email {
-    /// The address, byte for byte as the provider gave it.
+    /// The address, byte for byte as the provider sent it.
     pub address: String,
-    /// Whether it came from a provider that the operator trusts to say who owns an address. Only
-    /// between trusted providers does the same address mean the same user.
+    /// Whether the operator trusts the provider to say who owns an address. Only between trusted providers does the same
+    /// address mean the same user.
     pub trusted: bool,
 }
 
-/// Who an upstream provider knows the user as. (issuer, subject) is unique.
+/// How an upstream provider knows the user. (issuer, subject) is unique.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The provider's name in the configuration.
     pub provider: String,
     /// The provider's issuer identifier, an absolute URL.
     pub issuer: String,
-    /// The provider's own, stable id of the user.
+    /// The provider's stable id of the user.
     pub subject: String,
 }
 
-/// What a user chose to be called: 3 to 32 of ASCII letters, digits, `-` and `_`, not reserved.
+/// The name that a user has chosen: 3 to 32 ASCII letters, digits, `-` and `_`, not reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Username(String);
 
-/// Names that somebody could take for the gateway or its operators.
+/// Names that could be mistaken for the gateway or its operators.
 const RESERVED: &[&str] = &[
     "abuse",
     "account",
@@ -133,31 +133,31 @@ const RESERVED: &[&str] = &[
     "www",
 ];
 
-/// Why a text is no username. Each message is fit to be shown to the user.
+/// The reason why a text is not a username. The messages are shown to users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsernameError {
-    /// Shorter than 3 or longer than 32 characters.
+    /// It is shorter than 3 or longer than 32 characters.
     #[error("A username has 3 to 32 characters")]
     Length,
-    /// Holds something else than ASCII letters, digits, `-` and `_`.
+    /// It contains something other than ASCII letters, digits, `-` and `_`.
     #[error("A username has letters a to z, digits, - and _ only")]
     Character,
-    /// Could be taken for the gateway or its operators.
+    /// It could be mistaken for the gateway or its operators.
     #[error("This username is reserved")]
     Reserved,
-    /// 32 hexadecimal digits: could be taken for a user's id.
+    /// It consists of 32 hexadecimal digits, like a user's id.
     #[error("A username must not look like an id")]
     LooksLikeId,
-    /// Begins with `-`: commands would take it for an option.
+    /// It begins with `-`: commands would mistake it for an option.
     #[error("A username must not begin with -")]
     LeadingDash,
 }
 
 impl Username {
-    /// Checks a username that somebody wants.
+    /// Checks a username that a user wants.
     ///
     /// # Errors
-    /// Says which rule the text breaks.
+    /// The rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, UsernameError> {
         let username = Self::existing(text)?;
         if text.starts_with('-') {
@@ -166,10 +166,10 @@ impl Username {
         Ok(username)
     }
 
-    /// Checks a username that somebody has already: it may begin with `-`, as earlier versions allowed.
+    /// Checks a username that a user already has: it may begin with `-`, as earlier versions allowed.
     ///
     /// # Errors
-    /// Says which rule the text breaks.
+    /// The rule that the text breaks.
     pub fn existing(text: &str) -> Result<Self, UsernameError> {
         if !text
             .bytes()
@@ -189,21 +189,21 @@ impl Username {
         Ok(Self(text.to_owned()))
     }
 
-    /// As the user wrote it.
+    /// The username as the user wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What uniqueness is decided by: the same in lower case.
+    /// The username in lower case, which must be unique.
     #[must_use]
     pub fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
     }
 }
 
-/// Whether a text has the form of a [`UserId`], in whatever case: commands and applications that take
-/// either must never meet a username that is another user's id.
+/// Whether a text has the form of a [`UserId`], regardless of case. Commands and applications that accept both must never
+/// mistake a username for another user's id.
 fn looks_like_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -211,7 +211,7 @@ fn looks_like_id(text: &str) -> bool {
 impl TryFrom<String> for Username {
     type Error = UsernameError;
 
-    /// What is read back belongs to somebody.
+    /// A deserialized username already belongs to a user.
     fn try_from(text: String) -> Result<Self, UsernameError> {
         Self::existing(&text)
     }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_written_as_it_is_called() {
+    fn a_status_is_serialized_as_its_name() {
         for (status, name) in [
             (UserStatus::Pending, "pending"),
             (UserStatus::Active, "active"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_ordinary_names() {
+    fn ordinary_usernames_are_accepted() {
         for name in ["neo", "Alice_L", "a-1", "x".repeat(32).as_str()] {
             assert_eq!(Username::parse(name).map(|u| u.to_string()), Ok(name.to_owned()));
         }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_deceive() {
+    fn deceptive_usernames_are_rejected() {
         use UsernameError::{Character, Length, Reserved};
         for (text, error) in [
             ("", Length),

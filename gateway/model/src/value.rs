@@ -1,80 +1,81 @@
-//! What plugins keep: what each verb of `wit/key-value.wit` does to the value of a key. Stores make such a change in one
-//! step, and see to how much a plugin keeps.
+//! Plugins' values: what each function of `wit/key-value.wit` does to the value of a key. A store applies a change
+//! atomically, and limits how much a plugin stores.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 
-/// A value that is kept.
+/// A stored value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptValue {
     /// The value.
     pub bytes: Vec<u8>,
-    /// When its lifetime is over; `None`: never.
+    /// When it expires, if ever.
     pub expires: Option<Timestamp>,
 }
 
 /// A change of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueChange {
-    /// Keep a value in place of the one before. A lifetime of zero keeps nothing, and the one before is gone.
+    /// Store a value in place of the previous one. With a lifetime of zero, nothing is stored, and the previous one is
+    /// removed.
     Set {
-        /// What to keep.
+        /// The value.
         value: Vec<u8>,
-        /// For how many whole seconds; `None`: until it is deleted.
+        /// The lifetime in whole seconds, or `None` for a value that stays until it is deleted.
         lifetime: Option<Duration>,
     },
     /// Remove the value. Done if there was one.
     Delete,
-    /// Add to a whole number. The value is the number's decimal text as Rust writes it (no `+`, no leading zeros, no
-    /// spaces); none counts as 0. A lifetime goes on as it was.
+    /// Add to an integer. The value is the decimal text of the number as Rust writes it (no `+`, no leading zeros, no
+    /// spaces); a missing one counts as 0. The lifetime stays the same.
     Increment(i64),
-    /// Keep `new`, which has no lifetime, or remove the value. Done if the value was `old`; otherwise nothing happens.
+    /// If the value is `old`, store `new`, without a lifetime, or remove the value. Done if the value was `old`.
     CompareAndSet {
-        /// The value that there must be; `None`: there must be none.
+        /// The expected value, or `None` if none is expected.
         old: Option<Vec<u8>>,
-        /// The value to keep; `None`: remove the one there is.
+        /// The value to store, or `None` to remove it.
         new: Option<Vec<u8>>,
     },
 }
 
-/// What becomes of a value.
+/// The result of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextValue {
-    /// It stays as it is.
+    /// The value is unchanged.
     Same,
-    /// There is none.
+    /// The value is removed.
     Removed,
-    /// This one is kept.
+    /// This value is stored.
     Kept(KeptValue),
 }
 
-/// What a change answers.
+/// What a change returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangedValue {
-    /// Whether the value was as the change expects it. Only [`ValueChange::Delete`] and
-    /// [`ValueChange::CompareAndSet`] expect anything.
+    /// Whether the value was as the change expects. Only [`ValueChange::Delete`] and [`ValueChange::CompareAndSet`] expect
+    /// anything.
     pub done: bool,
     /// The sum after [`ValueChange::Increment`], 0 after any other change.
     pub sum: i64,
 }
 
-/// Why a value was not changed. The one before is still there.
+/// The reason why a value was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueRefusal {
-    /// Everything that the plugin keeps would be more than its cap.
+    /// The plugin's values would exceed its cap.
     #[error("the plugin would keep more than it may")]
     Full,
-    /// The value to add to is not the decimal text of a whole number of 64 bits.
+    /// The value to add to is not the decimal text of a 64-bit integer.
     #[error("the value is not the decimal text of a whole number")]
     NotANumber,
-    /// The sum is not a whole number of 64 bits.
+    /// The sum is not a 64-bit integer.
     #[error("the sum does not fit")]
     DoesNotFit,
 }
 
 impl ValueChange {
-    /// What this change makes of the value `before`; `None`: there is none, or its lifetime is over.
+    /// Applies this change to the value `before`, which is `None` if it does not exist or has expired.
     ///
     /// # Errors
     /// [`ValueRefusal::NotANumber`], [`ValueRefusal::DoesNotFit`].
@@ -108,8 +109,7 @@ impl ValueChange {
     }
 }
 
-/// The number that a value is the text of, as [`ToString`] would write it: an increment accepts what an increment
-/// writes.
+/// Parses a number, only in the form in which [`ToString`] writes it.
 fn number(value: &[u8]) -> Option<i64> {
     let text = str::from_utf8(value).ok()?;
     let number: i64 = text.parse().ok()?;

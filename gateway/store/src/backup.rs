@@ -1,4 +1,4 @@
-//! Backing up, beside a running gateway or without one.
+//! Backs up a database, while a gateway uses it or not.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,52 +7,35 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use crate::copy::{self, Contents, CopyError, Progress};
-use crate::error::OpenError;
+use crate::error::{At as _, OpenError};
 use crate::open::reading::is_unused;
 use crate::open_files::Seen;
 use crate::place::Place;
-use crate::{connect, inspect, open, owned};
+use crate::{connect, inspect, open, owned, wal};
 
-/// There is no backup. The target is as it was.
+/// There is no backup. The target is unchanged.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum BackupError {
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The target is there.
+    /// The target exists.
     #[error("{} exists: name another file, or replace it with --overwrite", path.display())]
-    Exists {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The target is one of the database's own files, or not a file.
+    Exists { path: PathBuf },
+    /// The target is one of the database's own files, or not a regular file.
     #[error("{} cannot be the backup: {why}", path.display())]
-    Target {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        why: &'static str,
-    },
+    Target { path: PathBuf, why: &'static str },
     /// The backup cannot be written.
     #[error("the backup {} cannot be written: {error}", path.display())]
-    Unwritable {
-        /// Which file.
-        path: PathBuf,
-        /// What the operating system said.
-        error: io::Error,
-    },
-    /// The database could not be copied, or what was copied is damaged.
+    Unwritable { path: PathBuf, error: io::Error },
+    /// The database could not be copied, or the copy is damaged.
     #[error("{} cannot be backed up: {why}", path.display())]
-    Copy {
-        /// The database.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+    Copy { path: PathBuf, why: String },
 }
 
-/// Writes a backup of the database to a file that its owner alone can read. The file appears when it is complete,
-/// checked and on the disk. Takes a while where there is much.
+/// Writes a backup of the database to a file that only its owner can read. The file appears when it is complete, checked
+/// and on disk. This takes a while if the database is large.
 ///
 /// # Errors
 /// See [`BackupError`].
@@ -66,31 +49,27 @@ pub fn backup(
         path: target.to_owned(),
         error,
     };
+    let failed = |why: String| BackupError::Copy {
+        path: database.to_owned(),
+        why,
+    };
     let target_path = std::path::absolute(target).map_err(unwritable)?;
     let parent = target_path.parent().unwrap_or(Path::new("/"));
     look_at(&target_path, database, overwrite)?;
     let source = open_source(database)?;
-    let copied =
-        copy::copy(&source.connection, parent, ".gateway-backup-", progress).map_err(
-            |error| match error {
-                CopyError::Io(error) => unwritable(error),
-                error => BackupError::Copy {
-                    path: database.to_owned(),
-                    why: error.to_string(),
-                },
-            },
-        )?;
+    let copied = copy::copy(&source.connection, parent, ".gateway-backup-", progress);
+    let copied = copied.map_err(|error| match error {
+        CopyError::Io(error) => unwritable(error),
+        error => failed(error.to_string()),
+    })?;
     if let Some(Err(changed)) = source.seen.map(|seen| seen.check(database)) {
-        return Err(BackupError::Copy {
-            path: database.to_owned(),
-            why: changed.to_string(),
-        });
+        return Err(failed(changed.to_string()));
     }
     let named = || -> io::Result<()> {
         if overwrite {
             fs::rename(&copied.path, &target_path)?;
         } else {
-            // Unlike `rename`, this fails if somebody has made the file meanwhile.
+            // Unlike `rename`, this fails if the file was created meanwhile.
             TempPath::try_from_path(&copied.path)?.persist_noclobber(&target_path)?;
         }
         File::open(parent)?.sync_all()
@@ -121,17 +100,13 @@ fn look_at(target: &Path, database: &Path, overwrite: bool) -> Result<(), Backup
     }
 }
 
-/// Whether a file is the database, or one that belongs to it. Neither need be there.
+/// Whether a file is the database, or one that belongs to it. Neither has to exist.
 #[must_use]
 pub fn is_own_file(database: &Path, file: &Path) -> bool {
     let real = |path: &Path| {
         let path = std::path::absolute(path).ok()?;
-        let beside_it = || {
-            let parent = path.parent()?;
-            let parent = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
-            Some(parent.join(path.file_name()?))
-        };
-        fs::canonicalize(&path).ok().or_else(beside_it)
+        let in_parent = || Some(wal::real(path.parent()?).join(path.file_name()?));
+        fs::canonicalize(&path).ok().or_else(in_parent)
     };
     let (Some(file), Some(database)) = (real(file), real(database)) else {
         return false;
@@ -144,34 +119,34 @@ pub fn is_own_file(database: &Path, file: &Path) -> bool {
     suffix.is_some_and(|suffix| own.contains(&suffix))
 }
 
-/// The database that is backed up.
+/// An open database to back up.
 struct Source {
     connection: rusqlite::Connection,
-    /// If nobody uses it, the copy is only good if the file is still like this.
+    /// If no process uses the database, the copy is valid only if the file is still in this state.
     seen: Option<Seen>,
-    /// Given up after the connection.
+    /// Released after the connection is closed.
     _place: Option<Place>,
 }
 
-/// Opens the database for reading, after the same checks as for serving from it.
+/// Opens the database for reading, with the same checks as for serving from it.
 fn open_source(database: &Path) -> Result<Source, OpenError> {
-    let path = std::path::absolute(database).map_err(|error| OpenError::unwritable(database, &error))?;
+    let path = std::path::absolute(database).at(database)?;
     owned::database(&path)?;
     let _only_us = inspect::lock_directory(&path)?;
     open::settle(&path)?;
     if let Ok(file) = fs::metadata(&path) {
         inspect::check_links(&path, &file)?;
     }
-    // Its lock is tried before SQLite has one: whoever closes a file drops every lock that the process has on it.
+    // Try this lock before SQLite takes one: closing a file ends every lock that the process has on it.
     let unused = is_unused(&path);
     inspect::inspect(&path)?;
     if open::is_alone(&path) {
-        inspect::check_log(&path)?;
+        inspect::check_log(&path, false)?;
     }
     if unused {
         // Nothing may be left beside the file.
-        let seen = Seen::of(&path).map_err(|error| OpenError::unwritable(&path, &error))?;
-        let connection = connect::open_unchanging(&path).map_err(|error| OpenError::sqlite(&path, &error))?;
+        let seen = Seen::of(&path).at(&path)?;
+        let connection = connect::open_unchanging(&path).at(&path)?;
         return Ok(Source {
             connection,
             seen: Some(seen),
@@ -179,12 +154,10 @@ fn open_source(database: &Path) -> Result<Source, OpenError> {
         });
     }
     let place = Place::take(&path)?;
-    let connection = connect::open_reader(&path).map_err(|error| OpenError::sqlite(&path, &error))?;
+    let connection = connect::open_reader(&path).at(&path)?;
     place.check(&path)?;
-    // From the first read on SQLite holds its lock, by which `restore` knows of this process.
-    connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-        .map_err(|error| OpenError::sqlite(&path, &error))?;
+    // After the first read, SQLite holds its lock, by which `restore` notices this process.
+    connect::touch(&connection).at(&path)?;
     Ok(Source {
         connection,
         seen: None,

@@ -1,57 +1,58 @@
-//! Whether a database could be opened, found out without changing anything: neither the file nor what is beside it.
+//! Checks whether a database could be opened, without changing the file or anything beside it.
 //!
-//! It goes the way of [`Store::open`](crate::Store::open) up to the point from which that would write. A gateway that has
-//! the database open is not disturbed: what it commits meanwhile is not waited for, and nothing is locked against it.
+//! It follows [`Store::open`](crate::Store::open) up to the point at which that would write. It does not disturb a gateway
+//! that has the database open: it neither waits for commits nor takes any lock against it.
 
+use std::io;
 use std::path::Path;
 
 use rusqlite::Connection;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use crate::error::OpenError;
+use crate::error::{At as _, OpenError};
 use crate::url::DatabaseUrl;
 use crate::{connect, inspect, integrity, open, owned, restore, schema, wal};
 
-/// Larger files are not read from one end to the other, which would take seconds.
+/// Larger files are not read completely, which would take seconds.
 const MAX_WHOLE: u64 = 256 << 20;
 
-/// How much of a database is read.
+/// How much of a database to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// What opening it reads, and its schema.
+    /// Only what opening the database reads, and its schema.
     Schema,
-    /// Every page, unless there are very many.
+    /// Every page, unless the file is very large.
     Pages,
 }
 
-/// What there is at the place of a database that could be opened.
+/// The state of a database that could be opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// What cannot be read of it, although it can be opened.
+    /// Damage that does not prevent opening it.
     pub damage: Option<String>,
-    /// What is wrong with it and does not keep it from being opened, a sentence each.
+    /// Other problems that do not prevent opening it, a sentence each.
     pub warnings: Vec<String>,
-    /// What could not be looked at, a sentence each.
+    /// What could not be checked, a sentence each.
     pub notes: Vec<String>,
 }
 
-/// Looks at a database, or at the place where there is none yet. `made` is a directory that will be there when the
+/// Checks a database, or the location where one would be created. `made` is a directory that will exist when the
 /// database is opened.
 ///
 /// # Errors
-/// What opening it would answer.
+/// The error with which opening it would fail.
 pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, OpenError> {
     let DatabaseUrl::File(path) = url else {
         return Ok(Checked::default());
     };
-    let path = std::path::absolute(path).map_err(|error| OpenError::unwritable(path, &error))?;
+    let path = std::path::absolute(path).at(path)?;
     owned::database(&path)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let made = std::path::absolute(made).map_err(|error| OpenError::unwritable(&path, &error))?;
+    let made = std::path::absolute(made).at(&path)?;
     if parent == made && !parent.exists() {
         return Ok(Checked::default());
     }
-    // Nobody opens it while it is looked at, and `versions` can tell whether somebody has.
+    // No process opens it meanwhile, and `versions` can tell whether one has opened it before.
     let _only_us = inspect::lock_directory(&path)?;
     may_write(parent, &path)?;
     let mut checked = Checked::default();
@@ -70,7 +71,7 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
     };
     may_write(&path, &path)?;
     look_inside(&path, alone, &mut checked)?;
-    // What it left out there, it leaves out here.
+    // If the schema could not be checked, the pages cannot either.
     if depth == Depth::Pages && checked.notes.is_empty() {
         look_at_pages(&path, alone, size, &mut checked)?;
     }
@@ -78,8 +79,7 @@ pub fn check(url: &DatabaseUrl, made: &Path, depth: Depth) -> Result<Checked, Op
 }
 
 fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), OpenError> {
-    let failed = |error: &rusqlite::Error| OpenError::sqlite(path, error);
-    // Who reads a log makes files beside it, unless somebody else has the database open and they are there already.
+    // Reading a log creates files beside it, unless another process has the database open and they exist already.
     if alone && wal::has_log(path) {
         checked.notes.push(format!(
             "{} was not closed in order: the gateway applies the changes in its log when it opens the database, and they \
@@ -89,17 +89,20 @@ fn look_inside(path: &Path, alone: bool, checked: &mut Checked) -> Result<(), Op
         return Ok(());
     }
     let connection = read_only(path, alone)?;
-    let found: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|error| failed(&error))?;
+    let found = schema::version(&connection).at(path)?;
     let known = schema::known();
+    let path = path.to_owned();
     if found > known {
-        let path = path.to_owned();
         return Err(OpenError::TooNew { path, found, known });
     }
-    // A file that was claimed and has no tables yet.
     if found > 0 {
-        compare(&connection, path, found, checked)?;
+        // Otherwise the file was claimed and has no tables yet.
+        let schema::Difference { foreign, missing } = schema::compare(&connection, found).at(&path)?;
+        if let Some(detail) = missing {
+            return Err(OpenError::Schema { path, detail });
+        }
+        let warning = foreign.map(|foreign| format!("{}: {foreign}", path.display()));
+        checked.warnings.extend(warning);
     }
     Ok(())
 }
@@ -125,28 +128,7 @@ fn read_only(path: &Path, alone: bool) -> Result<Connection, OpenError> {
     } else {
         connect::open_reader(path)
     };
-    opened.map_err(|error| OpenError::sqlite(path, &error))
-}
-
-/// Whether the tables of its version are there, and every one of them can be read.
-fn compare(
-    connection: &Connection,
-    path: &Path,
-    version: i64,
-    checked: &mut Checked,
-) -> Result<(), OpenError> {
-    let failed = |error: &rusqlite::Error| OpenError::sqlite(path, error);
-    let difference = schema::compare(connection, version).map_err(|error| failed(&error))?;
-    if let Some(detail) = difference.missing {
-        return Err(OpenError::Schema {
-            path: path.to_owned(),
-            detail,
-        });
-    }
-    if let Some(foreign) = difference.foreign {
-        checked.warnings.push(format!("{}: {foreign}", path.display()));
-    }
-    Ok(())
+    opened.at(path)
 }
 
 fn damaged(path: &Path, detail: &str) -> String {
@@ -157,7 +139,7 @@ fn damaged(path: &Path, detail: &str) -> String {
     )
 }
 
-/// Whether this user may write there.
+/// Checks that this user may write to a file or directory.
 fn may_write(path: &Path, database: &Path) -> Result<(), OpenError> {
     let mode = if path.is_dir() {
         Access::WRITE_OK | Access::EXEC_OK
@@ -165,7 +147,8 @@ fn may_write(path: &Path, database: &Path) -> Result<(), OpenError> {
         Access::READ_OK | Access::WRITE_OK
     };
     accessat(CWD, path, mode, AtFlags::EACCESS)
-        .map_err(|error| OpenError::unwritable(database, &error.into()))
+        .map_err(io::Error::from)
+        .at(database)
 }
 
 #[cfg(test)]
@@ -212,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn o5_a_database_is_judged_as_it_would_be_opened_and_nothing_changes() {
+    fn o5_a_check_has_the_result_of_opening_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.db");
         let url = DatabaseUrl::File(path.clone());

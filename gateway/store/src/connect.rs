@@ -1,4 +1,4 @@
-//! Connections to a database file, for writing and for reading.
+//! Connections to a database file.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::error::OpenError;
+use crate::error::{At as _, OpenError};
 
-/// Readers wait for nobody in WAL mode, but for a moment while another process recovers or closes.
+/// In WAL mode, readers wait only briefly, while another process recovers or closes the database.
 const READER_PATIENCE: Duration = Duration::from_millis(250);
 
-/// What holds for every connection that writes. `FULL` syncs the log at every commit: what was
-/// acknowledged survives a power cut (`NORMAL` would lose the latest commits). `fullfsync` makes that
-/// true on macOS as well. The log is copied back every 4,000 pages (16 MiB) and then cut to size.
+/// The settings of every connection that writes. `FULL` syncs the log at every commit, so acknowledged writes survive a
+/// power cut (`NORMAL` could lose the latest commits). `fullfsync` does the same on macOS. The log is copied back every
+/// 4,000 pages (16 MiB) and then truncated.
 const DURABLE: &str = "
     -- defence: commits-are-synced (a test fails without it: docs/defences.md)
     PRAGMA synchronous = FULL;
@@ -26,7 +26,7 @@ const DURABLE: &str = "
 ";
 
 pub(crate) fn connect(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    // No CREATE: a file that has gone is not quietly replaced by an empty one.
+    // No CREATE: a missing file must not be replaced silently by an empty one.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;
@@ -38,7 +38,7 @@ pub(crate) fn connect(path: &Path, patience: Duration) -> rusqlite::Result<Conne
 pub(crate) fn configure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(|error| OpenError::sqlite(path, &error))?;
+        .at(path)?;
     if mode != "wal" {
         let hint = "its file system cannot do shared memory, which WAL mode needs: use a local disk".into();
         return Err(OpenError::Unwritable {
@@ -46,25 +46,17 @@ pub(crate) fn configure(connection: &Connection, path: &Path) -> Result<(), Open
             hint,
         });
     }
-    connection
-        .execute_batch(DURABLE)
-        .map_err(|error| OpenError::sqlite(path, &error))
+    connection.execute_batch(DURABLE).at(path)
 }
 
-/// Opens the file, which [`open`] has found in order before, for writing once more.
-///
-/// # Errors
-/// SQLite's.
+/// Opens a file for writing again, after [`crate::open::open`] has checked it.
 pub(crate) fn reopen(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     let connection = connect(path, patience)?;
     connection.execute_batch(DURABLE)?;
     Ok(connection)
 }
 
-/// Opens the file, which [`open`] has found in order before, for reading.
-///
-/// # Errors
-/// SQLite's.
+/// Opens a file for reading, after [`crate::open::open`] has checked it.
 pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -73,10 +65,7 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a file that nobody changes, for reading.
-///
-/// # Errors
-/// SQLite's.
+/// Opens for reading a file that no process changes.
 pub(crate) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -85,10 +74,16 @@ pub(crate) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The same, and lets SQLite read a header whose length does not fit the file.
 pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open_unchanging(path)?;
     connection.pragma_update(None, "writable_schema", true)?;
     Ok(connection)
+}
+
+/// Reads the schema, so that a damaged one is found and SQLite takes its lock.
+pub(crate) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 fn immutable_uri(path: &Path) -> String {

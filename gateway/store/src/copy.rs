@@ -1,75 +1,67 @@
-//! A whole and checked copy of a database: what a backup is, and what a restore puts in place.
+//! Makes a complete, checked copy of a database, for a backup or a restore.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OptionalExtension as _};
 use tempfile::TempDir;
 
-use crate::{integrity, lineage, schema};
+use crate::{connect, integrity, lineage, rows, schema};
 
-/// Pages between two reports, 4 MiB.
+/// The number of pages between two reports of progress, 4 MiB.
 const STEP: i32 = 1024;
-/// How long a step waits where the database is being closed or recovered by another process, and how often.
+/// How long, and how often, a step waits for another process that closes or recovers the database.
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSES: u32 = 400;
 
-/// How much of the database has been copied.
+/// The progress of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Pages that are copied.
+    /// The number of pages that are copied.
     pub copied: u64,
-    /// Pages that there are.
+    /// The number of all pages.
     pub total: u64,
 }
 
-/// What is in a copy.
+/// The contents of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// How many users there are, those who never finished their first sign-in included.
+    /// The number of users, including those who never finished their first sign-in.
     pub users: u64,
-    /// How many bytes it has.
+    /// The size in bytes.
     pub bytes: u64,
 }
 
-/// Why there is no copy.
+/// The reason why there is no copy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
-    /// The original fails, or the copy cannot be written.
+    /// Reading the original or writing the copy failed.
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// The copy cannot be written.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// What was copied does not fit together.
     #[error("it is damaged ({0})")]
     Damaged(String),
-    /// It is not one of ours.
     #[error("it is not a database of this gateway")]
     NotOurs,
-    /// A newer gateway has written it.
     #[error("a newer gateway has written it (schema {found}, this one knows {known}): use that one")]
     TooNew { found: i64, known: i64 },
-    /// Its schema is not the one that its version has.
     #[error("its schema is not this gateway's: {0}")]
     Schema(String),
 }
 
-/// A copy in a directory of its own, which goes away with it.
+/// A copy in its own directory, which is removed with this value.
 pub(crate) struct Copied {
     _directory: TempDir,
     pub(crate) path: PathBuf,
     pub(crate) contents: Contents,
 }
 
-/// Copies what `source` shows at this moment, checks it and syncs it. Others may write meanwhile. The directory of the
-/// copy is made in `parent`, and its name begins with `prefix`.
-///
-/// # Errors
-/// See [`CopyError`]. Nothing is left behind.
+/// Copies the state of `source` at this moment, checks the copy and syncs it. Others may write meanwhile. The directory
+/// of the copy is created in `parent`, with a name that begins with `prefix`; if the copy fails, it is removed.
 pub(crate) fn copy(
     source: &Connection,
     parent: &Path,
@@ -84,24 +76,22 @@ pub(crate) fn copy(
         .mode(0o600)
         .open(&path)?;
     let mut target = Connection::open(&path)?;
-    // It is synced as a whole, and nobody sees it before.
+    // The copy is synced as a whole, and nothing reads it before.
     target.execute_batch("PRAGMA synchronous = OFF")?;
     fill(source, &mut target, progress)?;
     target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
-    // Before anything is written to it: a trigger would see that.
+    // Check before anything is written: a planted trigger would run on a write.
     check(&target)?;
     if lineage::has_table(&target)? {
-        // No log continues from this file.
+        // No log continues this file.
         lineage::stamp(&target)?;
     }
-    let users: Option<i64> = target
-        .query_row("SELECT count(*) FROM users", [], |row| row.get(0))
-        .optional()?;
+    let users: i64 = rows::value(&target, "SELECT count(*) FROM users", [])?;
     target.close().map_err(|(_, error)| error)?;
     file.sync_all()?;
     File::open(directory.path())?.sync_all()?;
     let contents = Contents {
-        users: users.and_then(|users| u64::try_from(users).ok()).unwrap_or(0),
+        users: u64::try_from(users).unwrap_or(0),
         bytes: file.metadata()?.len(),
     };
     Ok(Copied {
@@ -111,21 +101,19 @@ pub(crate) fn copy(
     })
 }
 
-/// Makes sure that a database is ours, with the schema of its version and no other, and sound.
-///
-/// # Errors
-/// See [`CopyError`].
+/// Checks that a database is ours, has exactly the schema of its version, and is not damaged.
 pub(crate) fn check(database: &Connection) -> Result<(), CopyError> {
     let id: i32 = database.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != schema::APPLICATION_ID {
         return Err(CopyError::NotOurs);
     }
-    let found: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = schema::version(database)?;
     let known = schema::known();
     if found > known {
         return Err(CopyError::TooNew { found, known });
     }
-    if let Some(difference) = schema::difference(database, found)? {
+    let schema::Difference { foreign, missing } = schema::compare(database, found)?;
+    if let Some(difference) = foreign.or(missing) {
         return Err(CopyError::Schema(difference));
     }
     match integrity::problem(database)? {
@@ -139,9 +127,9 @@ fn fill(
     target: &mut Connection,
     progress: &mut dyn FnMut(Progress),
 ) -> rusqlite::Result<()> {
-    // One moment for all steps: without a transaction every write of the gateway would make the copy begin anew.
+    // One moment for all steps: without a transaction, every write of the gateway would restart the copy.
     let moment = source.unchecked_transaction()?;
-    moment.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    connect::touch(&moment)?;
     let backup = Backup::new(&moment, target)?;
     let mut pauses = 0;
     loop {

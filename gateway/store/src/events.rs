@@ -1,17 +1,16 @@
-//! Events: what hooks have still to be told, and what they said.
+//! Events, pending or settled.
 //!
-//! An event is pending from the transaction that made it until its verdict is recorded. The first
-//! verdict stands; a hook that failed has given none, so for a new user and for a sign-out the event
-//! stays pending, and for a sign-in, whose person is long gone, it is closed.
+//! An event is pending from the transaction that created it until its verdict is recorded. The first verdict counts. A
+//! failed hook has given none: a new user's event and a sign-out then stay pending, and a sign-in, whose person is long
+//! gone, is closed.
 //!
-//! What is pending is bounded, for each user and for each provider. Large claims are not kept at all: a hook
-//! sees them at the sign-in itself, and the event is delivered again only with the claims that a later
-//! sign-in brings, never without any.
+//! Pending events are bounded for each user and for each provider. Large claims are not stored: a hook sees them at the
+//! sign-in itself, and the event is delivered again only with the claims that a later sign-in brings, never without any.
 
 use gateway_model::{
     Claims, Event, EventId, EventKind, Identity, Timestamp, User, UserId, UserLimits, UserStatus, Verdict,
 };
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, Row, ToSql, params};
 
 use crate::Store;
 use crate::error::{SignInError, StoreError};
@@ -19,37 +18,36 @@ use crate::rows::{self, select_users};
 use crate::users;
 use crate::versions::Touches;
 
-/// Sign-outs in a page.
+/// The number of sign-outs in a page.
 pub const PAGE: u32 = 64;
-/// Largest claims that are kept with a pending event, as JSON.
+/// The largest claims that are stored with a pending event, in bytes of JSON.
 pub const MAX_KEPT_CLAIMS: usize = 256 << 10;
-/// Most bytes of claims that pending events of one provider keep together.
+/// The most bytes of claims that the pending events of one provider hold together.
 const MAX_CLAIMS_OF_PROVIDER: u64 = 64 << 20;
-/// Most users of one provider whom the new-user hooks have neither accepted nor rejected yet.
+/// The most users of one provider whom the new-user hooks have neither accepted nor rejected yet.
 const MAX_NEW_USERS: u64 = 10_000;
-/// Most sign-ins of one user that wait for a verdict.
+/// The most pending sign-ins of one user.
 const MAX_LOGINS: u32 = 100;
-/// Most sign-outs of one user that hooks have still to be told.
+/// The most pending sign-outs of one user.
 const MAX_SIGN_OUTS: u32 = 100;
-/// Most sign-outs of one provider's people that hooks have still to be told.
+/// The most pending sign-outs of one provider's users.
 const MAX_SIGN_OUTS_OF_PROVIDER: u64 = 10_000;
-/// Most settled events of one user and kind that are kept.
+/// The most settled events of one user and kind that are kept.
 const MAX_SETTLED: u32 = 100;
-/// How many columns an event has in a query.
+/// The number of columns of an event in a query.
 const EVENT_COLUMNS: usize = 8;
-/// What stands for claims that are not kept.
+/// Stored instead of claims that are not kept.
 const NOT_KEPT: &str = "null";
 
 impl Store {
-    /// The first event of a sign-in without a verdict whose place is after `after` and not after `last`, with its
-    /// place and its user as they are now. Read one at a time, for each may be large. Those of disabled users wait
-    /// until the user is enabled again, and those whose claims were not kept until the person signs in again.
+    /// Returns the first pending event of a sign-in whose position is after `after` and not after `last`, with its position
+    /// and its user as they are now. Events may be large, so they are read one at a time. Those of disabled users wait
+    /// until the user is enabled again, and those without their claims until the person signs in again.
     ///
-    /// A new user's first sign-in comes after the event that tells of the new user, and its user
-    /// is pending as long as that has not been settled.
+    /// A new user's first sign-in comes after the event of the new user, and its user is pending until that is settled.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn next_pending_sign_in(
         &self,
         after: i64,
@@ -59,38 +57,37 @@ impl Store {
             .await
     }
 
-    /// Sign-outs without a verdict, the oldest first, each with its user as they are now, disabled or not: a page of
-    /// [`PAGE`] that begins after the place `after` (0 for the first), and the place of each.
+    /// Returns pending sign-outs, oldest first, each with its position and its user as they are now, disabled or not: a
+    /// page of [`PAGE`] that begins after the position `after` (0 for the first page).
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn pending_sign_outs(&self, after: i64) -> Result<Vec<(i64, Event, User)>, StoreError> {
         self.read_much(move |connection| pending_sign_outs(connection, after))
             .await
     }
 
-    /// The place of the newest event, 0 where there is none.
+    /// Returns the position of the newest event, or 0 if there is none.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn last_event(&self) -> Result<i64, StoreError> {
         let sql = "SELECT coalesce(max(sequence), 0) FROM events";
         self.read_much(move |connection| connection.query_row(sql, [], |row| row.get(0)))
             .await
     }
 
-    /// Records the verdict of an event that was delivered again, or of a sign-out, and does what
-    /// follows from it: a new user who is accepted becomes active, one who is rejected is deleted;
-    /// attributes are applied. No session is opened.
+    /// Records the verdict of a sign-out, or of an event that was delivered again, and applies it: an accepted new user
+    /// becomes active, a rejected one is deleted, and attributes are set. No session is opened.
     ///
-    /// Nothing happens where the event has a verdict already. It stays pending where a hook failed on
-    /// a new user or a sign-out, where the user is disabled (sign-outs aside), and where a sign-in's
-    /// user is still pending.
+    /// Nothing happens if the event already has a verdict. It stays pending if a hook failed on a new user or a sign-out,
+    /// if the user is disabled (except for sign-outs), and if the user of a sign-in is still pending.
     ///
     /// # Errors
-    /// When the database cannot be written; the event then stays pending.
+    /// If the database cannot be written; the event then stays pending.
     pub async fn settle_event(&self, event: &EventId, verdict: &Verdict) -> Result<(), StoreError> {
-        let (event, verdict, now, limits) = (event.clone(), verdict.clone(), self.now(), self.limits());
+        let (event, verdict, now) = (event.clone(), verdict.clone(), self.now());
+        let limits = self.0.options.limits;
         let settled = self.write::<_, StoreError>(Touches::Found(Option::as_ref), move |connection| {
             Ok(settle(connection, &event, &verdict, now, &limits)?)
         });
@@ -98,37 +95,31 @@ impl Store {
     }
 }
 
-/// How an event stands.
+/// The state of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
-    /// It is not there: its user was deleted, or it is older than events are kept.
+    /// Its user was deleted, or its retention is over.
     Gone,
-    /// Nobody has recorded a verdict.
     Pending,
     /// Every hook accepted.
     Accepted,
-    /// A hook said no, in these words.
+    /// A hook rejected it, with this reason.
     Rejected(String),
     /// A hook failed and the event was closed.
     Failed,
-    /// Its user went away before a hook had answered.
+    /// It was closed before a hook had answered.
     Dropped,
 }
 
-/// Claims as they are kept with an event: as JSON, or not at all where they are large.
+/// Returns the claims as they are stored with an event: as JSON, or not at all if they are large.
 pub(crate) fn kept_claims(claims: &Claims) -> String {
     let text = claims.as_str();
-    let kept = if text.len() > MAX_KEPT_CLAIMS {
-        NOT_KEPT
-    } else {
-        text
-    };
+    let is_large = text.len() > MAX_KEPT_CLAIMS;
+    let kept = if is_large { NOT_KEPT } else { text };
     kept.to_owned()
 }
 
-/// Sees to it that a provider does not fill the database with people whom hooks neither accept nor reject.
-///
-/// # Errors
+/// Prevents a provider from filling the database with users whom the hooks neither accept nor reject. Fails with
 /// [`SignInError::TooManyNewUsers`].
 pub(crate) fn make_room_for_new_user(connection: &Connection, provider: &str) -> Result<(), SignInError> {
     let (waiting, _) = usage(connection, provider, EventKind::NewUser)?;
@@ -138,7 +129,7 @@ pub(crate) fn make_room_for_new_user(connection: &Connection, provider: &str) ->
     Ok(())
 }
 
-/// Closes the oldest sign-ins of a user without a verdict, and forgets the oldest that have one, where there are many.
+/// Closes a user's oldest pending sign-ins, and deletes the oldest settled ones, if there are too many.
 pub(crate) fn make_room_for_login(
     connection: &Connection,
     user: &UserId,
@@ -148,7 +139,7 @@ pub(crate) fn make_room_for_login(
     forget_settled(connection, user, EventKind::Login)
 }
 
-/// The same for sign-outs: the oldest are given up. They are bounded for each provider too.
+/// Does the same for sign-outs, which are also bounded for each provider.
 pub(crate) fn make_room_for_sign_out(
     connection: &Connection,
     user: &UserId,
@@ -158,15 +149,14 @@ pub(crate) fn make_room_for_sign_out(
     let mut given_up = drop_oldest_of_user(connection, user, EventKind::Logout, MAX_SIGN_OUTS, now)?;
     let (waiting, _) = usage(connection, provider, EventKind::Logout)?;
     if waiting >= MAX_SIGN_OUTS_OF_PROVIDER {
-        let sql = "UPDATE events SET verdict = 'dropped', settled_at = ?2, claims = '{}' WHERE sequence =
-            (SELECT sequence FROM events WHERE verdict IS NULL AND kind = 'logout' AND provider = ?1
-            ORDER BY sequence LIMIT 1)";
-        given_up += rows::run(connection, sql, params![provider, rows::seconds(now)])?;
+        let oldest = "sequence = (SELECT sequence FROM events
+            WHERE verdict IS NULL AND kind = 'logout' AND provider = ?2 ORDER BY sequence LIMIT 1)";
+        given_up += drop_where(connection, oldest, now, &[&provider])?;
     }
     if given_up > 0 {
         tracing::warn!(
             %user, provider, given_up,
-            "too many sign-outs wait for the on-user-logout hooks: the oldest were given up"
+            "too many sign-outs wait for the on-user-logout hooks: the oldest were dropped"
         );
     }
     forget_settled(connection, user, EventKind::Logout)
@@ -179,40 +169,45 @@ fn drop_oldest_of_user(
     most: u32,
     now: Timestamp,
 ) -> rusqlite::Result<usize> {
-    let sql = "UPDATE events SET verdict = 'dropped', settled_at = ?4, claims = '{}' WHERE sequence IN
-        (SELECT sequence FROM events WHERE user_id = ?1 AND kind = ?2 AND verdict IS NULL
-        ORDER BY sequence DESC LIMIT -1 OFFSET ?3)";
-    rows::run(
-        connection,
-        sql,
-        params![user.as_str(), kind_text(kind), most - 1, rows::seconds(now)],
-    )
+    let oldest =
+        "sequence IN (SELECT sequence FROM events WHERE user_id = ?2 AND kind = ?3 AND verdict IS NULL
+        ORDER BY sequence DESC LIMIT -1 OFFSET ?4)";
+    let params: [&dyn ToSql; 3] = [&user.as_str(), &kind_text(kind), &(most - 1)];
+    drop_where(connection, oldest, now, &params)
+}
+
+/// Closes the pending events for which `condition` holds, whose parameters begin at `?2`. No hook is called for them any
+/// more. Returns how many there were.
+pub(crate) fn drop_where(
+    connection: &Connection,
+    condition: &str,
+    now: Timestamp,
+    params: &[&dyn ToSql],
+) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "UPDATE events SET verdict = 'dropped', settled_at = ?1, claims = '{{}}' WHERE verdict IS NULL AND {condition}"
+    );
+    let now = rows::seconds(now);
+    rows::run(connection, &sql, &*[&[&now as &dyn ToSql], params].concat())
 }
 
 fn forget_settled(connection: &Connection, user: &UserId, kind: EventKind) -> rusqlite::Result<()> {
     let sql = "DELETE FROM events WHERE verdict IS NOT NULL AND sequence IN
         (SELECT sequence FROM events WHERE user_id = ?1 AND kind = ?2 ORDER BY sequence DESC LIMIT -1 OFFSET ?3)";
-    rows::run(
-        connection,
-        sql,
-        params![user.as_str(), kind_text(kind), MAX_LOGINS + MAX_SETTLED],
-    )?;
-    Ok(())
+    let params = params![user.as_str(), kind_text(kind), MAX_LOGINS + MAX_SETTLED];
+    rows::execute(connection, sql, params)
 }
 
-/// How many events of a kind wait for a verdict that came by a provider, and the bytes of their claims.
+/// The number of pending events of a kind from a provider, and the bytes of their claims.
 fn usage(connection: &Connection, provider: &str, kind: EventKind) -> rusqlite::Result<(u64, u64)> {
     let sql = "SELECT count, bytes FROM pending_event_usage WHERE provider = ?1 AND kind = ?2";
-    let usage = connection
-        .prepare_cached(sql)?
-        .query_row(params![provider, kind_text(kind)], |row| {
-            Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?))
-        })
-        .optional()?;
-    Ok(usage.unwrap_or_default())
+    let usage = rows::first(connection, sql, params![provider, kind_text(kind)], |row| {
+        Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?))
+    });
+    Ok(usage?.unwrap_or_default())
 }
 
-/// Commits an event as pending, with `claims` where there is room for them.
+/// Commits an event as pending, with `claims` if there is room for them.
 pub(crate) fn add(connection: &Connection, event: &Event, claims: &str) -> rusqlite::Result<()> {
     let bytes = [EventKind::NewUser, EventKind::Login]
         .into_iter()
@@ -225,68 +220,51 @@ pub(crate) fn add(connection: &Connection, event: &Event, claims: &str) -> rusql
     };
     let sql = "INSERT INTO events (id, kind, user_id, at, provider, issuer, subject, claims)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    let Identity {
-        provider,
-        issuer,
-        subject,
-    } = &event.identity;
-    let at = rows::seconds(event.at);
-    let kind = kind_text(event.kind);
-    let id = event.id.as_str();
-    rows::run(
-        connection,
-        sql,
-        params![
-            id,
-            kind,
-            event.user_id.as_str(),
-            at,
-            provider,
-            issuer,
-            subject,
-            claims
-        ],
-    )?;
-    Ok(())
+    let Event {
+        id,
+        kind,
+        user_id,
+        at,
+        identity: who,
+        ..
+    } = event;
+    let (kind, at) = (kind_text(*kind), rows::seconds(*at));
+    let (id, user) = (id.as_str(), user_id.as_str());
+    let params = params![id, kind, user, at, who.provider, who.issuer, who.subject, claims];
+    rows::execute(connection, sql, params)
 }
 
-/// The event that tells of this new user and has no verdict yet, and whether its claims were kept.
+/// Returns the pending event of this new user, and whether its claims were stored.
 pub(crate) fn pending_new_user(
     connection: &Connection,
     user: &UserId,
 ) -> rusqlite::Result<Option<(Event, bool)>> {
     let sql = "SELECT id, kind, user_id, at, provider, issuer, subject, claims FROM events
         WHERE user_id = ?1 AND kind = 'new-user' AND verdict IS NULL ORDER BY sequence LIMIT 1";
-    connection
-        .prepare_cached(sql)?
-        .query_row([user.as_str()], |row| {
-            Ok((event_from(row, 0)?, row.get_ref(7)?.as_str()? != NOT_KEPT))
-        })
-        .optional()
+    rows::first(connection, sql, [user.as_str()], |row| {
+        Ok((event_from(row, 0)?, row.get_ref(7)?.as_str()? != NOT_KEPT))
+    })
 }
 
-/// How an event stands.
+/// Returns the state of an event.
 pub(crate) fn recorded(connection: &Connection, id: &EventId) -> rusqlite::Result<Recorded> {
     let sql = "SELECT verdict, detail FROM events WHERE id = ?1";
-    let row = connection
-        .prepare_cached(sql)?
-        .query_row([id.as_str()], |row| {
-            let detail: Option<String> = row.get(1)?;
-            Ok(match row.get_ref(0)?.as_str_or_null()? {
-                None => Recorded::Pending,
-                Some("accepted") => Recorded::Accepted,
-                Some("rejected") => Recorded::Rejected(detail.unwrap_or_default()),
-                Some("failed") => Recorded::Failed,
-                Some("dropped") => Recorded::Dropped,
-                Some(other) => return Err(rows::conversion(0, format!("no verdict: {other:?}"))),
-            })
+    let row = rows::first(connection, sql, [id.as_str()], |row| {
+        let detail: Option<String> = row.get(1)?;
+        Ok(match row.get_ref(0)?.as_str_or_null()? {
+            None => Recorded::Pending,
+            Some("accepted") => Recorded::Accepted,
+            Some("rejected") => Recorded::Rejected(detail.unwrap_or_default()),
+            Some("failed") => Recorded::Failed,
+            Some("dropped") => Recorded::Dropped,
+            Some(other) => return Err(rows::conversion(0, format!("not a verdict: {other:?}"))),
         })
-        .optional()?;
+    })?;
     Ok(row.unwrap_or(Recorded::Gone))
 }
 
-/// Records a verdict, unless one is recorded already; a failure is none and can be overwritten. The
-/// claims are not needed any more and not kept.
+/// Records a verdict, unless one is recorded already; a failure can be overwritten. The claims are no longer needed and
+/// are deleted.
 pub(crate) fn record(
     connection: &Connection,
     id: &EventId,
@@ -300,24 +278,16 @@ pub(crate) fn record(
     };
     let sql = "UPDATE events SET verdict = ?2, hook = ?3, detail = ?4, settled_at = ?5, claims = '{}'
         WHERE id = ?1 AND (verdict IS NULL OR verdict = 'failed')";
-    rows::run(
-        connection,
-        sql,
-        params![id.as_str(), name, hook, detail, rows::seconds(now)],
-    )?;
-    Ok(())
+    let params = params![id.as_str(), name, hook, detail, rows::seconds(now)];
+    rows::execute(connection, sql, params)
 }
 
-/// Closes an event that no hook will be told of: the sign-in it belongs to has ended otherwise.
+/// Closes an event whose sign-in has ended otherwise.
 pub(crate) fn drop_pending(connection: &Connection, id: &EventId, now: Timestamp) -> rusqlite::Result<()> {
-    let sql = "UPDATE events SET verdict = 'dropped', settled_at = ?2, claims = '{}'
-        WHERE id = ?1 AND verdict IS NULL";
-    rows::run(connection, sql, params![id.as_str(), rows::seconds(now)])?;
-    Ok(())
+    drop_where(connection, "id = ?2", now, &[&id.as_str()]).map(drop)
 }
 
-/// Records that the hooks rejected a new user, and deletes the user; what else was pending of them is
-/// dropped.
+/// Records that the hooks rejected a new user, deletes the user, and closes their other pending events.
 pub(crate) fn reject_new_user(
     connection: &Connection,
     event: &EventId,
@@ -327,19 +297,15 @@ pub(crate) fn reject_new_user(
 ) -> rusqlite::Result<()> {
     record(connection, event, verdict, now)?;
     drop_all_of(connection, user, now)?;
-    users::delete(connection, user)?;
-    Ok(())
+    users::delete(connection, user).map(drop)
 }
 
-/// Closes all events of a user that no hook will be told of any more.
+/// Closes all pending events of a user.
 pub(crate) fn drop_all_of(connection: &Connection, user: &UserId, now: Timestamp) -> rusqlite::Result<()> {
-    let sql = "UPDATE events SET verdict = 'dropped', settled_at = ?2, claims = '{}'
-        WHERE user_id = ?1 AND verdict IS NULL";
-    rows::run(connection, sql, params![user.as_str(), rows::seconds(now)])?;
-    Ok(())
+    drop_where(connection, "user_id = ?2", now, &[&user.as_str()]).map(drop)
 }
 
-/// Records that the hooks accepted a new user, applies what they set, and activates the user.
+/// Records that the hooks accepted a new user, sets their attributes, and activates the user.
 pub(crate) fn accept_new_user(
     connection: &Connection,
     event: &EventId,
@@ -352,11 +318,10 @@ pub(crate) fn accept_new_user(
         users::set_attributes(connection, user, attributes)?;
     }
     let sql = "UPDATE users SET status = 'active' WHERE id = ?1 AND status = 'pending'";
-    rows::run(connection, sql, [user.as_str()])?;
-    Ok(())
+    rows::execute(connection, sql, [user.as_str()])
 }
 
-/// Gives whose event it is, where it had no verdict before.
+/// Returns the user of the event if it had no verdict before.
 fn settle(
     connection: &Connection,
     id: &EventId,
@@ -364,14 +329,11 @@ fn settle(
     now: Timestamp,
     limits: &UserLimits,
 ) -> rusqlite::Result<Option<UserId>> {
-    // Not the claims: they may be large, and nothing here depends on them.
+    // Leaves out the claims: they may be large, and nothing here depends on them.
     let sql = "SELECT kind, user_id FROM events WHERE id = ?1 AND verdict IS NULL";
-    let event = connection
-        .prepare_cached(sql)?
-        .query_row([id.as_str()], |row| {
-            Ok((kind(row, 0)?, UserId::from(row.get_ref(1)?.as_str()?)))
-        })
-        .optional()?;
+    let event = rows::first(connection, sql, [id.as_str()], |row| {
+        Ok((rows::named(row, 0)?, rows::id(row, 1)?))
+    })?;
     let Some((kind, user_id)) = event else {
         return Ok(None);
     };
@@ -380,7 +342,7 @@ fn settle(
     let status = rows::user_by_id(connection, &user_id)?.map(|user| user.status);
     match (kind, verdict, status) {
         (EventKind::Logout, Verdict::Failed { .. }, _) => Ok(()),
-        // The session has ended already: a hook that says no has been told all the same.
+        // The session has ended already, so a rejection has no effect.
         (EventKind::Logout, _, _) => record(connection, id, &Verdict::Accepted(Default::default()), now),
         (_, _, Some(UserStatus::Disabled)) | (EventKind::Login, _, Some(UserStatus::Pending)) => Ok(()),
         (EventKind::NewUser, Verdict::Failed { .. }, _) => Ok(()),
@@ -402,23 +364,20 @@ fn next_pending_sign_in(
     after: i64,
     last: i64,
 ) -> rusqlite::Result<Option<(i64, Event, User)>> {
-    // The index on pending events leads, so that a long history costs nothing; and there is nothing to sort.
+    // The index on pending events comes first, so that a long history costs nothing, and nothing has to be sorted.
     let sql = "SELECT e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence
         FROM events e CROSS JOIN users u ON u.id = e.user_id
         WHERE e.verdict IS NULL AND e.sequence > ?1 AND e.sequence <= ?2 AND e.kind <> 'logout'
             AND e.claims <> ?3 AND u.status <> 'disabled'
         ORDER BY e.sequence LIMIT 1";
-    let found = connection
-        .prepare_cached(sql)?
-        .query_row(params![after, last, NOT_KEPT], |row| {
-            Ok((row.get(EVENT_COLUMNS)?, event_from(row, 0)?))
-        })
-        .optional()?;
-    let Some((place, event)) = found else {
+    let found = rows::first(connection, sql, params![after, last, NOT_KEPT], |row| {
+        Ok((row.get(EVENT_COLUMNS)?, event_from(row, 0)?))
+    })?;
+    let Some((position, event)) = found else {
         return Ok(None);
     };
     let user = rows::user_by_id(connection, &event.user_id)?;
-    Ok(user.map(|user| (place, event, user)))
+    Ok(user.map(|user| (position, event, user)))
 }
 
 fn pending_sign_outs(connection: &Connection, after: i64) -> rusqlite::Result<Vec<(i64, Event, User)>> {
@@ -428,50 +387,29 @@ fn pending_sign_outs(connection: &Connection, after: i64) -> rusqlite::Result<Ve
         "ORDER BY e.sequence, i.id",
         ", e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence"
     );
-    with_users(connection, sql, params![after, PAGE])
-}
-
-/// Events, each with its user and its place. A user of several identities comes in as many rows.
-fn with_users(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-) -> rusqlite::Result<Vec<(i64, Event, User)>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
+    let mut rows = statement.query(params![after, PAGE])?;
     let mut found: Vec<(i64, Event, User)> = Vec::new();
+    // A user with several identities has as many rows.
     while let Some(row) = rows.next()? {
-        let place = row.get(rows::USER_COLUMNS + EVENT_COLUMNS)?;
+        let position = row.get(rows::USER_COLUMNS + EVENT_COLUMNS)?;
         match found.last_mut() {
-            Some((last, _, user)) if *last == place => user.identities.push(rows::identity(row)?),
-            _ => found.push((place, event_from(row, rows::USER_COLUMNS)?, rows::user(row)?)),
+            Some((last, _, user)) if *last == position => user.identities.push(rows::identity(row)?),
+            _ => found.push((position, event_from(row, rows::USER_COLUMNS)?, rows::user(row)?)),
         }
     }
     Ok(found)
 }
 
-fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<EventKind> {
-    match row.get_ref(column)?.as_str()? {
-        "new-user" => Ok(EventKind::NewUser),
-        "login" => Ok(EventKind::Login),
-        "logout" => Ok(EventKind::Logout),
-        other => Err(rows::conversion(
-            column,
-            format!("not a kind of event: {other:?}"),
-        )),
-    }
-}
-
 fn event_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Event> {
-    let kind = kind(row, first + 1)?;
     let claims = match row.get_ref(first + 7)?.as_str()? {
         "{}" | NOT_KEPT => Claims::default(),
         _ => rows::json(row, first + 7)?,
     };
     Ok(Event {
-        id: EventId::from(row.get_ref(first)?.as_str()?),
-        kind,
-        user_id: UserId::from(row.get_ref(first + 2)?.as_str()?),
+        id: rows::id(row, first)?,
+        kind: rows::named(row, first + 1)?,
+        user_id: rows::id(row, first + 2)?,
         at: rows::timestamp(row, first + 3)?,
         identity: Identity {
             provider: row.get(first + 4)?,

@@ -1,4 +1,4 @@
-//! Whether a path names the same file as before.
+//! Detects whether a path still names the same file.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -7,8 +7,7 @@ use std::path::Path;
 
 use crate::error::StoreError;
 
-/// What tells a file from every other that exists at the same time. While a file is open, its numbers are not given to
-/// another one.
+/// Identifies a file among all that exist at the same time. While a file is open, its numbers are not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -16,7 +15,7 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    /// The file that a path names now, links followed.
+    /// The file that a path names now; follows links.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::of_metadata(&fs::metadata(path)?))
     }
@@ -28,19 +27,13 @@ impl FileId {
         }
     }
 
-    /// Makes sure that a path still is this file, and not a link to it: SQLite would look for the log beside the link's
+    /// Checks that a path is still this file, and not a link to it: SQLite would look for the log beside the link's
     /// target.
-    ///
-    /// # Errors
-    /// [`StoreError::Replaced`].
     pub(crate) fn check(self, path: &Path) -> Result<(), StoreError> {
         self.compare(path, fs::symlink_metadata(path))
     }
 
-    /// Makes sure that a path still leads to this file.
-    ///
-    /// # Errors
-    /// [`StoreError::Replaced`].
+    /// Checks that a path still leads to this file.
     pub(crate) fn check_link(self, path: &Path) -> Result<(), StoreError> {
         self.compare(path, fs::metadata(path))
     }
@@ -49,7 +42,7 @@ impl FileId {
         use io::ErrorKind::{NotADirectory, NotFound};
         let is_another = match now {
             Ok(now) => Self::of_metadata(&now) != self,
-            // What cannot be looked at now may still be the same file.
+            // A file that cannot be examined now may still be the same.
             Err(error) => matches!(error.kind(), NotFound | NotADirectory),
         };
         if is_another {

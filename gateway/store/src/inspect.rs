@@ -1,61 +1,53 @@
-//! What is in the way of using a database, found out without changing anything.
+//! Finds what prevents the use of a database, without changing anything.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_model::file::kind;
 use rusqlite::ErrorCode;
 
 use crate::connect::open_immutable;
-use crate::error::OpenError;
+use crate::error::{At as _, OpenError};
 use crate::lineage::{self, Main, Refusal};
+use crate::place::retry;
 use crate::schema::APPLICATION_ID;
 use crate::wal;
 
-/// How long we wait for another process that is opening a database in the same directory.
+/// How long we wait for another process that opens a database in the same directory.
 const OPENING_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks at the place of a database without changing anything. Returns how large the file is that is there, if one is.
-///
-/// # Errors
-/// What is in the way of using it.
+/// Checks the location of a database, and returns the size of the file there, if one exists.
 pub(crate) fn look(path: &Path, alone: bool) -> Result<Option<u64>, OpenError> {
-    match fs::metadata(path) {
-        Ok(file) if !file.is_file() => Err(OpenError::NotAFile {
-            path: path.to_owned(),
-            kind: kind(file.file_type()),
-        }),
-        Ok(file) if file.len() > 0 => {
-            check_links(path, &file)?;
-            inspect(path)?;
-            // Whoever uses it already has looked, and is changing both files.
-            // defence: foreign-logs-are-refused (a test fails without it: docs/defences.md)
-            if alone {
-                check_log(path)?;
-            }
-            Ok(Some(file.len()))
+    let size = match fs::metadata(path) {
+        Ok(file) if !file.is_file() => {
+            let (path, kind) = (path.to_owned(), kind(file.file_type()));
+            return Err(OpenError::NotAFile { path, kind });
         }
         Ok(file) => {
             check_links(path, &file)?;
-            check_no_log(path)?;
-            Ok(Some(0))
+            Some(file.len())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            check_no_log(path)?;
-            Ok(None)
-        }
-        Err(error) => Err(OpenError::unwritable(path, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(OpenError::unwritable(path, &error)),
+    };
+    if size.unwrap_or(0) == 0 {
+        check_no_log(path)?;
+        return Ok(size);
     }
+    inspect(path)?;
+    // A process that uses the database has checked its log already, and is changing both files.
+    // defence: foreign-logs-are-refused (a test fails without it: docs/defences.md)
+    if alone {
+        check_log(path, false)?;
+    }
+    Ok(size)
 }
 
-/// Refuses anything but regular files, for the database and for what is kept beside it: a pipe would keep us waiting, and what
-/// is written through a link would end up in another file.
-///
-/// # Errors
-/// [`OpenError::NotAFile`], [`OpenError::Linked`].
+/// Rejects a database, or a file beside it, that is not a regular file with one name: a pipe would block, and what is
+/// written through a link would end up in another file.
 pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
     let refused = |path: &Path, kind| {
         let path = path.to_owned();
@@ -66,7 +58,7 @@ pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
             return refused(path, "a symbolic link that leads nowhere");
         }
-        // Whoever opens it finds out.
+        // Opening it reports the problem.
         _ => {}
     }
     for suffix in ["-wal", "-shm", "-journal", "-versions"] {
@@ -74,24 +66,20 @@ pub(crate) fn check_kinds(path: &Path) -> Result<(), OpenError> {
         match fs::symlink_metadata(&beside) {
             Ok(file) if !file.is_file() => return refused(&beside, kind(file.file_type())),
             Ok(file) => check_links(&beside, &file)?,
-            // What is not there has no kind.
+            // A missing file has no kind.
             Err(_) => {}
         }
     }
     Ok(())
 }
 
-/// Refuses a link to a database whose log was left beside the link.
-///
-/// # Errors
-/// [`OpenError::StrandedLog`].
+/// Rejects a link to a database if a log was left beside the link.
 pub(crate) fn check_own_log(path: &Path) -> Result<(), OpenError> {
     if path.is_symlink() {
         for suffix in ["-wal", "-journal"] {
-            let mut log = path.as_os_str().to_owned();
-            log.push(suffix);
-            if fs::metadata(&log).is_ok_and(|file| file.len() > 0) {
-                let (path, log) = (path.to_owned(), log.into());
+            let log = wal::beside(path, suffix);
+            if wal::is_filled(&log) {
+                let path = path.to_owned();
                 return Err(OpenError::StrandedLog { path, log });
             }
         }
@@ -99,10 +87,7 @@ pub(crate) fn check_own_log(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Refuses a file that has more than one name.
-///
-/// # Errors
-/// [`OpenError::Linked`].
+/// Rejects a file that has more than one name.
 pub(crate) fn check_links(path: &Path, file: &fs::Metadata) -> Result<(), OpenError> {
     match file.nlink() {
         0 | 1 => Ok(()),
@@ -113,23 +98,9 @@ pub(crate) fn check_links(path: &Path, file: &fs::Metadata) -> Result<(), OpenEr
     }
 }
 
-/// Refuses a database whose log belongs to another file, or may do so, before SQLite applies it.
-///
-/// # Errors
-/// [`OpenError::ForeignLog`], [`OpenError::UnknownLog`].
-pub(crate) fn check_log(path: &Path) -> Result<(), OpenError> {
-    check_log_of(path, false)
-}
-
-/// The same, where a log must prove that it belongs to the file: nobody looks after it as after the database's own.
-///
-/// # Errors
-/// [`OpenError::ForeignLog`], [`OpenError::UnknownLog`].
-pub(crate) fn check_log_strictly(path: &Path) -> Result<(), OpenError> {
-    check_log_of(path, true)
-}
-
-fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
+/// Rejects a database whose log belongs to another file, or may do so, before SQLite applies it. If `strictly`, the log
+/// must prove that it belongs to the file: nothing guards a backup's log as the gateway guards its own.
+pub(crate) fn check_log(path: &Path, strictly: bool) -> Result<(), OpenError> {
     let main = || Main::read(&open_immutable(path).ok()?);
     let refused = lineage::refused_log(path, strictly, main);
     let path = path.to_owned();
@@ -140,42 +111,36 @@ fn check_log_of(path: &Path, strictly: bool) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses the place of a database that is missing or empty where its log is still there: SQLite would delete it.
+/// Rejects a missing or empty database whose log is still there: SQLite would delete the log.
 fn check_no_log(path: &Path) -> Result<(), OpenError> {
     let log = wal::path_of(path);
-    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+    if wal::is_filled(&log) {
         let path = path.to_owned();
         return Err(OpenError::LogAlone { path, log });
     }
     Ok(())
 }
 
-/// Looks into a file that may be anybody's. `immutable` keeps SQLite from locking it, from rolling
-/// back its journal and from making files beside it; going through SQLite at all, and not reading the
-/// header ourselves, matters because closing a file drops every lock this process has on it.
+/// Checks that a file is one of our databases. `immutable` keeps SQLite from locking it, from rolling back its journal and
+/// from creating files beside it. The header is not read without SQLite, because closing a file ends every lock that this
+/// process has on it.
 ///
-/// The log is not looked at, so a file of ours may seem to be shorter than its header says: its log is
-/// just being copied back, or was when its process was killed. `writable_schema` is what makes SQLite
-/// read the header all the same.
+/// The log is ignored, so a file of ours may seem shorter than its header says: its log is being copied back, or was when
+/// its process was killed. `writable_schema` makes SQLite read the header nevertheless.
 pub(crate) fn inspect(path: &Path) -> Result<(), OpenError> {
     let id = || -> rusqlite::Result<i32> {
         open_immutable(path)?.pragma_query_value(None, "application_id", |row| row.get(0))
     };
     match id() {
         Ok(APPLICATION_ID) => Ok(()),
-        Ok(_) => Err(OpenError::NotOurs {
-            path: path.to_owned(),
-        }),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Err(OpenError::NotOurs {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(OpenError::sqlite(path, &error)),
+        Err(error) if error.sqlite_error_code() != Some(ErrorCode::NotADatabase) => Err(error).at(path),
+        _ => Err(OpenError::NotOurs(path.to_owned())),
     }
 }
 
-/// Two that open at once must not both create, or both migrate. The directory is what is locked, so
-/// that no further file is needed; the lock ends with the value. A file system that cannot lock
-/// directories goes without: SQLite's own locks still hold.
+/// Prevents two processes from creating or migrating a database at the same time. It locks the directory, which needs no
+/// further file; the lock ends with the returned value. On a file system that cannot lock directories, only SQLite's own
+/// locks remain.
 pub(crate) fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let directory = File::open(parent).map_err(|error| match error.kind() {
@@ -185,19 +150,10 @@ pub(crate) fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
         },
         _ => OpenError::unwritable(path, &error),
     })?;
-    let begun = Instant::now();
-    loop {
-        match directory.try_lock() {
-            Ok(()) => return Ok(Some(directory)),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < OPENING_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Busy {
-                    path: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(_)) => return Ok(None),
-        }
-    }
+    retry(|| match directory.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Err((OpenError::Busy(path.to_owned()), OPENING_PATIENCE)),
+        Err(TryLockError::Error(_)) => Ok(false),
+    })
+    .map(|is_locked| is_locked.then_some(directory))
 }

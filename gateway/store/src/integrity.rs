@@ -1,5 +1,4 @@
-//! Whether a database is damaged, as far as SQLite can tell: it keeps no checksums, so a byte that changed within a text
-//! goes unnoticed.
+//! Detects damage, as far as SQLite can: it keeps no checksums, so a changed byte within a text goes unnoticed.
 
 use rusqlite::Connection;
 
@@ -10,20 +9,16 @@ impl Store {
     /// Reads the whole database and checks that it is consistent. This takes a while if the database is large.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if something does not fit together, or the error that kept the check from reading it.
+    /// [`StoreError::Corrupt`] if it is inconsistent, or the error that kept the check from reading it.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let problem = self.read_much(problem);
-        match problem.await? {
+        match self.read_much(problem).await? {
             Some(problem) => Err(StoreError::Corrupt(problem).in_file(self.0.readers.path())),
             None => Ok(()),
         }
     }
 }
 
-/// The first problem that SQLite finds in a database.
-///
-/// # Errors
-/// If the database cannot be read.
+/// Returns the first problem that SQLite finds in a database.
 pub(crate) fn problem(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let problem: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     let mut stray = connection.prepare("PRAGMA foreign_key_check")?;

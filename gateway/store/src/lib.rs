@@ -1,47 +1,46 @@
-//! Users, sessions, events and what plugins keep, in SQLite. The only crate that knows SQL: it takes and
-//! gives model types.
+//! Users, sessions, events and plugins' values in SQLite. This is the only crate with SQL; its interface consists of model
+//! types.
 //!
-//! | module | what it holds |
+//! | module | purpose |
 //! |---|---|
 //! | [`url`] | `DATABASE_URL` |
-//! | [`error`] | every way the database can fail its callers |
-//! | `open` | is the file ours, may we write it, is its schema the one we know; or only to read it |
-//! | `place` | does nobody have the file open under another name |
-//! | `inspect` | what is in the way of opening a database |
+//! | [`error`] | every way in which the database can fail its callers |
+//! | `open` | opens a database, for writing or only for reading |
+//! | `place` | prevents the use of one file under two names |
+//! | `inspect` | finds what prevents the use of a database |
 //! | `connect` | connections to a database file |
-//! | `file_id`, `open_files` | are the files at their paths still those that are open |
-//! | `lineage` | does the log beside the file belong to it |
-//! | `wal` | SQLite's log, read without SQLite |
-//! | [`owned`] | may somebody else change the file, or put another in its place |
+//! | `file_id`, `open_files` | whether the open files are still at their paths |
+//! | `lineage` | whether the log beside a file belongs to it |
+//! | `wal` | reads SQLite's log without SQLite |
+//! | [`owned`] | whether another user can change or replace a file |
 //! | `writer` | one thread, one connection, group commit |
-//! | `reader` | read-only connections, used in place |
+//! | `reader` | read-only connections, used on the caller's thread |
 //! | `session_cache` | sessions that were read a moment ago |
-//! | `versions` | a small file by which every process learns that these are stale |
-//! | `rows` | rows to model types and back |
-//! | `sign_in` | how a sign-in begins: whose it is, by which rules an address finds a user |
-//! | `addresses` | which addresses issuers have given to whom, for good |
-//! | `settle` | how a sign-in ends: verdicts, activation, session |
-//! | `events` | what hooks have still to be told |
-//! | `upstream_sessions` | which sessions came from which session at a provider, and how a provider ends them |
-//! | `users`, `sessions`, `states` | the rest of [`Store`], a table each |
-//! | `join` | what an operator joins or separates by hand: identities and users |
-//! | `plugin_values` | what plugins keep, by key; how much each may |
-//! | `prune` | what is no longer needed |
-//! | `check` | what opening a database would answer, without opening it |
-//! | [`mod@backup`], [`mod@restore`] | a copy of the whole database, and back |
-//! | `copy` | what both have in common |
-//! | `schema` | the migrations, and whether a database has the tables of its version, and no others |
+//! | `versions` | a small file that tells every process which cached sessions are stale |
+//! | `rows` | queries, and the conversion of rows to model types and back |
+//! | `sign_in` | the beginning of a sign-in: whose it is, and when an address finds a user |
+//! | `addresses` | which addresses issuers have assigned to whom, permanently |
+//! | `settle` | the end of a sign-in: verdicts, activation, session |
+//! | `events` | events, pending or settled |
+//! | `upstream_sessions` | which sessions came from which session at a provider, and sign-outs by a provider |
+//! | `users`, `sessions`, `states` | the rest of [`Store`], one table each |
+//! | `join` | links, unlinks and merges by operators |
+//! | `plugin_values` | plugins' values by key, and their limits |
+//! | `prune` | deletes what is no longer needed |
+//! | `check` | checks whether a database could be opened |
+//! | [`mod@backup`], [`mod@restore`] | backups |
+//! | `copy` | a checked copy of a database, for both |
+//! | `schema` | the migrations, and whether a database has exactly the schema of its version |
 //! | `integrity` | whether a database is damaged |
 //!
-//! A write: [`Store`] draws the ids and the time it will need → `writer` queues it → the writer's
-//! thread runs it in a transaction with whatever else is queued, commits, makes known in `versions` whom
-//! it touches, answers. When the answer is there the write is on the disk. A read: [`Store`] → a
-//! connection from `reader` → one statement, which sees the latest commit of every process.
+//! A write: [`Store`] draws the ids and reads the clock, and queues the write. The thread of `writer` runs it in a
+//! transaction with all other queued writes, commits, publishes in `versions` which users changed, and answers. By then
+//! the write is on disk. A read: [`Store`] takes a connection from `reader` and runs one statement, which sees the latest
+//! commit of every process.
 //!
-//! Only sessions are cached, with their users, because they are looked up at every request. A lookup of
-//! one that was read a moment ago is one `pread` in `versions`. It gives what the database would: from
-//! the moment that a write is acknowledged, in this process or in another, nobody is given what was read
-//! before it. A write that bypasses [`Store`] is seen after a second.
+//! Only sessions and their users are cached, because every request looks them up. If the session was read a moment ago, the
+//! lookup is one `pread` in `versions`, with the result that the database would give: once a write is acknowledged, no
+//! process returns what was read before it. A write that bypasses [`Store`] becomes visible after a second.
 //!
 //! Other processes (the command line while the gateway serves) open the same files in the same way.
 
@@ -120,28 +119,27 @@ pub enum UserIds {
     /// 128 random bits.
     #[default]
     Random,
-    /// The hex MD5 of the email's exact bytes, for permission data that is keyed that way. Only an address
-    /// that counts makes such an id: one that is verified, from a provider that is trusted for email. Every
-    /// other new user gets a random id.
+    /// The hex MD5 of the email's exact bytes, for permission data with such keys. Only a verified address from a provider
+    /// that is trusted for email makes such an id. Every other new user gets a random id.
     EmailMd5,
 }
 
-/// What a store needs beside its database.
+/// The dependencies and settings of a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// What time it is.
+    /// The source of the time.
     pub clock: Arc<dyn Clock>,
-    /// Where ids come from.
+    /// The source of ids.
     pub random: Arc<dyn Random>,
     /// How the ids of new users are made.
     pub user_ids: UserIds,
-    /// How long settled events are kept, and pending ones at most.
+    /// How long settled events are kept, and the longest that pending ones are.
     pub event_retention: Duration,
-    /// What one user may take up.
+    /// The limits for one user.
     pub limits: UserLimits,
 }
 
-/// The users, sessions, events and plugins' values. Cheap to clone: all clones are one store.
+/// The users, sessions, events and plugins' values. Cheap to clone: all clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -152,28 +150,20 @@ struct Inner {
     sessions: SessionCache,
     states: SpentStates,
     writer: Writer,
-    /// Where a temporary database lives; removed when the store is closed or dropped.
+    /// The directory of a temporary database, which is removed when the store is closed or dropped.
     temporary: Mutex<Option<TempDir>>,
 }
 
 impl Store {
-    /// Opens the database: creates it, readable by its owner alone, where there is none, and brings
-    /// its schema up to date. Must be called within a tokio runtime.
+    /// Opens the database: creates it, readable by its owner alone, if it does not exist, and migrates its schema. Must be
+    /// called within a tokio runtime.
     ///
     /// # Errors
-    /// See [`OpenError`]. A file that is not ours has not been touched.
+    /// See [`OpenError`]. A file that is not ours is not changed.
     pub async fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Self, OpenError> {
-        Self::open_with_patience(url, options, open::WRITER_PATIENCE).await
-    }
-
-    async fn open_with_patience(
-        url: &DatabaseUrl,
-        options: StoreOptions,
-        patience: Duration,
-    ) -> Result<Self, OpenError> {
         let url = url.clone();
         let random = Arc::clone(&options.random);
-        let opened = tokio::task::spawn_blocking(move || {
+        let (writer, readers, versions, temporary) = blocking(move || {
             let (path, temporary) = match url {
                 DatabaseUrl::File(path) => (path, None),
                 DatabaseUrl::Temporary => {
@@ -188,16 +178,13 @@ impl Store {
                 connection,
                 files,
                 versions,
-            } = open::open(Path::new(&path), patience, random.as_ref())?;
+            } = open::open(&path, open::WRITER_PATIENCE, random.as_ref())?;
             let (files, versions) = (Arc::new(files), Arc::new(versions));
             let readers = Readers::new(files.path().to_owned(), Source::Live(Arc::clone(&files)));
-            let writer = Writer::start(connection, files, patience, Arc::clone(&versions))?;
-            Ok::<_, OpenError>((writer, readers, versions, temporary))
-        });
-        // The task only fails when it panics or the runtime goes down.
-        let (writer, readers, versions, temporary) = opened
-            .await
-            .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
+            let writer = Writer::start(connection, files, open::WRITER_PATIENCE, Arc::clone(&versions))?;
+            Ok((writer, readers, versions, temporary))
+        })
+        .await?;
         Ok(Self::of(options, writer, readers, versions, temporary))
     }
 
@@ -218,14 +205,15 @@ impl Store {
         }))
     }
 
-    /// Opens a database only to read it. If nobody uses it and it has no log, as a backup has none, the file stays as it
-    /// is and nothing appears beside it; every write answers [`StoreError::ReadOnly`]. Otherwise like [`Store::open`].
+    /// Opens a database only for reading. If no process uses it and it has no log (a backup has none), the file does not
+    /// change, nothing appears beside it, and every write fails with [`StoreError::ReadOnly`]. Otherwise like
+    /// [`Store::open`].
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_to_read(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let database = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = blocking(move || {
             let Some(Unused {
                 connection,
                 files,
@@ -242,18 +230,15 @@ impl Store {
                 open::WRITER_PATIENCE,
                 Arc::clone(&versions),
             )?;
-            Ok::<_, OpenError>(Some((writer, readers, versions)))
+            Ok(Some((writer, readers, versions)))
         });
-        let opened = opened
-            .await
-            .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
-        match opened {
+        match opened.await? {
             Some((writer, readers, versions)) => Ok(Self::of(options, writer, readers, versions, None)),
             None => Self::open(&DatabaseUrl::File(path.to_owned()), options).await,
         }
     }
 
-    /// Whether the files that are open are still in their places. A few looks at the directory, for calling often.
+    /// Checks that the open files are still in their places. This costs a few system calls and may be called often.
     ///
     /// # Errors
     /// [`StoreError::Replaced`], [`StoreError::Closed`].
@@ -261,11 +246,11 @@ impl Store {
         self.0.readers.check_file()
     }
 
-    /// Finishes every write that was begun, copies the log back into the database, closes. Whoever uses
-    /// the store afterwards is told [`StoreError::Closed`]; closing twice is fine.
+    /// Finishes every queued write, copies the log back into the database, and closes it. Later uses of the store fail
+    /// with [`StoreError::Closed`]. May be called twice.
     ///
     /// # Errors
-    /// When the log cannot be copied back now. Nothing is lost: the next to open does it.
+    /// If the log cannot be copied back. Nothing is lost: the next process that opens the database does it.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.readers.close();
         self.0.sessions.close();
@@ -274,18 +259,17 @@ impl Store {
         closed
     }
 
-    /// Whether reads and writes work now, by doing one of each, sync to disk included. For `/ready`.
+    /// Checks that reads and writes work, by doing one of each, including a sync to disk. For `/ready`.
     ///
     /// # Errors
-    /// What does not work.
+    /// The error of the one that failed.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.check_file()?;
         self.read(|connection| rows::optional::<i64>(connection, "SELECT at FROM probe WHERE id = 1", []))?;
         let now = rows::seconds(self.now());
         self.write(Touches::Nobody, move |connection| {
             let sql = "INSERT INTO probe (id, at) VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = excluded.at";
-            rows::run(connection, sql, params![now])?;
-            Ok(())
+            Ok(rows::execute(connection, sql, params![now])?)
         })
         .await
     }
@@ -298,37 +282,24 @@ impl Store {
         self.0.options.random.as_ref()
     }
 
-    fn user_ids(&self) -> UserIds {
-        self.0.options.user_ids
-    }
-
-    fn limits(&self) -> UserLimits {
-        self.0.options.limits
-    }
-
-    fn event_retention(&self) -> Duration {
-        self.0.options.event_retention
-    }
-
-    /// A read that takes microseconds, in place.
+    /// A read that takes microseconds, on this thread.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.0.readers.read(work)
     }
 
-    /// A read that may go through a whole table, off the threads that serve.
+    /// A read that may scan a whole table, on a thread that serves no requests.
     async fn read_much<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = Arc::clone(&self.0.readers);
         let read = tokio::task::spawn_blocking(move || readers.read(work));
-        // The task only fails when it panics or the runtime goes down.
+        // The task fails only if it panics or the runtime shuts down.
         read.await
             .unwrap_or_else(|error| Err(StoreError::Sqlite(error.to_string())))
     }
 
-    /// A write; durable when it returns, and known to every process that has kept something of those
-    /// whom it touches.
+    /// A write. When it returns, it is durable, and no process uses cached data of the users that it touches.
     async fn write<T, E>(
         &self,
         touches: Touches<T>,
@@ -341,4 +312,14 @@ impl Store {
         let written = self.0.writer.write(touches, work).await;
         written.map_err(|error| error.in_file(self.0.readers.path()))
     }
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    // The task fails only if it panics or the runtime shuts down.
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| OpenError::Thread(std::io::Error::other(error)))?
 }

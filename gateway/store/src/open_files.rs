@@ -1,6 +1,6 @@
-//! Which files a database is while it is open: itself, its log, and the index of the log. Whoever has them open must
-//! notice that one was moved, removed or replaced, because SQLite does not: it goes on with the files that are open, and
-//! another process opens those that are there.
+//! The files of an open database: the database itself, its log, and the log's index. A process must notice when one of
+//! them is moved, removed or replaced, because SQLite does not: it goes on with the files that are open, and another
+//! process opens the ones that are there.
 
 use std::fs;
 use std::io;
@@ -14,28 +14,26 @@ use crate::file_id::FileId;
 use crate::place::Place;
 use crate::wal;
 
-/// What SQLite keeps beside a database that is open.
+/// The files that SQLite keeps beside an open database.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
-/// The files of a database that is open.
+/// The files of an open database.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     path: PathBuf,
-    /// Where the file really is, if `path` is a link to it.
+    /// The real path, if `path` is a link.
     target: Option<PathBuf>,
     database: FileId,
-    /// `None`: SQLite opens the file only to read it without its log.
+    /// `None` if SQLite opens the file only to read it without its log.
     place: Option<Mutex<Place>>,
     beside: [PathBuf; 2],
-    /// `None`: SQLite may be deleting or making it.
+    /// `None` while SQLite may be creating or deleting the file.
     ids_beside: Mutex<[Option<FileId>; 2]>,
 }
 
 impl OpenFiles {
-    /// The files that are there now, of a database that was just opened in its place.
-    ///
-    /// # Errors
-    /// The operating system's; and when the file is not the one of that place.
+    /// Records the current files of a database that was just opened. Fails if the file is not the one whose place was
+    /// taken.
     pub(crate) fn of(path: PathBuf, place: Option<Place>) -> io::Result<Self> {
         let database = FileId::of(&path)?;
         if place.as_ref().is_some_and(|place| place.file() != database) {
@@ -56,32 +54,28 @@ impl OpenFiles {
         Ok(files)
     }
 
-    /// Where the database is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// SQLite has made or found the files beside the database.
+    /// Records the files beside the database, which SQLite has created or found.
     pub(crate) fn opened(&self) {
         *self.ids_beside.lock() = self.beside.each_ref().map(|path| FileId::of(path).ok());
     }
 
-    /// The connection is being closed: the last one takes the files beside the database along.
+    /// Forgets the files beside the database: its last connection deletes them when it is closed.
     pub(crate) fn closing(&self) {
         *self.ids_beside.lock() = [None; 2];
     }
 
-    /// The database is closed: others may open it under another name.
+    /// Releases the place after the database was closed, so that others may open it under another name.
     pub(crate) fn leave(&self) {
         if let Some(place) = &self.place {
             place.lock().leave();
         }
     }
 
-    /// Makes sure that all files are in their places.
-    ///
-    /// # Errors
-    /// [`StoreError::Replaced`].
+    /// Checks that all files are in their places.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         match &self.target {
             None => self.database.check(&self.path)?,
@@ -97,20 +91,20 @@ impl OpenFiles {
             .try_for_each(|(path, id)| id.map_or(Ok(()), |id| id.check(path)))
     }
 
-    /// For other processes.
+    /// What other processes should know about the files.
     pub(crate) fn record(&self) -> Record {
         let [log, index] = *self.ids_beside.lock();
         Record([Some(self.database), log, index].map(|id| id.map_or(0, |id| id.inode)))
     }
 }
 
-/// What a process says of the files that it has open: their inodes, 0 where it does not know. Devices have other numbers
-/// in other mounts.
+/// The inodes of the files that a process has open, or 0 where it does not know them. Device numbers are left out, because
+/// they differ between mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record([u64; 3]);
 
 impl Record {
-    /// Bytes of its written form.
+    /// The length of its written form in bytes.
     pub(crate) const LENGTH: usize = 24;
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
@@ -123,7 +117,7 @@ impl Record {
         Self([(); 3].map(|()| inodes.next().unwrap_or_default()))
     }
 
-    /// The first file of a database that is not the one that was recorded.
+    /// Returns the first file of a database that is not the recorded one.
     pub(crate) fn replaced(self, database: &Path) -> Option<PathBuf> {
         let [log, index] = beside(database);
         let files = [database.to_owned(), log, index].into_iter().zip(self.0);
@@ -137,7 +131,7 @@ fn beside(database: &Path) -> [PathBuf; 2] {
     BESIDE.map(|suffix| wal::path_with(database, suffix))
 }
 
-/// A file as it was at one moment: whether somebody has changed it since.
+/// The state of a file at one moment, to detect changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     id: FileId,
@@ -146,8 +140,6 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// # Errors
-    /// The operating system's.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let file = fs::metadata(path)?;
         Ok(Self {
@@ -157,10 +149,7 @@ impl Seen {
         })
     }
 
-    /// Makes sure that nobody has changed the file.
-    ///
-    /// # Errors
-    /// [`StoreError::Changed`].
+    /// Checks that the file has not changed.
     pub(crate) fn check(self, path: &Path) -> Result<(), StoreError> {
         match Self::of(path) {
             Ok(now) if now == self => Ok(()),

@@ -1,9 +1,9 @@
-//! Files that nobody else may put in place or change.
+//! Checks that no other user can replace or change a file.
 //!
 //! A file or directory is safe if it belongs to this process's user or to root, if neither its group nor others may write
-//! it, and if nobody else can put another in its place: no directory on the way to it may be written by everybody, unless
-//! it is sticky (as `/tmp` is), where only the owner of an entry can replace it; and no symbolic link on the way may belong
-//! to somebody else.
+//! to it, and if no other user can replace it: no directory on the path to it may be writable by everybody, unless it is
+//! sticky (as `/tmp` is), where only the owner of an entry can replace it; and no symbolic link on the path may belong to
+//! another user.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,48 +12,41 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// Most symbolic links that are followed, as in Linux.
+use crate::wal;
+
+/// The most symbolic links that are followed, as in Linux.
 const LINKS: usize = 40;
 
 const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
 
-/// A file or directory that somebody else controls. It was not used.
+/// A file or directory that another user controls. It was not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum Unsafe {
-    /// It is somebody else's.
+    /// It belongs to another user.
     #[error(
         "{} belongs to the user with the id {owner}, and this process runs as {me}: {}",
         path.display(),
         advice(path, *owner, *group, *me)
     )]
     Owner {
-        /// Which one.
         path: PathBuf,
-        /// Whose it is.
         owner: u32,
-        /// Its group.
         group: u32,
-        /// Who this process runs as.
         me: u32,
     },
-    /// Others may write it.
+    /// Others may write to it. `mode` is the argument for `chmod` that changes this.
     #[error("{who} may write {}: run `chmod {mode} {}`", path.display(), path.display())]
     Writable {
-        /// Which one.
         path: PathBuf,
-        /// Who may.
         who: &'static str,
-        /// What takes the permission away.
         mode: &'static str,
     },
     /// Everybody may add files to it, as in `/tmp`.
     #[error("everybody may add files to {}: use a directory that belongs to the gateway alone", path.display())]
-    Shared {
-        /// Which directory.
-        path: PathBuf,
-    },
+    Shared { path: PathBuf },
 }
 
 fn advice(path: &Path, owner: u32, group: u32, me: u32) -> String {
@@ -68,16 +61,15 @@ fn advice(path: &Path, owner: u32, group: u32, me: u32) -> String {
     }
 }
 
-/// Whether a directory is safe to keep data in. One that is not there is.
+/// Checks that a directory is safe to keep data in. A missing one is.
 ///
 /// # Errors
 /// See [`Unsafe`].
 pub fn directory(path: &Path) -> Result<(), Unsafe> {
-    let Some(real) = way(path)? else { return Ok(()) };
-    itself(&real)
+    way(path)?.map_or(Ok(()), |real| itself(&real))
 }
 
-/// Whether a file is safe to read secrets or data from. One that is not there is.
+/// Checks that a file is safe to read secrets or data from. A missing one is.
 ///
 /// # Errors
 /// See [`Unsafe`].
@@ -85,25 +77,20 @@ pub fn file(path: &Path) -> Result<(), Unsafe> {
     directory(path)
 }
 
-/// Whether a database and the directory that it and its log are in are safe.
-///
-/// # Errors
-/// See [`Unsafe`].
+/// Checks that a database, the files beside it, and their directory are safe.
 pub(crate) fn database(path: &Path) -> Result<(), Unsafe> {
     let real = way(path)?.unwrap_or_else(|| path.to_owned());
     if let Some(parent) = real.parent() {
         directory(parent)?;
     }
-    for beside in ["", "-wal", "-shm", "-journal", "-versions"] {
-        let mut name = OsString::from(&real);
-        name.push(beside);
-        file(Path::new(&name))?;
+    for suffix in ["", "-wal", "-shm", "-journal", "-versions"] {
+        file(&wal::beside(&real, suffix))?;
     }
     Ok(())
 }
 
-/// Goes to a path from the root. Gives where it really is; `None`: it is not there, or cannot be looked at, which
-/// whoever opens it will find out.
+/// Follows a path from the root and returns its real location, or `None` if it does not exist or cannot be examined:
+/// opening it will report that.
 fn way(path: &Path) -> Result<Option<PathBuf>, Unsafe> {
     let Ok(path) = std::path::absolute(path) else {
         return Ok(None);
@@ -159,22 +146,20 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 fn itself(path: &Path) -> Result<(), Unsafe> {
-    match fs::metadata(path) {
-        Ok(entry) => {
-            owner(path, &entry)?;
-            // Of a device or a pipe it is not the file that matters: /dev/stdin, <(command).
-            if entry.mode() & (OTHERS_WRITE | GROUP_WRITES) != 0 && (entry.is_file() || entry.is_dir()) {
-                if entry.is_dir() && entry.mode() & OTHERS_WRITE != 0 && entry.mode() & STICKY != 0 {
-                    return Err(Unsafe::Shared {
-                        path: path.to_owned(),
-                    });
-                }
-                return Err(writable(path, entry.mode()));
-            }
-            Ok(())
-        }
-        Err(_) => Ok(()),
+    let Ok(entry) = fs::metadata(path) else {
+        return Ok(());
+    };
+    owner(path, &entry)?;
+    // The mode of a device or a pipe does not matter: /dev/stdin, <(command).
+    if entry.mode() & (OTHERS_WRITE | GROUP_WRITES) == 0 || !(entry.is_file() || entry.is_dir()) {
+        return Ok(());
     }
+    if entry.is_dir() && entry.mode() & OTHERS_WRITE != 0 && entry.mode() & STICKY != 0 {
+        return Err(Unsafe::Shared {
+            path: path.to_owned(),
+        });
+    }
+    Err(writable(path, entry.mode()))
 }
 
 fn owner(path: &Path, entry: &Metadata) -> Result<(), Unsafe> {

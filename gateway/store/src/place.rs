@@ -1,17 +1,18 @@
-//! One database file, one place. SQLite keeps the write-ahead log beside the file, under the name by which the file was
-//! opened. If two processes open one file under two names (a bind mount of the file alone, a hard link, a file that is
-//! moved and moved back), each has a log of its own, and the two destroy each other's changes.
+//! Prevents two processes from using one database file under two names. SQLite keeps the write-ahead log beside the file,
+//! under the name by which the file was opened. With two names (a bind mount of the file alone, a hard link, a file that
+//! is moved and moved back), each process has its own log, and the two destroy each other's changes.
 //!
-//! So whoever opens a database for more than a glance holds a shared lock on one byte of the file. Which byte says where
-//! the log is: it is a hash of the directory and of the name in it. A process that finds a lock on any other byte does not
-//! open the database. It locks first and looks then: of two that come at once, at least one sees the other.
+//! Every process that opens a database therefore holds a shared lock on one byte of the file. The position of the byte is
+//! a hash of the directory and of the name in it, and so tells where the log is. A process that finds a lock on any other
+//! byte does not open the database. It locks first and looks afterwards, so of two processes that start at the same time,
+//! at least one sees the other.
 //!
-//! The locks are those of open file descriptions (`F_OFD_SETLK`). They belong to the file itself, so every name, every
-//! bind mount and every container on this machine shows the same ones, and they end with the process, however it ends.
-//! They are far behind the bytes that SQLite locks.
+//! The locks belong to open file descriptions (`F_OFD_SETLK`), and thus to the file itself: every name, every bind mount
+//! and every container on this machine shows the same locks, and they end with the process, however it ends. They are far
+//! behind the bytes that SQLite locks.
 //!
-//! SQLite's own locks end when its process closes *any* descriptor of the file. So this process has one descriptor for
-//! all places where it has the file open, and closes it after SQLite has closed its own.
+//! SQLite's own locks end when its process closes *any* descriptor of the file. A process therefore has one descriptor
+//! for all uses of a file, and closes it after SQLite has closed its own.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -28,27 +29,40 @@ use sha2::{Digest as _, Sha256};
 use crate::error::OpenError;
 use crate::file_id::FileId;
 
-/// Where the bytes begin. SQLite locks those from 2^30 on, a few hundred.
+/// The first of the bytes. SQLite locks a few hundred from 2^30 on.
 const AREA: u64 = 1 << 62;
-/// How many of them there are.
+/// The number of the bytes.
 const SIZE: u64 = 1 << 61;
 
-/// How long we wait for a process that holds the whole file locked: it looks whether somebody uses the database, or
-/// restores another one in its place.
+/// How long we wait for a process that has locked the whole file: it checks whether the database is in use, or restores
+/// another one in its place.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long we wait for a process under another name: it may be about to find out about us and give up.
+/// How long we wait for a process under another name: it may be about to notice us and give up.
 pub(crate) const ELSEWHERE_PATIENCE: Duration = Duration::from_millis(500);
-/// Between two looks.
-pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+/// The pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who has a database open, this process included.
+/// Repeats an attempt while others are in the way. Each failure says for how long to wait in total.
+pub(crate) fn retry<T>(
+    mut attempt: impl FnMut() -> Result<T, (OpenError, Duration)>,
+) -> Result<T, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err((error, patience)) if begun.elapsed() >= patience => return Err(error),
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+/// Which processes have a database open, including this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Users {
-    /// Nobody.
     None,
-    /// Somebody, under the same name.
+    /// At least one, under the same name.
     Here,
-    /// Somebody, under another name.
+    /// At least one, under another name.
     Elsewhere,
 }
 
@@ -57,15 +71,15 @@ struct Held {
     id: FileId,
     byte: u64,
     file: File,
-    /// How many have it open here.
+    /// How many users it has in this process.
     users: usize,
-    /// How many must be gone before the descriptor may be closed.
+    /// How many of them must be dropped before the descriptor may be closed.
     descriptors: usize,
 }
 
 static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 
-/// Keeps others from opening a database under another name.
+/// Prevents others from opening a database under another name.
 #[derive(Debug)]
 pub(crate) struct Place {
     id: FileId,
@@ -73,40 +87,23 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Takes the place of a database that is about to be opened.
-    ///
-    /// # Errors
-    /// [`OpenError::Elsewhere`], [`OpenError::Busy`]; or that the file cannot be opened.
+    /// Takes the place of a database that is about to be opened. Fails with [`OpenError::Elsewhere`] or
+    /// [`OpenError::Busy`] if others do not release it in time.
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
-        let begun = Instant::now();
-        loop {
-            let (refused, patience) =
-                match try_take(path).map_err(|error| OpenError::unwritable(path, &error))? {
-                    Ok(id) => return Ok(Self { id, left: false }),
-                    Err(Refused::Locked) => (
-                        OpenError::Busy {
-                            path: path.to_owned(),
-                        },
-                        PATIENCE,
-                    ),
-                    Err(Refused::Elsewhere) => (elsewhere(path), ELSEWHERE_PATIENCE),
-                };
-            if begun.elapsed() >= patience {
-                return Err(refused);
-            }
-            std::thread::sleep(PAUSE);
-        }
+        retry(|| match try_take(path) {
+            Ok(Ok(id)) => Ok(Self { id, left: false }),
+            Ok(Err(Refused::Locked)) => Err((OpenError::Busy(path.to_owned()), PATIENCE)),
+            Ok(Err(Refused::Elsewhere)) => Err((OpenError::Elsewhere(path.to_owned()), ELSEWHERE_PATIENCE)),
+            Err(error) => Err((OpenError::unwritable(path, &error), Duration::ZERO)),
+        })
     }
 
-    /// The file that it is a place of.
+    /// The file whose place it is.
     pub(crate) const fn file(&self) -> FileId {
         self.id
     }
 
-    /// Makes sure that it is this file that SQLite has just opened. Before it reads or writes anything.
-    ///
-    /// # Errors
-    /// When there is another one now.
+    /// Checks that SQLite has just opened this file. Must be called before SQLite reads or writes anything.
     pub(crate) fn check(&self, path: &Path) -> Result<(), OpenError> {
         if FileId::of(path).is_ok_and(|id| id == self.id) {
             return Ok(());
@@ -115,7 +112,7 @@ impl Place {
         Err(OpenError::unwritable(path, &replaced))
     }
 
-    /// The database is closed. The descriptor stays open until the value is dropped: there may still be reads.
+    /// Releases the lock. The descriptor stays open until the value is dropped: there may still be reads.
     pub(crate) fn leave(&mut self) {
         let mut held = HELD.lock();
         let Some(file) = held.iter_mut().find(|held| held.id == self.id) else {
@@ -125,7 +122,7 @@ impl Place {
             file.users -= 1;
         }
         if file.users == 0 {
-            // A lock that cannot be given up ends with the descriptor.
+            // If this fails, the lock ends with the descriptor.
             let _ = bytes::unlock(&file.file, file.byte);
         }
     }
@@ -135,25 +132,23 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.leave();
         let mut held = HELD.lock();
-        let found = held.iter().position(|held| held.id == self.id);
-        if let Some(file) = found.and_then(|at| held.get_mut(at)) {
+        if let Some(file) = held.iter_mut().find(|held| held.id == self.id) {
             file.descriptors -= 1;
         }
         held.retain(|file| file.descriptors > 0);
     }
 }
 
-/// Why a place is not free at this moment.
 enum Refused {
-    /// Somebody has the whole file locked.
+    /// Another process has locked the whole file.
     Locked,
-    /// Somebody has it open under another name.
+    /// Another process has it open under another name.
     Elsewhere,
 }
 
 fn try_take(path: &Path) -> io::Result<Result<FileId, Refused>> {
     let byte = byte(path)?;
-    // Nobody else in this process opens or closes a descriptor of the file meanwhile.
+    // Meanwhile nothing else in this process opens or closes a descriptor of the file.
     let mut held = HELD.lock();
     let id = FileId::of(path)?;
     if let Some(ours) = held.iter_mut().find(|held| held.id == id) {
@@ -172,7 +167,7 @@ fn try_take(path: &Path) -> io::Result<Result<FileId, Refused>> {
     }
     let file = descriptor(path)?;
     if FileId::of_metadata(&file.metadata()?) != id {
-        // It was replaced at this moment.
+        // It was replaced just now.
         return Ok(Err(Refused::Locked));
     }
     if let Err(refused) = hold(&file, byte) {
@@ -188,13 +183,13 @@ fn try_take(path: &Path) -> io::Result<Result<FileId, Refused>> {
     Ok(Ok(id))
 }
 
-/// Locks the byte, then looks at the others.
+/// Locks the byte, then looks for locks on the others.
 fn hold(file: &File, byte: u64) -> Result<(), Refused> {
     match bytes::share(file, byte) {
         Ok(()) => {}
         Err(Errno::EAGAIN | Errno::EACCES) => return Err(Refused::Locked),
         Err(error) => {
-            // Where no file can be locked, SQLite fails by itself. What remains is a system that does not know these locks.
+            // On a file system without locks, SQLite itself fails. What remains is a system without this kind of lock.
             tracing::warn!(
                 %error,
                 "the database file cannot be locked against use under another name: mount its directory, never the file alone"
@@ -209,68 +204,55 @@ fn hold(file: &File, byte: u64) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Who has a database open. One that cannot be looked at is nobody's: whoever opens it finds out.
+/// Which processes have a database open. An unreadable one counts as unused: opening it reports the problem.
 pub(crate) fn users(path: &Path) -> Users {
     let look = || -> io::Result<Users> {
         let byte = byte(path)?;
         let held = HELD.lock();
         let id = FileId::of(path)?;
-        if let Some(ours) = held.iter().find(|held| held.id == id) {
-            return Ok(match ours {
-                Held {
-                    users: 1..,
-                    byte: other,
-                    ..
-                } if *other != byte => Users::Elsewhere,
-                Held { file, .. } if is_elsewhere(file, byte) => Users::Elsewhere,
-                Held { users: 1.., .. } => Users::Here,
-                Held { file, .. } => here(file, byte),
-            });
-        }
-        let file = descriptor(path)?;
-        if is_elsewhere(&file, byte) {
-            return Ok(Users::Elsewhere);
-        }
-        Ok(here(&file, byte))
+        let ours = held.iter().find(|held| held.id == id);
+        let opened;
+        let file = match ours {
+            Some(ours) => &ours.file,
+            None => {
+                opened = descriptor(path)?;
+                &opened
+            }
+        };
+        let used = ours.filter(|ours| ours.users > 0).map(|ours| ours.byte);
+        Ok(
+            if used.is_some_and(|used| used != byte) || is_elsewhere(file, byte) {
+                Users::Elsewhere
+            } else if used.is_some() || bytes::are_locked(file, byte, 1) {
+                Users::Here
+            } else {
+                Users::None
+            },
+        )
     };
     look().unwrap_or(Users::None)
 }
 
-fn here(file: &File, byte: u64) -> Users {
-    if bytes::are_locked(file, byte, 1) {
-        Users::Here
-    } else {
-        Users::None
-    }
-}
-
-/// Whether this process uses the file: then nobody in it but SQLite may open the file and close it again.
+/// Whether this process uses the file. If so, nothing in it but SQLite may open the file and close it again.
 pub(crate) fn is_held(path: &Path) -> bool {
     let Ok(id) = FileId::of(path) else { return false };
     HELD.lock().iter().any(|held| held.id == id && held.users > 0)
 }
 
-/// The refusal of a database that is open under another name.
-pub(crate) fn elsewhere(path: &Path) -> OpenError {
-    OpenError::Elsewhere {
-        path: path.to_owned(),
-    }
-}
-
-/// Whether somebody holds a byte that is not this one.
+/// Whether a byte other than this one is locked.
 fn is_elsewhere(file: &File, byte: u64) -> bool {
     bytes::are_locked(file, AREA, byte - AREA) || bytes::are_locked(file, byte + 1, 0)
 }
 
-/// A descriptor for locking. A pipe in the place of the file does not keep us waiting.
+/// Opens a descriptor for locking. Does not block on a pipe in place of the file.
 fn descriptor(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// The byte that says where the log of a database is. Builds of all versions must agree on it.
+/// The byte for the location of a database's log. Builds of all versions must agree on it.
 fn byte(path: &Path) -> io::Result<u64> {
-    // As SQLite does it: the log is beside the file, not beside a link to it.
+    // SQLite looks for the log beside the file, not beside a link to it.
     let real: PathBuf = fs::canonicalize(path)?;
     let (Some(directory), Some(name)) = (real.parent(), real.file_name()) else {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -282,11 +264,11 @@ fn byte(path: &Path) -> io::Result<u64> {
     hash.update(name.as_bytes());
     let hash: [u8; 32] = hash.finalize().into();
     let (number, _) = hash.split_first_chunk().unwrap_or((&[0; 8], &[]));
-    // Never the first byte, so that there is one before it.
+    // Not the first byte of the area, so that one byte precedes it.
     Ok(AREA + 1 + u64::from_le_bytes(*number) % (SIZE - 1))
 }
 
-/// Locks of open file descriptions. Other systems than Linux have none; there, nothing is noticed.
+/// Locks of open file descriptions. Only Linux has them; on other systems, a second name is not noticed.
 #[cfg(target_os = "linux")]
 mod bytes {
     use std::fs::File;
@@ -297,7 +279,7 @@ mod bytes {
 
     use super::AREA;
 
-    /// Locks a byte, so that others can lock it in the same way.
+    /// Takes a shared lock on a byte.
     pub(super) fn share(file: &File, byte: u64) -> Result<(), Errno> {
         set(file, libc::F_RDLCK, byte)
     }
@@ -306,13 +288,13 @@ mod bytes {
         set(file, libc::F_UNLCK, byte)
     }
 
-    /// Whether somebody else has locked one of so many bytes; 0: any from the first one on.
+    /// Whether another process has locked one of `bytes` bytes from `first` on, or any of the rest if `bytes` is 0.
     pub(super) fn are_locked(file: &File, first: u64, bytes: u64) -> bool {
         let mut found = range(libc::F_WRLCK, first, bytes);
-        // What cannot be asked was not locked before either.
+        // If the system cannot say, it could not have locked either.
         let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));
         let is_locked = asked.is_ok() && found.l_type != short(libc::F_UNLCK);
-        // A lock on the whole file is no place: somebody tries whether it is in use.
+        // A lock on the whole file does not mark a place: it belongs to a process that checks for users.
         is_locked && u64::try_from(found.l_start).is_ok_and(|start| start >= AREA)
     }
 
@@ -326,7 +308,7 @@ mod bytes {
             l_whence: short(libc::SEEK_SET),
             l_start: libc::off_t::try_from(first).unwrap_or(libc::off_t::MAX),
             l_len: libc::off_t::try_from(bytes).unwrap_or_default(),
-            // Must be 0 for locks of this kind.
+            // Locks of this kind require 0.
             l_pid: 0,
         }
     }

@@ -1,18 +1,17 @@
-//! What plugins keep (`wit/key-value.wit`): values by key, a namespace for each plugin.
+//! What plugins store (`wit/key-value.wit`): values by key, in a namespace for each plugin.
 //!
-//! A plugin is named as in the configuration. A key is any text, compared byte by byte; a value any
-//! bytes. How long either may be is for the caller to check; how much all of it may be is checked here,
-//! for only the transaction that writes knows: `cap_bytes` bounds what the values of a plugin take on disk
-//! ([`gateway_model::stored_bytes`]), those whose lifetime is over left out. A write that leaves no more than there was is
-//! allowed even over the cap, which may have been lowered.
+//! A plugin has the name from the configuration. A key is any text, compared byte by byte; a value is any bytes. The caller
+//! checks the lengths of both. The total is checked here, because only the transaction that writes knows it: `cap_bytes`
+//! bounds the disk space of a plugin's values ([`gateway_model::stored_bytes`]), without expired ones. A write that does
+//! not increase the total is allowed even above the cap, which may have been lowered.
 //!
-//! What has expired is as if it were not there. It goes when its key is written, when it is in the way
-//! of a write, or when the store is pruned.
+//! An expired value counts as missing. It is deleted when its key is written, when a write needs its space, or when the
+//! store is pruned.
 
 use std::sync::Arc;
 
 use gateway_model::{ChangedValue, ValueChange};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::Store;
 use crate::error::{StoreError, ValueError};
@@ -24,15 +23,15 @@ mod entry;
 
 use entry::{Entry, Refusal};
 
-/// Most keys that [`Store::value_keys`] gives at once.
+/// The most keys that [`Store::value_keys`] returns.
 pub const MAX_VALUE_KEYS: usize = 1000;
 
-/// How much a plugin keeps, what has expired left out.
+/// How much a plugin stores, without expired values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValueUsage {
-    /// How many values.
+    /// The number of values.
     pub count: u64,
-    /// Bytes that they take on disk: what a cap is compared with.
+    /// Their size on disk in bytes, which is compared with the cap.
     pub bytes: u64,
 }
 
@@ -51,21 +50,20 @@ const FORGET: &str = "DELETE FROM plugin_values WHERE plugin = ?1
     AND key IN (SELECT key FROM plugin_values WHERE plugin = ?1 LIMIT ?2)";
 
 impl Store {
-    /// The value of a plugin's key; `None` where there is none or its lifetime is over.
+    /// Returns the value of a plugin's key, or `None` if it does not exist or has expired.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn value(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let now = rows::seconds(self.now());
         self.read(|connection| rows::optional(connection, VALUE, params![plugin, key.as_bytes(), now]))
     }
 
-    /// Changes a value, in one step: of any number of callers at the same time, each changes what the one before has left.
-    /// As long as only expired values are in the way, it goes on from one transaction to the next, so that other writes
-    /// get their turn.
+    /// Changes a value atomically: of several callers at the same time, each changes what the previous one has left. If
+    /// expired values are in the way, it deletes them in several transactions, so that other writes are not delayed.
     ///
     /// # Errors
-    /// If the change is refused, or the database cannot be written; the value then stays.
+    /// If the change is refused, or the database cannot be written; the value is then unchanged.
     pub async fn change_value(
         &self,
         plugin: &str,
@@ -78,22 +76,28 @@ impl Store {
             let (turn, now) = (Arc::clone(&work), self.now());
             let done = self.write::<_, StoreError>(Touches::Nobody, move |connection| {
                 let (plugin, key, change) = &*turn;
-                Ok(Entry::find(connection, plugin, key, now)?.change(change.clone(), cap_bytes)?)
+                match Entry::find(connection, plugin, key, now)?.change(change.clone(), cap_bytes) {
+                    Ok(changed) => Ok(Ok(changed)),
+                    Err(Refusal::Failed(error)) => Err(error.into()),
+                    // The deletion of expired values is committed.
+                    Err(Refusal::Final(refusal)) => Ok(Err(Some(refusal))),
+                    Err(Refusal::Crowded) => Ok(Err(None)),
+                }
             });
             match done.await? {
                 Ok(changed) => return Ok(changed),
-                Err(Refusal::Crowded) => {}
-                Err(Refusal::Final(refusal)) => return Err(refusal.into()),
+                Err(Some(refusal)) => return Err(refusal.into()),
+                Err(None) => {}
             }
         }
     }
 
-    /// A plugin's keys that begin with `prefix` and sort after `after`, by their bytes, sorted: the
-    /// first `limit` of them, [`MAX_VALUE_KEYS`] at most. Whoever asks again with the last key of this
-    /// page sees every key that was there all the time.
+    /// Returns a plugin's keys that begin with `prefix` and sort after `after`, in the order of their bytes: the first
+    /// `limit`, and at most [`MAX_VALUE_KEYS`]. A caller who asks again with the last key of this page sees every key that
+    /// was there all the time.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn value_keys(
         &self,
         plugin: &str,
@@ -104,70 +108,57 @@ impl Store {
         let (first, end) = key_range(prefix, after);
         let (plugin, now) = (plugin.to_owned(), rows::seconds(self.now()));
         let limit = i64::try_from(limit.min(MAX_VALUE_KEYS)).unwrap_or(i64::MAX);
-        // It may have to pass by any number of expired ones.
+        // It may have to skip any number of expired keys.
         self.read_much(move |connection| {
-            connection
-                .prepare_cached(KEYS)?
-                .query_map(params![plugin, first, end, now, limit], |row| {
-                    let key = String::from_utf8(row.get(0)?);
-                    key.map_err(|error| rows::conversion(0, error.to_string()))
-                })?
-                .collect()
+            rows::all(connection, KEYS, params![plugin, first, end, now, limit], |row| {
+                let key = String::from_utf8(row.get(0)?);
+                key.map_err(|error| rows::conversion(0, error.to_string()))
+            })
         })
         .await
     }
 
-    /// Removes all that a plugin keeps, a thousand values a transaction. Gives how many there were,
-    /// expired ones that had not been pruned yet included. For operators.
+    /// Deletes all values of a plugin, a thousand per transaction, for operators. Returns how many there were, including
+    /// expired ones.
     ///
     /// # Errors
-    /// When the database cannot be written; some may be gone already then.
+    /// If the database cannot be written; some values may be deleted by then.
     pub async fn forget_values_of(&self, plugin: &str) -> Result<u64, StoreError> {
-        let mut forgotten = 0;
-        loop {
-            let plugin = plugin.to_owned();
-            let gone = self.write(Touches::Nobody, move |connection| {
-                rows::run(connection, FORGET, params![plugin, AT_ONCE]).map_err(StoreError::from)
-            });
-            let gone = gone.await?;
-            forgotten += u64::try_from(gone).unwrap_or(u64::MAX);
-            if gone < AT_ONCE as usize {
-                return Ok(forgotten);
-            }
-        }
+        let plugin = plugin.to_owned();
+        let forgotten = self.write_in_turns(Touches::Nobody, move |connection| {
+            rows::run(connection, FORGET, params![plugin, AT_ONCE])
+        });
+        Ok(u64::try_from(forgotten.await?).unwrap_or(u64::MAX))
     }
 
-    /// How much a plugin keeps, as its cap counts it. For operators.
+    /// Returns how much a plugin stores, as its cap counts it, for operators.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn value_usage(&self, plugin: &str) -> Result<ValueUsage, StoreError> {
         let (plugin, now) = (plugin.to_owned(), rows::seconds(self.now()));
         self.read_much(move |connection| {
-            let usage = connection
-                .prepare_cached(USAGE)?
-                .query_row(params![plugin, now], |row| {
-                    Ok(ValueUsage {
-                        count: rows::unsigned(row, 0)?,
-                        bytes: rows::unsigned(row, 1)?,
-                    })
+            let usage = rows::first(connection, USAGE, params![plugin, now], |row| {
+                Ok(ValueUsage {
+                    count: rows::unsigned(row, 0)?,
+                    bytes: rows::unsigned(row, 1)?,
                 })
-                .optional()?;
-            Ok(usage.unwrap_or_default())
+            });
+            Ok(usage?.unwrap_or_default())
         })
         .await
     }
 }
 
-/// Where the keys that begin with `prefix` and sort after `after` begin, and where they have ended.
+/// The first key that begins with `prefix` and sorts after `after`, and the end of the range, which is excluded.
 fn key_range(prefix: &str, after: Option<&str>) -> (Vec<u8>, Vec<u8>) {
     let prefix = prefix.as_bytes().to_vec();
     let mut end = prefix.clone();
-    // In UTF-8 no byte is 0xFF: every other has one that follows, and it sorts after every key itself.
+    // No byte of UTF-8 is 0xFF, so every byte has a successor, and 0xFF itself sorts after every key.
     let last = end.pop().map_or(0xFF, |byte| byte.saturating_add(1));
     end.push(last);
     let first = match after {
-        // Nothing sorts between a key and the same key with a zero byte.
+        // Nothing sorts between a key and the same key with a zero byte appended.
         Some(after) => [after.as_bytes(), &[0]].concat().max(prefix),
         None => prefix,
     };

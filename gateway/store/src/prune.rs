@@ -1,16 +1,16 @@
-//! What is no longer needed goes: expired sessions, states and plugins' values, settled events past
-//! their retention.
+//! Deletes what is no longer needed: expired sessions, states and plugins' values, and settled events after their
+//! retention.
 //!
-//! Nothing is deleted because of a clock that has jumped: with the clock set right, a session whose time is not over is
-//! good again. So what is deleted goes by the *confirmed time*, which the database remembers. It follows the clock at
-//! once as long as that is less than a day ahead of it, or behind it. When the clock is further ahead (the gateway did
-//! not run for a while, or the clock is wrong), the confirmed time advances as fast as time really passes, and follows
-//! the clock after the gateway has run for a week in all. So what is kept too long is bounded by what comes in a week.
+//! A clock that has jumped must delete nothing: once it is set right, a session that has not expired is valid again.
+//! Deletion therefore follows the *confirmed time*, which is in the database. It follows the clock immediately if the
+//! clock is behind it, or less than a day ahead. If the clock is further ahead (the gateway was not running for a while,
+//! or the clock is wrong), the confirmed time advances only as fast as time really passes, and follows the clock after the
+//! gateway has run for a week in total. What is kept too long is thus bounded by what arrives in a week.
 
 use std::time::Duration;
 
 use gateway_model::{Timestamp, UserId};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::Store;
 use crate::error::StoreError;
@@ -18,139 +18,111 @@ use crate::states::MAX_USED;
 use crate::versions::Touches;
 use crate::{events, rows, users};
 
-/// Most rows in one transaction, so that other writes get their turn.
+/// The most rows in one transaction, so that other writes are not delayed.
 pub(crate) const AT_ONCE: u32 = 1000;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// How far the clock may be ahead of the confirmed time.
 const AHEAD: Duration = DAY;
-/// How long the gateway runs until a clock that is further ahead is believed.
+/// How long the gateway must run before it believes a clock that is further ahead.
 const BELIEVED: Duration = Duration::from_secs(7 * 86_400);
-/// How much longer than it is good something is kept: longer than the confirmed time can be wrong.
+/// How long something is kept after it has expired: longer than the confirmed time can be wrong.
 const GRACE: Duration = Duration::from_secs(2 * 86_400);
 
-/// Plugin by plugin, for what they keep is ordered so.
+/// Ordered by plugin, as the table is.
 pub(crate) const PLUGIN_VALUES: &str = "DELETE FROM plugin_values WHERE (plugin, key) IN (
     SELECT v.plugin, v.key FROM plugin_value_usage u CROSS JOIN plugin_values v ON v.plugin = u.plugin
     WHERE v.expires <= ?1 LIMIT ?2)";
 
-/// Most settled events that are kept, of all users together.
+/// The most settled events of all users together.
 const MAX_SETTLED: u32 = 1_000_000;
 
-/// What was given up, beside what simply had its time.
+/// What was deleted before it was settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Sign-outs that no hook has dealt with.
+    /// Sign-outs that no hook has handled.
     pub sign_outs: usize,
     /// New users whom no hook has accepted or rejected.
     pub new_users: usize,
 }
 
 impl Store {
-    /// Deletes what is no longer needed, a thousand rows a transaction: expired sessions and plugins' values, states that
-    /// expired two days ago, events that are older than they are kept, whether or not a hook has answered, and new users of
-    /// that age whom the hooks have neither accepted nor rejected. Of used states and settled events only the latest are
-    /// kept. Called hourly; `passed` is how much time has really passed since the last call, measured and not read from
-    /// the clock.
+    /// Deletes what is no longer needed, a thousand rows per transaction: expired sessions and plugins' values, states that
+    /// expired two days ago, events after their retention, whether or not a hook has answered, and new users of that age
+    /// whom the hooks have neither accepted nor rejected. Of used states and settled events, only the latest are kept.
+    /// Must be called hourly; `passed` is the time since the last call, measured and not read from the clock.
     ///
     /// # Errors
-    /// When the database cannot be written; some may be gone already then.
+    /// If the database cannot be written; some rows may be deleted by then.
     pub async fn prune(&self, passed: Duration) -> Result<Pruned, StoreError> {
         let now = self.now();
         let confirmed = self.write(Touches::Nobody, move |connection| {
             confirm(connection, now, passed).map_err(StoreError::from)
         });
         let confirmed = confirmed.await?;
-        let retained = rows::seconds(confirmed.before(self.event_retention()));
+        let retained = rows::seconds(confirmed.before(self.0.options.event_retention));
         let expired = rows::seconds(confirmed.before(GRACE));
-        self.prune_table(
-            Touches::Everybody,
-            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ?1 LIMIT ?2)",
-            expired,
-        )
-        .await?;
-        self.prune_table(
-            Touches::Nobody,
-            "DELETE FROM used_states WHERE state IN
-                (SELECT state FROM used_states WHERE expires <= ?1 LIMIT ?2)",
-            expired,
-        )
-        .await?;
-        self.prune_table(
-            Touches::Nobody,
-            "DELETE FROM used_states WHERE state IN
-                (SELECT state FROM used_states ORDER BY expires DESC LIMIT ?2 OFFSET ?1)",
-            i64::from(MAX_USED),
-        )
-        .await?;
-        self.prune_table(
-            Touches::Nobody,
-            "DELETE FROM upstream_sign_outs WHERE key IN
-                (SELECT key FROM upstream_sign_outs WHERE expires <= ?1 LIMIT ?2)",
-            expired,
-        )
-        .await?;
-        self.prune_table(Touches::Nobody, PLUGIN_VALUES, expired).await?;
-        self.prune_table(
-            Touches::Nobody,
-            "DELETE FROM events WHERE sequence IN
-                (SELECT sequence FROM events WHERE settled_at <= ?1 LIMIT ?2)",
-            retained,
-        )
-        .await?;
-        self.prune_table(
-            Touches::Nobody,
-            "DELETE FROM events WHERE sequence IN (SELECT sequence FROM events
-                WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT ?2 OFFSET ?1)",
-            i64::from(MAX_SETTLED),
-        )
-        .await?;
-        let new_users = self.prune_new_users(retained).await?;
-        self.prune_table(
-            Touches::Nobody,
-            "DELETE FROM events WHERE sequence IN
-                (SELECT sequence FROM events WHERE verdict IS NULL AND kind = 'login' AND at <= ?1 LIMIT ?2)",
-            retained,
-        )
-        .await?;
-        let sign_outs = self
-            .prune_table(
+        for (touches, bound, sql) in [
+            (
+                Touches::Everybody,
+                expired,
+                "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ?1 LIMIT ?2)",
+            ),
+            (
                 Touches::Nobody,
-                "DELETE FROM events WHERE sequence IN
-                    (SELECT sequence FROM events WHERE verdict IS NULL AND kind = 'logout' AND at <= ?1 LIMIT ?2)",
+                expired,
+                "DELETE FROM used_states WHERE state IN
+                    (SELECT state FROM used_states WHERE expires <= ?1 LIMIT ?2)",
+            ),
+            (
+                Touches::Nobody,
+                i64::from(MAX_USED),
+                "DELETE FROM used_states WHERE state IN
+                    (SELECT state FROM used_states ORDER BY expires DESC LIMIT ?2 OFFSET ?1)",
+            ),
+            (
+                Touches::Nobody,
+                expired,
+                "DELETE FROM upstream_sign_outs WHERE key IN
+                    (SELECT key FROM upstream_sign_outs WHERE expires <= ?1 LIMIT ?2)",
+            ),
+            (Touches::Nobody, expired, PLUGIN_VALUES),
+            (
+                Touches::Nobody,
                 retained,
-            )
-            .await?;
-        Ok(Pruned { sign_outs, new_users })
-    }
-
-    /// Deletes users whose on-new-user hooks have not answered for as long as events are kept. The person has never been
-    /// let in; if they come again they are new again. A disabled user stays, or they would come back as somebody whom no
-    /// operator has disabled.
-    async fn prune_new_users(&self, until: i64) -> Result<usize, StoreError> {
-        let now = self.now();
-        let mut deleted = 0;
-        loop {
-            let gone = self.write::<_, StoreError>(Touches::Nobody, move |connection| {
-                let sql = "SELECT u.id FROM events e CROSS JOIN users u ON u.id = e.user_id
-                    WHERE e.verdict IS NULL AND e.kind = 'new-user' AND e.at <= ?1 AND u.status = 'pending' LIMIT ?2";
-                let mut statement = connection.prepare_cached(sql)?;
-                let ids = statement.query_map(params![until, AT_ONCE], |row| {
-                    Ok(UserId::from(row.get_ref(0)?.as_str()?))
-                })?;
-                let ids = ids.collect::<rusqlite::Result<Vec<_>>>()?;
-                for id in &ids {
-                    events::drop_all_of(connection, id, now)?;
-                    users::delete(connection, id)?;
-                }
-                Ok(ids.len())
-            });
-            let gone = gone.await?;
-            deleted += gone;
-            if gone < AT_ONCE as usize {
-                return Ok(deleted);
-            }
+                "DELETE FROM events WHERE sequence IN
+                    (SELECT sequence FROM events WHERE settled_at <= ?1 LIMIT ?2)",
+            ),
+            (
+                Touches::Nobody,
+                i64::from(MAX_SETTLED),
+                "DELETE FROM events WHERE sequence IN (SELECT sequence FROM events
+                    WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT ?2 OFFSET ?1)",
+            ),
+        ] {
+            self.prune_table(touches, sql, bound).await?;
         }
+        // These persons were never let in, and are new again if they come back. Disabled users stay, or they would come
+        // back as new users whom no operator has disabled.
+        let new_users = self.write_in_turns(Touches::Nobody, move |connection| {
+            let sql = "SELECT u.id FROM events e CROSS JOIN users u ON u.id = e.user_id
+                WHERE e.verdict IS NULL AND e.kind = 'new-user' AND e.at <= ?1 AND u.status = 'pending' LIMIT ?2";
+            let ids: Vec<UserId> =
+                rows::all(connection, sql, params![retained, AT_ONCE], |row| rows::id(row, 0))?;
+            for id in &ids {
+                events::drop_all_of(connection, id, now)?;
+                users::delete(connection, id)?;
+            }
+            Ok(ids.len())
+        });
+        let new_users = new_users.await?;
+        let logins = "DELETE FROM events WHERE sequence IN
+            (SELECT sequence FROM events WHERE verdict IS NULL AND kind = 'login' AND at <= ?1 LIMIT ?2)";
+        self.prune_table(Touches::Nobody, logins, retained).await?;
+        let sign_outs = "DELETE FROM events WHERE sequence IN
+            (SELECT sequence FROM events WHERE verdict IS NULL AND kind = 'logout' AND at <= ?1 LIMIT ?2)";
+        let sign_outs = self.prune_table(Touches::Nobody, sign_outs, retained).await?;
+        Ok(Pruned { sign_outs, new_users })
     }
 
     async fn prune_table(
@@ -159,39 +131,46 @@ impl Store {
         sql: &'static str,
         bound: i64,
     ) -> Result<usize, StoreError> {
-        let mut dropped = 0;
+        self.write_in_turns(touches, move |connection| {
+            rows::run(connection, sql, params![bound, AT_ONCE])
+        })
+        .await
+    }
+
+    /// Repeats a write of at most [`AT_ONCE`] rows until it finds fewer, and returns how many there were in total.
+    pub(crate) async fn write_in_turns(
+        &self,
+        touches: Touches<usize>,
+        work: impl Fn(&Connection) -> rusqlite::Result<usize> + Clone + Send + 'static,
+    ) -> Result<usize, StoreError> {
+        let mut total = 0;
         loop {
-            let gone = self.write(touches.clone(), move |connection| {
-                rows::run(connection, sql, params![bound, AT_ONCE]).map_err(StoreError::from)
+            let turn = work.clone();
+            let done = self.write(touches.clone(), move |connection| {
+                turn(connection).map_err(StoreError::from)
             });
-            let gone = gone.await?;
-            dropped += gone;
-            if gone < AT_ONCE as usize {
-                return Ok(dropped);
+            let done = done.await?;
+            total += done;
+            if done < AT_ONCE as usize {
+                return Ok(total);
             }
         }
     }
 }
 
-/// Moves the confirmed time on. Gives it.
+/// Advances the confirmed time and returns it.
 fn confirm(connection: &Connection, now: Timestamp, passed: Duration) -> rusqlite::Result<Timestamp> {
-    let known = connection
-        .query_row("SELECT at, ahead FROM confirmed_time", [], |row| {
-            Ok((
-                Timestamp(rows::unsigned(row, 0)?),
-                Duration::from_secs(rows::unsigned(row, 1)?),
-            ))
-        })
-        .optional()?;
+    let known = rows::first(connection, "SELECT at, ahead FROM confirmed_time", [], |row| {
+        let ahead = Duration::from_secs(rows::unsigned(row, 1)?);
+        Ok((rows::timestamp(row, 0)?, ahead))
+    })?;
     let (confirmed, ahead) = match known {
         Some(known) => known,
-        // The first time: what happened last is at least not in the future.
+        // The first time: the latest event is at least not in the future.
         None => {
             let sql = "SELECT at FROM events ORDER BY sequence DESC LIMIT 1";
-            let last = connection
-                .query_row(sql, [], |row| rows::unsigned(row, 0))
-                .optional()?;
-            (last.map_or(now, Timestamp), Duration::ZERO)
+            let last = rows::first(connection, sql, [], |row| rows::timestamp(row, 0))?;
+            (last.unwrap_or(now), Duration::ZERO)
         }
     };
     let (confirmed, ahead) = advance(confirmed, ahead, now, passed);
@@ -202,7 +181,7 @@ fn confirm(connection: &Connection, now: Timestamp, passed: Duration) -> rusqlit
     Ok(confirmed)
 }
 
-/// The confirmed time, and for how long the clock has been further ahead than it may be, after `passed` more.
+/// The confirmed time after `passed` more, and how long the clock has been too far ahead of it.
 fn advance(confirmed: Timestamp, ahead: Duration, now: Timestamp, passed: Duration) -> (Timestamp, Duration) {
     if now <= confirmed.after(AHEAD) {
         return (now, Duration::ZERO);

@@ -1,9 +1,8 @@
-//! The reading side: read-only connections that are taken, used in place, and put back.
+//! Read-only connections, used on the caller's thread.
 //!
-//! A read takes microseconds and waits for nobody: in WAL mode every statement sees the latest commit
-//! of any process, and no writer holds it up. Nothing is kept between reads but prepared statements.
+//! A read takes microseconds and waits for nothing: in WAL mode every statement sees the latest commit of any process, and
+//! no writer delays it. Between reads, only prepared statements are kept.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,20 +14,20 @@ use crate::connect;
 use crate::error::StoreError;
 use crate::open_files::{OpenFiles, Seen};
 
-/// Most connections that are kept open while nobody uses them. More are opened when more are wanted
-/// at once, and closed afterwards.
+/// The most idle connections that are kept open. If more are needed at the same time, they are opened and closed again.
 const KEPT: usize = 32;
 
-/// The file that the connections must read.
+/// The file that the connections read.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A database that may be written meanwhile.
     Live(Arc<OpenFiles>),
-    /// A database that nobody uses: without its log, and only as long as it stays as it is.
+    /// A database that no process uses, read without its log, and only as long as it does not change.
     Unused(Seen),
 }
 
 /// The read-only connections to one database.
+#[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
     source: Source,
@@ -37,7 +36,6 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// None is open yet.
     pub(crate) const fn new(path: PathBuf, source: Source) -> Self {
         Self {
             path,
@@ -47,15 +45,11 @@ impl Readers {
         }
     }
 
-    /// Where the database is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes sure that the files that are open are still in their places.
-    ///
-    /// # Errors
-    /// [`StoreError::Replaced`], [`StoreError::Changed`]; [`StoreError::Closed`] where there are none.
+    /// Checks that the open files are still in their places.
     pub(crate) fn check_file(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Closed);
@@ -69,7 +63,7 @@ impl Readers {
     fn open(&self) -> Result<Connection, StoreError> {
         let opened = match self.source {
             Source::Live(_) => {
-                // SQLite would apply the log of the file that is open to one that is in its place.
+                // Otherwise SQLite would apply the log of the open file to another file in its place.
                 self.check_file()?;
                 connect::open_reader(&self.path)
             }
@@ -78,10 +72,7 @@ impl Readers {
         opened.map_err(|error| StoreError::from(error).in_file(&self.path))
     }
 
-    /// Runs `work` with a connection of its own.
-    ///
-    /// # Errors
-    /// What the database says; the connection is then not used again.
+    /// Runs `work` with its own connection, which is not used again if `work` fails.
     pub(crate) fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -90,34 +81,22 @@ impl Readers {
             return Err(StoreError::Closed);
         }
         let idle = self.idle.lock().pop();
-        let failed = |error: rusqlite::Error| StoreError::from(error).in_file(&self.path);
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.open()?,
-        };
-        let result = work(&connection).map_err(failed)?;
+        let connection = idle.map_or_else(|| self.open(), Ok)?;
+        let result = work(&connection).map_err(|error| StoreError::from(error).in_file(&self.path))?;
         if matches!(self.source, Source::Unused(_)) {
             self.check_file()?;
         }
         let mut idle = self.idle.lock();
-        // Asked under the lock, so that `close` leaves none behind.
+        // Checked under the lock, so that `close` leaves none behind.
         if idle.len() < KEPT && !self.closed.load(Ordering::Acquire) {
             idle.push(connection);
         }
         Ok(result)
     }
 
-    /// Closes every connection, those in use as soon as they are put back.
+    /// Closes every connection; those in use are closed after their read.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.idle.lock().clear();
-    }
-}
-
-impl fmt::Debug for Readers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readers")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
     }
 }

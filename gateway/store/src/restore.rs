@@ -1,11 +1,10 @@
-//! Restoring a backup.
+//! Restores a backup.
 //!
-//! What is restored is first copied beside the database, checked, synced, and then renamed to `<database>-restore`. That
-//! is the moment from which the restore counts: whoever opens the database afterwards, this process or the next one,
-//! moves the old files aside, puts the new one in their place, and can be interrupted and begin again at any point.
-//! Before that moment nothing of the old database has changed.
+//! The backup is first copied beside the database, checked, synced, and then renamed to `<database>-restore`. This rename
+//! commits the restore: the next process that opens the database, this one or another, moves the old files aside and puts
+//! the new one in their place. It can be interrupted and started again at any point. Before the rename, nothing of the old
+//! database has changed.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,48 +15,43 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
 use crate::copy::{self, Contents, CopyError, Progress};
-use crate::error::OpenError;
+use crate::error::{At as _, OpenError};
+use crate::file_id::FileId;
+use crate::wal::{self, beside};
 use crate::{connect, inspect, owned, place, versions};
 
-/// Directories that a killed restore leaves behind begin so.
+/// The prefix of directories that a killed restore leaves behind.
 const STAGING: &str = ".gateway-restore-";
 
-/// Nothing was restored. The database is as it was.
+/// Nothing was restored. The database is unchanged.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum RestoreError {
-    /// Somebody uses the database.
+    /// A process uses the database.
     #[error(
         "{} is in use, by a gateway or by another process: stop it first (with systemd, `systemctl stop gateway`); \
          `fuser {}` names the processes",
         path.display(), path.display()
     )]
-    InUse {
-        /// The database.
-        path: PathBuf,
-    },
-    /// The file cannot be restored.
+    InUse { path: PathBuf },
+    /// The backup cannot be restored.
     #[error("{} cannot be restored: {why}", path.display())]
-    Backup {
-        /// The backup.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
-    /// The place of the database cannot be used.
+    Backup { path: PathBuf, why: String },
+    /// The location of the database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-/// What was done.
+/// The result of a restore.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// What is in the database now.
+    /// The contents of the database now.
     pub contents: Contents,
-    /// Where the old files are now.
+    /// The paths of the old files now.
     pub kept: Vec<PathBuf>,
 }
 
-/// Puts a backup in the place of the database, and keeps the old files aside. Takes a while where there is much.
+/// Replaces the database with a backup, and keeps the old files aside. This takes a while if the backup is large.
 ///
 /// # Errors
 /// See [`RestoreError`].
@@ -66,10 +60,9 @@ pub fn restore(
     database: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Restored, RestoreError> {
-    let path = std::path::absolute(database).map_err(|error| OpenError::unwritable(database, &error))?;
+    let path = std::path::absolute(database).at(database)?;
     owned::database(&path).map_err(OpenError::from)?;
-    // The files are beside the real one.
-    let path = fs::canonicalize(&path).unwrap_or(path);
+    let path = wal::real(&path);
     let parent = path.parent().unwrap_or(Path::new("/"));
     let _only_us = inspect::lock_directory(&path)?;
     inspect::check_kinds(&path)?;
@@ -81,11 +74,7 @@ pub fn restore(
         path: backup.to_owned(),
         why,
     };
-    let same = |a: &Path, b: &Path| {
-        let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-        identity(a).is_some_and(|a| Some(a) == identity(b))
-    };
-    if same(backup, &path) {
+    if FileId::of(backup).is_ok_and(|id| FileId::of(&path).is_ok_and(|other| id == other)) {
         return Err(refused("it is the database itself".into()));
     }
     let source = open_backup(backup).map_err(&refused)?;
@@ -94,11 +83,11 @@ pub fn restore(
         error => refused(error.to_string()),
     })?;
     drop(source);
-    let counts = || -> io::Result<()> {
+    let commit = || -> io::Result<()> {
         fs::rename(&copied.path, beside(&path, "-restore"))?;
         File::open(parent)?.sync_all()
     };
-    counts().map_err(|error| OpenError::unwritable(&path, &error))?;
+    commit().at(&path)?;
     let kept = install(&path)?;
     Ok(Restored {
         contents: copied.contents,
@@ -106,46 +95,42 @@ pub fn restore(
     })
 }
 
-/// Whether there is a database, or one that was being restored.
+/// Whether a database exists, or an interrupted restore of one.
 #[must_use]
 pub fn exists(database: &Path) -> bool {
     database.exists() || beside(database, "-restore").exists()
 }
 
-/// Locks everybody out who might use the database: the gateways, who lock the file of versions and a byte of the database,
-/// and everybody who goes through SQLite, who holds its lock while the database is open in WAL mode. The locks end with the
-/// files.
-///
-/// # Errors
-/// [`RestoreError::InUse`]; or that the database cannot be opened for writing.
+/// Locks out all possible users of the database: gateways, which lock the file of versions and a byte of the database, and
+/// everything that goes through SQLite, which holds its lock while the database is open in WAL mode. The locks end with
+/// the returned files.
 pub(crate) fn hold(path: &Path) -> Result<(Option<File>, Option<File>), RestoreError> {
     let in_use = || RestoreError::InUse {
         path: path.to_owned(),
     };
-    let unusable = |error: io::Error| RestoreError::Open(OpenError::unwritable(path, &error));
     let gateways = match versions::hold(path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(in_use()),
-        // It is not there, or cannot be locked.
+        // It does not exist, or cannot be locked.
         Err(_) => None,
     };
-    // To open the file and to close it again would end SQLite's locks.
+    // Opening the file and closing it again would end SQLite's locks.
     if place::is_held(path) {
         return Err(in_use());
     }
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((gateways, None)),
-        Err(error) => return Err(unusable(error)),
+        opened => opened.at(path)?,
     };
     match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok((gateways, Some(file))),
         Err(Errno::AGAIN | Errno::ACCESS) => Err(in_use()),
-        Err(error) => Err(unusable(error.into())),
+        Err(error) => Err(OpenError::unwritable(path, &error.into()).into()),
     }
 }
 
-/// Opens a backup for reading. Nothing is written beside it, unless it has a log of its own.
+/// Opens a backup for reading. Writes nothing beside it, unless the backup has its own log.
 fn open_backup(backup: &Path) -> Result<Connection, String> {
     let file = fs::metadata(backup).map_err(|error| error.to_string())?;
     if !file.is_file() {
@@ -153,13 +138,12 @@ fn open_backup(backup: &Path) -> Result<Connection, String> {
     }
     let backup = fs::canonicalize(backup).map_err(|error| error.to_string())?;
     inspect::inspect(&backup).map_err(|error| match error {
-        OpenError::NotOurs { .. } => "it is not a database of this gateway".to_owned(),
+        OpenError::NotOurs(_) => "it is not a database of this gateway".to_owned(),
         error => error.to_string(),
     })?;
-    // What is installed is the backup, and no log that happens to be beside it.
-    inspect::check_log_strictly(&backup).map_err(|error| error.to_string())?;
-    let has = |suffix| fs::metadata(beside(&backup, suffix)).is_ok_and(|file| file.len() > 0);
-    let opened = if has("-wal") || has("-journal") {
+    // Install the backup, without an unrelated log that happens to be beside it.
+    inspect::check_log(&backup, true).map_err(|error| error.to_string())?;
+    let opened = if wal::has_log(&backup) {
         connect::open_reader(&backup)
     } else {
         connect::open_immutable(&backup)
@@ -167,40 +151,36 @@ fn open_backup(backup: &Path) -> Result<Connection, String> {
     opened.map_err(|error| error.to_string())
 }
 
-/// Whether a restore that counts already was interrupted.
-pub(crate) fn is_interrupted(path: &Path) -> bool {
-    let real = fs::canonicalize(path);
-    let new = beside(real.as_deref().unwrap_or(path), "-restore");
-    fs::symlink_metadata(new).is_ok()
+/// The name that a file gets when its restore is committed.
+fn restored(path: &Path) -> PathBuf {
+    wal::path_with(path, "-restore")
 }
 
-/// Finishes a restore that counts already and was interrupted, if there is one. The directory must be locked. Returns
-/// where the old files are now.
-///
-/// # Errors
-/// When the file is not what a restore leaves; and when a file cannot be moved: the next attempt goes on from there.
+/// Whether a committed restore was interrupted.
+pub(crate) fn is_interrupted(path: &Path) -> bool {
+    fs::symlink_metadata(restored(path)).is_ok()
+}
+
+/// Finishes a committed restore that was interrupted, if there is one, and returns the paths of the old files. The
+/// directory must be locked. If a file cannot be moved, the next attempt continues from there.
 pub(crate) fn finish(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     check_interrupted(path)?;
     install(path)
 }
 
-/// Looks at the file of a restore that counts already and was interrupted, if there is one.
-///
-/// # Errors
-/// When the file is not what a restore leaves.
+/// Checks the file of a committed restore that was interrupted, if there is one.
 pub(crate) fn check_interrupted(path: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let real = fs::canonicalize(path);
-    let new = beside(real.as_deref().unwrap_or(path), "-restore");
     if !is_interrupted(path) {
         return Ok(None);
     }
+    let new = restored(path);
     match check_restored(&new) {
         Ok(()) => Ok(Some(new)),
         Err(why) => Err(OpenError::Unrestored { path: new, why }),
     }
 }
 
-/// Makes sure that a file is one that a restore has put there, or as good: whoever starts a gateway did not name it.
+/// Checks that a file is as good as one that a restore has put there: the operator who starts a gateway did not name it.
 fn check_restored(new: &Path) -> Result<(), String> {
     let file = fs::symlink_metadata(new).map_err(|error| error.to_string())?;
     if file.is_symlink() {
@@ -219,17 +199,16 @@ fn check_restored(new: &Path) -> Result<(), String> {
     checked.map_err(|error| error.to_string())
 }
 
-/// Puts the file of a restore that counts in the place of the database.
+/// Puts the file of a committed restore in the place of the database.
 fn install(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    let real = fs::canonicalize(path);
-    let path = real.as_deref().unwrap_or(path);
-    let new = beside(path, "-restore");
+    let path = &wal::real(path);
+    let new = restored(path);
     let time = match fs::symlink_metadata(&new) {
         Ok(file) => file.mtime(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(OpenError::unwritable(path, &error)),
     };
-    let kept = old_name(path, time).map_err(|error| OpenError::sqlite(path, &error))?;
+    let kept = old_name(path, time).at(path)?;
     let mut moved = Vec::new();
     let mut put = || -> io::Result<()> {
         for suffix in ["", "-wal", "-journal"] {
@@ -238,18 +217,18 @@ fn install(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
                 moved.push(aside);
             }
         }
-        // Both say nothing without their database.
+        // Both are useless without their database.
         for suffix in ["-shm", "-versions"] {
             is_there(fs::remove_file(beside(path, suffix)))?;
         }
         is_there(fs::rename(&new, path))?;
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     };
-    put().map_err(|error| OpenError::unwritable(path, &error))?;
+    put().at(path)?;
     Ok(moved)
 }
 
-/// `false`: there was no such file, for instance because it was moved before an interruption.
+/// Returns `false` if the file was missing, for instance because it was moved before an interruption.
 fn is_there(done: io::Result<()>) -> io::Result<bool> {
     match done {
         Ok(()) => Ok(true),
@@ -258,7 +237,7 @@ fn is_there(done: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// `<database>.before-20261130T091500Z`, or with a number after it. The same one again after an interruption.
+/// `<database>.before-20261130T091500Z`, or with a number appended. The same again after an interruption.
 fn old_name(path: &Path, time: i64) -> rusqlite::Result<PathBuf> {
     let time: String = Connection::open_in_memory()?.query_row(
         "SELECT strftime('%Y%m%dT%H%M%SZ', ?1, 'unixepoch')",
@@ -278,24 +257,15 @@ fn old_name(path: &Path, time: i64) -> rusqlite::Result<PathBuf> {
     Ok(name)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
-/// Nobody else restores into a directory that this process has locked.
+/// Removes the remains of killed restores. This process has locked the directory, so no other restores into it.
 fn clear_staging(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry
             .file_name()
             .as_encoded_bytes()
             .starts_with(STAGING.as_bytes())
         {
-            // What stays is only in the way of the disk's space.
+            // If this fails, it only takes disk space.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,5 +1,5 @@
-//! The schema, and whether a database has the tables, indexes, views and triggers of its version, and no others: a trigger that somebody
-//! has planted would act on every write of the gateway.
+//! The schema. A database must have exactly the tables, indexes, views and triggers of its version: a planted trigger
+//! would run on every write of the gateway.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,10 +9,10 @@ use rusqlite_migration::{M, Migrations};
 
 use crate::addresses;
 
-/// "AuGW": what SQLite keeps at byte 68 of a database of ours.
+/// "AuGW", which SQLite keeps at byte 68 of our databases.
 pub(crate) const APPLICATION_ID: i32 = 0x4175_4757;
 
-/// The schema's history, oldest first. Landed files are never edited, removed or reordered.
+/// The history of the schema, oldest first. Landed files are never edited, removed or reordered.
 pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 7]> = LazyLock::new(|| {
     [
         M::up(include_str!("../../../migrations/0001_users_sessions_events.sql")),
@@ -31,39 +31,41 @@ pub(crate) static MIGRATIONS: LazyLock<[M<'static>; 7]> = LazyLock::new(|| {
     ]
 });
 
-/// How many migrations this gateway has.
+/// The number of migrations that this gateway has.
 pub(crate) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-/// By type and name, the table that it belongs to and its SQL.
+/// The schema's objects: type and name, with the table that each belongs to and its SQL.
 type Objects = BTreeMap<(String, String), (String, Option<String>)>;
 
-/// What `ANALYZE` makes. It holds numbers for SQLite's planner, and no SQL.
+/// The tables that `ANALYZE` creates. They hold numbers for SQLite's planner, and no SQL.
 const STATISTICS: [&str; 2] = ["sqlite_stat1", "sqlite_stat4"];
 
-/// How a schema differs from that of its version.
+/// The first differences, by name, between a schema and that of its version.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
-    /// What is there and is not ours.
+    /// An object that is not ours.
     pub(crate) foreign: Option<String>,
-    /// What is missing, or differs.
+    /// An object that is missing, or differs.
     pub(crate) missing: Option<String>,
 }
 
-/// What is there and is not ours, is missing, or differs; by name, the first that there is.
-///
-/// # Errors
-/// When the schema cannot be read.
-pub(crate) fn difference(connection: &Connection, version: i64) -> rusqlite::Result<Option<String>> {
-    let Difference { foreign, missing } = compare(connection, version)?;
-    Ok(foreign.or(missing))
+/// Returns how many migrations a database has seen.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// The same, told apart.
-///
-/// # Errors
-/// When the schema cannot be read.
+/// Applies those of the migrations that the database does not have yet.
+pub(crate) fn migrate(connection: &mut Connection, migrations: &[M<'_>]) -> rusqlite::Result<()> {
+    let migrated = Migrations::from_slice(migrations).to_latest(connection);
+    migrated.map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => err,
+        error => rusqlite::Error::ToSqlConversionFailure(error.to_string().into()),
+    })
+}
+
+/// Compares the schema of a database with the one that its version should have.
 pub(crate) fn compare(connection: &Connection, version: i64) -> rusqlite::Result<Difference> {
     let applied = usize::try_from(version)
         .ok()
@@ -77,12 +79,7 @@ pub(crate) fn compare(connection: &Connection, version: i64) -> rusqlite::Result
         });
     };
     let mut fresh = Connection::open_in_memory()?;
-    Migrations::from_slice(applied)
-        .to_latest(&mut fresh)
-        .map_err(|error| match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => err,
-            _ => rusqlite::Error::InvalidQuery,
-        })?;
+    migrate(&mut fresh, applied)?;
     let expected = objects(&fresh)?;
     let mut found = objects(connection)?;
     found.retain(|(kind, name), _| kind != "table" || !STATISTICS.contains(&name.as_str()));

@@ -1,8 +1,8 @@
-//! Sessions that were read a moment ago, and their users: each user once, however many sessions they have.
+//! Caches sessions that were read a moment ago, and their users: each user once, however many sessions they have.
 //!
-//! What is kept counts while the user's number in [`Versions`] is the one it was read under, for
-//! [`MAX_AGE`] at most, and until the session expires. That nobody is signed in is never kept. Both are
-//! bounded by the memory that they take, and not by their number: users differ a thousandfold in size.
+//! An entry is valid while the user's number in [`Versions`] is the one under which it was read, for at most [`MAX_AGE`],
+//! and until the session expires. A missing session is never cached. Both caches are bounded by the memory that they take
+//! and not by their number of entries: users differ a thousandfold in size.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,11 +14,11 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use crate::error::StoreError;
 use crate::versions::{self, MAX_AGE, Versions};
 
-/// Most memory for sessions, in bytes: those of some ten thousand people.
+/// The most memory for sessions, in bytes: enough for some ten thousand users.
 const SESSION_BYTES: u64 = 8 << 20;
-/// Most memory for users, in bytes.
+/// The most memory for users, in bytes.
 const USER_BYTES: u64 = 32 << 20;
-/// Parts of a cache that are locked apart. Each must hold the largest user there may be, several times.
+/// The number of independently locked parts of a cache. Each must hold the largest possible user several times.
 const SHARDS: usize = 16;
 
 /// A session and its user. All sessions of a user share one copy of them.
@@ -26,13 +26,13 @@ const SHARDS: usize = 16;
 pub struct SignedIn {
     /// The session.
     pub session: Arc<Session>,
-    /// Whose it is.
+    /// Its user.
     pub user: Arc<User>,
-    /// Until when it can be told without another look at either that nothing has changed.
+    /// The version of the user that was read, if it is cached.
     pub(crate) seen: Option<Seen>,
 }
 
-/// The sessions and users that are kept.
+/// The cached sessions and users.
 #[derive(Debug)]
 pub(crate) struct SessionCache {
     sessions: Cache<SessionId, Kept<Session>, Bytes>,
@@ -47,7 +47,7 @@ struct Kept<T> {
     weight: u64,
 }
 
-/// What was in the user's slot, and what time it was, before something was read.
+/// The number in the user's slot and the time, both before the read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     number: u64,
@@ -55,13 +55,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Whether what was read is good at a time; `number` is what is in the slot.
+    /// Whether what was read is valid at a time; `number` is the one in the slot now.
     fn is_good(self, number: Option<u64>, at: Instant) -> bool {
         number == Some(self.number) && at.saturating_duration_since(self.at) < MAX_AGE
     }
 }
 
-/// Weighs what is kept by the memory it takes.
+/// Weighs entries by the memory that they take.
 #[derive(Clone, Debug)]
 struct Bytes;
 
@@ -72,7 +72,6 @@ impl<K, T> Weighter<K, Kept<T>> for Bytes {
 }
 
 impl SessionCache {
-    /// Nothing is kept yet.
     pub(crate) fn new(versions: Arc<Versions>) -> Self {
         Self {
             sessions: cache(SESSION_BYTES),
@@ -81,11 +80,8 @@ impl SessionCache {
         }
     }
 
-    /// A session of `user`, kept or as `read` gives it: live, and with an active user. `now` and `at`
-    /// are the time.
-    ///
-    /// # Errors
-    /// Those of `read`.
+    /// Returns a live session of `user`, who is active, from the cache or as `read` returns it. `now` and `at` are the
+    /// current time.
     pub(crate) fn lookup(
         &self,
         id: &SessionId,
@@ -106,16 +102,12 @@ impl SessionCache {
                 return Ok(Some(SignedIn {
                     session: session.value,
                     user: of.value,
-                    // The number is the same; the older one is the first that is too old.
-                    seen: Some(if session.seen.at < of.seen.at {
-                        session.seen
-                    } else {
-                        of.seen
-                    }),
+                    // The number is the same; the older one expires first.
+                    seen: [session.seen, of.seen].into_iter().min_by_key(|seen| seen.at),
                 }));
             }
         }
-        // Before the read: what is committed after this is in the slot, if not in what is read.
+        // Before the read: a later commit changes the number, even if the read misses it.
         // defence: version-is-read-first (a test fails without it: docs/defences.md)
         let number = self.versions.number_to_keep(slot);
         let Some((session, read_user)) = read()?.filter(|(_, whose)| whose.id == *user) else {
@@ -124,7 +116,7 @@ impl SessionCache {
         };
         // defence: session-is-read-second (a test fails without it: docs/defences.md)
         let session = Arc::new(session);
-        // Whoever is held elsewhere already, unchanged, is not held twice.
+        // If the same, unchanged user is in use elsewhere, share it.
         let read_user = match self.users.peek(user) {
             Some(kept) if *kept.value == read_user => kept.value,
             _ => Arc::new(read_user),
@@ -155,12 +147,12 @@ impl SessionCache {
         }))
     }
 
-    /// Whether what was read of a user is good at a time.
+    /// Whether what was read of a user is still valid.
     pub(crate) fn is_good(&self, seen: Seen, user: &UserId, at: Instant) -> bool {
         seen.is_good(self.versions.number(versions::slot(user)), at)
     }
 
-    /// Forgets everything, for good.
+    /// Empties the caches permanently.
     pub(crate) fn close(&self) {
         self.versions.close();
         self.sessions.clear();
@@ -169,7 +161,7 @@ impl SessionCache {
 }
 
 fn cache<K: Eq + std::hash::Hash, T: Clone>(bytes: u64) -> Cache<K, Kept<T>, Bytes> {
-    /// How large a small entry is: so many fit at most.
+    /// The size of a small entry, which determines the most entries.
     const SMALL: u64 = 512;
     let items = usize::try_from(bytes / SMALL).unwrap_or(usize::MAX);
     let options = OptionsBuilder::new()
@@ -184,14 +176,14 @@ fn cache<K: Eq + std::hash::Hash, T: Clone>(bytes: u64) -> Cache<K, Kept<T>, Byt
             DefaultHashBuilder::default(),
             DefaultLifecycle::default(),
         ),
-        // It has all that it asks for.
+        // All options are set.
         Err(_) => Cache::with_weighter(items, bytes, Bytes),
     }
 }
 
-/// What an entry of the cache takes beside its texts: itself, the key, the counts, and what the allocator adds.
+/// What an entry of the cache takes beside its texts: itself, the key, the counts, and the allocator's overhead.
 const ENTRY: usize = 256;
-/// The same for a text.
+/// What a text takes beside its bytes.
 const TEXT: usize = 40;
 
 fn weight_of_session(session: &Session) -> u64 {

@@ -10,17 +10,16 @@ use rusqlite::{Connection, Row, params};
 use crate::Store;
 use crate::error::StoreError;
 use crate::events;
-use crate::rows::{self, USER_COLUMNS, select_users};
+use crate::rows::{self, USER_COLUMNS, exists, select_users};
 use crate::session_cache::SignedIn;
 use crate::versions::Touches;
 
 impl Store {
-    /// A session of `user`, with them, where it has not ended or expired and they are active. The hot
-    /// path of `check`: kept from a moment ago, or one query by two keys that gives a row for each of
-    /// the user's identities.
+    /// Returns a session of `user` and the user, if the session has not ended or expired and the user is active. This is
+    /// the hot path of `check`: it uses the cache, or one query by two keys with a row for each of the user's identities.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn lookup_session(
         &self,
         id: &SessionId,
@@ -29,16 +28,15 @@ impl Store {
         self.lookup_session_at(id, user, Instant::now())
     }
 
-    /// Whether somebody whom [`Store::lookup_session`] has found is still signed in. Cheaper than to look them up again,
-    /// as long as nothing has changed.
+    /// Whether a user whom [`Store::lookup_session`] has found is still signed in. Cheaper than another lookup as long as
+    /// nothing has changed.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn is_still_signed_in(&self, signed_in: &SignedIn) -> Result<bool, StoreError> {
         self.is_still_signed_in_at(signed_in, Instant::now())
     }
 
-    /// `at`: now.
     pub(crate) fn is_still_signed_in_at(
         &self,
         signed_in: &SignedIn,
@@ -52,7 +50,6 @@ impl Store {
         Ok(self.lookup_session_at(&session.id, &user.id, at)?.is_some())
     }
 
-    /// `at`: now.
     pub(crate) fn lookup_session_at(
         &self,
         id: &SessionId,
@@ -65,10 +62,10 @@ impl Store {
         })
     }
 
-    /// Live sessions, newest first; of one user or of all.
+    /// Lists live sessions of one user or of all, newest first.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn list_sessions(&self, user: Option<&UserId>) -> Result<Vec<Session>, StoreError> {
         let now = rows::seconds(self.now());
         let user = user.cloned();
@@ -77,42 +74,41 @@ impl Store {
                 JOIN identities i ON i.id = s.identity_id WHERE s.expires > ?1";
             const ORDER: &str = "ORDER BY s.created DESC, s.id";
             match user {
-                Some(user) => connection
-                    .prepare_cached(&format!("{COLUMNS} AND s.user_id = ?2 {ORDER}"))?
-                    .query_map(params![now, user.as_str()], session)?
-                    .collect(),
-                None => connection
-                    .prepare_cached(&format!("{COLUMNS} {ORDER}"))?
-                    .query_map([now], session)?
-                    .collect(),
+                Some(user) => rows::all(
+                    connection,
+                    &format!("{COLUMNS} AND s.user_id = ?2 {ORDER}"),
+                    params![now, user.as_str()],
+                    session,
+                ),
+                None => rows::all(connection, &format!("{COLUMNS} {ORDER}"), [now], session),
             }
         })
         .await
     }
 
-    /// Ends a session by its user. The event that tells of it is committed with it, pending, and the
-    /// user is given as they are now. `None` where there was no such session.
+    /// Ends a session for its user, commits the pending event of the sign-out with it, and returns the event and the user
+    /// as they are now. Returns `None` if the session does not exist.
     ///
     /// # Errors
-    /// When the database cannot be written; the session then goes on.
+    /// If the database cannot be written; the session then continues.
     pub async fn log_out(&self, session: &SessionId) -> Result<Option<(Event, User)>, StoreError> {
         let session = session.clone();
         let event = EventId::random(self.random())?;
         let now = self.now();
         let touches: Touches<(Option<UserId>, _)> = Touches::Found(|(user, _)| user.as_ref());
         let ended = self.write::<_, StoreError>(touches, move |connection| {
-            // Read and delete are one: the writer's transaction keeps every other process out.
+            // No other process writes between reading and deleting: the writer holds a transaction.
             let signed_out = sign_out(connection, &session, event, now, now)?;
             Ok((end(connection, &session)?, signed_out))
         });
         Ok(ended.await?.1)
     }
 
-    /// Ends a session by its user, expired or not, if it is exactly the one that a token was issued for: of this id, of
-    /// this user, and with this end. Otherwise like [`Store::log_out`]. A session that was ended already costs a read.
+    /// Ends a session for its user, expired or not, if its id, its user and its end are exactly those for which a token was
+    /// issued. Otherwise like [`Store::log_out`]. If the session has ended already, this costs a read.
     ///
     /// # Errors
-    /// When the database cannot be written; the session then goes on.
+    /// If the database cannot be written; the session then continues.
     pub async fn log_out_as_issued(
         &self,
         session: &SessionId,
@@ -130,7 +126,7 @@ impl Store {
             if !is_as_issued(connection, &session, &user, expires)? {
                 return Ok(None);
             }
-            // Whether it has expired does not count: every session ends after the epoch.
+            // Whether it has expired does not matter: every session ends after the epoch.
             let signed_out = sign_out(connection, &session, event, now, Timestamp(0))?;
             end(connection, &session)?;
             Ok(signed_out)
@@ -138,10 +134,10 @@ impl Store {
         .await
     }
 
-    /// Ends a session by an operator: no event. `false` where there was none.
+    /// Ends a session for an operator, without an event. Returns `false` if it does not exist.
     ///
     /// # Errors
-    /// When the database cannot be written; the session then goes on.
+    /// If the database cannot be written; the session then continues.
     pub async fn end_session(&self, session: &SessionId) -> Result<bool, StoreError> {
         let session = session.clone();
         let ended = self.write::<_, StoreError>(Touches::Found(Option::as_ref), move |connection| {
@@ -150,26 +146,23 @@ impl Store {
         Ok(ended.await?.is_some())
     }
 
-    /// Ends all sessions of a user by an operator: no events. Gives how many there were.
+    /// Ends all sessions of a user for an operator, without events. Returns how many there were.
     ///
     /// # Errors
-    /// When the database cannot be written; the sessions then go on.
+    /// If the database cannot be written; the sessions then continue.
     pub async fn end_sessions_of(&self, user: &UserId) -> Result<u64, StoreError> {
         let user = user.clone();
         self.write(Touches::User(user.clone()), move |connection| {
-            let ended = rows::run(
-                connection,
-                "DELETE FROM sessions WHERE user_id = ?1",
-                [user.as_str()],
-            )?;
+            let sql = "DELETE FROM sessions WHERE user_id = ?1";
+            let ended = rows::run(connection, sql, [user.as_str()])?;
             Ok(u64::try_from(ended).unwrap_or(u64::MAX))
         })
         .await
     }
 }
 
-/// Opens a session for a user who has just signed in with one of their identities; `None` where the
-/// identity is not theirs. Where they would have more than `most`, the oldest end.
+/// Opens a session for a user who has just signed in with one of their identities, or returns `None` if the identity is
+/// not theirs. If they would have more than `most`, their oldest sessions end.
 pub(crate) fn add(
     connection: &Connection,
     id: SessionId,
@@ -182,18 +175,16 @@ pub(crate) fn add(
     let expires = rows::end_of(now, lifetime);
     let sql = "INSERT INTO sessions (id, user_id, identity_id, created, expires)
         SELECT ?1, user_id, id, ?5, ?6 FROM identities WHERE subject = ?3 AND issuer = ?4 AND user_id = ?2";
-    let added = rows::run(
-        connection,
-        sql,
-        params![
-            id.as_str(),
-            user.as_str(),
-            identity.subject,
-            identity.issuer,
-            rows::seconds(now),
-            rows::seconds(expires)
-        ],
-    )?;
+    let (created, ends) = (rows::seconds(now), rows::seconds(expires));
+    let params = params![
+        id.as_str(),
+        user.as_str(),
+        identity.subject,
+        identity.issuer,
+        created,
+        ends
+    ];
+    let added = rows::run(connection, sql, params)?;
     if added > 0 {
         end_oldest(connection, &id, user, now, most)?;
     }
@@ -207,7 +198,7 @@ pub(crate) fn add(
     }))
 }
 
-/// Ends a user's expired sessions, and the oldest of the others where there are more than `most` with the new one.
+/// Ends a user's expired sessions, and the oldest others if there are more than `most` with the new one.
 fn end_oldest(
     connection: &Connection,
     new: &SessionId,
@@ -218,11 +209,8 @@ fn end_oldest(
     let sql = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = ?1 AND id <> ?2
         ORDER BY expires > ?3 DESC, created DESC, id LIMIT -1 OFFSET ?4)";
     let others = i64::try_from(most.saturating_sub(1)).unwrap_or(i64::MAX);
-    let ended = rows::run(
-        connection,
-        sql,
-        params![user.as_str(), new.as_str(), rows::seconds(now), others],
-    )?;
+    let params = params![user.as_str(), new.as_str(), rows::seconds(now), others];
+    let ended = rows::run(connection, sql, params)?;
     if ended > 0 {
         tracing::info!(%user, ended, "a user has more sessions than users.sessions allows: the oldest ended");
     }
@@ -263,34 +251,37 @@ fn lookup(connection: &Connection, id: &SessionId, now: i64) -> rusqlite::Result
 
 fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     Ok(Session {
-        id: SessionId::from(row.get_ref(0)?.as_str()?),
-        user_id: UserId::from(row.get_ref(1)?.as_str()?),
+        id: rows::id(row, 0)?,
+        user_id: rows::id(row, 1)?,
         provider: row.get(2)?,
         created: rows::timestamp(row, 3)?,
         expires: rows::timestamp(row, 4)?,
     })
 }
 
-/// Ends a session, expired or not; gives whose it was.
+/// Ends a session, expired or not; returns its user.
 pub(crate) fn end(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<UserId>> {
     let sql = "DELETE FROM sessions WHERE id = ?1 RETURNING user_id";
     let user: Option<String> = rows::optional(connection, sql, [session.as_str()])?;
     Ok(user.map(UserId::from))
 }
 
-/// Whether there is a session with this id, this user and this end.
+/// Whether a session exists with this id, user and end.
 fn is_as_issued(
     connection: &Connection,
     session: &SessionId,
     user: &UserId,
     expires: Timestamp,
 ) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM sessions WHERE id = ?1 AND user_id = ?2 AND expires = ?3")?
-        .exists(params![session.as_str(), user.as_str(), rows::seconds(expires)])
+    let sql = "SELECT 1 FROM sessions WHERE id = ?1 AND user_id = ?2 AND expires = ?3";
+    exists(
+        connection,
+        sql,
+        params![session.as_str(), user.as_str(), rows::seconds(expires)],
+    )
 }
 
-/// Commits the event that tells of a sign-out; `None` where there is no session that expires after `live_at`.
+/// Adds the event of a sign-out, or returns `None` if no session exists that expires after `live_at`.
 pub(crate) fn sign_out(
     connection: &Connection,
     session: &SessionId,
@@ -303,11 +294,12 @@ pub(crate) fn sign_out(
         "AND i.id = s.identity_id WHERE s.id = ?1 AND s.expires > ?2"
     );
     let began = rows::one_user(connection, sql, params![session.as_str(), rows::seconds(live_at)])?;
-    let Some(began) = began else { return Ok(None) };
-    let Some(identity) = began.identities.into_iter().next() else {
+    let Some(identity) = began.and_then(|began| Some((began.identities.into_iter().next()?, began.id)))
+    else {
         return Ok(None);
     };
-    let Some(user) = rows::user_by_id(connection, &began.id)? else {
+    let (identity, user) = identity;
+    let Some(user) = rows::user_by_id(connection, &user)? else {
         return Ok(None);
     };
     let event = Event {

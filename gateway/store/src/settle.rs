@@ -1,14 +1,13 @@
-//! How a sign-in ends: the hooks' verdicts, and what follows from them, in one transaction.
+//! The end of a sign-in: the hooks' verdicts and their consequences, in one transaction.
 //!
-//! Between the beginning and the end anything may have happened: the user was disabled or deleted,
-//! another sign-in of the same person was settled, the events were delivered a second time. What the
-//! database says in this transaction is what counts.
+//! Since the beginning, the user may have been disabled or deleted, another sign-in of the same person may have been
+//! settled, and the events may have been delivered again. Only the state in this transaction counts.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use gateway_model::{
-    EventId, Identity, Session, SessionId, Timestamp, User, UserId, UserLimits, UserStatus, Verdict,
+    EventId, Identity, Session, SessionId, Timestamp, UpstreamSession, User, UserId, UserLimits, UserStatus,
+    Verdict,
 };
 use rusqlite::Connection;
 
@@ -18,11 +17,11 @@ use crate::events::{self, Recorded};
 use crate::rows;
 use crate::sessions;
 use crate::sign_in::PendingSignIn;
-use crate::upstream_sessions::{self, Origin};
+use crate::upstream_sessions;
 use crate::users;
 use crate::versions::Touches;
 
-/// How a sign-in ended.
+/// The result of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
@@ -31,32 +30,32 @@ use crate::versions::Touches;
 pub enum Settled {
     /// The user is active and has a session.
     SignedIn {
-        /// The user, attributes applied.
+        /// The user, with the attributes that the hooks have set.
         user: User,
         /// Their new session.
         session: Session,
     },
-    /// A hook said no.
+    /// A hook rejected it.
     Rejected {
         /// What the person is shown.
         reason: String,
     },
     /// A hook gave no verdict, or the user was disabled or deleted meanwhile.
     Refused,
-    /// The provider has ended the session that the sign-in comes from.
+    /// The provider has ended the session from which the sign-in comes.
     SessionEnded,
 }
 
 impl Store {
-    /// Records the hooks' verdicts, applies attributes, activates the user, opens the session: one
-    /// transaction. `login` is `None` where the new-user verdict was not an acceptance and login hooks
-    /// did not run; `new_user` is `None` where there was no such event.
+    /// Records the hooks' verdicts, sets attributes, activates the user and opens the session, in one transaction. `login`
+    /// is `None` if the new-user hooks did not accept and the login hooks were not called; `new_user` is `None` if there
+    /// was no such event.
     ///
-    /// The first verdict on an event stands: where another delivery was settled before, its verdict is
-    /// the one that counts, and its attributes have been applied.
+    /// The first verdict on an event counts: if another delivery was settled before, its verdict is used, and its attributes
+    /// have been set.
     ///
     /// # Errors
-    /// When the database cannot be written; both events then stay pending.
+    /// If the database cannot be written; both events then stay pending.
     pub async fn settle_sign_in(
         &self,
         pending: &PendingSignIn,
@@ -64,7 +63,6 @@ impl Store {
         login: Option<&Verdict>,
         session_lifetime: Duration,
     ) -> Result<Settled, StoreError> {
-        let session = SessionId::random(self.random())?;
         let sign_in = SignIn {
             user: pending.user.id.clone(),
             identity: pending.login.identity.clone(),
@@ -72,11 +70,12 @@ impl Store {
             login_event: pending.login.id.clone(),
             new_user: new_user.cloned(),
             login: login.cloned(),
-            session,
-            from: Origin::of(pending),
+            session: SessionId::random(self.random())?,
+            upstream: pending.upstream.clone(),
+            sealed_id_token: pending.sealed_id_token.clone(),
             now: self.now(),
             lifetime: session_lifetime,
-            limits: self.limits(),
+            limits: self.0.options.limits,
         };
         let touches = Touches::User(sign_in.user.clone());
         self.write(touches, move |connection| Ok(sign_in.settle(connection)?))
@@ -84,7 +83,7 @@ impl Store {
     }
 }
 
-/// What the transaction needs of a [`PendingSignIn`]: not the claims, which may be large.
+/// The parts of a [`PendingSignIn`] that the transaction needs, without the claims, which may be large.
 struct SignIn {
     user: UserId,
     identity: Identity,
@@ -93,7 +92,8 @@ struct SignIn {
     new_user: Option<Verdict>,
     login: Option<Verdict>,
     session: SessionId,
-    from: Origin,
+    upstream: UpstreamSession,
+    sealed_id_token: Option<String>,
     now: Timestamp,
     lifetime: Duration,
     limits: UserLimits,
@@ -101,30 +101,28 @@ struct SignIn {
 
 impl SignIn {
     fn settle(self, connection: &Connection) -> rusqlite::Result<Settled> {
-        let ends = match self.settle_new_user(connection)? {
-            ControlFlow::Continue(()) => match self.settle_login(connection)? {
-                ControlFlow::Continue(()) => return self.open_session(connection),
-                ControlFlow::Break(settled) => settled,
-            },
-            ControlFlow::Break(settled) => settled,
+        let mut ended = self.settle_new_user(connection)?;
+        if ended.is_none() {
+            ended = self.settle_login(connection)?;
+        }
+        let Some(ended) = ended else {
+            return self.open_session(connection);
         };
-        // Whatever ended it: nobody will be told of this sign-in any more.
+        // The hooks will not be called for this sign-in any more.
         events::drop_pending(connection, &self.login_event, self.now)?;
-        Ok(ends)
+        Ok(ended)
     }
 
-    /// `Break`: the sign-in ends here.
-    fn settle_new_user(&self, connection: &Connection) -> rusqlite::Result<ControlFlow<Settled>> {
+    /// Returns the result if the sign-in ends here.
+    fn settle_new_user(&self, connection: &Connection) -> rusqlite::Result<Option<Settled>> {
         let user = &self.user;
         let Some(event) = &self.new_user_event else {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(None);
         };
         match events::recorded(connection, event)? {
-            Recorded::Accepted => return Ok(ControlFlow::Continue(())),
-            Recorded::Rejected(reason) => return Ok(ControlFlow::Break(Settled::Rejected { reason })),
-            Recorded::Gone | Recorded::Dropped | Recorded::Failed => {
-                return Ok(ControlFlow::Break(Settled::Refused));
-            }
+            Recorded::Accepted => return Ok(None),
+            Recorded::Rejected(reason) => return Ok(Some(Settled::Rejected { reason })),
+            Recorded::Gone | Recorded::Dropped | Recorded::Failed => return Ok(Some(Settled::Refused)),
             Recorded::Pending => {}
         }
         let status = rows::user_by_id(connection, user)?.map(|user| user.status);
@@ -133,26 +131,26 @@ impl SignIn {
             None => None,
         };
         match (verdict.as_deref(), status) {
-            // Disabled meanwhile: even a rejection waits, for deleting the user would let the person
-            // come back as somebody new whom no operator has disabled.
+            // If the user was disabled meanwhile, even a rejection waits: deleting the user would let the person come back
+            // as a new user whom no operator has disabled.
             (Some(verdict @ Verdict::Accepted(_)), Some(UserStatus::Pending)) => {
                 events::accept_new_user(connection, event, user, verdict, self.now)?;
-                Ok(ControlFlow::Continue(()))
+                Ok(None)
             }
             (Some(verdict @ Verdict::Rejected { reason, .. }), Some(UserStatus::Pending)) => {
                 events::reject_new_user(connection, event, user, verdict, self.now)?;
-                Ok(ControlFlow::Break(Settled::Rejected {
+                Ok(Some(Settled::Rejected {
                     reason: reason.clone(),
                 }))
             }
-            // No verdict: the event stays pending and comes again.
-            _ => Ok(ControlFlow::Break(Settled::Refused)),
+            // Without a verdict the event stays pending and is delivered again.
+            _ => Ok(Some(Settled::Refused)),
         }
     }
 
-    /// `Break`: the sign-in ends here.
-    fn settle_login(&self, connection: &Connection) -> rusqlite::Result<ControlFlow<Settled>> {
-        let refused = Ok(ControlFlow::Break(Settled::Refused));
+    /// Returns the result if the sign-in ends here.
+    fn settle_login(&self, connection: &Connection) -> rusqlite::Result<Option<Settled>> {
+        let refused = Ok(Some(Settled::Refused));
         let user = &self.user;
         let event = &self.login_event;
         let known = rows::user_by_id(connection, user)?;
@@ -160,11 +158,11 @@ impl SignIn {
             return refused;
         }
         match events::recorded(connection, event)? {
-            Recorded::Accepted => return Ok(ControlFlow::Continue(())),
-            Recorded::Rejected(reason) => return Ok(ControlFlow::Break(Settled::Rejected { reason })),
-            // Gone with a user whose id has been given again since (ids made of addresses).
+            Recorded::Accepted => return Ok(None),
+            Recorded::Rejected(reason) => return Ok(Some(Settled::Rejected { reason })),
+            // The event went with its user, whose id has been assigned again since (ids made from addresses).
             Recorded::Gone | Recorded::Dropped => return refused,
-            // A failure is no verdict: if this delivery has one, it counts.
+            // A failure is not a verdict: if this delivery has one, it counts.
             Recorded::Pending | Recorded::Failed => {}
         }
         let Some(verdict) = &self.login else {
@@ -176,9 +174,9 @@ impl SignIn {
         match verdict {
             Verdict::Accepted(attributes) => {
                 users::set_attributes(connection, user, attributes)?;
-                Ok(ControlFlow::Continue(()))
+                Ok(None)
             }
-            Verdict::Rejected { reason, .. } => Ok(ControlFlow::Break(Settled::Rejected {
+            Verdict::Rejected { reason, .. } => Ok(Some(Settled::Rejected {
                 reason: reason.clone(),
             })),
             Verdict::Failed { .. } => refused,
@@ -187,10 +185,10 @@ impl SignIn {
 
     fn open_session(self, connection: &Connection) -> rusqlite::Result<Settled> {
         let user = &self.user;
-        if upstream_sessions::has_ended(connection, &self.identity, &self.from, self.now)? {
+        if upstream_sessions::has_ended(connection, &self.identity, &self.upstream, self.now)? {
             tracing::info!(
                 %user, provider = self.identity.provider,
-                "a sign-in was rejected: the provider has ended the session that it came from"
+                "a sign-in was rejected: the provider has ended the session from which it came"
             );
             return Ok(Settled::SessionEnded);
         }
@@ -205,7 +203,8 @@ impl SignIn {
         )?;
         Ok(match (session, rows::user_by_id(connection, user)?) {
             (Some(session), Some(user)) => {
-                upstream_sessions::keep(connection, &session.id, &self.identity.issuer, &self.from)?;
+                let (issuer, token) = (&self.identity.issuer, self.sealed_id_token);
+                upstream_sessions::keep(connection, &session.id, issuer, self.upstream.sid, token)?;
                 Settled::SignedIn { user, session }
             }
             _ => Settled::Refused,

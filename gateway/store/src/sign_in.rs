@@ -1,40 +1,37 @@
-//! How a sign-in begins: who is it, and what will the hooks be told.
+//! The beginning of a sign-in: finds or adds the user, and commits the events for the hooks.
 //!
-//! A person is who (issuer, subject) says they are, and nobody else. The one exception: an identity
-//! that was never seen before becomes a further identity of an existing user where a provider that is
-//! trusted for email vouches for an address, and a trusted provider vouched for the same address, byte
-//! for byte, when that user got it. Even then it is a user of its own
+//! A person is identified by (issuer, subject), with one exception: a new identity is linked to an existing user if a
+//! provider that is trusted for email vouches for an address, and a trusted provider vouched for the same address, byte
+//! for byte, when that user got it. It still becomes a separate user
 //!
-//! * where that user has an identity of the same issuer: two subjects of one issuer are two people;
-//! * where the address has ever been two people's: it was given to somebody else, or is shared, so it says of
-//!   nobody who they are (see `addresses`);
-//! * where an operator has separated the two by hand;
-//! * where the user has as many identities as one may have.
+//! * if that user has an identity of the same issuer: two subjects of one issuer are two people;
+//! * if the address has ever belonged to two people: it was reassigned or is shared, so it identifies neither (see
+//!   `addresses`);
+//! * if an operator has unlinked it from that user;
+//! * if that user has as many identities as allowed.
 //!
-//! The address on a user is what one of their identities, the *source*, last said:
+//! A user's address comes from one of their identities, the *source*:
 //!
-//! * the source says another address: the user has that one from now on;
-//! * the source says none (no longer verified, or withheld): the user has none, and nobody is found by
-//!   an address that nobody vouches for any more;
-//! * an identity that is not the source says something: nothing changes, but where there is no address
-//!   it becomes the source;
-//! * the new address is another user's trusted one: it is kept, untrusted, so that one address never finds
-//!   two users. From then on it finds neither.
+//! * if the source brings another address, it becomes the user's;
+//! * if the source brings none (no longer verified, or withheld), the user has none, so that nobody is found by an address
+//!   for which nobody vouches any more;
+//! * another identity changes nothing, except that it becomes the source if the user has no address;
+//! * if the new address is another user's trusted one, it is stored as untrusted, so that one address never finds two
+//!   users. From then on it finds neither.
 //!
-//! So an untrusted provider can put any address on a user of its own, and it finds nobody and is found
-//! by nobody. An address planted there before its owner comes is not a trap: the owner gets a user of
-//! their own.
+//! An untrusted provider can therefore put any address on its own users, but the address finds nobody and does not let them
+//! be found. It is not a trap either: when the owner of the address comes, they get their own user.
 //!
-//! Where ids are made of addresses, only an address that counts (verified, from a provider trusted for
-//! email) makes one, and the person is refused where the address or the id is another user's already. Once an
-//! operator has deleted that user, the address makes the id again, for whoever brings it first.
-//! Everybody else gets a random id.
+//! If ids are made from addresses, only a verified address from a provider trusted for email makes one, and a person is
+//! rejected if the address or the id already belongs to another user. Once an operator has deleted that user, the address
+//! makes the id again, for the first person who brings it. All others get a random id.
 
 use gateway_model::{
-    Claims, Email, Event, EventId, EventKind, Identity, Timestamp, UpstreamUser, User, UserId, UserStatus,
+    Claims, Event, EventId, EventKind, Identity, Timestamp, UpstreamSession, UpstreamUser, User, UserId,
+    UserStatus,
 };
 use md5::{Digest, Md5};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::addresses;
 use crate::error::{SignInError, StoreError};
@@ -46,30 +43,25 @@ use crate::{Store, UserIds};
 /// A sign-in whose events are committed and whose hooks have not answered yet.
 #[derive(Clone, Debug)]
 pub struct PendingSignIn {
-    /// Who signs in; `Pending` where they are new.
+    /// The user; `Pending` if they are new.
     pub user: User,
-    /// The event that tells of a new user. The same one as before where an earlier sign-in of this
-    /// person got no verdict.
+    /// The event of a new user. It is the same one as before if an earlier sign-in of this person got no verdict.
     pub new_user: Option<Event>,
-    /// The event that tells of this sign-in.
+    /// The event of this sign-in.
     pub login: Event,
-    /// The provider's name for the session that the person has there.
-    pub sid: Option<String>,
-    /// When the provider signed its ID token, by its own clock.
-    pub issued: Option<Timestamp>,
-    /// When the person proved to the provider who they are, by its own clock.
-    pub authenticated: Option<Timestamp>,
-    /// The ID token, sealed, to be kept with the session: whoever begins the sign-in decides that. Deleted with it.
+    /// The person's session at the provider, without its ID token.
+    pub upstream: UpstreamSession,
+    /// The sealed ID token to keep with the session, if the caller of [`Store::begin_sign_in`] sets it. It is deleted with
+    /// the session.
     pub sealed_id_token: Option<String>,
 }
 
 impl Store {
-    /// Finds or adds the user, refreshes what the provider says of them, and commits the events that
-    /// the hooks are to be told.
+    /// Finds or adds the user, updates what the provider says about them, and commits the events for the hooks.
     ///
     /// # Errors
-    /// Why the person cannot sign in. Nothing has been changed then, except that the address which their provider gives
-    /// them is on record.
+    /// The reason why the person cannot sign in. Nothing has changed then, except that the address from their provider is
+    /// recorded.
     pub async fn begin_sign_in(&self, person: &UpstreamUser) -> Result<PendingSignIn, SignInError> {
         let random = self.random();
         let fresh = Fresh {
@@ -78,24 +70,21 @@ impl Store {
             login: EventId::random(random).map_err(StoreError::from)?,
         };
         let rules = Rules {
-            user_ids: self.user_ids(),
-            identities: self.limits().identities,
+            user_ids: self.0.options.user_ids,
+            identities: self.0.options.limits.identities,
             now: self.now(),
         };
-        // The claims are as large as the provider likes. What the writer's queue holds of them is bounded.
+        // Providers may send large claims. What the writer's queue holds of them is bounded.
         let claims = events::kept_claims(&person.claims);
         let described = UpstreamUser {
-            identity: person.identity.clone(),
-            email: person.email.clone(),
-            name: person.name.clone(),
-            avatar_url: person.avatar_url.clone(),
             claims: Claims::default(),
-            session: gateway_model::UpstreamSession::default(),
+            session: UpstreamSession::default(),
+            ..person.clone()
         };
         let touches: Touches<Result<Begun, SignInError>> =
             Touches::Found(|begun| begun.as_ref().ok().map(|begun| &begun.pending.user.id));
         let begun = self.write(touches, move |connection| {
-            // Whatever becomes of the sign-in: that it is refused makes the issuer's word no less true.
+            // Recorded even if the sign-in is rejected: the issuer's statement is true nevertheless.
             if let Some(address) = address_that_counts(&described) {
                 addresses::claim(connection, &described.identity, address)?;
             }
@@ -107,9 +96,10 @@ impl Store {
             mut pending,
             needs_claims,
         } = begun.await??;
-        pending.sid.clone_from(&person.session.sid);
-        pending.issued = person.session.issued;
-        pending.authenticated = person.session.authenticated;
+        pending.upstream = UpstreamSession {
+            id_token: None,
+            ..person.session.clone()
+        };
         pending.login.claims.clone_from(&person.claims);
         if let Some(event) = &mut pending.new_user
             && needs_claims
@@ -124,27 +114,27 @@ impl Store {
 /// A sign-in as the transaction leaves it: its events have no claims yet.
 struct Begun {
     pending: PendingSignIn,
-    /// The event that tells of the new user is this sign-in's, or was kept without its claims.
+    /// The event of the new user is from this sign-in, or was stored without its claims.
     needs_claims: bool,
 }
 
-/// What a sign-in goes by, beside what the provider said.
+/// The configuration that a sign-in depends on, and the time.
 struct Rules {
     user_ids: UserIds,
-    /// Most identities of one user.
+    /// The most identities of one user.
     identities: usize,
     now: Timestamp,
 }
 
-/// Ids that may be needed: there is no randomness inside the transaction.
+/// Ids that may be needed. They are drawn before the transaction, which has no source of randomness.
 struct Fresh {
     user: UserId,
     new_user: EventId,
     login: EventId,
 }
 
-/// Undoes what a sign-in that is refused has changed, and nothing that was changed before it. Where the database fails
-/// the writer undoes everything.
+/// Undoes the changes of a rejected sign-in, and nothing that was changed before it. If the database fails, the writer
+/// undoes everything.
 fn unless_refused<T>(
     connection: &Connection,
     begin: impl FnOnce() -> Result<T, SignInError>,
@@ -169,13 +159,13 @@ fn begin(
     fresh: Fresh,
 ) -> Result<Begun, SignInError> {
     let now = rules.now;
-    let found = match find_by_identity(connection, person)? {
+    let found = match find_identity(connection, &person.identity)? {
         Some(found) => {
             warn_of_claimed_id(&found.user, person, rules.user_ids);
             found
         }
         None => match find_by_email(connection, person, rules)? {
-            Some(user) => Found {
+            Some(user) => Owner {
                 identity: add_identity(connection, &user, &person.identity)?,
                 user,
             },
@@ -183,7 +173,7 @@ fn begin(
         },
     };
     refresh(connection, &found, person)?;
-    // There is one: it has just been read or written. A damaged database may say otherwise.
+    // The user was just read or written, so only a damaged database lacks it.
     let user = rows::user_by_id(connection, &found.user)?
         .ok_or_else(|| StoreError::Corrupt("an identity without its user".into()))?;
 
@@ -208,68 +198,54 @@ fn begin(
             user,
             new_user,
             login,
-            sid: None,
-            issued: None,
-            authenticated: None,
+            upstream: UpstreamSession::default(),
             sealed_id_token: None,
         },
         needs_claims,
     })
 }
 
-/// Whose sign-in it is, and which of their identities it is (`identities.id`).
-struct Found {
-    user: UserId,
-    identity: i64,
+/// The user of an identity, and its `identities.id`.
+pub(crate) struct Owner {
+    pub(crate) user: UserId,
+    pub(crate) identity: i64,
 }
 
-fn find_by_identity(connection: &Connection, person: &UpstreamUser) -> rusqlite::Result<Option<Found>> {
+pub(crate) fn find_identity(connection: &Connection, who: &Identity) -> rusqlite::Result<Option<Owner>> {
     let sql = "SELECT user_id, id FROM identities WHERE subject = ?1 AND issuer = ?2";
-    connection
-        .prepare_cached(sql)?
-        .query_row([&person.identity.subject, &person.identity.issuer], |row| {
-            Ok(Found {
-                user: UserId::from(row.get_ref(0)?.as_str()?),
-                identity: row.get(1)?,
-            })
+    rows::first(connection, sql, [&who.subject, &who.issuer], |row| {
+        Ok(Owner {
+            user: rows::id(row, 0)?,
+            identity: row.get(1)?,
         })
-        .optional()
+    })
 }
 
-/// Earlier versions let any provider claim the id that stands for an address. Such a user is not locked out, for the id may
-/// be rightly theirs; an operator has to decide.
+/// Earlier versions let any provider claim the id of an address. The user is not locked out, because the id may rightly be
+/// theirs; an operator has to decide.
 fn warn_of_claimed_id(user: &UserId, person: &UpstreamUser, user_ids: UserIds) {
-    if let (
-        UserIds::EmailMd5,
-        Some(Email {
-            address,
-            trusted: false,
-        }),
-    ) = (user_ids, &person.email)
-        && id_of(address) == *user
+    if user_ids == UserIds::EmailMd5
+        && let Some(email) = &person.email
+        && !email.trusted
+        && id_of(&email.address) == *user
     {
         tracing::warn!(
             %user, provider = person.identity.provider,
-            "a user has the id that stands for an address, by the word of a provider that is not trusted for addresses: \
-             delete the user if the address is not theirs, or set trusted_email if the provider verifies addresses"
+            "a user has the id of an address for which only an untrusted provider vouches: delete the user if the address \
+             is not theirs, or set trusted_email if the provider verifies addresses"
         );
     }
 }
 
-/// The id that stands for an address, by its exact bytes.
+/// The id of an address, from its exact bytes.
 fn id_of(address: &str) -> UserId {
     UserId::from(hex::encode(Md5::digest(address.as_bytes())))
 }
 
-/// The address that counts: verified, from a provider that is trusted for email.
+/// The address, if it is verified and from a provider that is trusted for email.
 fn address_that_counts(person: &UpstreamUser) -> Option<&str> {
-    match &person.email {
-        Some(Email {
-            address,
-            trusted: true,
-        }) => Some(address),
-        Some(Email { trusted: false, .. }) | None => None,
-    }
+    let email = person.email.as_ref().filter(|email| email.trusted);
+    email.map(|email| email.address.as_str())
 }
 
 fn find_by_email(
@@ -289,14 +265,14 @@ fn find_by_email(
     if !links {
         tracing::info!(
             provider = person.identity.provider, user = %owner,
-            "an identity brings a user's address and may not be linked to them: they have one of this issuer already, \
-             or as many as a user may have, or the address is or was two people's, or an operator has separated them"
+            "an identity with a user's address was not linked to them: they already have one of this issuer, or as many as \
+             a user may have, or the address belongs or belonged to two people, or an operator has unlinked it"
         );
     }
     Ok(links.then_some(owner))
 }
 
-/// The one user whose own address this is, as a trusted provider says.
+/// The only user with this address, according to a trusted provider.
 fn trusted_owner(connection: &Connection, address: &str) -> rusqlite::Result<Option<UserId>> {
     // defence: only-trusted-addresses-find-users (a test fails without it: docs/defences.md)
     let sql = "SELECT id FROM users WHERE email = ?1 AND email_trusted = 1";
@@ -309,20 +285,13 @@ fn may_be_linked(connection: &Connection, user: &UserId, identity: &Identity) ->
     // defence: subjects-of-one-issuer-stay-apart (a test fails without it: docs/defences.md)
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM identities WHERE user_id = ?1 AND issuer = ?2)
         OR EXISTS (SELECT 1 FROM separated_identities WHERE subject = ?3 AND issuer = ?2 AND user_id = ?1)";
-    let parted: Option<i64> = rows::optional(
-        connection,
-        sql,
-        [user.as_str(), identity.issuer.as_str(), identity.subject.as_str()],
-    )?;
-    Ok(parted.is_none())
+    let who = [user.as_str(), identity.issuer.as_str(), identity.subject.as_str()];
+    Ok(!rows::exists(connection, sql, who)?)
 }
 
-/// How many identities a user has.
-pub(crate) fn identities_of(connection: &Connection, user: &UserId) -> rusqlite::Result<usize> {
+fn identities_of(connection: &Connection, user: &UserId) -> rusqlite::Result<usize> {
     let sql = "SELECT count(*) FROM identities WHERE user_id = ?1";
-    let count: i64 = connection
-        .prepare_cached(sql)?
-        .query_row([user.as_str()], |row| row.get(0))?;
+    let count: i64 = rows::value(connection, sql, [user.as_str()])?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
@@ -331,12 +300,12 @@ fn add_user(
     person: &UpstreamUser,
     rules: &Rules,
     random: UserId,
-) -> Result<Found, SignInError> {
+) -> Result<Owner, SignInError> {
     let user = match (rules.user_ids, address_that_counts(person)) {
         (UserIds::EmailMd5, Some(address)) => {
             let id = id_of(address);
-            // Whose the address or the id is could not be found by this identity, and it may not be linked. That the
-            // address once was two people's is no reason: an operator who deletes the user lets the next one in.
+            // The identity is new and may not be linked. An address that belonged to two people in the past is not a
+            // reason: after an operator has deleted the user, the next one is admitted.
             if rows::user_by_id(connection, &id)?.is_some()
                 || trusted_owner(connection, address)?.is_some()
                 || addresses::has_two_users(connection, address)?
@@ -348,75 +317,51 @@ fn add_user(
         (UserIds::EmailMd5, None) | (UserIds::Random, _) => random,
     };
     let sql = "INSERT INTO users (id, name, joined, status) VALUES (?1, ?2, ?3, 'pending')";
-    rows::run(
-        connection,
-        sql,
-        params![user.as_str(), person.name, rows::seconds(rules.now)],
-    )?;
+    let joined = rows::seconds(rules.now);
+    rows::run(connection, sql, params![user.as_str(), person.name, joined])?;
     let identity = add_identity(connection, &user, &person.identity)?;
-    Ok(Found { user, identity })
+    Ok(Owner { user, identity })
 }
 
-/// Adds an identity that nobody has; gives its `identities.id`.
+/// Adds an identity that nobody has, and returns its `identities.id`.
 pub(crate) fn add_identity(connection: &Connection, user: &UserId, who: &Identity) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO identities (user_id, provider, issuer, subject) VALUES (?1, ?2, ?3, ?4)";
-    rows::run(
-        connection,
-        sql,
-        params![user.as_str(), who.provider, who.issuer, who.subject],
-    )?;
+    let params = params![user.as_str(), who.provider, who.issuer, who.subject];
+    rows::run(connection, sql, params)?;
     Ok(connection.last_insert_rowid())
 }
 
-/// Brings up to date what the provider says of the person. A name or picture that it does not give
-/// is kept.
-fn refresh(connection: &Connection, found: &Found, person: &UpstreamUser) -> rusqlite::Result<()> {
-    let Found { user, identity } = found;
+/// Updates what the provider says about the person. A name or picture that it does not send is kept.
+fn refresh(connection: &Connection, found: &Owner, person: &UpstreamUser) -> rusqlite::Result<()> {
+    let Owner { user, identity } = found;
     // The operator may have renamed the provider.
     let sql = "UPDATE identities SET provider = ?2, email = ?3
         WHERE id = ?1 AND (provider <> ?2 OR email IS NOT ?3)";
-    rows::run(
-        connection,
-        sql,
-        params![identity, person.identity.provider, address_that_counts(person)],
-    )?;
-    if let Some(address) = address_that_counts(person) {
+    let address = address_that_counts(person);
+    let params = params![identity, person.identity.provider, address];
+    rows::run(connection, sql, params)?;
+    if let Some(address) = address {
         addresses::hold(connection, user, &person.identity, address)?;
     }
 
     let sql = "UPDATE users SET name = CASE WHEN ?2 = '' THEN name ELSE ?2 END,
         avatar_url = coalesce(?3, avatar_url) WHERE id = ?1";
-    rows::run(
-        connection,
-        sql,
-        params![user.as_str(), person.name, person.avatar_url],
-    )?;
+    let params = params![user.as_str(), person.name, person.avatar_url];
+    rows::run(connection, sql, params)?;
 
     let sql = "SELECT email_identity FROM users WHERE id = ?1";
-    let source: Option<i64> = connection
-        .prepare_cached(sql)?
-        .query_row([user.as_str()], |row| row.get(0))?;
+    let source: Option<i64> = rows::value(connection, sql, [user.as_str()])?;
     if source.is_some_and(|source| source != *identity) {
         return Ok(());
     }
-    let (address, trusted) = match &person.email {
-        None => (None, false),
-        Some(Email { address, trusted }) => {
-            let owner = if *trusted {
-                trusted_owner(connection, address)?
-            } else {
-                None
-            };
-            (
-                Some(address),
-                *trusted && owner.is_none_or(|owner| owner == *user),
-            )
-        }
+    let trusted = match address {
+        Some(address) => trusted_owner(connection, address)?.is_none_or(|owner| owner == *user),
+        None => false,
     };
+    let address = person.email.as_ref().map(|email| &email.address);
     let sql = "UPDATE users SET email = ?2, email_trusted = ?3, email_identity = ?4 WHERE id = ?1";
     let source = address.map(|_| identity);
-    rows::run(connection, sql, params![user.as_str(), address, trusted, source])?;
-    Ok(())
+    rows::execute(connection, sql, params![user.as_str(), address, trusted, source])
 }
 
 fn event(id: EventId, kind: EventKind, user: &User, person: &UpstreamUser, now: Timestamp) -> Event {

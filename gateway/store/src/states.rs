@@ -1,8 +1,8 @@
-//! The `state` of sign-ins: each comes back once (RFC 6749 section 10.12, RFC 9700 section 4.7).
+//! The `state` of sign-ins, each of which works once (RFC 6749 section 10.12, RFC 9700 section 4.7).
 //!
-//! A callback claims its state, in memory, before it does anything else, and records it in the database only
-//! when the provider has confirmed who the person is. So what anybody can send for nothing, a callback that
-//! cannot succeed, leaves no row; and of any number of identical callbacks one goes on to ask the provider.
+//! A callback first claims its state, in memory, and records it in the database only after the provider has confirmed who
+//! the person is. A callback that cannot succeed, which anybody can send, therefore leaves no row; and of several identical
+//! callbacks only one contacts the provider.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use crate::error::StoreError;
 use crate::rows;
 use crate::versions::Touches;
 
-/// Most states that this process remembers to have been claimed. They are those of the latest callbacks; what is
-/// older and did sign somebody in is in the database.
+/// The most claimed states that this process remembers: those of the latest callbacks. Older ones that did sign somebody
+/// in are in the database.
 const MAX_SPENT: usize = 16_384;
 
-/// Most states that the database keeps.
+/// The most states that the database keeps.
 pub(crate) const MAX_USED: u32 = 1_000_000;
 
-/// States that this process has claimed.
+/// The states that this process has claimed.
 #[derive(Debug, Default)]
 pub(crate) struct SpentStates(Mutex<Spent>);
 
 #[derive(Debug, Default)]
 struct Spent {
     known: HashSet<Arc<str>>,
-    /// The oldest first.
+    /// Oldest first.
     order: VecDeque<Arc<str>>,
 }
 
 impl SpentStates {
-    /// `false`: it was claimed before.
+    /// Returns `false` if it was claimed before.
     fn claim(&self, state: &str) -> bool {
         let mut spent = self.0.lock();
         if spent.known.contains(state) {
@@ -58,8 +58,7 @@ impl SpentStates {
     }
 }
 
-/// A state that one callback has claimed. Whether or not it is recorded in the end, no other callback gets it from this
-/// process.
+/// A state that one callback has claimed. No other callback of this process gets it, unless it is released.
 #[derive(Debug)]
 #[must_use = "a state that signs somebody in must be consumed"]
 pub struct ClaimedState {
@@ -69,14 +68,14 @@ pub struct ClaimedState {
 }
 
 impl Store {
-    /// Claims a sign-in's `state`, which is good until `expires`. Of any number of callers in this process with the same
-    /// one, one gets it. `None`: it had been claimed before, was used by another process or an earlier run, or has
-    /// expired. Writes nothing.
+    /// Claims a sign-in's `state`, which expires at `expires`, without writing anything. Of several callers in this process,
+    /// only one gets it. Returns `None` if it was claimed before, was used by another process or an earlier run, or has
+    /// expired.
     ///
     /// # Errors
-    /// When the database cannot be read; the state is then not claimed.
+    /// If the database cannot be read; the state is then not claimed.
     pub fn claim_state(&self, state: &str, expires: Timestamp) -> Result<Option<ClaimedState>, StoreError> {
-        // What has expired may have been pruned, so whether it was used before is not known.
+        // An expired state may have been pruned, so it is not known whether it was used.
         // defence: state-expires-where-it-is-claimed (a test fails without it: docs/defences.md)
         if expires <= self.now() {
             return Ok(None);
@@ -92,20 +91,19 @@ impl Store {
         }))
     }
 
-    /// Whether a `state` has been used, as far as is still known: until it expires, and a little longer.
+    /// Whether a `state` has been used. This is known until shortly after it expires.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub fn state_is_used(&self, state: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM used_states WHERE state = ?1";
-        let found = self.read(|connection| rows::optional::<i64>(connection, sql, params![state]))?;
-        Ok(found.is_some())
+        self.read(|connection| rows::exists(connection, sql, [state]))
     }
 
     /// Claims a state and consumes it.
     ///
     /// # Errors
-    /// When the database fails; the state is then not used.
+    /// If the database fails; the state is then not used.
     pub async fn consume_state(&self, state: &str, expires: Timestamp) -> Result<bool, StoreError> {
         match self.claim_state(state, expires)? {
             Some(claimed) => claimed.consume().await,
@@ -115,16 +113,16 @@ impl Store {
 }
 
 impl ClaimedState {
-    /// Gives the state back: nothing was done with it, and the same callback may come again.
+    /// Releases the state: nothing was done with it, and the same callback may come again.
     pub fn release(self) {
         self.store.0.states.release(&self.state);
     }
 
-    /// Records that the state is used, before anybody is signed in by it. Of any number of callers with the same one, in
-    /// any number of processes, one gets `true`.
+    /// Records that the state is used. Must be called before a user is signed in with it. Of several callers with the same
+    /// state, in any number of processes, only one gets `true`.
     ///
     /// # Errors
-    /// When the database cannot be written; nobody may be signed in then.
+    /// If the database cannot be written; no user may be signed in then.
     pub async fn consume(self) -> Result<bool, StoreError> {
         let Self {
             store,

@@ -1,100 +1,93 @@
-//! Sessions at upstream providers: which of ours came from them, and what happens when a provider ends one (OpenID Connect
+//! Sessions at upstream providers: which of our sessions came from them, and sign-outs by a provider (OpenID Connect
 //! Back-Channel Logout 1.0).
 //!
-//! A session keeps a hash of its issuer and `sid`, so a provider can only name sessions of its own, and the database holds
-//! nothing that could be presented to it. The ID token, where the provider is to be shown it at a sign-out, is kept as the
-//! caller has sealed it, in a row that goes with the session.
+//! A session stores a hash of its issuer and `sid`. A provider can therefore only name its own sessions, and the database
+//! holds nothing that could be presented to the provider. An ID token that the provider needs at a sign-out is stored as
+//! the caller has sealed it, in a row that is deleted with the session.
 //!
-//! A sign-out leaves a mark for what it named: the token, the `sid`, the subject. The first makes a token work once. The
-//! others refuse a sign-in that was under way: it came from a session that the provider has ended since, and its session is
-//! opened after that. A provider may use a `sid` again. A person who has proved to it since who they are is in a new
-//! session of that name. Marks are kept until the caller says that neither can matter any more, and of one issuer at most [`MAX_MARKS`].
+//! A sign-out leaves a mark for everything that it named: the token, the `sid`, the subject. The token's mark makes the
+//! token work only once. The other marks reject a sign-in that was in progress, whose session the provider has ended since.
+//! A provider may reuse a `sid`: a person who has authenticated again since is in a new session with that name. Marks are
+//! kept until the time that the caller gives, and at most [`MAX_MARKS`] for each issuer.
 
-use gateway_model::{EventId, Identity, SessionId, Timestamp, UserId};
-use rusqlite::{Connection, OptionalExtension as _, params};
-use sha2::{Digest, Sha256};
+use gateway_model::{EventId, Identity, SessionId, Timestamp, UpstreamSession, UserId};
+use rusqlite::{Connection, params};
 
 use crate::Store;
 use crate::error::StoreError;
-use crate::rows;
+use crate::rows::{self, Hash};
 use crate::sessions;
-use crate::sign_in::PendingSignIn;
 use crate::versions::Touches;
 
-/// Most marks of one issuer. A sign-out leaves three at most.
+/// The most marks of one issuer. A sign-out leaves at most three.
 pub(crate) const MAX_MARKS: i64 = 100_000;
-/// Most sessions that end in one transaction, so that other writes get their turn.
+/// The most sessions that end in one transaction, so that other writes are not delayed.
 const AT_ONCE: usize = 1000;
 
-type Hash = [u8; 32];
-
-/// What a sign-out of one session names beside it: those of the person of which it is not known what they came from.
+/// Marks that a sign-out of one session also ends those sessions of the person whose `sid` is not known.
 const UNNAMED: &str = "sub without sid";
 
-/// A provider's word that somebody has signed out there: what a logout token says, once it has been validated.
+/// A provider's statement that somebody has signed out there: the contents of a valid logout token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSignOut {
-    /// Who says so.
+    /// The provider.
     pub issuer: String,
-    /// Whose sessions end, where the token names nobody's session in particular.
+    /// The person whose sessions end, if the token does not name one session.
     pub subject: Option<String>,
-    /// Which session of the provider has ended.
+    /// The session that has ended at the provider.
     pub sid: Option<String>,
-    /// The token's own name (`jti`).
+    /// The token's id (`jti`).
     pub token: String,
-    /// When it was signed, by the provider's clock.
+    /// When the token was signed, by the provider's clock.
     pub issued: Timestamp,
-    /// Until when it could be shown again.
+    /// Until when the token could be used again.
     pub until: Timestamp,
 }
 
-/// What came of an [`UpstreamSignOut`].
+/// The result of an [`UpstreamSignOut`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamSignedOut {
-    /// So many sessions have ended.
+    /// The number of sessions that have ended.
     Ended(u64),
-    /// The token has been used before. Nothing was changed.
+    /// The token was used before. Nothing was changed.
     Replayed,
 }
 
-/// What a provider is told of a session that ends.
+/// What a provider needs for the sign-out of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignOutHint {
-    /// The ID token that the session began with, sealed, where it was kept.
+    /// The sealed ID token with which the session began, if it was kept.
     pub sealed_id_token: Option<String>,
-    /// The address that this provider gives the person.
+    /// The address that this provider assigns to the person.
     pub address: Option<String>,
 }
 
 impl Store {
-    /// What is known of a session for its provider's sign-out.
+    /// Returns what a session's provider needs for a sign-out.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub fn sign_out_hint(&self, session: &SessionId) -> Result<Option<SignOutHint>, StoreError> {
         let sql = "SELECT h.sealed, coalesce(i.email, CASE WHEN u.email_identity = i.id THEN u.email END)
             FROM sessions s JOIN identities i ON i.id = s.identity_id JOIN users u ON u.id = s.user_id
             LEFT JOIN id_token_hints h ON h.session = s.id WHERE s.id = ?1";
         self.read(|connection| {
-            let hint = |row: &rusqlite::Row<'_>| {
+            rows::first(connection, sql, [session.as_str()], |row| {
                 Ok(SignOutHint {
                     sealed_id_token: row.get(0)?,
                     address: row.get(1)?,
                 })
-            };
-            connection
-                .prepare_cached(sql)?
-                .query_row([session.as_str()], hint)
-                .optional()
+            })
         })
     }
 
-    /// Ends the sessions that a provider has ended, and commits the events that tell of it, as if each person had signed
-    /// out here. Of a `sid` those that came from it; where there is a subject too, only theirs, and with them those of the
-    /// subject of which it is not known what they came from. Of a subject alone, all that began with this identity.
+    /// Ends the sessions that a provider has ended, and commits their sign-out events, as if each person had signed out
+    /// here. With a `sid`, these are the sessions that came from it; with a `sid` and a subject, only those of the subject,
+    /// and also the subject's sessions whose `sid` is not known. With only a subject, these are all sessions that began
+    /// with this identity.
     ///
     /// # Errors
-    /// When the database cannot be written. Some sessions may have ended then; the same token works again.
+    /// If the database cannot be written. Some sessions may have ended by then; the same token works again.
     pub async fn end_upstream_sessions(
         &self,
         sign_out: &UpstreamSignOut,
@@ -118,7 +111,7 @@ impl Store {
     }
 }
 
-/// What one transaction has ended.
+/// The result of one transaction.
 struct Batch {
     users: Vec<UserId>,
     sessions: usize,
@@ -126,7 +119,7 @@ struct Batch {
 }
 
 impl UpstreamSignOut {
-    /// `None`: the token has been used before.
+    /// Returns `None` if the token was used before.
     fn end_some(
         &self,
         connection: &Connection,
@@ -135,7 +128,7 @@ impl UpstreamSignOut {
     ) -> Result<Option<Batch>, StoreError> {
         let token = hash("jti", &self.issuer, &self.token);
         let sql = "SELECT 1 FROM upstream_sign_outs WHERE key = ?1";
-        if rows::optional::<i64>(connection, sql, [token])?.is_some() {
+        if rows::exists(connection, sql, [token])? {
             return Ok(None);
         }
         let sid = self.sid.as_ref().map(|sid| hash("sid", &self.issuer, sid));
@@ -158,7 +151,7 @@ impl UpstreamSignOut {
             }
         }
         let is_last = found.len() < AT_ONCE;
-        // Until all have ended, the token may be shown again.
+        // Until all sessions have ended, the token may be used again.
         if is_last {
             self.mark(connection, token)?;
         }
@@ -176,12 +169,8 @@ impl UpstreamSignOut {
             SELECT s.id FROM identities i JOIN sessions s ON s.user_id = i.user_id AND s.identity_id = i.id
             WHERE i.subject = ?2 AND i.issuer = ?3 AND (?1 IS NULL OR s.upstream IS NULL) LIMIT ?4";
         let most = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
-        connection
-            .prepare_cached(sql)?
-            .query_map(params![sid, self.subject, self.issuer, most], |row| {
-                Ok(SessionId::from(row.get_ref(0)?.as_str()?))
-            })?
-            .collect()
+        let params = params![sid, self.subject, self.issuer, most];
+        rows::all(connection, sql, params, |row| rows::id(row, 0))
     }
 
     fn mark(&self, connection: &Connection, key: Hash) -> rusqlite::Result<()> {
@@ -193,87 +182,62 @@ impl UpstreamSignOut {
         rows::run(connection, sql, params![key, self.issuer, issued, until])?;
         let sql = "DELETE FROM upstream_sign_outs WHERE issuer = ?1 AND number <=
             (SELECT max(number) - ?2 FROM upstream_sign_outs WHERE issuer = ?1)";
-        rows::run(connection, sql, params![self.issuer, MAX_MARKS])?;
-        Ok(())
+        rows::execute(connection, sql, params![self.issuer, MAX_MARKS])
     }
 }
 
-/// Notes what a new session came from.
+/// Records from which session at the provider a new session came.
 pub(crate) fn keep(
     connection: &Connection,
     session: &SessionId,
     issuer: &str,
-    from: &Origin,
+    sid: Option<String>,
+    sealed_id_token: Option<String>,
 ) -> rusqlite::Result<()> {
-    if let Some(sid) = &from.sid {
+    if let Some(sid) = sid {
         let sql = "UPDATE sessions SET upstream = ?2 WHERE id = ?1";
         rows::run(
             connection,
             sql,
-            params![session.as_str(), hash("sid", issuer, sid)],
+            params![session.as_str(), hash("sid", issuer, &sid)],
         )?;
     }
-    if let Some(sealed) = &from.sealed_id_token {
+    if let Some(sealed) = sealed_id_token {
         let sql = "INSERT INTO id_token_hints (session, sealed) VALUES (?1, ?2)";
         rows::run(connection, sql, params![session.as_str(), sealed])?;
     }
     Ok(())
 }
 
-/// Whether the provider has ended the session that the sign-in comes from: it names the session and has not authenticated
-/// the person since, or names the person and signed the ID token before. Where an ID token does not say when the person was
-/// authenticated, that was when it was signed.
+/// Whether the provider has ended the session from which a sign-in comes: the sign-out names the session, and the person
+/// has not authenticated since; or it names the person, and the ID token was signed before. If an ID token does not say
+/// when the person authenticated, that was when it was signed.
 pub(crate) fn has_ended(
     connection: &Connection,
     identity: &Identity,
-    from: &Origin,
+    from: &UpstreamSession,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let Identity { issuer, subject, .. } = identity;
     let sid = from.sid.as_ref().map(|sid| hash("sid", issuer, sid));
-    // Within one second nobody can tell which came first. That an ended session is named speaks against the sign-in.
+    // Within one second the order is unknown. If the ended session is named, the sign-in is rejected.
     let sql = "SELECT 1 FROM upstream_sign_outs WHERE expires > ?5
         AND (key = ?1 AND (?4 IS NULL OR issued >= ?4) OR key IN (?2, ?6) AND issued > ?3) LIMIT 1";
     let issued = from.issued.map(rows::seconds);
     let authenticated = from.authenticated.or(from.issued).map(rows::seconds);
     let unnamed = from.sid.is_none().then(|| hash(UNNAMED, issuer, subject));
     let subject = hash("sub", issuer, subject);
-    let found = rows::optional::<i64>(
+    let now = rows::seconds(now);
+    rows::exists(
         connection,
         sql,
-        params![sid, subject, issued, authenticated, rows::seconds(now), unnamed],
-    )?;
-    Ok(found.is_some())
+        params![sid, subject, issued, authenticated, now, unnamed],
+    )
 }
 
-/// What a session comes from, at its provider.
-#[derive(Clone)]
-pub(crate) struct Origin {
-    sid: Option<String>,
-    issued: Option<Timestamp>,
-    authenticated: Option<Timestamp>,
-    sealed_id_token: Option<String>,
-}
-
-impl Origin {
-    pub(crate) fn of(pending: &PendingSignIn) -> Self {
-        Self {
-            sid: pending.sid.clone(),
-            issued: pending.issued,
-            authenticated: pending.authenticated,
-            sealed_id_token: pending.sealed_id_token.clone(),
-        }
-    }
-}
-
-/// What stands for something that an issuer has named: never the same for two issuers, or for two kinds of things.
+/// Identifies something that an issuer has named: never the same for two issuers, or for two kinds of things.
 fn hash(kind: &str, issuer: &str, name: &str) -> Hash {
-    let mut hash = Sha256::new();
-    for part in [kind, issuer, name] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
+    rows::hash("", &[kind, issuer, name])
 }
 
 #[cfg(test)]
@@ -281,7 +245,7 @@ mod tests {
     use super::hash;
 
     #[test]
-    fn p21_what_two_issuers_name_is_never_the_same() {
+    fn p21_names_of_two_issuers_never_collide() {
         let names = [
             hash("sid", "https://a.example", "1"),
             hash("sid", "https://b.example", "1"),

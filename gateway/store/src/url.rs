@@ -1,10 +1,10 @@
-//! `DATABASE_URL`: which database.
+//! `DATABASE_URL`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Which database: the parsed `DATABASE_URL`.
+/// A parsed `DATABASE_URL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// `sqlite://`: a private temporary file, deleted at exit.
@@ -13,21 +13,21 @@ pub enum DatabaseUrl {
     File(PathBuf),
 }
 
-/// The text is no database URL that the gateway knows. The message never repeats the text, which may
-/// hold a password.
+/// The text is not a database URL that the gateway supports. The message never repeats the text, which may contain a
+/// password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseUrlError {
-    /// It does not begin with `sqlite://`.
+    /// It does not start with `sqlite://`.
     #[error("a database URL begins with sqlite:// (other databases are not supported)")]
     Scheme,
     /// `sqlite://host…`: SQLite has no hosts.
     #[error("write sqlite:///relative/path, sqlite:////absolute/path, or sqlite:// for a temporary database")]
     Host,
-    /// `sqlite:///` and nothing more.
+    /// `sqlite:///` without a path.
     #[error("the path is missing: write sqlite:///relative/path or sqlite:////absolute/path")]
     NoPath,
     /// A query, a fragment or a NUL in the path.
-    #[error("the path must not hold `?`, `#` or NUL")]
+    #[error("the path must not contain `?`, `#` or NUL")]
     Character,
 }
 
@@ -42,7 +42,7 @@ impl FromStr for DatabaseUrl {
         let path = rest.strip_prefix('/').ok_or(DatabaseUrlError::Host)?;
         match path {
             "" => Err(DatabaseUrlError::NoPath),
-            // What SQLAlchemy, and so the old service, calls a database that nobody keeps.
+            // SQLAlchemy's name, and so the old service's, for a database that is not kept.
             ":memory:" => Ok(Self::Temporary),
             path if path.contains(['?', '#', '\0']) => Err(DatabaseUrlError::Character),
             path => Ok(Self::File(PathBuf::from(path))),
@@ -66,7 +66,7 @@ mod tests {
     use super::{DatabaseUrl, DatabaseUrlError};
 
     #[test]
-    fn means_what_it_meant_in_the_old_service() {
+    fn urls_mean_what_they_meant_in_the_old_service() {
         for (text, path) in [
             ("sqlite:///users.db", "users.db"),
             ("sqlite:///a/b c.db", "a/b c.db"),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest_without_repeating_it() {
+    fn other_urls_are_rejected_without_repeating_them() {
         use DatabaseUrlError::{Character, Host, NoPath, Scheme};
         for (text, error) in [
             ("", Scheme),

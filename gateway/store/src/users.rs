@@ -1,4 +1,4 @@
-//! Users as operators, handlers and plugins see them: look up, list, name, disable, delete.
+//! Users: lookups, lists, usernames, disabling and deleting.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,16 +11,16 @@ use crate::error::StoreError;
 use crate::rows::{self, select_users};
 use crate::versions::Touches;
 
-/// How setting a username ended.
+/// The result of setting a username.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetUsername {
-    /// It is set now.
+    /// It is set.
     Set,
-    /// The user has one already.
+    /// The user already has one.
     AlreadySet,
-    /// Another user has it, in whatever case.
+    /// Another user has it, regardless of case.
     Taken,
-    /// There is no such user.
+    /// The user does not exist.
     UnknownUser,
 }
 
@@ -29,27 +29,27 @@ pub enum SetUsername {
 pub struct Found {
     /// The user.
     pub user: User,
-    /// How it names them.
+    /// How the text names them.
     pub by: FoundBy,
 }
 
 /// How a text names a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FoundBy {
-    /// It is their id.
+    /// By id.
     Id,
-    /// It is their username, in whatever case.
+    /// By username, regardless of case.
     Username,
-    /// It is their email address.
+    /// By email address.
     Email,
-    /// It is one of their identities, `provider:subject`.
+    /// By one of their identities, `provider:subject`.
     Identity,
 }
 
 impl FoundBy {
     const ALL: [Self; 4] = [Self::Id, Self::Username, Self::Email, Self::Identity];
 
-    /// What stands before a text that is this and nothing else.
+    /// The prefix of a text that is to be understood only in this way.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -62,18 +62,18 @@ impl FoundBy {
 }
 
 impl Store {
-    /// The user with this id, whatever their status.
+    /// Returns the user with this id, whatever their status.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn lookup_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         self.read(|connection| rows::user_by_id(connection, id))
     }
 
-    /// By username, without regard to case. Only users who are active.
+    /// Returns the active user with this username, regardless of case.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn find_user_by_username(&self, username: &str) -> Result<Option<User>, StoreError> {
         let folded = username.to_ascii_lowercase();
         self.read(|connection| {
@@ -85,25 +85,25 @@ impl Store {
         })
     }
 
-    /// By whatever an operator types, each user with how the text names them, in the order of their ids.
+    /// Returns the users whom an operator's text names, and how it names each, in the order of their ids.
     ///
-    /// An id names its user and nobody else, whatever somebody else is called. Otherwise the text is a username (without
-    /// regard to case), an email address (byte for byte), or `provider:subject`: all whom it names in any of these ways.
-    /// After `id:`, `username:`, `email:` or `identity:` it is only that. A username is found as the database has it, even
-    /// where it is not shown because it has become illegal since.
+    /// If the text is an id, only that user is returned, whatever others are called. Otherwise the text is a username
+    /// (regardless of case), an email address (byte for byte), or `provider:subject`, and all users are returned whom it
+    /// names in any of these ways. After `id:`, `username:`, `email:` or `identity:` it is understood only in that way. A
+    /// username is found as the database has it, even if it is not shown because it has become illegal since.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn find_users(&self, text: &str) -> Result<Vec<Found>, StoreError> {
         let text = text.to_owned();
         self.read_much(move |connection| find(connection, &text)).await
     }
 
-    /// Users in the order of their ids, those after `after`, `limit` at most. Whoever asks for the
-    /// next page with the last id of this one sees every user who was there all the time.
+    /// Lists users in the order of their ids: those after `after`, at most `limit`. A caller who asks again with the last id
+    /// of this page sees every user who was there all the time.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn list_users(&self, after: Option<&UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
         // Every id sorts after the empty text.
         let after = after.map_or_else(String::new, |id| id.as_str().to_owned());
@@ -113,28 +113,24 @@ impl Store {
                 "ORDER BY u.id, i.id"
             );
             let users = rows::users(connection, sql, params![after, limit])?;
-            // SQLite takes the order of a table for granted. In a damaged one the rows may lead back, and a caller who
-            // asks for page after page would never come to the end.
+            // SQLite assumes that a table is in order. In a damaged one the rows may lead back, and a caller who asks for
+            // page after page would never finish.
             let ids = users.iter().map(|user| user.id.as_str());
-            if std::iter::once(after.as_str())
-                .chain(ids)
-                .is_sorted_by(|one, next| one < next)
-            {
+            let ids = std::iter::once(after.as_str()).chain(ids);
+            if ids.is_sorted_by(|one, next| one < next) {
                 Ok(users)
             } else {
-                Err(rows::conversion(
-                    0,
-                    "users are not in the order of their ids".to_owned(),
-                ))
+                let message = "users are not in the order of their ids".to_owned();
+                Err(rows::conversion(0, message))
             }
         })
         .await
     }
 
-    /// Sets a username, once and for all. Of several who want the same name at once, one gets it.
+    /// Sets a username permanently. If several users want the same name at the same time, one gets it.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// If the database cannot be written.
     pub async fn set_username(&self, user: &UserId, username: &Username) -> Result<SetUsername, StoreError> {
         let (user, username) = (user.clone(), username.clone());
         self.write(Touches::User(user.clone()), move |connection| {
@@ -143,28 +139,24 @@ impl Store {
         .await
     }
 
-    /// Disables or enables a user; gives the user as they are then, `None` where there is none.
+    /// Disables or enables a user, and returns the user as they are then, or `None` if they do not exist.
     ///
-    /// [`UserStatus::Disabled`] ends all their sessions in the same transaction, without logout
-    /// events. Anything else means "no longer disabled": a user whom the new-user hooks have not
-    /// accepted yet is pending again and not active, for an operator does not stand in for a hook.
+    /// [`UserStatus::Disabled`] ends all their sessions in the same transaction, without logout events. Any other status
+    /// enables them: a user whom the new-user hooks have not accepted yet is pending again and not active, because an
+    /// operator does not replace a hook.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// If the database cannot be written.
     pub async fn set_status(&self, user: &UserId, status: UserStatus) -> Result<Option<User>, StoreError> {
         let user = user.clone();
         self.write(Touches::User(user.clone()), move |connection| {
             if status == UserStatus::Disabled {
-                rows::run(
-                    connection,
+                for sql in [
                     "UPDATE users SET status = 'disabled' WHERE id = ?1",
-                    [user.as_str()],
-                )?;
-                rows::run(
-                    connection,
                     "DELETE FROM sessions WHERE user_id = ?1",
-                    [user.as_str()],
-                )?;
+                ] {
+                    rows::run(connection, sql, [user.as_str()])?;
+                }
             } else {
                 let sql = "UPDATE users SET status = CASE WHEN EXISTS (
                         SELECT 1 FROM events WHERE user_id = ?1 AND kind = 'new-user' AND verdict IS NULL
@@ -176,11 +168,11 @@ impl Store {
         .await
     }
 
-    /// Deletes a user with their identities, sessions and events; `false` where there is none. The
-    /// next sign-in with one of those identities is a new user.
+    /// Deletes a user with their identities, sessions and events; returns `false` if they do not exist. The next sign-in
+    /// with one of those identities creates a new user.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// If the database cannot be written.
     pub async fn delete_user(&self, user: &UserId) -> Result<bool, StoreError> {
         let user = user.clone();
         self.write(Touches::User(user.clone()), move |connection| {
@@ -215,73 +207,64 @@ fn find(connection: &Connection, text: &str) -> rusqlite::Result<Vec<Found>> {
 }
 
 fn find_by(connection: &Connection, by: FoundBy, text: &str) -> rusqlite::Result<Vec<Found>> {
-    let users = match by {
-        FoundBy::Id => rows::users(
-            connection,
+    let (sql, text) = match by {
+        FoundBy::Id => (
             select_users!("users u", "WHERE u.id = ?1 ORDER BY u.id, i.id"),
-            [text],
-        )?,
-        FoundBy::Username => rows::users(
-            connection,
+            text.to_owned(),
+        ),
+        FoundBy::Username => (
             select_users!("users u", "WHERE u.username_folded = ?1 ORDER BY u.id, i.id"),
-            [text.to_ascii_lowercase()],
-        )?,
-        FoundBy::Email => rows::users(
-            connection,
+            text.to_ascii_lowercase(),
+        ),
+        FoundBy::Email => (
             select_users!("users u", "WHERE u.email = ?1 ORDER BY u.id, i.id"),
-            [text],
-        )?,
+            text.to_owned(),
+        ),
         FoundBy::Identity => {
             let Some((provider, subject)) = text.split_once(':') else {
                 return Ok(Vec::new());
             };
-            rows::users(
-                connection,
-                select_users!(
-                    "users u",
-                    "WHERE u.id IN (SELECT user_id FROM identities WHERE subject = ?2 AND provider = ?1)
-                    ORDER BY u.id, i.id"
-                ),
-                [provider, subject],
-            )?
+            let sql = select_users!(
+                "users u",
+                "WHERE u.id IN (SELECT user_id FROM identities WHERE subject = ?2 AND provider = ?1)
+                ORDER BY u.id, i.id"
+            );
+            let users = rows::users(connection, sql, [provider, subject])?;
+            return Ok(users.into_iter().map(|user| Found { user, by }).collect());
         }
     };
+    let users = rows::users(connection, sql, [text])?;
     Ok(users.into_iter().map(|user| Found { user, by }).collect())
 }
 
-/// Deletes a user with their identities and sessions; their events stay.
+/// Deletes a user with their identities and sessions, but not their events.
 pub(crate) fn delete(connection: &Connection, user: &UserId) -> rusqlite::Result<bool> {
     Ok(rows::run(connection, "DELETE FROM users WHERE id = ?1", [user.as_str()])? > 0)
 }
 
-/// The verdict as it counts: an acceptance whose attributes would exceed a bound of the user is a failed answer.
+/// Returns the verdict that counts: an acceptance whose attributes would exceed a limit of the user becomes a failure.
 pub(crate) fn within_limits<'a>(
     connection: &Connection,
     user: &UserId,
     verdict: &'a Verdict,
     limits: &UserLimits,
 ) -> rusqlite::Result<Cow<'a, Verdict>> {
-    let Verdict::Accepted(changes) = verdict else {
-        return Ok(Cow::Borrowed(verdict));
-    };
-    if changes.is_empty() {
-        return Ok(Cow::Borrowed(verdict));
+    if let Verdict::Accepted(changes) = verdict
+        && !changes.is_empty()
+        && let Some(mut known) = rows::user_by_id(connection, user)?
+        && let Err(bound) = limits::set_attributes(&mut known.attributes, changes, limits)
+    {
+        // Each hook's answer was checked against the limits before, so another sign-in was faster.
+        tracing::error!(%user, error = %bound, "the hooks' attributes are not applied");
+        return Ok(Cow::Owned(Verdict::Failed {
+            hook: "the hooks together".to_owned(),
+            error: bound.to_string(),
+        }));
     }
-    let Some(mut known) = rows::user_by_id(connection, user)? else {
-        return Ok(Cow::Borrowed(verdict));
-    };
-    let Err(bound) = limits::set_attributes(&mut known.attributes, changes, limits) else {
-        return Ok(Cow::Borrowed(verdict));
-    };
-    // Each hook's answer has been held against the bounds already: another sign-in was faster.
-    tracing::error!(%user, error = %bound, "the hooks' attributes are not applied");
-    Ok(Cow::Owned(Verdict::Failed {
-        hook: "the hooks together".to_owned(),
-        error: bound.to_string(),
-    }))
+    Ok(Cow::Borrowed(verdict))
 }
 
-/// Sets what hooks have answered on a user, which [`within_limits`] has held against the bounds.
+/// Sets the attributes from the hooks, which [`within_limits`] has checked.
 pub(crate) fn set_attributes(
     connection: &Connection,
     user: &UserId,
@@ -307,13 +290,12 @@ pub(crate) fn write_attributes(
     user: &UserId,
     attributes: &BTreeMap<String, String>,
 ) -> rusqlite::Result<()> {
-    let text = rows::json_text(attributes)?;
-    rows::run(
+    let sql = "UPDATE users SET attributes = ?2 WHERE id = ?1";
+    rows::execute(
         connection,
-        "UPDATE users SET attributes = ?2 WHERE id = ?1",
-        params![user.as_str(), text],
-    )?;
-    Ok(())
+        sql,
+        params![user.as_str(), rows::json_text(attributes)?],
+    )
 }
 
 fn set_username(
@@ -321,22 +303,16 @@ fn set_username(
     user: &UserId,
     username: &Username,
 ) -> rusqlite::Result<SetUsername> {
-    // The condition makes it once, the unique index makes it one.
+    // The condition allows it only once, and the unique index allows each name only once.
     // defence: username-is-set-once (a test fails without it: docs/defences.md)
     let sql = "UPDATE users SET username = ?2, username_folded = ?3 WHERE id = ?1 AND username IS NULL";
-    match rows::run(
-        connection,
-        sql,
-        params![user.as_str(), username.as_str(), username.folded()],
-    ) {
+    let params = params![user.as_str(), username.as_str(), username.folded()];
+    match rows::run(connection, sql, params) {
         Ok(0) => {
-            let current: Option<Option<String>> = rows::optional(
-                connection,
-                "SELECT username FROM users WHERE id = ?1",
-                [user.as_str()],
-            )?;
+            let sql = "SELECT username FROM users WHERE id = ?1";
+            let current: Option<Option<String>> = rows::optional(connection, sql, [user.as_str()])?;
             Ok(match current {
-                // The same request again, or another one for the same name that came first.
+                // The same request was repeated, or another one for the same name came first.
                 Some(Some(current)) if current == username.as_str() => SetUsername::Set,
                 Some(_) => SetUsername::AlreadySet,
                 None => SetUsername::UnknownUser,

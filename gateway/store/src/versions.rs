@@ -1,22 +1,20 @@
-//! Which users have changed: a number for each of them, in a file that all processes share.
+//! Tells every process which users have changed, with a number for each in a shared file.
 //!
-//! The file stands beside the database, `<database>-versions`, and has 4,096 slots of eight bytes. A
-//! user's slot is a hash of their id; that others have the same one costs a read now and then. Who
-//! has committed a change writes a number that was never there before into the slots of the users it
-//! touches, and acknowledges the change only then. Who wants to keep what it reads takes the slot's
-//! number *before* it reads: while the slot has that number, nothing that was acknowledged is missing
-//! from what was read.
+//! The file `<database>-versions` is beside the database and has 4,096 slots of eight bytes. A user's slot is a hash of
+//! their id; sharing a slot with other users costs an extra read now and then. A process that has committed a change writes
+//! a new, unique number into the slots of the users that changed, and acknowledges the change only then. A process that
+//! caches what it reads takes the slot's number *before* it reads. While the slot has that number, the cached data includes
+//! every acknowledged change.
 //!
-//! Every process that has the database open holds a shared lock on the file, so that `gateway restore` knows of it. After
-//! the slots the file says which files the database and its log are, so that nobody opens others under their names.
+//! Every process that has the database open holds a shared lock on the file, by which `gateway restore` notices it. After
+//! the slots, the file records which files the database and its log are, so that no process opens others under their
+//! names.
 //!
-//! Nothing is lost with the file. In trouble with it, this process goes without: it keeps nothing any
-//! more, and holds its acknowledgements back until nobody keeps anything from before. So
-//! acknowledged means seen by everybody, whatever becomes of the file. Only what no store has
-//! acknowledged (its process died in between, or somebody edits the database by hand), and a file
-//! deleted while it is in use, may be missed for [`MAX_AGE`].
+//! Nothing depends on the file. If it fails, a process caches nothing any more, and delays its acknowledgements until no
+//! process can have earlier data in its cache. An acknowledged change is thus visible to all processes, whatever happens to
+//! the file. For [`MAX_AGE`], a process can miss only changes that no store has acknowledged (the process stopped before,
+//! or somebody edits the database by hand), and changes while the file is deleted.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -29,36 +27,34 @@ use gateway_model::{Random, UserId};
 use rustix::fs::OFlags;
 
 use crate::open_files::{OpenFiles, Record};
+use crate::wal;
 
-/// The longest that anybody keeps what they have read, whatever the numbers say.
+/// The longest time that data is cached, whatever the numbers are.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(1);
 
 const SLOTS: u64 = 4096;
-/// Bytes of a slot.
+/// The length of a slot in bytes.
 const WIDTH: u64 = 8;
-/// What comes after the slots, before the [`Record`].
+/// Marks the [`Record`], which comes after the slots.
 const FILES: &[u8; 8] = b"AuGWfile";
-/// What is added to a number for the next one. Odd, so that they come round after 2^64; and of no
-/// pattern, so that half of one number and half of another are none of them.
+/// The difference of successive numbers. It is odd, so that they repeat only after 2^64, and irregular, so that half of one
+/// number and half of another do not make a third.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Whose session or profile a write that gives a `T` changes.
+/// The users whose sessions or profiles a write with the result `T` changes.
 #[derive(Clone)]
 pub(crate) enum Touches<T> {
-    /// Nobody's.
     Nobody,
-    /// This user's.
     User(UserId),
-    /// That of the user, if any, whom the result names.
+    /// The user whom the result names, if any.
     Found(fn(&T) -> Option<&UserId>),
-    /// That of the users whom the result names.
+    /// The users whom the result names.
     All(fn(&T) -> &[UserId]),
-    /// Anybody's.
     Everybody,
 }
 
 impl<T> Touches<T> {
-    /// The slots to be written where the write gave `result`.
+    /// The slots to change after a write with this result.
     pub(crate) fn slots(&self, result: &T) -> Range<u64> {
         let user = match self {
             Self::Nobody => None,
@@ -67,7 +63,7 @@ impl<T> Touches<T> {
             Self::All(users) => match users(result) {
                 [] => None,
                 [user] => Some(user),
-                // Rare: two people in one session of their provider.
+                // Two people in one session of their provider are rare.
                 [..] => return 0..SLOTS,
             },
             Self::Everybody => return 0..SLOTS,
@@ -76,7 +72,7 @@ impl<T> Touches<T> {
     }
 }
 
-/// A user's slot. All processes must agree, those of other builds too: FNV-1a.
+/// A user's slot, by FNV-1a. The processes of all builds must agree on it.
 pub(crate) fn slot(user: &UserId) -> u64 {
     let hash = user
         .as_str()
@@ -87,21 +83,21 @@ pub(crate) fn slot(user: &UserId) -> u64 {
     hash % SLOTS
 }
 
-/// The file, opened.
+/// The open file.
 #[derive(Debug)]
 pub(crate) struct Versions {
     path: PathBuf,
-    /// `None` where it could not be opened.
+    /// `None` if it could not be opened.
     file: Option<File>,
-    /// Begins at random, so that no two processes write the same number.
+    /// Starts at random, so that no two processes write the same number.
     next: AtomicU64,
-    /// Nothing may be kept.
+    /// Nothing may be cached.
     off: AtomicBool,
 }
 
 impl Versions {
-    /// Opens the file of a database that is there; makes it, with the owner and the mode of the
-    /// database, where there is none or it is damaged. Where that does not work it is gone without.
+    /// Opens the file of an existing database. Creates it, with the owner and the mode of the database, if it is missing,
+    /// and rewrites a damaged one. If this fails, nothing is cached.
     pub(crate) fn open(database: &Path, random: &dyn Random) -> Self {
         let path = path_of(database);
         let mut first = [0; 8];
@@ -109,32 +105,29 @@ impl Versions {
             .fill(&mut first)
             .map_err(io::Error::other)
             .and_then(|()| open(&path, database));
-        let (file, trouble) = match opened {
-            Ok(file) => (Some(file), None),
-            Err(error) => (None, Some(error)),
-        };
-        let versions = Self {
+        let mut versions = Self {
             path,
-            file,
+            file: None,
             next: AtomicU64::new(u64::from_le_bytes(first)),
             off: AtomicBool::new(false),
         };
-        if let Some(file) = &versions.file {
-            // Where files cannot be locked, SQLite's own locks are all there is.
+        let written = opened.and_then(|file| {
+            // If files cannot be locked, only SQLite's own locks remain.
             let _ = file.try_lock_shared();
-        }
-        match trouble {
-            Some(error) => versions.give_up(&error),
-            None if versions.is_whole() => {}
-            // Others may be about to do the same. That does no harm: every number is a new one.
-            None => versions
-                .write(0..SLOTS)
-                .unwrap_or_else(|error| versions.give_up(&error)),
+            versions.file = Some(file);
+            if versions.is_whole() {
+                return Ok(());
+            }
+            // Others may do the same at the same time, which is harmless: every number is new.
+            versions.write(0..SLOTS)
+        });
+        if let Err(error) = written {
+            versions.give_up(&error);
         }
         versions
     }
 
-    /// For a process that writes nothing and keeps nothing.
+    /// For a process that writes nothing and caches nothing.
     pub(crate) fn none(database: &Path) -> Self {
         Self {
             path: path_of(database),
@@ -144,7 +137,7 @@ impl Versions {
         }
     }
 
-    /// Says which files are open here, for those who open the database meanwhile.
+    /// Records which files are open here, for processes that open the database meanwhile.
     pub(crate) fn record(&self, files: &OpenFiles) {
         let mut record = FILES.to_vec();
         record.extend(files.record().to_bytes());
@@ -156,7 +149,7 @@ impl Versions {
         }
     }
 
-    /// The number in a slot; `None`: nothing may be kept.
+    /// The number in a slot, or `None` if nothing may be cached.
     pub(crate) fn number(&self, slot: u64) -> Option<u64> {
         if self.off.load(Ordering::Acquire) {
             return None;
@@ -166,7 +159,7 @@ impl Versions {
             .file()
             .and_then(|file| file.read_exact_at(&mut number, slot * WIDTH))
         {
-            // What is in a file that was cut short and has grown again. It may be there twice.
+            // The file was truncated and has grown again. Zero may occur twice, unlike any other number.
             Ok(()) if number == [0; 8] => self.give_up(&io::Error::other("it was overwritten")),
             Ok(()) => return Some(u64::from_le_bytes(number)),
             Err(error) => self.give_up(&error),
@@ -174,7 +167,7 @@ impl Versions {
         None
     }
 
-    /// The number in a slot, for who is going to keep what it reads afterwards; `None`: it must not.
+    /// The number in a slot for a caller that will cache what it reads afterwards, or `None` if it must not.
     pub(crate) fn number_to_keep(&self, slot: u64) -> Option<u64> {
         if let Err(error) = self.linked() {
             self.give_up(&error);
@@ -182,8 +175,8 @@ impl Versions {
         self.number(slot)
     }
 
-    /// Called after a commit, with the slots of those it touched; when this returns, it may be
-    /// acknowledged. Waits where the file does not work.
+    /// Must be called after a commit, with the slots of the users that changed, and before it is acknowledged. Waits if the
+    /// file does not work.
     pub(crate) fn bump(&self, mut touched: impl Iterator<Item = Range<u64>>) {
         if let Err(error) = touched.try_for_each(|slots| self.write(slots)) {
             self.give_up(&error);
@@ -191,12 +184,12 @@ impl Versions {
         }
     }
 
-    /// Nothing may be kept from now on.
+    /// Stops all caching.
     pub(crate) fn close(&self) {
         self.off.store(true, Ordering::Release);
     }
 
-    /// The database is not open in this process any more.
+    /// Releases the lock after this process has closed the database.
     pub(crate) fn leave(&self) {
         self.close();
         if let Some(file) = &self.file {
@@ -217,7 +210,7 @@ impl Versions {
         self.file.as_ref().ok_or(io::ErrorKind::NotFound.into())
     }
 
-    /// The file, unless it was deleted: those who open one now have another.
+    /// The file, unless it was deleted: other processes now open a new one.
     fn linked(&self) -> io::Result<&File> {
         let file = self.file()?;
         if file.metadata()?.nlink() == 0 {
@@ -246,14 +239,10 @@ impl Versions {
 }
 
 fn path_of(database: &Path) -> PathBuf {
-    // As SQLite does it: whoever comes by a symbolic link must find the same file.
-    let database = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
-    let mut path = OsString::from(database);
-    path.push("-versions");
-    path.into()
+    wal::path_with(database, "-versions")
 }
 
-/// The files that whoever has the database open has open; `None`: it is not known.
+/// The recorded files of the processes that have the database open, if they are known.
 pub(crate) fn recorded(database: &Path) -> Option<Record> {
     let file = File::open(path_of(database)).ok()?;
     let mut record = [0; FILES.len() + Record::LENGTH];
@@ -262,13 +251,12 @@ pub(crate) fn recorded(database: &Path) -> Option<Record> {
     (mark == FILES).then_some(Record::from_bytes(files.try_into().ok()?))
 }
 
-/// Whether there is such a file.
 pub(crate) fn exist(database: &Path) -> bool {
     path_of(database).exists()
 }
 
-/// Whether no gateway, and no command of one, has the database open. Who wants to know must hold the lock of the
-/// directory, so that nobody opens it meanwhile.
+/// Whether no gateway, and no command of one, has the database open. The caller must hold the lock of the directory, so that
+/// no process opens it meanwhile.
 pub(crate) fn alone(database: &Path) -> bool {
     match hold(database) {
         Ok(_) => true,
@@ -276,15 +264,13 @@ pub(crate) fn alone(database: &Path) -> bool {
     }
 }
 
-/// Whether somebody certainly has the database open. Where files cannot be locked, nobody knows.
+/// Whether a process certainly has the database open. If files cannot be locked, this is unknown.
 pub(crate) fn in_use(database: &Path) -> bool {
     hold(database).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Locks the file against everybody else who opens the database, for as long as the result lives.
-///
-/// # Errors
-/// When somebody has the database open, or there is no file.
+/// Locks the file against every other process that opens the database, for the lifetime of the result. Fails if a process
+/// has the database open, or if there is no file.
 pub(crate) fn hold(database: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -296,7 +282,7 @@ pub(crate) fn hold(database: &Path) -> io::Result<File> {
 
 fn open(path: &Path, database: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // What is written must not end up in a file to which somebody has made a link.
+    // A planted link must not redirect the writes to another file.
     options
         .read(true)
         .write(true)
@@ -306,7 +292,7 @@ fn open(path: &Path, database: &Path) -> io::Result<File> {
         opened => return opened,
     }
     let file = options.create(true).truncate(false).mode(0o600).open(path)?;
-    // Whoever may write the database must be able to write this, even if it is root who makes it.
+    // Every user who may write the database must be able to write this file, even if root creates it.
     let like = fs::metadata(database)?;
     let _ = fchown(&file, Some(like.uid()), Some(like.gid()));
     file.set_permissions(like.permissions())?;

@@ -1,54 +1,64 @@
-//! SQLite's write-ahead log, read without SQLite (<https://sqlite.org/fileformat2.html#the_write_ahead_log>): what is
-//! in it must be known before SQLite applies it.
+//! Reads SQLite's write-ahead log without SQLite (<https://sqlite.org/fileformat2.html#the_write_ahead_log>): its
+//! contents must be known before SQLite applies it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-/// The first four bytes, but for the last bit: that says in which order the bytes of checksums are.
+/// The first four bytes, except for the last bit, which gives the byte order of checksums.
 const MAGIC: u32 = 0x377F_0682;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
-/// What tells one log from the next in the same file.
+/// Distinguishes one log from the next in the same file.
 type Salts = [u8; 8];
 
-/// The log of a database.
+/// The path of a database's log.
 pub(crate) fn path_of(database: &Path) -> PathBuf {
     path_with(database, "-wal")
 }
 
+/// The path of a file that belongs to a database. SQLite looks for its log beside the file, not beside a link to it.
 pub(crate) fn path_with(database: &Path, suffix: &str) -> PathBuf {
-    // As SQLite does it: the log is beside the file, not beside a link to it.
-    let database = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
-    let mut path = OsString::from(database);
-    path.push(suffix);
-    path.into()
+    beside(&real(database), suffix)
 }
 
-/// Whether there is anything in the log of a database, or in the journal that SQLite has without one.
+/// The path of a database with links resolved, if the file exists.
+pub(crate) fn real(database: &Path) -> PathBuf {
+    fs::canonicalize(database).unwrap_or_else(|_| database.to_owned())
+}
+
+/// The path with a suffix.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Whether a database's log, or the journal that SQLite uses without one, contains anything.
 pub(crate) fn has_log(database: &Path) -> bool {
-    let log = path_of(database);
-    let journal = path_with(database, "-journal");
-    [log, journal]
+    ["-wal", "-journal"]
         .iter()
-        .any(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0))
+        .any(|suffix| is_filled(&path_with(database, suffix)))
+}
+
+/// Whether a file exists and is not empty.
+pub(crate) fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
 }
 
 /// One page in a log.
 pub(crate) struct Frame<'a> {
     pub(crate) number: u32,
     pub(crate) page: &'a [u8],
-    /// How many pages the database has after it, where it is the last of a transaction. SQLite does not apply what
-    /// follows the last such frame.
+    /// The length of the database in pages, if the frame is the last of a transaction. SQLite does not apply frames after
+    /// the last one of these.
     pub(crate) commits: Option<u32>,
 }
 
-/// Calls `see` with each frame of a log, in the order in which they were written, up to the first that is not sound.
-///
-/// # Errors
-/// When the file is there and cannot be read.
+/// Calls `see` with each frame of a log in the order in which they were written, up to the first invalid one. A missing
+/// log has no frames.
 pub(crate) fn read(path: &Path, mut see: impl FnMut(&Frame<'_>)) -> io::Result<()> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -73,7 +83,7 @@ pub(crate) fn read(path: &Path, mut see: impl FnMut(&Frame<'_>)) -> io::Result<(
     Ok(())
 }
 
-/// What the header of a log says.
+/// The header of a log.
 struct Start {
     page: usize,
     big_endian: bool,
@@ -82,7 +92,7 @@ struct Start {
 }
 
 impl Start {
-    /// `None`: SQLite would find nothing in this log.
+    /// Returns `None` if SQLite would find nothing in this log.
     fn of(header: &[u8; HEADER]) -> Option<Self> {
         let magic = word(header, 0)?;
         let page = usize::try_from(word(header, 8)?).ok()?;
@@ -101,7 +111,7 @@ impl Start {
     }
 }
 
-/// The frame, if it belongs to this log and is whole.
+/// Returns the frame if it belongs to this log and is complete.
 fn sound<'a>(frame: &'a [u8], start: &Start, sum: &mut (u32, u32)) -> Option<Frame<'a>> {
     let page = frame.get(FRAME_HEADER..)?;
     *sum = checksum(*sum, frame.get(..8)?, start.big_endian);
@@ -116,7 +126,7 @@ fn sound<'a>(frame: &'a [u8], start: &Start, sum: &mut (u32, u32)) -> Option<Fra
     })
 }
 
-/// Fills the buffer; `false`: the file ends before.
+/// Fills the buffer; returns `false` if the file ends before.
 pub(crate) fn fill(file: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -125,7 +135,7 @@ pub(crate) fn fill(file: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<bo
     }
 }
 
-/// The checksum of bytes that follow those with the checksum `(a, b)`.
+/// The checksum of bytes after others whose checksum is `(a, b)`.
 fn checksum((mut a, mut b): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
     let (pairs, _) = bytes.as_chunks::<8>();
     for [a0, a1, a2, a3, b0, b1, b2, b3] in pairs {

@@ -1,8 +1,8 @@
-//! The writing side: one thread, one connection, and a group commit.
+//! The writer: one thread, one connection, and group commit.
 //!
-//! The thread takes whatever writes are queued into one transaction, each in a savepoint of its own so
-//! that one that fails undoes only itself, commits (one sync for all of them), makes known whom they
-//! touch, and only then answers. A commit that fails fails every write in it: none of them has happened.
+//! The thread runs all queued writes in one transaction, each in its own savepoint, so that a failed write undoes only
+//! itself. It commits (one sync for all), publishes which users changed, and only then answers. If a commit fails, every
+//! write in it fails, and none has any effect.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::open_files::OpenFiles;
 use crate::versions::{Touches, Versions};
 use crate::{connect, lineage};
 
-/// Most writes that wait for the thread; callers beyond that wait for a place, for [`PATIENCE`].
+/// The most writes that wait for the thread; further callers wait up to [`PATIENCE`] to queue theirs.
 const QUEUE: usize = 1024;
-/// So many are done in a fraction of it by a disk that works.
+/// A working disk needs only a fraction of this for a full queue.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Most writes in one transaction, so that the first of them is not kept waiting for long.
+/// The most writes in one transaction, so that the first does not wait long.
 const BATCH: usize = 256;
 
-/// Where writes are handed in. Cheap to clone; the thread ends when all clones are gone.
+/// The queue of writes. Cheap to clone; the thread ends when all clones are dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer(mpsc::Sender<Message>);
 
@@ -35,12 +35,8 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread. `files` are those that must be in their places, also where a connection that has gone bad is
-    /// opened again, `patience` is how long it waits for other processes, `versions` where it is made known who was
-    /// touched.
-    ///
-    /// # Errors
-    /// [`OpenError::Thread`].
+    /// Starts the thread. `files` must be in their places before each transaction, and `patience` is how long it waits
+    /// for other processes.
     pub(crate) fn start(
         connection: Connection,
         files: Arc<OpenFiles>,
@@ -61,12 +57,9 @@ impl Writer {
         Ok(Self(sender))
     }
 
-    /// Runs `work` in a transaction; when this returns `Ok` it is durable, and nobody goes by what they
-    /// have kept of those whom it `touches`. An error of its own undoes what it did. Once handed in it
-    /// runs, whether or not the caller still waits.
-    ///
-    /// # Errors
-    /// What `work` says; or that the database failed, and nothing was done.
+    /// Runs `work` in a transaction. When this returns `Ok`, the change is durable, and no process uses cached data of the
+    /// users that it `touches`. If `work` fails, its changes are undone. Once queued, it runs even if the caller no longer
+    /// waits.
     pub(crate) async fn write<T, E>(
         &self,
         touches: Touches<T>,
@@ -91,11 +84,8 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    /// Lets every write that was handed in finish, copies the log back into the database, ends the
-    /// thread. Closing twice is fine.
-    ///
-    /// # Errors
-    /// When the log cannot be copied back now; the next to open the database does it then.
+    /// Finishes every queued write, copies the log back into the database, and ends the thread. May be called twice. If
+    /// the log cannot be copied back, the next process that opens the database does it.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         if self.0.send(Message::Close(reply)).await.is_err() {
@@ -105,18 +95,18 @@ impl Writer {
     }
 }
 
-/// A write, its type forgotten.
+/// A write without its type.
 trait Job: Send {
-    /// Does it; `false`: it failed and has to be undone.
+    /// Runs it; returns `false` if it failed and must be undone.
     fn run(&mut self, connection: &Connection) -> bool;
 
-    /// Why the database, and not the work itself, made it fail.
+    /// The failure of the database that made it fail.
     fn failure(&self) -> Option<&StoreError>;
 
-    /// The slots of those whom it touches, now that it has run.
+    /// The slots of the users that it touched.
     fn touched(&self) -> Range<u64>;
 
-    /// Tells the caller. `failure`: the whole transaction has failed.
+    /// Answers the caller. `failure` is that of the whole transaction.
     fn answer(self: Box<Self>, failure: Option<&StoreError>);
 }
 
@@ -152,21 +142,20 @@ where
 
     fn answer(self: Box<Self>, failure: Option<&StoreError>) {
         let result = match (failure, self.result) {
-            // Also where the work itself has refused: it may have done so for what another write of
-            // this transaction did, which has not happened after all.
+            // Also if the work itself has refused: the reason may be another write of this transaction, which is undone.
             (Some(failure), _) => Err(failure.clone().into()),
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Closed.into()),
         };
-        // Nobody waits any more: the write stands all the same.
+        // If the caller no longer waits, the write remains in effect.
         let _ = self.reply.send(result);
     }
 }
 
 struct Thread {
-    /// `None` after a failure that makes it doubtful; opened anew for the next batch.
+    /// `None` after a failure that makes it unreliable; opened again for the next batch.
     connection: Option<Connection>,
-    /// Looked at before each transaction, so that nothing is acknowledged that nobody will find again.
+    /// Checked before each transaction: writes to a replaced file would be lost.
     files: Arc<OpenFiles>,
     patience: Duration,
     versions: Arc<Versions>,
@@ -206,7 +195,7 @@ impl Thread {
         let failure = self.transact(&mut jobs).err();
         match &failure {
             None => self.versions.bump(jobs.iter().map(|job| job.touched())),
-            // Nothing was begun. Whoever watches over the file says so, once.
+            // Nothing was begun. The check of the files logs it, once.
             Some(StoreError::Replaced(_)) => {}
             Some(failure) => {
                 tracing::error!(error = %failure, writes = jobs.len(), "a commit failed: its writes have not happened");
@@ -236,8 +225,8 @@ impl Thread {
         for job in jobs {
             execute(connection, "SAVEPOINT job")?;
             if !job.run(connection) {
-                // Some failures (a full disk, say) make SQLite undo the whole transaction: then the
-                // writes before this one are undone as well, and must not be acknowledged.
+                // Some failures, such as a full disk, make SQLite undo the whole transaction. Then the earlier writes
+                // are undone too, and must not be acknowledged.
                 if connection.is_autocommit() {
                     let failure = job.failure().cloned();
                     return Err(
@@ -249,7 +238,7 @@ impl Thread {
             execute(connection, "RELEASE job")?;
         }
         if connection.total_changes() != before {
-            // It may be the first transaction of a new log, which has to say what it continues from.
+            // This may be the first transaction of a new log, which must say what it continues from.
             lineage::write(connection)?;
         }
         // defence: commit-comes-first (a test fails without it: docs/defences.md)
@@ -269,21 +258,24 @@ impl Thread {
     }
 
     fn close(self) -> Result<(), StoreError> {
-        let Some(connection) = self.connection else {
-            self.versions.leave();
-            self.files.leave();
-            return Ok(());
+        let closed = match self.connection {
+            Some(connection) => close(connection, &self.files),
+            None => Ok(()),
         };
-        // While another process reads, the log just stays (the statement answers so, in a row).
-        let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        let in_place = self.files.check().is_ok();
-        // SQLite would delete the log by its name, which may be another database's by now.
-        let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !in_place);
-        let closed = connection.close().map_err(|(_, error)| error);
         self.versions.leave();
         self.files.leave();
-        copied.and(kept).and(closed).map_err(StoreError::from)
+        closed
     }
+}
+
+fn close(connection: Connection, files: &OpenFiles) -> Result<(), StoreError> {
+    // While another process reads, the log stays, which the statement reports in a row.
+    let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    let in_place = files.check().is_ok();
+    // SQLite would delete the log by its name, which may now be that of another database's log.
+    let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !in_place);
+    let closed = connection.close().map_err(|(_, error)| error);
+    copied.and(kept).and(closed).map_err(StoreError::from)
 }
 
 fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {

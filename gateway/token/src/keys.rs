@@ -1,11 +1,11 @@
-//! The private keys that sign permission tokens: one signs, the public halves of all are published.
+//! The keys for permission tokens: one private key signs, the public halves of all are published.
 //!
-//! | module | what it holds |
+//! | module | purpose |
 //! |---|---|
-//! | `pem` | what operators paste: PEM in files, in environment variables, with `\n` written out |
+//! | `pem` | PEM as operators paste it: from files, from environment variables, with `\n` written out |
 //! | `private` | one private key, parsed once |
 //! | `public` | its public half: `kid`, JWK, PEM |
-//! | `error` | every way a key can be unusable |
+//! | `error` | every way in which a key can be unusable |
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Its name in a token's header and in a key set.
+    /// The name in a token's header and in a key set.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,22 +64,22 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The keys: parsed once, and everything that is said of them made ready.
+/// The keys, parsed once, with everything that is published about them prepared.
 pub struct SigningKeys {
     active: PrivateKey,
     public: PublicKey,
-    /// base64url of the header that every token of the active key has, with the dot that follows it.
+    /// The base64url of the header of the active key's tokens, and the following dot.
     header: String,
     jwks: String,
 }
 
 impl SigningKeys {
-    /// Parses PEM private keys: PKCS#8 (RFC 5958), PKCS#1 for RSA (RFC 8017), SEC 1 for ECDSA
-    /// (RFC 5915). The first signs. `public_only` are PEM public keys (SubjectPublicKeyInfo, or PKCS#1)
-    /// to publish beside them; one that is the public half of a private key is published once.
+    /// Parses PEM private keys: PKCS#8 (RFC 5958), PKCS#1 for RSA (RFC 8017), SEC 1 for ECDSA (RFC 5915). The first one
+    /// signs. `public_only` are PEM public keys (SubjectPublicKeyInfo, or PKCS#1) to publish as well; each key is published
+    /// once.
     ///
     /// # Errors
-    /// When there is no private key, or says which key cannot be used and why; never shows any of it.
+    /// If there is no private key, or a key cannot be used; the error never contains any part of a key.
     pub fn from_pems(private: &[SecretString], public_only: &[String]) -> Result<Self, KeyError> {
         let mut active = None;
         let mut published: Vec<PublicKey> = Vec::new();
@@ -118,11 +118,11 @@ impl SigningKeys {
         })
     }
 
-    /// A permission token: a JWS in compact form (RFC 7515 section 7.1), its header `alg`, `typ` `JWT`
-    /// and `kid`. CPU heavy for RSA (about 0.8 ms): not for an I/O thread.
+    /// Signs a permission token: a JWS in compact form (RFC 7515 section 7.1) with the header fields `alg`, `typ` (`JWT`) and
+    /// `kid`. This takes about 0.8 ms of CPU time for RSA, so do not call it on an I/O thread.
     ///
     /// # Errors
-    /// Only when aws-lc fails.
+    /// Only if aws-lc fails.
     pub fn sign(&self, claims: &PermissionClaims) -> Result<String, KeyError> {
         let claims = serde_json::to_vec(claims).map_err(|_| KeyError::Crypto)?;
         let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 360);
@@ -134,7 +134,7 @@ impl SigningKeys {
         Ok(token)
     }
 
-    /// How the active key signs.
+    /// The algorithm of the active key.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.active.algorithm()
@@ -146,14 +146,13 @@ impl SigningKeys {
         &self.public.kid
     }
 
-    /// The active key's public half as PEM SubjectPublicKeyInfo (RFC 7468 section 13), lines ending in
-    /// LF.
+    /// The active key's public half as PEM SubjectPublicKeyInfo (RFC 7468 section 13), with LF line endings.
     #[must_use]
     pub fn public_key_pem(&self) -> &str {
         &self.public.pem
     }
 
-    /// The key set of all keys (RFC 7517 section 5), the active one first, as JSON ready to send.
+    /// The key set of all keys (RFC 7517 section 5) as JSON, the active key first.
     #[must_use]
     pub fn jwks(&self) -> &str {
         &self.jwks
@@ -169,19 +168,19 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// The `kid` that a PEM public key is published under.
+/// Returns the `kid` under which a PEM public key is published.
 ///
 /// # Errors
-/// Says why the key cannot be used.
+/// The reason why the key cannot be used.
 pub fn public_kid(pem: &str) -> Result<String, PemError> {
     PublicKey::from_pem(pem).map(|key| key.kid)
 }
 
-/// A new private key, PEM PKCS#8, and its public half, PEM SubjectPublicKeyInfo. RSA has 2048 bits,
-/// which takes a good part of a second to find. Its randomness is aws-lc's own.
+/// Generates a private key, PEM PKCS#8, and its public half, PEM SubjectPublicKeyInfo. An RSA key has 2048 bits, which takes
+/// a good part of a second. The randomness is aws-lc's own.
 ///
 /// # Errors
-/// Only when aws-lc fails.
+/// Only if aws-lc fails.
 pub fn generate_key(algorithm: Algorithm) -> Result<(SecretString, String), KeyError> {
     let text = private::generate(algorithm).map_err(|_| KeyError::Crypto)?;
     let wrong = |problem| KeyError::Private { number: 1, problem };

@@ -1,8 +1,7 @@
-//! Sealed text: only the gateway can read it, nobody can change it, it fits a cookie.
+//! Sealed text: only the gateway can read or change it, and it fits into a cookie.
 //!
-//! AES-256-GCM (NIST SP 800-38D) under a key of its own. The nonce is random, 96 bits: after 2^32 texts
-//! under one secret the chance that two share a nonce is still below 2^-32, which the sign-ins of many
-//! years stay under.
+//! It uses AES-256-GCM (NIST SP 800-38D) under its own key. The nonce has 96 random bits: after 2^32 texts under one secret,
+//! more than many years of sign-ins need, the probability that two share a nonce is still below 2^-32.
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use base64::Engine;
@@ -11,16 +10,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::keys::KeyError;
 use crate::secret::SessionKey;
 
-/// Most bytes of a sealed text. A browser keeps about 4,000 in a cookie.
+/// The most bytes of a sealed text. A browser keeps about 4,000 in a cookie.
 pub const MAX_SEALED: usize = 8 * 1024;
 
 impl SessionKey {
-    /// Seals bytes. `context` (a cookie's name, say) is not in the result, but must be the same when it
-    /// is opened. Gives base64url without padding (RFC 4648 section 5), which a cookie, a URL and a
-    /// header can all carry; a third longer than the bytes, and 38 characters more.
+    /// Seals bytes. `context` (for example, a cookie's name) is not part of the result, but must be the same for opening it.
+    /// Returns base64url without padding (RFC 4648 section 5), which fits into a cookie, a URL and a header; it is a third
+    /// longer than the bytes, plus 38 characters.
     ///
     /// # Errors
-    /// When there is no randomness, or the result would have more than [`MAX_SEALED`] bytes.
+    /// If there is no randomness, or the result would have more than [`MAX_SEALED`] bytes.
     pub fn seal(&self, context: &str, plain: &[u8]) -> Result<String, KeyError> {
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce)?;
@@ -39,7 +38,7 @@ impl SessionKey {
         Ok(sealed)
     }
 
-    /// What was sealed under the same secret, or an older one, in the same context; `None` for everything else.
+    /// Opens bytes that were sealed under the same secret, or an older one, in the same context; returns `None` otherwise.
     #[must_use]
     pub fn open(&self, context: &str, sealed: &str) -> Option<Vec<u8>> {
         if sealed.len() > MAX_SEALED {
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_too_long() {
+    fn a_text_that_is_too_long_is_rejected() {
         let key = key_of(1, ISSUER);
         assert!(matches!(key.seal("c", &[0; MAX_SEALED]), Err(KeyError::TooLong)));
         // Sealed properly, by a gateway that knows no limit.
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_token_is_no_sealed_text() {
+    fn a_session_token_is_not_a_sealed_text() {
         let key = key_of(1, ISSUER);
         let token = key.issue(&crate::session::tests::claims(), gateway_model::Timestamp(1));
         assert_eq!(key.open("", &token), None);
@@ -180,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn opening_anything_is_safe(context in any::<String>(), sealed in any::<String>(), bytes in any::<Vec<u8>>()) {
+        fn opening_arbitrary_text_is_safe(context in any::<String>(), sealed in any::<String>(), bytes in any::<Vec<u8>>()) {
             let key = key_of(1, ISSUER);
             assert_eq!(key.open(&context, &sealed), None);
             assert_eq!(key.open(&context, &URL_SAFE_NO_PAD.encode(&bytes)), None);

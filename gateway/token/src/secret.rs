@@ -1,4 +1,4 @@
-//! The gateway's own secret: what session tokens and sealed text are keyed by.
+//! The gateway's own secret, from which the keys of session tokens and sealed text are derived.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use gateway_model::Random;
 
 use crate::keys::KeyError;
 
-/// Least bytes of a secret.
+/// The fewest bytes of a secret.
 pub const MIN_SECRET: usize = 32;
 
-/// Names this use of the secret, so that the same secret serves other uses too (it may be a private
-/// key). Changing it, or a label, ends every session.
+/// Names this use of the secret, which may have others (it may be a private key). Changing it, or a label, ends every
+/// session.
 const SALT: &[u8] = b"auth-gateway session key v1";
 const MAC_LABEL: &[u8] = b"session token HS256";
 const SEAL_LABEL: &[u8] = b"sealed text AES-256-GCM";
 
-/// The keys behind session tokens and sealed text: separate ones, by HKDF (RFC 5869) with SHA-256
-/// from one secret. Beside them, the keys of older secrets: nothing is issued or sealed with those.
+/// The keys of session tokens and sealed text, derived separately by HKDF (RFC 5869) with SHA-256 from one secret. The keys
+/// of older secrets only verify and open.
 #[derive(Debug)]
 pub struct SessionKey {
     pub(crate) mac: hmac::Key,
@@ -29,7 +29,7 @@ pub struct SessionKey {
     pub(crate) issuer: String,
 }
 
-/// What verifies session tokens and opens sealed text of an older secret.
+/// The keys of an older secret.
 #[derive(Debug)]
 pub(crate) struct OlderKey {
     pub(crate) mac: hmac::Key,
@@ -57,12 +57,12 @@ impl OlderKey {
 }
 
 impl SessionKey {
-    /// From at least [`MIN_SECRET`] bytes that nobody can guess: a session key given by the operator,
-    /// or the DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session
-    /// tokens; `random` gives the nonces of sealed text.
+    /// Derives the keys from at least [`MIN_SECRET`] bytes that nobody can guess: a session secret from the operator, or the
+    /// DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session tokens; `random` is for the
+    /// nonces of sealed text.
     ///
     /// # Errors
-    /// When the secret is too short, or aws-lc fails.
+    /// If the secret is too short, or aws-lc fails.
     pub fn derive(secret: &[u8], issuer: &str, random: Arc<dyn Random>) -> Result<Self, KeyError> {
         let OlderKey { mac, aead } = OlderKey::derive(secret)?;
         Ok(Self {
@@ -74,10 +74,10 @@ impl SessionKey {
         })
     }
 
-    /// The same, and takes what was issued or sealed under an older secret as well.
+    /// Adds an older secret, whose tokens and sealed texts are accepted as well.
     ///
     /// # Errors
-    /// As [`Self::derive`].
+    /// See [`Self::derive`].
     pub fn and_older(mut self, secret: &[u8]) -> Result<Self, KeyError> {
         self.older.push(OlderKey::derive(secret)?);
         Ok(self)

@@ -1,9 +1,8 @@
-//! Session tokens: who is signed in. Issued by the gateway, for the gateway, under a key of its own.
+//! Session tokens: who is signed in. The gateway issues them for itself, under its own key.
 //!
-//! A JWT (RFC 7519) with HMAC-SHA-256. There is exactly one header that the gateway ever writes, so it
-//! is compared as text instead of being read: whatever else a header could say (another `alg`, `typ`
-//! or `kid`, `crit`, `jku`, `jwk`, a key twice) is refused by not being it (RFC 8725 sections 3.1, 3.10
-//! and 3.11). Claims are read after the MAC was found right, never before.
+//! A token is a JWT (RFC 7519) with HMAC-SHA-256. The gateway writes exactly one header, so it is compared as text and never
+//! parsed: any other header (another `alg`, `typ` or `kid`, `crit`, `jku`, `jwk`, a duplicate key) is rejected because it
+//! differs (RFC 8725 sections 3.1, 3.10 and 3.11). Claims are read only after the MAC was verified.
 
 use std::borrow::Cow;
 
@@ -16,56 +15,56 @@ use serde_json::json;
 
 use crate::secret::SessionKey;
 
-/// Most bytes of a session token that are looked at.
+/// The most bytes of a session token.
 pub const MAX_TOKEN: usize = 8 * 1024;
 
 /// base64url of `{"alg":"HS256","typ":"session+jwt"}`.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6InNlc3Npb24rand0In0";
 
-/// Bytes of the MAC.
+/// The length of the MAC in bytes.
 const MAC: usize = 32;
 
-/// What a valid session token says.
+/// The contents of a valid session token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionClaims {
     /// `sid`: the session.
     pub session: SessionId,
-    /// `sub`: whose it is.
+    /// `sub`: the user.
     pub user: UserId,
-    /// `exp`: when it ends by itself.
+    /// `exp`: when the session expires.
     pub expires: Timestamp,
 }
 
-/// Why a session token is refused. Callers are told "not signed in" whichever it is.
+/// The reason why a session token is rejected. Callers only learn that they are not signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionTokenError {
-    /// Has more than [`MAX_TOKEN`] bytes.
+    /// It has more than [`MAX_TOKEN`] bytes.
     #[error("the token is too long")]
     TooLong,
-    /// Is not three parts of base64url with a MAC's length.
+    /// It is not three parts of base64url, with the length of a MAC.
     #[error("the token is malformed")]
     Malformed,
-    /// Is some other token: its header is not the one of session tokens.
+    /// It is another token: its header is not that of session tokens.
     #[error("the token is not a session token")]
     Header,
-    /// The MAC is not ours.
+    /// The MAC is wrong.
     #[error("the token's signature is wrong")]
     Signature,
-    /// A claim is missing, of the wrong type, unknown or there twice.
+    /// A claim is missing, unknown, duplicated or of the wrong type.
     #[error("the token's claims are malformed")]
     Claims,
-    /// Another gateway issued it: `iss` is not ours.
+    /// Another gateway issued it: `iss` differs.
     #[error("the token is from another issuer")]
     Issuer,
-    /// Another gateway is meant by it: `aud` is not ours.
+    /// It is for another gateway: `aud` differs.
     #[error("the token is for another audience")]
     Audience,
-    /// Its time is over.
+    /// It has expired.
     #[error("the token has expired")]
     Expired,
 }
 
-/// The claims as they are written. Unknown ones are refused: nobody but the gateway writes any.
+/// The claims as they are written. Unknown claims are rejected: only the gateway writes them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claims<'a> {
@@ -83,7 +82,7 @@ struct Claims<'a> {
 }
 
 impl SessionKey {
-    /// A token that says so, issued at `issued`.
+    /// Issues a token at `issued`.
     #[must_use]
     pub fn issue(&self, claims: &SessionClaims, issued: Timestamp) -> String {
         let payload = json!({
@@ -106,15 +105,14 @@ impl SessionKey {
         token
     }
 
-    /// Whether a MAC is this gateway's, under its secret or an older one.
+    /// Whether a MAC was made under this gateway's secret or an older one.
     fn made(&self, signed: &[u8], mac: &[u8; MAC]) -> bool {
         let mut keys = std::iter::once(&self.mac).chain(self.older.iter().map(|older| &older.mac));
         keys.any(|key| hmac::verify(key, signed, mac).is_ok())
     }
 
-    /// Returns the claims of a token that this gateway issued, under its secret or an older one, and that has not
-    /// expired. The caller finds out whether the session has ended. There is no leeway: one clock writes `exp` and
-    /// reads it.
+    /// Returns the claims of a token that this gateway issued, under its secret or an older one, and that has not expired.
+    /// The caller must check whether the session has ended. There is no leeway: the same clock writes and reads `exp`.
     ///
     /// # Errors
     /// See [`SessionTokenError`].
@@ -127,8 +125,8 @@ impl SessionKey {
         Ok(claims)
     }
 
-    /// Returns the claims of a token that this gateway issued, expired or not. Only a sign-out may use it: the clock
-    /// that says that the token has expired may be wrong.
+    /// Returns the claims of a token that this gateway issued, expired or not. Only for a sign-out: the clock by which the
+    /// token has expired may be wrong.
     ///
     /// # Errors
     /// See [`SessionTokenError`].

@@ -65,7 +65,7 @@ fn o1_a_log_is_read_as_far_as_sqlite_reads_it() {
 
 proptest! {
     #[test]
-    fn o1_nothing_that_is_not_a_stamp_is_taken_for_one(page in any::<Vec<u8>>(), at in any::<u16>(), cells in any::<u16>()) {
+    fn o1_only_a_stamp_is_read_as_one(page in any::<Vec<u8>>(), at in any::<u16>(), cells in any::<u16>()) {
         let mut page = page;
         page.resize(page.len().max(100), 0);
         page[0] = TABLE_LEAF;

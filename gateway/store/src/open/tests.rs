@@ -144,7 +144,7 @@ fn a4_an_older_database_is_counted() {
 }
 
 #[test]
-fn takes_an_empty_file() {
+fn claims_an_empty_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("empty.db");
     fs::write(&path, "").unwrap();
@@ -191,7 +191,7 @@ fn refuses_what_is_not_ours_and_leaves_it_untouched() {
         make(&path);
         let before = contents(directory.path());
         match open(&path, PATIENCE) {
-            Err(OpenError::NotOurs { path: named }) => assert_eq!(named, path, "{name}"),
+            Err(OpenError::NotOurs(named)) => assert_eq!(named, path, "{name}"),
             other => panic!("{name}: {other:?}"),
         }
         assert_eq!(contents(directory.path()), before, "{name}");
@@ -235,7 +235,7 @@ fn refuses_a_newer_schema() {
 }
 
 #[test]
-fn says_where_a_database_cannot_be() {
+fn reports_why_a_database_cannot_be_created() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -326,7 +326,7 @@ fn many_that_open_a_new_file_at_once_all_get_the_same_database() {
 }
 
 #[test]
-fn o1_what_is_beside_the_database_is_a_file_of_its_own() {
+fn o1_a_file_beside_the_database_has_only_one_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gateway.db");
     drop(open(&path, PATIENCE).unwrap());
@@ -356,7 +356,7 @@ fn o1_what_is_beside_the_database_is_a_file_of_its_own() {
 }
 
 #[test]
-fn o1_a_log_that_is_left_beside_a_link_is_not_left_out() {
+fn o1_a_log_beside_a_link_is_not_ignored() {
     let directory = tempfile::tempdir().unwrap();
     let (path, moved) = (
         directory.path().join("gateway.db"),

@@ -63,7 +63,7 @@ fn o1_one_place_has_any_number_of_users_and_no_other_place_has_any_meanwhile() {
     assert_eq!((users(&path), users(&other)), (Users::Here, Users::Elsewhere));
     let refused = Place::take(&other).unwrap_err();
     assert!(
-        matches!(&refused, OpenError::Elsewhere { path } if *path == other),
+        matches!(&refused, OpenError::Elsewhere(path) if *path == other),
         "{refused}"
     );
     // Another process sees the lock of this one.
@@ -114,7 +114,7 @@ fn o1_a_place_that_was_left_is_free_and_its_descriptor_still_open() {
 
 /// `gateway restore` locks the whole file, and so do commands for a moment.
 #[test]
-fn o1_a_lock_on_the_whole_file_is_no_place() {
+fn o1_a_lock_on_the_whole_file_is_not_a_place() {
     let (_directory, path) = file();
     let whole = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     fcntl_lock(&whole, FlockOperation::NonBlockingLockExclusive).unwrap();

@@ -1,23 +1,31 @@
-//! One key of one plugin, as a write finds it, within the writer's transaction.
+//! One key of one plugin, within the writer's transaction.
 
 use gateway_model::value::{KeptValue, NextValue};
 use gateway_model::{ChangedValue, Timestamp, ValueChange, ValueRefusal, stored_bytes};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::prune::AT_ONCE;
 use crate::rows;
 
-/// Why a write did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why a write did not happen.
+#[derive(Debug)]
 pub(super) enum Refusal {
-    /// The change is not allowed. It is [`ValueRefusal::Full`] only if nothing that has expired takes any room.
+    /// The change is not allowed. It is [`ValueRefusal::Full`] only if no expired value takes any space.
     Final(ValueRefusal),
-    /// There is no room yet: as much of what has expired is gone as one transaction takes, and the rest
-    /// may make enough. To be tried again in another one.
+    /// There is no room yet. One transaction has deleted as many expired values as it may, and deleting the rest may make
+    /// room: try again in another transaction.
     Crowded,
+    /// The database failed.
+    Failed(rusqlite::Error),
 }
 
-/// A key and, where there is one, its value. One that had expired is gone.
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A key, whose value has not expired, if it has one.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
     connection: &'a Connection,
@@ -26,12 +34,12 @@ pub(super) struct Entry<'a> {
     now: Timestamp,
 }
 
-/// What has expired of a plugin, so much of it that other writes get their turn.
+/// Deletes a limited number of a plugin's expired values, so that other writes are not delayed.
 pub(super) const EXPIRED: &str = "DELETE FROM plugin_values WHERE plugin = ?1
     AND key IN (SELECT key FROM plugin_values WHERE plugin = ?1 AND expires <= ?2 LIMIT ?3)";
 
 impl<'a> Entry<'a> {
-    /// Finds the key.
+    /// Finds the key, and deletes its value if that has expired.
     pub(super) fn find(
         connection: &'a Connection,
         plugin: &'a str,
@@ -49,43 +57,28 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Changes the value.
-    pub(super) fn change(
-        &self,
-        change: ValueChange,
-        cap: u64,
-    ) -> rusqlite::Result<Result<ChangedValue, Refusal>> {
+    pub(super) fn change(&self, change: ValueChange, cap: u64) -> Result<ChangedValue, Refusal> {
         let (before, freed) = self.value()?.unzip();
-        let (next, changed) = match change.apply(before.as_ref(), self.now) {
-            Ok(applied) => applied,
-            Err(refusal) => return Ok(Err(Refusal::Final(refusal))),
-        };
+        let (next, changed) = change.apply(before.as_ref(), self.now).map_err(Refusal::Final)?;
         match next {
             NextValue::Same => {}
             NextValue::Removed => self.remove()?,
-            NextValue::Kept(value) => {
-                if let Err(refusal) = self.put(&value, freed.unwrap_or(0), cap)? {
-                    return Ok(Err(refusal));
-                }
-            }
+            NextValue::Kept(value) => self.put(&value, freed.unwrap_or(0), cap)?,
         }
-        Ok(Ok(changed))
+        Ok(changed)
     }
 
-    /// The value, and what it takes on disk.
+    /// The value and its size on disk.
     fn value(&self) -> rusqlite::Result<Option<(KeptValue, i64)>> {
         let sql = "SELECT value, stored, expires FROM plugin_values WHERE plugin = ?1 AND key = ?2";
-        self.connection
-            .prepare_cached(sql)?
-            .query_row(params![self.plugin, self.key], |row| {
-                let expires: Option<i64> = row.get(2)?;
-                let value = KeptValue {
-                    bytes: row.get(0)?,
-                    expires: expires.map(|_| rows::timestamp(row, 2)).transpose()?,
-                };
-                Ok((value, row.get(1)?))
-            })
-            .optional()
+        rows::first(self.connection, sql, params![self.plugin, self.key], |row| {
+            let expires: Option<i64> = row.get(2)?;
+            let value = KeptValue {
+                bytes: row.get(0)?,
+                expires: expires.map(|_| rows::timestamp(row, 2)).transpose()?,
+            };
+            Ok((value, row.get(1)?))
+        })
     }
 
     fn remove(&self) -> rusqlite::Result<()> {
@@ -93,21 +86,18 @@ impl<'a> Entry<'a> {
         rows::run(self.connection, sql, params![self.plugin, self.key]).map(drop)
     }
 
-    /// Keeps a value if there is room for it, or it takes no more than the one before, whose bytes are `freed`.
-    fn put(&self, value: &KeptValue, freed: i64, cap: u64) -> rusqlite::Result<Result<(), Refusal>> {
-        if let Err(refusal) = self.make_room(value, freed, cap)? {
-            return Ok(Err(refusal));
-        }
-        // Not OR REPLACE, which would leave the sum as it is.
+    /// Stores a value if there is room for it, or if it is not larger than the previous one, which has `freed` bytes.
+    fn put(&self, value: &KeptValue, freed: i64, cap: u64) -> Result<(), Refusal> {
+        self.make_room(value, freed, cap)?;
+        // Not OR REPLACE, which would not update the total.
         let sql = "INSERT INTO plugin_values (plugin, key, expires, value) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT DO UPDATE SET expires = excluded.expires, value = excluded.value";
         let expires = value.expires.map(rows::seconds);
         let params = params![self.plugin, self.key, expires, value.bytes];
-        rows::run(self.connection, sql, params)?;
-        Ok(Ok(()))
+        Ok(rows::execute(self.connection, sql, params)?)
     }
 
-    fn make_room(&self, value: &KeptValue, freed: i64, cap: u64) -> rusqlite::Result<Result<(), Refusal>> {
+    fn make_room(&self, value: &KeptValue, freed: i64, cap: u64) -> Result<(), Refusal> {
         let cap = i64::try_from(cap).unwrap_or(i64::MAX);
         let expires = value.expires.is_some();
         let wanted = stored_bytes(self.plugin.len(), self.key.len(), value.bytes.len(), expires);
@@ -118,14 +108,14 @@ impl<'a> Entry<'a> {
             Ok((kept - freed).saturating_add(wanted) <= cap)
         };
         if wanted <= freed || fits()? {
-            return Ok(Ok(()));
+            return Ok(());
         }
         let now = rows::seconds(self.now);
         let gone = rows::run(self.connection, EXPIRED, params![self.plugin, now, AT_ONCE])?;
-        Ok(match fits()? {
+        match fits()? {
             true => Ok(()),
             false if gone < AT_ONCE as usize => Err(Refusal::Final(ValueRefusal::Full)),
             false => Err(Refusal::Crowded),
-        })
+        }
     }
 }

@@ -40,7 +40,7 @@ fn a_value_and_a_range_of_keys_are_found_by_the_key() {
 
 /// What clears away, and what adds up, looks at no more values than it has to.
 #[test]
-fn what_has_expired_is_found_by_its_expiry() {
+fn expired_values_are_found_by_index() {
     let directory = tempfile::tempdir().unwrap();
     let open::Opened { connection, .. } =
         open::open(&directory.path().join("test.db"), Duration::ZERO, &SystemRandom).unwrap();

@@ -112,7 +112,7 @@ fn the_database_is_read_once_for_any_number_of_lookups() {
 }
 
 #[test]
-fn what_has_changed_is_read_again() {
+fn a_changed_session_is_read_again() {
     let mut f = Fixture::new();
     f.lookup();
     let mut renamed = f.stored.clone().unwrap();
@@ -140,7 +140,7 @@ fn what_changes_while_it_is_read_is_read_again() {
 }
 
 #[test]
-fn nothing_is_kept_for_longer_than_a_second() {
+fn nothing_is_cached_for_longer_than_a_second() {
     let mut f = Fixture::new();
     f.lookup();
     f.stored = None;
@@ -152,7 +152,7 @@ fn nothing_is_kept_for_longer_than_a_second() {
 }
 
 #[test]
-fn nothing_is_kept_beyond_its_expiry() {
+fn nothing_is_cached_beyond_its_expiry() {
     let mut f = Fixture::new();
     f.lookup();
     f.stored = None;
@@ -163,7 +163,7 @@ fn nothing_is_kept_beyond_its_expiry() {
 }
 
 #[test]
-fn a_session_is_one_users_alone() {
+fn a_session_belongs_to_one_user() {
     let f = Fixture::new();
     let mallory = UserId::from("mallory");
     for _ in 0..2 {
@@ -173,7 +173,7 @@ fn a_session_is_one_users_alone() {
 }
 
 #[test]
-fn that_nobody_is_signed_in_is_never_kept() {
+fn a_missing_session_is_never_cached() {
     let mut f = Fixture::new();
     let stored = f.stored.take();
     assert!(f.lookup().is_none() && f.lookup().is_none());
@@ -196,7 +196,7 @@ fn a_read_that_fails_says_so_and_leaves_nothing() {
 }
 
 #[test]
-fn a_closed_cache_gives_nothing() {
+fn a_closed_cache_returns_nothing() {
     let mut f = Fixture::new();
     f.lookup();
     f.cache.close();
@@ -205,7 +205,7 @@ fn a_closed_cache_gives_nothing() {
 }
 
 #[test]
-fn there_is_an_end_to_the_sessions_that_are_kept() {
+fn cached_sessions_are_limited() {
     let mut f = Fixture::new();
     let many = 4 * SESSION_BYTES / 512;
     for n in 0..many {
@@ -248,7 +248,7 @@ fn a1_the_sessions_of_a_user_share_one_copy_of_them() {
 }
 
 #[test]
-fn a1_a_user_who_has_not_changed_is_not_held_twice() {
+fn a1_an_unchanged_user_is_not_cached_twice() {
     let mut f = Fixture::new();
     let one = f.lookup().unwrap();
     f.session = SessionId::from("another");
@@ -259,7 +259,7 @@ fn a1_a_user_who_has_not_changed_is_not_held_twice() {
 }
 
 #[test]
-fn a1_users_are_kept_by_their_bytes_and_not_by_their_number() {
+fn a1_users_are_cached_by_bytes_and_not_by_number() {
     let mut f = Fixture::new();
     for n in 0..1000 {
         f.session = SessionId::from(n.to_string());

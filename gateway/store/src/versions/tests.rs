@@ -60,7 +60,7 @@ fn a_slot_is_the_same_in_every_process_and_build() {
 }
 
 #[test]
-fn who_is_touched() {
+fn touched_users_decide_the_slots() {
     let alice = UserId::from("alice");
     let at = slot(&alice);
     let found = Touches::Found(Option::as_ref);
@@ -88,7 +88,7 @@ fn the_file_is_made_like_the_database_and_then_left_as_it_is() {
 }
 
 #[test]
-fn a_bump_is_seen_by_every_process_and_is_of_its_slot_alone() {
+fn a_bump_is_seen_by_every_process_and_changes_only_its_slot() {
     let (directory, database, _) = database();
     let link = directory.path().join("link.db");
     symlink(&database, &link).unwrap();
@@ -112,7 +112,7 @@ fn a_bump_is_seen_by_every_process_and_is_of_its_slot_alone() {
 }
 
 #[test]
-fn a_number_is_never_there_twice_whoever_writes() {
+fn no_number_occurs_twice() {
     let (_directory, database, _) = database();
     let processes = [open(&database), open(&database), open(&database)];
     let mut seen = HashSet::from([processes[0].number(7)]);
@@ -123,7 +123,7 @@ fn a_number_is_never_there_twice_whoever_writes() {
 }
 
 #[test]
-fn a_damaged_file_is_made_anew_when_it_is_opened() {
+fn a_damaged_file_is_rewritten_when_it_is_opened() {
     for damage in [vec![], vec![1; 8000], vec![0; 32 * 1024]] {
         let (_directory, database, path) = database();
         fs::write(&path, damage).unwrap();
@@ -133,7 +133,7 @@ fn a_damaged_file_is_made_anew_when_it_is_opened() {
 }
 
 #[test]
-fn a_file_that_goes_wrong_is_gone_without_for_good() {
+fn a_failed_file_is_never_used_again() {
     let cut = |path: &Path| fs::OpenOptions::new().write(true).open(path)?.set_len(0);
     let zeros = |path: &Path| fs::write(path, vec![0; 32 * 1024]);
     let delete = |path: &Path| fs::remove_file(path);
@@ -162,7 +162,7 @@ fn a_file_that_goes_wrong_is_gone_without_for_good() {
 
 /// Others may keep something, and cannot be told: they have forgotten it when this is acknowledged.
 #[test]
-fn a_bump_that_nobody_can_see_takes_as_long_as_anybody_keeps_anything() {
+fn a_bump_without_a_file_waits_until_caches_have_expired() {
     let (_directory, database, path) = database();
     let deleted = open(&database);
     assert!(!takes_as_long(|| bump(&deleted, 7)));

@@ -74,7 +74,7 @@ async fn hold(writer: &Writer) -> (Answer<()>, mpsc::Sender<()>) {
 }
 
 #[tokio::test]
-async fn one_that_fails_undoes_only_itself() {
+async fn a_failed_write_undoes_only_itself() {
     let directory = tempfile::tempdir().unwrap();
     let writer = start(directory.path());
     let (held, gate) = hold(&writer).await;
@@ -167,7 +167,7 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_is_not_waited_for_by_more_and_more() {
+async fn writes_to_a_stuck_disk_are_rejected_when_the_queue_is_full() {
     let directory = tempfile::tempdir().unwrap();
     let writer = start(directory.path());
     let (held, gate) = hold(&writer).await;
@@ -203,7 +203,7 @@ async fn another_process_that_holds_the_lock_is_busy_and_then_not() {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_gone_bad_is_opened_anew() {
+async fn a_bad_connection_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let writer = start(directory.path());
     // The transaction ends under the writer's feet.
@@ -225,7 +225,7 @@ async fn a_connection_that_has_gone_bad_is_opened_anew() {
 }
 
 #[tokio::test]
-async fn a_caller_who_has_gone_gets_the_write_done() {
+async fn a_write_is_done_though_its_caller_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let writer = start(directory.path());
     let (held, gate) = hold(&writer).await;

@@ -35,7 +35,7 @@ fn big(from: usize, count: usize) -> Verdict {
 }
 
 #[tokio::test]
-async fn a1_attributes_of_one_user_are_bounded_in_sum() {
+async fn a1_attributes_of_a_user_are_limited_in_total() {
     let f = Fixture::new().await;
     let someone = person("google", "1", None);
     let (user, _) = f.sign_in(&someone).await;
@@ -107,7 +107,7 @@ async fn a1_three_hundred_groups_and_claims_of_100_kb_are_ordinary() {
 }
 
 #[tokio::test]
-async fn a1_a_user_has_so_many_sessions_and_the_oldest_end() {
+async fn a1_sessions_of_a_user_are_limited_and_the_oldest_end() {
     let f = Fixture::new().await;
     let store = with_limits(
         &f,
@@ -150,7 +150,7 @@ async fn a1_a_user_has_so_many_sessions_and_the_oldest_end() {
 }
 
 #[tokio::test]
-async fn a1_a_user_has_so_many_identities() {
+async fn a1_identities_of_a_user_are_limited() {
     let f = Fixture::new().await;
     let store = with_limits(
         &f,
@@ -171,7 +171,7 @@ async fn a1_a_user_has_so_many_identities() {
 }
 
 #[tokio::test]
-async fn a4_large_claims_are_seen_and_not_kept() {
+async fn a4_large_claims_reach_the_hook_and_are_not_stored() {
     let f = Fixture::new().await;
     let someone = talkative("1", 2 << 20);
     let pending = f.begin(&someone).await;
@@ -235,7 +235,7 @@ async fn a4_pending_events_are_read_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn a4_the_claims_of_one_provider_are_bounded_in_sum() {
+async fn a4_stored_claims_of_a_provider_are_limited_in_total() {
     let f = Fixture::new().await;
     let someone = talkative("0", 200 << 10);
     for n in 0..250 {
@@ -262,7 +262,7 @@ async fn a4_the_claims_of_one_provider_are_bounded_in_sum() {
 }
 
 #[tokio::test]
-async fn a4_new_people_of_one_provider_do_not_wait_without_end() {
+async fn a4_new_users_of_a_provider_that_wait_are_limited() {
     let f = Fixture::new().await;
     let pending = f.begin(&person("google", "first", None)).await;
     f.settle(&pending, Some(&failed()), None).await;
@@ -291,7 +291,7 @@ async fn a4_new_people_of_one_provider_do_not_wait_without_end() {
 }
 
 #[tokio::test]
-async fn a4_sign_ins_of_one_user_do_not_wait_without_end() {
+async fn a4_pending_sign_ins_of_a_user_are_limited() {
     let f = Fixture::new().await;
     let someone = person("google", "1", None);
     let (user, _) = f.sign_in(&someone).await;
@@ -311,7 +311,7 @@ async fn a4_sign_ins_of_one_user_do_not_wait_without_end() {
 }
 
 #[tokio::test]
-async fn a4_sign_outs_whose_hook_fails_come_to_an_end() {
+async fn a4_sign_outs_whose_hook_fails_are_dropped_after_the_retention() {
     let f = Fixture::new().await;
     let someone = person("google", "1", None);
     for _ in 0..130 {
@@ -334,7 +334,7 @@ async fn a4_sign_outs_whose_hook_fails_come_to_an_end() {
 }
 
 #[tokio::test]
-async fn a4_new_people_whom_no_hook_answers_for_come_to_an_end() {
+async fn a4_new_users_without_a_verdict_are_deleted_after_the_retention() {
     let f = Fixture::new().await;
     let mut ids = Vec::new();
     for n in 0..3 {

@@ -109,7 +109,7 @@ impl Change {
 }
 
 #[tokio::test]
-async fn every_change_is_seen_at_once_whoever_makes_it() {
+async fn every_change_is_seen_immediately_by_all_processes() {
     for change in Change::ALL {
         for by_another_process in [false, true] {
             let f = Fixture::new().await;
@@ -145,7 +145,7 @@ async fn every_change_is_seen_at_once_whoever_makes_it() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_kept_expires() {
+async fn a_cached_session_expires() {
     let f = Fixture::new().await;
     let (_, session) = f.sign_in(&person("google", "1", None)).await;
     f.clock.advance(LIFETIME - Duration::from_secs(1));
@@ -170,7 +170,7 @@ async fn a_session_that_was_pruned_is_gone_whatever_the_time() {
 }
 
 #[tokio::test]
-async fn what_touches_nobody_leaves_what_is_kept() {
+async fn writes_that_touch_nobody_leave_the_cache() {
     let f = Fixture::new().await;
     let (_, session) = f.sign_in(&person("google", "1", None)).await;
     for n in 0..100 {
@@ -189,7 +189,7 @@ async fn what_touches_nobody_leaves_what_is_kept() {
 }
 
 #[tokio::test]
-async fn whoever_comes_by_a_symbolic_link_is_heard() {
+async fn changes_through_a_symbolic_link_are_seen() {
     let f = Fixture::new().await;
     let elsewhere = tempfile::tempdir().unwrap();
     let link = elsewhere.path().join("link.db");
@@ -202,7 +202,7 @@ async fn whoever_comes_by_a_symbolic_link_is_heard() {
 }
 
 #[tokio::test]
-async fn the_file_of_versions_is_the_owners_alone() {
+async fn the_file_of_versions_is_private() {
     let f = Fixture::new().await;
     let file = fs::metadata(versions(&f)).unwrap();
     assert_eq!(
@@ -214,7 +214,7 @@ async fn the_file_of_versions_is_the_owners_alone() {
 
 /// Deleted, cut, or never opened: an acknowledged change is seen all the same, and so is a second.
 #[tokio::test]
-async fn whatever_becomes_of_the_file_nobody_is_let_in() {
+async fn a_broken_file_of_versions_lets_nobody_in() {
     let delete = |f: &Fixture| fs::remove_file(versions(f)).unwrap();
     let cut = |f: &Fixture| fs::write(versions(f), "").unwrap();
     let zeros = |f: &Fixture| fs::write(versions(f), vec![0; 32 * 1024]).unwrap();
@@ -273,7 +273,7 @@ async fn a_deleted_file_is_noticed_when_something_is_read() {
 /// Sign-ins and endings by two processes, while four threads look up what is signed in: whoever begins
 /// to look after an ending was acknowledged finds nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_is_found_after_the_acknowledgement_however_it_is_raced() {
+async fn no_stale_session_is_returned_after_an_acknowledgement() {
     const ROUNDS: usize = 60;
     let f = Fixture::new().await;
     let other = f.open(f.path()).await;

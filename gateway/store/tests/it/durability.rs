@@ -30,7 +30,7 @@ fn image(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let f = Fixture::new().await;
     let mut known = Vec::new();
     for n in 0..30 {
@@ -63,7 +63,7 @@ async fn what_was_acknowledged_survives_a_kill() {
 /// An image taken in mid-write opens and holds all that was acknowledged before. (So few writes that
 /// the log is never copied back meanwhile: then the two files would not be of one moment.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_image_taken_in_mid_write_opens() {
+async fn an_image_taken_during_a_write_opens() {
     let f = Fixture::new().await;
     let (first, _) = f.sign_in(&person("google", "first", None)).await;
     let store = f.store.clone();
@@ -122,7 +122,7 @@ async fn victim() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_loses_nobody_it_has_acknowledged() {
+async fn a_killed_process_loses_no_acknowledged_user() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gateway.db");
     let mut acknowledged = Vec::new();
@@ -189,7 +189,7 @@ async fn a_store_that_was_dropped_without_closing_is_opened_again() {
 }
 
 #[tokio::test]
-async fn what_another_process_does_is_seen_at_once() {
+async fn changes_by_another_process_are_seen_immediately() {
     let f = Fixture::new().await;
     let command_line = f.open(f.path()).await;
     let (user, session) = f.sign_in(&person("google", "1", None)).await;
@@ -269,7 +269,7 @@ async fn reads_do_not_wait_for_a_writer() {
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so_and_leaves_the_database_and_its_versions() {
+async fn a_closed_store_leaves_only_the_database_and_its_versions() {
     let f = Fixture::new().await;
     let (user, session) = f.sign_in(&person("google", "1", None)).await;
     let clone = f.store.clone();
@@ -294,7 +294,7 @@ async fn a_closed_store_says_so_and_leaves_the_database_and_its_versions() {
 }
 
 #[tokio::test]
-async fn a_temporary_database_is_nobody_elses_and_goes() {
+async fn a_temporary_database_is_private_and_removed() {
     let one = Store::open(&DatabaseUrl::Temporary, options()).await.unwrap();
     let two = Store::open(&DatabaseUrl::Temporary, options()).await.unwrap();
     one.begin_sign_in(&person("google", "1", None)).await.unwrap();

@@ -62,7 +62,7 @@ async fn a_new_user_is_pending_until_the_hooks_accept_them() {
 }
 
 #[tokio::test]
-async fn a_second_sign_in_is_no_new_user() {
+async fn a_second_sign_in_is_not_a_new_user() {
     let f = Fixture::new().await;
     let (user, first) = f.sign_in(&person("google", "1", None)).await;
     let pending = f.begin(&person("google", "1", None)).await;
@@ -154,7 +154,7 @@ async fn an_acceptance_of_the_login_alone_activates_nobody() {
 }
 
 #[tokio::test]
-async fn of_two_deliveries_the_first_verdict_stands() {
+async fn the_first_verdict_of_two_deliveries_counts() {
     let f = Fixture::new().await;
     let someone = person("google", "1", None);
     // Two tabs at once: one event, two sign-ins.
@@ -184,7 +184,7 @@ async fn of_two_deliveries_the_first_verdict_stands() {
 }
 
 #[tokio::test]
-async fn a_delivery_in_the_background_does_not_hurt_the_sign_in_that_is_under_way() {
+async fn a_background_delivery_does_not_disturb_a_sign_in() {
     let f = Fixture::new().await;
     let pending = f.begin(&person("google", "1", None)).await;
     let new_user = pending.new_user.clone().unwrap();
@@ -287,7 +287,7 @@ async fn a_user_who_was_deleted_meanwhile_is_refused_even_when_the_id_is_given_a
 }
 
 #[tokio::test]
-async fn what_was_pending_at_a_crash_is_settled_without_a_session() {
+async fn events_pending_at_a_crash_are_settled_without_a_session() {
     let f = Fixture::new().await;
     let pending = f.begin(&person("google", "1", None)).await;
     let new_user = pending.new_user.clone().unwrap();

@@ -295,7 +295,7 @@ async fn o1_reading_a_database_that_nobody_uses_leaves_it_and_its_directory_as_t
 
 /// A log is part of the database, and a gateway that starts meanwhile writes to the file.
 #[tokio::test]
-async fn o1_reading_a_database_misses_neither_its_log_nor_that_somebody_changes_it() {
+async fn o1_reading_a_database_notices_its_log_and_changes() {
     let f = Fixture::new().await;
     sign_in(&f.store, 0, 7).await;
     let open = read_only(&f, &f.path()).await.unwrap();

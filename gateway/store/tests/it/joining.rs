@@ -200,7 +200,7 @@ async fn s1_two_users_are_merged_into_one() {
 }
 
 #[tokio::test]
-async fn s1_whoever_stays_gets_what_only_the_other_has() {
+async fn s1_the_remaining_user_gets_what_only_the_other_has() {
     let f = Fixture::new().await;
     let (from, _) = f.sign_in(&person("google", "A", Some("a@example.org"))).await;
     let (into, _) = f.sign_in(&person("github", "B", None)).await;
@@ -226,7 +226,7 @@ async fn s1_whoever_stays_gets_what_only_the_other_has() {
 }
 
 #[tokio::test]
-async fn s1_a_merge_neither_lets_in_nor_shuts_out() {
+async fn s1_a_merge_neither_admits_nor_locks_out_anybody() {
     let f = Fixture::new().await;
     let (one, _) = f.sign_in(&person("google", "1", None)).await;
     let (two, _) = f.sign_in(&person("google", "2", None)).await;

@@ -1,22 +1,22 @@
-//! The store as its callers see it.
+//! Tests of the store through its public interface.
 //!
-//! | module | what it tries |
+//! | module | subject |
 //! |---|---|
-//! | `support` | a store in a directory of its own, with a clock that stands still |
+//! | `support` | a store in its own directory, with a manual clock |
 //! | `who` | whose sign-in it is: identities, addresses, ids; takeover by email |
-//! | `ending` | how sign-ins end: verdicts, races, redelivery |
-//! | `people` | looking up, listing, naming, disabling, deleting |
+//! | `ending` | the end of a sign-in: verdicts, races, redelivery |
+//! | `people` | lookups, lists, usernames, disabling, deleting |
 //! | `sessions` | sessions, sign-outs, states, pruning |
-//! | `upstream_sessions` | sign-outs that a provider tells of, and what it is told at one |
-//! | `plugin_values` | what plugins keep: the contract, caps, many at once, a model |
-//! | `caching` | that a session kept in memory is as good as the one in the database |
-//! | `bounds` | that one user, one provider or one caller fills neither memory nor disk |
-//! | `joining` | what an operator links, unlinks and merges |
+//! | `upstream_sessions` | sign-outs by a provider, and at a provider |
+//! | `plugin_values` | plugins' values: the contract, caps, concurrency, a model |
+//! | `caching` | a cached session is as good as the one in the database |
+//! | `bounds` | one user, one provider or one caller fills neither memory nor disk |
+//! | `joining` | links, unlinks and merges by operators |
 //! | `durability` | crashes, several processes, closing |
 //! | `logs` | which log belongs to which file |
 //! | `restoring` | backups, and restoring them |
 //! | `in_place` | a database that is moved, replaced or linked; one that is only read |
-//! | `damage` | a damaged database is reported as one |
+//! | `damage` | reports of damaged databases |
 
 #![allow(
     clippy::unwrap_used,

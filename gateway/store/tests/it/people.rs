@@ -212,7 +212,7 @@ async fn a6_an_id_names_its_user_whatever_others_are_called() {
 }
 
 #[tokio::test]
-async fn paging_gives_everyone_once() {
+async fn paging_returns_every_user_once() {
     let f = Fixture::new().await;
     for n in 0..25 {
         f.sign_in(&person(
@@ -243,7 +243,7 @@ async fn paging_gives_everyone_once() {
 }
 
 #[tokio::test]
-async fn disabling_ends_every_session_and_enabling_brings_none_back() {
+async fn disabling_ends_every_session_and_enabling_restores_none() {
     let f = Fixture::new().await;
     let (user, one) = f.sign_in(&person("google", "1", None)).await;
     let (_, two) = f.sign_in(&person("google", "1", None)).await;

@@ -155,7 +155,7 @@ async fn a_value_is_kept_until_it_is_replaced_or_deleted() {
 }
 
 #[tokio::test]
-async fn keys_are_what_their_bytes_are() {
+async fn keys_are_compared_by_their_bytes() {
     let f = Fixture::new().await;
     let keys = [
         "a",
@@ -186,7 +186,7 @@ async fn keys_are_what_their_bytes_are() {
 }
 
 #[tokio::test]
-async fn each_plugin_has_keys_of_its_own() {
+async fn each_plugin_has_its_own_keys() {
     let f = Fixture::new().await;
     f.set("k", b"1", None).await;
     // Names that are near in every way that a comparison can blur.
@@ -215,7 +215,7 @@ async fn each_plugin_has_keys_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_value_whose_lifetime_is_over_is_none() {
+async fn an_expired_value_is_missing() {
     let f = Fixture::new().await;
     for key in ["get", "delete", "add", "swap"] {
         f.set(key, b"7", Some(MINUTE)).await;
@@ -238,7 +238,7 @@ async fn a_value_whose_lifetime_is_over_is_none() {
 }
 
 #[tokio::test]
-async fn a_value_takes_its_lifetime_from_the_latest_that_set_it() {
+async fn the_latest_set_decides_the_lifetime() {
     let f = Fixture::new().await;
     f.set("for ever", b"1", Some(MINUTE)).await;
     f.set("for ever", b"2", None).await;
@@ -255,7 +255,7 @@ async fn a_value_takes_its_lifetime_from_the_latest_that_set_it() {
 }
 
 #[tokio::test]
-async fn a_lifetime_of_zero_keeps_nothing() {
+async fn a_lifetime_of_zero_stores_nothing() {
     let f = Fixture::new().await;
     f.set("k", b"1", None).await;
     // Nothing is kept, so nothing is too much.
@@ -281,7 +281,7 @@ async fn increments_add_up() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_added_to_stays_as_it_was() {
+async fn a_failed_increment_changes_nothing() {
     let f = Fixture::new().await;
     let no_numbers: [&[u8]; 12] = [
         b"",
@@ -327,7 +327,7 @@ async fn an_increment_leaves_the_lifetime_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_value_is_swapped_if_it_is_the_old_one() {
+async fn a_value_is_replaced_only_if_it_is_the_old_one() {
     let f = Fixture::new().await;
     assert!(
         !f.compare_and_set("k", Some(b""), Some(b"1")).await,
@@ -401,7 +401,7 @@ async fn keys_are_listed_by_prefix_in_pages() {
 }
 
 #[tokio::test]
-async fn a_thousand_keys_are_listed_at_most() {
+async fn at_most_a_thousand_keys_are_listed() {
     let f = Fixture::new().await;
     f.fill(2 * MAX_VALUE_KEYS + 1, None);
     let first = f.keys("key ", None, usize::MAX).await;

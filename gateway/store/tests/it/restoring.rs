@@ -214,7 +214,7 @@ async fn o1_a_backup_is_restored_where_there_was_nothing() {
 }
 
 #[tokio::test]
-async fn o1_what_is_no_sound_backup_is_refused_and_changes_nothing() {
+async fn o1_an_unsound_backup_is_rejected_and_changes_nothing() {
     let f = Fixture::new().await;
     sign_in(&f.store, 0, 300).await;
     let saved = copy_to(&f, "backup.db");
@@ -448,7 +448,7 @@ async fn o1_a_second_restore_in_the_same_second_keeps_both() {
 
 /// Somebody who can hand a backup to an operator can hand them a trigger.
 #[tokio::test]
-async fn o1_what_is_not_ours_in_a_backup_is_refused_by_name() {
+async fn o1_a_foreign_object_in_a_backup_is_rejected_by_name() {
     let f = Fixture::new().await;
     sign_in(&f.store, 0, 3).await;
     let saved = fs::read(copy_to(&f, "backup.db")).unwrap();

@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_session_ends_by_itself() {
+async fn a_session_expires() {
     let f = Fixture::new().await;
     let (user, session) = f.sign_in(&person("google", "1", None)).await;
     assert_eq!(
@@ -140,7 +140,7 @@ async fn o3_a_sign_out_ends_an_expired_session_only_if_the_token_was_issued_for_
 }
 
 #[tokio::test]
-async fn sign_outs_come_in_pages_and_are_given_up_in_the_end() {
+async fn sign_outs_come_in_pages_and_are_dropped_in_the_end() {
     const PAGE: usize = gateway_store::PAGE as usize;
     let f = Fixture::new().await;
     let mut events = Vec::new();
@@ -190,7 +190,7 @@ async fn an_operator_ends_one_session_or_all() {
 }
 
 #[tokio::test]
-async fn a_lifetime_without_end_is_kept() {
+async fn an_endless_lifetime_is_stored() {
     let f = Fixture::new().await;
     let pending = f.begin(&person("google", "1", None)).await;
     let verdict = accepted(&[]);
@@ -209,7 +209,7 @@ async fn a_lifetime_without_end_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_fifty_callbacks_with_a_state_one_gets_through() {
+async fn one_of_fifty_callbacks_with_a_state_succeeds() {
     let f = Fixture::new().await;
     let other = f.open(f.path()).await;
     let expires = Timestamp(NOW + 600);
@@ -228,7 +228,7 @@ async fn of_fifty_callbacks_with_a_state_one_gets_through() {
 }
 
 #[tokio::test]
-async fn a_state_that_has_expired_is_never_good_again() {
+async fn an_expired_state_is_never_valid_again() {
     let f = Fixture::new().await;
     let expires = Timestamp(NOW + 600);
     assert!(f.store.consume_state("s", expires).await.unwrap());
@@ -247,7 +247,7 @@ async fn a_state_that_has_expired_is_never_good_again() {
 }
 
 #[tokio::test]
-async fn pruning_takes_what_is_over_and_leaves_the_rest() {
+async fn pruning_deletes_only_what_has_expired() {
     let f = Fixture::new().await;
     let (_, old) = f.sign_in(&person("google", "1", None)).await;
     f.begin(&person("google", "2", None)).await;

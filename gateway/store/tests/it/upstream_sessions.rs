@@ -112,7 +112,7 @@ async fn p21_a_subject_ends_all_sessions_of_that_identity_and_a_sid_those_that_h
 }
 
 #[tokio::test]
-async fn p21_a_logout_token_is_used_once() {
+async fn p21_a_logout_token_works_once() {
     let f = Fixture::new().await;
     let someone = in_session("google", "1", None);
     f.sign_in(&someone).await;
@@ -139,7 +139,7 @@ async fn p21_a_logout_token_is_used_once() {
 }
 
 #[tokio::test]
-async fn p21_a_sign_in_that_was_under_way_does_not_outlive_the_sign_out() {
+async fn p21_a_sign_in_in_progress_does_not_survive_the_sign_out() {
     // What the sign-in comes from, and what the sign-out names.
     for (sid, subject, named) in [
         (Some("s"), None, Some("s")),
@@ -196,7 +196,7 @@ async fn p21_a_provider_may_use_the_name_of_an_ended_session_again() {
 }
 
 #[tokio::test]
-async fn p21_what_sign_outs_leave_is_bounded_for_each_issuer_and_deleted() {
+async fn p21_marks_of_sign_outs_are_limited_for_each_issuer_and_deleted() {
     let f = Fixture::new().await;
     end(&f, &sign_out("google", "first", None, Some("s"))).await;
     end(&f, &sign_out("github", "first", None, Some("s"))).await;
@@ -241,7 +241,7 @@ async fn p21_a_sid_of_thousands_of_sessions_ends_all_of_them() {
 }
 
 #[tokio::test]
-async fn p20_an_id_token_is_kept_with_its_session_and_goes_with_it() {
+async fn p20_an_id_token_is_deleted_with_its_session() {
     let f = Fixture::new().await;
     let mut sessions = Vec::new();
     for subject in ["1", "2", "3"] {
@@ -271,7 +271,7 @@ async fn p20_an_id_token_is_kept_with_its_session_and_goes_with_it() {
 }
 
 #[tokio::test]
-async fn p20_a_provider_is_told_the_address_that_it_gave_and_no_other() {
+async fn p20_a_provider_gets_only_the_address_that_it_sent() {
     let f = Fixture::new().await;
     let (_, forum) = f.sign_in(&person("forum", "1", Some("ann@forum.example"))).await;
     let (user, google) = f.sign_in(&person("google", "1", Some("ann@example.org"))).await;

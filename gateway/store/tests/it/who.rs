@@ -69,7 +69,7 @@ async fn the_same_address_at_two_providers() {
 }
 
 #[tokio::test]
-async fn two_untrusted_providers_never_meet() {
+async fn users_of_untrusted_providers_are_never_linked() {
     let f = Fixture::new().await;
     let (one, _) = f.sign_in(&person("forum", "1", Some("a@example.org"))).await;
     let (two, _) = f.sign_in(&person("forum", "2", Some("a@example.org"))).await;
@@ -96,7 +96,7 @@ async fn an_address_is_equal_byte_for_byte_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn without_a_verified_address_nobody_is_found() {
+async fn no_user_is_found_without_a_verified_address() {
     let f = Fixture::new().await;
     let (one, _) = f.sign_in(&person("google", "1", Some("a@example.org"))).await;
     let (two, _) = f.sign_in(&person("github", "2", None)).await;
@@ -573,7 +573,7 @@ async fn s1_people_of_one_issuer_who_come_at_once_are_as_many_users() {
 }
 
 #[tokio::test]
-async fn ids_made_of_addresses() {
+async fn ids_are_made_from_addresses() {
     let f = Fixture::with_ids(UserIds::EmailMd5).await;
     let (user, _) = f.sign_in(&person("google", "1", Some("Alice@example.org"))).await;
     // md5("Alice@example.org"), by another program.
@@ -656,7 +656,7 @@ async fn s2_an_address_of_a_user_with_a_random_id_makes_no_other_user_an_id() {
 /// Whatever happens in whatever order: an identity stays with its user, an untrusted identity is alone
 /// with its user, and one trusted address is one user's.
 #[test]
-fn no_sequence_of_sign_ins_mixes_people_up() {
+fn no_sequence_of_sign_ins_links_two_people() {
     let step = (
         prop_oneof![Just("google"), Just("github"), Just("forum")],
         0..3_u8,

@@ -1,45 +1,36 @@
-//! Every way a key can be unusable. No message shows any part of a key.
+//! Every way in which a key can be unusable. No message contains any part of a key.
 
 use gateway_model::clock::RandomError;
 
-/// A key, or something done with it, failed.
+/// An operation with keys failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum KeyError {
-    /// There is nothing to sign with.
+    /// There is no signing key.
     #[error("there is no private key to sign permission tokens with")]
     NoKey,
-    /// A private key cannot be used.
+    /// A private key cannot be used. The first one has the number 1.
     #[error("private key {number}: {problem}")]
-    Private {
-        /// Which: the first is 1.
-        number: usize,
-        /// What is wrong with it.
-        problem: PemError,
-    },
-    /// A public key cannot be published.
+    Private { number: usize, problem: PemError },
+    /// A public key cannot be published. The first one has the number 1.
     #[error("public key {number}: {problem}")]
-    Public {
-        /// Which: the first is 1.
-        number: usize,
-        /// What is wrong with it.
-        problem: PemError,
-    },
-    /// The secret for sessions could be guessed.
+    Public { number: usize, problem: PemError },
+    /// The session secret could be guessed.
     #[error("the session secret has fewer than 32 bytes")]
     SecretTooShort,
-    /// The text to seal is too long to be opened again.
+    /// The sealed text would be too long to open.
     #[error("the text is too long to seal")]
     TooLong,
     /// There is no randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// aws-lc failed, as it does when there is no memory.
+    /// aws-lc failed, for example because there was no memory.
     #[error("the cryptographic library failed")]
     Crypto,
 }
 
 impl KeyError {
-    /// What is wrong with a key, where there is only one that it can be.
+    /// What is wrong with a key, without its number, for callers that have only one.
     #[must_use]
     pub fn problem(&self) -> String {
         match self {
@@ -49,31 +40,31 @@ impl KeyError {
     }
 }
 
-/// Why a text is no key that can be used.
+/// The reason why a text is not a usable key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// Not PEM (RFC 7468).
+    /// It is not PEM (RFC 7468).
     #[error("not PEM: it should begin with a line like -----BEGIN PRIVATE KEY-----, and end with one")]
     NotPem,
-    /// A private key behind a passphrase.
+    /// It is a private key with a passphrase.
     #[error("encrypted with a passphrase: write it without one (`openssl pkey -in KEY -out PLAIN`)")]
     Encrypted,
-    /// PEM, but of something else than a private key.
+    /// It is PEM, but not a private key.
     #[error("a private key is needed here, in PKCS#8, PKCS#1 or SEC 1 form")]
     NotPrivate,
-    /// PEM, but of something else than a public key.
+    /// It is PEM, but not a public key.
     #[error("a public key is needed here, its PEM beginning with -----BEGIN PUBLIC KEY-----")]
     NotPublic,
-    /// Another algorithm than the three.
+    /// It is for an unsupported algorithm.
     #[error("a key for RSA, ECDSA on P-256 or Ed25519 is needed")]
     Unsupported,
-    /// An ECDSA key on another curve.
+    /// It is an ECDSA key on another curve.
     #[error("the key is for another curve than P-256 (also called prime256v1 or secp256r1)")]
     Curve,
-    /// An RSA key that is too short to be safe, or too long to be of use.
+    /// It is an RSA key that is too short to be safe, or too long to be useful.
     #[error("an RSA key must have 2048 to 8192 bits")]
     RsaSize,
-    /// Cut off, changed, or with numbers that do not belong together.
+    /// It is cut off or changed, or its numbers do not belong together.
     #[error("the key is damaged")]
     Damaged,
 }

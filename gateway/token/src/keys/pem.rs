@@ -1,9 +1,9 @@
-//! What operators paste: PEM in files, in environment variables, with `\n` written out.
+//! PEM as operators paste it: from files, from environment variables, with `\n` written out.
 
 use super::PemError;
 use zeroize::Zeroizing;
 
-/// What a block of PEM says it holds.
+/// What a PEM block contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Label {
     /// `PRIVATE KEY`: PKCS#8 (RFC 5958).
@@ -20,12 +20,16 @@ pub(super) enum Label {
     Other,
 }
 
-/// The first block that is a key, and its DER. The environment keeps no line breaks in some tools, so
-/// `\n` may stand for one; text around the block is ignored, as RFC 7468 section 2 has it.
+/// Returns the first block that is a key, as DER. Some tools keep no line breaks in environment variables, so `\n` may be
+/// written out; text around the block is ignored, as RFC 7468 section 2 requires.
 pub(super) fn read(text: &str) -> Result<(Label, Zeroizing<Vec<u8>>), PemError> {
     let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
     let blocks = ::pem::parse_many(text.as_bytes()).map_err(|_| PemError::NotPem)?;
-    let mut other = false;
+    let nothing = if blocks.is_empty() {
+        Err(PemError::NotPem)
+    } else {
+        Ok((Label::Other, Zeroizing::default()))
+    };
     for block in blocks {
         if block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some() {
             return Err(PemError::Encrypted);
@@ -37,28 +41,21 @@ pub(super) fn read(text: &str) -> Result<(Label, Zeroizing<Vec<u8>>), PemError> 
             "PUBLIC KEY" => Label::Spki,
             "RSA PUBLIC KEY" => Label::Pkcs1Public,
             // `openssl ecparam -genkey` writes `EC PARAMETERS` before the key.
-            _ => {
-                other = true;
-                continue;
-            }
+            _ => continue,
         };
         return Ok((label, Zeroizing::new(block.into_contents())));
     }
-    if other {
-        Ok((Label::Other, Zeroizing::default()))
-    } else {
-        Err(PemError::NotPem)
-    }
+    nothing
 }
 
-/// Writes a block, lines ending in LF.
+/// Writes a block with LF line endings.
 pub(super) fn write(tag: &str, der: &[u8]) -> String {
     let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
     ::pem::encode_config(&::pem::Pem::new(tag, der), config)
 }
 
-/// The algorithm that a PKCS#8 key or a SubjectPublicKeyInfo is for, by the object identifier near its
-/// beginning (RFC 3279 section 2.3, RFC 8410 section 3).
+/// The algorithm of a PKCS#8 key or a SubjectPublicKeyInfo, by the object identifier near its beginning (RFC 3279 section
+/// 2.3, RFC 8410 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     /// `rsaEncryption`
@@ -71,16 +68,16 @@ pub(super) enum Family {
     Ed25519,
 }
 
-/// Whether a SEC 1 key names a curve of Certicom's (RFC 5480 section 2.1.1.1): P-256, alone of those in
-/// use, has its name from elsewhere.
+/// Whether a SEC 1 key names a curve of Certicom's (RFC 5480 section 2.1.1.1). Among the curves in use, only the name of
+/// P-256 comes from elsewhere.
 pub(super) fn other_curve(der: &[u8]) -> bool {
     let arc = b"\x06\x05\x2b\x81\x04\x00";
     der.windows(arc.len()).any(|window| window == arc)
 }
 
-/// Reads the family; `None` for every other one.
+/// Returns the family, or `None` for any other.
 pub(super) fn family(der: &[u8]) -> Option<Family> {
-    /// Lengths, a version and the algorithm come first and fit in this.
+    /// Lengths, version and algorithm come first and fit into this.
     const HEAD: usize = 40;
     let has = |oid: &[u8]| der.windows(oid.len()).take(HEAD).any(|window| window == oid);
     if has(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01") {

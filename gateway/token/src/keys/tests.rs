@@ -106,7 +106,7 @@ fn the_audience_is_there_only_where_it_is_configured() {
 }
 
 #[test]
-fn every_way_to_write_a_key_gives_the_same_key() {
+fn every_form_of_a_key_is_the_same_key() {
     for (one, other) in [
         (pem!("rsa2048-pkcs1"), pem!("rsa2048-pkcs8")),
         // OpenSSL writes the curve in a block of its own before the key.
@@ -143,7 +143,7 @@ fn every_way_to_write_a_key_gives_the_same_key() {
 }
 
 #[test]
-fn what_cannot_be_used_says_why_and_shows_nothing() {
+fn an_unusable_key_is_reported_without_showing_it() {
     let cut = pem!("rsa2048-pkcs8")
         .lines()
         .take(20)
@@ -208,7 +208,7 @@ fn what_cannot_be_used_says_why_and_shows_nothing() {
 }
 
 #[test]
-fn the_number_says_which_key_is_wrong() {
+fn the_error_numbers_the_wrong_key() {
     let private = [pem!("p256-pkcs8").into(), "nonsense".into()];
     let error = SigningKeys::from_pems(&private, &[]).unwrap_err();
     assert!(error.to_string().starts_with("private key 2: not PEM"), "{error}");
@@ -315,7 +315,7 @@ fn rs256_gives_the_same_token_for_the_same_claims() {
 
 proptest! {
     #[test]
-    fn reading_anything_is_safe(text in any::<String>(), der in any::<Vec<u8>>()) {
+    fn parsing_arbitrary_text_is_safe(text in any::<String>(), der in any::<Vec<u8>>()) {
         let _ = PrivateKey::from_pem(&text);
         for tag in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "PUBLIC KEY", "RSA PUBLIC KEY"] {
             let text = super::pem::write(tag, &der);

@@ -63,7 +63,7 @@ fn refused(token: &str) -> SessionTokenError {
 }
 
 #[test]
-fn takes_back_what_it_gave() {
+fn a_refusal_returns_the_value() {
     assert_eq!(URL_SAFE_NO_PAD.encode(OUR_HEADER), HEADER);
     let token = key().issue(&claims(), NOW);
     assert_eq!(key().verify(&token, NOW), Ok(claims()));
@@ -97,7 +97,7 @@ fn o3_an_expired_token_is_readable_for_a_sign_out_only_if_this_gateway_issued_it
 }
 
 #[test]
-fn ends_in_the_second_it_says() {
+fn a_token_expires_in_the_second_of_exp() {
     let token = key().issue(&claims(), NOW);
     let at = |seconds| key().verify(&token, Timestamp(NOW.0 + seconds)).map(|_| ());
     assert_eq!(at(59), Ok(()));
@@ -285,7 +285,7 @@ fn claims_have_one_type_each_and_come_once() {
 }
 
 #[test]
-fn three_parts_of_strict_base64url() {
+fn a_token_has_three_parts_of_strict_base64url() {
     let token = key().issue(&claims(), NOW);
     let (signed, mac) = token.rsplit_once('.').unwrap();
     let mac_bytes = URL_SAFE_NO_PAD.decode(mac).unwrap();
@@ -358,7 +358,7 @@ fn every_changed_character_is_noticed() {
 }
 
 #[test]
-fn a_long_token_is_not_looked_at() {
+fn a_long_token_is_rejected() {
     let text = format!("{}{}", payload(), " ".repeat(MAX_TOKEN));
     assert_eq!(refused(&signed(OUR_HEADER, &text)), SessionTokenError::TooLong);
     assert_eq!(refused(&"A".repeat(1 << 20)), SessionTokenError::TooLong);
@@ -366,7 +366,7 @@ fn a_long_token_is_not_looked_at() {
 }
 
 #[test]
-fn a_permission_token_is_no_session_token_and_the_other_way_round() {
+fn permission_tokens_and_session_tokens_are_not_confused() {
     for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
         let (private, _) = generate_key(algorithm).unwrap();
         let keys = SigningKeys::from_pems(&[private.expose_secret().into()], &[]).unwrap();
@@ -465,7 +465,7 @@ proptest! {
     }
 
     #[test]
-    fn verifying_anything_is_safe(text in any::<String>(), bytes in any::<Vec<u8>>(), now in any::<u64>()) {
+    fn verifying_arbitrary_text_is_safe(text in any::<String>(), bytes in any::<Vec<u8>>(), now in any::<u64>()) {
         let key = key();
         assert!(key.verify(&text, Timestamp(now)).is_err());
         assert!(key.verify(&key.sign(HEADER, &bytes), Timestamp(now)).is_err());
@@ -473,7 +473,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_passes_for_a_time(
+    fn a_text_is_not_accepted_as_a_time(
         exp in prop_oneof!["[-+0-9eE. \"]{1,24}", "[1-9][0-9]{0,19}(\\.[0-9]{1,3})?([eE][-+]?[0-9]{1,2})?"],
     ) {
         let text = payload().to_string().replace(&format!("\"exp\":{}", NOW.0 + 60), &format!("\"exp\":{exp}"));
@@ -486,7 +486,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_issued_is_verified(sub in any::<String>(), sid in any::<String>(), exp in NOW.0 + 1..) {
+    fn an_issued_token_is_verified(sub in any::<String>(), sid in any::<String>(), exp in NOW.0 + 1..) {
         let claims = SessionClaims { session: sid.into(), user: sub.into(), expires: Timestamp(exp) };
         let token = key().issue(&claims, NOW);
         if token.len() <= MAX_TOKEN {

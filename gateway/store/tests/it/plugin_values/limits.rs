@@ -51,7 +51,7 @@ async fn the_cap_is_exact_to_the_byte() {
 }
 
 #[tokio::test]
-async fn every_way_to_write_keeps_to_the_cap() {
+async fn every_kind_of_write_obeys_the_cap() {
     let f = Fixture::new().await;
     let add = |cap, by| f.store.increment_value("p", "n", by, cap);
     let one = cost(1, 1);
@@ -83,7 +83,7 @@ async fn every_way_to_write_keeps_to_the_cap() {
 
 /// The operator has lowered the cap: what is there stays, and does not grow.
 #[tokio::test]
-async fn over_the_cap_a_write_may_not_add_but_take_away() {
+async fn above_the_cap_a_write_may_only_shrink() {
     let f = Fixture::new().await;
     f.set("k", &[0; 10], None).await;
     f.set("n", b"100", None).await;
@@ -101,7 +101,7 @@ async fn over_the_cap_a_write_may_not_add_but_take_away() {
 }
 
 #[tokio::test]
-async fn what_has_expired_takes_no_room() {
+async fn expired_values_take_no_room() {
     let f = Fixture::new().await;
     // More than goes in one transaction, and not a byte of it may be left for the last write.
     f.fill(2 * MAX_VALUE_KEYS + 100, Some(MINUTE));
@@ -118,7 +118,7 @@ async fn what_has_expired_takes_no_room() {
 }
 
 #[tokio::test]
-async fn every_way_to_write_makes_room() {
+async fn every_kind_of_write_makes_room() {
     let f = Fixture::new().await;
     let full = cost(1, 99);
     for n in 0..3 {
@@ -146,7 +146,7 @@ async fn every_way_to_write_makes_room() {
 }
 
 #[tokio::test]
-async fn pruning_takes_what_has_expired_of_every_plugin() {
+async fn pruning_deletes_expired_values_of_every_plugin() {
     let f = Fixture::new().await;
     f.fill(2100, Some(MINUTE));
     f.set("stays", b"1", None).await;
@@ -169,7 +169,7 @@ async fn pruning_takes_what_has_expired_of_every_plugin() {
 }
 
 #[tokio::test]
-async fn an_operator_forgets_what_a_plugin_keeps() {
+async fn an_operator_deletes_all_values_of_a_plugin() {
     let f = Fixture::new().await;
     f.fill(2100, None);
     f.store.set_value("q", "k", b"1", None, AMPLE).await.unwrap();

@@ -136,7 +136,7 @@ async fn compare(f: &Fixture, model: &Model) {
 }
 
 #[test]
-fn contents_and_usage_are_those_of_a_model() {
+fn contents_and_usage_match_a_model() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -10,7 +10,7 @@ use super::{AMPLE, FULL, MINUTE, Verbs as _};
 use crate::support::Fixture;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_increments_at_once_every_one_counts() {
+async fn every_concurrent_increment_counts() {
     let f = Fixture::new().await;
     let other = f.open(f.path()).await;
     let mut increments = JoinSet::new();
@@ -29,7 +29,7 @@ async fn of_increments_at_once_every_one_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_swaps_at_once_one_wins() {
+async fn one_of_several_concurrent_swaps_wins() {
     let f = Fixture::new().await;
     let other = f.open(f.path()).await;
     let mut before: Option<Vec<u8>> = None;
@@ -51,7 +51,7 @@ async fn of_swaps_at_once_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writes_at_once_keep_to_the_cap_together() {
+async fn concurrent_writes_obey_the_cap_together() {
     let f = Fixture::new().await;
     let other = f.open(f.path()).await;
     // Room for ten of them, and not for eleven.
@@ -72,7 +72,7 @@ async fn writes_at_once_keep_to_the_cap_together() {
 
 /// Every answer is tried on what a process leaves that is killed at that moment.
 #[tokio::test]
-async fn what_was_written_survives_a_kill() {
+async fn values_survive_a_kill() {
     let f = Fixture::new().await;
     for n in 1..=10_i64 {
         f.set("set", n.to_string().as_bytes(), None).await;
@@ -102,7 +102,7 @@ async fn what_was_written_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_when_it_is_opened_again() {
+async fn values_are_there_after_reopening() {
     let f = Fixture::new().await;
     f.set("for ever", b"\0\xFF", None).await;
     f.set("a minute", b"1", Some(MINUTE)).await;
@@ -120,7 +120,7 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test]
-async fn what_another_process_writes_is_seen_at_once() {
+async fn values_from_another_process_are_seen_immediately() {
     let f = Fixture::new().await;
     let command_line = f.open(f.path()).await;
     f.set("k", b"1", None).await;
@@ -131,7 +131,7 @@ async fn what_another_process_writes_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn a_closed_store_keeps_nothing() {
+async fn a_closed_store_stores_no_values() {
     let f = Fixture::new().await;
     f.store.close().await.unwrap();
     let closed = || ValueError::Store(StoreError::Closed);
