@@ -1,6 +1,5 @@
-//! [`section!`]: one declaration of a setting, from which follow the field of the struct, the code that reads it, and the
-//! [`Setting`](super::setting::Setting) that `docs/configuration.md`, `gateway config schema` and the check for unknown keys
-//! are made from.
+//! [`section!`]: declares a setting once. It generates the field of the struct, the code that reads it, and the
+//! [`Setting`](super::setting::Setting) for `docs/configuration.md`, `gateway config schema` and the check for unknown keys.
 //!
 //! A setting is declared by its documentation and one line:
 //!
@@ -9,10 +8,10 @@
 //! connections: usize as Count = Count(4096), "GATEWAY_CONNECTIONS", { max: Some("1000000") };
 //! ```
 //!
-//! Its key is the name of the field. `usize` is what the gateway works with, and [`Count`](super::value::Count) how it is
+//! Its key is the name of the field. The gateway works with a `usize`, and [`Count`](super::value::Count) says how it is
 //! written; without `as`, both are the same. The default may use `cx`, the [`Context`] that the struct names, and fields
-//! declared before it; `=> "words"` after it documents such a default. A setting without a default is an `Option`, or what
-//! its type has for a default. Then come its variables, with `|` between them, and whatever else is not as in
+//! declared before it; `=> "words"` after it documents such a default. Without a default, a setting is an `Option`, or has its
+//! type's default. Then come its variables, separated by `|`, and everything that differs from
 //! [`Setting::PLAIN`](super::setting::Setting::PLAIN).
 
 use std::collections::BTreeSet;
@@ -28,19 +27,18 @@ use super::setting::{Documented, Form, Setting, Shape};
 use super::sources::Origin;
 use super::value::Value;
 
-/// What defaults depend on.
+/// The values on which defaults depend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) data_dir: &'a Path,
     pub(super) guest_threads: usize,
     /// The name of the upstream provider.
     pub(super) provider: &'a str,
-    /// What a plugin has that nobody configures.
+    /// The defaults of a plugin.
     pub(super) plugin: &'a PluginConfig,
 }
 
 impl Context<'_> {
-    /// Calls a function with a context in which everything is as by default.
     pub(super) fn with_defaults<R>(function: impl FnOnce(&Context<'_>) -> R) -> R {
         function(&Context {
             data_dir: Path::new("data"),
@@ -51,19 +49,19 @@ impl Context<'_> {
     }
 }
 
-/// The kind of a setting: a [`Value`], one that need not be there, a list, or what a section checks itself.
+/// The kind of a setting: a [`Value`], an optional one, a list, or one that its section checks.
 pub(super) trait Field: Sized {
     /// How it is written in the file.
     const SHAPE: Shape;
     /// How one value is written.
     const FORM: Form = Form::Scalar;
 
-    /// As it is written, if it is the default.
+    /// How the documentation shows it as a default.
     fn documented(&self) -> Documented {
         Documented::Nothing
     }
 
-    /// Takes it from the strongest source, and reports it.
+    /// Reads it from the strongest source, and adds it to the report.
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self;
 }
 
@@ -96,7 +94,6 @@ impl<T: Value> Field for Option<T> {
     }
 }
 
-/// With its place.
 impl<T: Value> Field for Option<(T, Origin)> {
     const SHAPE: Shape = Shape::Value;
     const FORM: Form = <T as Value>::FORM;
@@ -106,7 +103,7 @@ impl<T: Value> Field for Option<(T, Origin)> {
     }
 }
 
-/// Several values, each with its place.
+/// Values with their places.
 #[derive(Clone, Debug)]
 pub(super) struct List<T>(pub(super) Vec<(T, Origin)>);
 
@@ -117,7 +114,6 @@ impl<T> Default for List<T> {
 }
 
 impl<T: Value> List<T> {
-    /// As they would be written.
     pub(super) fn show(&self) -> Vec<String> {
         self.0.iter().map(|(value, _)| value.show()).collect()
     }
@@ -170,7 +166,7 @@ impl<T: Value + Ord> Field for BTreeSet<T> {
     }
 }
 
-/// A text that its section checks and reports, with its place.
+/// A text with its place. Its section checks it and adds it to the report.
 #[derive(Clone)]
 pub(super) struct Text(pub(super) String, pub(super) Origin);
 
@@ -191,7 +187,7 @@ impl Field for Option<Texts> {
     }
 }
 
-/// A secret and its place.
+/// A secret with its place.
 #[derive(Clone, Debug)]
 pub(super) struct Secret(pub(super) SecretString, pub(super) Origin);
 
@@ -204,7 +200,7 @@ impl Field for Option<Secret> {
     }
 }
 
-/// Several secrets. They are not reported.
+/// Secrets with their places. They do not appear in the report.
 #[derive(Clone, Debug)]
 pub(super) struct Secrets(pub(super) Vec<(SecretString, Origin)>);
 
@@ -216,7 +212,8 @@ impl Field for Option<Secrets> {
     }
 }
 
-/// Names and values, which their section checks and reports. In a variable, they are `name=value` with `;` between them.
+/// Names and values with their places. Their section checks them and adds them to the report. In a variable, they are
+/// `name=value` pairs separated by `;`.
 #[derive(Clone, Default)]
 pub(super) struct Pairs(pub(super) Vec<(String, String, Origin)>);
 
@@ -238,7 +235,7 @@ impl Field for Pairs {
             match pair.split_once('=') {
                 Some((name, value)) => pairs.push((name.trim().to_owned(), value.to_owned(), origin)),
                 None => {
-                    let right = "must be name=value pairs with `;` between them";
+                    let right = "must be name=value pairs separated by `;`";
                     layers.mistake(Some(origin), &place.key(setting.key), right);
                 }
             }
@@ -247,7 +244,7 @@ impl Field for Pairs {
     }
 }
 
-/// The same, with tables in it: the name of a value in one is its path.
+/// The same, with nested tables: the name of a value is its path.
 #[derive(Clone, Default)]
 pub(super) struct Tree(pub(super) Vec<(String, String, Origin)>);
 
@@ -262,7 +259,7 @@ impl Field for Tree {
     }
 }
 
-/// A kind that is only a way of writing, and what is written.
+/// Converts from the kind of a setting to the type that the gateway works with.
 pub(super) trait Plain<T> {
     fn plain(self) -> T;
 }
@@ -347,7 +344,6 @@ macro_rules! section {
                 settings: &Self::SETTINGS,
             };
 
-            /// Reads the settings of a table, the mistakes into `layers`.
             pub(in crate::config) fn read(
                 layers: &mut $crate::config::layers::Layers<'_>,
                 place: &$crate::config::layers::Place<'_>,
@@ -368,7 +364,7 @@ macro_rules! section {
     };
 }
 
-/// How a setting is written: the type after `as`, or the only one.
+/// The kind of a setting: the type after `as`, or the only one.
 macro_rules! kind {
     ($type:ty) => {
         $type
@@ -405,7 +401,7 @@ macro_rules! expects {
     };
 }
 
-/// A function that documents a default: its words, or the value.
+/// A function that returns the documentation of a default: its words, or the value.
 macro_rules! documented {
     ($cx:ident, $kind:ty, [$($default:expr)?], [$words:literal]) => {
         || $crate::config::setting::Documented::Words($words)

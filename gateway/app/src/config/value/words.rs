@@ -1,6 +1,5 @@
-//! Values that are one of some words.
+//! Values that are one of a few words.
 
-/// A value that is one of some words.
 pub(super) trait Words: Copy + PartialEq + 'static {
     const WORDS: &'static [(&'static str, Self)];
 }
@@ -26,24 +25,19 @@ pub(super) fn all<T: Words>() -> Vec<&'static str> {
     T::WORDS.iter().map(|(word, _)| *word).collect()
 }
 
+/// Implements [`Value`](super::Value) by a table of words.
 macro_rules! words {
     ($type:ty, $($word:literal => $value:expr),+ $(,)?) => {
         impl $crate::config::value::words::Words for $type {
             const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
         }
 
-        impl $crate::config::value::Value for $type {
-            const FORM: $crate::config::setting::Form =
-                $crate::config::setting::Form::Words($crate::config::value::words::all::<Self>);
-
-            fn read(text: &str) -> Result<Self, String> {
-                $crate::config::value::words::read(text)
-            }
-
-            fn show(&self) -> String {
-                $crate::config::value::words::show(*self)
-            }
-        }
+        value!(
+            $type,
+            $crate::config::setting::Form::Words($crate::config::value::words::all::<Self>),
+            $crate::config::value::words::read,
+            |value| $crate::config::value::words::show(*value)
+        );
     };
 }
 
