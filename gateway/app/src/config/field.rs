@@ -15,7 +15,6 @@
 //! [`Setting::PLAIN`](super::setting::Setting::PLAIN).
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
 use gateway_sandbox::PluginConfig;
@@ -104,19 +103,10 @@ impl<T: Value> Field for Option<(T, Origin)> {
 }
 
 /// Values with their places.
-#[derive(Clone, Debug)]
-pub(super) struct List<T>(pub(super) Vec<(T, Origin)>);
+pub(super) type List<T> = Vec<(T, Origin)>;
 
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T: Value> List<T> {
-    pub(super) fn show(&self) -> Vec<String> {
-        self.0.iter().map(|(value, _)| value.show()).collect()
-    }
+fn show<T: Value>(list: &[(T, Origin)]) -> Vec<String> {
+    list.iter().map(|(value, _)| value.show()).collect()
 }
 
 impl<T: Value> Field for List<T> {
@@ -126,7 +116,7 @@ impl<T: Value> Field for List<T> {
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
         let list = <Option<Self> as Field>::read(layers, place, setting, None);
         list.unwrap_or_else(|| {
-            layers.show_list(&place.key(setting.key), &default.show(), place.default.clone());
+            layers.show_list(&place.key(setting.key), &show(&default), place.default.clone());
             default
         })
     }
@@ -141,8 +131,8 @@ impl<T: Value> Field for Option<List<T>> {
             return default;
         };
         let key = place.key(setting.key);
-        let list = List(layers.values::<T>(&key, setting, found.list));
-        layers.show_list(&key, &list.show(), found.origin);
+        let list = layers.values::<T>(&key, setting, found.list);
+        layers.show_list(&key, &show(&list), found.origin);
         Some(list)
     }
 }
@@ -167,7 +157,6 @@ impl<T: Value + Ord> Field for BTreeSet<T> {
 }
 
 /// A text with its place. Its section checks it and adds it to the report.
-#[derive(Clone)]
 pub(super) struct Text(pub(super) String, pub(super) Origin);
 
 impl Field for Option<Text> {
@@ -188,33 +177,30 @@ impl Field for Option<Texts> {
 }
 
 /// A secret with its place.
-#[derive(Clone, Debug)]
-pub(super) struct Secret(pub(super) SecretString, pub(super) Origin);
+pub(super) type Secret = (SecretString, Origin);
 
 impl Field for Option<Secret> {
     const SHAPE: Shape = Shape::Secret;
 
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
-        let found = layers.secret(place, setting);
-        found.map(|(secret, origin)| Secret(secret, origin)).or(default)
+        layers.secret(place, setting).or(default)
     }
 }
 
 /// Secrets with their places. They do not appear in the report.
-#[derive(Clone, Debug)]
-pub(super) struct Secrets(pub(super) Vec<(SecretString, Origin)>);
+pub(super) type Secrets = Vec<Secret>;
 
 impl Field for Option<Secrets> {
     const SHAPE: Shape = Shape::Secrets;
 
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
-        layers.secrets(place, setting).map(Secrets).or(default)
+        layers.secrets(place, setting).or(default)
     }
 }
 
 /// Names and values with their places. Their section checks them and adds them to the report. In a variable, they are
 /// `name=value` pairs separated by `;`.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Pairs(pub(super) Vec<(String, String, Origin)>);
 
 impl Field for Pairs {
@@ -245,7 +231,7 @@ impl Field for Pairs {
 }
 
 /// The same, with nested tables: the name of a value is its path.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Tree(pub(super) Vec<(String, String, Origin)>);
 
 impl Field for Tree {
@@ -278,27 +264,15 @@ impl<T: Value, U: From<T>> Plain<Option<U>> for Option<T> {
 
 impl<T: Value, U: From<T>> Plain<Vec<U>> for List<T> {
     fn plain(self) -> Vec<U> {
-        self.0.into_iter().map(|(value, _)| value.into()).collect()
+        self.into_iter().map(|(value, _)| value.into()).collect()
     }
 }
-
-macro_rules! redacted {
-    ($($type:ident),+) => {
-        // It may hold a secret.
-        $(impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($type), "(…)"))
-            }
-        })+
-    };
-}
-
-redacted!(Text, Pairs, Tree);
 
 /// Declares the settings of a table of the file.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
+        $(#[derive($($derive:ident),+)])?
         $vis:vis struct $name:ident($cx:ident) $path:literal $(expects $expects:literal)? {
             $(
                 $(#[doc = $doc:literal])+
@@ -308,7 +282,7 @@ macro_rules! section {
         }
     ) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug)]
+        $(#[derive($($derive),+)])?
         $vis struct $name {
             $(
                 $(#[doc = $doc])+

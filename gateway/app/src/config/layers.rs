@@ -1,7 +1,6 @@
 //! The sources in order of strength: each setting is taken from the strongest that has it, read, checked and reported.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use secrecy::SecretString;
 
@@ -26,7 +25,7 @@ static EMPTY: Table = Table {
 };
 
 /// A table of the file, and the names by which other sources know its settings.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Place<'a> {
     /// As in messages: `providers.work`. Empty for the top level.
     pub(super) path: String,
@@ -103,17 +102,9 @@ impl<'a> Place<'a> {
 }
 
 /// A list of texts with their places, and the place of the list.
-#[derive(Clone)]
 pub(super) struct Texts {
     pub(super) list: Vec<(String, Origin)>,
     pub(super) origin: Origin,
-}
-
-// They may be secrets.
-impl fmt::Debug for Texts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Texts(…)")
-    }
 }
 
 /// The sources, and the findings so far.

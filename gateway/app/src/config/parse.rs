@@ -16,7 +16,7 @@ use super::sources::Origin;
 const SCALAR: &str = "a text, number or boolean";
 
 /// The settings in one table of the file. Tables keep the order of the file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Table {
     /// The place of its name.
     pub(super) origin: Option<Origin>,
@@ -33,13 +33,6 @@ pub(super) enum Written {
     List(Vec<(String, Origin)>, Origin),
     /// Names and values. In nested tables, the name is a path with dots.
     Pairs(Vec<(String, String, Origin)>),
-}
-
-// It may be a secret.
-impl std::fmt::Debug for Written {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Written(…)")
-    }
 }
 
 impl Written {

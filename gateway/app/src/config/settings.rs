@@ -137,6 +137,7 @@ section! {
 
 section! {
     /// The public listener, and what a caller may cost.
+    #[derive(Clone, Debug)]
     pub struct Server(cx) "server" {
         /// Address and port.
         listen: SocketAddr = loopback(8080), "GATEWAY_LISTEN";
@@ -165,6 +166,7 @@ section! {
 
 section! {
     /// The listener for operators.
+    #[derive(Clone, Debug)]
     pub struct AdminConfig(cx) "admin" {
         /// Address and port, or `off`.
         listen: Option<SocketAddr> as OrOff<SocketAddr> = OrOff(Some(loopback(8081))), "GATEWAY_ADMIN_LISTEN";
@@ -181,6 +183,7 @@ section! {
 
 section! {
     /// The database.
+    #[derive(Clone, Debug)]
     pub struct Database(cx) "database" {
         /// `sqlite:///relative`, `sqlite:////absolute`, or `sqlite://` for a database that ends with the process.
         url: DatabaseUrl = DatabaseUrl::File(cx.data_dir.join("gateway.db")) => "`gateway.db` in the data directory",
@@ -225,6 +228,7 @@ section! {
 
 section! {
     /// How long tokens last.
+    #[derive(Clone, Debug)]
     pub struct Tokens(cx) "tokens" {
         /// How long a session lasts.
         session_lifetime: Duration = days(14), "GATEWAY_SESSION_LIFETIME", { min: Some("1s"), max: Some("3650d") };
@@ -266,10 +270,11 @@ section! {
 
 section! {
     /// How the log is written, to stderr.
+    #[derive(Clone, Debug)]
     pub struct LogConfig(cx) "log" {
         /// `json` or `text`.
         json: bool as IsJson = IsJson(true), "GATEWAY_LOG_FORMAT", { key: "format" };
-        /// What is logged, for example `info` or `warn,gateway=debug`.
+        /// Which events to log, for example `info` or `warn,gateway=debug`.
         filter: String as Filter = Filter("info".to_owned()), "GATEWAY_LOG";
     }
 }

@@ -71,19 +71,19 @@ fn session_secrets(
 ) -> Vec<SecretString> {
     const ONE: &str = "keys.session_secret";
     const SEVERAL: &str = "keys.session_secrets";
-    let first = several.as_ref().and_then(|Secrets(list)| list.first());
+    let first = several.as_ref().and_then(|list| list.first());
     let one_is_stronger = match (&one, first) {
-        (Some(Secret(_, one)), Some((_, several))) if strength(one) == strength(several) => {
+        (Some((_, one)), Some((_, several))) if strength(one) == strength(several) => {
             let message = format!("{SEVERAL} is set too: keep one of the two settings");
             layers.mistake(Some(one.clone()), ONE, message);
             return Vec::new();
         }
-        (Some(Secret(_, one)), Some((_, several))) => strength(one) > strength(several),
+        (Some((_, one)), Some((_, several))) => strength(one) > strength(several),
         (one, _) => one.is_some(),
     };
     let (key, given) = match (one, several) {
-        (Some(Secret(secret, origin)), _) if one_is_stronger => (ONE, vec![(secret, origin)]),
-        (_, Some(Secrets(several))) => (SEVERAL, several),
+        (Some(one), _) if one_is_stronger => (ONE, vec![one]),
+        (_, Some(several)) => (SEVERAL, several),
         _ => return derived(layers, ONE, found, private_key),
     };
     if given.is_empty() || given.len() > SESSION_SECRETS {

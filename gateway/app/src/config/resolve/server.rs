@@ -230,7 +230,7 @@ fn check_no_proxy(layers: &mut Layers<'_>, list: &str, origin: &Origin) {
 /// The origins of applications, and `default_next`.
 pub(super) fn origins(
     layers: &mut Layers<'_>,
-    List(origins): List<WebOrigin>,
+    origins: List<WebOrigin>,
     default_next: Option<(PageUrl, Origin)>,
     external: &Url,
 ) -> (Origins, Url) {

@@ -6,7 +6,7 @@ use gateway_model::address::{Reach, reach};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::{Form, Value as _};
+use super::Form;
 
 /// An http or https URL.
 pub(super) const FORM: Form = Form::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/]");

@@ -58,11 +58,11 @@ pub(super) fn auth(
     }
     match method {
         ClientAuthMethod::Auto | ClientAuthMethod::Basic | ClientAuthMethod::Post => {
-            if let Some(Secret(_, origin)) = &key {
+            if let Some((_, origin)) = &key {
                 let right = "has no effect with a client secret: set client_auth to private_key_jwt or apple, or remove it";
                 section.mistake(Some(origin), "client_key", right);
             }
-            let Some(Secret(secret, _)) = secret else {
+            let Some((secret, _)) = secret else {
                 if !reported {
                     let message = format!(
                         "is missing: set it, or client_secret_file, or {}, to the secret that the provider gave you",
@@ -81,7 +81,7 @@ pub(super) fn auth(
         }
         ClientAuthMethod::None => {
             for (key, found) in [("client_secret", &secret), ("client_key", &key)] {
-                if let Some(Secret(_, origin)) = found {
+                if let Some((_, origin)) = found {
                     let right = "has no effect with client_auth = \"none\": remove one of them";
                     section.mistake(Some(origin), key, right);
                 }
@@ -89,7 +89,7 @@ pub(super) fn auth(
             Some(ClientAuth::None)
         }
         ClientAuthMethod::PrivateKeyJwt | ClientAuthMethod::Apple => {
-            if let Some(Secret(_, origin)) = &secret {
+            if let Some((_, origin)) = &secret {
                 let right = "has no effect with a client_auth that needs a key: remove one of them";
                 section.mistake(Some(origin), "client_secret", right);
             }
@@ -119,7 +119,7 @@ fn key(
     algorithm: Option<(String, Origin)>,
     reported: bool,
 ) -> Option<ClientKey> {
-    let Some(Secret(pem, origin)) = key else {
+    let Some((pem, origin)) = key else {
         if !reported {
             let message = format!(
                 "is missing: set client_key_file, or {}, to the private key that signs for this client, a PEM text",

@@ -67,7 +67,7 @@ pub(super) fn provider(
         .scopes
         .map(|scopes| check_scopes(section, protocol, scopes));
     let audiences = trust.audiences.unwrap_or_default();
-    let audiences = audiences.0.into_iter().map(|(Id(id), _)| id).collect();
+    let audiences = audiences.into_iter().map(|(Id(id), _)| id).collect();
     let tenants = tenants(section, kind.as_ref(), trust.tenants.unwrap_or_default());
     warn_of_nonce(section, trust.nonce);
     if matches!(client_auth, Some(ClientAuth::Apple { .. })) && requests.response_mode == ResponseMode::Query
@@ -165,15 +165,15 @@ fn check_response_mode(section: &mut Section<'_, '_, '_>, scopes: &[String]) {
 fn check_scopes(
     section: &mut Section<'_, '_, '_>,
     protocol: Protocol,
-    List(scopes): List<ScopeToken>,
+    scopes: List<ScopeToken>,
 ) -> Vec<String> {
     let origin = first_origin(&scopes);
     let scopes: Vec<String> = scopes.into_iter().map(|(ScopeToken(scope), _)| scope).collect();
     if protocol == Protocol::Oidc && !scopes.iter().any(|scope| scope == "openid") {
+        let usual = ["openid", "email", "profile"].map(str::to_owned);
+        let all = [&usual, scopes.as_slice()].concat().join("\", \"");
         let message = format!(
-            "must contain openid, since no other scopes are requested: to add to the usual ones, write [\"openid\", \
-             \"email\", \"profile\", \"{}\"]",
-            scopes.join("\", \"")
+            "must contain openid, since no other scopes are requested: to add to the usual ones, write [\"{all}\"]"
         );
         section.mistake(origin.as_ref(), "scopes", message);
     }
@@ -181,11 +181,7 @@ fn check_scopes(
 }
 
 /// The tenants of an issuer that is a template.
-fn tenants(
-    section: &mut Section<'_, '_, '_>,
-    kind: Option<&ProviderKind>,
-    List(found): List<Id>,
-) -> Vec<String> {
+fn tenants(section: &mut Section<'_, '_, '_>, kind: Option<&ProviderKind>, found: List<Id>) -> Vec<String> {
     for (Id(tenant), origin) in &found {
         if ENTRA_GROUPS.contains(&tenant.to_ascii_lowercase().as_str()) {
             let message = format!(
