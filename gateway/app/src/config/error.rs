@@ -29,7 +29,7 @@ impl fmt::Display for ConfigError {
 
 /// All mistakes, in the order of the file's lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(.0))]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
@@ -41,14 +41,6 @@ impl ConfigErrors {
             .map(|mistake| mistake.to_string().replace('\n', " "))
             .collect()
     }
-}
-
-fn lines(mistakes: &[ConfigError]) -> String {
-    mistakes
-        .iter()
-        .map(ConfigError::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Sorts mistakes: missing settings first, then the file from top to bottom, then other sources.

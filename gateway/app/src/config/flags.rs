@@ -47,9 +47,5 @@ pub(crate) fn host(text: &str) -> Result<HostName, String> {
 
 /// A plugin's name.
 pub(crate) fn name(text: &str) -> Result<String, String> {
-    if super::value::is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("it must be {}", super::value::NAME))
-    }
+    super::read_name(text).map_err(|right| format!("it {right}"))
 }

@@ -52,6 +52,25 @@ macro_rules! kind {
     };
 }
 
+/// Implements [`Value`] for a type by a table of words.
+macro_rules! words {
+    ($type:ty, $($word:literal => $value:expr),+ $(,)?) => {
+        value!(
+            $type,
+            $crate::config::setting::Form::Words(|| vec![$($word),+]),
+            |text| match text {
+                $($word => Ok($value),)+
+                _ => Err($crate::config::value::one_of(&[$($word),+])),
+            },
+            |value| {
+                let words = [$(($value, $word)),+];
+                let found = words.iter().find(|(known, _)| known == value);
+                found.map_or("", |(_, word)| word).to_owned()
+            }
+        );
+    };
+}
+
 macro_rules! inner {
     ($($kind:ident => $type:ty),+) => {
         $(impl From<$kind> for $type {
@@ -65,9 +84,6 @@ macro_rules! inner {
 mod measure;
 mod provider;
 mod web;
-mod words;
-
-use words::words;
 
 pub(super) use measure::{Bytes, Count, UpTo};
 pub(super) use provider::{ClientAuthMethod, Id, PresetName, Prompt, Protocol, ScopeToken, Shown};
@@ -92,6 +108,11 @@ pub(super) trait Value: Sized {
     fn amount(&self) -> Option<u64> {
         None
     }
+}
+
+fn one_of(words: &[&str]) -> String {
+    let (last, others) = words.split_last().unwrap_or((&"", &[]));
+    format!("{} or {last}", others.join(", "))
 }
 
 value!(
@@ -235,7 +256,7 @@ kind!(
         let contrast = colour.contrast(colour::LIGHT_PAGE);
         let (enough, readable) = (colour::ENOUGH, colour.readable());
         Err(format!(
-            "darker: its contrast with the pages is {contrast:.1} to 1, and people need {enough} to 1 (WCAG 2.2); \
+            "darker: its contrast with the pages is {contrast:.1} to 1, and readers need {enough} to 1 (WCAG 2.2); \
              {readable} is the nearest shade that has it"
         ))
     },

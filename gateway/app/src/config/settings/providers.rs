@@ -1,4 +1,4 @@
-//! Upstream providers. Their settings are in groups, each with a table of its own in the documentation.
+//! Upstream providers. Their settings are in groups, each with its own table in the documentation.
 
 use gateway_upstream::{Audience, Member, NonceRule, Par, ResponseMode, SignOut, Userinfo};
 

@@ -143,7 +143,7 @@ fn every_mistake_of_the_environment_names_its_variable() {
 fn missing_settings_are_reported_with_the_fix() {
     let setup = Setup::new("[server]\nlisten = \"0.0.0.0:80\"\n[providers.work]\n", &[]);
     insta::assert_snapshot!(setup.mistakes().join("\n"), @r#"
-    server.external_address: is missing: set it, or EXTERNAL_ADDRESS, to the address that browsers reach the gateway at
+    server.external_address: is missing: set it, or EXTERNAL_ADDRESS, to the address at which browsers reach the gateway
     keys.signing: there is no signing key: create one with `gateway keys generate --out data/keys`, or set PRIVATE_KEY to a PEM text
     gateway.toml:3: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave you
     gateway.toml:3: providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL

@@ -149,7 +149,7 @@ fn a_variable_wins_over_a_secret_file_and_two_settings_of_one_source_are_rejecte
     assert_eq!(
         setup.mistakes(),
         [
-            "gateway.toml:3: providers.google.client_secret_file: providers.google.client_secret is given too: keep one of \
+            "gateway.toml:3: providers.google.client_secret_file: providers.google.client_secret is set too: keep one of \
           them"
         ]
     );

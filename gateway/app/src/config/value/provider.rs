@@ -3,7 +3,6 @@
 use gateway_model::text::is_unsafe;
 use gateway_upstream::{Audience, Member, NonceRule, Par, ResponseMode, SignOut, Userinfo};
 
-use super::words::words;
 use super::{Form, Value};
 use crate::config::presets::{self, PRESETS, Preset};
 
