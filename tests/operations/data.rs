@@ -315,7 +315,7 @@ async fn o9_a_bad_key_and_a_key_that_is_there_twice_are_named() {
     write("2.pem", &key);
     let said = refused(&setup).await;
     assert!(
-        said.contains("1.pem holds the same key as") && said.contains("2.pem (kid "),
+        said.contains("1.pem contains the same key as") && said.contains("2.pem (kid "),
         "{said}"
     );
     write("2.pem", &private_key(Algorithm::ES256));

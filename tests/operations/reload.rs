@@ -111,7 +111,7 @@ async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let logged = line["error"].as_str().unwrap();
     for sentence in [
-        "gateway.toml:1: jsnop: there is no such key; did you mean `jsonp`?",
+        "gateway.toml:1: jsnop: unknown key; did you mean `jsonp`?",
         "jsonp: must be true or false",
     ] {
         assert!(ran.stderr.contains(sentence), "{sentence} in {ran:?}");

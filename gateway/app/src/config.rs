@@ -1,23 +1,23 @@
-//! What the operator has configured: environment over TOML file over defaults, resolved and checked.
+//! The operator's configuration: flags over environment over TOML file over defaults, resolved and checked.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
 //! | `settings` | every setting: its key, variables, default and documentation, declared once |
 //! | [`sources`] | where settings come from: flags, environment, file, presets of `gateway dev` |
 //! | [`error`] | what is wrong, where, and what would be right |
-//! | [`report`] | what is in force and where each value came from, secrets hidden |
+//! | [`report`] | the values in force and their sources, with secrets hidden |
 //! | [`reload`] | what SIGHUP does |
 //! | [`schema`] | all settings as a JSON Schema, for editors |
-//! | `field`, `setting` | what follows from a declaration |
+//! | `field`, `setting` | the macro that declares settings, and the data that it produces |
 //! | `flags` | the same values on the command line |
-//! | `presets` | what well-known providers need |
-//! | `value` | how durations, sizes, addresses and the like are written |
-//! | `parse` | TOML text to what it sets, with all mistakes in it |
-//! | `layers` | the sources laid over one another |
-//! | `resolve` | what the settings come to, a file for each group of sections |
+//! | `presets` | the settings of well-known providers |
+//! | `value` | how durations, sizes, addresses and other values are written |
+//! | `parse` | from TOML text to the settings in it, with all mistakes |
+//! | `layers` | the strongest source of each setting |
+//! | `resolve` | from settings to a [`Config`], one file for each group of sections |
 //!
-//! [`load`] reads everything anew each time it is called. Relative paths, wherever they are written,
-//! are relative to the working directory. A variable that is set to nothing counts as not set.
+//! [`load`] reads all sources again each time it is called. Relative paths are always relative to the working directory. An
+//! empty variable counts as not set.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use gateway_host::{CompileOptions, PluginSet};
 use gateway_model::UserLimits;
-use gateway_sandbox::PluginConfig;
 use gateway_upstream::{HttpLimits, ProviderConfig};
 use secrecy::SecretString;
 use url::Url;
@@ -56,66 +55,66 @@ mod tests;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use report::Report;
+pub use resolve::{installation, load, load_admin, load_plugin, load_sign_in, load_storage};
 pub use settings::{AdminConfig, Database, LogConfig, Server, Tokens};
 pub use sources::Sources;
 
-/// Everything that is in force.
+/// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[server]`, as the gateway was started with it.
+    /// `[server]`.
     pub server: Server,
-    /// The gateway's own origin (`EXTERNAL_ADDRESS`), without a trailing slash when written out:
-    /// use [`url::Url::origin`].
+    /// The gateway's own origin (`EXTERNAL_ADDRESS`). To write it without a trailing slash, use [`url::Url::origin`].
     pub external: Url,
     /// `[admin]`.
     pub admin: AdminConfig,
     /// `[database]`.
     pub database: Database,
-    /// What one user may take up.
+    /// `[users]`.
     pub user_limits: UserLimits,
-    /// A private directory (0700) for compiled plugins, the admin token and the like.
+    /// The gateway's private directory (0700).
     pub data_dir: PathBuf,
-    /// Where `<name>.wasm` files are.
+    /// The directory of `<name>.wasm` files.
     pub plugin_dir: PathBuf,
-    /// What compiling a plugin may take. Who compiles is not the configuration's to say.
+    /// The limits of the compiler process. Its command is not a setting.
     pub compile: CompileOptions,
-    /// Upstream providers, in the order people are offered them.
+    /// Upstream providers, in the order in which the sign-in page offers them.
     pub providers: Vec<ProviderConfig>,
-    /// What upstream providers may cost.
+    /// `[upstream]`.
     pub upstream_limits: HttpLimits,
     /// PEM private keys for permission tokens; the first signs.
     pub signing_keys: Vec<SecretString>,
-    /// PEM public keys that are published beside them.
+    /// PEM public keys to publish as well.
     pub public_keys: Vec<String>,
-    /// What session tokens and sealed state are keyed by: the first signs, all are accepted. There is at least one.
+    /// Secrets of session tokens and sealed state, at least one. The first signs, all are accepted.
     pub session_secrets: Vec<SecretString>,
-    /// `[tokens]`. A reuse of zero means that no permission token is returned again.
+    /// `[tokens]`. A `permission_reuse` of zero turns reuse off.
     pub tokens: Tokens,
     /// `[log]`.
     pub log: LogConfig,
-    /// What SIGHUP replaces.
+    /// The part that SIGHUP replaces.
     pub reloadable: Reloadable,
 }
 
-/// The part of the configuration that SIGHUP re-reads.
+/// The part of the configuration that SIGHUP replaces.
 #[derive(Clone, Debug)]
 pub struct Reloadable {
-    /// Plugins, services' providers and extensions.
+    /// Plugins, services and extensions.
     pub plugins: PluginSet,
     /// By name.
     pub services: BTreeMap<String, ServiceConfig>,
-    /// Origins of applications: where people may be sent back to, and which pages may call (CORS).
-    /// The gateway's own is always in.
+    /// Origins of applications, to which users may be sent back and whose pages may call (CORS). The gateway's own origin
+    /// is always included.
     pub origins: Origins,
-    /// Where people go who came without `next`; the gateway's own page unless set.
+    /// Where users go after a sign-in without `next`.
     pub default_next: Url,
-    /// Whether JSONP is answered.
+    /// Whether to answer JSONP requests.
     pub jsonp: bool,
-    /// Whether `/auth/resolve` and `/auth/get_profile` answer.
+    /// Whether `/auth/resolve` and `/auth/get_profile` are enabled.
     pub user_lookup: bool,
-    /// How often one client's address may ask, and who says what it is.
+    /// `[rate_limits]` and `server.trusted_proxies`.
     pub rate_limits: RateLimitConfig,
-    /// What the pages look like.
+    /// `[pages]`.
     pub branding: Arc<Branding>,
 }
 
@@ -124,22 +123,22 @@ pub struct Reloadable {
 pub struct ServiceConfig {
     /// The plugin that returns its permissions.
     pub plugin: String,
-    /// The `aud` claim of its permission tokens, where its verifiers ask for one.
+    /// The `aud` claim of its permission tokens, if its verifiers require one.
     pub audience: Option<String>,
 }
 
-/// What a caller may cost.
+/// The limits of a listener.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
-    /// Most connections at once.
+    /// Maximum number of connections.
     pub connections: usize,
-    /// How long a request's head may take.
+    /// How long a request's headers may take, and its body.
     pub header_timeout: Duration,
-    /// How long a request may take in all.
+    /// How long a whole request may take.
     pub request_timeout: Duration,
     /// Largest request body, in bytes.
     pub max_body: usize,
-    /// How long requests in flight may take to end at shutdown.
+    /// How long requests in progress may take at shutdown.
     pub drain: Duration,
 }
 
@@ -155,101 +154,41 @@ impl From<&Server> for ServerLimits {
     }
 }
 
-/// A configuration without mistakes.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What is in force.
+    /// The configuration.
     pub config: Config,
-    /// What works and is probably not meant, a sentence each.
+    /// Settings that work but are probably not intended, a sentence each.
     pub warnings: Vec<String>,
-    /// The same, with the setting and the place.
+    /// The same, with the setting and its place.
     pub warned: Vec<ConfigError>,
-    /// What cannot be looked at yet, and is not held against the configuration.
+    /// What cannot be checked yet, which is not a mistake.
     pub notes: Vec<ConfigError>,
-    /// Where each value came from.
+    /// The source of each value.
     pub report: Report,
 }
 
-/// The part of the configuration that commands need which don't serve: where things are kept.
+/// The part of the configuration that says where data is stored. See [`Config`].
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields of `Config`")]
 pub struct StorageConfig {
-    /// The gateway's private directory.
     pub data_dir: PathBuf,
-    /// Where `<name>.wasm` files are.
     pub plugin_dir: PathBuf,
-    /// `[database]`.
     pub database: Database,
-    /// What one user may take up.
     pub user_limits: UserLimits,
 }
 
-/// Reads and resolves the configuration.
-///
-/// # Errors
-/// All mistakes there are, not only the first.
-pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    resolve::everything(sources)
-}
-
-/// Reads what says where things are kept. Mistakes in other sections are no hindrance: an operator must
-/// be able to disable a user while the rest is being repaired.
-///
-/// # Errors
-/// All mistakes in that part.
-pub fn load_storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
-    resolve::storage(sources)
-}
-
-/// The part of the configuration that says whom people sign in with.
+/// The part of the configuration that signs users in. See [`Config`].
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields of `Config`")]
 pub struct SignInConfig {
-    /// The gateway's own origin.
     pub external: Url,
-    /// Upstream providers.
     pub providers: Vec<ProviderConfig>,
-    /// What they may cost.
     pub upstream_limits: HttpLimits,
 }
 
-/// Reads whom people sign in with, so that it can be tried before the rest is there.
-///
-/// # Errors
-/// All mistakes in that part.
-pub fn load_sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
-    resolve::sign_in(sources)
-}
-
-/// Reads where the admin listener is and what it asks for, and nothing else.
-///
-/// # Errors
-/// All mistakes in that part.
-pub fn load_admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
-    resolve::admin(sources)
-}
-
-/// Reads the configuration of one plugin, whether or not anything uses it. Mistakes in other sections do not matter, nor
-/// those in keys of the plugin that are not `is_of_use`, for example `secrets.token.file`.
-///
-/// # Errors
-/// All mistakes in that part.
-pub fn load_plugin(
-    sources: &Sources,
-    name: &str,
-    is_of_use: impl Fn(&str) -> bool,
-) -> Result<PluginConfig, ConfigErrors> {
-    resolve::plugin(sources, name, is_of_use)
-}
-
-/// A key in the file that only the configuration of a particular gateway has: where its users and keys are, or how it
-/// is reached from outside. `None` for the file of a plugin's project.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn installation(sources: &Sources) -> Result<Option<String>, ConfigErrors> {
-    resolve::installation(sources)
-}
-
-/// Reads the address of a listener, for flags.
+/// Parses the address of a listener, for flags.
 ///
 /// # Errors
 /// What would be right.
@@ -257,7 +196,7 @@ pub fn read_address(text: &str) -> Result<SocketAddr, String> {
     value::Value::read(text).map_err(|right: String| format!("must be {right}"))
 }
 
-/// Reads a plugin's name, for flags.
+/// Parses a plugin's name, for flags.
 ///
 /// # Errors
 /// What would be right.

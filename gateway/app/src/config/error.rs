@@ -1,17 +1,17 @@
-//! What is wrong with a configuration: where, what, and what would be right.
+//! Mistakes in the configuration: where they are, what is wrong, and what would be right.
 
 use std::fmt;
 
 use super::sources::Origin;
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it is; `None` where something is missing that could be in several places.
+    /// Its place; `None` if something is missing that could be in several places.
     pub origin: Option<Origin>,
-    /// The key it is about, for example `server.listen`; empty for the file as a whole.
+    /// The key, for example `server.listen`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong and what would be right. Never holds a secret.
+    /// What is wrong and what would be right, without secrets.
     pub message: String,
 }
 
@@ -27,13 +27,13 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that is wrong, in the order of the file's lines. Never empty.
+/// All mistakes, in the order of the file's lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(.0))]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// Each by itself, in one line.
+    /// Each mistake in one line.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         self.0
@@ -43,16 +43,7 @@ impl ConfigErrors {
     }
 }
 
-fn lines(mistakes: &[ConfigError]) -> String {
-    mistakes
-        .iter()
-        .map(ConfigError::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-/// Sorts mistakes as a person reads them: what is missing, then the file from top to bottom, then the
-/// rest.
+/// Sorts mistakes: missing settings first, then the file from top to bottom, then other sources.
 pub(super) fn sort(mistakes: &mut [ConfigError]) {
     mistakes.sort_by_key(|mistake| match &mistake.origin {
         None => (0, 0),
@@ -61,7 +52,7 @@ pub(super) fn sort(mistakes: &mut [ConfigError]) {
     });
 }
 
-/// The one of `known` that somebody who wrote `wrong` has probably meant.
+/// The name in `known` that `wrong` is probably a typing error of.
 pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -76,7 +67,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn finds_what_was_meant() {
+    fn suggestions_are_near() {
         let known = ["grants", "limits", "settings", "on_failure"];
         assert_eq!(nearest("grnats", known), Some("grants"));
         assert_eq!(nearest("setting", known), Some("settings"));

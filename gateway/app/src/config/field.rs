@@ -1,6 +1,5 @@
-//! [`section!`]: one declaration of a setting, from which follow the field of the struct, the code that reads it, and the
-//! [`Setting`](super::setting::Setting) that `docs/configuration.md`, `gateway config schema` and the check for unknown keys
-//! are made from.
+//! [`section!`]: declares a setting once. It generates the field of the struct, the code that reads it, and the
+//! [`Setting`](super::setting::Setting) for `docs/configuration.md`, `gateway config schema` and the check for unknown keys.
 //!
 //! A setting is declared by its documentation and one line:
 //!
@@ -9,14 +8,13 @@
 //! connections: usize as Count = Count(4096), "GATEWAY_CONNECTIONS", { max: Some("1000000") };
 //! ```
 //!
-//! Its key is the name of the field. `usize` is what the gateway works with, and [`Count`](super::value::Count) how it is
+//! Its key is the name of the field. The gateway works with a `usize`, and [`Count`](super::value::Count) says how it is
 //! written; without `as`, both are the same. The default may use `cx`, the [`Context`] that the struct names, and fields
-//! declared before it; `=> "words"` after it documents such a default. A setting without a default is an `Option`, or what
-//! its type has for a default. Then come its variables, with `|` between them, and whatever else is not as in
+//! declared before it; `=> "words"` after it documents such a default. Without a default, a setting is an `Option`, or has its
+//! type's default. Then come its variables, separated by `|`, and everything that differs from
 //! [`Setting::PLAIN`](super::setting::Setting::PLAIN).
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
 use gateway_sandbox::PluginConfig;
@@ -28,19 +26,18 @@ use super::setting::{Documented, Form, Setting, Shape};
 use super::sources::Origin;
 use super::value::Value;
 
-/// What defaults depend on.
+/// The values on which defaults depend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) data_dir: &'a Path,
     pub(super) guest_threads: usize,
     /// The name of the upstream provider.
     pub(super) provider: &'a str,
-    /// What a plugin has that nobody configures.
+    /// The defaults of a plugin.
     pub(super) plugin: &'a PluginConfig,
 }
 
 impl Context<'_> {
-    /// Calls a function with a context in which everything is as by default.
     pub(super) fn with_defaults<R>(function: impl FnOnce(&Context<'_>) -> R) -> R {
         function(&Context {
             data_dir: Path::new("data"),
@@ -51,19 +48,19 @@ impl Context<'_> {
     }
 }
 
-/// The kind of a setting: a [`Value`], one that need not be there, a list, or what a section checks itself.
+/// The kind of a setting: a [`Value`], an optional one, a list, or one that its section checks.
 pub(super) trait Field: Sized {
     /// How it is written in the file.
     const SHAPE: Shape;
     /// How one value is written.
     const FORM: Form = Form::Scalar;
 
-    /// As it is written, if it is the default.
+    /// How the documentation shows it as a default.
     fn documented(&self) -> Documented {
         Documented::Nothing
     }
 
-    /// Takes it from the strongest source, and reports it.
+    /// Reads it from the strongest source, and adds it to the report.
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self;
 }
 
@@ -96,7 +93,6 @@ impl<T: Value> Field for Option<T> {
     }
 }
 
-/// With its place.
 impl<T: Value> Field for Option<(T, Origin)> {
     const SHAPE: Shape = Shape::Value;
     const FORM: Form = <T as Value>::FORM;
@@ -106,21 +102,11 @@ impl<T: Value> Field for Option<(T, Origin)> {
     }
 }
 
-/// Several values, each with its place.
-#[derive(Clone, Debug)]
-pub(super) struct List<T>(pub(super) Vec<(T, Origin)>);
+/// Values with their places.
+pub(super) type List<T> = Vec<(T, Origin)>;
 
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T: Value> List<T> {
-    /// As they would be written.
-    pub(super) fn show(&self) -> Vec<String> {
-        self.0.iter().map(|(value, _)| value.show()).collect()
-    }
+fn show<T: Value>(list: &[(T, Origin)]) -> Vec<String> {
+    list.iter().map(|(value, _)| value.show()).collect()
 }
 
 impl<T: Value> Field for List<T> {
@@ -130,7 +116,7 @@ impl<T: Value> Field for List<T> {
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
         let list = <Option<Self> as Field>::read(layers, place, setting, None);
         list.unwrap_or_else(|| {
-            layers.show_list(&place.key(setting.key), &default.show(), place.default.clone());
+            layers.show_list(&place.key(setting.key), &show(&default), place.default.clone());
             default
         })
     }
@@ -145,8 +131,8 @@ impl<T: Value> Field for Option<List<T>> {
             return default;
         };
         let key = place.key(setting.key);
-        let list = List(layers.values::<T>(&key, setting, found.list));
-        layers.show_list(&key, &list.show(), found.origin);
+        let list = layers.values::<T>(&key, setting, found.list);
+        layers.show_list(&key, &show(&list), found.origin);
         Some(list)
     }
 }
@@ -170,8 +156,7 @@ impl<T: Value + Ord> Field for BTreeSet<T> {
     }
 }
 
-/// A text that its section checks and reports, with its place.
-#[derive(Clone)]
+/// A text with its place. Its section checks it and adds it to the report.
 pub(super) struct Text(pub(super) String, pub(super) Origin);
 
 impl Field for Option<Text> {
@@ -191,33 +176,31 @@ impl Field for Option<Texts> {
     }
 }
 
-/// A secret and its place.
-#[derive(Clone, Debug)]
-pub(super) struct Secret(pub(super) SecretString, pub(super) Origin);
+/// A secret with its place.
+pub(super) type Secret = (SecretString, Origin);
 
 impl Field for Option<Secret> {
     const SHAPE: Shape = Shape::Secret;
 
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
-        let found = layers.secret(place, setting);
-        found.map(|(secret, origin)| Secret(secret, origin)).or(default)
+        layers.secret(place, setting).or(default)
     }
 }
 
-/// Several secrets. They are not reported.
-#[derive(Clone, Debug)]
-pub(super) struct Secrets(pub(super) Vec<(SecretString, Origin)>);
+/// Secrets with their places. They do not appear in the report.
+pub(super) type Secrets = Vec<Secret>;
 
 impl Field for Option<Secrets> {
     const SHAPE: Shape = Shape::Secrets;
 
     fn read(layers: &mut Layers<'_>, place: &Place<'_>, setting: &Setting, default: Self) -> Self {
-        layers.secrets(place, setting).map(Secrets).or(default)
+        layers.secrets(place, setting).or(default)
     }
 }
 
-/// Names and values, which their section checks and reports. In a variable, they are `name=value` with `;` between them.
-#[derive(Clone, Default)]
+/// Names and values with their places. Their section checks them and adds them to the report. In a variable, they are
+/// `name=value` pairs separated by `;`.
+#[derive(Default)]
 pub(super) struct Pairs(pub(super) Vec<(String, String, Origin)>);
 
 impl Field for Pairs {
@@ -238,7 +221,7 @@ impl Field for Pairs {
             match pair.split_once('=') {
                 Some((name, value)) => pairs.push((name.trim().to_owned(), value.to_owned(), origin)),
                 None => {
-                    let right = "must be name=value pairs with `;` between them";
+                    let right = "must be name=value pairs separated by `;`";
                     layers.mistake(Some(origin), &place.key(setting.key), right);
                 }
             }
@@ -247,8 +230,8 @@ impl Field for Pairs {
     }
 }
 
-/// The same, with tables in it: the name of a value in one is its path.
-#[derive(Clone, Default)]
+/// The same, with nested tables: the name of a value is its path.
+#[derive(Default)]
 pub(super) struct Tree(pub(super) Vec<(String, String, Origin)>);
 
 impl Field for Tree {
@@ -262,7 +245,7 @@ impl Field for Tree {
     }
 }
 
-/// A kind that is only a way of writing, and what is written.
+/// Converts from the kind of a setting to the type that the gateway works with.
 pub(super) trait Plain<T> {
     fn plain(self) -> T;
 }
@@ -281,27 +264,15 @@ impl<T: Value, U: From<T>> Plain<Option<U>> for Option<T> {
 
 impl<T: Value, U: From<T>> Plain<Vec<U>> for List<T> {
     fn plain(self) -> Vec<U> {
-        self.0.into_iter().map(|(value, _)| value.into()).collect()
+        self.into_iter().map(|(value, _)| value.into()).collect()
     }
 }
-
-macro_rules! redacted {
-    ($($type:ident),+) => {
-        // It may hold a secret.
-        $(impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($type), "(…)"))
-            }
-        })+
-    };
-}
-
-redacted!(Text, Pairs, Tree);
 
 /// Declares the settings of a table of the file.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
+        $(#[derive($($derive:ident),+)])?
         $vis:vis struct $name:ident($cx:ident) $path:literal $(expects $expects:literal)? {
             $(
                 $(#[doc = $doc:literal])+
@@ -311,7 +282,7 @@ macro_rules! section {
         }
     ) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug)]
+        $(#[derive($($derive),+)])?
         $vis struct $name {
             $(
                 $(#[doc = $doc])+
@@ -347,7 +318,6 @@ macro_rules! section {
                 settings: &Self::SETTINGS,
             };
 
-            /// Reads the settings of a table, the mistakes into `layers`.
             pub(in crate::config) fn read(
                 layers: &mut $crate::config::layers::Layers<'_>,
                 place: &$crate::config::layers::Place<'_>,
@@ -368,7 +338,7 @@ macro_rules! section {
     };
 }
 
-/// How a setting is written: the type after `as`, or the only one.
+/// The kind of a setting: the type after `as`, or the only one.
 macro_rules! kind {
     ($type:ty) => {
         $type
@@ -405,7 +375,7 @@ macro_rules! expects {
     };
 }
 
-/// A function that documents a default: its words, or the value.
+/// A function that returns the documentation of a default: its words, or the value.
 macro_rules! documented {
     ($cx:ident, $kind:ty, [$($default:expr)?], [$words:literal]) => {
         || $crate::config::setting::Documented::Words($words)

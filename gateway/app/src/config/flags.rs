@@ -6,7 +6,6 @@ use gateway_sandbox::{Grant, HostName, HttpOrigin};
 
 use super::value::{Bytes, Count, Value};
 
-/// Reads a value; what is wrong ends in what would be right.
 fn read<T: Value>(text: &str) -> Result<T, String> {
     T::read(text).map_err(|right| format!("it must be {right}"))
 }
@@ -21,7 +20,7 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     read(text).map(|Count(count)| count)
 }
 
-/// The same, for what is counted in memory.
+/// The same, as `usize`.
 pub(crate) fn items(text: &str) -> Result<usize, String> {
     read::<Count>(text).map(usize::from)
 }
@@ -36,21 +35,17 @@ pub(crate) fn grant(text: &str) -> Result<Grant, String> {
     read(text)
 }
 
-/// Where requests may go, as in `https://policy.example.org`.
+/// An origin, as in `https://policy.example.org`.
 pub(crate) fn origin(text: &str) -> Result<HttpOrigin, String> {
     read(text)
 }
 
-/// A host's name, as in `policy.internal`.
+/// A host name, as in `policy.internal`.
 pub(crate) fn host(text: &str) -> Result<HostName, String> {
     read(text)
 }
 
 /// A plugin's name.
 pub(crate) fn name(text: &str) -> Result<String, String> {
-    if super::value::is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("it must be {}", super::value::NAME))
-    }
+    super::read_name(text).map_err(|right| format!("it {right}"))
 }

@@ -1,7 +1,6 @@
-//! The sources laid over one another: each setting is taken from the strongest that has it, read, checked and reported.
+//! The sources in order of strength: each setting is taken from the strongest that has it, read, checked and reported.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use secrecy::SecretString;
 
@@ -25,20 +24,19 @@ static EMPTY: Table = Table {
     tables: Vec::new(),
 };
 
-/// A table of the file, for whose settings the other sources are asked as well.
-#[derive(Clone, Debug)]
+/// A table of the file, and the names by which other sources know its settings.
+#[derive(Clone)]
 pub(super) struct Place<'a> {
     /// As in messages: `providers.work`. Empty for the top level.
     pub(super) path: String,
     /// The section's name, if it has one: `work`.
     pub(super) name: String,
-    /// Where values come from that nobody sets.
+    /// The origin of values that nobody sets.
     pub(super) default: Origin,
     table: &'a Table,
 }
 
 impl<'a> Place<'a> {
-    /// The top level.
     pub(super) fn root(table: &'a Table) -> Self {
         Self {
             path: String::new(),
@@ -57,7 +55,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The table of a section in this one, which may be missing.
+    /// A table in this one, which may be missing.
     pub(super) fn section(&self, key: &str) -> Self {
         let table = self.table.tables.iter().find(|(name, _)| name == key);
         Self {
@@ -85,12 +83,12 @@ impl<'a> Place<'a> {
         join(&self.path, key)
     }
 
-    /// Where the section begins, if it is in the file.
+    /// The place of the section's name, if it is in the file.
     pub(super) fn origin(&self) -> Option<Origin> {
         self.table.origin.clone()
     }
 
-    /// What the file says of a setting.
+    /// The value of a setting in the file.
     pub(super) fn written(&self, key: &str) -> Option<&'a Written> {
         self.table.settings.get(key)
     }
@@ -103,32 +101,22 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Several texts, each with its place, and the place of all.
-#[derive(Clone)]
+/// A list of texts with their places, and the place of the list.
 pub(super) struct Texts {
     pub(super) list: Vec<(String, Origin)>,
     pub(super) origin: Origin,
 }
 
-// They may be secrets.
-impl fmt::Debug for Texts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Texts")
-            .field("origin", &self.origin)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The sources, and what has been found in them so far.
+/// The sources, and the findings so far.
 pub(super) struct Layers<'a> {
     pub(super) sources: &'a Sources,
     pub(super) report: Report,
     pub(super) mistakes: Vec<ConfigError>,
     warnings: Vec<ConfigError>,
     notes: Vec<ConfigError>,
-    /// The variables that have been asked for.
+    /// Variables that have been read.
     variables: BTreeSet<String>,
-    /// By key, what holds where no other source says: the presets of providers.
+    /// By key, the values of providers' presets.
     pub(super) fallbacks: BTreeMap<String, (String, Origin)>,
 }
 
@@ -160,7 +148,7 @@ impl<'a> Layers<'a> {
         };
         let (file, mistakes) = parse::parse(sections, path, &text);
         layers.mistakes = mistakes;
-        // Without a key it is the file as a whole that cannot be read: all else would follow from that.
+        // Without a key, the whole file cannot be read, and all other mistakes would follow from that.
         if layers.mistakes.iter().any(|mistake| mistake.key.is_empty()) {
             return Err(layers.errors());
         }
@@ -172,11 +160,10 @@ impl<'a> Layers<'a> {
             if !name.starts_with("GATEWAY_") || name == FILE_VARIABLE || self.variables.contains(name) {
                 continue;
             }
-            // Kubernetes sets GATEWAY_PORT and the like by itself where a service is called so: only what
-            // looks like a slip is worth a word.
+            // Kubernetes sets GATEWAY_PORT and others for a service with that name, so warn only of probable typing errors.
             let right = nearest(name, self.variables.iter().map(String::as_str)).map(str::to_owned);
             if let Some(right) = right {
-                let warning = format!("the gateway has no variable {name}; do you mean {right}?");
+                let warning = format!("the gateway has no variable {name}; did you mean {right}?");
                 self.warn_at(Some(Origin::Variable(name.to_owned())), "", warning);
             }
         }
@@ -193,7 +180,7 @@ impl<'a> Layers<'a> {
         })
     }
 
-    /// A part of the configuration, in which only the mistakes count whose keys are `in_it`.
+    /// Returns a part of the configuration, unless there are mistakes in it.
     pub(super) fn part<T>(mut self, part: T, in_it: impl Fn(&str) -> bool) -> Result<T, ConfigErrors> {
         self.mistakes.retain(|mistake| in_it(&mistake.key));
         if self.mistakes.is_empty() {
@@ -205,7 +192,7 @@ impl<'a> Layers<'a> {
 
     fn errors(mut self) -> ConfigErrors {
         error::sort(&mut self.mistakes);
-        // A variable that is asked for twice is mistaken twice.
+        // A variable that is read twice is reported twice.
         self.mistakes.dedup();
         ConfigErrors(self.mistakes)
     }
@@ -218,7 +205,12 @@ impl<'a> Layers<'a> {
         });
     }
 
-    /// Whether something is wrong with a setting, so that there is no value although somebody has set one.
+    /// Reports a mistake in a setting that has been read.
+    pub(super) fn reject(&mut self, key: &str, message: impl Into<String>) {
+        self.mistake(self.origin(key), key, message);
+    }
+
+    /// Whether a mistake in a setting has been reported, so that it has no value although somebody set one.
     pub(super) fn is_mistaken(&self, key: &str) -> bool {
         self.mistakes.iter().any(|mistake| mistake.key == key)
     }
@@ -227,11 +219,16 @@ impl<'a> Layers<'a> {
         self.warn_at(None, "", warning);
     }
 
-    pub(super) fn warn_at(&mut self, origin: Option<Origin>, key: &str, message: String) {
+    /// Warns of a setting that has been read.
+    pub(super) fn warn_of(&mut self, key: &str, message: impl Into<String>) {
+        self.warn_at(self.origin(key), key, message);
+    }
+
+    pub(super) fn warn_at(&mut self, origin: Option<Origin>, key: &str, message: impl Into<String>) {
         self.warnings.push(ConfigError {
             origin,
             key: key.to_owned(),
-            message,
+            message: message.into(),
         });
     }
 
@@ -243,7 +240,6 @@ impl<'a> Layers<'a> {
         });
     }
 
-    /// Reports a list.
     pub(super) fn show_list(&mut self, key: &str, shown: &[String], origin: Origin) {
         self.show(key, format!("[{}]", shown.join(", ")), origin);
     }
@@ -256,12 +252,12 @@ impl<'a> Layers<'a> {
         });
     }
 
-    /// Where the value of a setting came from that was read already; `None` where nobody has set it.
+    /// The origin of a setting that has been read; `None` if nobody has set it.
     pub(super) fn origin(&self, key: &str) -> Option<Origin> {
         self.report.origin(key).cloned()
     }
 
-    /// The value of a variable. One that is not UTF-8 is a mistake and counts as not set.
+    /// The value of a variable. One that is not UTF-8 is reported, and counts as not set.
     pub(super) fn variable(&mut self, name: &str, key: &str) -> Option<String> {
         self.variables.insert(name.to_owned());
         match self.sources.environment.get(name)? {
@@ -281,7 +277,7 @@ impl<'a> Layers<'a> {
         variables.any(|variable| is_set(&variable) || has_file && is_set(&format!("{variable}_FILE")))
     }
 
-    /// What flags and variables say.
+    /// The value in flags and variables.
     fn over_file(&mut self, key: &str, variables: &[String]) -> Option<(String, Origin)> {
         let mut found = None;
         for variable in variables {
@@ -295,7 +291,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// What the presets of `gateway dev` and of providers say.
+    /// The value in the presets of `gateway dev` and of providers.
     fn under_file(&self, key: &str) -> Option<(String, Origin)> {
         match self.sources.presets.settings.get(key) {
             Some(text) => Some((text.clone(), Origin::Preset)),
@@ -309,22 +305,19 @@ impl<'a> Layers<'a> {
         variables: &[String],
         in_file: Option<&Written>,
     ) -> Option<(String, Origin)> {
-        if let Some(found) = self.over_file(key, variables) {
-            return Some(found);
-        }
-        match in_file {
+        self.over_file(key, variables).or_else(|| match in_file {
             Some(Written::Value(text, origin)) => Some((text.clone(), origin.clone())),
             _ => self.under_file(key),
-        }
+        })
     }
 
-    /// What the strongest source says.
+    /// The text in the strongest source.
     pub(super) fn text(&mut self, place: &Place<'_>, setting: &Setting) -> Option<(String, Origin)> {
         let (key, variables) = (place.key(setting.key), place.variables(setting));
         self.find(&key, &variables, place.written(setting.key))
     }
 
-    /// A setting that need not be there, and where it is from.
+    /// The value in the strongest source, and its place.
     pub(super) fn optional<T: Value>(&mut self, place: &Place<'_>, setting: &Setting) -> Option<(T, Origin)> {
         let (text, origin) = self.text(place, setting)?;
         let key = place.key(setting.key);
@@ -333,7 +326,7 @@ impl<'a> Layers<'a> {
         Some((value, origin))
     }
 
-    /// Several texts, each with where it is from; `None` where nobody says.
+    /// The list in the strongest source.
     pub(super) fn list(&mut self, place: &Place<'_>, setting: &Setting) -> Option<Texts> {
         let split = |(text, origin): (String, Origin)| {
             let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
@@ -358,7 +351,7 @@ impl<'a> Layers<'a> {
         self.under_file(&key).map(split)
     }
 
-    /// The values of a list; those that cannot be read are mistakes.
+    /// The valid values of a list; the others are reported.
     pub(super) fn values<T: Value>(
         &mut self,
         key: &str,
@@ -380,7 +373,7 @@ impl<'a> Layers<'a> {
         });
         match read {
             Ok(value) => Some(value),
-            // What was found is not repeated: it may hold a password.
+            // The message does not repeat the text, which may contain a password.
             Err(right) => {
                 self.mistake(Some(origin.clone()), key, format!("must be {right}"));
                 None
@@ -388,7 +381,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// The sections of one kind, in the order of the file. A name that cannot be one is a mistake.
+    /// The sections of one kind with valid names, in the order of the file.
     pub(super) fn named<'t>(&mut self, file: &Place<'t>, section: &str) -> Vec<Place<'t>> {
         let mut named = Vec::new();
         for (name, place) in file.section(section).tables() {
@@ -402,19 +395,19 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// What a value should be that is beyond a bound of its setting or of its kind.
+/// The bound of its setting or of its kind that a value violates, to follow "must be".
 fn out_of_bounds<T: Value>(value: &T, setting: &Setting) -> Option<String> {
     let amount = value.amount()?;
     let of = |bound: &str| T::read(bound).ok()?.amount();
     let (min, max) = (setting.min, setting.max.or(T::MAX));
     if let Some(max) = max.filter(|max| of(max).is_some_and(|most| amount > most)) {
-        return Some(format!("{max} at most"));
+        return Some(format!("at most {max}"));
     }
     let min = min.filter(|min| of(min).is_some_and(|least| amount < least))?;
-    Some(format!("{min} at least"))
+    Some(format!("at least {min}"))
 }
 
-/// Which source wins.
+/// The origin with the higher strength wins.
 pub(super) fn strength(origin: &Origin) -> u8 {
     match origin {
         Origin::Flag(_) => 4,

@@ -1,4 +1,4 @@
-//! TOML text to a [`Table`] of what it sets, and all mistakes in it: keys that there are not, and values of another shape.
+//! Parses TOML text to a [`Table`], and reports all mistakes: unknown keys, and values of the wrong shape.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,11 +12,11 @@ use super::error::{ConfigError, nearest};
 use super::setting::{Section, Setting, Shape, children, is_placeholder};
 use super::sources::Origin;
 
-/// What a value must be if it is not a list or a table.
+/// Any value but a list or a table.
 const SCALAR: &str = "a text, number or boolean";
 
-/// What the file sets in one table, each with its place. Tables keep the order of the file.
-#[derive(Debug, Default)]
+/// The settings in one table of the file. Tables keep the order of the file.
+#[derive(Default)]
 pub(super) struct Table {
     /// The place of its name.
     pub(super) origin: Option<Origin>,
@@ -24,26 +24,18 @@ pub(super) struct Table {
     pub(super) tables: Vec<(String, Self)>,
 }
 
-/// What the file says of one setting.
+/// The value of a setting in the file.
 #[derive(Clone)]
 pub(super) enum Written {
     /// A text, number or boolean, as text.
     Value(String, Origin),
-    /// Several.
+    /// Several of these, and the place of the list.
     List(Vec<(String, Origin)>, Origin),
-    /// Names and values. The name of a value in a table of the table is the path, with dots.
+    /// Names and values. In nested tables, the name is a path with dots.
     Pairs(Vec<(String, String, Origin)>),
 }
 
-// It may be a secret.
-impl std::fmt::Debug for Written {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Written(…)")
-    }
-}
-
 impl Written {
-    /// Where it is.
     pub(super) fn origin(&self) -> Option<&Origin> {
         match self {
             Self::Value(_, origin) | Self::List(_, origin) => Some(origin),
@@ -52,7 +44,7 @@ impl Written {
     }
 }
 
-/// Reads the text of a file. A mistake without a key means that it could not be read at all.
+/// Parses the text of a file. A mistake without a key means that it is not TOML.
 pub(super) fn parse(sections: &[&'static Section], path: &Path, text: &str) -> (Table, Vec<ConfigError>) {
     let mut reader = Reader {
         sections,
@@ -64,7 +56,7 @@ pub(super) fn parse(sections: &[&'static Section], path: &Path, text: &str) -> (
     };
     let (table, broken) = DeTable::parse_recoverable(text);
     for error in &broken {
-        // Only the message: the error itself would show the line, which may hold a secret.
+        // Only the message: the error itself contains the line, which may contain a secret.
         let message = format!("this is not TOML: {}", error.message());
         reader.mistake(&error.span().unwrap_or(0..0), "", message);
     }
@@ -79,7 +71,7 @@ pub(super) fn parse(sections: &[&'static Section], path: &Path, text: &str) -> (
 struct Reader<'a> {
     sections: &'a [&'static Section],
     path: Arc<Path>,
-    /// Where each line begins, in bytes.
+    /// The byte offsets of the lines.
     lines: Vec<usize>,
     mistakes: Vec<ConfigError>,
 }
@@ -98,7 +90,7 @@ impl Reader<'_> {
         });
     }
 
-    /// Reads a table of the sections whose path is `pattern`.
+    /// Reads a table; `pattern` is the path of its sections, and `path` its own.
     fn table(&mut self, pattern: &'static str, path: &str, table: &DeTable<'_>) -> Table {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -109,7 +101,7 @@ impl Reader<'_> {
             if let Some((setting, key)) = self.setting(pattern, name) {
                 if let Some(alias) = setting.alias.filter(|_| read.settings.contains_key(&key)) {
                     let message =
-                        format!("{alias} is an earlier name of {key}, and both are given: keep one of them");
+                        format!("{alias} is an earlier name of {key}, and both are set: keep one of them");
                     self.mistake(&span, &full, message);
                 } else if let Some(written) = self.written(setting, key != setting.key, &full, &span, value) {
                     read.settings.insert(key, written);
@@ -135,7 +127,7 @@ impl Reader<'_> {
         read
     }
 
-    /// The setting that a key sets, and the key under which it is kept.
+    /// The setting of a key, and the key without its alias.
     fn setting(&self, pattern: &str, name: &str) -> Option<(&'static Setting, String)> {
         let settings = self.sections.iter().filter(|section| section.path == pattern);
         settings.flat_map(|section| section.settings).find_map(|setting| {
@@ -147,7 +139,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The pattern of a table in a table.
+    /// The pattern of a nested table.
     fn child(&self, pattern: &str, name: &str) -> Option<&'static str> {
         self.sections.iter().find_map(|section| {
             let (part, end) = section.next_part(pattern)?;
@@ -155,15 +147,15 @@ impl Reader<'_> {
         })
     }
 
-    /// What is said of a key that there is not.
+    /// The message for an unknown key.
     fn unknown(&self, pattern: &str, name: &str) -> String {
         let sections = self.sections.iter().filter(|section| section.path == pattern);
         let settings = sections.flat_map(|section| section.settings);
         let mut known: Vec<String> = settings.flat_map(Setting::keys).collect();
         known.extend(children(self.sections, pattern).into_iter().map(str::to_owned));
         match nearest(name, known.iter().map(String::as_str)) {
-            Some(right) => format!("there is no such key; did you mean `{right}`?"),
-            None => format!("there is no such key; there are {}", known.join(", ")),
+            Some(right) => format!("unknown key; did you mean `{right}`?"),
+            None => format!("unknown key; expected one of {}", known.join(", ")),
         }
     }
 
@@ -216,7 +208,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Names and values, those of tables in it too if it may have some.
+    /// Reads names and values, and those of nested tables if the setting is `deep`.
     fn pairs(
         &mut self,
         key: &str,

@@ -1,24 +1,24 @@
-//! What SIGHUP does to the configuration: reads it again and gives the part that can be replaced.
+//! The reload of the configuration, by SIGHUP or `gateway reload`.
 
 use std::sync::Arc;
 
 use super::settings::is_reloadable;
 use super::{Loaded, Reloadable, Sources};
 
-/// Reads the configuration again; the mistakes where there are any, a sentence each.
+/// Reads the configuration again. An error is a list of mistakes, a sentence each.
 pub type Reload = Arc<dyn Fn() -> Result<Reread, Vec<String>> + Send + Sync>;
 
-/// What was read, and what is worth a word.
+/// The new configuration.
 #[derive(Debug)]
 pub struct Reread {
-    /// What is to be in force.
+    /// The part that takes effect immediately.
     pub reloadable: Reloadable,
-    /// What works and is probably not meant, and what needs a restart. It is in the log already.
+    /// Settings that are probably not intended, and those that need a restart. They have been logged already.
     pub warnings: Vec<String>,
 }
 
-/// A function that reads the same sources again. It warns, in the log, of changes that only a restart
-/// takes up. The environment is the one the process was started with; flags stay.
+/// Returns a function that reads the same sources again, and logs changes that need a restart. Flags and environment keep
+/// the values that the process was started with.
 #[must_use]
 pub fn reload(sources: Sources, in_force: &Loaded) -> Reload {
     let report = in_force.report.clone();
@@ -36,7 +36,7 @@ pub fn reload(sources: Sources, in_force: &Loaded) -> Reload {
             warnings.push(format!("these settings have changed and need a restart: {keys}"));
         }
         let mut reloadable = newer.config.reloadable;
-        // The address that is in force stays in force, and so does the gateway's own page on it.
+        // A new external address needs a restart, so the gateway's own page stays at the current one.
         if reloadable.default_next == newer.config.external {
             reloadable.default_next = external.clone();
         }

@@ -1,6 +1,6 @@
-//! What is in force and where each value came from, secrets hidden.
+//! The values in force and their origins, with secrets hidden.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -16,23 +16,23 @@ pub struct Report(pub Vec<Entry>);
 pub struct Entry {
     /// For example `server.listen`.
     pub key: String,
-    /// What is in force.
+    /// Its value.
     pub value: Shown,
-    /// Where it came from.
+    /// The source of the value.
     pub origin: Origin,
 }
 
-/// A value as it may be shown.
+/// A value for the report.
 #[derive(Clone, Debug)]
 pub enum Shown {
-    /// As it is.
+    /// Shown as it is.
     Text(String),
-    /// Not at all.
+    /// Not shown.
     Hidden(SecretString),
 }
 
 impl Report {
-    /// Where the value of a setting came from, or the first value of a section; `None` where nobody has set it.
+    /// The origin of a setting, or of the first value of a section; `None` if nobody has set it.
     #[must_use]
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         let is_in = |entry: &&Entry| {
@@ -43,31 +43,26 @@ impl Report {
         entries.find(|origin| **origin != Origin::Default)
     }
 
-    /// The keys that have another value in `newer` and that only a restart applies.
+    /// The keys whose values differ in `newer`, and that only a restart applies.
     #[must_use]
     pub fn needs_restart(&self, newer: &Self, is_reloadable: impl Fn(&str) -> bool) -> Vec<String> {
         let (old, new) = (self.by_key(), newer.by_key());
-        let mut keys: Vec<_> = old.keys().chain(new.keys()).copied().collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|key| old.get(key) != new.get(key) && !is_reloadable(key));
-        keys.into_iter().map(str::to_owned).collect()
+        let keys: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+        let keys = keys.into_iter();
+        keys.filter(|key| old.get(key) != new.get(key) && !is_reloadable(key))
+            .map(str::to_owned)
+            .collect()
     }
 
     fn by_key(&self) -> BTreeMap<&str, &str> {
-        self.0
-            .iter()
-            .map(|entry| (entry.key.as_str(), entry.value.exposed()))
-            .collect()
-    }
-}
-
-impl Shown {
-    fn exposed(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            Self::Hidden(secret) => secret.expose_secret(),
-        }
+        let entries = self.0.iter().map(|entry| {
+            let value = match &entry.value {
+                Shown::Text(text) => text.as_str(),
+                Shown::Hidden(secret) => secret.expose_secret(),
+            };
+            (entry.key.as_str(), value)
+        });
+        entries.collect()
     }
 }
 
@@ -82,7 +77,7 @@ impl fmt::Display for Shown {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Longer values push their origin to the right alone.
+        /// Longer values do not widen their column.
         const WIDEST: usize = 48;
         let rows: Vec<(&str, String, &Origin)> = self
             .0
@@ -119,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_only_a_restart_takes_up() {
+    fn changes_that_need_a_restart_are_listed() {
         let old = report(&[
             ("server.listen", "127.0.0.1:1"),
             ("keys.session_secret", "one"),

@@ -1,4 +1,4 @@
-//! What the settings come to: each section read, and checked against the others.
+//! From settings to a configuration: each section is read, and checked against the others.
 
 use gateway_sandbox::PluginConfig;
 
@@ -15,8 +15,11 @@ mod plugins;
 mod providers;
 mod server;
 
-/// See [`super::load`].
-pub(super) fn everything(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+/// Reads and resolves the configuration.
+///
+/// # Errors
+/// All mistakes, not only the first.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources, SECTIONS)?;
     let config = Context::with_defaults(|cx| config(&mut layers, &Place::root(&file), cx));
     layers.finish(config)
@@ -77,8 +80,12 @@ fn config(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Config
     }
 }
 
-/// See [`super::load_storage`].
-pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
+/// Reads where data is stored. Mistakes in other sections do not matter: an operator must be able to disable a user while the
+/// rest is being repaired.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources, SECTIONS)?;
     let storage = Context::with_defaults(|cx| server::storage(&mut layers, &Place::root(&file), cx));
     layers.part(storage, |key| {
@@ -86,8 +93,11 @@ pub(super) fn storage(sources: &Sources) -> Result<StorageConfig, ConfigErrors> 
     })
 }
 
-/// See [`super::load_sign_in`].
-pub(super) fn sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
+/// Reads the providers, so that a sign-in can be tried before the rest is configured.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources, SECTIONS)?;
     let file = Place::root(&file);
     let sign_in = Context::with_defaults(|cx| SignInConfig {
@@ -100,8 +110,11 @@ pub(super) fn sign_in(sources: &Sources) -> Result<SignInConfig, ConfigErrors> {
     })
 }
 
-/// See [`super::load_admin`].
-pub(super) fn admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
+/// Reads `[admin]`.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
     let (mut layers, file) = Layers::read(sources, SECTIONS)?;
     let file = Place::root(&file);
     let admin = Context::with_defaults(|cx| {
@@ -115,8 +128,12 @@ pub(super) fn admin(sources: &Sources) -> Result<AdminConfig, ConfigErrors> {
     layers.part(admin, |key| key == "data_dir" || key.starts_with("admin"))
 }
 
-/// See [`super::load_plugin`].
-pub(super) fn plugin(
+/// Reads the configuration of one plugin, whether or not a service or extension uses it. Mistakes in other sections do not
+/// matter, nor do those in keys of the plugin that are not `is_of_use`, for example `secrets.token.file`.
+///
+/// # Errors
+/// All mistakes in that part.
+pub fn load_plugin(
     sources: &Sources,
     name: &str,
     is_of_use: impl Fn(&str) -> bool,
@@ -130,8 +147,12 @@ pub(super) fn plugin(
     })
 }
 
-/// See [`super::installation`].
-pub(super) fn installation(sources: &Sources) -> Result<Option<String>, ConfigErrors> {
+/// A key in the file that only the configuration of a particular gateway has: where its users and keys are, or how it is
+/// reached from outside. `None` for the file of a plugin's project.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn installation(sources: &Sources) -> Result<Option<String>, ConfigErrors> {
     let (_, file) = Layers::read(sources, SECTIONS)?;
     let file = Place::root(&file);
     let mut settings = SECTIONS.iter().flat_map(|section| {
@@ -147,7 +168,6 @@ pub(super) fn installation(sources: &Sources) -> Result<Option<String>, ConfigEr
     Ok(settings.find_map(|(place, key)| place.written(&key).map(|_| place.key(&key))))
 }
 
-/// Where the first of several values is from.
 fn first_origin<T>(values: &[(T, Origin)]) -> Option<Origin> {
     values.first().map(|(_, origin)| origin.clone())
 }

@@ -1,5 +1,5 @@
-//! All settings as a JSON Schema (2020-12), for editors: it rejects keys that there are not, and texts that no value of a
-//! setting can have. Every file that the gateway accepts is valid.
+//! All settings as a JSON Schema (2020-12), for editors. It rejects unknown keys, and texts that cannot be a value of their
+//! setting. Every file that the gateway accepts is valid.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -25,7 +25,6 @@ pub fn schema() -> Json {
     schema.into()
 }
 
-/// The table of a path.
 fn table(path: &str) -> Map<String, Json> {
     let mut table = Map::new();
     table.insert("type".into(), "object".into());
@@ -34,10 +33,7 @@ fn table(path: &str) -> Map<String, Json> {
         table
             .entry("description")
             .or_insert_with(|| plain(section.doc).into());
-        section
-            .settings
-            .iter()
-            .for_each(|setting| properties.extend(property(setting)));
+        properties.extend(section.settings.iter().flat_map(property));
     }
     table.insert("additionalProperties".into(), false.into());
     for part in children(SECTIONS, path) {
@@ -52,7 +48,7 @@ fn table(path: &str) -> Map<String, Json> {
     table
 }
 
-/// The keys of a setting.
+/// The properties of a setting: its key, its alias, the key of its file.
 fn property(setting: &Setting) -> Vec<(String, Json)> {
     let value = of(setting.form);
     let schema = match setting.shape {
@@ -112,7 +108,6 @@ pub(super) fn of(form: Form) -> Json {
     }
 }
 
-/// A value as it would be written in JSON.
 fn literal(text: &str) -> Json {
     text.parse::<bool>()
         .map(Json::from)
@@ -120,7 +115,7 @@ fn literal(text: &str) -> Json {
         .unwrap_or_else(|_| text.into())
 }
 
-/// Markdown without what editors do not show: links.
+/// Replaces Markdown links, which editors do not show, by their text.
 fn plain(markdown: &str) -> String {
     let mut text = String::new();
     let mut rest = markdown.trim();

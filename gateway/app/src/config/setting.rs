@@ -1,17 +1,15 @@
-//! What is known of each setting: its key, its variables, how it is written, its default and what it means.
+//! The declaration of a setting as data: its key, variables, form, default and documentation.
 
-/// A table of the file, or the part of one that a struct holds.
+/// A table of the file, or the part of it in one struct.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Section {
-    /// The struct that holds the values: the documentation has a table of each.
+    /// The struct; the documentation has a table for each.
     #[cfg(test)]
     pub(crate) name: &'static str,
-    /// The path of the table, in which a word in capitals stands for a name: `plugin.NAME.limits`. Empty for the top
-    /// level.
+    /// The path of the table, with words in capitals for names: `plugin.NAME.limits`. Empty for the top level.
     pub(crate) path: &'static str,
-    /// What it is for.
     pub(crate) doc: &'static str,
-    /// What it must be, to follow "must be".
+    /// Follows "must be" in the error for another value.
     pub(crate) expects: &'static str,
     /// In the order of the documentation.
     pub(crate) settings: &'static [Setting],
@@ -32,34 +30,31 @@ impl Section {
 /// A setting as it is declared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
-    /// Below its section.
+    /// Without the path of its section.
     pub(crate) key: &'static str,
-    /// An earlier name that is still accepted, if there is one.
+    /// An earlier name that is still accepted.
     pub(crate) alias: Option<&'static str>,
-    /// The variables that win over the file, the first that is set. `NAME` in one stands for the section's name.
+    /// Variables, of which the first that is set wins over the file. `NAME` stands for the section's name.
     pub(crate) variables: &'static [&'static str],
-    /// What it means: Markdown, relative to `docs`.
+    /// Markdown with links relative to `docs`.
     pub(crate) doc: &'static str,
-    /// What holds if nobody sets it.
     pub(crate) default: fn() -> Documented,
     /// How it is written in the file.
     pub(crate) shape: Shape,
-    /// How one value is written.
+    /// How each value is written.
     pub(crate) form: Form,
-    /// The least that it may be, if there is a bound.
     pub(crate) min: Option<&'static str>,
-    /// The most that it may be, if the bound is not that of its kind.
+    /// If the bound differs from that of its kind.
     pub(crate) max: Option<&'static str>,
     /// Whether a reload applies it.
     pub(crate) reloadable: bool,
-    /// Whether only the configuration of a particular gateway has it, and not the file of a plugin's project.
+    /// Whether the configuration of a particular gateway may have it, but not the file of a plugin's project.
     pub(crate) installation: bool,
-    /// The kinds of upstream provider that it is for, if not all.
+    /// The kinds of upstream provider that it applies to; empty for all.
     pub(crate) only: &'static [&'static str],
 }
 
 impl Setting {
-    /// What holds for a setting that does not say otherwise.
     pub(crate) const PLAIN: Self = Self {
         key: "",
         alias: None,
@@ -75,14 +70,14 @@ impl Setting {
         only: &[],
     };
 
-    /// The keys by which the file may set it.
+    /// Its keys in the file.
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
         let file = self.shape.has_file().then(|| file_key(self.key));
         std::iter::once(self.key.to_owned()).chain(file)
     }
 }
 
-/// The key of the file that a secret may be in.
+/// The key that names the file of a secret.
 pub(crate) fn file_key(key: &str) -> String {
     format!("{key}_file")
 }
@@ -92,9 +87,8 @@ pub(crate) fn file_key(key: &str) -> String {
 pub(crate) enum Documented {
     /// A value, as it is written.
     Value(String),
-    /// Where it comes from: Markdown.
+    /// A description in Markdown.
     Words(&'static str),
-    /// There is none.
     Nothing,
 }
 
@@ -104,15 +98,15 @@ pub(crate) enum Form {
     /// Any text, number or boolean.
     Scalar,
     Boolean,
-    /// A whole number between these, or a text that matches this regular expression.
+    /// A whole number between these bounds, or a text that matches this regular expression.
     Number(&'static str, usize, Option<usize>),
     /// A text that matches this regular expression.
     Pattern(&'static str),
-    /// Of so many characters.
+    /// Up to this number of characters.
     Short(usize),
     /// One of these words.
     Words(fn() -> Vec<&'static str>),
-    /// The same, or `off`.
+    /// Another form, or `off`.
     OrOff(&'static Form),
 }
 
@@ -121,28 +115,28 @@ pub(crate) enum Form {
 pub(crate) enum Shape {
     /// A text, number or boolean.
     Value,
-    /// A list of them. In a variable, they are separated by `;`.
+    /// A list of them, separated by `;` in a variable.
     List,
     /// A list of texts, in which a number is a mistake.
     Texts,
-    /// A text, or a file that contains it, named by the key and `_file`.
+    /// A text, or a file that contains it, with a key that ends in `_file`.
     Secret,
-    /// A list of texts, or such a file, with one in each line.
+    /// A list of texts, or a file with one per line.
     Secrets,
     /// A table of texts, numbers and booleans.
     Pairs,
-    /// The same with tables in it, which are flattened.
+    /// The same with nested tables, which are flattened.
     Tree,
 }
 
 impl Shape {
-    /// Whether it may be in a file of its own.
+    /// Whether it may be in its own file.
     pub(crate) const fn has_file(self) -> bool {
         matches!(self, Self::Secret | Self::Secrets)
     }
 }
 
-/// The tables that a table may have in it.
+/// The names of the tables that a table may contain.
 pub(crate) fn children(sections: &[&Section], path: &str) -> Vec<&'static str> {
     let mut parts: Vec<&'static str> = Vec::new();
     for (part, _) in sections.iter().filter_map(|section| section.next_part(path)) {
@@ -158,7 +152,7 @@ pub(crate) fn is_placeholder(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// The variable that a declaration names, for a section of this name.
+/// The variable that a declaration names, for a section with this name.
 pub(crate) fn variable(declared: &str, name: &str) -> String {
     let old = OLD_VARIABLES
         .iter()
@@ -170,7 +164,7 @@ pub(crate) fn variable(declared: &str, name: &str) -> String {
     }
 }
 
-/// The variables of dgp-oauth2, for the providers that it had.
+/// The variables of dgp-oauth2 for its providers.
 const OLD_VARIABLES: [(&str, &str, &str); 4] = [
     ("google", "GATEWAY_PROVIDER_NAME_CLIENT_ID", "GOOGLE_KEY"),
     ("google", "GATEWAY_PROVIDER_NAME_CLIENT_SECRET", "GOOGLE_SECRET"),
@@ -178,14 +172,8 @@ const OLD_VARIABLES: [(&str, &str, &str); 4] = [
     ("github", "GATEWAY_PROVIDER_NAME_CLIENT_SECRET", "GITHUB_SECRET"),
 ];
 
-/// A name as it stands in variables: upper case, `_` for anything but letters and digits.
+/// A name as part of a variable: upper case, with `_` for anything but letters and digits.
 pub(crate) fn in_variable(name: &str) -> String {
-    let upper = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    };
-    name.chars().map(upper).collect()
+    name.to_ascii_uppercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }

@@ -1,7 +1,7 @@
-//! All settings: one declaration each. See [`field`](super::field) for how one is written.
+//! All settings, each declared once, in the syntax of [`field`](super::field).
 //!
 //! To add a setting, declare it here and run `just settings`, which writes it into `docs/configuration.md`. Its documentation
-//! is Markdown and ends up there, in the JSON Schema that editors show, and in the documentation of the struct.
+//! is Markdown, and appears there, in the JSON Schema for editors, and in the documentation of the struct.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -19,8 +19,7 @@ use super::parse::join;
 use super::setting::{Section, Setting};
 use super::sources::Origin;
 use super::value::{
-    Accent, AddressOrOff, Bytes, Count, DurationOrOff, External, Filter, IsJson, Network, PageName, PageUrl,
-    RateOrOff, WebOrigin,
+    Accent, Bytes, Count, External, Filter, IsJson, Network, OrOff, PageName, PageUrl, WebOrigin,
 };
 use crate::pages::branding;
 use crate::pages::colour::Rgb;
@@ -34,7 +33,7 @@ pub(super) use providers::{
     Claims, Provider, ProviderClient, ProviderPages, ProviderPlaces, ProviderRequests, ProviderTrust,
 };
 
-/// All of them. Those of one table follow each other; the tables are named in this order where a key is unknown.
+/// Sections of one table are adjacent. The error for an unknown key lists the tables in this order.
 pub(super) const SECTIONS: &[&Section] = &[
     &Directories::SECTION,
     &Applications::SECTION,
@@ -63,7 +62,6 @@ pub(super) const SECTIONS: &[&Section] = &[
     &Plugins::SECTION,
 ];
 
-/// The setting of a key, in the sections of a path.
 pub(super) fn find(path: &str, key: &str) -> Option<&'static Setting> {
     let sections = SECTIONS.iter().filter(|section| section.path == path);
     sections
@@ -94,23 +92,19 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// As many threads as there are processors.
 fn processors() -> Count {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Count::of(threads)
 }
 
-/// So many in a minute.
-fn a_minute(count: NonZeroU32) -> RateOrOff {
-    RateOrOff(Some(Rate {
-        count,
-        period: seconds(60),
-    }))
+const fn per_minute(count: NonZeroU32) -> OrOff<Rate> {
+    let period = seconds(60);
+    OrOff(Some(Rate { count, period }))
 }
 
-/// In a minute, of one address: an office that signs in in the morning, not a script.
-const SIGN_INS: NonZeroU32 = NonZeroU32::new(300).unwrap();
-const UPDATES: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// For one address: enough for an office in the morning, too few for a script.
+const SIGN_INS: OrOff<Rate> = per_minute(NonZeroU32::new(300).unwrap());
+const UPDATES: OrOff<Rate> = per_minute(NonZeroU32::new(60).unwrap());
 
 section! {
     /// Where the gateway finds and keeps its files.
@@ -143,6 +137,7 @@ section! {
 
 section! {
     /// The public listener, and what a caller may cost.
+    #[derive(Clone, Debug)]
     pub struct Server(cx) "server" {
         /// Address and port.
         listen: SocketAddr = loopback(8080), "GATEWAY_LISTEN";
@@ -171,14 +166,15 @@ section! {
 
 section! {
     /// The listener for operators.
+    #[derive(Clone, Debug)]
     pub struct AdminConfig(cx) "admin" {
         /// Address and port, or `off`.
-        listen: Option<SocketAddr> as AddressOrOff = AddressOrOff(Some(loopback(8081))), "GATEWAY_ADMIN_LISTEN";
+        listen: Option<SocketAddr> as OrOff<SocketAddr> = OrOff(Some(loopback(8081))), "GATEWAY_ADMIN_LISTEN";
         /// The file (0600) with the token, written at start if it is missing.
         token_file: PathBuf = cx.data_dir.join("admin-token") => "`admin-token` in the data directory",
             "GATEWAY_ADMIN_TOKEN_FILE";
         /// Address and port of a second listener that serves only `/metrics`, or `off`.
-        metrics_listen: Option<SocketAddr> as AddressOrOff = AddressOrOff(None), "GATEWAY_METRICS_LISTEN";
+        metrics_listen: Option<SocketAddr> as OrOff<SocketAddr> = OrOff(None), "GATEWAY_METRICS_LISTEN";
         /// A file (0600 or 0640) with a token that can only read `/metrics`, written (0640) at start if it is missing;
         /// rejected if it contains the admin token. See [Metrics for Prometheus](operations.md#metrics-for-prometheus).
         metrics_token_file: Option<PathBuf>, "GATEWAY_METRICS_TOKEN_FILE";
@@ -187,6 +183,7 @@ section! {
 
 section! {
     /// The database.
+    #[derive(Clone, Debug)]
     pub struct Database(cx) "database" {
         /// `sqlite:///relative`, `sqlite:////absolute`, or `sqlite://` for a database that ends with the process.
         url: DatabaseUrl = DatabaseUrl::File(cx.data_dir.join("gateway.db")) => "`gateway.db` in the data directory",
@@ -231,6 +228,7 @@ section! {
 
 section! {
     /// How long tokens last.
+    #[derive(Clone, Debug)]
     pub struct Tokens(cx) "tokens" {
         /// How long a session lasts.
         session_lifetime: Duration = days(14), "GATEWAY_SESSION_LIFETIME", { min: Some("1s"), max: Some("3650d") };
@@ -238,7 +236,7 @@ section! {
         permission_lifetime: Duration = seconds(15 * 60), "GATEWAY_PERMISSION_LIFETIME", { min: Some("1s"), max: Some("30d") };
         /// How long after it was signed a permission token may be returned again while its claims are unchanged, at most half
         /// of its lifetime, or `off`.
-        permission_reuse: Duration as DurationOrOff = DurationOrOff(Some(permission_lifetime / 2)) => "half of its lifetime",
+        permission_reuse: Duration as OrOff<Duration> = OrOff(Some(permission_lifetime / 2)) => "half of its lifetime",
             "GATEWAY_PERMISSION_REUSE", { max: Some("30d") };
     }
 }
@@ -264,18 +262,19 @@ section! {
     /// How many requests one address may make.
     pub(super) struct RateLimits(cx) "rate_limits" {
         /// Sign-ins that begin, and callbacks that match one, together.
-        sign_in: Option<Rate> as RateOrOff = a_minute(SIGN_INS), "GATEWAY_RATE_LIMIT_SIGN_IN", { reloadable: true };
+        sign_in: Option<Rate> as OrOff<Rate> = SIGN_INS, "GATEWAY_RATE_LIMIT_SIGN_IN", { reloadable: true };
         /// Calls of `POST /auth/update`.
-        update: Option<Rate> as RateOrOff = a_minute(UPDATES), "GATEWAY_RATE_LIMIT_UPDATE", { reloadable: true };
+        update: Option<Rate> as OrOff<Rate> = UPDATES, "GATEWAY_RATE_LIMIT_UPDATE", { reloadable: true };
     }
 }
 
 section! {
     /// How the log is written, to stderr.
+    #[derive(Clone, Debug)]
     pub struct LogConfig(cx) "log" {
         /// `json` or `text`.
         json: bool as IsJson = IsJson(true), "GATEWAY_LOG_FORMAT", { key: "format" };
-        /// What is logged, for example `info` or `warn,gateway=debug`.
+        /// Which events to log, for example `info` or `warn,gateway=debug`.
         filter: String as Filter = Filter("info".to_owned()), "GATEWAY_LOG";
     }
 }

@@ -8,41 +8,40 @@ use std::sync::Arc;
 
 use gateway_sandbox::PluginConfig;
 
-/// The variable that names the configuration file where no flag does.
+/// The variable that names the configuration file, unless a flag does.
 pub const FILE_VARIABLE: &str = "GATEWAY_CONFIG";
 
-/// The file that is read where neither a flag nor [`FILE_VARIABLE`] names one, and it is there.
+/// The configuration file if neither a flag nor [`FILE_VARIABLE`] names one.
 pub const DEFAULT_FILE: &str = "gateway.toml";
 
-/// Everything that settings are taken from. The file is read when the configuration is loaded, so the
-/// same sources give the new configuration on SIGHUP.
+/// The sources of all settings. The file is read when the configuration is loaded, so the same sources can be loaded again on
+/// SIGHUP.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The TOML file.
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: Environment,
-    /// What flags set: by key, the flag's name and its value.
+    /// By key, the flag's name and its value.
     pub flags: BTreeMap<&'static str, (&'static str, String)>,
-    /// What `gateway dev` sets.
+    /// The presets of `gateway dev`.
     pub presets: Presets,
-    /// Whether systemd's credentials may be missing because the service that they are for does not run: for
-    /// `gateway config check`.
+    /// Whether systemd credentials may be missing because their service is not running, for `gateway config check`.
     pub before_start: bool,
 }
 
-/// What `gateway dev` sets in place of the defaults; anything else that is set wins.
+/// The defaults of `gateway dev`. Every other source wins.
 #[derive(Clone, Debug, Default)]
 pub struct Presets {
     /// By key, written as in a variable.
     pub settings: BTreeMap<&'static str, String>,
-    /// Services that are there whether or not others are configured: name and plugin.
+    /// Services in addition to the configured ones: name and plugin.
     pub services: BTreeMap<String, String>,
-    /// Extensions that are there where none are configured.
+    /// Extensions, if none are configured.
     pub extensions: Vec<String>,
-    /// Configuration of plugins that have none of their own.
+    /// The configuration of plugins without a section.
     pub plugins: BTreeMap<String, PluginConfig>,
-    /// Whether every origin on this machine is one of an application, where none are configured.
+    /// Whether every origin on this machine is allowed, if none are configured.
     pub loopback_origins: bool,
 }
 
@@ -51,17 +50,15 @@ pub struct Presets {
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// As the process was started with it.
+    /// Copies the environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-                .collect(),
-        )
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect()
     }
 
-    /// The value of a variable that is set to more than nothing.
+    /// The value of a variable, unless it is empty.
     ///
     /// # Errors
     /// When it is not UTF-8.
@@ -70,12 +67,10 @@ impl Environment {
         Some(value.to_str().ok_or(NotUtf8))
     }
 
-    /// The names of all variables that are set to more than nothing.
+    /// The names of all variables that are not empty.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, _)| name.as_str())
+        let set = self.0.iter().filter(|(_, value)| !value.is_empty());
+        set.map(|(name, _)| name.as_str())
     }
 }
 
@@ -88,9 +83,9 @@ impl fmt::Debug for Environment {
 
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        let variables = variables.into_iter();
         Self(
             variables
-                .into_iter()
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
         )
@@ -103,8 +98,8 @@ impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
 pub struct NotUtf8;
 
 impl Sources {
-    /// The sources of a command: the file that a flag names, else the one that [`FILE_VARIABLE`] names,
-    /// else [`DEFAULT_FILE`] where it is there; and the process's environment.
+    /// The sources of a command: the process's environment, and the file that a flag or else [`FILE_VARIABLE`] names, or else
+    /// [`DEFAULT_FILE`] if it exists.
     #[must_use]
     pub fn of_process(file: Option<&Path>) -> Self {
         let environment = Environment::of_process();
@@ -119,7 +114,7 @@ impl Sources {
         }
     }
 
-    /// Sets what a flag says.
+    /// Sets a setting by a flag.
     pub fn set_flag(&mut self, key: &'static str, flag: &'static str, value: impl Into<String>) {
         self.flags.insert(key, (flag, value.into()));
     }
@@ -133,15 +128,15 @@ impl Sources {
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A flag, by its name.
+    /// The name of a flag.
     Flag(&'static str),
-    /// A variable, by its name.
+    /// The name of a variable.
     Variable(String),
-    /// The file, and the line in it, counted from 1.
+    /// The file and the line, counted from 1.
     File(Arc<Path>, usize),
     /// `gateway dev`.
     Preset,
-    /// The preset of a provider, by its name.
+    /// The name of a provider's preset.
     ProviderPreset(&'static str),
     /// Nobody set it.
     Default,

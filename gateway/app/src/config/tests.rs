@@ -1,4 +1,4 @@
-//! What the tests of the configuration share: a directory with a file, an environment, a key.
+//! Support for the tests of the configuration: a directory with a file, an environment, a key.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -45,7 +45,7 @@ impl Validator {
     }
 
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the value.
     pub(in crate::config) fn check(&self, value: &serde_json::Value) -> Result<(), String> {
         self.0.validate(value, self.1).map_err(|error| error.to_string())
     }
@@ -70,7 +70,7 @@ impl Setup {
         Self { directory, sources }
     }
 
-    /// With a key, so that there are no mistakes but those of the test.
+    /// With a key, so that the only mistakes are those of the test.
     fn with_key(toml: &str, variables: &[(&str, &str)]) -> Self {
         let all: Vec<_> = variables
             .iter()
@@ -84,7 +84,7 @@ impl Setup {
         load(&self.sources).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    /// All mistakes, the path of the file left out.
+    /// All mistakes, without the directory of the file.
     fn mistakes(&self) -> Vec<String> {
         let text = load(&self.sources).expect_err("there are mistakes").to_string();
         text.replace(&format!("{}/", self.directory.path().display()), "")

@@ -1,4 +1,4 @@
-//! How values are written: durations, sizes, addresses and the like, in the file and in variables alike.
+//! Kinds of values, and how they are written in the file and in variables: durations, sizes, addresses and others.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +9,68 @@ use gateway_store::{DatabaseUrl, UserIds};
 use super::setting::Form;
 use crate::pages::colour::{self, Rgb};
 
-/// Of a kind that is only a way of writing, what is written.
+/// Implements [`Value`] for a type: its form, how it is read, how it is shown.
+macro_rules! value {
+    ($type:ty, $form:expr, $read:expr, $show:expr) => {
+        impl $crate::config::value::Value for $type {
+            const FORM: $crate::config::setting::Form = $form;
+
+            fn read(text: &str) -> Result<Self, String> {
+                let read: fn(&str) -> Result<Self, String> = $read;
+                read(text)
+            }
+
+            fn show(&self) -> String {
+                let show: fn(&Self) -> String = $show;
+                show(self)
+            }
+        }
+    };
+}
+
+/// Declares a kind of value that the gateway works with as another type.
+macro_rules! kind {
+    ($(#[doc = $doc:literal])+ $kind:ident($type:ty), $form:expr, $read:expr, $show:expr) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(in crate::config) struct $kind(pub(in crate::config) $type);
+
+        value!(
+            $kind,
+            $form,
+            |text| {
+                let read: fn(&str) -> Result<$type, String> = $read;
+                read(text).map(Self)
+            },
+            |kind| {
+                let show: fn(&$type) -> String = $show;
+                show(&kind.0)
+            }
+        );
+
+        inner!($kind => $type);
+    };
+}
+
+/// Implements [`Value`] for a type by a table of words.
+macro_rules! words {
+    ($type:ty, $($word:literal => $value:expr),+ $(,)?) => {
+        value!(
+            $type,
+            $crate::config::setting::Form::Words(|| vec![$($word),+]),
+            |text| match text {
+                $($word => Ok($value),)+
+                _ => Err($crate::config::value::one_of(&[$($word),+])),
+            },
+            |value| {
+                let words = [$(($value, $word)),+];
+                let found = words.iter().find(|(known, _)| known == value);
+                found.map_or("", |(_, word)| word).to_owned()
+            }
+        );
+    };
+}
+
 macro_rules! inner {
     ($($kind:ident => $type:ty),+) => {
         $(impl From<$kind> for $type {
@@ -23,82 +84,58 @@ macro_rules! inner {
 mod measure;
 mod provider;
 mod web;
-mod words;
 
-use words::words;
-
-pub(super) use measure::{Bytes, Count, DurationOrOff, RateOrOff, UpTo};
+pub(super) use measure::{Bytes, Count, UpTo};
 pub(super) use provider::{ClientAuthMethod, Id, PresetName, Prompt, Protocol, ScopeToken, Shown};
 pub(super) use web::{EndpointUrl, External, Issuer, Network, PageUrl, UpstreamUrl, WebOrigin, is_exposed};
 
 /// A value that can be written as text.
 pub(super) trait Value: Sized {
-    /// How it is written in the file. It covers whatever [`Value::read`] accepts.
+    /// How it is written in the file. It covers everything that [`Value::read`] accepts.
     const FORM: Form = Form::Scalar;
-    /// The most that a setting may be that declares no bound.
+    /// The upper bound of settings that declare none.
     const MAX: Option<&'static str> = None;
     /// Whether numbers and booleans are mistakes in a list of these.
     const IS_TEXT: bool = false;
 
-    /// Reads it.
-    ///
     /// # Errors
     /// What would be right, to follow "must be".
     fn read(text: &str) -> Result<Self, String>;
 
-    /// As it would be written.
     fn show(&self) -> String;
 
-    /// What bounds are compared by, for values that can have some.
+    /// The quantity that bounds are compared with, if the kind has one.
     fn amount(&self) -> Option<u64> {
         None
     }
 }
 
-impl Value for bool {
-    const FORM: Form = Form::Boolean;
-
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err("true or false".into()),
-        }
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
+fn one_of(words: &[&str]) -> String {
+    let (last, others) = words.split_last().unwrap_or((&"", &[]));
+    format!("{} or {last}", others.join(", "))
 }
 
-impl Value for PathBuf {
-    fn read(text: &str) -> Result<Self, String> {
-        if text.contains('\0') {
-            Err("a path".into())
-        } else {
-            Ok(text.into())
-        }
-    }
-
-    fn show(&self) -> String {
-        self.display().to_string()
-    }
-}
-
-impl Value for String {
-    fn read(text: &str) -> Result<Self, String> {
-        Ok(text.to_owned())
-    }
-
-    fn show(&self) -> String {
-        self.clone()
-    }
-}
-
-impl Value for SocketAddr {
-    const FORM: Form = Form::Pattern(r"^(localhost|[0-9.]+|\[[^\]]+\]):\+?[0-9]+$");
-
-    fn read(text: &str) -> Result<Self, String> {
+value!(
+    bool,
+    Form::Boolean,
+    |text| text.parse().map_err(|_| "true or false".into()),
+    Self::to_string
+);
+value!(String, Form::Scalar, |text| Ok(text.to_owned()), Self::clone);
+value!(
+    PathBuf,
+    Form::Scalar,
+    |text| if text.contains('\0') {
+        Err("a path".into())
+    } else {
+        Ok(text.into())
+    },
+    |path| path.display().to_string()
+);
+value!(
+    SocketAddr,
+    Form::Pattern(r"^(localhost|[0-9.]+|\[[^\]]+\]):\+?[0-9]+$"),
+    |text| {
         if let Some(port) = text.strip_prefix("localhost:")
             && let Ok(port) = port.parse()
         {
@@ -106,183 +143,139 @@ impl Value for SocketAddr {
         }
         text.parse()
             .map_err(|_| "an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080".into())
-    }
+    },
+    Self::to_string
+);
+value!(
+    DatabaseUrl,
+    Form::Pattern("^sqlite://"),
+    |text| {
+        text.parse().map_err(|_| {
+        if text.starts_with("sqlite://") {
+            "sqlite:///relative/path, sqlite:////absolute/path, or sqlite:// for a temporary database; a path cannot \
+             contain `?`, `#` or NUL"
+        } else {
+            "a URL that starts with sqlite:// (other databases are not supported)"
+        }
+        .into()
+    })
+    },
+    Self::to_string
+);
+value!(
+    Grant,
+    Form::Words(|| Self::ALL.iter().map(|grant| grant.as_str()).collect()),
+    str::parse,
+    |grant| grant.as_str().to_owned()
+);
+value!(
+    HttpOrigin,
+    web::FORM,
+    |text| text.parse().map_err(|error| match error {
+        OriginError::NoServer => "another address: no server can have this one".into(),
+        _ => "an origin, scheme://host[:port], as in https://policy.example.org".into(),
+    }),
+    Self::to_string
+);
+value!(
+    HostName,
+    Form::Scalar,
+    |text| text.parse().map_err(|_| {
+        "a host name, as in policy.internal; an address is allowed if http.allow contains it".into()
+    }),
+    |host| host.as_str().to_owned()
+);
 
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-/// An address, or `off`.
+/// A value, or `off`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AddressOrOff(pub(super) Option<SocketAddr>);
+pub(super) struct OrOff<T>(pub(super) Option<T>);
 
-impl Value for AddressOrOff {
-    const FORM: Form = Form::OrOff(&SocketAddr::FORM);
+impl<T: Value> Value for OrOff<T> {
+    const MAX: Option<&'static str> = T::MAX;
+    const FORM: Form = Form::OrOff(&T::FORM);
 
     fn read(text: &str) -> Result<Self, String> {
         if text == "off" {
             return Ok(Self(None));
         }
-        let address = SocketAddr::read(text).map_err(|right| format!("{right}, or off"))?;
-        Ok(Self(Some(address)))
+        let value = T::read(text).map_err(|right| format!("{right}, or off"))?;
+        Ok(Self(Some(value)))
     }
 
     fn show(&self) -> String {
-        self.0
-            .map_or_else(|| "off".to_owned(), |address| address.to_string())
+        self.0.as_ref().map_or_else(|| "off".to_owned(), Value::show)
+    }
+
+    fn amount(&self) -> Option<u64> {
+        self.0.as_ref().and_then(Value::amount)
     }
 }
 
-/// A SHA-256, 64 hex digits; kept in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sha256Hex(pub(super) String);
+impl<T> From<OrOff<T>> for Option<T> {
+    fn from(OrOff(value): OrOff<T>) -> Self {
+        value
+    }
+}
 
-impl Value for Sha256Hex {
-    const FORM: Form = Form::Pattern("^[0-9A-Fa-f]{64}$");
-
-    fn read(text: &str) -> Result<Self, String> {
-        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            Ok(Self(text.to_ascii_lowercase()))
-        } else {
-            Err("a SHA-256: 64 hex digits, as `sha256sum` prints".into())
+kind!(
+    /// In lower case.
+    Sha256Hex(String),
+    Form::Pattern("^[0-9A-Fa-f]{64}$"),
+    |text| if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a SHA-256: 64 hex digits, as `sha256sum` prints".into())
+    },
+    String::clone
+);
+kind!(
+    /// The name at the top of pages: one line of text.
+    PageName(String),
+    Form::Short(60),
+    |text| {
+        let good = (1..=60).contains(&text.chars().count()) && !text.contains(gateway_model::text::is_unsafe);
+        good.then(|| text.to_owned()).ok_or_else(|| "a name of 1 to 60 characters in one line".into())
+    },
+    String::clone
+);
+kind!(
+    /// The accent colour of pages, with enough contrast to be read on them.
+    Accent(Rgb),
+    Form::Pattern("^#[0-9A-Fa-f]{6}$"),
+    |text| {
+        let colour = Rgb::parse(text).ok_or("a colour, as in #2b59c3")?;
+        if colour.is_readable() {
+            return Ok(colour);
         }
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-impl Value for DatabaseUrl {
-    const FORM: Form = Form::Pattern("^sqlite://");
-
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error| format!("another one: {error}"))
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for Grant {
-    const FORM: Form = Form::Words(|| Self::ALL.iter().map(|grant| grant.as_str()).collect());
-
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse()
-    }
-
-    fn show(&self) -> String {
-        self.as_str().to_owned()
-    }
-}
-
-impl Value for HttpOrigin {
-    const FORM: Form = web::FORM;
-
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error| match error {
-            OriginError::NoServer => "another address: no server can be at this one".into(),
-            _ => "an origin, scheme://host[:port], as in https://policy.example.org".into(),
-        })
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for HostName {
-    fn read(text: &str) -> Result<Self, String> {
-        const RIGHT: &str =
-            "a host's name, as in policy.internal; an address is allowed where http.allow has it";
-        text.parse().map_err(|_| RIGHT.into())
-    }
-
-    fn show(&self) -> String {
-        self.as_str().to_owned()
-    }
-}
+        let contrast = colour.contrast(colour::LIGHT_PAGE);
+        let (enough, readable) = (colour::ENOUGH, colour.readable());
+        Err(format!(
+            "darker: its contrast with the pages is {contrast:.1} to 1, and readers need {enough} to 1 (WCAG 2.2); \
+             {readable} is the nearest shade that has it"
+        ))
+    },
+    Rgb::to_string
+);
+kind!(
+    /// The log's filter.
+    Filter(String),
+    Form::Scalar,
+    |text| match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("a filter, as in info or warn,gateway=debug".into()),
+    },
+    String::clone
+);
 
 /// The log's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IsJson(pub(super) bool);
 
-inner!(
-    AddressOrOff => Option<SocketAddr>,
-    Sha256Hex => String,
-    IsJson => bool,
-    PageName => String,
-    Accent => Rgb,
-    Filter => String
-);
+inner!(IsJson => bool);
 
 words!(IsJson, "json" => Self(true), "text" => Self(false));
 words!(UserIds, "random" => Self::Random, "email-md5" => Self::EmailMd5);
 words!(OnFailure, "refuse" => Self::Refuse, "pass" => Self::Pass);
-
-/// The name at the top of pages: a line of text.
-#[derive(Clone, Debug)]
-pub(super) struct PageName(pub(super) String);
-
-impl Value for PageName {
-    const FORM: Form = Form::Short(60);
-
-    fn read(text: &str) -> Result<Self, String> {
-        let is_plain = !text.chars().any(gateway_model::text::is_unsafe);
-        if is_plain && !text.is_empty() && text.chars().count() <= 60 {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("a name of 1 to 60 characters in one line".into())
-        }
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// The accent of pages: a colour that can be read on them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Accent(pub(super) Rgb);
-
-impl Value for Accent {
-    const FORM: Form = Form::Pattern("^#[0-9A-Fa-f]{6}$");
-
-    fn read(text: &str) -> Result<Self, String> {
-        let colour = Rgb::parse(text).ok_or("a colour, as in #2b59c3")?;
-        if colour.is_readable() {
-            return Ok(Self(colour));
-        }
-        let contrast = colour.contrast(colour::LIGHT_PAGE);
-        let (enough, readable) = (colour::ENOUGH, colour.readable());
-        Err(format!(
-            "darker: its contrast with the pages is {contrast:.1} to 1, and people need {enough} to 1 (WCAG 2.2); \
-             {readable} is the nearest shade that has it"
-        ))
-    }
-
-    fn show(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-/// The log's filter.
-#[derive(Clone, Debug)]
-pub(super) struct Filter(pub(super) String);
-
-impl Value for Filter {
-    fn read(text: &str) -> Result<Self, String> {
-        tracing_subscriber::EnvFilter::try_new(text)
-            .map(|_| Self(text.to_owned()))
-            .map_err(|_| "a filter, as in info or warn,gateway=debug".into())
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
 
 /// The name of a provider, service, plugin or extension: 1 to 64 of `A-Z a-z 0-9 _ . -`, beginning with
 /// a letter, a digit or `_`. It becomes part of file names, URLs and metrics.
@@ -294,7 +287,7 @@ pub(super) fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// What a name must be, to follow "must be".
+/// Follows "must be".
 pub(super) const NAME: &str =
     "a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`";
 
@@ -303,14 +296,15 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
-    use super::{AddressOrOff, Bytes, Count, Value, is_name};
+    use super::{Bytes, Count, OrOff, Value, is_name};
     use crate::config::schema;
     use crate::config::tests::Validator;
+    use crate::rate_limit::Rate;
 
     /// Reads and shows again; the shown form must mean the same.
     fn round<T: Value>(text: &str) -> Option<String> {
         let shown = T::read(text).ok()?.show();
-        // Editors take it as well.
+        // Editors accept it as well.
         let schema = Validator::new(schema::of(T::FORM));
         for text in [text, &shown] {
             assert_eq!(schema.check(&text.into()), Ok(()));
@@ -380,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn b5_the_accent_of_pages_can_be_read() {
+    fn b5_an_unreadable_accent_is_rejected() {
         table::<super::Accent>(&[
             ("#2456C5", Some("#2456c5")),
             ("#000000", Some("#000000")),
@@ -398,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_pages_are_a_line() {
+    fn names_of_pages_are_one_line() {
         let long = "x".repeat(61);
         table::<super::PageName>(&[
             ("Acme Zürich", Some("Acme Zürich")),
@@ -411,7 +405,7 @@ mod tests {
 
     #[test]
     fn rates() {
-        table::<super::RateOrOff>(&[
+        table::<OrOff<Rate>>(&[
             ("300/m", Some("300/m")),
             ("5/s", Some("5/s")),
             ("1000 / h", Some("1000/h")),
@@ -436,7 +430,7 @@ mod tests {
             ("127.0.0.1", None),
             ("example.org:80", None),
         ]);
-        table::<AddressOrOff>(&[
+        table::<OrOff<SocketAddr>>(&[
             ("off", Some("off")),
             ("127.0.0.1:1", Some("127.0.0.1:1")),
             ("none", None),

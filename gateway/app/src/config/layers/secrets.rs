@@ -1,4 +1,4 @@
-//! Secrets, written out or in files of their own.
+//! Secrets, in the configuration or in their own files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,13 @@ use crate::config::error::ConfigError;
 use crate::config::setting::{Setting, file_key};
 use crate::config::sources::Origin;
 
-/// Where systemd gives a service its credentials.
+/// The directory in which systemd provides the credentials of services.
 const CREDENTIALS: &str = "/run/credentials";
 
-/// Stands in for a secret that is not there yet, so that the rest can be checked.
+/// A placeholder for a secret that does not exist yet, so that the rest can be checked.
 const STAND_IN: &str = "a credential of a service that does not run";
 
 impl Layers<'_> {
-    /// A secret, written out or in a file of its own.
     pub(in crate::config) fn secret(
         &mut self,
         place: &Place<'_>,
@@ -25,17 +24,12 @@ impl Layers<'_> {
         let key = place.key(setting.key);
         let written = self.text(place, setting);
         let path = self.path_of(place, setting);
-        let (secret, origin) = match stronger(written, path) {
-            Stronger::Neither => return None,
+        let (secret, origin) = match self.stronger(&key, written, path)? {
             Stronger::Written(text, origin) => (text, origin),
-            Stronger::Path(path, origin) => {
-                let path_key = file_key(&key);
-                (self.secret_file(&path_key, Path::new(&path), &origin)?, origin)
-            }
-            Stronger::Both(origin) => {
-                self.given_twice(&key, origin);
-                return None;
-            }
+            Stronger::Path(path, origin) => (
+                self.secret_file(&file_key(&key), Path::new(&path), &origin)?,
+                origin,
+            ),
         };
         if secret.trim().is_empty() {
             self.mistake(Some(origin), &key, "is empty");
@@ -46,7 +40,7 @@ impl Layers<'_> {
         Some((secret, origin))
     }
 
-    /// Secrets in a list, or in a file with one in each line.
+    /// Secrets in a list, or in a file with one per line.
     pub(in crate::config) fn secrets(
         &mut self,
         place: &Place<'_>,
@@ -55,8 +49,7 @@ impl Layers<'_> {
         let key = place.key(setting.key);
         let list = self.list(place, setting).map(|found| (found.list, found.origin));
         let path = self.path_of(place, setting);
-        let secrets = match stronger(list, path) {
-            Stronger::Neither => return None,
+        let secrets = match self.stronger(&key, list, path)? {
             Stronger::Written(list, _) => list,
             Stronger::Path(path, origin) => {
                 let path_key = file_key(&key);
@@ -65,25 +58,40 @@ impl Layers<'_> {
                 let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
                 let secrets: Vec<_> = lines.map(|line| (line.to_owned(), origin.clone())).collect();
                 if secrets.is_empty() {
-                    self.mistake(Some(origin), &path_key, "names a file that has no secret in it");
+                    self.mistake(Some(origin), &path_key, "names a file that contains no secret");
                 }
                 secrets
-            }
-            Stronger::Both(origin) => {
-                self.given_twice(&key, origin);
-                return None;
             }
         };
         let secrets = secrets.into_iter();
         Some(secrets.map(|(secret, origin)| (secret.into(), origin)).collect())
     }
 
-    fn given_twice(&mut self, key: &str, path: Origin) {
-        let message = format!("{key} is given too: keep one of them");
-        self.mistake(Some(path), &file_key(key), message);
+    /// The stronger of a secret and its file. If one source sets both, that is a mistake.
+    fn stronger<T>(
+        &mut self,
+        key: &str,
+        written: Option<(T, Origin)>,
+        path: Option<(String, Origin)>,
+    ) -> Option<Stronger<T>> {
+        match (written, path) {
+            (Some((_, origin)), Some((_, other))) if strength(&origin) == strength(&other) => {
+                let message = format!("{key} is set too: keep one of them");
+                self.mistake(Some(other), &file_key(key), message);
+                None
+            }
+            (written, Some((path, other)))
+                if written
+                    .as_ref()
+                    .is_none_or(|(_, origin)| strength(origin) < strength(&other)) =>
+            {
+                Some(Stronger::Path(path, other))
+            }
+            (written, _) => written.map(|(written, origin)| Stronger::Written(written, origin)),
+        }
     }
 
-    /// The file that a secret is in.
+    /// The path of a secret's file.
     fn path_of(&mut self, place: &Place<'_>, setting: &Setting) -> Option<(String, Origin)> {
         let local = file_key(setting.key);
         let variables = place.variables(setting).into_iter();
@@ -91,7 +99,6 @@ impl Layers<'_> {
         self.find(&place.key(&local), &variables, place.written(&local))
     }
 
-    /// Reads the file of a secret.
     pub(in crate::config) fn secret_file(
         &mut self,
         key: &str,
@@ -114,8 +121,8 @@ impl Layers<'_> {
         }
     }
 
-    /// Whether a path leads to systemd credentials that are not there because their service does not run. Notes it, where
-    /// that is no mistake.
+    /// Whether a path leads to systemd credentials that are missing because their service is not running. Adds a note, if
+    /// that is not a mistake.
     pub(in crate::config) fn waits_for_the_service(
         &mut self,
         key: &str,
@@ -129,7 +136,7 @@ impl Layers<'_> {
             return false;
         };
         let message = format!(
-            "{} was not looked at: systemd makes {} when the service starts",
+            "{} was not checked: systemd creates {} when the service starts",
             path.display(),
             directory.display()
         );
@@ -142,26 +149,9 @@ impl Layers<'_> {
     }
 }
 
-/// Which of two ways to give a secret counts.
 enum Stronger<T> {
-    Neither,
     Written(T, Origin),
     Path(String, Origin),
-    /// Both, from one source; the place of the path.
-    Both(Origin),
-}
-
-fn stronger<T>(written: Option<(T, Origin)>, path: Option<(String, Origin)>) -> Stronger<T> {
-    match (written, path) {
-        (None, None) => Stronger::Neither,
-        (Some((written, origin)), None) => Stronger::Written(written, origin),
-        (None, Some((path, origin))) => Stronger::Path(path, origin),
-        (Some((written, origin)), Some((path, other))) => match strength(&origin).cmp(&strength(&other)) {
-            std::cmp::Ordering::Greater => Stronger::Written(written, origin),
-            std::cmp::Ordering::Less => Stronger::Path(path, other),
-            std::cmp::Ordering::Equal => Stronger::Both(other),
-        },
-    }
 }
 
 /// The directory of the service whose credential a path names.

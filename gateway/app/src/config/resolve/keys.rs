@@ -1,4 +1,4 @@
-//! `[keys]`: what signs permission tokens, what is published beside, what session tokens are keyed by.
+//! `[keys]`: the keys that sign permission tokens, further public keys, and the secrets of session tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,6 @@ use crate::config::settings;
 use crate::config::sources::Origin;
 use crate::keys;
 
-/// What `[keys]` says.
 pub(super) struct Keys {
     /// PEM texts; the first signs.
     pub(super) signing: Vec<SecretString>,
@@ -21,11 +20,11 @@ pub(super) struct Keys {
     pub(super) session_secrets: Vec<SecretString>,
 }
 
-/// Fewest bytes of a session secret.
+/// The minimum length of a session secret, in bytes.
 const SESSION_SECRET_BYTES: usize = 32;
-/// Most session secrets: a token that is not valid is tried with each.
+/// The maximum number of session secrets: an invalid token is tried with each.
 const SESSION_SECRETS: usize = 8;
-/// What stands for the derived secret in a list.
+/// Stands for the derived secrets in a list.
 const DERIVED: &str = "derived";
 
 pub(super) fn keys(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Keys {
@@ -38,13 +37,8 @@ pub(super) fn keys(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) 
         let origin = Origin::Variable(name.clone());
         add_signing(layers, &mut found, name, pem.clone().into(), origin);
     }
-    signing_files(
-        layers,
-        &mut found,
-        given.signing,
-        cx.data_dir,
-        private_key.is_some(),
-    );
+    let has_private_key = private_key.is_some();
+    signing_files(layers, &mut found, given.signing, cx.data_dir, has_private_key);
 
     if let Some(pem) = layers.variable("PUBLIC_KEY", PUBLIC) {
         let origin = Origin::Variable("PUBLIC_KEY".into());
@@ -60,7 +54,7 @@ pub(super) fn keys(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) 
     }
 
     let (one, several) = (given.session_secret, given.session_secrets);
-    let session_secrets = session_secrets(layers, &found, one, several, private_key.is_some());
+    let session_secrets = session_secrets(layers, &found, one, several, has_private_key);
     Keys {
         signing: found.signing.into_iter().map(|key| key.pem).collect(),
         public: found.public.into_iter().map(|key| key.pem).collect(),
@@ -77,15 +71,11 @@ fn session_secrets(
 ) -> Vec<SecretString> {
     const ONE: &str = "keys.session_secret";
     const SEVERAL: &str = "keys.session_secrets";
-    let one = one.map(|Secret(secret, origin)| (secret, origin));
-    let several = several.map(|Secrets(secrets)| secrets);
-    let one_is_stronger = match (&one, several.as_ref().and_then(|list| list.first())) {
+    let first = several.as_ref().and_then(|list| list.first());
+    let one_is_stronger = match (&one, first) {
         (Some((_, one)), Some((_, several))) if strength(one) == strength(several) => {
-            layers.mistake(
-                Some(one.clone()),
-                ONE,
-                format!("{SEVERAL} is given too: keep one of the two settings"),
-            );
+            let message = format!("{SEVERAL} is set too: keep one of the two settings");
+            layers.mistake(Some(one.clone()), ONE, message);
             return Vec::new();
         }
         (Some((_, one)), Some((_, several))) => strength(one) > strength(several),
@@ -97,11 +87,7 @@ fn session_secrets(
         _ => return derived(layers, ONE, found, private_key),
     };
     if given.is_empty() || given.len() > SESSION_SECRETS {
-        layers.mistake(
-            layers.origin(key),
-            key,
-            format!("must have 1 to {SESSION_SECRETS} secrets"),
-        );
+        layers.reject(key, format!("must have 1 to {SESSION_SECRETS} secrets"));
     }
     let mut secrets = Vec::new();
     for (secret, origin) in given {
@@ -110,11 +96,9 @@ fn session_secrets(
             continue;
         }
         if secret.expose_secret().len() < SESSION_SECRET_BYTES {
-            layers.mistake(
-                Some(origin.clone()),
-                key,
-                format!("must be {SESSION_SECRET_BYTES} bytes at least, as from `openssl rand -hex 32`"),
-            );
+            let message =
+                format!("must be at least {SESSION_SECRET_BYTES} bytes, as from `openssl rand -hex 32`");
+            layers.mistake(Some(origin.clone()), key, message);
         }
         if key == SEVERAL {
             layers.hide(key, secret.clone(), origin);
@@ -124,16 +108,16 @@ fn session_secrets(
     secrets
 }
 
-/// The session secrets where none is given: one of every signing key. That of the key which signs comes first, and all
-/// are accepted, so that adding, reordering or replacing keys ends no session while the key it began under is there.
+/// One secret for every signing key, that of the active key first. All are accepted, so adding, reordering or replacing keys
+/// ends no session while the key under which it began is configured.
 fn derived(layers: &mut Layers<'_>, setting: &str, found: &Found, private_key: bool) -> Vec<SecretString> {
     let from = match found.signing.len() {
-        // That is a mistake, which is reported elsewhere.
+        // This mistake is reported elsewhere.
         0 => return vec![String::new().into()],
         1 if private_key => "derived from PRIVATE_KEY",
         1 => "derived from the signing key",
         _ if private_key => "derived from PRIVATE_KEY; those of the other signing keys are accepted",
-        _ => "derived from the key that signs; those of the other signing keys are accepted",
+        _ => "derived from the active signing key; those of the other signing keys are accepted",
     };
     layers.show(setting, format!("({from})"), Origin::Default);
     let keys = found.signing.iter();
@@ -150,13 +134,11 @@ fn signing_files(
     const KEY: &str = "keys.signing";
     let default_dir = data_dir.join("keys");
     let paths: Vec<(PathBuf, Origin)> = match given {
-        Some(paths) => paths
-            .list
+        Some(Texts { list, .. }) => list
             .into_iter()
             .map(|(path, origin)| (path.into(), origin))
             .collect(),
-        None if private_key => Vec::new(),
-        None if default_dir.is_dir() => vec![(default_dir.clone(), Origin::Default)],
+        None if !private_key && default_dir.is_dir() => vec![(default_dir.clone(), Origin::Default)],
         None => Vec::new(),
     };
     let mut waits = false;
@@ -164,10 +146,9 @@ fn signing_files(
     for (path, origin) in &paths {
         match keys::read(path) {
             Ok(files) => {
-                files
-                    .exposed
-                    .iter()
-                    .for_each(|path| layers.warn_at(Some(origin.clone()), KEY, keys::exposed(path)));
+                for path in &files.exposed {
+                    layers.warn_at(Some(origin.clone()), KEY, keys::exposed(path));
+                }
                 for (path, pem) in files.signing {
                     add_signing(layers, found, path.display().to_string(), pem, origin.clone());
                 }
@@ -181,47 +162,44 @@ fn signing_files(
         }
         layers.show(KEY, path.display().to_string(), origin.clone());
     }
-    let mistaken = layers.mistakes.iter().any(|mistake| mistake.key == KEY);
-    if found.signing.is_empty() && !mistaken && !waits {
-        if !public.is_empty() {
-            let message = format!(
-                "{} holds a public key, which signs nothing: name the file with the private key that belongs to it \
-                 (a PEM text that begins with -----BEGIN PRIVATE KEY-----)",
-                public.join(", ")
-            );
-            layers.mistake(first_origin(&paths), KEY, message);
-            return;
-        }
-        let directory = paths.first().map_or(default_dir, |(path, _)| path.clone());
-        layers.mistake(
-            first_origin(&paths),
-            KEY,
+    if found.signing.is_empty() && !layers.is_mistaken(KEY) && !waits {
+        let message = if public.is_empty() {
+            let directory = paths.first().map_or(&default_dir, |(path, _)| path);
             format!(
-                "there is no signing key: make one with `gateway keys generate --out {}`, or set PRIVATE_KEY to a \
-                 PEM text",
+                "there is no signing key: create one with `gateway keys generate --out {}`, or set PRIVATE_KEY to a PEM text",
                 directory.display()
-            ),
-        );
+            )
+        } else {
+            format!(
+                "{} contains a public key, which cannot sign: name the file with its private key (a PEM text that begins with \
+                 -----BEGIN PRIVATE KEY-----)",
+                public.join(", ")
+            )
+        };
+        layers.mistake(first_origin(&paths), KEY, message);
     }
 }
 
-/// The keys that can be used.
+/// The usable keys.
 #[derive(Default)]
 struct Found {
     signing: Vec<Key<SecretString>>,
     public: Vec<Key<String>>,
 }
 
-/// A key, and where it is from: a file, or a variable.
 struct Key<T> {
+    /// Its file or variable.
     name: String,
     kid: String,
     pem: T,
 }
 
-/// The one of some keys that has a `kid`.
-fn same<'a, T>(keys: &'a [Key<T>], kid: &str) -> Option<&'a Key<T>> {
-    keys.iter().find(|key| key.kid == kid)
+/// The message for a key that is configured already.
+fn duplicate<T>(keys: &[Key<T>], name: &str, kid: &str) -> Option<String> {
+    let Key { name: other, .. } = keys.iter().find(|key| key.kid == kid)?;
+    Some(format!(
+        "{name} contains the same key as {other} (kid {kid}): remove one of them"
+    ))
 }
 
 fn add_signing(layers: &mut Layers<'_>, found: &mut Found, name: String, pem: SecretString, origin: Origin) {
@@ -229,22 +207,12 @@ fn add_signing(layers: &mut Layers<'_>, found: &mut Found, name: String, pem: Se
     let key = match SigningKeys::from_pems(std::slice::from_ref(&pem), &[]) {
         Ok(key) => key,
         Err(error) => {
-            layers.mistake(
-                Some(origin),
-                KEY,
-                format!("{name} cannot be used: {}", error.problem()),
-            );
-            return;
+            let message = format!("{name} cannot be used: {}", error.problem());
+            return layers.mistake(Some(origin), KEY, message);
         }
     };
-    if let Some(other) = same(&found.signing, key.kid()) {
-        let message = format!(
-            "{name} holds the same key as {} (kid {}): remove one of them",
-            other.name,
-            key.kid()
-        );
-        layers.mistake(Some(origin), KEY, message);
-        return;
+    if let Some(message) = duplicate(&found.signing, &name, key.kid()) {
+        return layers.mistake(Some(origin), KEY, message);
     }
     let does = if found.signing.is_empty() {
         "signs"
@@ -264,36 +232,29 @@ fn add_public(layers: &mut Layers<'_>, found: &mut Found, name: String, pem: Str
     let kid = match gateway_token::public_kid(&pem) {
         Ok(kid) => kid,
         Err(problem) => {
-            layers.mistake(Some(origin), KEY, format!("{name} cannot be used: {problem}"));
-            return;
+            return layers.mistake(Some(origin), KEY, format!("{name} cannot be used: {problem}"));
         }
     };
-    // The public half of a key that signs may be there as well: it is published once.
-    if let Some(other) = same(&found.public, &kid) {
-        let message = format!(
-            "{name} holds the same key as {} (kid {kid}): remove one of them",
-            other.name
-        );
-        layers.mistake(Some(origin), KEY, message);
-        return;
+    // The public half of a signing key is allowed here, and published once.
+    if let Some(message) = duplicate(&found.public, &name, &kid) {
+        return layers.mistake(Some(origin), KEY, message);
     }
     found.public.push(Key { name, kid, pem });
 }
 
-/// The old service served `PUBLIC_KEY` as it was; the gateway serves the half of the key that signs.
+/// The old service published `PUBLIC_KEY` alone; the gateway also publishes the public half of the signing key.
 fn warn_of_mismatch(layers: &mut Layers<'_>, private: Option<&SecretString>, public: &str) {
     let Some(keys) = private.and_then(|pem| SigningKeys::from_pems(std::slice::from_ref(pem), &[]).ok())
     else {
         return;
     };
-    let body = |pem: &str| keys::body(pem);
-    if public.contains("BEGIN PUBLIC KEY") && body(public) != body(keys.public_key_pem()) {
+    if public.contains("BEGIN PUBLIC KEY") && keys::body(public) != keys::body(keys.public_key_pem()) {
+        let warning = "PUBLIC_KEY is not the public half of the active signing key: the gateway publishes both, and an \
+                       application that verifies only with PUBLIC_KEY will reject every token";
         layers.warn_at(
             Some(Origin::Variable("PUBLIC_KEY".to_owned())),
             "keys.public",
-            "PUBLIC_KEY is not the public half of the key that signs: it is published beside that, and whoever \
-             verifies with it alone will refuse every token"
-                .to_owned(),
+            warning,
         );
     }
 }

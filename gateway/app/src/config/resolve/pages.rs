@@ -1,4 +1,4 @@
-//! `[pages]`: what the pages look like that people see.
+//! `[pages]`: the appearance of the pages that users see.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) fn branding(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'
     let logo = pages.logo.and_then(|path| match read(&path) {
         Ok(logo) => Some(logo),
         Err(wrong) => {
-            layers.mistake(layers.origin(LOGO), LOGO, format!("{}: {wrong}", path.display()));
+            layers.reject(LOGO, format!("{}: {wrong}", path.display()));
             None
         }
     });

@@ -1,4 +1,4 @@
-//! `[service.NAME]`, `extensions`, `[plugin.NAME]`: which component is asked what, and what it may do.
+//! `[service.NAME]`, `extensions`, `[plugin.NAME]`: which plugin answers what, and what it may do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::config::value::{NAME, Value as _, is_name};
 mod files;
 mod http;
 
-/// Which services there are, in place of the file's.
+/// Replaces the services of the file.
 const ALLOWED_SERVICES: Setting = Setting {
     key: "service",
     variables: &["ALLOWED_SERVICES"],
@@ -46,7 +46,7 @@ pub(super) fn plugins(
         if !used.remove(&name) {
             let origin = place.origin().unwrap_or(Origin::Default);
             let warning =
-                format!("{origin}: [plugin.{name}] is configured, but no service and no extension uses it");
+                format!("{origin}: [plugin.{name}] is configured, but no service or extension uses it");
             layers.warn_at(Some(origin), &format!("plugin.{name}"), warning);
         }
         let config = plugin(layers, &place, PluginConfig::default());
@@ -95,17 +95,15 @@ pub(super) fn one(layers: &mut Layers<'_>, file: &Place<'_>, name: &str) -> Plug
 fn services(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> BTreeMap<String, ServiceConfig> {
     let places = layers.named(file, "service").into_iter();
     let mut places: BTreeMap<String, Place<'_>> = places.map(|place| (place.name.clone(), place)).collect();
-    // Name, plugin where it is known already, where that is from.
+    // By name: the plugin, if a source other than the file sets it, and the origin.
     let mut wanted: BTreeMap<String, (Option<String>, Origin)> = BTreeMap::new();
     if let Some(allowed) = layers.list(file, &ALLOWED_SERVICES) {
         for (text, origin) in allowed.list {
             let (service, plugin) = text.split_once(':').unwrap_or((&text, &text));
             let (service, plugin) = (service.trim(), plugin.trim());
-            let duplicate = wanted
-                .insert(service.to_owned(), (Some(plugin.to_owned()), origin.clone()))
-                .is_some();
-            if duplicate {
-                layers.mistake(Some(origin), "service", format!("{service:?} is named twice"));
+            let value = (Some(plugin.to_owned()), origin.clone());
+            if wanted.insert(service.to_owned(), value).is_some() {
+                layers.mistake(Some(origin), "service", format!("{service:?} is listed twice"));
             }
         }
     } else {
@@ -135,11 +133,8 @@ fn services(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> BTre
         };
         for text in [&name, &plugin] {
             if !is_name(text) {
-                layers.mistake(
-                    Some(origin.clone()),
-                    &place.path,
-                    format!("{text:?} must be {NAME}"),
-                );
+                let message = format!("{text:?} must be {NAME}");
+                layers.mistake(Some(origin.clone()), &place.path, message);
             }
         }
         layers.show(&place.key("plugin"), plugin.clone(), origin);
@@ -164,7 +159,7 @@ fn extensions(layers: &mut Layers<'_>, given: Option<Texts>) -> Vec<String> {
         if !is_name(&name) {
             layers.mistake(Some(origin), KEY, format!("{name:?} must be {NAME}"));
         } else if names.contains(&name) {
-            layers.mistake(Some(origin), KEY, format!("{name:?} is named twice"));
+            layers.mistake(Some(origin), KEY, format!("{name:?} is listed twice"));
         } else {
             names.push(name);
         }
@@ -173,7 +168,7 @@ fn extensions(layers: &mut Layers<'_>, given: Option<Texts>) -> Vec<String> {
     names
 }
 
-/// Reads one plugin's configuration, in which what nobody sets is as in `base`.
+/// Reads one plugin's configuration; `base` has the defaults.
 fn plugin(layers: &mut Layers<'_>, place: &Place<'_>, base: PluginConfig) -> PluginConfig {
     Context::with_defaults(|cx| {
         let cx = &Context { plugin: &base, ..*cx };
@@ -189,18 +184,18 @@ fn plugin(layers: &mut Layers<'_>, place: &Place<'_>, base: PluginConfig) -> Plu
             prepared: plugin.prepared,
             grants: plugin.grants.clone(),
         };
-        for (what, is_there, grant) in [
+        for (what, has_some, grant) in [
             ("settings", !config.settings.is_empty(), Grant::Config),
             ("secrets", !config.secrets.is_empty(), Grant::Secrets),
         ] {
-            if is_there && !config.grants.contains(&grant) {
+            if has_some && !config.grants.contains(&grant) {
                 let key = place.key("grants");
                 let message = format!(
                     "the plugin {:?} has {what}, but not the grant {:?}, so it cannot read them",
                     place.name,
                     grant.as_str()
                 );
-                layers.warn_at(layers.origin(&key), &key, message);
+                layers.warn_of(&key, message);
             }
         }
         config
@@ -215,7 +210,7 @@ fn settings_of(
 ) -> BTreeMap<String, String> {
     let key = |name: &str| place.key(&format!("settings.{name}"));
     let mut settings = cx.plugin.settings.clone();
-    // Values may be secrets, and the operator knows them: only the names are shown.
+    // Values may be secrets, so the report shows only the names.
     for (name, value) in &settings {
         layers.hide(&key(name), value.clone().into(), place.default.clone());
     }
@@ -228,7 +223,7 @@ fn settings_of(
     settings
 }
 
-/// Fetches a plugin's secrets from where they are.
+/// Reads a plugin's secrets from their files and variables.
 fn secrets(layers: &mut Layers<'_>, place: &Place<'_>, cx: &Context<'_>) -> BTreeMap<String, Secret> {
     let mut secrets = cx.plugin.secrets.clone();
     for (name, place) in place.section("secrets").tables() {
@@ -246,7 +241,7 @@ fn secrets(layers: &mut Layers<'_>, place: &Place<'_>, cx: &Context<'_>) -> BTre
                 text
             }
             (Some(_), Some(_)) => {
-                let message = "names a file and a variable: keep one of them";
+                let message = "has a file and a variable: keep one of them";
                 layers.mistake(Some(origin.clone()), &place.path, message);
                 None
             }
@@ -257,7 +252,7 @@ fn secrets(layers: &mut Layers<'_>, place: &Place<'_>, cx: &Context<'_>) -> BTre
             }
         };
         let Some(text) = found else { continue };
-        // The line's end is the editor's.
+        // Editors add a line break.
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
@@ -286,22 +281,15 @@ fn limits(layers: &mut Layers<'_>, place: &Place<'_>, cx: &Context<'_>) -> gatew
     }
 }
 
-/// A call that may take longer than the request it is made for is cut off without an answer.
+/// A call that takes longer than its request is cut off without an answer.
 pub(super) fn warn_of_long_deadlines(layers: &mut Layers<'_>, set: &PluginSet, request: Duration) {
-    for (name, config) in set
-        .plugins
-        .iter()
-        .filter(|(_, config)| config.limits.deadline >= request)
-    {
-        let key = format!("plugin.{name}.limits.deadline");
-        layers.warn_at(
-            layers.origin(&key),
-            &key,
-            format!(
-                "plugin.{name}.limits.deadline, {}, is not below server.request_timeout, {}",
-                config.limits.deadline.show(),
-                request.show()
-            ),
-        );
+    for (name, config) in &set.plugins {
+        let deadline = config.limits.deadline;
+        if deadline >= request {
+            let key = format!("plugin.{name}.limits.deadline");
+            let (deadline, request) = (deadline.show(), request.show());
+            let message = format!("{key} ({deadline}) must be below server.request_timeout ({request})");
+            layers.warn_of(&key, message);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `[providers.NAME]`: whom people sign in with.
+//! `[providers.NAME]`: the upstream providers.
 
 use gateway_store::UserIds;
 use gateway_upstream::{ProviderConfig, ProviderKind};
@@ -15,10 +15,9 @@ mod kind;
 mod preset;
 mod section;
 
-/// The path of the sections of providers.
 const SECTION: &str = "providers.NAME";
 
-/// The providers that are configured by variables alone.
+/// Providers that are configured by variables alone.
 const PROVIDERS: Setting = Setting {
     key: "providers",
     variables: &["GATEWAY_PROVIDERS"],
@@ -62,30 +61,26 @@ pub(super) fn providers(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<
             origins.push(place.origin());
         }
     }
-    refuse_shared_issuers(layers, &providers, &origins);
+    reject_shared_issuers(layers, &providers, &origins);
     providers
 }
 
-/// People are known by issuer and subject. Two providers that are not the same one must not share the first, or a person
-/// of one could be taken for a person of the other.
-fn refuse_shared_issuers(layers: &mut Layers<'_>, providers: &[ProviderConfig], places: &[Option<Origin>]) {
+/// Users are identified by issuer and subject. If two different providers shared an issuer, a user of one could be taken for
+/// a user of the other.
+fn reject_shared_issuers(layers: &mut Layers<'_>, providers: &[ProviderConfig], places: &[Option<Origin>]) {
     for (at, (provider, origin)) in providers.iter().zip(places).enumerate() {
         let issuer = provider.kind.issuer();
-        let other = providers
-            .iter()
-            .take(at)
-            .find(|other| other.kind.issuer() == issuer && !is_same(&other.kind, &provider.kind));
+        let mut before = providers.iter().take(at);
+        let other =
+            before.find(|other| other.kind.issuer() == issuer && !is_same(&other.kind, &provider.kind));
         if let Some(other) = other {
             let message = format!(
-                "{issuer} is the issuer of providers.{} too, which is another provider: people are known by their issuer, so \
-                 give each its own",
+                "{issuer} is also the issuer of providers.{}, which is another provider: users are identified by their \
+                 issuer, so give each provider its own",
                 other.name
             );
-            layers.mistake(
-                origin.clone(),
-                &format!("providers.{}.issuer", provider.name),
-                message,
-            );
+            let key = format!("providers.{}.issuer", provider.name);
+            layers.mistake(origin.clone(), &key, message);
         }
     }
 }
@@ -99,7 +94,7 @@ fn is_same(one: &ProviderKind, other: &ProviderKind) -> bool {
     }
 }
 
-/// Where ids are made of addresses, says what becomes of the users of a provider whose addresses do not count.
+/// With ids made of addresses, warns of providers whose addresses do not count.
 pub(super) fn warn_of_untrusted_addresses(
     layers: &mut Layers<'_>,
     providers: &[ProviderConfig],
@@ -114,63 +109,82 @@ pub(super) fn warn_of_untrusted_addresses(
             "providers.{name} is not trusted for email addresses, so its new users get random ids although \
              database.user_ids is email-md5: permission data that is keyed by md5(address) does not apply to them. Earlier \
              gateways gave them md5(address), whoever owned the address: look for such users with `gateway user list`. Set \
-             providers.{name}.trusted_email = true only if the provider verifies that its people own their addresses"
+             providers.{name}.trusted_email = true only if the provider verifies that its users own their addresses"
         ));
     }
 }
 
-/// The variable of a key.
-fn variable(place: &Place<'_>, key: &str) -> String {
-    let declared = format!("GATEWAY_PROVIDER_NAME_{}", in_variable(key));
-    setting::variable(&declared, &place.name)
+/// The section of one provider, and the layers from which it is read.
+struct Section<'a, 'l, 'p> {
+    layers: &'a mut Layers<'l>,
+    place: &'a Place<'p>,
 }
 
-/// Reports a setting that has to be set, and to what.
-fn missing(layers: &mut Layers<'_>, place: &Place<'_>, key: &str, what: &str) {
-    let message = format!("is missing: set it, or {}, to {what}", variable(place, key));
-    layers.mistake(place.origin(), &place.key(key), message);
-}
-
-/// A setting without which there is no provider.
-fn required<T>(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
-    key: &str,
-    found: Option<(T, Origin)>,
-    what: &str,
-) -> Option<T> {
-    let table = key.split_once('.').map_or(key, |(table, _)| table);
-    let is_mistaken = [key, table].iter().any(|key| layers.is_mistaken(&place.key(key)));
-    if found.is_none() && !is_mistaken {
-        missing(layers, place, key, what);
+impl Section<'_, '_, '_> {
+    /// The place of a value that was read already.
+    fn origin(&self, key: &str) -> Option<Origin> {
+        self.layers.origin(&self.place.key(key))
     }
-    found.map(|(value, _)| value)
-}
 
-/// Warns of what works and is probably not meant.
-fn warn(layers: &mut Layers<'_>, place: &Place<'_>, origin: Option<Origin>, key: &str, message: &str) {
-    let key = place.key(key);
-    layers.warn_at(origin, &key, format!("{key}: {message}"));
-}
+    fn is_mistaken(&self, key: &str) -> bool {
+        self.layers.is_mistaken(&self.place.key(key))
+    }
 
-/// Reports the settings in the file that mean nothing for the provider's protocol.
-fn refuse_unused(layers: &mut Layers<'_>, provider: &Place<'_>, protocol: Protocol) {
-    let kind = protocol.show();
-    for section in SECTIONS {
-        let place = match section.path.strip_prefix(SECTION) {
-            None => continue,
-            Some("") => provider.clone(),
-            Some(below) => provider.section(below.trim_start_matches('.')),
-        };
-        let others = section.settings.iter().filter(|setting| !setting.only.is_empty());
-        for setting in others.filter(|setting| !setting.only.contains(&kind.as_str())) {
-            if let Some(written) = place.written(setting.key) {
-                let (key, belongs_to) = (place.key(setting.key), setting.only.join(" and "));
-                let message =
-                    format!("means nothing for a provider of kind {kind}: it belongs to {belongs_to}");
-                // Whatever else is wrong with it does not matter.
-                layers.mistakes.retain(|mistake| mistake.key != key);
-                layers.mistake(written.origin().cloned(), &key, message);
+    /// Reports a mistake at `origin`, or otherwise at the beginning of the section.
+    fn mistake(&mut self, origin: Option<&Origin>, key: &str, message: impl Into<String>) {
+        let origin = origin.cloned().or_else(|| self.place.origin());
+        self.layers.mistake(origin, &self.place.key(key), message);
+    }
+
+    fn missing(&mut self, key: &str, what: &str) {
+        let message = format!("is missing: set it, or {}, to {what}", self.variable(key));
+        self.mistake(None, key, message);
+    }
+
+    /// A setting without which the provider cannot be used.
+    fn required<T>(&mut self, key: &str, found: Option<(T, Origin)>, what: &str) -> Option<T> {
+        let table = key.split_once('.').map_or(key, |(table, _)| table);
+        if found.is_none() && ![key, table].iter().any(|key| self.is_mistaken(key)) {
+            self.missing(key, what);
+        }
+        found.map(|(value, _)| value)
+    }
+
+    fn warn(&mut self, origin: Option<Origin>, key: &str, message: &str) {
+        let key = self.place.key(key);
+        self.layers.warn_at(origin, &key, format!("{key}: {message}"));
+    }
+
+    fn variable(&self, key: &str) -> String {
+        let declared = format!("GATEWAY_PROVIDER_NAME_{}", in_variable(key));
+        setting::variable(&declared, &self.place.name)
+    }
+
+    /// Whether the file or a variable sets a setting that has not been read yet.
+    fn is_set(&self, key: &str) -> bool {
+        let setting = settings::find(SECTION, key);
+        self.place.written(key).is_some()
+            || setting.is_some_and(|setting| self.layers.is_set_by_variable(self.place, setting))
+    }
+
+    /// Rejects settings in the file that have no effect for the provider's protocol.
+    fn reject_unused(&mut self, protocol: Protocol) {
+        let kind = protocol.show();
+        for section in SECTIONS {
+            let place = match section.path.strip_prefix(SECTION) {
+                None => continue,
+                Some("") => self.place.clone(),
+                Some(below) => self.place.section(below.trim_start_matches('.')),
+            };
+            let others = section.settings.iter().filter(|setting| !setting.only.is_empty());
+            for setting in others.filter(|setting| !setting.only.contains(&kind.as_str())) {
+                if let Some(written) = place.written(setting.key) {
+                    let (key, kinds) = (place.key(setting.key), setting.only.join(" and "));
+                    let message = format!("has no effect for a provider of kind {kind}, only for {kinds}");
+                    // Other mistakes in it do not matter.
+                    self.layers.mistakes.retain(|mistake| mistake.key != key);
+                    self.layers.mistake(written.origin().cloned(), &key, message);
+                }
             }
         }
     }

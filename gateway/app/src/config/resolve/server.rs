@@ -1,4 +1,4 @@
-//! Listeners, storage, tokens, upstream, origins: the sections that only need to be checked against each other.
+//! Listeners, storage, tokens, upstream, origins: sections that only need to be checked against each other.
 
 use std::net::SocketAddr;
 
@@ -38,12 +38,12 @@ pub(super) fn rate_limits(
         sign_in,
         update,
     };
-    let are_there = limits.sign_in.is_some() || limits.update.is_some();
-    // TLS is ended by a proxy.
-    if are_there && limits.trusted_proxies.is_empty() && external.scheme() == "https" {
+    let has_limits = limits.sign_in.is_some() || limits.update.is_some();
+    // https means that a proxy terminates TLS.
+    if has_limits && limits.trusted_proxies.is_empty() && external.scheme() == "https" {
         layers.warn_at(None, KEY, format!(
-            "{KEY} is not set: the gateway cannot tell the clients of the proxy in front of it apart, and limits how often \
-             an address may ask for none of them, or for all of them together where the proxy's address is a public one"
+            "{KEY} is not set: the gateway cannot distinguish the clients of the proxy in front of it. Their requests are not \
+             rate-limited or, if the proxy's address is public, share one limit"
         ));
     }
     limits
@@ -53,9 +53,9 @@ fn external(layers: &mut Layers<'_>, server: &Server) -> Url {
     const KEY: &str = "server.external_address";
     if let Some(url) = &server.external_address {
         if is_exposed(url) {
-            layers.warn_at(layers.origin(KEY), KEY, format!(
-                "{KEY} is plain http and not on this machine: everybody on the way can read session tokens; put a \
-                 proxy with TLS in front"
+            layers.warn_of(KEY, format!(
+                "{KEY} is plain http and not on this machine: anybody on the network can read session tokens. Put a proxy with \
+                 TLS in front of the gateway"
             ));
         }
         return url.clone();
@@ -69,7 +69,7 @@ fn external(layers: &mut Layers<'_>, server: &Server) -> Url {
     }
     if !is_mistaken {
         let message =
-            "is missing: set it, or EXTERNAL_ADDRESS, to the address that browsers reach the gateway at";
+            "is missing: set it, or EXTERNAL_ADDRESS, to the address at which browsers reach the gateway";
         layers.mistake(None, KEY, message);
     }
     fallback_url()
@@ -81,57 +81,52 @@ fn loopback_url(listen: SocketAddr) -> Option<Url> {
         .then(|| Url::parse(&format!("http://{listen}/")).ok())?
 }
 
-/// Stands in for an address that is a mistake, so that the rest can be checked.
+/// A placeholder for a wrong address, so that the rest can be checked.
 #[expect(clippy::expect_used, reason = "a constant")]
 fn fallback_url() -> Url {
     Url::parse("https://localhost/").expect("a URL")
 }
 
 pub(super) fn admin(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> AdminConfig {
-    const LISTEN: &str = "admin.listen";
-    const METRICS: &str = "admin.metrics_listen";
-    const METRICS_TOKEN: &str = "admin.metrics_token_file";
     let admin = AdminConfig::read(layers, &file.section("admin"), cx);
-    if admin.listen.is_some_and(|listen| !listen.ip().is_loopback()) {
-        let warning =
-            "admin.listen is not on loopback: its token, in plain http, is all that keeps others out";
-        layers.warn_at(layers.origin(LISTEN), LISTEN, warning.to_owned());
-    }
     let is_open = |listen: SocketAddr| !listen.ip().is_loopback();
+    if admin.listen.is_some_and(is_open) {
+        let warning = "admin.listen is not on loopback: only its token, sent over plain http, protects it";
+        layers.warn_of("admin.listen", warning);
+    }
     if admin.metrics_token_file.is_none() && admin.metrics_listen.is_some_and(is_open) {
-        let warning = "admin.metrics_listen is not on loopback and asks for no token: everybody who reaches it can read \
-                       the metrics; set admin.metrics_token_file, or let only Prometheus reach it";
-        layers.warn_at(layers.origin(METRICS), METRICS, warning.to_owned());
+        let warning = "admin.metrics_listen is not on loopback and requires no token: anybody who can reach it can read the \
+                       metrics. Set admin.metrics_token_file, or let only Prometheus reach it";
+        layers.warn_of("admin.metrics_listen", warning);
     }
     if admin.metrics_token_file.as_ref() == Some(&admin.token_file) {
         let message = "must be another file than admin.token_file, whose token can do everything";
-        layers.mistake(layers.origin(METRICS_TOKEN), METRICS_TOKEN, message);
+        layers.reject("admin.metrics_token_file", message);
     }
     admin
 }
 
-/// No two listeners can have one address, and a mistake says so better than the second of them could.
+/// Rejects listeners with the same address. This error is clearer than that of binding the second one.
 pub(super) fn check_listeners(layers: &mut Layers<'_>, public: SocketAddr, admin: &AdminConfig) {
-    const PUBLIC: &str = "server.listen";
-    let listeners = [
+    let mut before = vec![("server.listen", public)];
+    for (key, address) in [
         ("admin.listen", admin.listen),
         ("admin.metrics_listen", admin.metrics_listen),
-    ];
-    let mut before = vec![(PUBLIC, public)];
-    for (key, address) in listeners {
+    ] {
         let Some(address) = address else { continue };
         if let Some((other, taken)) = before.iter().find(|(_, other)| collide(*other, address)) {
             let origin = layers.origin(key).or_else(|| layers.origin(other));
-            let message =
-                format!("is {address}, which {other}, {taken}, takes: choose another port for one of them");
+            let message = format!(
+                "{address} is already used by {other} ({taken}): choose another port for one of them"
+            );
             layers.mistake(origin, key, message);
         }
         before.push((key, address));
     }
 }
 
-/// Whether both addresses cannot be listened on at once. Port 0 is any that is free; an unspecified address of version 6
-/// takes that of version 4 as well.
+/// Whether the gateway cannot listen on both addresses. Port 0 is any free port; the unspecified IPv6 address includes the
+/// IPv4 one.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let takes =
         |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
@@ -140,11 +135,11 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip().to_canonical() == other.ip().to_canonical() || takes(one, other) || takes(other, one))
 }
 
-/// Where things are kept, and how much of one user: the directories, `[database]` and `[users]`.
+/// The directories, `[database]` and `[users]`.
 pub(super) fn storage(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> StorageConfig {
     let Directories { plugin_dir, data_dir } = Directories::read(layers, file, cx);
     if let Err(error) = gateway_store::owned::directory(&data_dir) {
-        layers.mistake(layers.origin("data_dir"), "data_dir", error.to_string());
+        layers.reject("data_dir", error.to_string());
     }
     let cx = &Context {
         data_dir: &data_dir,
@@ -152,11 +147,8 @@ pub(super) fn storage(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_
     };
     let database = Database::read(layers, &file.section("database"), cx);
     if database.url == DatabaseUrl::Temporary {
-        layers.warn_at(
-            layers.origin("database.url"),
-            "database.url",
-            "database.url is a temporary database: all users are gone when the gateway ends".to_owned(),
-        );
+        let warning = "database.url is a temporary database: all users are deleted when the gateway stops";
+        layers.warn_of("database.url", warning);
     }
     let users = Users::read(layers, &file.section("users"), cx);
     StorageConfig {
@@ -173,11 +165,10 @@ pub(super) fn storage(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_
 }
 
 pub(super) fn tokens(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> Tokens {
-    const REUSE: &str = "tokens.permission_reuse";
     let tokens = Tokens::read(layers, &file.section("tokens"), cx);
     if tokens.permission_reuse > tokens.permission_lifetime / 2 {
-        let message = "must be half of tokens.permission_lifetime at most: a token that is given again has that much left";
-        layers.mistake(layers.origin(REUSE), REUSE, message);
+        let message = "must be at most half of tokens.permission_lifetime, so that a reused token is valid for that long";
+        layers.reject("tokens.permission_reuse", message);
     }
     tokens
 }
@@ -191,16 +182,13 @@ pub(super) fn upstream(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'
     }
 }
 
-/// The proxy by which providers are reached.
 fn proxy(layers: &mut Layers<'_>, address: Option<Text>, without: Option<Text>) -> Option<EgressProxy> {
     const KEY: &str = "upstream.proxy";
     let Text(address, origin) = address?;
-    match EgressProxy::new(
-        address.trim(),
-        without.as_ref().map(|Text(list, _)| list.as_str()),
-    ) {
+    let no_proxy = without.as_ref().map(|Text(list, _)| list.as_str());
+    match EgressProxy::new(address.trim(), no_proxy) {
         Ok(proxy) => {
-            // Its address may have a password in it.
+            // The address may contain a password.
             layers.show(KEY, proxy.to_string(), origin);
             if let Some(Text(list, origin)) = without {
                 check_no_proxy(layers, &list, &origin);
@@ -215,42 +203,40 @@ fn proxy(layers: &mut Layers<'_>, address: Option<Text>, without: Option<Text>) 
     }
 }
 
-/// Says which hosts would go through the proxy all the same. The variables are shared with other programs, which read more
-/// into them, so there it is a warning.
+/// Reports entries that are ignored, so that the proxy is used for them. In a variable they are only a warning, because other
+/// programs share the variable and accept more.
 fn check_no_proxy(layers: &mut Layers<'_>, list: &str, origin: &Origin) {
     const KEY: &str = "upstream.no_proxy";
     const RIGHT: &str = "a host is a name (example.org, which includes the names below it), an IP address, a range such as \
-        10.0.0.0/8, or * for all; it has no port and no scheme";
+        10.0.0.0/8, or * for all, without a port or a scheme";
     let unknown = EgressProxy::unknown_hosts(list);
     if unknown.is_empty() {
         return;
     }
-    let named = unknown.iter().map(|host| format!("{host:?}"));
-    let named = named.collect::<Vec<_>>().join(", ");
-    match origin {
-        Origin::Variable(_) => layers.warn_at(
+    let unknown = unknown.iter().map(|host| format!("{host:?}"));
+    let unknown = unknown.collect::<Vec<_>>().join(", ");
+    if let Origin::Variable(_) = origin {
+        let message = format!("{unknown} is ignored, so the proxy is used for it: {RIGHT}");
+        layers.warn_at(Some(origin.clone()), KEY, message);
+    } else {
+        layers.mistake(
             Some(origin.clone()),
             KEY,
-            format!("{named} is ignored, so the proxy is used there: {RIGHT}"),
-        ),
-        _ => layers.mistake(
-            Some(origin.clone()),
-            KEY,
-            format!("{named} does not stand for a host: {RIGHT}"),
-        ),
+            format!("{unknown} cannot be used: {RIGHT}"),
+        );
     }
 }
 
-/// The origins of applications, and where people go who came without `next`.
+/// The origins of applications, and `default_next`.
 pub(super) fn origins(
     layers: &mut Layers<'_>,
-    List(origins): List<WebOrigin>,
+    origins: List<WebOrigin>,
     default_next: Option<(PageUrl, Origin)>,
     external: &Url,
 ) -> (Origins, Url) {
     for (WebOrigin(url), from) in origins.iter().filter(|(origin, _)| is_exposed(&origin.0)) {
         layers.warn_at(Some(from.clone()), "origins", format!(
-            "the origin {} is plain http and not on this machine: everybody on the way can read session tokens",
+            "the origin {} is plain http and not on this machine: anybody on the network can read session tokens",
             url.origin().ascii_serialization()
         ));
     }
@@ -267,11 +253,8 @@ pub(super) fn origins(
         return (allowed, home.0);
     };
     if next.origin() != external.origin() && !allowed.contains(&next.origin()) {
-        layers.mistake(
-            Some(from),
-            "default_next",
-            "must be on one of the origins, or on the gateway's own",
-        );
+        let message = "must be on one of the origins, or on the gateway's own";
+        layers.mistake(Some(from), "default_next", message);
     }
     (allowed, next)
 }

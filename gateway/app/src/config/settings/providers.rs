@@ -1,4 +1,4 @@
-//! Upstream providers. Their settings are in groups, each with a table of its own in the documentation.
+//! Upstream providers. Their settings are in groups, each with its own table in the documentation.
 
 use gateway_upstream::{Audience, Member, NonceRule, Par, ResponseMode, SignOut, Userinfo};
 
@@ -67,7 +67,7 @@ section! {
 section! {
     /// [Where each value is](providers.md#any-oauth-20-provider) in the response of `userinfo_url`.
     pub(in crate::config) struct Claims(cx) "providers.NAME.claims" {
-        /// What the provider knows a user by for good, a text or a whole number.
+        /// The provider's permanent identifier of a user, a text or a whole number.
         subject: Option<(Member, Origin)> => "required", "GATEWAY_PROVIDER_NAME_CLAIMS_SUBJECT", { only: &["oauth2"] };
         /// The email address.
         email: Option<Member>, "GATEWAY_PROVIDER_NAME_CLAIMS_EMAIL", { only: &["oauth2"] };

@@ -1,4 +1,4 @@
-//! What follows from the declarations of the settings: the tables of `docs/configuration.md`, and the JSON Schema.
+//! The tables of `docs/configuration.md`, generated from the declarations of the settings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) fn root() -> PathBuf {
     root.expect("a directory with docs").to_owned()
 }
 
-/// The page with its tables made anew.
+/// The page with newly generated tables.
 fn generated(page: &str) -> String {
     const BEGIN: &str = "<!-- settings: ";
     const END: &str = "<!-- end of settings -->";
@@ -50,7 +50,7 @@ fn table(sections: &[&Section]) -> String {
             .iter()
             .flat_map(|section| section.settings.iter().map(move |setting| (*section, setting)))
     };
-    // Those of providers follow from their keys.
+    // The variables of providers follow from their keys.
     let has_variables = settings()
         .any(|(section, setting)| !section.path.starts_with("providers.") && !setting.variables.is_empty());
     let has_kinds = settings().any(|(_, setting)| !setting.only.is_empty());
@@ -93,7 +93,7 @@ fn table(sections: &[&Section]) -> String {
     table
 }
 
-/// A key as the documentation names it: without the part of the path that ends with a name.
+/// A key in the documentation, without the part of the path that ends with a name.
 fn key(section: &Section, key: &str) -> String {
     let path = section
         .path
@@ -173,7 +173,7 @@ fn declarations_agree_with_each_other() {
                     .to_uppercase();
                 assert_eq!(setting.variables, [format!("GATEWAY_PROVIDER_NAME_{key}")]);
             }
-            // What is one of several words has them explained.
+            // The documentation explains each word.
             let Form::Words(words) = setting.form else {
                 continue;
             };

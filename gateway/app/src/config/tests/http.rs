@@ -1,4 +1,4 @@
-//! `[plugin.NAME.http]`: what is read, what is a mistake, what is worth a word.
+//! `[plugin.NAME.http]`: values, mistakes, warnings.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ fn variables_win_over_it() {
 }
 
 #[test]
-fn mistakes_say_what_would_be_right() {
+fn mistakes_name_the_fix() {
     let setup = with(
         r#"[plugin.x.http]
 allow = [
@@ -95,18 +95,18 @@ redirects = true"#,
             format!("gateway.toml:6: plugin.x.http.allow: {origin}"),
             format!("gateway.toml:7: plugin.x.http.allow: {origin}"),
             format!("gateway.toml:8: plugin.x.http.allow: {origin}"),
-            "gateway.toml:9: plugin.x.http.allow: must be another address: no server can be at this one".to_owned(),
-            "gateway.toml:11: plugin.x.http.allow_private: must be a host's name, as in policy.internal; an address \
-             is allowed where http.allow has it"
+            "gateway.toml:9: plugin.x.http.allow: must be another address: no server can have this one".to_owned(),
+            "gateway.toml:11: plugin.x.http.allow_private: must be a host name, as in policy.internal; an address is \
+             allowed if http.allow contains it"
                 .to_owned(),
             "gateway.toml:12: plugin.x.http.requests: must be a whole number above 0".to_owned(),
-            "gateway.toml:13: plugin.x.http.redirects: there is no such key; there are allow, allow_private, timeout, max_body, requests".to_owned(),
+            "gateway.toml:13: plugin.x.http.redirects: unknown key; expected one of allow, allow_private, timeout, max_body, requests".to_owned(),
         ]
     );
 }
 
 #[test]
-fn what_reaches_nothing_is_worth_a_word() {
+fn grants_and_origins_without_effect_are_warned_of() {
     let nothing =
         "the plugin \"x\" has the grant \"http\", but no plugin.x.http.allow, so it can reach nothing";
     assert_eq!(with("").load().warnings, [nothing]);
@@ -115,11 +115,11 @@ fn what_reaches_nothing_is_worth_a_word() {
         with("[plugin.x.http]\nallow = [\"http://a.example\"]\nallow_private = [\"b.example\"]")
             .load()
             .warnings,
-        ["plugin.x.http.allow_private has b.example, which is no host of plugin.x.http.allow"]
+        ["plugin.x.http.allow_private contains b.example, which is not a host in plugin.x.http.allow"]
     );
     let ungranted = "[service.x]\n[plugin.x.http]\nallow = [\"http://a.example\"]\n";
     assert_eq!(
         Setup::with_key(ungranted, &[]).load().warnings,
-        ["the plugin \"x\" has a section \"http\", but not the grant \"http\", so it can send no requests"]
+        ["the plugin \"x\" has a section \"http\", but not the grant \"http\", so it cannot send requests"]
     );
 }

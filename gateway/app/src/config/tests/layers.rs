@@ -1,4 +1,4 @@
-//! What the layers come to: who wins, the old environment alone, the whole file, presets, a reload.
+//! The layers: precedence, the old environment alone, the whole file, presets, a reload.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::config::{Sources, load, load_storage};
 use crate::rate_limit::Rate;
 
 #[test]
-fn nothing_but_a_key_is_enough_on_loopback() {
+fn a_key_is_enough_on_loopback() {
     let loaded = Setup::with_key("", &[]).load();
     let config = loaded.config;
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
@@ -129,7 +129,7 @@ fn flags_win_over_variables_over_the_file_over_presets() {
         data_dir(&setup),
         ("variable".into(), "data_dir variable GATEWAY_DATA_DIR".into())
     );
-    // Set to nothing is not set.
+    // An empty variable counts as not set.
     setup.sources.environment = [("GATEWAY_DATA_DIR", ""), ("PRIVATE_KEY", key())]
         .into_iter()
         .collect();
@@ -147,7 +147,7 @@ fn flags_win_over_variables_over_the_file_over_presets() {
 }
 
 #[test]
-fn the_whole_file() {
+fn every_setting_of_the_file_is_read() {
     let toml = r#"
 plugin_dir = "components"
 extensions = ["domains"]
@@ -335,7 +335,7 @@ update = "off"
 }
 
 #[test]
-fn services_of_the_environment_are_all_there_are_and_keep_their_tables() {
+fn allowed_services_replaces_the_list_but_keeps_the_sections() {
     let toml = "[service.a]\nprovider = \"x\"\naudience = \"y\"\n[service.b]\n";
     let config = Setup::with_key(toml, &[("ALLOWED_SERVICES", "a:z")])
         .load()
@@ -348,7 +348,7 @@ fn services_of_the_environment_are_all_there_are_and_keep_their_tables() {
     );
 }
 
-/// The file of every release so far says `provider`.
+/// Earlier releases had `provider`.
 #[test]
 fn a_service_names_its_plugin_by_either_key() {
     for key in ["plugin", "provider"] {
@@ -364,13 +364,13 @@ fn a_service_names_its_plugin_by_either_key() {
     assert_eq!(
         both.mistakes(),
         [
-            "gateway.toml:3: service.wiki.plugin: provider is an earlier name of plugin, and both are given: keep one of them"
+            "gateway.toml:3: service.wiki.plugin: provider is an earlier name of plugin, and both are set: keep one of them"
         ]
     );
 }
 
 #[test]
-fn presets_fill_in_what_nobody_says() {
+fn presets_are_defaults() {
     let mut setup = Setup::with_key("[service.example]\nprovider = \"mine\"\n[plugin.roles]\n", &[]);
     let presets = &mut setup.sources.presets;
     presets.services = [("example", "example"), ("roles", "roles")]
@@ -402,7 +402,7 @@ fn presets_fill_in_what_nobody_says() {
 }
 
 #[test]
-fn commands_need_no_more_than_where_the_database_is() {
+fn commands_need_only_the_storage_settings() {
     let setup = Setup::new(
         "nonsense = 1\n[database]\nurl = \"sqlite:///users.db\"\n[providers.x]\n",
         &[],
@@ -416,7 +416,7 @@ fn commands_need_no_more_than_where_the_database_is() {
 }
 
 #[test]
-fn a_reload_gives_what_can_be_replaced_and_keeps_the_address() {
+fn a_reload_keeps_the_external_address() {
     let setup = Setup::with_key("[server]\nexternal_address = \"https://one.example\"\n", &[]);
     let in_force = setup.load();
     let reload = crate::config::reload::reload(setup.sources.clone(), &in_force);

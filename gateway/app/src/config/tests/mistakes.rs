@@ -1,4 +1,4 @@
-//! Every mistake, where it is, and what would be right; what is warned of.
+//! Mistakes and warnings: their places and texts.
 
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -6,7 +6,7 @@ use super::{Setup, key};
 use crate::config::sources::Environment;
 
 #[test]
-fn every_mistake_of_the_file_has_its_line_and_says_what_would_be_right() {
+fn every_mistake_of_the_file_has_its_line_and_the_fix() {
     let toml = r#"extentions = []
 jsonp = "yes"
 origins = ["https://app.example.org",
@@ -61,27 +61,27 @@ sign_in = "5"
     let mistakes = setup.mistakes();
     let grants = gateway_sandbox::Grant::names();
     insta::assert_snapshot!(mistakes.join("\n").replace(&grants, "NAMES"), @r#"
-    gateway.toml:1: extentions: there is no such key; did you mean `extensions`?
+    gateway.toml:1: extentions: unknown key; did you mean `extensions`?
     gateway.toml:2: jsonp: must be true or false
     gateway.toml:4: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:5: origins: must be an origin, scheme://host[:port], as in https://app.example.org
     gateway.toml:6: default_next: must be on one of the origins, or on the gateway's own
-    gateway.toml:7: colour: there is no such key; there are plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, users, keys, tokens, upstream, rate_limits, log, pages, providers, service, plugin, plugins
-    gateway.toml:10: server.lisen: there is no such key; did you mean `listen`?
-    gateway.toml:11: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
+    gateway.toml:7: colour: unknown key; expected one of plugin_dir, data_dir, extensions, origins, default_next, jsonp, user_lookup, server, admin, database, users, keys, tokens, upstream, rate_limits, log, pages, providers, service, plugin, plugins
+    gateway.toml:10: server.lisen: unknown key; did you mean `listen`?
+    gateway.toml:11: server.external_address: must be the host at which browsers reach the gateway, without a path, as in auth.example.org or http://127.0.0.1:8080
     gateway.toml:12: server.drain: must be a duration in ms, s, m, h or d, as in 500ms, 15m or 14d
     gateway.toml:13: server.max_body: must be a text, number or boolean
     gateway.toml:16: admin.listen: must be an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080, or off
-    gateway.toml:19: database.url: must be another one: a database URL begins with sqlite:// (other databases are not supported)
+    gateway.toml:19: database.url: must be a URL that starts with sqlite:// (other databases are not supported)
     gateway.toml:22: log.filter: must be a filter, as in info or warn,gateway=debug
-    gateway.toml:24: providers.dev: the name is that of the development sign-in; choose another
+    gateway.toml:24: providers.dev: is the name of the development sign-in: choose another
     gateway.toml:25: providers: "a/b" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
-    gateway.toml:26: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave
+    gateway.toml:26: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave you
     gateway.toml:27: providers.work.issuer: must be an https URL without query and fragment, as in https://login.example.org
-    gateway.toml:28: providers.work.web: means nothing for a provider of kind oidc: it belongs to github
-    gateway.toml:29: providers.work.client_secret_file: providers.work.client_secret is given too: keep one of them
+    gateway.toml:28: providers.work.web: has no effect for a provider of kind oidc, only for github
+    gateway.toml:29: providers.work.client_secret_file: providers.work.client_secret is set too: keep one of them
     gateway.toml:33: service.wiki: "../roles" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
-    gateway.toml:36: plugin.x.grnats: there is no such key; did you mean `grants`?
+    gateway.toml:36: plugin.x.grnats: unknown key; did you mean `grants`?
     gateway.toml:37: plugin.x.grants: must be one of the grants NAMES
     gateway.toml:38: plugin.x.on_failure: must be refuse or pass
     gateway.toml:39: plugin.x.settings.list: must be a text, number, boolean or table
@@ -90,11 +90,11 @@ sign_in = "5"
     gateway.toml:42: plugin.x.secrets.written: must be where the secret is, { file = "/path" } or { env = "VARIABLE" }, not the secret itself
     gateway.toml:43: plugin.x.secrets.nested.file: must be a text, number or boolean
     gateway.toml:43: plugin.x.secrets.nested: must say where the secret is, { file = "/path" } or { env = "VARIABLE" }
-    gateway.toml:44: plugin.x.secrets.both: names a file and a variable: keep one of them
+    gateway.toml:44: plugin.x.secrets.both: has a file and a variable: keep one of them
     gateway.toml:45: plugin.x.secrets.neither: must say where the secret is, { file = "/path" } or { env = "VARIABLE" }
     gateway.toml:46: plugin.x.secrets.unread.file: cannot read /nonexistent/secret: No such file or directory (os error 2)
     gateway.toml:47: plugin.x.secrets.unset.env: the variable TOKEN_OF_X is not set
-    gateway.toml:49: rate_limits.sign_in: must be a number in a second, minute or hour, as in 5/s, 300/m or 1000/h, or off
+    gateway.toml:49: rate_limits.sign_in: must be a number per second, minute or hour, as in 5/s, 300/m or 1000/h, or off
     "#);
     assert!(!mistakes.concat().contains("canary"));
 }
@@ -120,45 +120,45 @@ fn every_mistake_of_the_environment_names_its_variable() {
     let setup = Setup::new("", &variables);
     let mistakes = setup.mistakes();
     insta::assert_snapshot!(mistakes.join("\n"), @r#"
-    providers.google.client_secret: is missing: set it, or client_secret_file, or GOOGLE_SECRET, to the secret that the provider gave
-    providers.github.client_id: is missing: set it, or GITHUB_KEY, to the id that the provider gave
+    providers.google.client_secret: is missing: set it, or client_secret_file, or GOOGLE_SECRET, to the secret that the provider gave you
+    providers.github.client_id: is missing: set it, or GITHUB_KEY, to the id that the provider gave you
     providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL
-    providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave
-    DATABASE_URL: database.url: must be another one: a database URL begins with sqlite:// (other databases are not supported)
+    providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave you
+    DATABASE_URL: database.url: must be a URL that starts with sqlite:// (other databases are not supported)
     GATEWAY_LISTEN: server.listen: must be an IP address and a port, as in 127.0.0.1:8080 or [::1]:8080
-    EXTERNAL_ADDRESS: server.external_address: must be the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path is not possible
-    GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be narrower: with the whole internet trusted anybody could give any address as theirs
+    EXTERNAL_ADDRESS: server.external_address: must be the host at which browsers reach the gateway, without a path, as in auth.example.org or http://127.0.0.1:8080
+    GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be a smaller network: if you trust the whole internet, anybody can claim any address
     GATEWAY_TRUSTED_PROXIES: server.trusted_proxies: must be an address or a network, as in 127.0.0.1, 10.0.0.0/8 or fd00::/8
     PRIVATE_KEY: keys.signing: PRIVATE_KEY cannot be used: not PEM: it should begin with a line like -----BEGIN PRIVATE KEY-----, and end with one
-    GATEWAY_SESSION_SECRET: keys.session_secret: must be 32 bytes at least, as from `openssl rand -hex 32`
+    GATEWAY_SESSION_SECRET: keys.session_secret: must be at least 32 bytes, as from `openssl rand -hex 32`
     ALLOWED_ORIGINS: origins: must be an origin, scheme://host[:port], as in https://app.example.org
-    ALLOWED_SERVICES: service: "a" is named twice
+    ALLOWED_SERVICES: service: "a" is listed twice
     ALLOWED_SERVICES: service.x/y: "x/y" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
-    INSTALLED_EXTENSIONS: extensions: "e" is named twice
+    INSTALLED_EXTENSIONS: extensions: "e" is listed twice
     INSTALLED_EXTENSIONS: extensions: "../f" must be a name of up to 64 letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`
     "#);
     assert!(!mistakes.concat().contains("canary"));
 }
 
 #[test]
-fn what_is_missing_is_said_with_what_to_do() {
+fn missing_settings_are_reported_with_the_fix() {
     let setup = Setup::new("[server]\nlisten = \"0.0.0.0:80\"\n[providers.work]\n", &[]);
     insta::assert_snapshot!(setup.mistakes().join("\n"), @r#"
-    server.external_address: is missing: set it, or EXTERNAL_ADDRESS, to the address that browsers reach the gateway at
-    keys.signing: there is no signing key: make one with `gateway keys generate --out data/keys`, or set PRIVATE_KEY to a PEM text
-    gateway.toml:3: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave
+    server.external_address: is missing: set it, or EXTERNAL_ADDRESS, to the address at which browsers reach the gateway
+    keys.signing: there is no signing key: create one with `gateway keys generate --out data/keys`, or set PRIVATE_KEY to a PEM text
+    gateway.toml:3: providers.work.client_id: is missing: set it, or GATEWAY_PROVIDER_WORK_CLIENT_ID, to the id that the provider gave you
     gateway.toml:3: providers.work.issuer: is missing: set it, or GATEWAY_PROVIDER_WORK_ISSUER, to the issuer's exact identifier, an https URL
-    gateway.toml:3: providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave
+    gateway.toml:3: providers.work.client_secret: is missing: set it, or client_secret_file, or GATEWAY_PROVIDER_WORK_CLIENT_SECRET, to the secret that the provider gave you
     "#);
 }
 
 #[test]
-fn a_token_that_is_given_again_has_half_of_its_life_left() {
+fn a_reused_token_has_half_of_its_lifetime_left() {
     let reuse = |text: &str| {
         let toml = format!("[tokens]\npermission_lifetime = \"10m\"\npermission_reuse = \"{text}\"\n");
         Setup::with_key(&toml, &[])
     };
-    insta::assert_snapshot!(reuse("301s").mistakes().join("\n"), @"gateway.toml:3: tokens.permission_reuse: must be half of tokens.permission_lifetime at most: a token that is given again has that much left");
+    insta::assert_snapshot!(reuse("301s").mistakes().join("\n"), @"gateway.toml:3: tokens.permission_reuse: must be at most half of tokens.permission_lifetime, so that a reused token is valid for that long");
     for (text, seconds) in [("5m", 300), ("off", 0)] {
         assert_eq!(
             reuse(text).load().config.tokens.permission_reuse.as_secs(),
@@ -174,7 +174,7 @@ fn a_token_that_is_given_again_has_half_of_its_life_left() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_or_not_there_is_one_thing_to_mend() {
+fn an_unreadable_file_is_one_mistake() {
     let setup = Setup::with_key("[server]\nlisten = \n[keys]\nsession_secret = canary\n", &[]);
     let mistakes = setup.mistakes();
     assert!(
@@ -199,7 +199,7 @@ fn a_file_that_is_not_toml_or_not_there_is_one_thing_to_mend() {
 }
 
 #[test]
-fn a_variable_that_is_not_utf8_is_a_mistake() {
+fn a_variable_that_is_not_utf8_is_rejected() {
     let mut setup = Setup::with_key("", &[]);
     let mut variables: Vec<(&str, std::ffi::OsString)> = vec![("PRIVATE_KEY", key().into())];
     variables.push(("EXTERNAL_ADDRESS", std::ffi::OsString::from_vec(vec![b'a', 0xff])));
@@ -211,7 +211,7 @@ fn a_variable_that_is_not_utf8_is_a_mistake() {
 }
 
 #[test]
-fn what_works_and_is_probably_not_meant_is_warned_of() {
+fn probably_unintended_settings_are_warned_of() {
     let toml = r#"
 origins = ["http://app.example.org"]
 [server]
@@ -248,7 +248,7 @@ limits = { deadline = "1h" }
 }
 
 #[test]
-fn p14_a_host_without_a_proxy_that_stands_for_none_is_named() {
+fn p14_invalid_hosts_in_no_proxy_are_reported() {
     let lines = |list: &str| format!("[upstream]\nproxy = \"proxy.example:3128\"\nno_proxy = {list:?}\n");
     let good = "example.org, .example.org, *.example.org, 10.0.0.0/8, [::1], fd00::/8, localhost, *";
     let loaded = Setup::with_key(&lines(good), &[]).load();
@@ -262,11 +262,11 @@ fn p14_a_host_without_a_proxy_that_stands_for_none_is_named() {
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert!(
         mistakes[0].contains(
-            "upstream.no_proxy: \"host:443\", \"10.0.0.0/99\", \"http://x\" does not stand for a host"
+            "upstream.no_proxy: \"host:443\", \"10.0.0.0/99\", \"http://x\" cannot be used: a host is a name"
         ),
         "{mistakes:?}"
     );
-    // Other programs read more into the variable.
+    // Other programs accept more in the variable.
     let variables = [
         ("HTTPS_PROXY", "http://proxy.example:3128"),
         ("NO_PROXY", "a;b,ok.example"),
@@ -282,77 +282,77 @@ fn o9_every_duration_and_size_has_an_upper_bound() {
             "GATEWAY_SESSION_LIFETIME",
             "tokens.session_lifetime",
             "99999999999d",
-            "a duration of 3650d at most",
+            "a duration of at most 3650d",
         ),
         (
             "GATEWAY_SESSION_LIFETIME",
             "tokens.session_lifetime",
             "213503982334d",
-            "a duration of 3650d at most",
+            "a duration of at most 3650d",
         ),
         (
             "GATEWAY_PERMISSION_LIFETIME",
             "tokens.permission_lifetime",
             "31d",
-            "30d at most",
+            "at most 30d",
         ),
         (
             "GATEWAY_EVENT_RETENTION",
             "database.event_retention",
             "3651d",
-            "a duration of 3650d at most",
+            "a duration of at most 3650d",
         ),
         (
             "GATEWAY_HEADER_TIMEOUT",
             "server.header_timeout",
             "25h",
-            "1d at most",
+            "at most 1d",
         ),
         (
             "GATEWAY_REQUEST_TIMEOUT",
             "server.request_timeout",
             "3650d",
-            "1d at most",
+            "at most 1d",
         ),
-        ("GATEWAY_DRAIN", "server.drain", "2d", "1d at most"),
-        ("GATEWAY_UPSTREAM_TIMEOUT", "upstream.timeout", "2d", "1d at most"),
+        ("GATEWAY_DRAIN", "server.drain", "2d", "at most 1d"),
+        ("GATEWAY_UPSTREAM_TIMEOUT", "upstream.timeout", "2d", "at most 1d"),
         (
             "GATEWAY_PLUGIN_COMPILE_TIME",
             "plugins.compile_time",
             "2d",
-            "1d at most",
+            "at most 1d",
         ),
-        ("GATEWAY_MAX_BODY", "server.max_body", "2GiB", "1GiB at most"),
+        ("GATEWAY_MAX_BODY", "server.max_body", "2GiB", "at most 1GiB"),
         (
             "GATEWAY_UPSTREAM_MAX_BODY",
             "upstream.max_body",
             "2GiB",
-            "1GiB at most",
+            "at most 1GiB",
         ),
         (
             "GATEWAY_PLUGIN_MAX_SIZE",
             "plugins.max_size",
             "9999GiB",
-            "a size of 1TiB at most",
+            "a size of at most 1TiB",
         ),
         (
             "GATEWAY_CONNECTIONS",
             "server.connections",
             "1000001",
-            "1000000 at most",
+            "at most 1000000",
         ),
         (
             "GATEWAY_GUEST_THREADS",
             "server.guest_threads",
             "18446744073709551615",
-            "1024 at most",
+            "at most 1024",
         ),
     ];
     for (variable, key, text, most) in cases {
         let mistakes = Setup::with_key("", &[(variable, text)]).mistakes();
         assert_eq!(mistakes, [format!("{variable}: {key}: must be {most}")]);
     }
-    // And the most of each is possible.
+    // The bounds themselves are allowed.
     Setup::with_key(
         "[plugin.x]\nlimits = { deadline = \"1d\" }\n",
         &[
@@ -366,7 +366,7 @@ fn o9_every_duration_and_size_has_an_upper_bound() {
 }
 
 #[test]
-fn a_setting_that_is_absurdly_small_is_a_mistake() {
+fn absurdly_small_values_are_rejected() {
     for (variable, key, text, least) in [
         (
             "GATEWAY_PLUGIN_COMPILE_MEMORY",
@@ -385,25 +385,25 @@ fn a_setting_that_is_absurdly_small_is_a_mistake() {
         ("GATEWAY_SESSION_LIFETIME", "tokens.session_lifetime", "1ms", "1s"),
     ] {
         let mistakes = Setup::with_key("", &[(variable, text)]).mistakes();
-        assert_eq!(mistakes, [format!("{variable}: {key}: must be {least} at least")]);
+        assert_eq!(mistakes, [format!("{variable}: {key}: must be at least {least}")]);
         Setup::with_key("", &[(variable, least)]).load();
     }
 }
 
 #[test]
-fn o5_two_listeners_at_one_address_are_a_mistake() {
+fn o5_two_listeners_with_one_address_are_rejected() {
     let mistakes = |toml: &str| Setup::with_key(toml, &[]).mistakes().join("\n");
     insta::assert_snapshot!(
         mistakes("[admin]\nlisten = \"127.0.0.1:8080\"\n"),
-        @"gateway.toml:2: admin.listen: is 127.0.0.1:8080, which server.listen, 127.0.0.1:8080, takes: choose another port for one of them"
+        @"gateway.toml:2: admin.listen: 127.0.0.1:8080 is already used by server.listen (127.0.0.1:8080): choose another port for one of them"
     );
     insta::assert_snapshot!(
         mistakes("[server]\nlisten = \"[::]:8081\"\nexternal_address = \"https://auth.example.org\"\n"),
-        @"gateway.toml:2: admin.listen: is 127.0.0.1:8081, which server.listen, [::]:8081, takes: choose another port for one of them"
+        @"gateway.toml:2: admin.listen: 127.0.0.1:8081 is already used by server.listen ([::]:8081): choose another port for one of them"
     );
     insta::assert_snapshot!(
         mistakes("[admin]\nlisten = \"0.0.0.0:9\"\nmetrics_listen = \"127.0.0.1:9\"\n"),
-        @"gateway.toml:3: admin.metrics_listen: is 127.0.0.1:9, which admin.listen, 0.0.0.0:9, takes: choose another port for one of them"
+        @"gateway.toml:3: admin.metrics_listen: 127.0.0.1:9 is already used by admin.listen (0.0.0.0:9): choose another port for one of them"
     );
     for toml in [
         "[admin]\nlisten = \"127.0.0.2:8080\"\n",
@@ -415,7 +415,7 @@ fn o5_two_listeners_at_one_address_are_a_mistake() {
 }
 
 #[test]
-fn nothing_but_a_regular_file_is_read() {
+fn only_regular_files_are_read() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     crate::small_file::tests::pipe(&pipe);
@@ -451,7 +451,7 @@ fn nothing_but_a_regular_file_is_read() {
 }
 
 #[test]
-fn o6_credentials_of_a_service_that_does_not_run_are_no_mistake_before_it_starts() {
+fn o6_missing_credentials_are_not_a_mistake_before_the_service_starts() {
     let toml = "[keys]\nsigning = [\"/run/credentials/no-such-unit.service\"]\n[providers.google]\nclient_id = \"x\"\n\
                 client_secret_file = \"/run/credentials/no-such-unit.service/secret_google\"\n";
     let mut setup = Setup::new(toml, &[]);

@@ -1,4 +1,4 @@
-//! `gateway config schema`: every file that the gateway accepts is valid, and what editors should underline is not.
+//! `gateway config schema`: every file that the gateway accepts is valid.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::config::parse::parse;
 use crate::config::schema::schema;
 use crate::config::settings::SECTIONS;
 
-/// What the schema says of a file.
+/// Validates a file.
 fn check(validator: &Validator, toml: &str) -> Result<(), String> {
     let file: Json = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}\n{toml}"));
     validator.check(&file)
 }
 
-/// Files below a directory, but for those that are built or installed.
+/// Files below a directory, except those that are built or installed.
 fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -39,12 +39,12 @@ fn examples() -> Vec<(String, String)> {
     let mut found = Vec::new();
     files(&root, "toml", &mut found);
     for path in found.iter().filter(|path| path.ends_with("gateway.toml")) {
-        // Those of `gateway plugin new` are templates.
+        // The files of `gateway plugin new` are templates.
         let text = fs::read_to_string(path)
             .unwrap()
             .replace("{{name}}", "x")
             .replace("{{key}}", "x");
-        // What is commented out is an example too: keys, and tables.
+        // Keys and tables in comments are examples too.
         let is_toml = |line: &str| line.starts_with('[') || line.contains(" = ");
         let all = text.lines().map(|line| {
             line.strip_prefix("# ")
@@ -65,7 +65,7 @@ fn examples() -> Vec<(String, String)> {
         let text = fs::read_to_string(&path).unwrap();
         for (number, block) in text.split("```toml\n").skip(1).enumerate() {
             let block = block.split("```").next().unwrap_or_default();
-            // Some are lines for the section of a provider.
+            // Some examples are lines for the section of a provider.
             let section = if path.ends_with("providers.md") && !block.contains('[') {
                 "[providers.x]\n"
             } else {
@@ -92,9 +92,9 @@ fn every_example_in_the_repository_is_valid() {
     }
 }
 
-/// The gateway accepts each of these, in forms that are not those of the documentation.
+/// Values in forms that the documentation does not use.
 #[test]
-fn what_the_gateway_accepts_is_valid() {
+fn files_that_the_gateway_accepts_are_valid() {
     let validator = Validator::new(schema());
     let toml = r##"
 plugin_dir = 7
@@ -151,7 +151,7 @@ token = { env = "TOKEN" }
 }
 
 #[test]
-fn what_an_editor_should_underline_is_not_valid() {
+fn files_that_the_gateway_rejects_are_not_valid() {
     let validator = Validator::new(schema());
     for toml in [
         "extentions = []",

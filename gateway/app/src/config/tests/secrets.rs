@@ -1,4 +1,4 @@
-//! Secrets and keys: where they are taken from, and that they are shown nowhere.
+//! Secrets and keys: their sources, and that they are never shown.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn secrets_are_in_no_report_debug_or_mistake() {
             .unwrap()
             .expose_secret(),
         "canary-file",
-        "the line's end is no part"
+        "the line break is removed"
     );
     let pem = key().lines().nth(1).unwrap();
     for text in [
@@ -63,7 +63,7 @@ fn secrets_are_in_no_report_debug_or_mistake() {
         preset.reported("plugin.x.settings.token"),
         "plugin.x.settings.token (hidden) gateway dev"
     );
-    // It is mode 0644 here: worth a word.
+    // The file has mode 0644.
     assert!(
         loaded
             .warnings
@@ -75,7 +75,7 @@ fn secrets_are_in_no_report_debug_or_mistake() {
 }
 
 #[test]
-fn a_plugins_secrets_are_fetched_from_where_they_are_and_hidden() {
+fn a_plugins_secrets_are_read_and_hidden() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
     let toml = format!(
@@ -124,7 +124,7 @@ fn a_plugins_secrets_are_fetched_from_where_they_are_and_hidden() {
 }
 
 #[test]
-fn secrets_without_their_grant_are_worth_a_word() {
+fn secrets_without_their_grant_are_warned_of() {
     let toml = "[service.x]\n[plugin.x.secrets]\na = { env = \"TOKEN_OF_X\" }\n";
     let loaded = Setup::with_key(toml, &[("TOKEN_OF_X", "canary")]).load();
     assert_eq!(
@@ -134,7 +134,7 @@ fn secrets_without_their_grant_are_worth_a_word() {
 }
 
 #[test]
-fn a_variable_wins_over_a_secret_file_and_two_of_a_kind_are_a_mistake() {
+fn a_variable_wins_over_a_secret_file_and_two_settings_of_one_source_are_rejected() {
     let toml = "[providers.google]\nclient_id = \"id\"\nclient_secret_file = \"/nonexistent\"\n";
     let setup = Setup::with_key(toml, &[("GOOGLE_SECRET", "stronger")]);
     assert_eq!(
@@ -149,7 +149,7 @@ fn a_variable_wins_over_a_secret_file_and_two_of_a_kind_are_a_mistake() {
     assert_eq!(
         setup.mistakes(),
         [
-            "gateway.toml:3: providers.google.client_secret_file: providers.google.client_secret is given too: keep one of \
+            "gateway.toml:3: providers.google.client_secret_file: providers.google.client_secret is set too: keep one of \
           them"
         ]
     );
@@ -191,9 +191,9 @@ fn keys_come_from_files_and_the_last_signs() {
     );
 }
 
-/// A session goes on as long as the key is there that its secret was derived from, wherever it stands.
+/// A session remains valid as long as the key from which its secret was derived is configured, in any position.
 #[test]
-fn o2_a_key_that_is_added_anywhere_ends_no_session() {
+fn o2_adding_a_key_ends_no_session() {
     let setup = Setup::new("", &[]);
     let data = setup.directory.path().join("data");
     fs::create_dir_all(data.join("keys")).unwrap();
@@ -211,7 +211,7 @@ fn o2_a_key_that_is_added_anywhere_ends_no_session() {
     write("5.pem", key());
     let before = secrets();
     assert_eq!(before.len(), 1);
-    // Published in advance, then the one that signs.
+    // First a key that is only published, then a new active key.
     write("1.pem", new().expose_secret());
     let published = secrets();
     assert_eq!(published.len(), 2);
@@ -223,13 +223,13 @@ fn o2_a_key_that_is_added_anywhere_ends_no_session() {
         rotated.ends_with(&published),
         "an older secret is no longer accepted"
     );
-    // What an old key was good for ends with it.
+    // Removing a key removes its secret.
     fs::remove_file(data.join("keys/1.pem")).unwrap();
     assert_eq!(secrets(), rotated[..2]);
 }
 
 #[test]
-fn a_public_key_of_another_private_key_is_worth_a_word() {
+fn a_public_key_of_another_private_key_is_warned_of() {
     let other = gateway_token::generate_key(Algorithm::ES256).unwrap().1;
     let loaded = Setup::with_key("", &[("PUBLIC_KEY", &other)]).load();
     assert_eq!(loaded.config.public_keys.len(), 1);
@@ -273,7 +273,7 @@ fn o2_several_session_secrets_are_read_in_their_order() {
         "{report}"
     );
     assert!(!report.contains("canary"), "{report}");
-    // The environment is stronger.
+    // The environment wins.
     let toml = format!("[keys]\nsession_secret = {one:?}\n");
     let loaded = Setup::with_key(&toml, &[("GATEWAY_SESSION_SECRETS", &format!("derived; {two}"))]).load();
     let secrets: Vec<_> = loaded
@@ -287,7 +287,7 @@ fn o2_several_session_secrets_are_read_in_their_order() {
     for (toml, expected) in [
         (
             format!("[keys]\nsession_secrets = [{one:?}, \"canary\"]\n"),
-            "must be 32 bytes at least",
+            "must be at least 32 bytes",
         ),
         (
             "[keys]\nsession_secrets = []\n".to_owned(),
@@ -319,7 +319,7 @@ fn o2_several_session_secrets_are_read_in_their_order() {
 }
 
 #[test]
-fn p10_a_byte_order_mark_is_no_part_of_a_secret() {
+fn p10_a_byte_order_mark_is_not_part_of_a_secret() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
     fs::write(&file, "\u{feff}canary-file\r\n").unwrap();
@@ -330,7 +330,7 @@ fn p10_a_byte_order_mark_is_no_part_of_a_secret() {
 }
 
 #[test]
-fn o5_a_public_key_where_one_has_to_sign_is_named() {
+fn o5_a_public_key_that_should_sign_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key.pem");
     let (_, public) = gateway_token::generate_key(Algorithm::ES256).unwrap();
@@ -338,7 +338,7 @@ fn o5_a_public_key_where_one_has_to_sign_is_named() {
     let toml = format!("[keys]\nsigning = [{file:?}]\n");
     let mistakes = Setup::new(&toml, &[]).mistakes().join("\n");
     let said = format!(
-        "keys.signing: {} holds a public key, which signs nothing",
+        "keys.signing: {} contains a public key, which cannot sign",
         file.display()
     );
     assert!(

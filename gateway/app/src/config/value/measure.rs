@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Form, Value};
+use super::{Form, OrOff, Value};
 use crate::rate_limit::Rate;
 
-/// Ten years: more is a slip of the keyboard, and could overflow somewhere.
+/// Ten years: more is a typing error, and could overflow somewhere.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 /// 1 TiB, for the same reason.
 const LARGEST: usize = 1 << 40;
@@ -20,7 +20,7 @@ const TIMES: [(&str, u64); 5] = [
 ];
 
 impl Value for Duration {
-    /// Most durations are waited for.
+    /// Most durations are timeouts.
     const MAX: Option<&'static str> = Some("1d");
     const FORM: Form = Form::Pattern(r"^[0-9]+\s*(d|h|m|s|ms)$");
 
@@ -30,7 +30,7 @@ impl Value for Duration {
             .ok_or("a duration in ms, s, m, h or d, as in 500ms, 15m or 14d")?;
         let duration = Self::from_millis(milliseconds);
         if duration > LONGEST {
-            return Err(format!("a duration of {} at most", LONGEST.show()));
+            return Err(format!("a duration of at most {}", LONGEST.show()));
         }
         Ok(duration)
     }
@@ -48,35 +48,9 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A duration, or `off`.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct DurationOrOff(pub(in crate::config) Option<Duration>);
-
-impl Value for DurationOrOff {
-    const MAX: Option<&'static str> = <Duration as Value>::MAX;
-    const FORM: Form = Form::OrOff(&<Duration as Value>::FORM);
-
-    fn read(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let duration = Duration::read(text).map_err(|right| format!("{right}, or off"))?;
-        Ok(Self(Some(duration)))
-    }
-
-    fn show(&self) -> String {
-        self.0
-            .map_or_else(|| "off".to_owned(), |duration| duration.show())
-    }
-
-    fn amount(&self) -> Option<u64> {
-        self.0.map(milliseconds)
-    }
-}
-
-/// No time at all where it is off.
-impl From<DurationOrOff> for Duration {
-    fn from(DurationOrOff(duration): DurationOrOff) -> Self {
+/// Zero if it is off.
+impl From<OrOff<Duration>> for Duration {
+    fn from(OrOff(duration): OrOff<Duration>) -> Self {
         duration.unwrap_or_default()
     }
 }
@@ -110,17 +84,14 @@ impl Value for Bytes {
     const FORM: Form = Form::Number(r"^[0-9]+\s*(TiB|GiB|MiB|KiB)?$", 1, None);
 
     fn read(text: &str) -> Result<Self, String> {
-        measure(text, &SIZES)
+        let size = measure(text, &SIZES)
             .and_then(|bytes| usize::try_from(bytes).ok())
             .filter(|bytes| *bytes > 0)
-            .map(Self)
-            .ok_or_else(|| "a size in bytes, KiB, MiB, GiB or TiB, as in 64MiB or 65536".into())
-            .and_then(|size: Self| {
-                if size.0 > LARGEST {
-                    return Err(format!("a size of {} at most", Self(LARGEST).show()));
-                }
-                Ok(size)
-            })
+            .ok_or("a size in bytes, KiB, MiB, GiB or TiB, as in 64MiB or 65536")?;
+        if size > LARGEST {
+            return Err(format!("a size of at most {}", Self(LARGEST).show()));
+        }
+        Ok(Self(size))
     }
 
     fn show(&self) -> String {
@@ -132,7 +103,7 @@ impl Value for Bytes {
     }
 }
 
-/// A whole number above nothing.
+/// A whole number above 0.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Count(pub(in crate::config) u64);
 
@@ -148,7 +119,7 @@ impl From<Count> for usize {
     }
 }
 
-/// How many; none is possible.
+/// A whole number from 0.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct UpTo<const MOST: usize>(pub(in crate::config) usize);
 
@@ -188,7 +159,7 @@ impl Value for Count {
     }
 }
 
-/// A whole number and one of the units.
+/// Reads a whole number followed by one of the units.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
@@ -204,44 +175,30 @@ fn show_measure(amount: u64, units: &[(&str, u64)]) -> String {
     )
 }
 
-/// A rate, or `off`.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct RateOrOff(pub(in crate::config) Option<Rate>);
-
 /// The units of rates, in seconds.
 const PERIODS: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3600)];
 
-impl Value for RateOrOff {
-    const FORM: Form = Form::OrOff(&Form::Pattern(r"^\+?[0-9]+\s*/\s*[smh]$"));
-
-    fn read(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
+value!(
+    Rate,
+    Form::Pattern(r"^\+?[0-9]+\s*/\s*[smh]$"),
+    |text| {
         let read = || {
             let (count, unit) = text.split_once('/')?;
             let (_, seconds) = PERIODS.into_iter().find(|(name, _)| *name == unit.trim())?;
-            Some(Rate {
+            Some(Self {
                 count: count.trim().parse().ok()?,
                 period: Duration::from_secs(seconds),
             })
         };
-        let rate =
-            read().ok_or("a number in a second, minute or hour, as in 5/s, 300/m or 1000/h, or off")?;
-        Ok(Self(Some(rate)))
-    }
-
-    fn show(&self) -> String {
-        let Some(Rate { count, period }) = self.0 else {
-            return "off".to_owned();
-        };
+        read().ok_or_else(|| "a number per second, minute or hour, as in 5/s, 300/m or 1000/h".into())
+    },
+    |Self { count, period }| {
         let unit = PERIODS.iter().find(|(_, seconds)| *seconds == period.as_secs());
-        let (unit, _) = unit.unwrap_or(&("s", 1));
-        format!("{count}/{unit}")
+        format!("{count}/{}", unit.map_or("s", |(unit, _)| unit))
     }
-}
+);
 
-inner!(Bytes => usize, Count => u64, RateOrOff => Option<Rate>);
+inner!(Bytes => usize, Count => u64);
 
 impl<const MOST: usize> From<UpTo<MOST>> for usize {
     fn from(number: UpTo<MOST>) -> Self {

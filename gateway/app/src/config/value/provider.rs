@@ -1,16 +1,14 @@
-//! How the settings of providers are written.
+//! Values of `[providers.NAME]`.
 
 use gateway_model::text::is_unsafe;
 use gateway_upstream::{Audience, Member, NonceRule, Par, ResponseMode, SignOut, Userinfo};
 
-use super::words::words;
 use super::{Form, Value};
 use crate::config::presets::{self, PRESETS, Preset};
 
-/// The longest text that is shown to people, in characters.
+/// The longest text that is shown to users, in characters.
 const MAX_SHOWN: usize = 64;
 
-/// Which protocol a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Protocol {
     Oidc,
@@ -18,7 +16,6 @@ pub(in crate::config) enum Protocol {
     GitHub,
 }
 
-/// How a client authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum ClientAuthMethod {
     Auto,
@@ -53,62 +50,45 @@ words!(
 
 words!(SignOut, "local" => Self::Local, "provider" => Self::Provider);
 
-/// A preset, by its name.
+/// The name of a preset.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct PresetName(pub(in crate::config) &'static Preset);
 
-impl Value for PresetName {
-    const FORM: Form = Form::Words(|| PRESETS.iter().map(|preset| preset.name).collect());
-
-    fn read(text: &str) -> Result<Self, String> {
-        let names = || {
-            PRESETS
-                .iter()
-                .map(|preset| preset.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        presets::find(text)
-            .map(Self)
-            .ok_or_else(|| format!("one of {}", names()))
-    }
-
-    fn show(&self) -> String {
-        self.0.name.to_owned()
-    }
+fn preset_names() -> Vec<&'static str> {
+    PRESETS.iter().map(|preset| preset.name).collect()
 }
 
-impl Value for Member {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|error: gateway_upstream::NotAPlace| error.to_string())
-    }
+value!(
+    PresetName,
+    Form::Words(preset_names),
+    |text| {
+        let found = presets::find(text).map(Self);
+        found.ok_or_else(|| format!("one of {}", preset_names().join(", ")))
+    },
+    |preset| preset.0.name.to_owned()
+);
 
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
+value!(
+    Member,
+    Form::Scalar,
+    |text| text
+        .parse()
+        .map_err(|error: gateway_upstream::NotAPlace| error.to_string()),
+    Self::to_string
+);
 
-/// A scope (RFC 6749 section 3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) struct ScopeToken(pub(in crate::config) String);
+kind!(
+    /// A scope (RFC 6749 section 3.3).
+    ScopeToken(String),
+    Form::Scalar,
+    |text| {
+        let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        good.then(|| text.to_owned()).ok_or_else(|| "a scope without spaces; for several, write a list".into())
+    },
+    String::clone
+);
 
-impl Value for ScopeToken {
-    fn read(text: &str) -> Result<Self, String> {
-        let good = !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        good.then(|| Self(text.to_owned()))
-            .ok_or_else(|| "a scope without spaces; several are a list".into())
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// What a provider calls a client or a tenant: a text without spaces.
+/// A provider's id of a client or a tenant: a text without spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Id(pub(in crate::config) String);
 
@@ -118,7 +98,7 @@ impl Value for Id {
     fn read(text: &str) -> Result<Self, String> {
         let good = !text.is_empty() && !text.contains(|c: char| is_unsafe(c) || c.is_whitespace());
         good.then(|| Self(text.to_owned()))
-            .ok_or_else(|| "an id without spaces; several are a list".into())
+            .ok_or_else(|| "an id without spaces; for several, write a list".into())
     }
 
     fn show(&self) -> String {
@@ -126,53 +106,36 @@ impl Value for Id {
     }
 }
 
-/// `prompt` (OpenID Connect Core 1.0 section 3.1.2.1): words with spaces between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) struct Prompt(pub(in crate::config) String);
-
-impl Value for Prompt {
-    const FORM: Form = Form::Pattern("^[a-z_]+( [a-z_]+)*$");
-
-    fn read(text: &str) -> Result<Self, String> {
-        let is_word = |word: &str| {
-            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        };
+kind!(
+    /// `prompt` (OpenID Connect Core 1.0 section 3.1.2.1): words with spaces between them.
+    Prompt(String),
+    Form::Pattern("^[a-z_]+( [a-z_]+)*$"),
+    |text| {
+        let is_word =
+            |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         if !text.split(' ').all(is_word) {
             return Err("words with single spaces between them, as in select_account".into());
         }
         if text.split(' ').any(|word| word == "none") {
-            return Err(
-                "something else than none, with which nobody can sign in who is not signed in at the provider".into(),
-            );
+            return Err("something other than none, which works only for users who are signed in at the provider".into());
         }
-        Ok(Self(text.to_owned()))
-    }
+        Ok(text.to_owned())
+    },
+    String::clone
+);
 
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// A text that people are shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) struct Shown(pub(in crate::config) String);
-
-impl Value for Shown {
-    const FORM: Form = Form::Short(MAX_SHOWN);
-
-    fn read(text: &str) -> Result<Self, String> {
+kind!(
+    /// A text that users see.
+    Shown(String),
+    Form::Short(MAX_SHOWN),
+    |text| {
         let good = (1..=MAX_SHOWN).contains(&text.chars().count()) && !text.contains(is_unsafe);
-        good.then(|| Self(text.to_owned())).ok_or_else(|| {
-            format!("a text of up to {MAX_SHOWN} characters, without control characters and line ends")
+        good.then(|| text.to_owned()).ok_or_else(|| {
+            format!("a text of up to {MAX_SHOWN} characters, without control characters and line breaks")
         })
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-inner!(Prompt => String, Shown => String);
+    },
+    String::clone
+);
 
 #[cfg(test)]
 mod tests {

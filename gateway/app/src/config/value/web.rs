@@ -6,12 +6,12 @@ use gateway_model::address::{Reach, reach};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::{Form, Value};
+use super::Form;
 
 /// An http or https URL.
 pub(super) const FORM: Form = Form::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/]");
 
-/// Whether somebody on the way could read or change what is sent there: http to anywhere but this machine.
+/// Whether others on the network could read or change a request: http to anywhere but this machine.
 pub(in crate::config) fn is_exposed(url: &Url) -> bool {
     url.scheme() != "https" && !is_loopback(url)
 }
@@ -25,146 +25,92 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// An origin: scheme, host and port of an http URL, and nothing more.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct WebOrigin(pub(in crate::config) Url);
+kind!(
+    /// Scheme, host and port of an http URL, and nothing more.
+    WebOrigin(Url),
+    FORM,
+    |text| {
+        let is_bare = |url: &Url| url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        // The parser accepts these, but an operator who wrote them meant something else.
+        let is_plain = !text.contains(['\\', '*', '?', '#']) && !text.contains(char::is_whitespace);
+        web_url(text)
+            .filter(|url| is_bare(url) && is_plain)
+            .ok_or_else(|| "an origin, scheme://host[:port], as in https://app.example.org".into())
+    },
+    |url| url.origin().ascii_serialization()
+);
 
-impl Value for WebOrigin {
-    const FORM: Form = FORM;
-
-    fn read(text: &str) -> Result<Self, String> {
-        const RIGHT: &str = "an origin, scheme://host[:port], as in https://app.example.org";
-        let url = web_url(text).ok_or(RIGHT)?;
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        // The parser is lenient where an operator who meant something else had better know.
-        let plain = !text.contains(['\\', '*', '?', '#']) && !text.chars().any(char::is_whitespace);
-        if bare && plain {
-            Ok(Self(url))
-        } else {
-            Err(RIGHT.into())
-        }
-    }
-
-    fn show(&self) -> String {
-        self.0.origin().ascii_serialization()
-    }
-}
-
-/// The address of a proxy, or a network of them.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct Network(pub(in crate::config) IpNet);
-
-impl Value for Network {
-    const FORM: Form = Form::Pattern("^[0-9A-Fa-f.:]+(/[0-9]+)?$");
-
-    fn read(text: &str) -> Result<Self, String> {
-        let network = text
+kind!(
+    /// The address of a proxy, or a network of them.
+    Network(IpNet),
+    Form::Pattern("^[0-9A-Fa-f.:]+(/[0-9]+)?$"),
+    |text| {
+        let network: IpNet = text
             .parse()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
             .map_err(|_| "an address or a network, as in 127.0.0.1, 10.0.0.0/8 or fd00::/8")?;
         if network.prefix_len() == 0 {
-            return Err(
-                "narrower: with the whole internet trusted anybody could give any address as theirs".into(),
-            );
+            return Err("a smaller network: if you trust the whole internet, anybody can claim any address".into());
         }
-        Ok(Self(network.trunc()))
+        Ok(network.trunc())
+    },
+    |network| if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
     }
+);
 
-    fn show(&self) -> String {
-        let is_one = self.0.prefix_len() == self.0.max_prefix_len();
-        if is_one {
-            self.0.addr().to_string()
-        } else {
-            self.0.to_string()
-        }
-    }
-}
-
-/// `EXTERNAL_ADDRESS`: an origin; no scheme means https.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct External(pub(in crate::config) Url);
-
-impl Value for External {
-    fn read(text: &str) -> Result<Self, String> {
-        let with_scheme = if text.contains("://") {
-            text.to_owned()
-        } else {
-            format!("https://{text}")
-        };
-        WebOrigin::read(&with_scheme).map(|origin| Self(origin.0)).map_err(|_| {
-            "the host that browsers reach the gateway at, as in auth.example.org or http://127.0.0.1:8080; a path \
-             is not possible"
+kind!(
+    /// An origin; without a scheme, https.
+    External(Url),
+    Form::Scalar,
+    |text| {
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        WebOrigin::read(&with_scheme).map(|origin| origin.0).map_err(|_| {
+            "the host at which browsers reach the gateway, without a path, as in auth.example.org or \
+             http://127.0.0.1:8080"
                 .into()
         })
-    }
+    },
+    |url| url.origin().ascii_serialization()
+);
 
-    fn show(&self) -> String {
-        self.0.origin().ascii_serialization()
-    }
-}
+kind!(
+    /// The address of a page.
+    PageUrl(Url),
+    FORM,
+    |text| web_url(text).ok_or_else(|| "an address, as in https://app.example.org/start".into()),
+    Url::to_string
+);
 
-/// The address of a page.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct PageUrl(pub(in crate::config) Url);
-
-impl Value for PageUrl {
-    const FORM: Form = FORM;
-
-    fn read(text: &str) -> Result<Self, String> {
-        web_url(text)
-            .map(Self)
-            .ok_or_else(|| "an address, as in https://app.example.org/start".into())
-    }
-
-    fn show(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-/// An upstream provider's base URL: https, or http on this machine.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct UpstreamUrl(pub(in crate::config) Url);
-
-impl Value for UpstreamUrl {
-    const FORM: Form = FORM;
-
-    fn read(text: &str) -> Result<Self, String> {
+kind!(
+    /// An upstream provider's base URL: https, or http on this machine.
+    UpstreamUrl(Url),
+    FORM,
+    |text| {
         let url = web_url(text)
             .filter(|url| !is_exposed(url) && url.query().is_none() && url.fragment().is_none())
             .ok_or("an https URL without query and fragment, as in https://login.example.org")?;
         match prohibited(&url) {
-            Some(is) => Err(format!(
-                "at an address that the gateway may call; this one is {is}, which it never calls"
-            )),
-            None => Ok(Self(url)),
+            Some(is) => Err(format!("another address: this one is {is}, which the gateway never calls")),
+            None => Ok(url),
         }
-    }
+    },
+    Url::to_string
+);
 
-    fn show(&self) -> String {
-        self.0.to_string()
-    }
-}
+kind!(
+    /// An endpoint of an upstream provider, which may have a query: https, or http on this machine.
+    EndpointUrl(Url),
+    FORM,
+    |text| web_url(text)
+        .filter(|url| !is_exposed(url) && url.fragment().is_none())
+        .ok_or_else(|| "an https URL without a fragment, as in https://login.example.org/token".into()),
+    Url::to_string
+);
 
-/// An endpoint of an upstream provider, which may have a query of its own: https, or http on this machine.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct EndpointUrl(pub(in crate::config) Url);
-
-impl Value for EndpointUrl {
-    const FORM: Form = FORM;
-
-    fn read(text: &str) -> Result<Self, String> {
-        web_url(text)
-            .filter(|url| !is_exposed(url) && url.fragment().is_none())
-            .map(Self)
-            .ok_or_else(|| "an https URL without a fragment, as in https://login.example.org/token".into())
-    }
-
-    fn show(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-/// What a URL's address is, where it is one at which the gateway never calls a provider.
+/// The kind of a URL's address, if it is one at which the gateway never calls a provider.
 fn prohibited(url: &Url) -> Option<&'static str> {
     let address: IpAddr = match url.host()? {
         Host::Ipv4(address) => address.into(),
@@ -177,31 +123,25 @@ fn prohibited(url: &Url) -> Option<&'static str> {
     }
 }
 
-/// An issuer's identifier (OpenID Connect Core 1.0, section 2, `iss`): kept character for character, for
-/// that is how it is compared; a URL parser would add a slash to some.
-#[derive(Clone, Debug)]
-pub(in crate::config) struct Issuer(pub(in crate::config) String);
-
-impl Value for Issuer {
-    const FORM: Form = FORM;
-
-    fn read(text: &str) -> Result<Self, String> {
+kind!(
+    /// An issuer's identifier (OpenID Connect Core 1.0, section 2, `iss`), kept character for character, because it is
+    /// compared so; a URL parser would add a slash to some.
+    Issuer(String),
+    FORM,
+    |text| {
         UpstreamUrl::read(text)?;
-        // What is copied most easily is the address of the document that the issuer publishes.
+        // Operators often copy the address of the discovery document.
         if let Some((issuer, _)) = text.split_once("/.well-known/") {
             return Err(format!(
-                "the issuer's identifier alone, {issuer}, without /.well-known/ and what follows it"
+                "only the issuer's identifier, {issuer}, without /.well-known/ and everything after it"
             ));
         }
-        Ok(Self(text.to_owned()))
-    }
+        Ok(text.to_owned())
+    },
+    String::clone
+);
 
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// An absolute http or https URL without a user or a password.
+/// Parses an absolute http or https URL without a user and a password.
 fn web_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let web = matches!(url.scheme(), "http" | "https") && url.has_host();
@@ -211,8 +151,6 @@ fn web_url(text: &str) -> Option<Url> {
         .is_some_and(|rest| rest.starts_with("://") && !rest.starts_with(":///"));
     (web && written_out && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
-
-inner!(External => Url, Network => IpNet);
 
 #[cfg(test)]
 mod tests {
@@ -256,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn upstream_urls_are_https_but_on_this_machine() {
+    fn upstream_urls_are_https_except_on_this_machine() {
         table::<UpstreamUrl>(&[
             (
                 "https://accounts.google.com",
@@ -275,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_stays_as_it_is_written() {
+    fn an_issuer_is_kept_character_for_character() {
         table::<Issuer>(&[
             ("https://accounts.google.com", Some("https://accounts.google.com")),
             ("https://tenant.example.org/", Some("https://tenant.example.org/")),
@@ -301,7 +239,10 @@ mod tests {
             ),
         ] {
             let right = Issuer::read(text).expect_err(text);
-            assert!(right.contains(&format!("alone, {issuer}, without")), "{right}");
+            assert!(
+                right.contains(&format!("identifier, {issuer}, without")),
+                "{right}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `plugins.trusted_keys`: whose signatures count.
+//! `plugins.trusted_keys`.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use gateway_host::TrustedKey;
 use crate::config::layers::{Layers, Texts};
 use crate::small_file;
 
-/// Largest file of a public key, in bytes.
+/// Largest public key file, in bytes.
 const MAX_KEY: u64 = 64 << 10;
 
-/// The keys that may sign. A list without any is a mistake, as is a key that cannot be read: to take every
-/// file then would be the opposite of what is meant.
+/// Reads the keys. An empty list and an unreadable key are mistakes: without them, the gateway would accept every file, the
+/// opposite of what the operator wants.
 pub(super) fn trusted_keys(layers: &mut Layers<'_>, given: Option<Texts>) -> Vec<TrustedKey> {
     const KEY: &str = "plugins.trusted_keys";
     let Some(Texts { list, origin: from }) = given else {
         return Vec::new();
     };
     if list.is_empty() {
-        let message = "names no key: leave it out if plugins need no signatures";
+        let message = "is empty: remove it if plugins need no signatures";
         layers.mistake(Some(from), KEY, message);
         return Vec::new();
     }

@@ -1,4 +1,4 @@
-//! `[plugin.NAME.http]`: where a plugin may send requests.
+//! `[plugin.NAME.http]`: the origins to which a plugin may send requests.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub(super) fn http(
     granted: bool,
 ) -> HttpConfig {
     let (name, place) = (&plugin.name, plugin.section("http"));
-    // What was set and cannot be read is a mistake already, and no reason to say that nothing was set.
+    // A value that cannot be read has been reported; a warning that it is missing would be wrong.
     let mistakes = layers.mistakes.len();
     let http = Http::read(layers, &place, cx);
     let are_read = layers.mistakes.len() == mistakes;
@@ -33,7 +33,7 @@ pub(super) fn http(
     }
     if !granted && config != HttpConfig::default() {
         layers.warn_at(None, &plugin.key("grants"), format!(
-            "the plugin {name:?} has a section \"http\", but not the grant \"http\", so it can send no requests"
+            "the plugin {name:?} has a section \"http\", but not the grant \"http\", so it cannot send requests"
         ));
     }
     let names: BTreeSet<&str> = config.allow.iter().filter_map(HttpOrigin::host_name).collect();
@@ -41,10 +41,10 @@ pub(super) fn http(
     for host in config.allow_private.iter().filter(|_| are_read) {
         if !names.contains(host.as_str()) {
             let message = format!(
-                "plugin.{name}.http.allow_private has {}, which is no host of plugin.{name}.http.allow",
+                "plugin.{name}.http.allow_private contains {}, which is not a host in plugin.{name}.http.allow",
                 host.as_str()
             );
-            layers.warn_at(layers.origin(&key), &key, message);
+            layers.warn_of(&key, message);
         }
     }
     config

@@ -1,10 +1,9 @@
 //! Which protocol a provider speaks, and where it is.
 
-use gateway_upstream::{Mapping, Member, OAuth2, ProviderKind, TENANT};
+use gateway_upstream::{Mapping, OAuth2, ProviderKind, TENANT};
 use url::Url;
 
-use super::required;
-use crate::config::layers::{Layers, Place};
+use super::Section;
 use crate::config::settings::{Claims, ProviderPlaces};
 use crate::config::sources::Origin;
 use crate::config::value::{EndpointUrl, Issuer, Protocol, UpstreamUrl, Value as _};
@@ -13,80 +12,67 @@ const GOOGLE_ISSUER: &str = "https://accounts.google.com";
 const GITHUB_WEB: &str = "https://github.com";
 const GITHUB_API: &str = "https://api.github.com";
 
-/// Which protocol, and what it needs to know. `told` is whether it has been said what is wrong with the part of a preset's
-/// issuer that the operator gives.
+/// The protocol, and the URL of the discovery document if it is not below the issuer. `reported` says whether a mistake in
+/// the part of the issuer that a preset needs has been reported.
 pub(super) fn kind(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
+    section: &mut Section<'_, '_, '_>,
     places: ProviderPlaces,
     claims: Claims,
-    told: bool,
+    reported: bool,
 ) -> (Option<ProviderKind>, Option<Url>) {
     match places.kind {
-        Protocol::Oidc => oidc_kind(layers, place, places, told),
-        Protocol::OAuth2 => (oauth2_kind(layers, place, places, claims), None),
-        Protocol::GitHub => (github_kind(layers, place, places), None),
+        Protocol::Oidc => oidc_kind(section, places, reported),
+        Protocol::OAuth2 => (oauth2_kind(section, places, claims), None),
+        Protocol::GitHub => (github_kind(section, places), None),
     }
 }
 
 fn oidc_kind(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
+    section: &mut Section<'_, '_, '_>,
     places: ProviderPlaces,
-    told: bool,
+    reported: bool,
 ) -> (Option<ProviderKind>, Option<Url>) {
     let issuer = match places.issuer {
-        None if told => None,
-        issuer => {
-            let what = "the issuer's exact identifier, an https URL";
-            required::<Issuer>(layers, place, "issuer", issuer, what)
-        }
+        None if reported => None,
+        issuer => section.required("issuer", issuer, "the issuer's exact identifier, an https URL"),
     };
     let discovery = places.discovery_url.map(|(EndpointUrl(url), _)| url);
     let is_template = issuer
         .as_ref()
         .is_some_and(|Issuer(issuer)| issuer.contains(TENANT));
-    let discovery_key = place.key("discovery_url");
-    if is_template && discovery.is_none() && !layers.is_mistaken(&discovery_key) {
+    if is_template && discovery.is_none() && !section.is_mistaken("discovery_url") {
         let message = format!(
-            "is missing: an issuer with {TENANT} in it stands for many, so set this to where they describe themselves, as in \
-             https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration"
+            "is missing: the issuer is a template for several tenants ({TENANT}). Set this to the address of their common \
+             metadata, as in https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration"
         );
-        layers.mistake(place.origin(), &discovery_key, message);
+        section.mistake(None, "discovery_url", message);
     }
     let kind = issuer.map(|Issuer(issuer)| ProviderKind::Oidc { issuer });
     (kind, discovery)
 }
 
-fn github_kind(layers: &mut Layers<'_>, place: &Place<'_>, places: ProviderPlaces) -> Option<ProviderKind> {
-    let web = or_default(layers, place, "web", places.web, GITHUB_WEB);
+fn github_kind(section: &mut Section<'_, '_, '_>, places: ProviderPlaces) -> Option<ProviderKind> {
+    let web = or_default(section, "web", places.web, GITHUB_WEB);
     let api = match &web {
-        // Where GitHub Enterprise Server has it.
-        Some(web) if !is(web, GITHUB_WEB) => {
-            format!("{}/api/v3", web.as_str().trim_end_matches('/'))
-        }
+        // The path of the API on GitHub Enterprise Server.
+        Some(web) if !is(web, GITHUB_WEB) => format!("{}/api/v3", web.as_str().trim_end_matches('/')),
         _ => GITHUB_API.to_owned(),
     };
-    let api = or_default(layers, place, "api", places.api, &api);
+    let api = or_default(section, "api", places.api, &api);
     web.zip(api).map(|(web, api)| ProviderKind::GitHub { web, api })
 }
 
 fn oauth2_kind(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
+    section: &mut Section<'_, '_, '_>,
     places: ProviderPlaces,
     claims: Claims,
 ) -> Option<ProviderKind> {
-    let issuer = required::<Issuer>(
-        layers,
-        place,
+    let issuer = section.required(
         "issuer",
         places.issuer,
-        "a URL that stands for this provider, as in https://discord.com: people are known by it, so never change it",
+        "a URL that identifies this provider, as in https://discord.com: users are identified by it, so never change it",
     );
-    let mut endpoint = |key, found, what| {
-        required::<EndpointUrl>(layers, place, key, found, what).map(|EndpointUrl(url)| url)
-    };
+    let mut endpoint = |key, found, what| section.required(key, found, what).map(|EndpointUrl(url)| url);
     let authorize = endpoint(
         "authorize_url",
         places.authorize_url,
@@ -98,18 +84,17 @@ fn oauth2_kind(
         places.userinfo_url,
         "the address at which the provider says who an access token belongs to",
     );
-    let subject = required::<Member>(
-        layers,
-        place,
+    let subject = section.required(
         "claims.subject",
         claims.subject,
-        "the member of the answer that a person is known by for good, as in id: not a name that can be changed",
+        "the member of the response that identifies a user permanently, as in id: not a name that can change",
     );
     let subject = subject.filter(|subject| {
         let plain = subject.is_plain();
         if !plain {
-            let message = "must be one member: people who are known by one of several could be mixed up";
-            layers.mistake(place.origin(), &place.key("claims.subject"), message);
+            let message =
+                "must be one member: if users are identified by one of several, two users could be confused";
+            section.mistake(None, "claims.subject", message);
         }
         plain
     });
@@ -129,25 +114,24 @@ fn oauth2_kind(
 }
 
 fn or_default(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
+    section: &mut Section<'_, '_, '_>,
     key: &str,
     found: Option<(UpstreamUrl, Origin)>,
     default: &str,
 ) -> Option<Url> {
-    let key = place.key(key);
     match found {
         Some((UpstreamUrl(url), _)) => Some(url),
-        None if layers.is_mistaken(&key) => None,
+        None if section.is_mistaken(key) => None,
         None => {
             let default = UpstreamUrl::read(default).ok()?;
-            layers.show(&key, default.show(), Origin::Default);
+            let key = section.place.key(key);
+            section.layers.show(&key, default.show(), Origin::Default);
             Some(default.0)
         }
     }
 }
 
-/// Whether it is one whose addresses are known to be verified.
+/// Whether the provider is known to verify addresses.
 pub(super) fn is_well_known(kind: Option<&ProviderKind>) -> bool {
     match kind {
         Some(ProviderKind::Oidc { issuer }) => issuer == GOOGLE_ISSUER,

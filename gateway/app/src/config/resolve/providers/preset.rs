@@ -1,24 +1,29 @@
-//! What a provider's preset fills in.
+//! The settings that a provider's preset fills in.
 
-use super::{SECTION, variable};
-use crate::config::layers::{Layers, Place};
-use crate::config::presets::{self, Preset, Shape};
-use crate::config::settings::{self, Provider};
+use super::Section;
+use crate::config::presets::{self, Need, Shape};
+use crate::config::settings::Provider;
 use crate::config::sources::Origin;
 use crate::config::value::PresetName;
 
-/// Makes the settings of the section's preset those that hold where nobody says otherwise. Returns whether the preset, or a
-/// part of its issuer, is wrong or missing, which has been said then.
-pub(super) fn apply(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provider) -> bool {
+/// Makes the preset's settings the defaults of the section. Returns whether it has reported that the preset, or a part of
+/// its issuer, is wrong or missing.
+pub(super) fn apply(section: &mut Section<'_, '_, '_>, provider: &Provider) -> bool {
     let preset = match &provider.preset {
         Some((PresetName(preset), _)) => Some(*preset),
-        None if layers.is_mistaken(&place.key("preset")) => return true,
-        None => matches!(place.name.as_str(), "google" | "github")
-            .then(|| presets::find(&place.name))
+        None if section.is_mistaken("preset") => return true,
+        None => matches!(section.place.name.as_str(), "google" | "github")
+            .then(|| presets::find(&section.place.name))
             .flatten(),
     };
+    let name = preset.map_or("", |preset| preset.name);
+    let missing = |section: &mut Section<'_, '_, '_>, Need { key, what, .. }: &Need| {
+        let variable = section.variable(key);
+        let message = format!("is missing: the preset {name} needs it. Set it, or {variable}, to {what}");
+        section.mistake(None, key, message);
+    };
     let mut filled: Vec<(&str, String)> = Vec::new();
-    let mut told = false;
+    let mut reported = false;
     for (key, part) in [
         ("domain", &provider.domain),
         ("tenant", &provider.tenant),
@@ -31,27 +36,27 @@ pub(super) fn apply(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provi
             (None, None) => {}
             (None, Some((_, origin))) => {
                 let message = match preset {
-                    Some(preset) => format!("means nothing for the preset {}", preset.name),
-                    None => "means nothing without a preset that asks for it".to_owned(),
+                    Some(_) => format!("has no effect with the preset {name}"),
+                    None => "has no effect without a preset that needs it".to_owned(),
                 };
-                layers.mistake(Some(origin.clone()), &place.key(key), message);
+                section.mistake(Some(origin), key, message);
             }
             (Some(need), Some((text, origin))) => match need.shape.problem(text) {
-                // Entra ID writes them in lower case, in its issuer too.
+                // Entra ID writes tenants in lower case, in its issuer too.
                 None if need.shape == Shape::Uuid => filled.push((key, text.to_ascii_lowercase())),
                 None => filled.push((key, text.clone())),
                 Some(right) => {
-                    layers.mistake(Some(origin.clone()), &place.key(key), format!("must be {right}"));
-                    told = true;
+                    section.mistake(Some(origin), key, format!("must be {right}"));
+                    reported = true;
                 }
             },
             (Some(need), None) => match need.default {
                 Some(default) => filled.push((key, default.to_owned())),
-                // Who says where the provider is needs not say it twice.
-                None if is_set(layers, place, "issuer") => {}
+                // The issuer already says where the provider is.
+                None if section.is_set("issuer") => {}
                 None => {
-                    missing(layers, place, preset, key, need.what);
-                    told = true;
+                    missing(section, need);
+                    reported = true;
                 }
             },
         }
@@ -60,50 +65,32 @@ pub(super) fn apply(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provi
         return false;
     };
     for need in preset.needs.iter().filter(|need| need.shape == Shape::Setting) {
-        if !is_set(layers, place, need.key) {
-            missing(layers, place, Some(preset), need.key, need.what);
+        if !section.is_set(need.key) {
+            missing(section, need);
         }
     }
     let pool = filled.iter().find(|(key, _)| *key == "user_pool");
-    if let Some(region) = pool
-        .and_then(|(_, pool)| pool.split_once('_'))
-        .map(|(region, _)| region.to_owned())
-    {
-        filled.push(("region", region));
-    }
+    let region = pool.and_then(|(_, pool)| Some(pool.split_once('_')?.0.to_owned()));
+    filled.extend(region.map(|region| ("region", region)));
     if let Some((client_id, _)) = &provider.client_id {
         filled.push(("client_id", client_id.clone()));
     }
-    for (key, value) in preset.settings {
-        let value = match *key {
-            // Braces mean something else in the place of a member.
+    for (key, value) in preset.settings() {
+        let value = match key {
+            // In `claims`, braces insert members of the response.
             "issuer" | "discovery_url" => fill(value, &filled),
-            _ => Some((*value).to_owned()),
+            _ => Some(value.to_owned()),
         };
         if let Some(value) = value {
             let origin = Origin::ProviderPreset(preset.name);
-            layers.fallbacks.insert(place.key(key), (value, origin));
+            let key = section.place.key(key);
+            section.layers.fallbacks.insert(key, (value, origin));
         }
     }
-    told
+    reported
 }
 
-/// Whether the file or a variable sets a setting that is yet to be read.
-fn is_set(layers: &Layers<'_>, place: &Place<'_>, key: &str) -> bool {
-    let setting = settings::find(SECTION, key);
-    place.written(key).is_some() || setting.is_some_and(|setting| layers.is_set_by_variable(place, setting))
-}
-
-fn missing(layers: &mut Layers<'_>, place: &Place<'_>, preset: Option<&Preset>, key: &str, what: &str) {
-    let message = format!(
-        "is missing: the preset {} needs it. Set it, or {}, to {what}",
-        preset.map_or("", |preset| preset.name),
-        variable(place, key)
-    );
-    layers.mistake(place.origin(), &place.key(key), message);
-}
-
-/// A text with its placeholders filled in; nothing where one of them is not known.
+/// Fills in the placeholders; `None` if one of them is unknown.
 fn fill(text: &str, parts: &[(&str, String)]) -> Option<String> {
     let full = parts.iter().fold(text.to_owned(), |text, (key, part)| {
         text.replace(&format!("{{{key}}}"), part)

@@ -7,7 +7,7 @@ use gateway_upstream::{
     TENANT,
 };
 
-use super::{client, kind, preset, refuse_unused, variable, warn};
+use super::{Section, client, kind, preset};
 use crate::config::field::{Context, List, Pairs};
 use crate::config::layers::{Layers, Place};
 use crate::config::presets::Shape;
@@ -20,28 +20,30 @@ use crate::config::value::{Id, Protocol, ScopeToken, Value as _};
 
 /// The name of the development sign-in.
 const RESERVED: &str = "dev";
-/// What Entra ID has in addresses in the place of a tenant.
+/// Words that Entra ID accepts in URLs in place of a tenant.
 const ENTRA_GROUPS: [&str; 3] = ["common", "consumers", "organizations"];
-/// The most bytes of an icon.
+/// The largest icon, in bytes.
 const MAX_ICON: usize = 64 << 10;
-/// The most bytes of the names and values of further parameters: they become part of a redirect, which proxies bound.
+/// The maximum length of the names and values of all parameters, in bytes: they become part of a redirect, and proxies limit
+/// its length.
 const MAX_PARAMETERS: usize = 1500;
 
-/// Reads one provider.
 pub(super) fn provider(
     layers: &mut Layers<'_>,
     place: &Place<'_>,
     cx: &Context<'_>,
 ) -> Option<ProviderConfig> {
     if place.name == RESERVED {
-        let message = "the name is that of the development sign-in; choose another";
+        let message = "is the name of the development sign-in: choose another";
         layers.mistake(place.origin(), &place.path, message);
         return None;
     }
     let provider = Provider::read(layers, place, cx);
-    client_id(layers, place, &provider);
-    let told = preset::apply(layers, place, &provider);
+    let section = &mut Section { layers, place };
+    check_client_id(section, &provider);
+    let reported = preset::apply(section, &provider);
 
+    let layers = &mut *section.layers;
     let places = ProviderPlaces::read(layers, place, cx);
     let (protocol, allow_private_addresses) = (places.kind, places.allow_private_addresses);
     let claims = Claims::read(layers, &place.section("claims"), cx);
@@ -49,44 +51,40 @@ pub(super) fn provider(
     let trust = ProviderTrust::read(layers, place, cx);
     let requests = ProviderRequests::read(layers, place, cx);
     let pages = ProviderPages::read(layers, place, cx);
-    refuse_unused(layers, place, protocol);
+    section.reject_unused(protocol);
 
-    let (kind, discovery) = kind::kind(layers, place, places, claims, told);
-    let client_auth = client::auth(layers, place, protocol, client);
+    let (kind, discovery) = kind::kind(section, places, claims, reported);
+    let client_auth = client::auth(section, protocol, client);
     let trusted_email = trust.trusted_email.unwrap_or_else(|| {
         let trusted = kind::is_well_known(kind.as_ref());
-        layers.show(&place.key("trusted_email"), trusted.show(), Origin::Default);
+        section
+            .layers
+            .show(&place.key("trusted_email"), trusted.show(), Origin::Default);
         trusted
     });
-    check_sign_out(layers, place, pages.sign_out, kind.as_ref());
+    check_sign_out(section, pages.sign_out, kind.as_ref());
     let scopes = requests
         .scopes
-        .map(|scopes| check_scopes(layers, place, protocol, scopes));
+        .map(|scopes| check_scopes(section, protocol, scopes));
     let audiences = trust.audiences.unwrap_or_default();
-    let audiences = audiences.0.into_iter().map(|(Id(id), _)| id).collect();
-    let tenants = tenants(layers, place, kind.as_ref(), trust.tenants.unwrap_or_default());
-    warn_of_nonce(layers, place, trust.nonce);
+    let audiences = audiences.into_iter().map(|(Id(id), _)| id).collect();
+    let tenants = tenants(section, kind.as_ref(), trust.tenants.unwrap_or_default());
+    warn_of_nonce(section, trust.nonce);
     if matches!(client_auth, Some(ClientAuth::Apple { .. })) && requests.response_mode == ResponseMode::Query
     {
-        check_response_mode(layers, place, scopes.as_deref().unwrap_or_default());
+        check_response_mode(section, scopes.as_deref().unwrap_or_default());
     }
     if let Some((true, origin)) = &trust.assume_email_verified
         && !matches!(origin, Origin::ProviderPreset(_))
     {
         let message = assumed_addresses(tenants.len() > 1, trusted_email);
-        warn(
-            layers,
-            place,
-            Some(origin.clone()),
-            "assume_email_verified",
-            &message,
-        );
+        section.warn(Some(origin.clone()), "assume_email_verified", &message);
     }
-    let authorization_parameters = parameters(layers, place, requests.authorization_parameters);
-    let icon = icon(layers, place, pages.icon);
+    let authorization_parameters = parameters(section, requests.authorization_parameters);
+    let icon = icon(section, pages.icon);
     if protocol == Protocol::GitHub && !asks_for_addresses(scopes.as_deref()) {
-        let message = "without user:email among them GitHub does not tell the gateway any address";
-        warn(layers, place, place.origin(), "scopes", message);
+        let message = "without the scope user:email, GitHub does not return email addresses";
+        section.warn(place.origin(), "scopes", message);
     }
     let kind = kind?;
     let defaults = kind.scopes().iter().map(|scope| (*scope).to_owned()).collect();
@@ -112,28 +110,23 @@ pub(super) fn provider(
     })
 }
 
-fn client_id(layers: &mut Layers<'_>, place: &Place<'_>, provider: &Provider) {
-    let key = place.key("client_id");
+fn check_client_id(section: &mut Section<'_, '_, '_>, provider: &Provider) {
     match &provider.client_id {
-        None => {
-            let variable = variable(place, "client_id");
-            let message = format!("is missing: set it, or {variable}, to the id that the provider gave");
-            layers.mistake(place.origin(), &key, message);
-        }
+        None => section.missing("client_id", "the id that the provider gave you"),
         Some((id, origin)) if id.trim().is_empty() => {
-            let message = "must be the id that the provider gave, but is empty";
-            layers.mistake(Some(origin.clone()), &key, message);
+            let message = "is empty: set it to the id that the provider gave you";
+            section.mistake(Some(origin), "client_id", message);
         }
         Some(_) => {}
     }
 }
 
-/// What follows where the operator vouches for addresses.
+/// The warning for an operator who vouches for addresses.
 fn assumed_addresses(many: bool, trusted: bool) -> String {
     let whose = if many {
         "every administrator of one of its tenants"
     } else {
-        "whoever can choose an address there"
+        "anybody who can choose an address there"
     };
     let reach = if trusted {
         ", and since it is trusted for email addresses too, can sign in as an existing user who has that address"
@@ -142,104 +135,78 @@ fn assumed_addresses(many: bool, trusted: bool) -> String {
     };
     format!(
         "addresses count as verified although the provider does not say that they are: {whose} can claim any address{reach}. \
-         Keep this only if the provider gives its people addresses that they cannot change"
+         Keep this only if the provider assigns addresses that its users cannot change"
     )
 }
 
 fn asks_for_addresses(scopes: Option<&[String]>) -> bool {
-    scopes.is_none_or(|scopes| {
-        scopes
-            .iter()
-            .any(|scope| matches!(scope.as_str(), "user:email" | "user"))
-    })
+    let is_one = |scope: &String| matches!(scope.as_str(), "user:email" | "user");
+    scopes.is_none_or(|scopes| scopes.iter().any(is_one))
 }
 
-/// Only OpenID Connect has a way to sign people out.
-fn check_sign_out(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
-    sign_out: SignOut,
-    kind: Option<&ProviderKind>,
-) {
+fn check_sign_out(section: &mut Section<'_, '_, '_>, sign_out: SignOut, kind: Option<&ProviderKind>) {
     let can = matches!(kind, None | Some(ProviderKind::Oidc { .. }));
     if sign_out == SignOut::Provider && !can {
-        let key = place.key("sign_out");
-        let message = "must be local: only OpenID Connect lets applications sign people out at the provider";
-        layers.mistake(layers.origin(&key), &key, message);
+        let origin = section.origin("sign_out");
+        let message = "must be local: only OpenID Connect lets applications sign users out at the provider";
+        section.mistake(origin.as_ref(), "sign_out", message);
     }
 }
 
-/// What Apple answers to a request for a name or an address.
-fn check_response_mode(layers: &mut Layers<'_>, place: &Place<'_>, scopes: &[String]) {
-    if scopes
-        .iter()
-        .any(|scope| matches!(scope.as_str(), "name" | "email"))
-    {
-        let key = place.key("response_mode");
-        let origin = layers.origin(&key).or_else(|| place.origin());
-        let message = "must be form_post: Apple refuses the scopes name and email with any other";
-        layers.mistake(origin, &key, message);
+fn check_response_mode(section: &mut Section<'_, '_, '_>, scopes: &[String]) {
+    let is_one = |scope: &String| matches!(scope.as_str(), "name" | "email");
+    if scopes.iter().any(is_one) {
+        let origin = section.origin("response_mode");
+        let message = "must be form_post: Apple rejects the scopes name and email with any other";
+        section.mistake(origin.as_ref(), "response_mode", message);
     }
 }
 
-/// All scopes, where they are configured.
 fn check_scopes(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
+    section: &mut Section<'_, '_, '_>,
     protocol: Protocol,
-    List(scopes): List<ScopeToken>,
+    scopes: List<ScopeToken>,
 ) -> Vec<String> {
     let origin = first_origin(&scopes);
     let scopes: Vec<String> = scopes.into_iter().map(|(ScopeToken(scope), _)| scope).collect();
     if protocol == Protocol::Oidc && !scopes.iter().any(|scope| scope == "openid") {
-        let all: Vec<String> = ["openid", "email", "profile"]
-            .into_iter()
-            .map(str::to_owned)
-            .chain(scopes.clone())
-            .collect();
+        let usual = ["openid", "email", "profile"].map(str::to_owned);
+        let all = [&usual, scopes.as_slice()].concat().join("\", \"");
         let message = format!(
-            "must have openid in it, since these are all the scopes that are asked for: to add to the usual ones, write \
-             [\"{}\"]",
-            all.join("\", \"")
+            "must contain openid, since no other scopes are requested: to add to the usual ones, write [\"{all}\"]"
         );
-        layers.mistake(origin.or_else(|| place.origin()), &place.key("scopes"), message);
+        section.mistake(origin.as_ref(), "scopes", message);
     }
     scopes
 }
 
 /// The tenants of an issuer that is a template.
-fn tenants(
-    layers: &mut Layers<'_>,
-    place: &Place<'_>,
-    kind: Option<&ProviderKind>,
-    List(found): List<Id>,
-) -> Vec<String> {
-    let key = place.key("tenants");
+fn tenants(section: &mut Section<'_, '_, '_>, kind: Option<&ProviderKind>, found: List<Id>) -> Vec<String> {
     for (Id(tenant), origin) in &found {
         if ENTRA_GROUPS.contains(&tenant.to_ascii_lowercase().as_str()) {
             let message = format!(
-                "{tenant} stands for many tenants, and no ID token names it (`tid`): list the IDs of the tenants whose people \
+                "{tenant} means several tenants, and no ID token has it as its `tid`: list the IDs of the tenants whose users \
                  may sign in, as in 01234567-89ab-cdef-0123-456789abcdef"
             );
-            layers.mistake(Some(origin.clone()), &key, message);
+            section.mistake(Some(origin), "tenants", message);
         } else if Shape::Word.problem(tenant).is_some() {
             let message = "must be the IDs of tenants, as in 01234567-89ab-cdef-0123-456789abcdef";
-            layers.mistake(Some(origin.clone()), &key, message);
+            section.mistake(Some(origin), "tenants", message);
         }
     }
     let is_template = matches!(kind, Some(ProviderKind::Oidc { issuer }) if issuer.contains(TENANT));
     match found.first() {
         None if is_template => {
             let message = format!(
-                "is missing: the issuer stands for all tenants there are. Set it, or {}, to the IDs of those whose people may \
+                "is missing: the issuer is a template for all tenants. Set it, or {}, to the IDs of those whose users may \
                  sign in",
-                variable(place, "tenants")
+                section.variable("tenants")
             );
-            layers.mistake(place.origin(), &key, message);
+            section.mistake(None, "tenants", message);
         }
         Some((_, origin)) if kind.is_some() && !is_template => {
-            let message = format!("means nothing unless the issuer has {TENANT} in it");
-            layers.mistake(Some(origin.clone()), &key, message);
+            let message = format!("has no effect unless the issuer contains {TENANT}");
+            section.mistake(Some(origin), "tenants", message);
         }
         _ => {}
     }
@@ -253,18 +220,18 @@ fn tenants(
         .collect()
 }
 
-fn warn_of_nonce(layers: &mut Layers<'_>, place: &Place<'_>, nonce: NonceRule) {
-    let origin = layers.origin(&place.key("nonce"));
+fn warn_of_nonce(section: &mut Section<'_, '_, '_>, nonce: NonceRule) {
+    let origin = section.origin("nonce");
     if nonce != NonceRule::Required && !matches!(origin, Some(Origin::ProviderPreset(_))) {
-        let message = "an ID token without a nonce is not bound to the sign-in; only a provider that supports PKCE makes up \
-                       for it";
-        warn(layers, place, origin, "nonce", message);
+        let message = "an ID token without a nonce is not bound to the sign-in; use this only with a provider that supports \
+                       PKCE";
+        section.warn(origin, "nonce", message);
     }
 }
 
-/// Further parameters of authorization requests. None of them is one that the gateway sets itself.
-fn parameters(layers: &mut Layers<'_>, place: &Place<'_>, Pairs(found): Pairs) -> Vec<(String, String)> {
-    let key = place.key("authorization_parameters");
+/// Additional parameters of authorization requests. Those that the gateway sets itself are rejected.
+fn parameters(section: &mut Section<'_, '_, '_>, Pairs(found): Pairs) -> Vec<(String, String)> {
+    const KEY: &str = "authorization_parameters";
     let mut size = 0;
     let mut kept: Vec<(String, String)> = Vec::new();
     for (name, value, origin) in found {
@@ -280,38 +247,36 @@ fn parameters(layers: &mut Layers<'_>, place: &Place<'_>, Pairs(found): Pairs) -
             };
             Some(format!("{name} is set by the gateway itself{instead}"))
         } else if Shape::Word.problem(&name).is_some() {
-            Some("names of parameters are letters, digits, `_`, `-` and `.`".to_owned())
+            Some("names of parameters may only have letters, digits, `_`, `-` and `.`".to_owned())
         } else if value.chars().any(char::is_control) {
-            Some(format!("the value of {name} has control characters in it"))
+            Some(format!("the value of {name} contains control characters"))
         } else if name == "max_age" && value.parse::<u32>().is_err() {
             Some("max_age must be a number of seconds".to_owned())
         } else if kept.iter().any(|(known, _)| *known == name) {
-            Some(format!("{name} is named twice"))
+            Some(format!("{name} is set twice"))
         } else {
             None
         };
         if let Some(problem) = problem {
-            layers.mistake(Some(origin), &key, problem);
+            section.mistake(Some(&origin), KEY, problem);
             continue;
         }
         if matches!(name.as_str(), "hd" | "domain_hint" | "hosted_domain") {
-            let message =
-                "is a hint that people can take out of the address: check their domain in a hook as well";
-            let key = format!("authorization_parameters.{name}");
-            warn(layers, place, Some(origin.clone()), &key, message);
+            let message = "is only a hint, which users can remove from the address: check their domain in a hook as well";
+            section.warn(Some(origin.clone()), &format!("{KEY}.{name}"), message);
         }
-        layers.show(&format!("{key}.{name}"), value.clone(), origin);
+        let key = section.place.key(&format!("{KEY}.{name}"));
+        section.layers.show(&key, value.clone(), origin);
         kept.push((name, value));
     }
     if size > MAX_PARAMETERS {
-        let message = format!("is longer than {MAX_PARAMETERS} bytes in all");
-        layers.mistake(place.origin(), &key, message);
+        let message = format!("is longer than {MAX_PARAMETERS} bytes in total");
+        section.mistake(None, KEY, message);
     }
     kept
 }
 
-/// What is shown beside its name.
-fn icon(layers: &mut Layers<'_>, place: &Place<'_>, given: Option<(String, Origin)>) -> Option<Icon> {
+fn icon(section: &mut Section<'_, '_, '_>, given: Option<(String, Origin)>) -> Option<Icon> {
     let (text, origin) = given?;
     let is_mark = !text.is_empty()
         && text
@@ -324,18 +289,18 @@ fn icon(layers: &mut Layers<'_>, place: &Place<'_>, given: Option<(String, Origi
     match picture(&path) {
         Ok(()) => Some(Icon::File(path)),
         Err(problem) => {
-            layers.mistake(Some(origin), &place.key("icon"), problem);
+            section.mistake(Some(&origin), "icon", problem);
             None
         }
     }
 }
 
-/// Whether a file is a picture that a page may show.
+/// Checks that a file is a picture that a page may show.
 fn picture(path: &Path) -> Result<(), String> {
     let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     if !is_file {
         return Err(format!(
-            "must be the name of a mark, as in google, or a PNG or SVG file; there is no file {}",
+            "must be the name of a built-in icon, as in google, or a PNG or SVG file; there is no file {}",
             path.display()
         ));
     }
