@@ -1,10 +1,10 @@
-//! Where a person may be sent: whatever `next::parse` lets through is judged again, as text, by nobody who
+//! Where a person may be sent: whatever `return_url::parse` lets through is judged again, as text, by nobody who
 //! has a URL library.
 #![no_main]
 
 use std::sync::LazyLock;
 
-use gateway::next;
+use gateway::return_url;
 use gateway::origins::Origins;
 use libfuzzer_sys::fuzz_target;
 use url::{Origin, Url};
@@ -28,7 +28,7 @@ static ORIGINS: LazyLock<Vec<Origin>> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let (own, origins) = ORIGINS.split_last().expect("five");
     let origins = &Origins::from(origins.to_vec());
-    let Ok(next) = next::parse(text, origins, own) else {
+    let Ok(next) = return_url::parse(text, origins, own) else {
         return;
     };
     for sent in [next.as_str(), &next.with_token("T")] {
@@ -59,7 +59,7 @@ fuzz_target!(|text: &str| {
     );
 
     assert_eq!(
-        next::parse(next.as_str(), origins, own).as_ref(),
+        return_url::parse(next.as_str(), origins, own).as_ref(),
         Ok(&next),
         "no fixed point"
     );

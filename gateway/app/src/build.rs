@@ -18,7 +18,6 @@ use tokio_util::task::TaskTracker;
 use crate::app::{Address, App};
 use crate::config::Config;
 use crate::handlers::callback_url;
-use crate::issued::Issued;
 use crate::logout_notifier::LogoutNotifier;
 use crate::metrics::HttpMetrics;
 use crate::pages::Offer;
@@ -27,6 +26,7 @@ use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
 use crate::request_id::RequestIds;
 use crate::small_file;
+use crate::token_cache::TokenCache;
 
 /// Opens and starts everything a request may need. Returns the place of the last event that an earlier run has left, too,
 /// and the admissions of the plugins, which go on.
@@ -76,7 +76,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         store,
         plugins,
         keys,
-        issued: Issued::new(config.tokens.permission_reuse),
+        token_cache: TokenCache::new(config.tokens.permission_reuse),
         session_key,
         offers: offers?,
         providers: providers?,

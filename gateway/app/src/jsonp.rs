@@ -1,9 +1,9 @@
-//! JSONP: an answer as a script, for pages that cannot do better. Off unless switched on.
+//! JSONP: a response as a script, for pages that cannot use CORS. Off by default.
 
-/// The longest callback.
+/// The longest callback name, in bytes.
 const MAX: usize = 64;
 
-/// What a script may not be called by itself: a name of these would do something else.
+/// JavaScript's keywords. As a function name they would be a syntax error or do something else.
 const RESERVED: &[&str] = &[
     "await",
     "break",
@@ -54,9 +54,8 @@ const RESERVED: &[&str] = &[
     "yield",
 ];
 
-/// The callback, if it is a plain identifier.
-#[must_use]
-pub fn callback(name: &str) -> Option<&str> {
+/// Returns the name if it is a plain identifier.
+pub(crate) fn callback(name: &str) -> Option<&str> {
     let is_start = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'$';
     let plain = name.len() <= MAX
         && name.bytes().next().is_some_and(is_start)
@@ -65,9 +64,8 @@ pub fn callback(name: &str) -> Option<&str> {
     plain.then_some(name)
 }
 
-/// `name(json);`. The comment in front keeps the answer from being taken for anything but a script.
-#[must_use]
-pub fn wrap(name: &str, json: &[u8]) -> Vec<u8> {
+/// `name(json);`. The comment in front keeps other readers from taking the response for their own format.
+pub(crate) fn wrap(name: &str, json: &[u8]) -> Vec<u8> {
     let json = String::from_utf8_lossy(json)
         .replace('\u{2028}', "\\u2028")
         .replace('\u{2029}', "\\u2029");

@@ -1,17 +1,14 @@
-//! What plugins reach of the database, by their grants `users` and `key-value`.
+//! Plugins' access to the database, by their grants `users` and `key-value`.
 
 use gateway_model::{ChangedValue, User, UserId, ValueChange};
 use gateway_sandbox::{KeyValueStore, UserLookup, ValueError};
 use gateway_store::Store;
 
-/// The database, as plugins have it.
 #[derive(Clone, Debug)]
-pub struct PluginData(Store);
+pub(crate) struct PluginData(Store);
 
 impl PluginData {
-    /// What they reach of this one.
-    #[must_use]
-    pub const fn new(store: Store) -> Self {
+    pub(crate) const fn new(store: Store) -> Self {
         Self(store)
     }
 }
@@ -83,7 +80,7 @@ mod tests {
         Store::open(&DatabaseUrl::Temporary, options).await.unwrap()
     }
 
-    /// The verbs of `wit/key-value.wit`, by their names.
+    /// The functions of `wit/key-value.wit`, by their names.
     struct Verbs<'a>(&'a dyn KeyValueStore);
 
     impl Verbs<'_> {
@@ -142,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Does everything that a plugin can do, and gives what was answered.
+    /// Does everything that a plugin can do, and returns the results.
     async fn story(values: &dyn KeyValueStore, clock: &ManualClock) -> Vec<String> {
         let values = Verbs(values);
         const CAP: u64 = stored_bytes(1, 1, 99, false);

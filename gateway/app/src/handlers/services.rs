@@ -1,4 +1,5 @@
-//! `GET /auth/services`: the services that `authorize` answers for, for somebody who is signed in.
+//! `GET /auth/services`: the services that `authorize` answers for. Without a valid token the list is empty, as
+//! `authorize` then has no permissions.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -8,11 +9,7 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 
-/// Answers 200; without a valid token there are none, as `authorize` has no permissions then.
-///
-/// # Errors
-/// 503 where the database fails.
-pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     let services = match session::caller(app, request).await? {
         Caller::SignedIn(_) => app.plugins.services(),
         Caller::NoToken | Caller::NotSignedIn | Caller::UnknownUser => Vec::new(),

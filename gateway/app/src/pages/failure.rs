@@ -1,5 +1,4 @@
-//! Everything that an error page can be about: its status, what it says to the person, and what the application is told
-//! that asked to be.
+//! Everything that an error page can be about: its status, its text, and the error code for applications.
 
 use std::borrow::Cow;
 
@@ -7,94 +6,78 @@ use hyper::StatusCode;
 
 use super::texts::{Errors, Said};
 
-/// Why a person is not where they wanted to be.
+/// Why a sign-in or a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure<'a> {
-    /// The person said no at the provider.
+pub(crate) enum Failure<'a> {
+    /// The user declined at the provider.
     Denied,
-    /// The provider says no.
     ProviderRefused,
-    /// The provider has failed, or takes the gateway's request for a wrong one.
+    /// The provider failed, or rejected the gateway's request.
     ProviderBroken,
-    /// The provider says: not now.
     ProviderUnavailable,
     /// The provider has ended the session that the sign-in came from.
     SessionEnded,
-    /// A hook says no, with a reason for the person.
+    /// A hook rejected the sign-in, with a reason for the user.
     Rejected(&'a str),
-    /// The account has been disabled.
     Disabled,
-    /// The address is another user's.
+    /// The email address belongs to another user.
     EmailInUse,
-    /// Something failed on our side, and may not the next time.
+    /// The gateway failed, and the next attempt may work.
     TryLater,
-    /// Something broke on our side.
+    /// The gateway has a bug.
     Broken,
-    /// The database failed before anything was done.
+    /// The database failed before anything changed.
     Reload,
-    /// The provider takes too long.
     ProviderSlow,
-    /// The provider cannot be reached.
     ProviderDown,
-    /// Too many people sign in at once.
+    /// Too many users are signing in.
     Busy,
-    /// The provider's answer makes no sense.
+    /// The provider's response cannot be used.
     ProviderWrong,
     /// The provider does not confirm the code.
     Unconfirmed,
-    /// The callback is not for this sign-in.
+    /// The callback does not belong to this sign-in.
     Mismatch,
-    /// The address to return to is not one.
     BadReturn,
-    /// The address to return to is on an origin that is not configured.
+    /// The return URL is on an origin that is not configured.
     UnknownReturn(&'a str),
-    /// The address to return to is too long.
     LongReturn,
-    /// Too many sign-ins come from one address.
     TooMany,
-    /// An image, a frame, a script or a prefetch asks.
+    /// The request comes from an image, a frame, a script or a prefetch.
     NotAPerson,
-    /// The person took too long.
     Expired,
-    /// The sign-in has been completed before.
     Completed,
-    /// The sign-in has failed before.
+    /// The sign-in failed before.
     FailedBefore,
     /// The sign-in did not begin in this browser.
     Elsewhere,
-    /// A page of an origin that is not configured would sign the person out.
+    /// A page of an origin that is not configured tried to sign the user out.
     ForeignSignOut,
-    /// There is nothing at this address.
     NotFound,
-    /// There is no provider of this name.
     UnknownProvider(&'a str),
-    /// The address is not for browsers.
+    /// The address is for programs.
     WrongMethod,
-    /// The request cannot be read, for which the status stands.
+    /// The request cannot be parsed. With the status.
     Unreadable(StatusCode),
-    /// The application asks the provider for something that is not passed on, for which this is the reason.
+    /// A hint that is not passed on to the provider, with the reason.
     BadHint(&'static str),
-    /// The name of a test user cannot be one.
+    /// The name of a test user is invalid.
     BadName,
 }
 
-/// The error codes that an application is told (RFC 6749 section 4.1.2.1).
+/// The error codes for applications (RFC 6749 section 4.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorCode {
-    /// The person, the provider or the gateway said no.
+pub(crate) enum ErrorCode {
+    /// The user, the provider, a hook or the gateway refused.
     AccessDenied,
-    /// It may work later.
     TemporarilyUnavailable,
-    /// Something is broken, or wrongly configured.
+    /// The gateway or the provider is broken or misconfigured.
     ServerError,
-    /// The request is malformed.
     InvalidRequest,
 }
 
 impl ErrorCode {
-    /// As it is sent.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AccessDenied => "access_denied",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -105,9 +88,7 @@ impl ErrorCode {
 }
 
 impl Failure<'_> {
-    /// The page's status.
-    #[must_use]
-    pub const fn status(&self) -> StatusCode {
+    pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::Rejected(_)
             | Self::SessionEnded
@@ -141,9 +122,9 @@ impl Failure<'_> {
         }
     }
 
-    /// What the application is told; `None` where the person may be signed in all the same, or nobody asked to be told.
-    #[must_use]
-    pub const fn code(&self) -> Option<ErrorCode> {
+    /// The code for the application. `None` if the user may be signed in nevertheless, or the failure is not about a
+    /// sign-in.
+    pub(crate) const fn code(&self) -> Option<ErrorCode> {
         Some(match self {
             Self::Denied
             | Self::ProviderRefused
@@ -181,10 +162,10 @@ impl Failure<'_> {
         })
     }
 
-    /// A sentence for the developer of the application, in the characters that `error_description` may have (RFC 6749
-    /// section 4.1.2.1). Never what a provider or a caller sent; of a hook, the reason that the person would be shown.
-    #[must_use]
-    pub fn description(&self) -> Cow<'static, str> {
+    /// A sentence for the application's developer, in the characters that `error_description` may have (RFC 6749
+    /// section 4.1.2.1). It never repeats what a provider or a caller sent. If a hook rejected the sign-in, it is the
+    /// hook's reason.
+    pub(crate) fn description(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Rejected(reason) => return Cow::Owned(plain(reason)),
             Self::Denied => "The person did not let the provider sign them in",
@@ -225,7 +206,6 @@ impl Failure<'_> {
         })
     }
 
-    /// What the page says.
     pub(super) const fn said<'t>(&self, texts: &'t Errors) -> &'t Said {
         match self {
             Self::Denied => &texts.denied,
@@ -263,7 +243,7 @@ impl Failure<'_> {
     }
 }
 
-/// The text with `?` for what `error_description` may not have.
+/// Replaces the characters that `error_description` must not have by `?`.
 fn plain(text: &str) -> String {
     let allowed = |c: char| matches!(c, '\x20'..='\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
     text.chars()
@@ -305,7 +285,7 @@ mod tests {
         assert_eq!(word(Failure::TryLater), Some("temporarily_unavailable"));
         assert_eq!(word(Failure::ProviderWrong), Some("server_error"));
         assert_eq!(word(Failure::LongReturn), Some("invalid_request"));
-        // It may have worked, and where the person was going is not known.
+        // It may have worked, and the return URL is unknown.
         assert_eq!(word(Failure::Completed), None);
         assert_eq!(word(Failure::Elsewhere), None);
     }

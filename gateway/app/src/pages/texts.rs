@@ -1,9 +1,9 @@
-//! What the pages say: a struct each section of `templates/text/*.toml`. A field that a translation lacks, or a key that
-//! nothing uses, is an error.
+//! The texts of the pages: one struct for each section of `templates/text/*.toml`. A translation that lacks a key, or
+//! has an unknown one, is an error.
 
 use serde::{Deserialize, Serialize};
 
-/// All of it, in one language.
+/// All texts in one language.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Texts {
@@ -20,7 +20,7 @@ pub(super) struct Texts {
     pub(super) errors: Errors,
 }
 
-/// What several pages say.
+/// Texts that several pages share.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Common {
@@ -37,7 +37,7 @@ pub(super) struct Common {
     pub(super) no_providers: String,
 }
 
-/// The page with the ways to sign in.
+/// The page with all ways to sign in.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SignIn {
@@ -102,7 +102,7 @@ pub(super) struct Home {
     pub(super) public_key: String,
 }
 
-/// What its script says.
+/// The texts of its script.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
@@ -139,7 +139,7 @@ pub(super) struct Script {
     pub(super) signature_bad: String,
 }
 
-/// Error pages, by what happened.
+/// Error pages.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Errors {
@@ -176,7 +176,6 @@ pub(super) struct Errors {
     pub(super) bad_name: Said,
 }
 
-/// What an error page says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
@@ -184,7 +183,7 @@ pub(super) struct Said {
     pub(super) message: String,
 }
 
-/// The text with each `{name}` replaced by its value. Values are not looked into again.
+/// Replaces each `{name}` by its value. Values are not expanded again.
 pub(super) fn fill(text: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;

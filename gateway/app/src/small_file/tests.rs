@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{ReadError, Stream, is_pipe, read, read_stream, read_text};
 
-/// Makes a named pipe.
 pub(crate) fn pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 }
@@ -19,7 +18,7 @@ fn only_regular_files_within_the_bound_are_read_and_nothing_is_waited_for() {
     assert!(matches!(read(&at("good"), 3), Err(ReadError::TooLarge(3))));
     fs::write(at("bytes"), [0xff]).unwrap();
     assert!(matches!(read_text(&at("bytes"), 10), Err(ReadError::NotText)));
-    // Says that it has no bytes, and has some.
+    // Its size is 0 in the metadata, but not when it is read.
     assert!(matches!(
         read(Path::new("/proc/self/status"), 10),
         Err(ReadError::TooLarge(10))
