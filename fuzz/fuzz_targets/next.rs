@@ -1,5 +1,5 @@
-//! Where a person may be sent: whatever `return_url::parse` lets through is judged again, as text, by nobody who
-//! has a URL library.
+//! Return URLs: every URL that `return_url::parse` accepts is checked again, as text, by code without a URL
+//! library.
 #![no_main]
 
 use std::sync::LazyLock;

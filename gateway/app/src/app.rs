@@ -1,6 +1,5 @@
 //! The state that all requests share. It is built once; only the parts that SIGHUP replaces change.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use gateway_model::{Clock, Random, UserLimits};
 use gateway_store::Store;
 use gateway_token::{SessionKey, SigningKeys};
 use gateway_upstream::Provider;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use url::Origin;
 
 use crate::config::Reloadable;
-use crate::logout_notifier::LogoutNotifier;
 use crate::metrics::HttpMetrics;
 use crate::pages::Offer;
 use crate::rate_limit::RateLimits;
@@ -54,7 +53,8 @@ pub struct App {
     pub(crate) live: ArcSwap<Reloadable>,
     /// Replaced together with `live`.
     pub(crate) rate_limits: ArcSwap<RateLimits>,
-    pub(crate) logout_notifier: LogoutNotifier,
+    /// Wakes the task that delivers sign-outs to hooks.
+    pub(crate) logout_notifier: Notify,
     /// Tasks that outlive the request that started them. A shutdown waits for them.
     pub(crate) background: TaskTracker,
     pub(crate) http_metrics: HttpMetrics,
@@ -126,11 +126,3 @@ pub(crate) const DEV_PROVIDER: &str = "dev";
 /// Names that also lead to the development sign-in unless such a provider is configured, because clients of the old
 /// service know them.
 const DEV_STAND_INS: [&str; 2] = ["google", "github"];
-
-impl fmt::Debug for App {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("address", &self.address.text)
-            .finish_non_exhaustive()
-    }
-}

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use gateway_model::{Event, User, Verdict};
 use gateway_store::Pruned;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::logout_notifier::LogoutNotifier;
 use crate::sign_in;
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -172,8 +172,8 @@ impl Backlog {
     }
 
     /// Returns when there is a new sign-out or a retry is due.
-    async fn wait(&mut self, notifier: &LogoutNotifier) {
-        let new = notifier.woken();
+    async fn wait(&mut self, notifier: &Notify) {
+        let new = notifier.notified();
         if !self.failed {
             (self.pause, self.turn) = (FIRST_RETRY, None);
             new.await;
@@ -222,17 +222,17 @@ pub(crate) async fn prune(app: Arc<App>, shutdown: CancellationToken) {
                 if sign_outs > 0 {
                     tracing::warn!(
                         given_up = sign_outs,
-                        "sign-outs that no hook has dealt with are older than events are kept, and were given up"
+                        "gave up sign-outs whose hooks failed for as long as events are kept"
                     );
                 }
                 if new_users > 0 {
                     tracing::warn!(
                         deleted = new_users,
-                        "new users whom no hook has accepted or rejected for as long as events are kept were deleted"
+                        "deleted new users whom no hook accepted or rejected for as long as events are kept"
                     );
                 }
             }
-            Err(error) => tracing::error!(%error, "expired sessions cannot be dropped"),
+            Err(error) => tracing::error!(%error, "expired records cannot be deleted"),
         }
     }
 }
@@ -243,7 +243,7 @@ mod tests {
 
     use futures_util::FutureExt as _;
 
-    use super::{Backlog, FIRST_RETRY, LAST_RETRY, LogoutNotifier, Page};
+    use super::{Backlog, FIRST_RETRY, LAST_RETRY, Notify, Page};
 
     fn failed(pause: Duration) -> Backlog {
         let mut backlog = Backlog::new(pause, 0);
@@ -258,11 +258,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_sign_out_does_not_wait_for_those_that_fail() {
-        let notifier = LogoutNotifier::default();
+        let notifier = Notify::new();
         let mut backlog = failed(LAST_RETRY);
         assert_eq!(backlog.wait(&notifier).now_or_never(), None);
         let turn = backlog.turn;
-        notifier.wake();
+        notifier.notify_one();
         assert_eq!(backlog.wait(&notifier).now_or_never(), Some(()));
         // The failed ones are not retried because of it, nor is their retry postponed.
         assert_eq!(backlog.again, None);
@@ -271,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_fail_have_their_turn_later_each_time() {
-        let notifier = LogoutNotifier::default();
+        let notifier = Notify::new();
         let pause = Duration::from_millis(1);
         let mut backlog = failed(pause);
         backlog.wait(&notifier).await;
@@ -286,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_ends_at_a_page_that_fails_and_the_next_goes_on_behind_it() {
-        let notifier = LogoutNotifier::default();
+        let notifier = Notify::new();
         let mut backlog = failed(Duration::from_millis(1));
         backlog.wait(&notifier).await;
         backlog.tried_again(page(64, 0, true));

@@ -4,55 +4,10 @@
 const MAX: usize = 64;
 
 /// JavaScript's keywords. As a function name they would be a syntax error or do something else.
-const RESERVED: &[&str] = &[
-    "await",
-    "break",
-    "case",
-    "catch",
-    "class",
-    "const",
-    "continue",
-    "debugger",
-    "default",
-    "delete",
-    "do",
-    "else",
-    "enum",
-    "eval",
-    "export",
-    "extends",
-    "false",
-    "finally",
-    "for",
-    "function",
-    "if",
-    "import",
-    "implements",
-    "in",
-    "instanceof",
-    "interface",
-    "let",
-    "new",
-    "null",
-    "package",
-    "private",
-    "protected",
-    "public",
-    "return",
-    "static",
-    "super",
-    "switch",
-    "this",
-    "throw",
-    "true",
-    "try",
-    "typeof",
-    "var",
-    "void",
-    "while",
-    "with",
-    "yield",
-];
+const RESERVED: &str = "await break case catch class const continue debugger default delete do else enum \
+                        eval export extends false finally for function if import implements in \
+                        instanceof interface let new null package private protected public return static \
+                        super switch this throw true try typeof var void while with yield";
 
 /// Returns the name if it is a plain identifier.
 pub(crate) fn callback(name: &str) -> Option<&str> {
@@ -60,7 +15,7 @@ pub(crate) fn callback(name: &str) -> Option<&str> {
     let plain = name.len() <= MAX
         && name.bytes().next().is_some_and(is_start)
         && name.bytes().all(|byte| is_start(byte) || byte.is_ascii_digit())
-        && !RESERVED.contains(&name);
+        && RESERVED.split(' ').all(|word| word != name);
     plain.then_some(name)
 }
 

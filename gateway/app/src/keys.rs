@@ -33,18 +33,18 @@ pub(crate) struct KeyFiles {
 pub(crate) enum KeyFileError {
     #[error("cannot read {}: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("{} holds no PEM key", path.display())]
+    #[error("{} does not contain a PEM key", path.display())]
     NoKey { path: PathBuf },
     /// A key exists already, and the new one would sign instead.
     #[error(
-        "{} holds {existing} already, and nothing was made: another key would sign in its place. To add one all the \
-         same, say --add: the one whose name is last signs, the others are published",
+        "{} already contains {existing}, and a new key would sign instead of it; to add one anyway, pass --add: the key whose \
+         file name sorts last signs, the others are published",
         directory.display()
     )]
     Exists { directory: PathBuf, existing: String },
     #[error("cannot write {}: {error}", path.display())]
     Unwritable { path: PathBuf, error: io::Error },
-    #[error("cannot make a key: {0}")]
+    #[error("cannot generate a key: {0}")]
     Key(#[from] KeyError),
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<(String, bool)> {
 /// The warning for a secret that every user of the machine can read.
 pub(crate) fn exposed(path: &Path) -> String {
     format!(
-        "everybody on this machine may read {0}: chmod 600 {0}",
+        "every user of this machine can read {0}: run chmod 600 {0}",
         path.display()
     )
 }

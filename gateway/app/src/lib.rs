@@ -18,7 +18,7 @@
 //! | `handlers` | the endpoints, one file each |
 //! | `session` | whose request it is |
 //! | [`sign_in`], `events` | from a user's claims to a session, through the hooks; delivery of pending events |
-//! | `sign_out`, `logout_notifier` | signing out at the provider; waking the delivery of sign-outs |
+//! | `sign_out` | signing out at the provider |
 //! | [`origins`], [`return_url`], `cors`, `jsonp` | applications' origins, and what they permit |
 //! | [`cookie`], [`sealed_state`], `navigation` | binding a sign-in to its browser; Fetch Metadata |
 //! | `client_address`, `rate_limit` | the client's address; rate limits |
@@ -44,7 +44,6 @@ pub(crate) mod handlers;
 pub(crate) mod jsonp;
 pub(crate) mod keys;
 pub mod listen;
-pub(crate) mod logout_notifier;
 pub mod metrics;
 pub(crate) mod navigation;
 pub mod origins;

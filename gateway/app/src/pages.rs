@@ -161,7 +161,8 @@ struct ErrorPage<'a> {
 /// A page that says what went wrong, with links back and to a new sign-in.
 pub(crate) fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String {
     let texts = frame.texts;
-    let said = failure.said(&texts.errors);
+    let row = failure.row();
+    let said = (row.said)(&texts.errors);
     let provider = match failure {
         Failure::UnknownProvider(name) => name,
         _ => ways.provider.as_deref().unwrap_or(&texts.common.provider),
@@ -180,7 +181,7 @@ pub(crate) fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) ->
     let back = ways.back.as_ref().filter(|(link, _)| leads_to_a_page(link));
     rendered(&ErrorPage {
         frame,
-        status: fill(&texts.common.error, &[("status", failure.status().as_str())]),
+        status: fill(&texts.common.error, &[("status", row.status.as_str())]),
         title: &said.title,
         message: fill(&said.message, &[("provider", provider), ("origin", origin)]),
         reason: match failure {
@@ -314,7 +315,7 @@ mod tests {
                 let page = error(frame, &failure, &ways);
                 assert_strict(&page);
                 assert!(!page.contains("<script"), "{page}");
-                assert!(page.contains(failure.status().as_str()) && page.contains("0123"));
+                assert!(page.contains(row.status.as_str()) && page.contains("0123"));
                 for link in [
                     "/auth/login/github?next=a&#38;b",
                     "/auth/login?next=a",

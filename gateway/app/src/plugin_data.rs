@@ -5,13 +5,7 @@ use gateway_sandbox::{KeyValueStore, UserLookup, ValueError};
 use gateway_store::Store;
 
 #[derive(Clone, Debug)]
-pub(crate) struct PluginData(Store);
-
-impl PluginData {
-    pub(crate) const fn new(store: Store) -> Self {
-        Self(store)
-    }
-}
+pub(crate) struct PluginData(pub(crate) Store);
 
 #[async_trait::async_trait]
 impl UserLookup for PluginData {
@@ -216,7 +210,7 @@ mod tests {
     async fn the_database_and_the_scratch_store_do_the_same() {
         let clock = Arc::new(ManualClock::at(1000));
         let store = store(clock.clone()).await;
-        let kept = story(&PluginData::new(store.clone()), &clock).await;
+        let kept = story(&PluginData(store.clone()), &clock).await;
         let clock = Arc::new(ManualClock::at(1000));
         let scratched = story(&ScratchValues::new(clock.clone()), &clock).await;
         for (kept, scratched) in kept.iter().zip(&scratched) {
@@ -229,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_is_closed_is_unavailable() {
         let store = store(Arc::new(ManualClock::at(1000))).await;
-        let values = PluginData::new(store.clone());
+        let values = PluginData(store.clone());
         store.close().await.unwrap();
         let unavailable = |error| matches!(error, ValueError::Unavailable(reason) if !reason.is_empty());
         assert!(unavailable(values.get("p", "k").await.unwrap_err()));

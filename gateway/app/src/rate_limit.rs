@@ -1,7 +1,6 @@
 //! Rate limits for each address, on requests that cost much: sign-ins, which contact an upstream provider and write to
 //! the database; usernames, because a client could otherwise try a whole list; and invalid logout tokens.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -129,15 +128,7 @@ impl RateLimits {
 
 fn count(client: IpAddr, limit: &'static str) {
     crate::metrics::rate_limited(limit).increment(1);
-    tracing::info!(%client, limit, "a client has asked too often");
-}
-
-impl fmt::Debug for RateLimits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimits")
-            .field("trusted_proxies", &self.trusted_proxies)
-            .finish_non_exhaustive()
-    }
+    tracing::info!(%client, limit, "a client exceeded a rate limit");
 }
 
 struct PerAddress {
@@ -160,10 +151,7 @@ impl PerAddress {
 
     fn admit(&self, client: IpAddr) -> Result<(), TooMany> {
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(RateLimiter::direct(self.quota)));
-        let limiter = match self.addresses.get_or_insert_with(&network(client), fresh) {
-            Ok(limiter) => limiter,
-            Err(never) => match never {},
-        };
+        let Ok(limiter) = self.addresses.get_or_insert_with(&network(client), fresh);
         limiter.check().map_err(|early| {
             let wait = early.wait_time_from(self.clock.now());
             TooMany {
@@ -214,10 +202,7 @@ impl Refusals {
             }))
         };
         let key = (provider.into(), network(client));
-        let client = match self.clients.get_or_insert_with(&key, fresh) {
-            Ok(client) => client,
-            Err(never) => match never {},
-        };
+        let Ok(client) = self.clients.get_or_insert_with(&key, fresh);
         if let Err(early) = client.limiter.check() {
             *client.until.lock() = Some(early.earliest_possible());
         }

@@ -15,7 +15,8 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::response::{self, Response};
@@ -54,7 +55,7 @@ pub(crate) enum BadRequest {
     /// A parameter is not UTF-8, or there are too many.
     #[error("The parameters cannot be read")]
     Parameters,
-    #[error("The parameter \"{0}\" may come only once")]
+    #[error("The parameter \"{0}\" may occur only once")]
     Repeated(&'static str),
     #[error("The parameter \"errors\" must be next or page")]
     Errors,
@@ -62,11 +63,11 @@ pub(crate) enum BadRequest {
     NotText(&'static str),
     #[error("A body must be application/json or application/x-www-form-urlencoded")]
     ContentType,
-    #[error("The body must be a JSON object, each of whose members comes only once")]
+    #[error("The body must be a JSON object without duplicate members")]
     Json,
     #[error("The body is too large")]
     BodyTooLarge,
-    #[error("The body took too long")]
+    #[error("The body took too long to arrive")]
     BodyTooSlow,
     /// The body ended early, or its framing is invalid (RFC 9112 section 6).
     #[error("The body cannot be read")]
@@ -248,64 +249,17 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             if names.len() == MAX_PARAMETERS || !names.insert(name.clone()) {
                 return Err(de::Error::custom("too many members, or one of them twice"));
             }
-            let Member(value) = object.next_value()?;
-            members.extend(value.map(|value| (name, value)));
+            // Only strings are kept: a list would take many times its size in the body.
+            let value = match object.next_value::<&RawValue>()?.get() {
+                "null" => continue,
+                text if text.starts_with('"') => {
+                    Parameter::Text(serde_json::from_str(text).map_err(de::Error::custom)?)
+                }
+                _ => Parameter::NotText,
+            };
+            members.push((name, value));
         }
         Ok(Members(members))
-    }
-}
-
-/// A member's value, `None` for null. Values other than strings are not kept: a list would take many times its size in
-/// the body.
-struct Member(Option<Parameter>);
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MemberVisitor)
-    }
-}
-
-struct MemberVisitor;
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Member;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::Text(text.to_owned()))))
-    }
-
-    fn visit_unit<E>(self) -> Result<Member, E> {
-        Ok(Member(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Member, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Member, A::Error> {
-        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member(Some(Parameter::NotText)))
     }
 }
 

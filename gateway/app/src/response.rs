@@ -44,7 +44,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => json_text(status, text),
         Err(error) => {
-            tracing::error!(%error, "an answer is no JSON");
+            tracing::error!(%error, "a response cannot be serialized");
             body(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 JSON,
@@ -65,11 +65,8 @@ pub(crate) fn unavailable(message: &str) -> Response {
 }
 
 /// Adds `Retry-After: 1`.
-pub(crate) fn retry_later(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+pub(crate) fn retry_later(response: Response) -> Response {
+    with(response, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// 404.
@@ -83,20 +80,14 @@ pub(crate) fn method_not_allowed(allow: &'static str) -> Response {
 }
 
 /// Adds `Allow`.
-pub(crate) fn allowing(mut response: Response, allow: &'static str) -> Response {
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allow));
-    response
+pub(crate) fn allowing(response: Response, allow: &'static str) -> Response {
+    with(response, ALLOW, HeaderValue::from_static(allow))
 }
 
 /// A page under a `Content-Security-Policy`.
 pub(crate) fn page(policy: &'static str, html: String) -> Response {
-    let mut response = body(StatusCode::OK, HTML, html);
-    response
-        .headers_mut()
-        .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
+    let policy = HeaderValue::from_static(policy);
+    with(body(StatusCode::OK, HTML, html), CONTENT_SECURITY_POLICY, policy)
 }
 
 pub(crate) fn empty_page() -> Response {
@@ -115,13 +106,21 @@ pub(crate) fn failed_page(status: StatusCode, mut page: Response) -> Response {
 
 /// 302 to an absolute URL.
 pub(crate) fn redirect(location: &str) -> Response {
+    redirect_by(StatusCode::FOUND, location)
+}
+
+/// 303 to an absolute URL: the browser continues with a GET (RFC 9110 section 15.4.4).
+pub(crate) fn see_other(location: &str) -> Response {
+    redirect_by(StatusCode::SEE_OTHER, location)
+}
+
+fn redirect_by(status: StatusCode, location: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(location) else {
-        tracing::error!("a redirect to what is no URL");
+        tracing::error!("the target of a redirect is not a URL");
         return error(StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
     };
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::FOUND;
-    response.headers_mut().insert(LOCATION, location);
+    let mut response = with(Response::default(), LOCATION, location);
+    *response.status_mut() = status;
     response
 }
 

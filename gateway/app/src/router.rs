@@ -214,10 +214,10 @@ async fn wrap(request: &Request, answer: Response) -> Response {
     match request.parameter("callback") {
         Ok(None) => answer,
         Ok(Some(name)) => match jsonp::callback(name) {
-            Some(name) => match answer.into_body().collect().await {
-                Ok(json) => response::body(StatusCode::OK, JAVASCRIPT, jsonp::wrap(name, &json.to_bytes())),
-                Err(never) => match never {},
-            },
+            Some(name) => {
+                let Ok(json) = answer.into_body().collect().await;
+                response::body(StatusCode::OK, JAVASCRIPT, jsonp::wrap(name, &json.to_bytes()))
+            }
             None => response::error(StatusCode::BAD_REQUEST, "The callback must be a plain identifier"),
         },
         Err(bad) => bad.into(),

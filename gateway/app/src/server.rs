@@ -95,7 +95,7 @@ pub(crate) async fn run<H, F>(
             Err(error) => {
                 // This can last as long as sockets are short. Log it once, not twenty times a second.
                 if !failing {
-                    tracing::error!(%error, "a connection cannot be accepted; trying again until one can");
+                    tracing::error!(%error, "cannot accept connections; retrying");
                 }
                 failing = true;
                 // Every connection that closes frees a file descriptor.
@@ -188,7 +188,7 @@ async fn connection<H, F>(
         // A malformed request was answered with 400. Otherwise the client disconnected.
         Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
         None => {
-            tracing::debug!("a connection was closed: the machine's clock shows no time that HTTP can write")
+            tracing::debug!("a connection was closed because the clock is outside the range of HTTP dates")
         }
     }
 }

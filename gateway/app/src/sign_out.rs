@@ -23,7 +23,7 @@ pub(crate) fn seal_id_token(app: &App, user: &UserId, provider: &str, id_token: 
     let text = format!("{provider} {id_token}");
     let sealed = app.session_key.seal(&id_token_of(user), text.as_bytes());
     sealed
-        .inspect_err(|error| tracing::warn!(%user, %error, "an ID token is not kept for the sign-out"))
+        .inspect_err(|error| tracing::warn!(%user, %error, "an ID token cannot be sealed for the sign-out"))
         .ok()
 }
 
@@ -100,12 +100,12 @@ async fn at_provider(
         Ok(None) => {
             tracing::warn!(
                 provider = provider.name(),
-                "the provider has no end_session_endpoint, so people stay signed in there; set sign_out = \"local\" for it"
+                "the provider has no end_session_endpoint, so users stay signed in there; set sign_out = \"local\" for it"
             );
             None
         }
         Err(error) => {
-            tracing::error!(provider = provider.name(), %error, "a person is not signed out at the provider");
+            tracing::error!(provider = provider.name(), %error, "a user cannot be signed out at the provider");
             None
         }
     }

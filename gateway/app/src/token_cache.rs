@@ -174,15 +174,6 @@ fn are_same(kept: &PermissionClaims, new: &PermissionClaims) -> bool {
         && *permissions == new.permissions
 }
 
-impl std::fmt::Debug for TokenCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenCache")
-            .field("kept", &self.kept.len())
-            .field("reuse", &self.reuse)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;

@@ -138,7 +138,7 @@ fn name_the_services(app: &App, asked: &str) {
     let services: Vec<&str> = live.services.keys().map(String::as_str).collect();
     let shown: String = asked.chars().take(MAX_SHOWN).collect();
     tracing::warn!(
-        "there is no service {shown:?}, so the answer has no permissions; the services are: {}",
+        "there is no service {shown:?}, so the response has no permissions; configured services: {}",
         services.join(", ")
     );
 }

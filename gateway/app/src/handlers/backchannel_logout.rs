@@ -38,7 +38,7 @@ pub(crate) async fn handle(app: &App, request: &Request, provider: &Provider) ->
             tracing::info!(
                 provider = provider.name(),
                 ended,
-                "the provider has signed somebody out"
+                "the provider signed a user out"
             );
             Response::default()
         }
@@ -87,7 +87,7 @@ async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, E
         UpstreamSignedOut::Replayed => Err(Error::Replayed),
         UpstreamSignedOut::Ended(ended) => {
             if ended > 0 {
-                app.logout_notifier.wake();
+                app.logout_notifier.notify_one();
             }
             Ok(ended)
         }
@@ -119,7 +119,7 @@ fn refuse(provider: &Provider, error: &Error) -> Response {
         }
         Error::BadRequest(_) | Error::NoToken | Error::Token(LogoutError::Invalid(_)) | Error::Replayed => {
             count(provider, "refused");
-            tracing::warn!(provider = provider.name(), %error, "a logout token is refused");
+            tracing::warn!(provider = provider.name(), %error, "a logout token was rejected");
             let answer = json!({ "error": "invalid_request", "error_description": error.to_string() });
             response::json(StatusCode::BAD_REQUEST, &answer)
         }

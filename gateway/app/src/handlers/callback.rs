@@ -38,7 +38,7 @@ pub(crate) enum Error {
     #[error("the callback has no state")]
     NoState,
     /// The browser did not send the cookie for this state, or sent one that the gateway did not seal.
-    #[error("the state belongs to another browser, or is made up")]
+    #[error("the state belongs to another browser, or is forged")]
     NotThisBrowser,
     #[error("the state belongs to another provider")]
     OtherProvider,
@@ -223,7 +223,7 @@ fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
         Error::FailedBefore => Failure::FailedBefore,
         Error::NoState | Error::NotThisBrowser => Failure::Elsewhere,
     };
-    tracing::warn!(provider, %error, "a callback was refused");
+    tracing::warn!(provider, %error, "a callback was rejected");
     landing::count(provider, "refused");
     visit.answer(&failure)
 }

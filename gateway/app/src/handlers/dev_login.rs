@@ -21,28 +21,7 @@ use super::{admit, landing, next_of, tells_next};
 /// Not the gateway's address, which has a new port at each start: the users stay the same.
 const ISSUER: &str = "urn:auth-gateway:dev";
 
-const PEOPLE: &[Person<'static>] = &[
-    Person {
-        user: "alice",
-        name: "Alice",
-        email: "alice@example.org",
-    },
-    Person {
-        user: "bob",
-        name: "Bob",
-        email: "bob@example.org",
-    },
-    Person {
-        user: "trinity",
-        name: "Trinity",
-        email: "trinity@example.org",
-    },
-    Person {
-        user: "mallory",
-        name: "Mallory",
-        email: "mallory@evil.example",
-    },
-];
+const USERS: [&str; 4] = ["alice", "bob", "trinity", "mallory"];
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -83,8 +62,14 @@ async fn sign_in(
 ) -> Result<Response, Error> {
     admit(app, request)?;
     let Some(name) = request.parameter("user")? else {
+        let users = USERS.map(person);
+        let people = users.each_ref().map(|user| Person {
+            user: &user.identity.subject,
+            name: &user.name,
+            email: user.email.as_ref().map_or("", |email| &email.address),
+        });
         return Ok(visit.show(CHOOSE_USER_CSP, |frame| {
-            choose_user(frame, next.as_str(), tells_next, PEOPLE)
+            choose_user(frame, next.as_str(), tells_next, &people)
         }));
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');

@@ -97,7 +97,7 @@ pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::
         sign_in::Error::Begin(error @ SignInError::EmailInUse) => {
             tracing::warn!(
                 provider, %error,
-                "a sign-in was refused; if both are one person, join them with `gateway user link`"
+                "a sign-in was rejected; if both accounts belong to one person, join them with `gateway user link`"
             );
             ("refused", Failure::EmailInUse)
         }

@@ -44,7 +44,7 @@ pub(crate) enum Error {
     NextTooLong,
     /// With the provider's authorization endpoint, the response would be larger than proxies accept.
     #[error(
-        "the address of its authorization endpoint, with the parameters, has {0} bytes, which is more than proxies accept"
+        "the address of its authorization endpoint has {0} bytes with the parameters, more than proxies accept"
     )]
     ProviderTooLong(usize),
     #[error(transparent)]
@@ -148,12 +148,12 @@ fn hints(request: &Request) -> Result<Hints<'_>, Error> {
     let login_hint = request.parameter("login_hint")?.filter(|hint| !hint.is_empty());
     if login_hint.is_some_and(|hint| hint.len() > MAX_HINT || hint.chars().any(char::is_control)) {
         return Err(Error::Hint(
-            "The login_hint must have no more than 320 bytes, and no control characters",
+            "login_hint must have at most 320 bytes and no control characters",
         ));
     }
     let prompt = request.parameter("prompt")?;
     if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
-        return Err(Error::Hint("The prompt must be select_account or login"));
+        return Err(Error::Hint("prompt must be select_account or login"));
     }
     Ok(Hints { login_hint, prompt })
 }

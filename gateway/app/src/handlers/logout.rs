@@ -42,7 +42,7 @@ pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, Cal
         Caller::NoToken => {
             let answer = json!({ "success": false, "error": "No token" });
             return Ok(match next {
-                Some(next) if goes_there => see_other(next.as_str()),
+                Some(next) if goes_there => response::see_other(next.as_str()),
                 _ => response::json(StatusCode::OK, &answer),
             });
         }
@@ -60,7 +60,7 @@ pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, Cal
             hint = app.store.sign_out_hint(session).unwrap_or_default();
         }
         if app.store.log_out(session).await?.is_some() {
-            app.logout_notifier.wake();
+            app.logout_notifier.notify_one();
         }
     }
     let Some(next) = next else {
@@ -72,7 +72,7 @@ pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, Cal
         None => next.as_str().to_owned(),
     };
     Ok(if goes_there {
-        see_other(&url)
+        response::see_other(&url)
     } else {
         response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
     })
@@ -89,7 +89,7 @@ async fn end_expired(app: &App, request: &Request) -> Result<(), CallerError> {
     } = claims;
     let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
     if ended.is_some() {
-        app.logout_notifier.wake();
+        app.logout_notifier.notify_one();
     }
     Ok(())
 }
@@ -104,13 +104,4 @@ fn is_foreign(app: &App, request: &Request) -> bool {
 fn allowed(app: &App, text: &str) -> Result<ReturnUrl, ReturnUrlError> {
     let live = app.live.load();
     return_url::parse(text, &live.origins, &app.address.origin)?.if_short()
-}
-
-/// 303: the browser continues with a `GET`.
-fn see_other(location: &str) -> Response {
-    let mut answer = response::redirect(location);
-    if answer.status() == StatusCode::FOUND {
-        *answer.status_mut() = StatusCode::SEE_OTHER;
-    }
-    answer
 }

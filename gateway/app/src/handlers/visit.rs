@@ -66,9 +66,9 @@ impl<'a> Visit<'a> {
 
     /// Sends the error to the application if it asked for that and its return URL is known; otherwise shows a page.
     pub(crate) fn answer(&self, failure: &Failure<'_>) -> Response {
-        match (&self.next, failure.code()) {
+        match (&self.next, failure.row().code) {
             (Some(next), Some(code)) if self.tells_next => {
-                response::redirect(&next.with_error(code.as_str(), &failure.description()))
+                response::redirect(&next.with_error(code, &failure.description()))
             }
             _ => self.page(failure),
         }
@@ -84,7 +84,7 @@ impl<'a> Visit<'a> {
         };
         let policy = pages::CSP;
         let page = self.show(policy, |frame| pages::error(frame, failure, &ways));
-        response::failed_page(failure.status(), page)
+        response::failed_page(failure.row().status, page)
     }
 
     /// A page in the user's language.

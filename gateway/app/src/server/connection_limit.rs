@@ -172,14 +172,6 @@ pub struct Peer {
     connection: Arc<Connection>,
 }
 
-impl std::fmt::Debug for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peer")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Peer {
     pub(super) fn new(address: IpAddr, slot: &Slot) -> Self {
         Self {

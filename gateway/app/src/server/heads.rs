@@ -13,7 +13,6 @@ use super::date;
 use crate::response::{self, Response};
 
 /// A stream that adds the missing headers.
-#[derive(Debug)]
 pub(super) struct Complete<S> {
     stream: S,
     /// What is still to be written in place of hyper's head.

@@ -23,7 +23,6 @@ const LINGER_AT_THE_END: Duration = Duration::from_secs(1);
 const DISCARDED: usize = 4 << 10;
 
 /// A TCP connection whose writes fail if they make no progress for some time.
-#[derive(Debug)]
 pub(super) struct Impatient {
     stream: TcpStream,
     patience: Duration,

@@ -8,7 +8,6 @@
 use gateway_model::text::is_unsafe;
 use gateway_token::KeyError;
 use gateway_upstream::{Provider, text};
-use hyper::StatusCode;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -121,10 +120,7 @@ pub(super) fn pass_on(app: &App, request: &Request, provider: &Provider) -> Resu
     if location.len() > MAX_LOCATION {
         return Err(too_long());
     }
-    // 303: the browser continues with a GET (RFC 9110 section 15.4.4).
-    let mut answer = response::redirect(&location);
-    *answer.status_mut() = StatusCode::SEE_OTHER;
-    Ok(answer)
+    Ok(response::see_other(&location))
 }
 
 /// An answer is sealed for one sign-in with one provider, and separately from everything else under the key.

@@ -23,12 +23,6 @@ pub(crate) struct HeldMemory {
     connection: Arc<Connection>,
 }
 
-impl std::fmt::Debug for HeldMemory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HeldMemory").finish_non_exhaustive()
-    }
-}
-
 impl HeldMemory {
     pub(super) const fn new(limit: Arc<ConnectionLimit>, connection: Arc<Connection>) -> Self {
         Self { limit, connection }
