@@ -1,4 +1,4 @@
-//! Who is asking, by address: the peer of the connection, or whom a trusted proxy says it speaks for.
+//! The client's address: the connection's peer, or the address that a trusted proxy forwards for.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,19 +6,17 @@ use gateway_model::address::reach;
 use hyper::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-/// What proxies append the address of their own peer to.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client, where it is known: `None` where it may be a proxy's, which many people share.
+/// Returns the client's address, or `None` if it may be a proxy's, which many users share.
 ///
-/// Each proxy appends whom it was called by, so `X-Forwarded-For` is read from its end, for as long as it was a trusted
-/// proxy that wrote the entry; everything before that is what somebody claims. No other header counts.
+/// Each proxy appends its own peer to `X-Forwarded-For`. The header is therefore read from its end, as long as a trusted
+/// proxy wrote the entry. Anyone could have written the entries before. No other header is read.
 ///
-/// - The peer is no trusted proxy: it is the client, whatever the header says. Without any trusted proxy one that is on
-///   this machine or a private network may be a proxy that nobody told us of.
-/// - The peer is one: the client is the last entry that is no trusted proxy's, or else the first that can be read.
-#[must_use]
-pub fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
+/// - If the peer is not a trusted proxy, it is the client, and the header is ignored. If no trusted proxy is configured, a
+///   peer on this machine or a private network may be a proxy.
+/// - If the peer is a trusted proxy, the client is the last entry that is not one, otherwise the first readable entry.
+pub(crate) fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if trusted_proxies.is_empty() {
         return Some(peer).filter(|peer| !reach(*peer).is_local());
@@ -29,7 +27,7 @@ pub fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -
     }
     let mut client = None;
     let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    // Bytes: what somebody claims at the beginning need not be text.
+    // As bytes: the beginning, which anyone could have written, may not be text.
     let entries = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
     for address in entries.map_while(address) {
         client = Some(address);

@@ -129,6 +129,19 @@ fn tells_next(request: &Request) -> Result<bool, BadRequest> {
     }
 }
 
+/// Reads `next` and `errors` where a sign-in begins. An application that handles failures itself gets no old error back.
+fn destination<E>(app: &App, request: &Request) -> Result<(ReturnUrl, bool), E>
+where
+    E: From<BadRequest> + From<ReturnUrlError>,
+{
+    let next = next_of(app, request)?;
+    Ok(if tells_next(request)? {
+        (next?.without_error(), true)
+    } else {
+        (next?, false)
+    })
+}
+
 /// The path that begins a sign-in.
 fn login_path(provider: &str, next: &ReturnUrl, tells_next: bool) -> String {
     format!("/auth/login/{provider}?{}", query(next, tells_next))

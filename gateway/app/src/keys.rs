@@ -48,6 +48,13 @@ pub(crate) enum KeyFileError {
     Key(#[from] KeyError),
 }
 
+impl KeyFileError {
+    fn unreadable(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Unreadable { path, error }
+    }
+}
+
 /// Reads the keys of a file, or of all `*.pem` files in a directory.
 pub(crate) fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
     let mut keys = KeyFiles::default();
@@ -67,19 +74,13 @@ fn safe_directory(path: &Path) -> Result<(), KeyFileError> {
     match owned::directory(path) {
         // Kubernetes mounts secrets in a sticky directory that root owns. The owner of each file is checked instead.
         Err(Unsafe::Shared { .. }) => Ok(()),
-        safe => safe.map_err(|error| KeyFileError::Unreadable {
-            path: path.to_owned(),
-            error: error.into(),
-        }),
+        safe => safe.map_err(|error| KeyFileError::unreadable(path, error.into())),
     }
 }
 
 /// The `*.pem` files of a directory, the last name first.
 fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
-    let unreadable = |error| KeyFileError::Unreadable {
-        path: directory.to_owned(),
-        error,
-    };
+    let unreadable = |error| KeyFileError::unreadable(directory, error);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -92,10 +93,7 @@ fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
 }
 
 fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
-    let (pem, exposed) = read_secret(path).map_err(|error| KeyFileError::Unreadable {
-        path: path.to_owned(),
-        error,
-    })?;
+    let (pem, exposed) = read_secret(path).map_err(|error| KeyFileError::unreadable(path, error))?;
     if pem.contains("PRIVATE KEY-----") {
         if exposed {
             keys.exposed.push(path.to_owned());

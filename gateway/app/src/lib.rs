@@ -66,6 +66,8 @@ pub(crate) mod sign_out;
 pub mod signals;
 pub(crate) mod small_file;
 pub mod telemetry;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod time;
 pub(crate) mod token_cache;
 pub mod watch;

@@ -315,7 +315,7 @@ mod tests {
                 let page = error(frame, &failure, &ways);
                 assert_strict(&page);
                 assert!(!page.contains("<script"), "{page}");
-                assert!(page.contains(row.status.as_str()) && page.contains("0123"));
+                assert!(page.contains(failure.row().status.as_str()) && page.contains("0123"));
                 for link in [
                     "/auth/login/github?next=a&#38;b",
                     "/auth/login?next=a",

@@ -82,10 +82,14 @@ impl RateLimits {
         }
     }
 
+    fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        client_address::of_client(peer, headers, &self.trusted_proxies)
+    }
+
     /// The client against whose share of the server's connections one from `peer` counts: its address or IPv6 network.
     /// `None` if the peer may be a proxy, whose connections belong to many users.
     pub(crate) fn client(&self, peer: IpAddr) -> Option<IpAddr> {
-        client_address::of_client(peer, &HeaderMap::new(), &self.trusted_proxies).map(network)
+        self.client_of(peer, &HeaderMap::new()).map(network)
     }
 
     /// Counts a request. A request is admitted if its client's address is unknown.
@@ -95,7 +99,7 @@ impl RateLimits {
             Limit::Update => &self.update,
         };
         let Some(addresses) = addresses else { return Ok(()) };
-        let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) else {
+        let Some(client) = self.client_of(peer, headers) else {
             return Ok(());
         };
         addresses
@@ -111,7 +115,7 @@ impl RateLimits {
         peer: IpAddr,
         headers: &HeaderMap,
     ) -> Result<(), TooMany> {
-        let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) else {
+        let Some(client) = self.client_of(peer, headers) else {
             return Ok(());
         };
         let admitted = self.refused_logouts.admit(provider, client);
@@ -120,7 +124,7 @@ impl RateLimits {
 
     /// Counts an invalid logout token.
     pub(crate) fn logout_refused(&self, provider: &str, peer: IpAddr, headers: &HeaderMap) {
-        if let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) {
+        if let Some(client) = self.client_of(peer, headers) {
             self.refused_logouts.count(provider, client);
         }
     }

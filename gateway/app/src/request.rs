@@ -12,7 +12,7 @@ use bytes::BufMut as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -30,7 +30,6 @@ const MAX_PARAMETERS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     /// The address of the connection's peer.
     pub(crate) peer: IpAddr,
@@ -127,7 +126,6 @@ impl Request {
         };
         Ok(Self {
             method: head.method,
-            uri: head.uri,
             headers: head.headers,
             peer,
             query,

@@ -2,7 +2,7 @@
 //! Back-Channel Logout 1.0). Only the provider's signature is trusted.
 
 use gateway_store::{StoreError, UpstreamSignOut, UpstreamSignedOut};
-use gateway_upstream::{KEYS_ASKED_AGAIN, LogoutError, LogoutToken, Provider, UpstreamError};
+use gateway_upstream::{KEYS_ASKED_AGAIN, LogoutError, Provider, UpstreamError};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use serde_json::json;
@@ -67,21 +67,14 @@ async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, E
     // Only from the body, because proxies log addresses.
     let token = request.body_parameter("logout_token")?;
     let token = token.filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
-    let LogoutToken {
-        issuer,
-        subject,
-        sid,
-        id,
-        issued,
-        until,
-    } = provider.logout_token(token).await?;
+    let token = provider.logout_token(token).await?;
     let sign_out = UpstreamSignOut {
-        issuer,
-        subject,
-        sid,
-        token: id,
-        issued,
-        until,
+        issuer: token.issuer,
+        subject: token.subject,
+        sid: token.sid,
+        token: token.id,
+        issued: token.issued,
+        until: token.until,
     };
     match app.store.end_upstream_sessions(&sign_out).await? {
         UpstreamSignedOut::Replayed => Err(Error::Replayed),

@@ -16,7 +16,7 @@ use crate::return_url::{ReturnUrl, ReturnUrlError};
 use crate::sign_in;
 
 use super::visit::{Visit, bad_return};
-use super::{admit, landing, next_of, tells_next};
+use super::{admit, destination, landing};
 
 /// Not the gateway's address, which has a new port at each start: the users stay the same.
 const ISSUER: &str = "urn:auth-gateway:dev";
@@ -38,13 +38,8 @@ enum Error {
 /// Shows the page with test users or, with `user`, signs in.
 pub(crate) async fn handle(app: &Arc<App>, request: &Request) -> Response {
     let visit = Visit::new(app, &request.headers).with_provider(DEV_PROVIDER);
-    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
-        let tells_next = tells_next(request)?;
-        Ok((next?, tells_next))
-    });
-    let (next, tells_next) = match to {
-        Ok((next, true)) => (next.without_error(), true),
-        Ok(to) => to,
+    let (next, tells_next) = match destination(app, request) {
+        Ok(destination) => destination,
         Err(error) => return refuse(&visit, &error),
     };
     let visit = visit.to(&next, tells_next);

@@ -19,7 +19,7 @@ use crate::{cookie, navigation};
 
 use super::callback::LIFETIME;
 use super::visit::{Visit, bad_return};
-use super::{admit, landing, login_path, next_of, tells_next};
+use super::{admit, destination, landing, login_path};
 
 /// The most bytes that `Location` and `Set-Cookie` take in one response. nginx accepts response heads of 4 KB by
 /// default, which also contain the status line and a few more headers.
@@ -59,17 +59,8 @@ pub(crate) enum Error {
 /// may have begun this one, the user is asked first.
 pub(crate) async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
     let visit = Visit::new(app, &request.headers).with_provider(provider.name());
-    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
-        let tells_next = tells_next(request)?;
-        let next = next?;
-        Ok(if tells_next {
-            (next.without_error(), true)
-        } else {
-            (next, false)
-        })
-    });
-    let (next, tells_next) = match to {
-        Ok(to) => to,
+    let (next, tells_next) = match destination(app, request) {
+        Ok(destination) => destination,
         Err(error) => return refuse(&visit, provider.name(), &error),
     };
     let visit = visit.to(&next, tells_next);

@@ -1,7 +1,6 @@
 //! `POST /auth/logout`: ends the caller's session and runs the hooks. With `next`, the response also has the address to
 //! send the browser to. With `sign_out = "provider"`, that address leads through the provider.
 
-use gateway_token::SessionClaims;
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -82,12 +81,10 @@ async fn end_expired(app: &App, request: &Request) -> Result<(), CallerError> {
     let Some(claims) = session::claims_ignoring_expiry(app, request)? else {
         return Ok(());
     };
-    let SessionClaims {
-        session,
-        user,
-        expires,
-    } = claims;
-    let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+    let ended = app
+        .store
+        .log_out_as_issued(&claims.session, &claims.user, claims.expires)
+        .await?;
     if ended.is_some() {
         app.logout_notifier.notify_one();
     }

@@ -16,3 +16,20 @@ pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, Cal
     };
     Ok(response::json(StatusCode::OK, &json!({ "services": services })))
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+    use serde_json::json;
+
+    use crate::testing::TestGateway;
+
+    #[tokio::test]
+    async fn without_services_the_list_is_empty() {
+        let gateway = TestGateway::new().await;
+        for token in ["", "invalid", &gateway.sign_in("alice").await] {
+            let response = gateway.get("/auth/services", token).await;
+            assert_eq!(response, (StatusCode::OK, json!({ "services": [] })), "{token}");
+        }
+    }
+}

@@ -66,3 +66,25 @@ fn refuse(error: &str) -> Response {
 fn refuse_with(status: StatusCode, error: &str) -> Response {
     response::json(status, &json!({ "success": false, "error": error }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::ALREADY_SET;
+    use crate::testing::TestGateway;
+
+    #[tokio::test]
+    async fn a_username_is_set_once() {
+        let gateway = TestGateway::new().await;
+        let token = gateway.sign_in("alice").await;
+        let set = async |name: &str| {
+            let form = format!("username={name}");
+            gateway.post("/auth/update", &token, &form).await.1
+        };
+        assert_eq!(set("neo").await, json!({ "success": true }));
+        assert_eq!(set("neo").await, json!({ "success": true }));
+        let refused = json!({ "success": false, "error": ALREADY_SET });
+        assert_eq!(set("trinity").await, refused);
+    }
+}

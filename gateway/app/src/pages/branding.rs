@@ -30,7 +30,7 @@ pub struct Branding {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logo {
+pub(crate) struct Logo {
     pub(crate) content_type: HeaderValue,
     pub(crate) bytes: Bytes,
     /// A digest of the file, for its address.

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A colour in sRGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rgb(pub [u8; 3]);
+pub(crate) struct Rgb(pub(crate) [u8; 3]);
 
 /// The background of light pages, as in `gateway.css`. Cards on them are lighter.
 pub(crate) const LIGHT_PAGE: Rgb = Rgb([0xf5, 0xf6, 0xf8]);

@@ -62,6 +62,10 @@ pub(crate) enum Failure<'a> {
     /// A hint that is not passed on to the provider, with the reason.
     BadHint(&'static str),
     /// The name of a test user is invalid.
+    #[cfg_attr(
+        not(feature = "dev"),
+        expect(dead_code, reason = "only the development sign-in has test users")
+    )]
     BadName,
 }
 

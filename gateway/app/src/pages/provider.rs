@@ -214,14 +214,9 @@ fn mark(name: &str, icon: Option<&str>, label: &str) -> Mark {
     Mark::Initial(initial.to_uppercase().next().unwrap_or(initial))
 }
 
-/// The names of marks, for the configuration.
-pub(crate) fn marks() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().filter_map(|(names, _, _)| names.first().copied())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{KNOWN, Mark, label, mark, marks};
+    use super::{KNOWN, Mark, label, mark};
 
     #[test]
     fn well_known_providers_have_their_name_and_mark() {
@@ -244,6 +239,5 @@ mod tests {
             let ok = |c: char| c.is_ascii_digit() || " .-,AaCcHhLlMmSsVvZz".contains(c);
             assert!(path.starts_with('M') && path.chars().all(ok), "{name}");
         }
-        assert_eq!(marks().count(), KNOWN.len());
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::body::Unread;
-use super::connection_limit::Held;
+use super::connection_limit::HeldMemory;
 
 /// The part of `patience` for which a client may go on sending an unread body after its response.
 const LINGER: u32 = 6;
@@ -28,7 +28,7 @@ pub(super) struct Impatient {
     patience: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    held: Held,
+    held: HeldMemory,
     unread: Unread,
     /// Runs while the client's side is still open after the gateway's was closed.
     lingering: Option<Pin<Box<Sleep>>>,
@@ -38,7 +38,7 @@ pub(super) struct Impatient {
 
 impl Impatient {
     /// A write may wait for `patience`. If a body is `unread` at the end, the client has a moment to read its response.
-    pub(super) fn new(stream: TcpStream, patience: Duration, held: Held, unread: Unread) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Duration, held: HeldMemory, unread: Unread) -> Self {
         Self {
             stream,
             patience,
