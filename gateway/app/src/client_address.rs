@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn without_trusted_proxies_it_is_the_peer_unless_that_may_be_a_proxy() {
+    fn without_trusted_proxies_the_client_is_the_peer_unless_it_may_be_a_proxy() {
         for peer in ["192.0.2.1", "2001:db8::1", "100.128.0.1", "172.32.0.1"] {
             assert_eq!(client(peer, &["198.51.100.1"], &[]).as_deref(), Some(peer));
         }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_trusted_proxy_speaks_for_nobody() {
+    fn the_header_of_an_untrusted_peer_is_ignored() {
         let trusted = ["10.0.0.0/8"];
         assert_eq!(
             client("192.0.2.1", &["198.51.100.1"], &trusted).as_deref(),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_names_the_client_at_the_end() {
+    fn the_last_untrusted_entry_is_the_client() {
         let trusted = ["10.0.0.0/8", "::1/128"];
         for (forwarded, is) in [
             (&["198.51.100.1"][..], "198.51.100.1"),
@@ -145,7 +145,7 @@ mod tests {
     proptest! {
         /// Whatever a client sends, the proxy appends its address, and that is the one that counts.
         #[test]
-        fn nothing_that_is_claimed_changes_it(
+        fn forged_entries_do_not_change_the_client(
             claim in proptest::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60),
             last in any::<[u8; 4]>().prop_filter("a client", |address| address[0] != 10),
             in_one in any::<bool>(),

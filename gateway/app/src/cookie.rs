@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) mod room;
 
-/// Lifetime of a sign-in's cookie, in seconds. Longer than a sign-in may take, so that an expired sign-in can be told
+/// Lifetime of a sign-in's cookie, in seconds. Longer than a sign-in may take, so that an expired sign-in differs
 /// from one that began in another browser.
 const MAX_AGE: i64 = 3600;
 /// Lifetime of the proof that this browser has just signed in to the gateway's own page, in seconds.
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bound_to_the_host_where_that_can_be() {
+    fn secure_cookies_are_bound_to_the_host() {
         let secure = set(&name("s", true), "v", true);
         let secure = secure.to_str().unwrap();
         assert!(secure.starts_with("__Host-auth-"), "{secure}");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_delete_what_clear_names() {
+    fn clear_keeps_the_attributes_that_the_prefix_requires() {
         // A browser changes a cookie with the prefix only if Secure and Path=/ are set (RFC 6265bis section 4.1.3.2).
         assert_eq!(
             clear("__Host-auth-a", true),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_its_own() {
+    fn each_state_has_its_own_cookie() {
         assert_ne!(name("a", true), name("b", true));
         assert_eq!(name("a", true), format!("__Host-{}", name("a", false)));
         assert_eq!(name("a", false).len(), "auth-".len() + 16);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cookies_that_look_like_ours_are_taken_for_sign_ins() {
+    fn cookies_with_other_names_are_not_sign_ins() {
         let line =
             b"auth-0123456789abcdef=x; auth-token=y; auth-0123456789abcdeg=z; auth-at-0123456789abcdef=1; \
                      __Host-auth-0123456789ABCDEF=s; auth-00=a; myauth-0123456789abcdef=b";

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_told_nothing() {
+    fn other_origins_get_no_cors_headers() {
         for other in [
             Some("null"),
             Some("http://app.example.org"),

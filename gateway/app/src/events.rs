@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sign_out_does_not_wait_for_those_that_fail() {
+    async fn new_sign_outs_do_not_wait_for_failed_ones() {
         let notifier = Notify::new();
         let mut backlog = failed(LAST_RETRY);
         assert_eq!(backlog.wait(&notifier).now_or_never(), None);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_fail_have_their_turn_later_each_time() {
+    async fn failed_sign_outs_are_retried_after_growing_pauses() {
         let notifier = Notify::new();
         let pause = Duration::from_millis(1);
         let mut backlog = failed(pause);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_ends_at_a_page_that_fails_and_the_next_goes_on_behind_it() {
+    async fn a_retry_stops_at_a_failing_page_and_the_next_continues_behind_it() {
         let notifier = Notify::new();
         let mut backlog = failed(Duration::from_millis(1));
         backlog.wait(&notifier).await;

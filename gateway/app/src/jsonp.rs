@@ -32,7 +32,7 @@ mod tests {
     use super::{callback, wrap};
 
     #[test]
-    fn takes_plain_identifiers_only() {
+    fn only_plain_identifiers_are_accepted() {
         for name in ["cb", "_", "$1", "jQuery_17"] {
             assert_eq!(callback(name), Some(name));
         }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn wraps() {
+    fn json_is_wrapped_in_a_call() {
         assert_eq!(
             wrap("cb", "{\"a\":\"\u{2028}\"}".as_bytes()),
             b"/**/cb({\"a\":\"\\u2028\"});"

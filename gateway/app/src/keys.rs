@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_gives_the_same_material_however_its_lines_end() {
+    fn line_ends_do_not_change_the_key_material() {
         let pem = "-----BEGIN PRIVATE KEY-----\nMIIE\nvQIB\n-----END PRIVATE KEY-----\n";
         for text in [
             pem.to_owned(),

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_only_navigations_are_navigations() {
+    fn b4_images_frames_scripts_and_prefetches_are_not_navigations() {
         for navigation in [
             "",
             "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-site: cross-site",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a8_a_page_cannot_pass_for_the_person() {
+    fn a8_a_navigation_by_another_site_is_not_by_the_user() {
         let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let is = |text| is_by_the_person(&headers(text), &origins, &own);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a11_pages_of_other_origins_are_told_from_programs_and_configured_ones() {
+    fn a11_only_pages_of_unknown_origins_are_foreign() {
         let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let is = |text| is_from_a_foreign_page(&headers(text), &origins, &own);

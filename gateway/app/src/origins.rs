@@ -54,7 +54,7 @@ mod tests {
     use super::Origins;
 
     #[test]
-    fn b11_loopback_is_this_machine_and_no_other() {
+    fn b11_loopback_origins_are_only_on_this_machine() {
         let listed = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let all = listed.clone().and_loopback();
         let is = |origins: &Origins, text: &str| origins.contains(&Url::parse(text).unwrap().origin());

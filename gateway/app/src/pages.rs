@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn b5_an_error_page_says_what_happened_and_leads_back_and_on() {
+    fn b5_an_error_page_shows_the_status_and_links_back_and_on() {
         in_each_language(|frame| {
             let ways = Ways {
                 again: Some("/auth/login/github?next=a&b".into()),
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_assets_need_nothing_that_the_policy_forbids() {
+    fn assets_use_nothing_that_the_policy_forbids() {
         for policy in [CSP, HOME_CSP] {
             assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("  "));
         }

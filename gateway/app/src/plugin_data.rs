@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_database_and_the_scratch_store_do_the_same() {
+    async fn the_database_and_the_scratch_store_behave_alike() {
         let clock = Arc::new(ManualClock::at(1000));
         let store = store(clock.clone()).await;
         let kept = story(&PluginData(store.clone()), &clock).await;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_that_is_closed_is_unavailable() {
+    async fn a_closed_database_is_unavailable() {
         let store = store(Arc::new(ManualClock::at(1000))).await;
         let values = PluginData(store.clone());
         store.close().await.unwrap();

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_to_ask_again() {
+    fn a_rejection_says_when_to_retry() {
         let limits = limits(2);
         let peer = "192.0.2.1".parse().unwrap();
         let ask = || limits.admit(Limit::SignIn, peer, &HeaderMap::new());
@@ -272,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn who_may_be_a_proxy_is_not_limited() {
+    fn peers_that_may_be_proxies_are_not_limited() {
         let limits = limits(1);
         assert!((0..100).all(|_| ask(&limits, Limit::SignIn, "127.0.0.1")));
     }
 
     #[test]
-    fn p21_an_address_that_sends_logout_tokens_which_are_not_valid_is_not_listened_to() {
+    fn p21_an_address_that_sends_many_invalid_logout_tokens_is_rejected() {
         let limits = RateLimits::new(&RateLimitConfig::default());
         let headers = HeaderMap::new();
         let peer = |text: &str| text.parse::<IpAddr>().unwrap();
@@ -300,13 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn off_is_off() {
+    fn a_limit_that_is_off_admits_everything() {
         let limits = RateLimits::new(&RateLimitConfig::default());
         assert!((0..1000).all(|_| ask(&limits, Limit::SignIn, "192.0.2.1")));
     }
 
     #[test]
-    fn remembers_only_so_many() {
+    fn the_number_of_remembered_addresses_is_bounded() {
         let limits = limits(1);
         for address in 0..200_000u32 {
             let peer = IpAddr::from((0x2000_0000 + address).to_be_bytes());

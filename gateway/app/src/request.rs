@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_json_object_is_rejected() {
+    fn anything_but_one_json_object_is_rejected() {
         for text in [
             "",
             "null",
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_browsers_send() {
+    fn forms_of_browsers_are_parsed() {
         let parameters = parse("a=1&b=x+y%20z&&c&d=%C3%A9").unwrap();
         let get = |name| only(&parameters, name).unwrap();
         assert_eq!(
@@ -327,13 +327,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_text() {
+    fn invalid_utf8_is_rejected() {
         assert_eq!(parse("a=%FF"), Err(BadRequest::Parameters));
         assert_eq!(parse("a=%C3"), Err(BadRequest::Parameters));
     }
 
     #[test]
-    fn refuses_repetition_and_floods() {
+    fn repeated_and_too_many_parameters_are_rejected() {
         assert_eq!(
             only(&parse("a=1&a=1").unwrap(), "a"),
             Err(BadRequest::Repeated("a"))

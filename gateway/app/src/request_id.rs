@@ -55,7 +55,7 @@ mod tests {
     use super::RequestIds;
 
     #[test]
-    fn no_id_comes_twice() {
+    fn ids_are_unique() {
         let (one, other) = (
             RequestIds::new(&SystemRandom).unwrap(),
             RequestIds::new(&SystemRandom).unwrap(),

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn adds_the_token_and_leaves_the_rest_alone() {
+    fn the_token_is_added_and_the_rest_is_unchanged() {
         assert_eq!(
             arrives("https://app.example.org"),
             "https://app.example.org/?jwt=T"
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_tokens_that_are_there_already() {
+    fn old_tokens_are_removed() {
         for old in [
             "?jwt=old",
             "?jwt=old&jwt=older",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_leads_elsewhere() {
+    fn addresses_on_other_origins_are_rejected() {
         for text in [
             "",
             "/",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn is_no_longer_than_it_may_be() {
+    fn the_length_is_bounded() {
         let room = 4096 - "https://app.example.org/".len();
         let address = |path: &str| format!("https://app.example.org/{path}");
         assert!(read(&address(&"a".repeat(room))).is_ok());
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configured_default_carries_no_token_either() {
+    fn the_default_has_no_token() {
         let url = Url::parse("https://app.example.org/?jwt=x&a=1#f").unwrap();
         assert_eq!(
             ReturnUrl::from_default(&url).as_str(),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_it_again_changes_nothing() {
+    fn parsing_is_idempotent() {
         for text in [
             "https://app.example.org",
             "https://app.example.org/a b?c".replace(' ', "%20").as_str(),
@@ -355,7 +355,7 @@ mod tests {
     proptest! {
         /// Every accepted address is on an allowed origin, for a second parser too.
         #[test]
-        fn never_leaves_the_list(
+        fn accepted_addresses_are_on_allowed_origins(
             scheme in "(https://|http://|https:|HTTPS://|//|https:/|\\PC{0,6})",
             before in "[/\\\\@:a-z.%#?\t\r\n]{0,8}",
             host in "(app\\.example\\.org|localhost:3000|e\\.example)",
@@ -373,7 +373,7 @@ mod tests {
         }
 
         #[test]
-        fn leaves_other_parameters_alone(query in "[a-z0-9=&%+._~-]{0,40}") {
+        fn other_parameters_are_unchanged(query in "[a-z0-9=&%+._~-]{0,40}") {
             if !query.contains("jwt") && !query.contains('%') {
                 let next = read(&format!("https://app.example.org/?{query}")).unwrap();
                 assert_eq!(next.as_str(), format!("https://app.example.org/?{query}"));

@@ -1,4 +1,4 @@
-//! Finds the endpoint for a request in [`ROUTES`], and adds what all responses have in common: HEAD and OPTIONS, CORS,
+//! Finds the endpoint for a request in `ROUTES`, and adds what all responses have in common: HEAD and OPTIONS, CORS,
 //! the headers, one line in the log, the metrics.
 
 use std::error::Error;

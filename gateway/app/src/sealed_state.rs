@@ -166,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_encoded_is_an_error() {
+    fn a_text_that_is_too_long_cannot_be_encoded() {
         let long = "!".repeat(128);
         assert!(state([&long, "", "", ""], None).encode().is_none());
     }
 
     proptest! {
         #[test]
-        fn decoding_gives_what_was_encoded(
+        fn decoding_reverses_encoding(
             random in "[A-Za-z0-9_-]{0,50}",
             text in "\\PC{0,30}",
             nonce in proptest::option::of("[A-Za-z0-9_-]{1,50}"),
@@ -195,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_decoded_nothing_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        fn decoding_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let _ = SealedState::decode(&bytes);
         }
     }

@@ -79,7 +79,7 @@ fn token_in(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, BadRequest> {
     if let Some(value) = only(headers, AUTHORIZATION.as_str(), "Authorization")? {
         let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
         let (scheme, token) = value.split_at(end);
-        // Other schemes are for somebody else, such as a proxy.
+        // Other schemes are for other programs, such as a proxy.
         if scheme.eq_ignore_ascii_case(b"bearer") {
             return Ok(Some(text(token)));
         }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn authorization_comes_first_whatever_is_in_it() {
+    fn authorization_takes_precedence() {
         for (value, token) in [
             (b"Bearer T".as_slice(), "T"),
             (b"bEARER   T ", "T"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_are_passed_over() {
+    fn other_schemes_are_skipped() {
         for value in [
             b"Basic T".as_slice(),
             b"",
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn auth_token_counts_even_if_it_is_empty_or_no_text() {
+    fn auth_token_is_used_even_if_it_is_empty_or_not_text() {
         assert_eq!(found(&[("auth-token", b"")]), Ok(Some(String::new())));
         assert_eq!(found(&[("auth-token", b"\xff")]), Ok(Some("\u{fffd}".to_owned())));
         assert_eq!(found(&[]), Ok(None));
     }
 
     #[test]
-    fn two_are_refused() {
+    fn two_tokens_are_rejected() {
         let twice = [
             ("authorization", b"Bearer T".as_slice()),
             ("authorization", b"Bearer T"),

@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn is_utc() {
+    fn rfc3339_is_utc() {
         assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(Timestamp(1_795_510_200)), "2026-11-24T08:50:00Z");
         assert_eq!(rfc3339(Timestamp(u64::MAX)), u64::MAX.to_string());

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_is_signed_anew() {
+    fn changed_claims_are_signed_again() {
         type Change = fn(&mut PermissionClaims);
         let changes: [Change; 7] = [
             |claims| claims.iss = "https://other.example.org".to_owned(),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_off() {
+    fn the_cache_can_be_off() {
         for reuse in [Duration::ZERO, Duration::from_millis(999)] {
             let cache = TokenCache::new(reuse);
             assert_eq!(signed_at(&cache, claims(1000)), 1000);
@@ -257,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_what_cannot_be_signed() {
+    fn failed_signatures_are_not_cached() {
         let cache = TokenCache::new(Duration::from_secs(1));
         assert_eq!(cache.answer(claims(1000), |_| Err("no")), Err("no"));
         assert_eq!(cache.kept.len(), 0);
     }
 
     #[test]
-    fn a5_a_user_of_a_thousand_services_keeps_nobody_elses_tokens_out() {
+    fn a5_a_user_of_many_services_does_not_evict_others() {
         let cache = TokenCache::new(Duration::from_secs(60));
         let sign =
             |size: usize| move |_: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size]));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_bytes() {
+    fn the_cache_is_bounded_in_bytes() {
         let cache = TokenCache::new(Duration::from_secs(60));
         let large = Bytes::from(vec![b'x'; 64 << 10]);
         for number in 0..1000 {

@@ -64,14 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn b2_nothing_goes_while_there_is_room() {
+    fn b2_no_cookie_is_deleted_while_there_is_room() {
         let some = begun(&[("a", 1000, Nothing), ("b", 1000, ByAPage(1))]);
         assert_eq!(make(some, 1000), Room::default());
         assert_eq!(make(Vec::new(), MAX_TOGETHER), Room::default());
     }
 
     #[test]
-    fn b2_the_oldest_goes_first_whatever_order_the_browser_sends_them_in() {
+    fn b2_the_oldest_sign_in_is_deleted_first_in_any_order() {
         let some = begun(&[
             ("new", 900, ByThePerson(30)),
             ("old", 900, ByThePerson(10)),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a8_what_a_page_began_goes_before_what_the_person_began() {
+    fn a8_sign_ins_that_pages_began_are_deleted_before_the_users() {
         let some = begun(&[
             ("person", 900, ByThePerson(10)),
             ("page", 900, ByAPage(20)),

@@ -108,7 +108,7 @@ pub(crate) async fn handle(app: &Arc<App>, request: &Request, provider: &Provide
     over(app, answer, begun, &name)
 }
 
-/// The state is used up, and nobody is signed in. The cookie stays, so that a reload can say what happened.
+/// The state is used up, but the sign-in failed. The cookie stays, so that a reload can say what happened.
 fn over(app: &App, answer: Response, begun: SealedState, name: &str) -> Response {
     let secure = app.address.secure;
     let cookie = match begun.over().seal(&app.session_key, name) {

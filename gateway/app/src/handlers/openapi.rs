@@ -64,7 +64,7 @@ mod tests {
 
     /// Each operation has one result type. JSONP is for clients that are not generated.
     #[test]
-    fn an_answer_and_a_request_have_one_content_type() {
+    fn requests_and_responses_have_one_content_type() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         for (path, operation) in document["paths"].as_object().unwrap() {
             for method in ["get", "post"]

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_has_the_colour_and_an_address_of_its_own() {
+    fn the_style_sheet_has_the_colour_and_its_own_version() {
         let plain = Branding::default();
         let green = Branding::new("Acme".into(), None, Rgb::parse("#0a6640").unwrap());
         assert!(String::from_utf8_lossy(&green.css).contains("--accent: #0a6640;"));

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_name_goes_the_same_way() {
+    fn the_form_passes_next_and_errors_on() {
         in_each_language(|frame| {
             let page = choose_user(frame, "https://app.example/\"x", true, &[]);
             assert!(

@@ -110,7 +110,7 @@ mod tests {
     use crate::pages::CSS;
 
     #[test]
-    fn contrast_is_as_the_guidelines_have_it() {
+    fn contrast_matches_the_guidelines() {
         assert!((BLACK.contrast(WHITE) - 21.0).abs() < 1e-9);
         let grey = Rgb::parse("#777777").unwrap();
         assert!(
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_has_the_backgrounds_that_colours_are_held_against() {
+    fn the_style_sheet_has_the_backgrounds_that_contrast_assumes() {
         assert!(CSS.contains(&format!("--page: {LIGHT_PAGE};")));
         assert!(CSS.contains(&format!("--card: {DARK_CARD};")));
     }
 
     proptest! {
         #[test]
-        fn whatever_the_colour_its_shades_can_be_read(rgb in any::<[u8; 3]>()) {
+        fn every_colour_has_readable_shades(rgb in any::<[u8; 3]>()) {
             let readable = Rgb(rgb).readable();
             assert!(readable.is_readable());
             // White text on it, and itself on a card.

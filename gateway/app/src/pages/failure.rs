@@ -77,7 +77,7 @@ const INVALID: Option<&str> = Some("invalid_request");
 /// The user may be signed in nevertheless, or the failure is not about a sign-in.
 const NONE: Option<&str> = None;
 
-/// What there is to say about a failure.
+/// The properties of a failure.
 pub(crate) struct Row {
     /// The page's status.
     pub(crate) status: StatusCode,
@@ -161,7 +161,7 @@ mod tests {
     use super::Failure;
 
     #[test]
-    fn b5_what_an_application_is_told_has_the_characters_of_the_standard() {
+    fn b5_descriptions_have_only_characters_that_the_standard_allows() {
         let told = Failure::Rejected("Nur für \"uns\"\n\\ <b>")
             .description()
             .into_owned();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn b5_the_words_are_those_of_the_standard() {
+    fn b5_error_codes_are_those_of_the_standard() {
         let word = |failure: Failure<'_>| failure.row().code;
         assert_eq!(word(Failure::Denied), Some("access_denied"));
         assert_eq!(word(Failure::Disabled), Some("access_denied"));

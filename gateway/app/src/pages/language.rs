@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_language_that_there_is_a_translation_for() {
+    fn the_best_translated_language_is_chosen() {
         assert_eq!(Language::asked_for(&HeaderMap::new()).tag(), "en");
         for (header, tag) in [
             ("de", "de"),

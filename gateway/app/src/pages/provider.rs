@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn outlines_are_path_data_and_nothing_else() {
+    fn outlines_are_path_data() {
         for (_, name, path) in KNOWN {
             let ok = |c: char| c.is_ascii_digit() || " .-,AaCcHhLlMmSsVvZz".contains(c);
             assert!(path.starts_with('M') && path.chars().all(ok), "{name}");

@@ -50,7 +50,7 @@ pub(super) struct ConnectionLimit {
     next: AtomicU64,
     most: usize,
     began: Instant,
-    /// Connections that were told to close and have not ended yet.
+    /// Connections that are closing and have not ended yet.
     leaving: AtomicUsize,
     queue: Mutex<Queue>,
     /// The memory of unfinished requests and unread responses beyond the ordinary, in bytes.
@@ -100,7 +100,7 @@ pub(super) struct EndSignals {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
-    /// It was told to close.
+    /// It is closing.
     Leaving,
     Gone,
 }
@@ -282,7 +282,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Tells a connection to close. Returns `false` if it was told before.
+    /// Tells a connection to close. Returns `false` if it is closing already.
     pub(super) fn end(&self, connection: &Connection) -> bool {
         {
             let mut end = connection.end.lock();

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_else_is_left_alone() {
+    async fn other_writes_are_unchanged() {
         let ours = "HTTP/1.1 404 x\r\nx-content-type-options: nosniff\r\n\r\n";
         for writes in [
             &[ours][..],

@@ -143,7 +143,7 @@ async fn answers_one_request_after_another() {
 }
 
 #[tokio::test]
-async fn slow_heads_and_idle_connections_end() {
+async fn slow_heads_and_idle_connections_are_closed() {
     let server = Server::start(ServerLimits {
         // Enough for a head that is sent whole.
         header_timeout: Duration::from_secs(2),
@@ -162,7 +162,7 @@ async fn slow_heads_and_idle_connections_end() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_503() {
+async fn slow_requests_are_503() {
     let short = Duration::from_millis(50);
     let server = Server::start(ServerLimits {
         request_timeout: short,
@@ -206,7 +206,7 @@ async fn a_panic_is_500_and_ends_nothing_else() {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_refused() {
+async fn malformed_requests_are_rejected() {
     let server = Server::start(limits()).await;
     let long_header = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "a".repeat(70_000));
     let many_headers = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
@@ -233,7 +233,7 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn over_the_cap_callers_wait_for_a_place() {
+async fn connections_beyond_the_limit_wait() {
     let mut server = Server::start(ServerLimits {
         connections: 1,
         ..limits()
@@ -250,7 +250,7 @@ async fn over_the_cap_callers_wait_for_a_place() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_cut() {
+async fn a_client_that_does_not_read_is_cut_off() {
     let short = Duration::from_millis(50);
     let limits = ServerLimits {
         request_timeout: short,
@@ -272,7 +272,7 @@ async fn who_does_not_read_is_cut() {
 }
 
 #[tokio::test]
-async fn whoever_keeps_us_waiting_makes_room() {
+async fn waiting_connections_are_closed_for_new_ones() {
     let mut server = Server::start(ServerLimits {
         connections: 5,
         ..limits()
@@ -307,7 +307,7 @@ async fn whoever_keeps_us_waiting_makes_room() {
 }
 
 #[tokio::test]
-async fn the_end_waits_for_what_is_in_flight_only() {
+async fn a_shutdown_waits_only_for_requests_in_flight() {
     let mut server = Server::start(limits()).await;
     let new = server.connect().await;
     let mut idle = server.connect().await;
@@ -328,7 +328,7 @@ async fn the_end_waits_for_what_is_in_flight_only() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_dropped() {
+async fn requests_that_outlast_the_drain_are_dropped() {
     let short = Duration::from_millis(50);
     let mut server = Server::start(ServerLimits {
         drain: short,
@@ -361,7 +361,7 @@ async fn a9_pipelined_requests_are_answered_one_after_another() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_body_is_read_arrives_and_ends_the_connection() {
+async fn a_response_before_the_body_is_read_arrives_and_closes_the_connection() {
     let server = Server::start(limits()).await;
     let body = "b".repeat(4 << 20);
     let requests = [
@@ -408,7 +408,7 @@ async fn a_body_that_was_read_leaves_the_connection_open() {
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_clients_that_go_on_sending() {
+async fn a_shutdown_does_not_wait_for_clients_that_keep_sending() {
     let server = Server::start(ServerLimits {
         request_timeout: NEVER * 12,
         ..limits()

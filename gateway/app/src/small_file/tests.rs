@@ -10,7 +10,7 @@ pub(crate) fn pipe(path: &Path) {
 }
 
 #[test]
-fn only_regular_files_within_the_bound_are_read_and_nothing_is_waited_for() {
+fn only_regular_files_within_the_bound_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::write(at("good"), "text").unwrap();
@@ -44,7 +44,7 @@ fn only_regular_files_within_the_bound_are_read_and_nothing_is_waited_for() {
 }
 
 #[test]
-fn a_pipe_is_read_to_its_end_or_given_up() {
+fn a_pipe_is_read_to_its_end_or_times_out() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("pipe");
     pipe(&at);

@@ -150,7 +150,7 @@ mod tests {
     use super::name;
 
     #[test]
-    fn p9_apples_name_is_read_and_nothing_else_of_it() {
+    fn p9_only_the_name_is_read_from_apples_json() {
         for (user, expected) in [
             (
                 r#"{"name":{"firstName":"Ann","lastName":"Lee"},"email":"x@example.org"}"#,

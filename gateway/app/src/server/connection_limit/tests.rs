@@ -55,7 +55,7 @@ impl Listener {
 }
 
 #[tokio::test]
-async fn a9_as_many_places_are_freed_at_once_as_are_wanted() {
+async fn a9_as_many_connections_are_closed_together_as_needed() {
     let mut listener = Listener::new(4096);
     let idle: Vec<u64> = (0..3_900)
         .map(|since| listener.connect_earlier(None, since))
@@ -78,7 +78,7 @@ async fn a9_as_many_places_are_freed_at_once_as_are_wanted() {
 }
 
 #[tokio::test]
-async fn a9_a_client_with_more_than_its_share_makes_room_for_others() {
+async fn a9_a_client_above_its_share_loses_its_own_connections() {
     let mut listener = Listener::new(640);
     // They have waited longest, but none has more than its share of ten.
     let others: Vec<u64> = (0..200)
@@ -95,7 +95,7 @@ async fn a9_a_client_with_more_than_its_share_makes_room_for_others() {
 }
 
 #[tokio::test]
-async fn a9_connections_of_a_proxy_count_for_nobody() {
+async fn a9_connections_of_a_proxy_count_against_no_client() {
     let mut listener = Listener::new(640);
     let proxied: Vec<u64> = (0..400)
         .map(|since| listener.connect_earlier(None, since))
@@ -112,7 +112,7 @@ async fn a9_connections_of_a_proxy_count_for_nobody() {
 }
 
 #[tokio::test]
-async fn a9_who_is_being_served_is_left_alone_whatever_its_share() {
+async fn a9_connections_in_use_are_never_closed() {
     let mut listener = Listener::new(64);
     let mut served = Vec::new();
     for _ in 0..50 {
@@ -128,7 +128,7 @@ async fn a9_who_is_being_served_is_left_alone_whatever_its_share() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ended_by_itself_is_not_waited_for() {
+async fn a_connection_that_ended_before_is_not_counted_as_leaving() {
     let mut listener = Listener::new(64);
     for since in 0..1_000 {
         listener.connect_earlier(None, since);
@@ -139,7 +139,7 @@ async fn a_connection_that_ended_by_itself_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a9_what_connections_hold_is_bounded_in_sum() {
+async fn a9_the_memory_of_all_connections_is_bounded() {
     // However much each of them sends.
     const SENT: usize = 1_000_000;
     const LARGE: usize = 128 << 10;
