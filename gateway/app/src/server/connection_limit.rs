@@ -108,8 +108,8 @@ enum End {
 impl Connection {
     /// The gateway waits for the client from now on.
     fn new(limit: &ConnectionLimit, client: Option<IpAddr>) -> (Self, EndSignals) {
-        let (cut, cut_order) = AbortHandle::new_pair();
-        let (finish, finish_order) = AbortHandle::new_pair();
+        let (cut, cut_signal) = AbortHandle::new_pair();
+        let (finish, finish_signal) = AbortHandle::new_pair();
         let connection = Self {
             client,
             waiting_since: AtomicU64::new(now(limit.began)),
@@ -121,11 +121,11 @@ impl Connection {
             finish,
             end: Mutex::new(End::Open),
         };
-        let orders = EndSignals {
-            cut: cut_order,
-            finish: finish_order,
+        let signals = EndSignals {
+            cut: cut_signal,
+            finish: finish_signal,
         };
-        (connection, orders)
+        (connection, signals)
     }
 
     fn wait(&self) {
@@ -233,7 +233,7 @@ impl ConnectionLimit {
 
     /// Gives the slot to a connection, which counts against the share of `client`, if known.
     pub(super) fn take(self: &Arc<Self>, room: Room, client: Option<IpAddr>) -> (Slot, EndSignals) {
-        let (connection, orders) = Connection::new(self, client);
+        let (connection, signals) = Connection::new(self, client);
         let connection = Arc::new(connection);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.taken.lock().insert(number, Arc::clone(&connection));
@@ -243,7 +243,7 @@ impl ConnectionLimit {
             connection,
             free: Some(room),
         };
-        (slot, orders)
+        (slot, signals)
     }
 
     /// Closes as many connections as needed to keep a part of the slots free.
