@@ -1,9 +1,10 @@
-//! Return addresses: every URL that `next::parse` accepts is checked again as text, without a URL library.
+//! Return URLs: every URL that `return_url::parse` accepts is checked again, as text, by code without a URL
+//! library.
 #![no_main]
 
 use std::sync::LazyLock;
 
-use gateway::next;
+use gateway::return_url;
 use gateway::origins::Origins;
 use libfuzzer_sys::fuzz_target;
 use url::{Origin, Url};
@@ -27,7 +28,7 @@ static ORIGINS: LazyLock<Vec<Origin>> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let (own, origins) = ORIGINS.split_last().expect("five");
     let origins = &Origins::from(origins.to_vec());
-    let Ok(next) = next::parse(text, origins, own) else {
+    let Ok(next) = return_url::parse(text, origins, own) else {
         return;
     };
     for sent in [next.as_str(), &next.with_token("T")] {
@@ -58,7 +59,7 @@ fuzz_target!(|text: &str| {
     );
 
     assert_eq!(
-        next::parse(next.as_str(), origins, own).as_ref(),
+        return_url::parse(next.as_str(), origins, own).as_ref(),
         Ok(&next),
         "no fixed point"
     );

@@ -1,6 +1,5 @@
-//! The one thing that all requests share: built once, never changed but for what SIGHUP replaces.
+//! The state that all requests share. It is built once; only the parts that SIGHUP replaces change.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,80 +9,70 @@ use gateway_model::{Clock, Random, UserLimits};
 use gateway_store::Store;
 use gateway_token::{SessionKey, SigningKeys};
 use gateway_upstream::Provider;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use url::Origin;
 
 use crate::config::Reloadable;
-use crate::issued::Issued;
-use crate::logout_notifier::LogoutNotifier;
 use crate::metrics::HttpMetrics;
 use crate::pages::Offer;
 use crate::rate_limit::RateLimits;
 use crate::request_id::RequestIds;
+use crate::token_cache::TokenCache;
 
-/// What all requests share.
+/// The state that all requests share.
 pub struct App {
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Where randomness comes from.
+    /// The source of randomness.
     pub random: Arc<dyn Random>,
-    /// Names requests.
-    pub request_ids: RequestIds,
-    /// Users, sessions, events.
-    pub store: Store,
-    /// Permission providers and hooks.
-    pub plugins: PluginHost,
-    /// What signs permission tokens.
-    pub keys: SigningKeys,
-    /// Permission tokens that may be given again.
-    pub issued: Issued,
-    /// What session tokens and sealed state are keyed by.
+    /// Authenticates session tokens and sealed state.
     pub session_key: SessionKey,
-    /// Upstream providers, in the order people are offered them.
-    pub providers: Vec<Provider>,
-    /// How the ways to sign in look on pages, in that order.
-    pub offers: Vec<Offer>,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) store: Store,
+    pub(crate) plugins: PluginHost,
+    /// Signs permission tokens.
+    pub(crate) keys: SigningKeys,
+    pub(crate) token_cache: TokenCache,
+    /// In the order in which pages list them.
+    pub(crate) providers: Vec<Provider>,
+    /// How the ways to sign in look on pages, in the same order.
+    pub(crate) offers: Vec<Offer>,
     /// Whether the development sign-in is offered.
-    pub dev: bool,
-    /// The gateway's own address.
-    pub address: Address,
-    /// How long a session lasts.
-    pub session_lifetime: Duration,
-    /// What one user may take up.
-    pub user_limits: UserLimits,
-    /// How long a permission token is good for.
-    pub token_lifetime: Duration,
-    /// Largest request body, in bytes.
-    pub max_body: usize,
+    pub(crate) dev: bool,
+    pub(crate) address: Address,
+    pub(crate) session_lifetime: Duration,
+    pub(crate) user_limits: UserLimits,
+    /// The lifetime of permission tokens.
+    pub(crate) token_lifetime: Duration,
+    /// In bytes.
+    pub(crate) max_body: usize,
     /// How long a request's body may take to arrive.
-    pub body_timeout: Duration,
-    /// What SIGHUP replaces.
-    pub live: ArcSwap<Reloadable>,
-    /// How often one address may ask; replaced with [`App::live`].
-    pub rate_limits: ArcSwap<RateLimits>,
-    /// Tells hooks of sign-outs.
-    pub logout_notifier: LogoutNotifier,
-    /// Work that goes on when its caller has gone, and that a shutdown waits for.
-    pub background: TaskTracker,
-    /// Counts requests.
-    pub http_metrics: HttpMetrics,
+    pub(crate) body_timeout: Duration,
+    /// The part of the configuration that SIGHUP replaces.
+    pub(crate) live: ArcSwap<Reloadable>,
+    /// Replaced together with `live`.
+    pub(crate) rate_limits: ArcSwap<RateLimits>,
+    /// Wakes the task that delivers sign-outs to hooks.
+    pub(crate) logout_notifier: Notify,
+    /// Tasks that outlive the request that started them. A shutdown waits for them.
+    pub(crate) background: TaskTracker,
+    pub(crate) http_metrics: HttpMetrics,
 }
 
 /// Where the gateway is reached from outside: `EXTERNAL_ADDRESS`.
 #[derive(Clone, Debug)]
-pub struct Address {
-    /// The origin as a tuple, to compare with.
-    pub origin: Origin,
-    /// The same as text, without a trailing slash: what URLs begin with, and `iss`.
-    pub text: String,
-    /// Whether it is https.
-    pub secure: bool,
+pub(crate) struct Address {
+    /// The origin, for comparisons.
+    pub(crate) origin: Origin,
+    /// The origin as text, without a trailing slash: the beginning of URLs, and `iss`.
+    pub(crate) text: String,
+    /// Whether the scheme is https.
+    pub(crate) secure: bool,
 }
 
 impl Address {
-    /// The address that a URL's origin is.
-    #[must_use]
-    pub fn new(url: &url::Url) -> Self {
+    pub(crate) fn new(url: &url::Url) -> Self {
         let origin = url.origin();
         Self {
             text: origin.ascii_serialization(),
@@ -94,14 +83,12 @@ impl Address {
 }
 
 impl App {
-    /// The upstream provider of this name.
-    #[must_use]
-    pub fn provider(&self, name: &str) -> Option<&Provider> {
+    pub(crate) fn provider(&self, name: &str) -> Option<&Provider> {
         self.providers.iter().find(|provider| provider.name() == name)
     }
 
     /// The names of all ways to sign in.
-    pub fn provider_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn provider_names(&self) -> impl Iterator<Item = &str> {
         let stand_ins = DEV_STAND_INS.into_iter().filter(|name| self.is_dev_sign_in(name));
         self.providers
             .iter()
@@ -110,44 +97,32 @@ impl App {
             .chain(stand_ins)
     }
 
-    /// Whether the development sign-in answers for this name.
-    #[must_use]
-    pub fn is_dev_sign_in(&self, name: &str) -> bool {
+    /// Whether this name leads to the development sign-in.
+    pub(crate) fn is_dev_sign_in(&self, name: &str) -> bool {
         let stands_in = || DEV_STAND_INS.contains(&name) && self.provider(name).is_none();
         self.dev && (name == DEV_PROVIDER || stands_in())
     }
 
-    /// The names of the ways to sign in, and their names for people.
-    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The names of the ways to sign in, with their display names.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.offers
             .iter()
             .map(|offer| (offer.name.as_str(), offer.label.as_str()))
     }
 
-    /// How a way to sign in looks on pages.
-    #[must_use]
-    pub fn offer(&self, name: &str) -> Option<&Offer> {
+    pub(crate) fn offer(&self, name: &str) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.name == name)
     }
 
-    /// The name for people of a way to sign in.
-    #[must_use]
-    pub fn label<'a>(&'a self, name: &'a str) -> &'a str {
+    /// The display name of a way to sign in.
+    pub(crate) fn label<'a>(&'a self, name: &'a str) -> &'a str {
         self.offer(name).map_or(name, |offer| &offer.label)
     }
 }
 
 /// The name of the development sign-in.
-pub const DEV_PROVIDER: &str = "dev";
+pub(crate) const DEV_PROVIDER: &str = "dev";
 
-/// Names that the development sign-in answers for as well, where no such provider is configured: what clients of the old
-/// service know.
+/// Names that also lead to the development sign-in unless such a provider is configured, because clients of the old
+/// service know them.
 const DEV_STAND_INS: [&str; 2] = ["google", "github"];
-
-impl fmt::Debug for App {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("address", &self.address.text)
-            .finish_non_exhaustive()
-    }
-}

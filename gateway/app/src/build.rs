@@ -18,8 +18,6 @@ use tokio_util::task::TaskTracker;
 use crate::app::{Address, App};
 use crate::config::Config;
 use crate::handlers::callback_url;
-use crate::issued::Issued;
-use crate::logout_notifier::LogoutNotifier;
 use crate::metrics::HttpMetrics;
 use crate::pages::Offer;
 use crate::pages::branding::{Logo, MAX_LOGO};
@@ -27,6 +25,7 @@ use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
 use crate::request_id::RequestIds;
 use crate::small_file;
+use crate::token_cache::TokenCache;
 
 /// Opens and starts everything a request may need. Returns the place of the last event that an earlier run has left, too,
 /// and the admissions of the plugins, which go on.
@@ -50,7 +49,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         .await
         .context("the database cannot be used")?;
     let left_over = store.last_event().await.context("the database cannot be read")?;
-    let data = PluginData::new(store.clone());
+    let data = PluginData(store.clone());
     let host = HostOptions {
         plugin_dir: config.plugin_dir.clone(),
         cache_dir: cache_dir(config),
@@ -76,7 +75,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         store,
         plugins,
         keys,
-        issued: Issued::new(config.tokens.permission_reuse),
+        token_cache: TokenCache::new(config.tokens.permission_reuse),
         session_key,
         offers: offers?,
         providers: providers?,
@@ -89,7 +88,7 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         body_timeout: config.server.header_timeout,
         live: ArcSwap::from_pointee(config.reloadable.clone()),
         rate_limits: ArcSwap::from_pointee(RateLimits::new(&config.reloadable.rate_limits)),
-        logout_notifier: LogoutNotifier::default(),
+        logout_notifier: tokio::sync::Notify::new(),
         background: TaskTracker::new(),
         http_metrics: HttpMetrics::new(),
     };

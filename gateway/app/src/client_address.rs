@@ -1,4 +1,4 @@
-//! Who is asking, by address: the peer of the connection, or whom a trusted proxy says it speaks for.
+//! The client's address: the connection's peer, or the address that a trusted proxy forwards for.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,19 +6,17 @@ use gateway_model::address::reach;
 use hyper::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-/// What proxies append the address of their own peer to.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client, where it is known: `None` where it may be a proxy's, which many people share.
+/// Returns the client's address, or `None` if it may be a proxy's, which many users share.
 ///
-/// Each proxy appends whom it was called by, so `X-Forwarded-For` is read from its end, for as long as it was a trusted
-/// proxy that wrote the entry; everything before that is what somebody claims. No other header counts.
+/// Each proxy appends its own peer to `X-Forwarded-For`. The header is therefore read from its end, as long as a trusted
+/// proxy wrote the entry. Anyone could have written the entries before. No other header is read.
 ///
-/// - The peer is no trusted proxy: it is the client, whatever the header says. Without any trusted proxy one that is on
-///   this machine or a private network may be a proxy that nobody told us of.
-/// - The peer is one: the client is the last entry that is no trusted proxy's, or else the first that can be read.
-#[must_use]
-pub fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
+/// - If the peer is not a trusted proxy, it is the client, and the header is ignored. If no trusted proxy is configured, a
+///   peer on this machine or a private network may be a proxy.
+/// - If the peer is a trusted proxy, the client is the last entry that is not one, otherwise the first readable entry.
+pub(crate) fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if trusted_proxies.is_empty() {
         return Some(peer).filter(|peer| !reach(*peer).is_local());
@@ -29,7 +27,7 @@ pub fn of_client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -
     }
     let mut client = None;
     let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    // Bytes: what somebody claims at the beginning need not be text.
+    // As bytes: the beginning, which anyone could have written, may not be text.
     let entries = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
     for address in entries.map_while(address) {
         client = Some(address);
@@ -68,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn without_trusted_proxies_it_is_the_peer_unless_that_may_be_a_proxy() {
+    fn without_trusted_proxies_the_client_is_the_peer_unless_it_may_be_a_proxy() {
         for peer in ["192.0.2.1", "2001:db8::1", "100.128.0.1", "172.32.0.1"] {
             assert_eq!(client(peer, &["198.51.100.1"], &[]).as_deref(), Some(peer));
         }
@@ -91,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_trusted_proxy_speaks_for_nobody() {
+    fn the_header_of_an_untrusted_peer_is_ignored() {
         let trusted = ["10.0.0.0/8"];
         assert_eq!(
             client("192.0.2.1", &["198.51.100.1"], &trusted).as_deref(),
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_names_the_client_at_the_end() {
+    fn the_last_untrusted_entry_is_the_client() {
         let trusted = ["10.0.0.0/8", "::1/128"];
         for (forwarded, is) in [
             (&["198.51.100.1"][..], "198.51.100.1"),
@@ -147,7 +145,7 @@ mod tests {
     proptest! {
         /// Whatever a client sends, the proxy appends its address, and that is the one that counts.
         #[test]
-        fn nothing_that_is_claimed_changes_it(
+        fn forged_entries_do_not_change_the_client(
             claim in proptest::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60),
             last in any::<[u8; 4]>().prop_filter("a client", |address| address[0] != 10),
             in_one in any::<bool>(),

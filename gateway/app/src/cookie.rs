@@ -1,40 +1,38 @@
-//! The cookies that bind a sign-in to the browser it began in (RFC 6265): one for each `state`, so that
-//! tabs don't disturb each other, and together small enough for any proxy.
+//! The cookies that bind a sign-in to the browser in which it began (RFC 6265). Every `state` has its own cookie, so
+//! that tabs do not disturb each other. Together they are small enough for any proxy.
 //!
-//! Other applications of the domain set cookies as well, with whatever bytes they like (RFC 6265 section 4.2.2 leaves
-//! that open), so the header is read as bytes and everything that is not ours is passed over.
+//! Other applications of the domain set cookies with arbitrary bytes (RFC 6265 section 4.2.2 leaves the value open).
+//! The header is therefore read as bytes, and foreign cookies are skipped.
 
 use cookie::{Cookie, SameSite};
 use hyper::HeaderMap;
 use hyper::header::{COOKIE, HeaderValue};
 use sha2::{Digest, Sha256};
 
-pub mod room;
+pub(crate) mod room;
 
-/// How long the browser keeps the cookie of a sign-in, in seconds. Longer than a sign-in may take, so that one that
-/// took too long can be told from one that began elsewhere.
+/// Lifetime of a sign-in's cookie, in seconds. Longer than a sign-in may take, so that an expired sign-in differs
+/// from one that began in another browser.
 const MAX_AGE: i64 = 3600;
-/// How long the browser keeps the proof that it has just signed in to the gateway's own page, in seconds.
+/// Lifetime of the proof that this browser has just signed in to the gateway's own page, in seconds.
 const ARRIVAL_MAX_AGE: i64 = 60;
-/// The most bytes that the cookies of all sign-ins of one browser have in a request. nginx takes header lines of 8 KB
-/// unless told otherwise, and other applications of the domain have cookies too.
-pub const MAX_TOGETHER: usize = 3_000;
+/// The most bytes that a browser's sign-in cookies have together in one request. nginx accepts header lines of 8 KB by
+/// default, and other applications of the domain have cookies too.
+pub(crate) const MAX_TOGETHER: usize = 3_000;
 
-/// The prefix that makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis section 4.1.3.2).
-/// They would not take it over plain http, which only loopback has.
+/// With the prefix `__Host-`, browsers require Secure, Path=/ and no Domain (RFC 6265bis section 4.1.3.2). Over plain
+/// http, which the gateway accepts on loopback only, they would reject it.
 const fn prefix(secure: bool) -> &'static str {
     if secure { "__Host-auth-" } else { "auth-" }
 }
 
-/// The name of the cookie that belongs to a `state`.
-#[must_use]
+/// The name of the cookie for a `state`.
 pub fn name(state: &str, secure: bool) -> String {
     format!("{}{}", prefix(secure), digest(state))
 }
 
-/// The name of the cookie that proves that a session token was issued to this browser, for the gateway's own page.
-#[must_use]
-pub fn arrival_name(token: &str, secure: bool) -> String {
+/// The name of the cookie that proves that a session token was issued to this browser. For the gateway's own page.
+pub(crate) fn arrival_name(token: &str, secure: bool) -> String {
     format!("{}at-{}", prefix(secure), digest(token))
 }
 
@@ -44,27 +42,22 @@ fn digest(text: &str) -> String {
     hex::encode(digest.get(..8).unwrap_or(&digest))
 }
 
-/// How many bytes of a request's `Cookie` header a cookie takes, with what separates it from the next.
-#[must_use]
-pub const fn size(name: &str, value: &[u8]) -> usize {
+/// The number of bytes that a cookie adds to a request's `Cookie` header, with its separator.
+pub(crate) const fn size(name: &str, value: &[u8]) -> usize {
     name.len() + "=; ".len() + value.len()
 }
 
-/// `Set-Cookie` for a sign-in.
-#[must_use]
-pub fn set(name: &str, value: &str, secure: bool) -> HeaderValue {
+pub(crate) fn set(name: &str, value: &str, secure: bool) -> HeaderValue {
     header(name, value, MAX_AGE, secure)
 }
 
-/// `Set-Cookie` for a minute: [`arrival_name`] was issued to this browser.
-#[must_use]
-pub fn set_arrival(name: &str, secure: bool) -> HeaderValue {
+/// `Set-Cookie` for [`arrival_name`].
+pub(crate) fn set_arrival(name: &str, secure: bool) -> HeaderValue {
     header(name, "1", ARRIVAL_MAX_AGE, secure)
 }
 
-/// `Set-Cookie` that makes the browser forget it. As short as it can be: an answer may have to carry many.
-#[must_use]
-pub fn clear(name: &str, secure: bool) -> HeaderValue {
+/// `Set-Cookie` that deletes the cookie. Short, because one response may carry many.
+pub(crate) fn clear(name: &str, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
     text(&format!("{name}=; Path=/; Max-Age=0{secure}"))
 }
@@ -80,12 +73,12 @@ fn header(name: &str, value: &str, max_age: i64, secure: bool) -> HeaderValue {
     text(&cookie.to_string())
 }
 
-/// Names are hex and values base64url: both are header text.
+/// Names are hex and values base64url, so both are valid in a header.
 fn text(cookie: &str) -> HeaderValue {
     HeaderValue::from_str(cookie).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// All cookies of the request, in the order in which the browser sent them.
+/// All cookies of the request, in the browser's order.
 fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     lines
@@ -97,16 +90,16 @@ fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
         })
 }
 
-/// The values that the browser sent under this name. There may be more than one, since other applications of the
-/// domain can set cookies for all of it; the seal tells which one is ours.
-pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+/// The values that the browser sent under this name. There can be several, because other applications of the domain can
+/// set cookies for all of it. The seal shows which one is the gateway's.
+pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     all(headers)
         .filter(move |(key, _)| *key == name.as_bytes())
         .filter_map(|(_, value)| std::str::from_utf8(value).ok())
 }
 
-/// The names and values of all cookies that look like those of sign-ins.
-pub fn sign_ins(headers: &HeaderMap, secure: bool) -> impl Iterator<Item = (&str, &[u8])> {
+/// The names and values of all cookies that look like sign-ins.
+pub(crate) fn sign_ins(headers: &HeaderMap, secure: bool) -> impl Iterator<Item = (&str, &[u8])> {
     all(headers).filter_map(move |(name, value)| {
         let name = std::str::from_utf8(name).ok()?;
         let digits = name.strip_prefix(prefix(secure))?;
@@ -136,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bound_to_the_host_where_that_can_be() {
+    fn secure_cookies_are_bound_to_the_host() {
         let secure = set(&name("s", true), "v", true);
         let secure = secure.to_str().unwrap();
         assert!(secure.starts_with("__Host-auth-"), "{secure}");
@@ -149,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn browsers_delete_what_clear_names() {
-        // A cookie with the prefix may only be touched with Secure and Path=/ (RFC 6265bis section 4.1.3.2).
+    fn clear_keeps_the_attributes_that_the_prefix_requires() {
+        // A browser changes a cookie with the prefix only if Secure and Path=/ are set (RFC 6265bis section 4.1.3.2).
         assert_eq!(
             clear("__Host-auth-a", true),
             "__Host-auth-a=; Path=/; Max-Age=0; Secure"
@@ -159,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_its_own() {
+    fn each_state_has_its_own_cookie() {
         assert_ne!(name("a", true), name("b", true));
         assert_eq!(name("a", true), format!("__Host-{}", name("a", false)));
         assert_eq!(name("a", false).len(), "auth-".len() + 16);
@@ -202,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cookies_that_look_like_ours_are_taken_for_sign_ins() {
+    fn cookies_with_other_names_are_not_sign_ins() {
         let line =
             b"auth-0123456789abcdef=x; auth-token=y; auth-0123456789abcdeg=z; auth-at-0123456789abcdef=1; \
                      __Host-auth-0123456789ABCDEF=s; auth-00=a; myauth-0123456789abcdef=b";

@@ -1,5 +1,5 @@
-//! Pages of other origins (Fetch standard, section 3.2): those that were configured may call, with
-//! credentials; others get an answer that their browser keeps from them.
+//! CORS (Fetch standard, section 3.2). Pages of configured origins may call with credentials. For all others, the
+//! browser withholds the response.
 
 use hyper::Response;
 use hyper::header::{
@@ -10,16 +10,22 @@ use url::{Origin, Url};
 
 use crate::origins::Origins;
 
-/// What a page may send: a token, a form, and where a trace goes on (W3C Trace Context).
+/// The headers that a page may send: a token, a form's type, a trace (W3C Trace Context).
 const HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, auth-token, content-type, traceparent, tracestate");
-/// What a page may read beyond what the Fetch standard lets it: when to ask again, and what to quote to the operator.
+/// The headers that a page may read, beyond the ones that the Fetch standard allows.
 const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After, X-Request-Id");
-/// What a page may keep a preflight for, in seconds.
+/// How long a browser may cache a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Lets the page of this `Origin` read the answer, if it may. `Vary` always: the answer depends on it.
-pub fn apply<B>(origin: Option<&HeaderValue>, origins: &Origins, own: &Origin, response: &mut Response<B>) {
+/// Lets a page of this `Origin` read the response if the origin is configured. Always sets `Vary`, because the response
+/// depends on the origin.
+pub(crate) fn apply<B>(
+    origin: Option<&HeaderValue>,
+    origins: &Origins,
+    own: &Origin,
+    response: &mut Response<B>,
+) {
     let headers = response.headers_mut();
     // defence: responses-vary-by-origin (a test fails without it: docs/defences.md)
     headers.append(VARY, HeaderValue::from_static("Origin"));
@@ -31,8 +37,8 @@ pub fn apply<B>(origin: Option<&HeaderValue>, origins: &Origins, own: &Origin, r
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }
 
-/// Says what a page of this `Origin` may send, if it may send anything.
-pub fn preflight<B>(
+/// Answers a preflight from this `Origin`.
+pub(crate) fn preflight<B>(
     origin: Option<&HeaderValue>,
     origins: &Origins,
     own: &Origin,
@@ -47,14 +53,13 @@ pub fn preflight<B>(
     }
 }
 
-/// Whether pages of this `Origin` may call.
 pub(crate) fn is_allowed(origin: &HeaderValue, origins: &Origins, own: &Origin) -> bool {
     let Some(text) = origin.to_str().ok().filter(|text| *text != "null") else {
         return false;
     };
     let Ok(url) = Url::parse(text) else { return false };
     let origin = url.origin();
-    // A browser writes an origin in one way only.
+    // Browsers serialize an origin in exactly one way.
     origin.ascii_serialization() == text && (origin == *own || origins.contains(&origin))
 }
 
@@ -67,7 +72,7 @@ mod tests {
     use super::{apply, preflight};
     use crate::origins::Origins;
 
-    /// The headers of an answer to a page of some origin, and of one to its preflight.
+    /// The headers of a response to a page of this origin, and of a response to its preflight.
     fn answers(origin: Option<&str>) -> [HeaderMap; 2] {
         let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
@@ -105,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_told_nothing() {
+    fn other_origins_get_no_cors_headers() {
         for other in [
             Some("null"),
             Some("http://app.example.org"),

@@ -1,28 +1,28 @@
-//! Delivering events that nobody waits for: those that a crash left pending, once, at start, and
-//! sign-outs, until their hooks have answered.
+//! Delivers events that no request waits for: once at startup the ones that a crash left pending, and sign-outs until
+//! their hooks have answered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::{Event, User, Verdict};
 use gateway_store::Pruned;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::logout_notifier::LogoutNotifier;
 use crate::sign_in;
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(600);
-/// How often expired sessions and the like are dropped.
+/// How often expired sessions and other old records are deleted.
 const PRUNE: Duration = Duration::from_secs(3600);
 
-/// Delivers what a crash has left pending, then sign-outs as they come, until `shutdown`.
+/// Delivers the events that a crash left pending, then sign-outs as they arrive, until `shutdown`.
 ///
-/// `left_over` is the place of the last event before the first request was accepted: later ones belong to
-/// sign-ins in flight.
-pub async fn deliver(app: Arc<App>, left_over: i64, shutdown: CancellationToken) {
+/// `left_over` is the position of the last event before the first request was accepted. Later ones belong to sign-ins
+/// in progress.
+pub(crate) async fn deliver(app: Arc<App>, left_over: i64, shutdown: CancellationToken) {
     shutdown.run_until_cancelled(run(&app, left_over)).await;
 }
 
@@ -39,8 +39,8 @@ async fn run(app: &App, left_over: i64) {
     }
 }
 
-/// Delivers what sign-ins of an earlier run have left pending, up to the place `last`. One event is in memory at a time:
-/// each may have large claims, and there may be thousands.
+/// Delivers the pending sign-ins of an earlier run, up to the position `last`. Only one event is in memory at a time,
+/// because each can have large claims and there can be thousands.
 async fn deliver_left_over(app: &App, last: i64) {
     let (mut place, mut events) = (0, 0_u64);
     loop {
@@ -66,7 +66,7 @@ async fn deliver_left_over(app: &App, last: i64) {
     }
 }
 
-/// Delivers the sign-outs that have not been tried, then, where it is their turn, some of those that have failed.
+/// Delivers sign-outs that are new, then, if a retry is due, some of those that failed.
 async fn deliver_sign_outs(app: &App, backlog: &mut Backlog) {
     while let Some(Page { last, failed, whole }) = deliver_page(app, backlog.tried).await {
         backlog.tried = last;
@@ -81,19 +81,19 @@ async fn deliver_sign_outs(app: &App, backlog: &mut Backlog) {
     }
 }
 
-/// What came of a page of sign-outs.
+/// The result of delivering one page of sign-outs.
 #[derive(Clone, Copy)]
 struct Page {
-    /// The place of the last of them.
+    /// The position of the last of them.
     last: i64,
     /// How many are still pending.
     failed: usize,
-    /// Whether there may be more behind it.
+    /// Whether the page was full, so that more may follow.
     whole: bool,
 }
 
-/// Delivers the page of pending sign-outs after a place; `None` where there is none. One that cannot be read counts as one
-/// that failed: it is looked at again.
+/// Delivers the page of pending sign-outs after a position, or returns `None` if there are none. A page that cannot be
+/// read counts as one failure, so it is retried.
 async fn deliver_page(app: &App, after: i64) -> Option<Page> {
     let pending = match app.store.pending_sign_outs(after).await {
         Ok(pending) => pending,
@@ -118,25 +118,26 @@ async fn deliver_page(app: &App, after: i64) -> Option<Page> {
     Some(page)
 }
 
-/// Sign-outs whose hooks have failed stay in the database. They have their turn after a pause, longer each time, a page of
-/// them at a time while they go on failing, so that many cost no more than a few; those that are new do not wait for it.
+/// The schedule of retries. Sign-outs whose hooks failed stay in the database. They are retried after a growing pause,
+/// one page at a time as long as they keep failing, so many failures cost little more than a few. New sign-outs do not
+/// wait for them.
 struct Backlog {
-    /// The place of the last sign-out that has been tried once.
+    /// The position of the last sign-out that was tried once.
     tried: i64,
-    /// Whether there may be some that failed.
+    /// Whether some may have failed.
     failed: bool,
-    /// Where those that failed are to be tried again from, while it is their turn.
+    /// During a retry, the position after which it continues.
     again: Option<i64>,
-    /// Where their next turn begins.
+    /// The position after which the next retry begins.
     next: i64,
-    /// Whether some have failed since the turns began at the first.
+    /// Whether some have failed since the retries last began at the first event.
     still: bool,
     pause: Duration,
     turn: Option<Instant>,
 }
 
 impl Backlog {
-    /// What there was up to the place `last`, an earlier run has tried.
+    /// An earlier run has tried everything up to the position `last`.
     fn new(pause: Duration, last: i64) -> Self {
         Self {
             tried: last,
@@ -149,10 +150,10 @@ impl Backlog {
         }
     }
 
-    /// Takes up what came of a page of those that had failed before.
+    /// Records the result of retrying one page.
     fn tried_again(&mut self, page: Option<Page>) {
         let Some(Page { last, failed, whole }) = page else {
-            // The end: all over again, if need be.
+            // The end was reached. If some still fail, the next retry begins at the first one.
             self.failed = std::mem::take(&mut self.still);
             (self.again, self.next) = (None, 0);
             return;
@@ -160,7 +161,7 @@ impl Backlog {
         self.still |= failed > 0;
         self.next = last;
         if failed > 0 && whole {
-            // The hook still fails: the rest waits for the next turn.
+            // The hook still fails. The rest waits for the next retry.
             self.again = None;
         } else {
             self.again = Some(last);
@@ -170,9 +171,9 @@ impl Backlog {
         }
     }
 
-    /// Returns when there is something to deliver: a new sign-out, or what has failed has its turn.
-    async fn wait(&mut self, notifier: &LogoutNotifier) {
-        let new = notifier.woken();
+    /// Returns when there is a new sign-out or a retry is due.
+    async fn wait(&mut self, notifier: &Notify) {
+        let new = notifier.notified();
         if !self.failed {
             (self.pause, self.turn) = (FIRST_RETRY, None);
             new.await;
@@ -190,9 +191,9 @@ impl Backlog {
     }
 }
 
-/// Delivers an event; `false` where it is still pending afterwards.
+/// Delivers an event. Returns `false` if it is still pending.
 async fn redeliver(app: &App, event: &Event, listed: User) -> bool {
-    // An event before this one may have changed the user.
+    // An earlier event may have changed the user.
     let user = match app.store.lookup_user(&listed.id).await {
         Ok(user) => user.unwrap_or(listed),
         Err(error) => {
@@ -208,12 +209,12 @@ async fn redeliver(app: &App, event: &Event, listed: User) -> bool {
     !matches!(verdict, Verdict::Failed { .. })
 }
 
-/// Drops what is no longer needed, every hour, until `shutdown`.
-pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
+/// Deletes old records every hour, until `shutdown`.
+pub(crate) async fn prune(app: Arc<App>, shutdown: CancellationToken) {
     let mut hours = tokio::time::interval(PRUNE);
     let mut last = tokio::time::Instant::now();
     while shutdown.run_until_cancelled(hours.tick()).await.is_some() {
-        // Measured, for the clock may be wrong.
+        // Measured by the monotonic clock, because the wall clock may be wrong.
         let passed = last.elapsed();
         last += passed;
         match app.store.prune(passed).await {
@@ -221,17 +222,17 @@ pub async fn prune(app: Arc<App>, shutdown: CancellationToken) {
                 if sign_outs > 0 {
                     tracing::warn!(
                         given_up = sign_outs,
-                        "sign-outs that no hook has dealt with are older than events are kept, and were given up"
+                        "gave up sign-outs whose hooks failed for as long as events are kept"
                     );
                 }
                 if new_users > 0 {
                     tracing::warn!(
                         deleted = new_users,
-                        "new users whom no hook has accepted or rejected for as long as events are kept were deleted"
+                        "deleted new users whom no hook accepted or rejected for as long as events are kept"
                     );
                 }
             }
-            Err(error) => tracing::error!(%error, "expired sessions cannot be dropped"),
+            Err(error) => tracing::error!(%error, "expired records cannot be deleted"),
         }
     }
 }
@@ -242,7 +243,7 @@ mod tests {
 
     use futures_util::FutureExt as _;
 
-    use super::{Backlog, FIRST_RETRY, LAST_RETRY, LogoutNotifier, Page};
+    use super::{Backlog, FIRST_RETRY, LAST_RETRY, Notify, Page};
 
     fn failed(pause: Duration) -> Backlog {
         let mut backlog = Backlog::new(pause, 0);
@@ -256,27 +257,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sign_out_does_not_wait_for_those_that_fail() {
-        let notifier = LogoutNotifier::default();
+    async fn new_sign_outs_do_not_wait_for_failed_ones() {
+        let notifier = Notify::new();
         let mut backlog = failed(LAST_RETRY);
         assert_eq!(backlog.wait(&notifier).now_or_never(), None);
         let turn = backlog.turn;
-        notifier.wake();
+        notifier.notify_one();
         assert_eq!(backlog.wait(&notifier).now_or_never(), Some(()));
-        // Those that failed are not asked again for that, nor is their turn moved.
+        // The failed ones are not retried because of it, nor is their retry postponed.
         assert_eq!(backlog.again, None);
         assert_eq!((backlog.turn, backlog.pause), (turn, LAST_RETRY));
     }
 
     #[tokio::test]
-    async fn those_that_fail_have_their_turn_later_each_time() {
-        let notifier = LogoutNotifier::default();
+    async fn failed_sign_outs_are_retried_after_growing_pauses() {
+        let notifier = Notify::new();
         let pause = Duration::from_millis(1);
         let mut backlog = failed(pause);
         backlog.wait(&notifier).await;
         assert_eq!(backlog.again, Some(0));
         assert_eq!((backlog.turn, backlog.pause), (None, pause * 2));
-        // Once none fails, the next that does begins anew.
+        // Once all succeed, the pause of the next failure starts from the beginning.
         backlog.tried_again(page(9, 0, false));
         assert!(!backlog.failed && backlog.again.is_none());
         assert_eq!(backlog.wait(&notifier).now_or_never(), None);
@@ -284,8 +285,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_ends_at_a_page_that_fails_and_the_next_goes_on_behind_it() {
-        let notifier = LogoutNotifier::default();
+    async fn a_retry_stops_at_a_failing_page_and_the_next_continues_behind_it() {
+        let notifier = Notify::new();
         let mut backlog = failed(Duration::from_millis(1));
         backlog.wait(&notifier).await;
         backlog.tried_again(page(64, 0, true));
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(backlog.again, None);
         backlog.wait(&notifier).await;
         assert_eq!(backlog.again, Some(128));
-        // The end, where none failed; but some did before it.
+        // None fails on the last page, but some did before it.
         backlog.tried_again(page(130, 0, false));
         assert!(backlog.failed && backlog.again.is_none());
         backlog.wait(&notifier).await;

@@ -1,37 +1,37 @@
-//! The endpoints, a file each: what they answer, and how each of their errors looks to the caller. [`ROUTES`] has a row for
-//! each.
+//! The endpoints, one file each. A file has the handler, its errors, and their mapping to responses. [`ROUTES`] has a
+//! row for each endpoint.
 
-pub mod authorize;
-pub mod backchannel_logout;
-pub mod callback;
-pub mod check;
+pub(crate) mod authorize;
+pub(crate) mod backchannel_logout;
+pub(crate) mod callback;
+pub(crate) mod check;
 #[cfg(feature = "dev")]
-pub mod dev_login;
-pub mod home;
+pub(crate) mod dev_login;
+pub(crate) mod home;
 pub(crate) mod landing;
-pub mod login;
-pub mod logout;
-pub mod logout_callback;
-pub mod openapi;
-pub mod public_key;
-pub mod resolve;
-pub mod services;
-pub mod sign_in;
-pub mod update;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod logout_callback;
+pub(crate) mod openapi;
+pub(crate) mod public_key;
+pub(crate) mod resolve;
+pub(crate) mod services;
+pub(crate) mod sign_in;
+pub(crate) mod update;
 pub(crate) mod visit;
 
 use gateway_upstream::Provider;
 use url::{Url, form_urlencoded};
 
 use crate::app::App;
-use crate::next::{self, Next, NextError};
 use crate::rate_limit::{Limit, TooMany};
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
+use crate::return_url::{self, ReturnUrl, ReturnUrlError};
 use crate::route::Methods::ProvidersAnswer;
 use crate::route::{Answer, Audience, Call, Gate, Route};
 
-/// Every endpoint. `openapi.json` describes the same, and a test of the router compares them.
+/// Every endpoint. A test of the router compares this table with `openapi.json`.
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &[
     Route::get("/auth/check", |call| answer(check::handle(call.app, call.request))).to(Audience::Jsonp),
@@ -99,31 +99,28 @@ fn begin_sign_in(call: Call<'_>) -> Answer<'_> {
     })
 }
 
-/// Where the person goes after the sign-in: `next`, if it is allowed, or the configured default.
-fn next_of(app: &App, request: &Request) -> Result<Result<Next, NextError>, BadRequest> {
+/// Where the user goes after the sign-in: `next` if it is allowed, otherwise the configured default.
+fn next_of(app: &App, request: &Request) -> Result<Result<ReturnUrl, ReturnUrlError>, BadRequest> {
     let live = app.live.load();
     Ok(match request.parameter("next")? {
-        Some(text) => next::parse(text, &live.origins, &app.address.origin),
-        None => Ok(Next::from_default(&live.default_next)),
+        Some(text) => return_url::parse(text, &live.origins, &app.address.origin),
+        None => Ok(ReturnUrl::from_default(&live.default_next)),
     })
 }
 
-/// Counts a sign-in that begins or ends, where it begins to cost something.
+/// Counts a sign-in against the rate limit, at the point from which it costs something.
 fn admit(app: &App, request: &Request) -> Result<(), TooMany> {
     let limits = app.rate_limits.load();
     limits.admit(Limit::SignIn, request.peer, &request.headers)
 }
 
-/// Where a provider sends people back to: the redirect URI that has to be registered with it.
-///
-/// # Errors
-/// Never, for names that the configuration accepts.
+/// The redirect URI to register with a provider.
 pub(crate) fn callback_url(external: &Url, provider: &str) -> Result<Url, url::ParseError> {
     let origin = external.origin().ascii_serialization();
     Url::parse(&format!("{origin}/auth/oauth_callback/{provider}"))
 }
 
-/// Whether `next` is to be told of a sign-in that fails: `errors=next`. Without it the person is, on a page.
+/// Whether the application handles a failed sign-in itself (`errors=next`). Otherwise the user sees a page.
 fn tells_next(request: &Request) -> Result<bool, BadRequest> {
     match request.parameter("errors")? {
         None | Some("page") => Ok(false),
@@ -132,18 +129,30 @@ fn tells_next(request: &Request) -> Result<bool, BadRequest> {
     }
 }
 
-/// The path at which a sign-in with this provider begins that ends at `next`, and tells it of a failure where it
-/// `tells_next`.
-fn login_path(provider: &str, next: &Next, tells_next: bool) -> String {
+/// Reads `next` and `errors` where a sign-in begins. An application that handles failures itself gets no old error back.
+fn destination<E>(app: &App, request: &Request) -> Result<(ReturnUrl, bool), E>
+where
+    E: From<BadRequest> + From<ReturnUrlError>,
+{
+    let next = next_of(app, request)?;
+    Ok(if tells_next(request)? {
+        (next?.without_error(), true)
+    } else {
+        (next?, false)
+    })
+}
+
+/// The path that begins a sign-in.
+fn login_path(provider: &str, next: &ReturnUrl, tells_next: bool) -> String {
     format!("/auth/login/{provider}?{}", query(next, tells_next))
 }
 
 /// The path of the page with all ways to sign in.
-fn sign_in_path(next: &Next, tells_next: bool) -> String {
+fn sign_in_path(next: &ReturnUrl, tells_next: bool) -> String {
     format!("/auth/login?{}", query(next, tells_next))
 }
 
-fn query(next: &Next, tells_next: bool) -> String {
+fn query(next: &ReturnUrl, tells_next: bool) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("next", next.as_str());
     if tells_next {

@@ -1,8 +1,8 @@
-//! Key files: read, told apart, generated.
+//! Reads and generates key files.
 //!
-//! Of a directory, all `*.pem` files are read, in the order of their names from last to first: the one
-//! whose name is last signs, the others are published. Generated keys are named by the time, so the
-//! newest signs; a key that is to be published only goes under a name that sorts before.
+//! In a directory, all `*.pem` files are keys. The file whose name sorts last signs; the others are published.
+//! Generated keys are named after the time, so the newest signs. To publish a key without signing with it, give it a
+//! name that sorts earlier.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,67 +16,47 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::small_file;
 
-/// Largest file that is read as a key or a secret, in bytes.
+/// The largest file that is read as a key or a secret, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 
-/// The keys of a file or a directory.
 #[derive(Debug, Default)]
-pub struct KeyFiles {
-    /// Files of private keys, and their PEM texts; the first signs.
-    pub signing: Vec<(PathBuf, SecretString)>,
-    /// Files of public keys, to be published beside, and their PEM texts.
-    pub public: Vec<(PathBuf, String)>,
-    /// Files with private keys that everybody on the machine may read.
-    pub exposed: Vec<PathBuf>,
+pub(crate) struct KeyFiles {
+    /// Private keys with their PEM texts. The first signs.
+    pub(crate) signing: Vec<(PathBuf, SecretString)>,
+    /// Public keys to publish as well, with their PEM texts.
+    pub(crate) public: Vec<(PathBuf, String)>,
+    /// Files with private keys that every user of the machine can read.
+    pub(crate) exposed: Vec<PathBuf>,
 }
 
-/// Key files cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// A file or directory cannot be read.
+pub(crate) enum KeyFileError {
     #[error("cannot read {}: {error}", path.display())]
-    Unreadable {
-        /// Which one.
-        path: PathBuf,
-        /// What the operating system said.
-        error: io::Error,
-    },
-    /// A file holds no key.
-    #[error("{} holds no PEM key", path.display())]
-    NoKey {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// There are keys where one is to be made.
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("{} does not contain a PEM key", path.display())]
+    NoKey { path: PathBuf },
+    /// A key exists already, and the new one would sign instead.
     #[error(
-        "{} holds {existing} already, and nothing was made: another key would sign in its place. To add one all the \
-         same, say --add: the one whose name is last signs, the others are published",
+        "{} already contains {existing}, and a new key would sign instead of it; to add one anyway, pass --add: the key whose \
+         file name sorts last signs, the others are published",
         directory.display()
     )]
-    Exists {
-        /// Which directory.
-        directory: PathBuf,
-        /// The key that is there.
-        existing: String,
-    },
-    /// A file or directory cannot be written.
+    Exists { directory: PathBuf, existing: String },
     #[error("cannot write {}: {error}", path.display())]
-    Unwritable {
-        /// Which one.
-        path: PathBuf,
-        /// What the operating system said.
-        error: io::Error,
-    },
-    /// No key could be made.
-    #[error("cannot make a key: {0}")]
+    Unwritable { path: PathBuf, error: io::Error },
+    #[error("cannot generate a key: {0}")]
     Key(#[from] KeyError),
 }
 
-/// Reads the keys of a file, or of all `*.pem` files of a directory.
-///
-/// # Errors
-/// When one of them cannot be read or holds no key.
-pub fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
+impl KeyFileError {
+    fn unreadable(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Unreadable { path, error }
+    }
+}
+
+/// Reads the keys of a file, or of all `*.pem` files in a directory.
+pub(crate) fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
     let mut keys = KeyFiles::default();
     if path.is_dir() {
         safe_directory(path)?;
@@ -89,24 +69,18 @@ pub fn read(path: &Path) -> Result<KeyFiles, KeyFileError> {
     Ok(keys)
 }
 
-/// Whoever can write the directory can add a key that signs.
+/// A user who can write to the directory could add a key that signs.
 fn safe_directory(path: &Path) -> Result<(), KeyFileError> {
     match owned::directory(path) {
-        // Kubernetes mounts secrets in a directory of root's that is sticky: whose each file is counts.
+        // Kubernetes mounts secrets in a sticky directory that root owns. The owner of each file is checked instead.
         Err(Unsafe::Shared { .. }) => Ok(()),
-        safe => safe.map_err(|error| KeyFileError::Unreadable {
-            path: path.to_owned(),
-            error: error.into(),
-        }),
+        safe => safe.map_err(|error| KeyFileError::unreadable(path, error.into())),
     }
 }
 
-/// The `*.pem` files of a directory, by name from last to first.
+/// The `*.pem` files of a directory, the last name first.
 fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
-    let unreadable = |error| KeyFileError::Unreadable {
-        path: directory.to_owned(),
-        error,
-    };
+    let unreadable = |error| KeyFileError::unreadable(directory, error);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -119,10 +93,7 @@ fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
 }
 
 fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
-    let (pem, exposed) = read_secret(path).map_err(|error| KeyFileError::Unreadable {
-        path: path.to_owned(),
-        error,
-    })?;
+    let (pem, exposed) = read_secret(path).map_err(|error| KeyFileError::unreadable(path, error))?;
     if pem.contains("PRIVATE KEY-----") {
         if exposed {
             keys.exposed.push(path.to_owned());
@@ -138,33 +109,29 @@ fn read_file(path: &Path, keys: &mut KeyFiles) -> Result<(), KeyFileError> {
     Ok(())
 }
 
-/// Reads a file that holds a secret: its text, and whether everybody on the machine may read it.
-///
-/// # Errors
-/// When it is not a regular file, cannot be read, is too large or is not text; or when it belongs to somebody else, or others may write it.
-pub fn read_secret(path: &Path) -> io::Result<(String, bool)> {
+/// Reads a file with a secret that only the gateway's user and root can write. Returns its text, and whether every user
+/// of the machine can read it.
+pub(crate) fn read_secret(path: &Path) -> io::Result<(String, bool)> {
     owned::file(path)?;
     let (mut text, metadata) = small_file::read_text(path, MAX_FILE)?;
-    // Editors on Windows put a byte order mark at the beginning, which nobody sees and which is no part of a secret.
+    // Editors on Windows begin a file with a byte order mark, which is invisible and not part of the secret.
     if text.starts_with('\u{feff}') {
         text.remove(0);
     }
     Ok((text, metadata.permissions().mode() & 0o004 != 0))
 }
 
-/// The warning for a secret that everybody on the machine may read.
-#[must_use]
-pub fn exposed(path: &Path) -> String {
+/// The warning for a secret that every user of the machine can read.
+pub(crate) fn exposed(path: &Path) -> String {
     format!(
-        "everybody on this machine may read {0}: chmod 600 {0}",
+        "every user of this machine can read {0}: run chmod 600 {0}",
         path.display()
     )
 }
 
-/// What a PEM text holds, without its lines: the base64 of the key's DER, the same whether the lines end in
-/// line feeds or in `\n`, written out as environment files have it.
-#[must_use]
-pub fn body(pem: &str) -> String {
+/// The base64 of the key's DER: a PEM text without its header, footer and line ends. Line ends can also be written as
+/// `\n`, as in environment files.
+pub(crate) fn body(pem: &str) -> String {
     let lines = pem.replace("\\n", "\n");
     lines
         .lines()
@@ -173,28 +140,24 @@ pub fn body(pem: &str) -> String {
         .collect()
 }
 
-/// What other keys can be derived from: the private key's DER, in base64.
-#[must_use]
-pub fn material(pem: &SecretString) -> SecretString {
+/// The private key's DER in base64, from which other keys can be derived.
+pub(crate) fn material(pem: &SecretString) -> SecretString {
     body(pem.expose_secret()).into()
 }
 
-/// A key that was made.
 #[derive(Debug)]
-pub struct Generated {
-    /// Its file, readable by its owner alone.
-    pub path: PathBuf,
-    /// Its RFC 7638 thumbprint.
-    pub kid: String,
-    /// Whether its name is the last of its directory, so that it signs from the next start.
-    pub signs: bool,
+pub(crate) struct Generated {
+    /// Readable by its owner alone.
+    pub(crate) path: PathBuf,
+    /// RFC 7638 thumbprint.
+    pub(crate) kid: String,
+    /// Whether its name sorts last in its directory, so that it signs from the next start.
+    pub(crate) signs: bool,
 }
 
-/// Makes a private key in a directory, which is made too where it is missing.
-///
-/// # Errors
-/// When there is a key already, unless `add`; when it cannot be written. What is there is never changed.
-pub fn generate(
+/// Creates a private key in a directory, and the directory if it is missing. Never overwrites a file. If there is a key
+/// already, `add` is required.
+pub(crate) fn generate(
     directory: &Path,
     algorithm: Algorithm,
     clock: &dyn Clock,
@@ -229,11 +192,8 @@ pub fn generate(
     Ok(Generated { path, kid, signs })
 }
 
-/// Makes a directory that its owner alone can enter, and the ones above it. One that is there stays as it is.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn private_dir(directory: &Path) -> io::Result<()> {
+/// Creates a directory that only its owner can enter, and its parents. An existing one is left as it is.
+pub(crate) fn private_dir(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
@@ -245,13 +205,13 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         .open(path)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if written.is_err() {
-        // Half a key is none, and would be in the way of the next attempt.
+        // Half a key would be useless, and in the way of the next attempt.
         let _ = fs::remove_file(path);
     }
     written
 }
 
-/// The time in a form that sorts as it passes: `20261124T093000Z`.
+/// The time in a form that sorts chronologically: `20261124T093000Z`.
 fn name_by_time(clock: &dyn Clock) -> String {
     crate::time::rfc3339(clock.now()).replace(['-', ':'], "")
 }
@@ -344,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_gives_the_same_material_however_its_lines_end() {
+    fn line_ends_do_not_change_the_key_material() {
         let pem = "-----BEGIN PRIVATE KEY-----\nMIIE\nvQIB\n-----END PRIVATE KEY-----\n";
         for text in [
             pem.to_owned(),

@@ -1,6 +1,6 @@
-//! Whether a request is a person's browser going to an address, or something else: an image, a frame, a script, a
-//! prefetch. Told by Fetch Metadata (W3C "Fetch Metadata Request Headers"), which browsers send and pages cannot change.
-//! A client that sends none of it, curl or a browser of 2022, is taken for a person.
+//! Whether a request is a user opening an address in their browser, or something else: an image, a frame, a script, a
+//! prefetch. Browsers say so in Fetch Metadata headers (W3C "Fetch Metadata Request Headers"), which pages cannot
+//! change. A client without these headers, such as curl or a browser from 2022, is treated as a user.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER};
 use url::{Origin, Url};
@@ -13,7 +13,7 @@ static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 static DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 static USER: HeaderName = HeaderName::from_static("sec-fetch-user");
 
-/// What browsers send with what they fetch before anybody asked for it: the standard's name, and older ones.
+/// The headers that mark a prefetch: the standard's, and older ones.
 static PREFETCH: [HeaderName; 4] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
@@ -21,10 +21,10 @@ static PREFETCH: [HeaderName; 4] = [
     HeaderName::from_static("x-moz"),
 ];
 
-/// Whether this is a browser that goes to the address in a window or tab, as far as the request tells.
-#[must_use]
-pub fn is_navigation(headers: &HeaderMap) -> bool {
-    // Each counts by itself: a browser may leave one of them out, and a program such as Node's fetch() sends its mode alone.
+/// Whether a browser opens the address in a window or tab, as far as the request tells.
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
+    // Each header counts on its own: a browser may omit one of them, and a program such as Node's fetch() sends only
+    // its mode.
     let is = |name, wanted: &[u8]| values(headers, name).all(|value| value == wanted);
     is(&MODE, b"navigate") && is(&DEST, b"document") && !is_prefetch(headers)
 }
@@ -34,7 +34,7 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
         .iter()
         .flat_map(|name| values(headers, name))
         .any(|value| {
-            // "prefetch;prerender": what stands before parameters counts.
+            // Only the text before parameters counts, as in "prefetch;prerender".
             let purpose = value
                 .split(|byte| matches!(byte, b';' | b','))
                 .next()
@@ -46,10 +46,9 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Whether a person began this navigation and no page of another site can have done so alone: it comes from the address
-/// bar or a page of the gateway's, or from a click on a page of an origin that was configured.
-#[must_use]
-pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
+/// Whether the user began this navigation, and no page of another site can have done so without them. They came from
+/// the address bar, from a page of the gateway, or by a click on a page of a configured origin.
+pub(crate) fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
     let mut sites = values(headers, &SITE).peekable();
     if sites.peek().is_none() {
         return true;
@@ -57,7 +56,7 @@ pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) ->
     if sites.all(|site| matches!(site, b"none" | b"same-origin")) {
         return true;
     }
-    // Pages can leave the Referer out, but cannot put another one in.
+    // A page can omit the Referer but cannot forge it.
     let referrer = headers.get(REFERER).and_then(|value| value.to_str().ok());
     let referrer = referrer
         .and_then(|url| Url::parse(url).ok())
@@ -66,16 +65,15 @@ pub fn is_by_the_person(headers: &HeaderMap, origins: &Origins, own: &Origin) ->
     is_known && values(headers, &USER).eq([b"?1"])
 }
 
-/// Whether a page of another origin has made the browser send this, as far as Fetch Metadata tells.
-#[must_use]
-pub fn is_from_another_page(headers: &HeaderMap) -> bool {
+/// Whether a page of another origin made the browser send this request, according to Fetch Metadata.
+pub(crate) fn is_from_another_page(headers: &HeaderMap) -> bool {
     values(headers, &SITE).any(|site| !matches!(site, b"none" | b"same-origin"))
 }
 
-/// Whether a page of another origin, which is not configured, sends this. It cannot read the answer; what it does would
-/// count for everybody behind the person's address. Browsers without Fetch Metadata name the page's origin all the same.
-#[must_use]
-pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
+/// Whether a page of an origin that is not configured sent this request. Such a page cannot read the response, but what
+/// the request does would count against everyone behind the user's address. A browser without Fetch Metadata still
+/// sends the page's origin.
+pub(crate) fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Origin) -> bool {
     let is_foreign = if headers.contains_key(&SITE) {
         is_from_another_page(headers)
     } else {
@@ -87,7 +85,7 @@ pub fn is_from_a_foreign_page(headers: &HeaderMap, origins: &Origins, own: &Orig
             .is_some_and(|origin| cors::is_allowed(origin, origins, own))
 }
 
-/// The values of a header, those that are empty left out.
+/// The header's values, without empty ones.
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     values.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
@@ -113,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_only_navigations_are_navigations() {
+    fn b4_images_frames_scripts_and_prefetches_are_not_navigations() {
         for navigation in [
             "",
             "sec-fetch-mode: navigate\nsec-fetch-dest: document\nsec-fetch-site: cross-site",
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a8_a_page_cannot_pass_for_the_person() {
+    fn a8_a_navigation_by_another_site_is_not_by_the_user() {
         let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let is = |text| is_by_the_person(&headers(text), &origins, &own);
@@ -175,7 +173,7 @@ mod tests {
             "sec-fetch-site: cross-site\nsec-fetch-user: ?1",
             "sec-fetch-site: cross-site\nsec-fetch-user: ?1\nreferer: https://evil.example/",
             "sec-fetch-site: cross-site\nsec-fetch-user: ?1\nreferer: https://app.example.org.evil.example/",
-            // A page that sends everybody to sign in, opened by a page that is up to no good.
+            // A page that redirects everyone to a sign-in, opened by a malicious page.
             "sec-fetch-site: cross-site\nreferer: https://app.example.org/",
             "sec-fetch-site: cross-site\nsec-fetch-user: ?0\nreferer: https://app.example.org/",
         ] {
@@ -184,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a11_pages_of_other_origins_are_told_from_programs_and_configured_ones() {
+    fn a11_only_pages_of_unknown_origins_are_foreign() {
         let origins = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let own = Url::parse("https://auth.example.org").unwrap().origin();
         let is = |text| is_from_a_foreign_page(&headers(text), &origins, &own);

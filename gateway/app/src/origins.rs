@@ -1,8 +1,8 @@
-//! The origins of applications: where people may be sent back to, and whose pages may call.
+//! The origins of applications: where users may be sent, and which pages may call.
 
 use url::{Host, Origin};
 
-/// Origins of applications.
+/// The origins of applications.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     listed: Vec<Origin>,
@@ -19,21 +19,17 @@ impl From<Vec<Origin>> for Origins {
 }
 
 impl Origins {
-    /// These, and every origin on this machine: what `gateway dev` lets in, whose own address is on it as well.
-    #[must_use]
-    pub const fn and_loopback(mut self) -> Self {
+    /// Adds every origin on this machine. `gateway dev` permits them, and its own address is one of them.
+    pub(crate) const fn and_loopback(mut self) -> Self {
         self.loopback = true;
         self
     }
 
-    /// Whether it is one of them.
-    #[must_use]
-    pub fn contains(&self, origin: &Origin) -> bool {
+    pub(crate) fn contains(&self, origin: &Origin) -> bool {
         self.listed.contains(origin) || (self.loopback && is_loopback(origin))
     }
 
-    /// Those that are listed.
-    pub fn iter(&self) -> impl Iterator<Item = &Origin> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Origin> {
         self.listed.iter()
     }
 }
@@ -58,7 +54,7 @@ mod tests {
     use super::Origins;
 
     #[test]
-    fn b11_loopback_is_this_machine_and_no_other() {
+    fn b11_loopback_origins_are_only_on_this_machine() {
         let listed = Origins::from(vec![Url::parse("https://app.example.org").unwrap().origin()]);
         let all = listed.clone().and_loopback();
         let is = |origins: &Origins, text: &str| origins.contains(&Url::parse(text).unwrap().origin());

@@ -1,68 +1,67 @@
-//! The few pages that people see. Text in, HTML out: what is put in is escaped here.
+//! The gateway's HTML pages. The templates escape all text.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
 //! | [`branding`] | the operator's name, logo and colour |
-//! | [`colour`] | contrast, and shades that can be read |
+//! | [`colour`] | contrast, and readable shades |
 //! | [`language`] | which translation a browser gets |
-//! | [`texts`] | what the pages say, a file for each language |
+//! | [`texts`] | the texts, one file for each language |
 //! | [`provider`] | names and marks of ways to sign in |
-//! | [`failure`] | what an error page can be about |
+//! | [`failure`] | everything that an error page can be about |
 //! | [`choose_user`] | the page of the development sign-in |
 //!
-//! The templates, the texts, the style sheet and the script are in `templates/`. Nothing in a page is inline, so that the
-//! policy can forbid it; nothing comes from another host but people's pictures.
+//! The templates, the texts, the style sheet and the script are in `templates/`. A page has no inline scripts or
+//! styles, so the policy forbids them. Only users' pictures come from other hosts.
 
 use askama::Template;
 
-pub mod branding;
+pub(crate) mod branding;
 #[cfg(feature = "dev")]
 mod choose_user;
-pub mod colour;
-pub mod failure;
-pub mod language;
-pub mod provider;
+pub(crate) mod colour;
+pub(crate) mod failure;
+pub(crate) mod language;
+pub(crate) mod provider;
 mod texts;
 
-pub use branding::Branding;
+pub(crate) use branding::Branding;
 #[cfg(feature = "dev")]
-pub use choose_user::{CHOOSE_USER_CSP, Person, choose_user};
-pub use failure::Failure;
-pub use language::Language;
-pub use provider::{Choice, Mark, Offer};
+pub(crate) use choose_user::{CHOOSE_USER_CSP, Person, choose_user};
+pub(crate) use failure::Failure;
+pub(crate) use language::Language;
+pub(crate) use provider::{Choice, Mark, Offer};
 
 use texts::{Texts, fill};
 
-/// `Content-Security-Policy` (level 3) of the gateway's own page, which has a script and shows people's pictures.
-pub const HOME_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; \
+/// `Content-Security-Policy` (level 3) of the gateway's own page, which has a script and shows users' pictures.
+pub(crate) const HOME_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; \
                             connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// `Content-Security-Policy` of every other page.
-pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; \
+pub(crate) const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; \
                        base-uri 'none'; frame-ancestors 'none'";
 
-/// `Content-Security-Policy` of the operator's logo, which may be opened as a document: then no script of it runs, and it
-/// is of no origin. Styles within an SVG stay, since some browsers hold pictures against this as well.
-pub const LOGO_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'";
+/// `Content-Security-Policy` of the operator's logo. If it is opened as a document, none of its scripts run, and it has
+/// no origin. Styles inside an SVG stay allowed, because some browsers apply this policy to images as well.
+pub(crate) const LOGO_CSP: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'";
 
-/// The style sheet, before the operator's colour: `/assets/gateway.css` is [`Branding::css`].
-pub const CSS: &str = include_str!("../templates/gateway.css");
+/// The style sheet without the operator's colour. `/assets/gateway.css` is [`Branding::css`].
+pub(crate) const CSS: &str = include_str!("../templates/gateway.css");
 
-/// `/assets/gateway.js`, a module, to be sent as `text/javascript; charset=utf-8`.
-pub const JS: &str = include_str!("../templates/gateway.js");
+/// `/assets/gateway.js`, a module.
+pub(crate) const JS: &str = include_str!("../templates/gateway.js");
 
-/// What is around every page.
+/// What all pages have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     branding: &'a Branding,
     language: Language,
     texts: &'static Texts,
 }
 
 impl<'a> Frame<'a> {
-    /// Pages in this look and language.
-    #[must_use]
-    pub fn new(branding: &'a Branding, language: Language) -> Self {
+    pub(crate) fn new(branding: &'a Branding, language: Language) -> Self {
         Self {
             branding,
             language,
@@ -70,9 +69,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The language.
-    #[must_use]
-    pub const fn language(&self) -> Language {
+    pub(crate) const fn language(&self) -> Language {
         self.language
     }
 }
@@ -88,10 +85,9 @@ struct Index<'a> {
     verify: [String; 3],
 }
 
-/// The gateway's own page, at `home`, its origin: sign in by one of `choices`, profile, permissions, sign out. It is the
-/// same for everybody: its script finds out who is signed in. `names` are the providers' names for people.
-#[must_use]
-pub fn index(frame: Frame<'_>, home: &str, choices: &[Choice<'_>], names: &[(&str, &str)]) -> String {
+/// The gateway's own page. `home` is the gateway's origin, and `names` are the providers' display names. The page is
+/// the same for everyone; its script finds out who is signed in.
+pub(crate) fn index(frame: Frame<'_>, home: &str, choices: &[Choice<'_>], names: &[(&str, &str)]) -> String {
     let names: serde_json::Map<String, serde_json::Value> = names
         .iter()
         .map(|(name, label)| ((*name).to_owned(), (*label).into()))
@@ -126,26 +122,26 @@ struct SignIn<'a> {
     choices: &'a [Choice<'a>],
 }
 
-/// The ways to sign in. `place` is where the person goes then, as they are told. No script.
-#[must_use]
-pub fn sign_in(frame: Frame<'_>, place: Option<&str>, choices: &[Choice<'_>]) -> String {
+/// The page with all ways to sign in. `place` is where the sign-in leads, for display.
+pub(crate) fn sign_in(frame: Frame<'_>, place: Option<&str>, choices: &[Choice<'_>]) -> String {
     let to = place.map(|place| fill(&frame.texts.sign_in.to, &[("place", place)]));
     rendered(&SignIn { frame, to, choices })
 }
 
-/// Where an error page leads, and what the person can quote. Links are absolute paths or http(s) URLs; others are left out.
+/// The links of an error page, and the id that the user can quote. A link that is neither an absolute path nor an
+/// http(s) URL is left out.
 #[derive(Clone, Debug, Default)]
-pub struct Ways<'a> {
+pub(crate) struct Ways<'a> {
     /// Begins another sign-in like this one.
-    pub again: Option<String>,
-    /// Offers all ways to sign in.
-    pub another: Option<String>,
-    /// Back to where the person came from: the address, and the name of the place.
-    pub back: Option<(String, String)>,
-    /// The provider's name for people.
-    pub provider: Option<String>,
-    /// The id of the request in the log.
-    pub reference: Option<&'a str>,
+    pub(crate) again: Option<String>,
+    /// Shows all ways to sign in.
+    pub(crate) another: Option<String>,
+    /// Back to where the user came from: the address, and its name.
+    pub(crate) back: Option<(String, String)>,
+    /// The provider's display name.
+    pub(crate) provider: Option<String>,
+    /// The request's id in the log.
+    pub(crate) reference: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -162,11 +158,11 @@ struct ErrorPage<'a> {
     reference: Option<&'a str>,
 }
 
-/// Says what went wrong, with a way back and a way to begin again. No script.
-#[must_use]
-pub fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String {
+/// A page that says what went wrong, with links back and to a new sign-in.
+pub(crate) fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String {
     let texts = frame.texts;
-    let said = failure.said(&texts.errors);
+    let row = failure.row();
+    let said = (row.said)(&texts.errors);
     let provider = match failure {
         Failure::UnknownProvider(name) => name,
         _ => ways.provider.as_deref().unwrap_or(&texts.common.provider),
@@ -177,7 +173,6 @@ pub fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String
     };
     let link = |link: &'_ Option<String>| link.clone().filter(|link| leads_to_a_page(link));
     let (again, another) = (link(&ways.again), link(&ways.another));
-    // What the first link says, by where it leads.
     let begins = |link: &str| match failure {
         _ if link == "/" => &texts.common.home,
         Failure::UnknownProvider(_) => &texts.common.another,
@@ -186,7 +181,7 @@ pub fn error(frame: Frame<'_>, failure: &Failure<'_>, ways: &Ways<'_>) -> String
     let back = ways.back.as_ref().filter(|(link, _)| leads_to_a_page(link));
     rendered(&ErrorPage {
         frame,
-        status: fill(&texts.common.error, &[("status", failure.status().as_str())]),
+        status: fill(&texts.common.error, &[("status", row.status.as_str())]),
         title: &said.title,
         message: fill(&said.message, &[("provider", provider), ("origin", origin)]),
         reason: match failure {
@@ -212,13 +207,12 @@ struct GoOn<'a> {
     link: &'a str,
 }
 
-/// Asks a person whether to begin one more sign-in, which `link`, an absolute path, does. No script.
-#[must_use]
-pub fn go_on(frame: Frame<'_>, link: &str) -> String {
+/// Asks the user whether to begin one more sign-in. `link` is an absolute path that does so.
+pub(crate) fn go_on(frame: Frame<'_>, link: &str) -> String {
     rendered(&GoOn { frame, link })
 }
 
-/// Writing to a string does not fail, and these templates call nothing that could.
+/// Writing to a string does not fail, and neither does anything that these templates call.
 fn rendered(page: &impl Template) -> String {
     page.render()
         .unwrap_or_else(|_| "<!doctype html><title>Auth gateway</title>".to_owned())
@@ -233,7 +227,7 @@ mod tests {
 
     const HOSTILE: &str = "\"><script>alert(1)</script>'&";
 
-    /// Every attribute and element that a page may not have under [`CSP`].
+    /// Checks that a page has nothing that [`CSP`] forbids.
     pub(super) fn assert_strict(page: &str) {
         for inline in [
             "<style",
@@ -265,7 +259,6 @@ mod tests {
         assert!(page.starts_with("<!doctype html>") && page.contains("<html lang=\""));
     }
 
-    /// Calls `test` with every language.
     pub(super) fn in_each_language(test: impl Fn(Frame<'_>)) {
         let branding = Branding {
             name: HOSTILE.to_owned(),
@@ -304,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn b5_an_error_page_says_what_happened_and_leads_back_and_on() {
+    fn b5_an_error_page_shows_the_status_and_links_back_and_on() {
         in_each_language(|frame| {
             let ways = Ways {
                 again: Some("/auth/login/github?next=a&b".into()),
@@ -322,7 +315,7 @@ mod tests {
                 let page = error(frame, &failure, &ways);
                 assert_strict(&page);
                 assert!(!page.contains("<script"), "{page}");
-                assert!(page.contains(failure.status().as_str()) && page.contains("0123"));
+                assert!(page.contains(failure.row().status.as_str()) && page.contains("0123"));
                 for link in [
                     "/auth/login/github?next=a&#38;b",
                     "/auth/login?next=a",
@@ -391,7 +384,7 @@ mod tests {
             &[],
             &[],
         );
-        // `t("key")`, but not the end of another function's name.
+        // Matches `t("key")`, but not the end of another function's name.
         let begins = JS.match_indices("t(\"").filter(|(at, _)| {
             let before = JS[..*at].chars().next_back();
             !before.is_some_and(|c| c.is_alphanumeric() || c == '.')
@@ -415,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_assets_need_nothing_that_the_policy_forbids() {
+    fn assets_use_nothing_that_the_policy_forbids() {
         for policy in [CSP, HOME_CSP] {
             assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("  "));
         }

@@ -1,20 +1,11 @@
-//! What plugins reach of the database, by their grants `users` and `key-value`.
+//! Plugins' access to the database, by their grants `users` and `key-value`.
 
 use gateway_model::{ChangedValue, User, UserId, ValueChange};
 use gateway_sandbox::{KeyValueStore, UserLookup, ValueError};
 use gateway_store::Store;
 
-/// The database, as plugins have it.
 #[derive(Clone, Debug)]
-pub struct PluginData(Store);
-
-impl PluginData {
-    /// What they reach of this one.
-    #[must_use]
-    pub const fn new(store: Store) -> Self {
-        Self(store)
-    }
-}
+pub(crate) struct PluginData(pub(crate) Store);
 
 #[async_trait::async_trait]
 impl UserLookup for PluginData {
@@ -83,7 +74,7 @@ mod tests {
         Store::open(&DatabaseUrl::Temporary, options).await.unwrap()
     }
 
-    /// The verbs of `wit/key-value.wit`, by their names.
+    /// The functions of `wit/key-value.wit`, by their names.
     struct Verbs<'a>(&'a dyn KeyValueStore);
 
     impl Verbs<'_> {
@@ -142,7 +133,7 @@ mod tests {
         }
     }
 
-    /// Does everything that a plugin can do, and gives what was answered.
+    /// Does everything that a plugin can do, and returns the results.
     async fn story(values: &dyn KeyValueStore, clock: &ManualClock) -> Vec<String> {
         let values = Verbs(values);
         const CAP: u64 = stored_bytes(1, 1, 99, false);
@@ -216,10 +207,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_database_and_the_scratch_store_do_the_same() {
+    async fn the_database_and_the_scratch_store_behave_alike() {
         let clock = Arc::new(ManualClock::at(1000));
         let store = store(clock.clone()).await;
-        let kept = story(&PluginData::new(store.clone()), &clock).await;
+        let kept = story(&PluginData(store.clone()), &clock).await;
         let clock = Arc::new(ManualClock::at(1000));
         let scratched = story(&ScratchValues::new(clock.clone()), &clock).await;
         for (kept, scratched) in kept.iter().zip(&scratched) {
@@ -230,9 +221,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_that_is_closed_is_unavailable() {
+    async fn a_closed_database_is_unavailable() {
         let store = store(Arc::new(ManualClock::at(1000))).await;
-        let values = PluginData::new(store.clone());
+        let values = PluginData(store.clone());
         store.close().await.unwrap();
         let unavailable = |error| matches!(error, ValueError::Unavailable(reason) if !reason.is_empty());
         assert!(unavailable(values.get("p", "k").await.unwrap_err()));

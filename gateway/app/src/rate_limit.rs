@@ -1,7 +1,6 @@
-//! How often one address may ask for what costs much: a sign-in, which asks an upstream provider and writes, a
-//! username, of which a client could otherwise try a whole list, and the verification of logout tokens that are not valid.
+//! Rate limits for each address, on requests that cost much: sign-ins, which contact an upstream provider and write to
+//! the database; usernames, because a client could otherwise try a whole list; and invalid logout tokens.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,46 +15,40 @@ use quick_cache::sync::Cache;
 
 use crate::client_address;
 
-/// Addresses that are remembered for each limit. Whoever has more of them is not held back by such a limit anyway;
-/// those that are seen once and never again are forgotten first.
+/// The most addresses that each limit remembers. A client with more addresses evades such a limit anyway. Addresses
+/// that are seen only once are forgotten first.
 const MAX_ADDRESSES: usize = 65_536;
 
-/// Logout tokens that are not valid, from one address for one provider, in a minute.
+/// Invalid logout tokens from one address for one provider, per minute.
 const REFUSED_LOGOUTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
-/// So many in so long, from one address: all of them at once, or spread out.
+/// A number of requests in a period, from one address. They may come in a burst or spread out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
-    pub count: NonZeroU32,
-    /// In how long.
-    pub period: Duration,
+    pub(crate) count: NonZeroU32,
+    pub(crate) period: Duration,
 }
 
-/// What the operator has configured.
+/// The configured limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RateLimitConfig {
-    /// Proxies that are believed when they say who the client is.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Of sign-ins that begin and callbacks that match one, together.
-    pub sign_in: Option<Rate>,
-    /// Of `POST /auth/update`.
-    pub update: Option<Rate>,
+    /// Proxies whose `X-Forwarded-For` is trusted.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// For beginning sign-ins and for callbacks that match one, together.
+    pub(crate) sign_in: Option<Rate>,
+    /// For `POST /auth/update`.
+    pub(crate) update: Option<Rate>,
 }
 
-/// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// Sign-ins that begin and callbacks that match one, together.
+pub(crate) enum Limit {
     SignIn,
-    /// `POST /auth/update`.
     Update,
 }
 
 impl Limit {
-    /// Its name in the configuration, the log and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    /// The name in the configuration, the log and metrics.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::SignIn => "sign_in",
             Self::Update => "update",
@@ -63,16 +56,16 @@ impl Limit {
     }
 }
 
-/// An address has asked too often.
+/// An address has sent too many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests from your network. Please try again later.")]
-pub struct TooMany {
-    /// When asking again may help: seconds from now, one at least.
-    pub retry_after: u64,
+pub(crate) struct TooMany {
+    /// When to try again: seconds from now, at least one.
+    pub(crate) retry_after: u64,
 }
 
-/// The limits, and who has asked how often.
-pub struct RateLimits {
+/// The limits and their counters.
+pub(crate) struct RateLimits {
     trusted_proxies: Vec<IpNet>,
     sign_in: Option<PerAddress>,
     update: Option<PerAddress>,
@@ -80,9 +73,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// Nobody has asked yet.
-    #[must_use]
-    pub fn new(config: &RateLimitConfig) -> Self {
+    pub(crate) fn new(config: &RateLimitConfig) -> Self {
         Self {
             trusted_proxies: config.trusted_proxies.clone(),
             sign_in: config.sign_in.map(PerAddress::new),
@@ -91,24 +82,24 @@ impl RateLimits {
         }
     }
 
-    /// Whose share of scarce things a connection from `peer` counts against: its address or IPv6 network. `None` where a
-    /// proxy may be behind it, whose connections belong to many people.
-    #[must_use]
-    pub fn client(&self, peer: IpAddr) -> Option<IpAddr> {
-        client_address::of_client(peer, &HeaderMap::new(), &self.trusted_proxies).map(network)
+    fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        client_address::of_client(peer, headers, &self.trusted_proxies)
     }
 
-    /// Counts a request. One whose client's address is not known is let through.
-    ///
-    /// # Errors
-    /// [`TooMany`] where the client has had its share.
-    pub fn admit(&self, limit: Limit, peer: IpAddr, headers: &HeaderMap) -> Result<(), TooMany> {
+    /// The client against whose share of the server's connections one from `peer` counts: its address or IPv6 network.
+    /// `None` if the peer may be a proxy, whose connections belong to many users.
+    pub(crate) fn client(&self, peer: IpAddr) -> Option<IpAddr> {
+        self.client_of(peer, &HeaderMap::new()).map(network)
+    }
+
+    /// Counts a request. A request is admitted if its client's address is unknown.
+    pub(crate) fn admit(&self, limit: Limit, peer: IpAddr, headers: &HeaderMap) -> Result<(), TooMany> {
         let addresses = match limit {
             Limit::SignIn => &self.sign_in,
             Limit::Update => &self.update,
         };
         let Some(addresses) = addresses else { return Ok(()) };
-        let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) else {
+        let Some(client) = self.client_of(peer, headers) else {
             return Ok(());
         };
         addresses
@@ -116,22 +107,24 @@ impl RateLimits {
             .inspect_err(|_| count(client, limit.name()))
     }
 
-    /// Whether a logout token for a provider is looked at. Providers send as many as people sign out: those that are valid
-    /// do not count.
-    ///
-    /// # Errors
-    /// [`TooMany`] where too many from this client were not.
-    pub fn admit_logout(&self, provider: &str, peer: IpAddr, headers: &HeaderMap) -> Result<(), TooMany> {
-        let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) else {
+    /// Whether to verify a logout token for a provider. Valid tokens do not count, because a provider sends as many as
+    /// users sign out.
+    pub(crate) fn admit_logout(
+        &self,
+        provider: &str,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<(), TooMany> {
+        let Some(client) = self.client_of(peer, headers) else {
             return Ok(());
         };
         let admitted = self.refused_logouts.admit(provider, client);
         admitted.inspect_err(|_| count(client, "backchannel_logout"))
     }
 
-    /// Counts a logout token that was not valid.
-    pub fn logout_refused(&self, provider: &str, peer: IpAddr, headers: &HeaderMap) {
-        if let Some(client) = client_address::of_client(peer, headers, &self.trusted_proxies) {
+    /// Counts an invalid logout token.
+    pub(crate) fn logout_refused(&self, provider: &str, peer: IpAddr, headers: &HeaderMap) {
+        if let Some(client) = self.client_of(peer, headers) {
             self.refused_logouts.count(provider, client);
         }
     }
@@ -139,18 +132,9 @@ impl RateLimits {
 
 fn count(client: IpAddr, limit: &'static str) {
     crate::metrics::rate_limited(limit).increment(1);
-    tracing::info!(%client, limit, "a client has asked too often");
+    tracing::info!(%client, limit, "a client exceeded a rate limit");
 }
 
-impl fmt::Debug for RateLimits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimits")
-            .field("trusted_proxies", &self.trusted_proxies)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One limit.
 struct PerAddress {
     quota: Quota,
     addresses: Cache<IpAddr, Arc<DefaultDirectRateLimiter>>,
@@ -159,7 +143,7 @@ struct PerAddress {
 
 impl PerAddress {
     fn new(rate: Rate) -> Self {
-        // A period that is too short to be divided is none that limits anything.
+        // A period too short to be divided does not limit anything.
         let each = (rate.period / rate.count.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(each).unwrap_or_else(|| Quota::per_second(NonZeroU32::MAX));
         Self {
@@ -171,10 +155,7 @@ impl PerAddress {
 
     fn admit(&self, client: IpAddr) -> Result<(), TooMany> {
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(RateLimiter::direct(self.quota)));
-        let limiter = match self.addresses.get_or_insert_with(&network(client), fresh) {
-            Ok(limiter) => limiter,
-            Err(never) => match never {},
-        };
+        let Ok(limiter) = self.addresses.get_or_insert_with(&network(client), fresh);
         limiter.check().map_err(|early| {
             let wait = early.wait_time_from(self.clock.now());
             TooMany {
@@ -184,7 +165,7 @@ impl PerAddress {
     }
 }
 
-/// Who has failed how often at which provider.
+/// Clients that sent invalid logout tokens, by provider.
 struct Refusals {
     clients: Cache<(Box<str>, IpAddr), Arc<Client>>,
     clock: DefaultClock,
@@ -192,7 +173,7 @@ struct Refusals {
 
 struct Client {
     limiter: DefaultDirectRateLimiter,
-    /// Until when it is not listened to.
+    /// Until when the client's tokens are rejected.
     until: Mutex<Option<<DefaultClock as governor::clock::Clock>::Instant>>,
 }
 
@@ -225,17 +206,14 @@ impl Refusals {
             }))
         };
         let key = (provider.into(), network(client));
-        let client = match self.clients.get_or_insert_with(&key, fresh) {
-            Ok(client) => client,
-            Err(never) => match never {},
-        };
+        let Ok(client) = self.clients.get_or_insert_with(&key, fresh);
         if let Err(early) = client.limiter.check() {
             *client.until.lock() = Some(early.earliest_possible());
         }
     }
 }
 
-/// Whoever has an IPv6 address has the 2^64 of its network (RFC 4291 section 2.5.4).
+/// The owner of an IPv6 address has all 2^64 addresses of its network (RFC 4291 section 2.5.4).
 fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
@@ -278,13 +256,13 @@ mod tests {
             assert!(ask(&limits, Limit::Update, peer));
             assert!(!ask(&limits, Limit::Update, peer));
         }
-        // Of the same network.
+        // The same network.
         assert!(!ask(&limits, Limit::SignIn, "2001:db8::ffff"));
         assert!(ask(&limits, Limit::SignIn, "2001:db8:0:1::1"));
     }
 
     #[test]
-    fn says_when_to_ask_again() {
+    fn a_rejection_says_when_to_retry() {
         let limits = limits(2);
         let peer = "192.0.2.1".parse().unwrap();
         let ask = || limits.admit(Limit::SignIn, peer, &HeaderMap::new());
@@ -294,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn who_may_be_a_proxy_is_not_limited() {
+    fn peers_that_may_be_proxies_are_not_limited() {
         let limits = limits(1);
         assert!((0..100).all(|_| ask(&limits, Limit::SignIn, "127.0.0.1")));
     }
 
     #[test]
-    fn p21_an_address_that_sends_logout_tokens_which_are_not_valid_is_not_listened_to() {
+    fn p21_an_address_that_sends_many_invalid_logout_tokens_is_rejected() {
         let limits = RateLimits::new(&RateLimitConfig::default());
         let headers = HeaderMap::new();
         let peer = |text: &str| text.parse::<IpAddr>().unwrap();
@@ -316,19 +294,19 @@ mod tests {
         };
         assert!(sent > 60, "{sent}");
         assert!((1..=2).contains(&too_many.retry_after), "{too_many:?}");
-        // Nobody else has to wait, and no other provider's tokens.
+        // Other clients do not have to wait, nor do tokens of other providers.
         assert_eq!(asks("google", "192.0.2.2"), Ok(()));
         assert_eq!(asks("work", "192.0.2.1"), Ok(()));
     }
 
     #[test]
-    fn off_is_off() {
+    fn a_limit_that_is_off_admits_everything() {
         let limits = RateLimits::new(&RateLimitConfig::default());
         assert!((0..1000).all(|_| ask(&limits, Limit::SignIn, "192.0.2.1")));
     }
 
     #[test]
-    fn remembers_only_so_many() {
+    fn the_number_of_remembered_addresses_is_bounded() {
         let limits = limits(1);
         for address in 0..200_000u32 {
             let peer = IpAddr::from((0x2000_0000 + address).to_be_bytes());

@@ -1,5 +1,4 @@
-//! Requests, read strictly: parameters that are text, a body that is a form or a JSON object, neither larger than
-//! they may be.
+//! Strict parsing of requests: parameters must be text, a body must be a form or a JSON object, and both are bounded.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,83 +12,69 @@ use bytes::BufMut as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::response::{self, Response};
 
-/// The longest target: a `next` of 4 KiB, percent-encoded, a token, and something to spare.
+/// The longest target, in bytes: a `next` of 4 KiB, percent-encoded, a token, and some reserve.
 const MAX_TARGET: usize = 16 << 10;
 /// Far more parameters than any endpoint has.
 const MAX_PARAMETERS: usize = 64;
 
-/// A request whose parameters have been read.
+/// A request with its parameters parsed.
 #[derive(Debug)]
-pub struct Request {
-    /// Its method.
-    pub method: Method,
-    /// Its target.
-    pub uri: Uri,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// The address of the connection that it came by.
-    pub peer: IpAddr,
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    /// The address of the connection's peer.
+    pub(crate) peer: IpAddr,
     query: Parameters,
     body: Parameters,
 }
 
 type Parameters = Vec<(String, Parameter)>;
 
-/// The value of a parameter.
 #[derive(Debug, PartialEq, Eq)]
 enum Parameter {
     Text(String),
-    /// A number, for example, in JSON. That matters only to an endpoint that has a parameter of this name.
+    /// Not a string, in JSON. An error only if an endpoint has a parameter with this name.
     NotText,
 }
 
-/// A request that cannot be understood.
+/// A malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRequest {
-    /// The target is too long.
+pub(crate) enum BadRequest {
     #[error("The address is too long")]
     TargetTooLong,
     /// A parameter is not UTF-8, or there are too many.
     #[error("The parameters cannot be read")]
     Parameters,
-    /// A parameter that may come once came twice.
-    #[error("The parameter \"{0}\" may come only once")]
+    #[error("The parameter \"{0}\" may occur only once")]
     Repeated(&'static str),
-    /// `errors` is something else than `next` or `page`.
     #[error("The parameter \"errors\" must be next or page")]
     Errors,
-    /// A parameter that has to be text is something else, in JSON.
     #[error("The parameter \"{0}\" must be a string")]
     NotText(&'static str),
-    /// The body is neither a form nor JSON.
     #[error("A body must be application/json or application/x-www-form-urlencoded")]
     ContentType,
-    /// The body says that it is JSON, and is not one object.
-    #[error("The body must be a JSON object, each of whose members comes only once")]
+    #[error("The body must be a JSON object without duplicate members")]
     Json,
-    /// The body is larger than it may be.
     #[error("The body is too large")]
     BodyTooLarge,
-    /// The body did not arrive in time.
-    #[error("The body took too long")]
+    #[error("The body took too long to arrive")]
     BodyTooSlow,
-    /// The body ended early, or is not framed as RFC 9112 section 6 has it.
+    /// The body ended early, or its framing is invalid (RFC 9112 section 6).
     #[error("The body cannot be read")]
     Body,
 }
 
 impl BadRequest {
-    /// Its status code.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Parameters
@@ -112,11 +97,8 @@ impl From<BadRequest> for Response {
 }
 
 impl Request {
-    /// Reads the parameters in the target and, of a `POST`, those in the body.
-    ///
-    /// # Errors
-    /// What is wrong with either.
-    pub async fn read<B>(
+    /// Parses the parameters in the target and, for a `POST`, in the body.
+    pub(crate) async fn read<B>(
         request: hyper::Request<B>,
         peer: IpAddr,
         max_body: usize,
@@ -144,7 +126,6 @@ impl Request {
         };
         Ok(Self {
             method: head.method,
-            uri: head.uri,
             headers: head.headers,
             peer,
             query,
@@ -152,19 +133,13 @@ impl Request {
         })
     }
 
-    /// A parameter of the query or, where it is not there, of the body.
-    ///
-    /// # Errors
-    /// When it comes twice in one of them, or is not text.
-    pub fn parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
+    /// A parameter of the query, otherwise of the body.
+    pub(crate) fn parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
         Ok(only(&self.query, name)?.or(only(&self.body, name)?))
     }
 
-    /// A parameter of the body alone.
-    ///
-    /// # Errors
-    /// When it comes twice, or is not text.
-    pub fn body_parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
+    /// A parameter of the body.
+    pub(crate) fn body_parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
         only(&self.body, name)
     }
 }
@@ -187,7 +162,8 @@ where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
     let mut body = pin!(Limited::new(body, max_body));
-    // Copied as it comes: a body of tiny chunks (RFC 9112 section 7.1) would cost many times its size if each was kept.
+    // Each frame is copied: keeping the frames of a body in tiny chunks (RFC 9112 section 7.1) would take many times
+    // its size.
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -209,8 +185,8 @@ where
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let essence = essence.split(';').next().unwrap_or_default().trim();
-    // Pages of other origins can send forms and plain text unasked, and JSON only after a preflight (Fetch standard, section
-    // 4.8): text that looks like JSON is not taken for it.
+    // A page of another origin can send forms and plain text without a preflight, but not JSON (Fetch standard, section
+    // 4.8). So text that merely looks like JSON is not parsed as JSON.
     if essence.eq_ignore_ascii_case("application/json") {
         let Members(members) = serde_json::from_slice(&bytes).map_err(|_| BadRequest::Json)?;
         return Ok(members);
@@ -221,8 +197,8 @@ where
     parse(std::str::from_utf8(&bytes).map_err(|_| BadRequest::Parameters)?)
 }
 
-/// The application/x-www-form-urlencoded format of the WHATWG URL standard, but strict: what is not
-/// UTF-8 is an error where the standard has U+FFFD.
+/// The application/x-www-form-urlencoded format of the WHATWG URL standard, except that invalid UTF-8 is an error
+/// rather than U+FFFD.
 fn parse(text: &str) -> Result<Parameters, BadRequest> {
     let mut parameters = Vec::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -247,7 +223,7 @@ fn decode(text: &str) -> Result<String, BadRequest> {
         .map_err(|_| BadRequest::Parameters)
 }
 
-/// The members of a JSON object. One that is null counts as missing, as a form has no way to say so.
+/// The members of a JSON object. A null counts as missing, because a form cannot express it.
 struct Members(Parameters);
 
 impl<'de> Deserialize<'de> for Members {
@@ -271,64 +247,17 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             if names.len() == MAX_PARAMETERS || !names.insert(name.clone()) {
                 return Err(de::Error::custom("too many members, or one of them twice"));
             }
-            let Member(value) = object.next_value()?;
-            members.extend(value.map(|value| (name, value)));
+            // Only strings are kept: a list would take many times its size in the body.
+            let value = match object.next_value::<&RawValue>()?.get() {
+                "null" => continue,
+                text if text.starts_with('"') => {
+                    Parameter::Text(serde_json::from_str(text).map_err(de::Error::custom)?)
+                }
+                _ => Parameter::NotText,
+            };
+            members.push((name, value));
         }
         Ok(Members(members))
-    }
-}
-
-/// The value of a member; `None` for null. Of what is not text nothing is kept: a list would take many times the memory
-/// that it takes in the body.
-struct Member(Option<Parameter>);
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MemberVisitor)
-    }
-}
-
-struct MemberVisitor;
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Member;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::Text(text.to_owned()))))
-    }
-
-    fn visit_unit<E>(self) -> Result<Member, E> {
-        Ok(Member(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Member, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Member(Some(Parameter::NotText)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Member, A::Error> {
-        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member(Some(Parameter::NotText)))
     }
 }
 
@@ -353,13 +282,13 @@ mod tests {
         assert_eq!(only(&object, "e"), Ok(Some("")));
         assert_eq!(only(&object, "missing"), Ok(None));
         assert_eq!(json("{}"), Some(Vec::new()));
-        // What is ignored is not followed into its depth.
+        // Ignored values are skipped without recursion.
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(30_000), "]".repeat(30_000));
         assert_eq!(only(&json(&deep).unwrap(), "a"), Err(BadRequest::NotText("a")));
     }
 
     #[test]
-    fn what_is_not_one_json_object_is_rejected() {
+    fn anything_but_one_json_object_is_rejected() {
         for text in [
             "",
             "null",
@@ -387,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_browsers_send() {
+    fn forms_of_browsers_are_parsed() {
         let parameters = parse("a=1&b=x+y%20z&&c&d=%C3%A9").unwrap();
         let get = |name| only(&parameters, name).unwrap();
         assert_eq!(
@@ -398,13 +327,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_text() {
+    fn invalid_utf8_is_rejected() {
         assert_eq!(parse("a=%FF"), Err(BadRequest::Parameters));
         assert_eq!(parse("a=%C3"), Err(BadRequest::Parameters));
     }
 
     #[test]
-    fn refuses_repetition_and_floods() {
+    fn repeated_and_too_many_parameters_are_rejected() {
         assert_eq!(
             only(&parse("a=1&a=1").unwrap(), "a"),
             Err(BadRequest::Repeated("a"))

@@ -1,4 +1,4 @@
-//! Identifies a request in the log, to the caller, and on error pages. A caller's own `X-Request-Id` is never used.
+//! Names a request in the log, for the caller and on error pages. A caller's own `X-Request-Id` is ignored.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,19 +7,17 @@ use gateway_model::Random;
 use gateway_model::clock::RandomError;
 use hyper::header::{HeaderName, HeaderValue};
 
-/// `X-Request-Id`.
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Odd, so that an id comes again after 2^64 requests only, and without a pattern, so that ids that follow each other
-/// do not look alike to whoever searches a log.
+/// Odd, so that an id recurs only after 2^64 requests. Without a pattern, so that consecutive ids look different in a
+/// log.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The id of one request: 16 hexadecimal digits.
+/// 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestId(u64);
+pub(crate) struct RequestId(u64);
 
 impl RequestId {
-    /// The value of `X-Request-Id`.
     pub(crate) fn header(self) -> HeaderValue {
         HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static("-"))
     }
@@ -31,23 +29,19 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// The ids of one process. They begin at random, so that those of two processes differ. They
-/// are names, not secrets, and need no system call each.
+/// The ids of one process. They begin at random, so that the ids of two processes differ. They are names, not secrets,
+/// so none needs a system call.
 #[derive(Debug)]
-pub struct RequestIds(AtomicU64);
+pub(crate) struct RequestIds(AtomicU64);
 
 impl RequestIds {
-    /// # Errors
-    /// When there is no randomness.
-    pub fn new(random: &dyn Random) -> Result<Self, RandomError> {
+    pub(crate) fn new(random: &dyn Random) -> Result<Self, RandomError> {
         let mut first = [0; 8];
         random.fill(&mut first)?;
         Ok(Self(AtomicU64::new(u64::from_ne_bytes(first))))
     }
 
-    /// The id of one more request.
-    #[must_use]
-    pub fn next(&self) -> RequestId {
+    pub(crate) fn next(&self) -> RequestId {
         RequestId(self.0.fetch_add(STEP, Ordering::Relaxed))
     }
 }
@@ -61,7 +55,7 @@ mod tests {
     use super::RequestIds;
 
     #[test]
-    fn no_id_comes_twice() {
+    fn ids_are_unique() {
         let (one, other) = (
             RequestIds::new(&SystemRandom).unwrap(),
             RequestIds::new(&SystemRandom).unwrap(),

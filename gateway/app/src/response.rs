@@ -1,4 +1,4 @@
-//! Answers: how each kind is made, and the headers that every one has.
+//! Builds responses, with the headers that all of them have.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,14 +12,14 @@ use serde_json::json;
 
 use crate::pages;
 
-/// An answer whose body is in memory.
+/// A response whose body is in memory.
 pub type Response = hyper::Response<Full<Bytes>>;
 
-/// How many headers an answer may have before their map has to grow: those of every answer, and a few more.
+/// The capacity of a response's header map: the headers that all responses have, and a few more.
 const HEADERS: usize = 12;
 
-/// What may be kept for five minutes by anyone: public keys.
-pub const PUBLIC_FOR_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
+/// Public keys may be cached by anyone for five minutes.
+pub(crate) const PUBLIC_FOR_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -27,9 +27,7 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// A body of some type.
-#[must_use]
-pub fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
+pub(crate) fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
@@ -37,19 +35,16 @@ pub fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes
     response
 }
 
-/// What is JSON already.
-#[must_use]
-pub fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+pub(crate) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Response {
     body(status, JSON, text)
 }
 
 /// A JSON value, in one line.
-#[must_use]
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => json_text(status, text),
         Err(error) => {
-            tracing::error!(%error, "an answer is no JSON");
+            tracing::error!(%error, "a response cannot be serialized");
             body(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 JSON,
@@ -60,66 +55,47 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// `{"error": …}`.
-#[must_use]
-pub fn error(status: StatusCode, message: &str) -> Response {
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
     json(status, &json!({ "error": message }))
 }
 
-/// `{"error": …}` with 503: the caller may ask again.
-#[must_use]
-pub fn unavailable(message: &str) -> Response {
+/// `{"error": …}` with 503 and `Retry-After`.
+pub(crate) fn unavailable(message: &str) -> Response {
     retry_later(error(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
-/// The same answer, saying that asking again in a second may help.
-#[must_use]
-pub fn retry_later(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+/// Adds `Retry-After: 1`.
+pub(crate) fn retry_later(response: Response) -> Response {
+    with(response, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// 404.
-#[must_use]
-pub fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "Not found")
 }
 
-/// 405, saying which methods there are.
-#[must_use]
-pub fn method_not_allowed(allow: &'static str) -> Response {
+/// 405 with `Allow`.
+pub(crate) fn method_not_allowed(allow: &'static str) -> Response {
     allowing(error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), allow)
 }
 
-/// The same answer, with `Allow`.
-#[must_use]
-pub fn allowing(mut response: Response, allow: &'static str) -> Response {
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allow));
-    response
+/// Adds `Allow`.
+pub(crate) fn allowing(response: Response, allow: &'static str) -> Response {
+    with(response, ALLOW, HeaderValue::from_static(allow))
 }
 
 /// A page under a `Content-Security-Policy`.
-#[must_use]
-pub fn page(policy: &'static str, html: String) -> Response {
-    let mut response = body(StatusCode::OK, HTML, html);
-    response
-        .headers_mut()
-        .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
+pub(crate) fn page(policy: &'static str, html: String) -> Response {
+    let policy = HeaderValue::from_static(policy);
+    with(body(StatusCode::OK, HTML, html), CONTENT_SECURITY_POLICY, policy)
 }
 
-/// 200 and an empty page.
-#[must_use]
-pub fn empty_page() -> Response {
+pub(crate) fn empty_page() -> Response {
     page(pages::CSP, String::new())
 }
 
-/// The same page with the status of a failure; with 503, saying that asking again in a second may help.
-#[must_use]
-pub fn failed_page(status: StatusCode, mut page: Response) -> Response {
+/// Sets the status of a failure; with 503, adds `Retry-After`.
+pub(crate) fn failed_page(status: StatusCode, mut page: Response) -> Response {
     *page.status_mut() = status;
     if status == StatusCode::SERVICE_UNAVAILABLE {
         retry_later(page)
@@ -128,30 +104,36 @@ pub fn failed_page(status: StatusCode, mut page: Response) -> Response {
     }
 }
 
-/// 302 to an absolute URL. A text that is no header value is a mistake of ours: 500.
-#[must_use]
-pub fn redirect(location: &str) -> Response {
+/// 302 to an absolute URL.
+pub(crate) fn redirect(location: &str) -> Response {
+    redirect_by(StatusCode::FOUND, location)
+}
+
+/// 303 to an absolute URL: the browser continues with a GET (RFC 9110 section 15.4.4).
+pub(crate) fn see_other(location: &str) -> Response {
+    redirect_by(StatusCode::SEE_OTHER, location)
+}
+
+fn redirect_by(status: StatusCode, location: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(location) else {
-        tracing::error!("a redirect to what is no URL");
+        tracing::error!("the target of a redirect is not a URL");
         return error(StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
     };
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::FOUND;
-    response.headers_mut().insert(LOCATION, location);
+    let mut response = with(Response::default(), LOCATION, location);
+    *response.status_mut() = status;
     response
 }
 
-/// Adds what every answer has; `Cache-Control` only where the answer has none of its own.
-pub fn finish(response: &mut Response) {
+/// Adds the headers that every response has. `Cache-Control` is left as it is if it is already set.
+pub(crate) fn finish(response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
 }
 
-/// The same answer with one more header.
-#[must_use]
-pub fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
+/// Adds a header.
+pub(crate) fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
     response.headers_mut().append(name, value);
     response
 }

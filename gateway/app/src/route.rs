@@ -1,4 +1,5 @@
-//! What an endpoint is: its path, its methods, who it answers, and what is demanded before it does.
+//! The description of an endpoint: its path, its methods, who reads the responses, and the checks before the request is
+//! parsed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,70 +8,65 @@ use crate::app::App;
 use crate::request::Request;
 use crate::response::Response;
 
-/// An answer that is being made. Boxed: a future is as large as its largest branch, and is moved about.
+/// A pending response. Boxed, because a future is as large as its largest branch, and is moved.
 pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
-/// The last segment of a path that stands for a provider's name.
+/// The last segment of a path, in place of a provider's name.
 const PROVIDER: &str = "{provider}";
 
-/// What an endpoint is called with.
+/// A handler's arguments.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
-    /// What all requests share.
     pub(crate) app: &'a Arc<App>,
-    /// The request.
     pub(crate) request: &'a Request,
-    /// What the path has in the place of `{provider}`; empty if the route has none.
+    /// The path's segment for `{provider}`; empty if the route has none.
     pub(crate) provider: &'a str,
 }
 
-/// Which methods a route accepts, beside OPTIONS.
+/// The methods that a route accepts, besides OPTIONS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Methods {
     /// GET and HEAD.
     Get,
-    /// POST.
     Post,
     /// GET and HEAD, and POST for providers that answer by a form.
     ProvidersAnswer,
 }
 
-/// Who reads the answers.
+/// Who reads the responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// A program.
     Program,
-    /// A program, or a `<script>` by way of JSONP if that is switched on.
+    /// A program or, if JSONP is enabled, a `<script>`.
     Jsonp,
-    /// A person.
+    /// A user, on a page.
     Person,
 }
 
-/// What is demanded before a request is read.
+/// A check before the request is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// Nothing.
     Open,
-    /// That a person navigates there: a sign-in begins or ends.
+    /// Only a user's navigation: a sign-in begins or ends.
     SignIn,
-    /// That it does not come from a foreign page, and not too often.
+    /// Not from a foreign page, and within the rate limit.
     Update,
 }
 
-/// One endpoint: a row of [`ROUTES`](crate::handlers::ROUTES).
+/// An endpoint: one row of [`ROUTES`](crate::handlers::ROUTES).
 pub(crate) struct Route {
-    /// Its path, and its name in the log and in metrics. May end in `{provider}`.
+    /// The path, and its name in the log and in metrics. May end in `{provider}`.
     pub(crate) path: &'static str,
     pub(crate) methods: Methods,
     pub(crate) audience: Audience,
     pub(crate) gate: Gate,
-    /// Whether the path leads anywhere in this configuration, for this provider's name.
+    /// Whether the path exists in this configuration, for this provider's name.
     pub(crate) exists: fn(&App, &str) -> bool,
     pub(crate) handler: for<'a> fn(Call<'a>) -> Answer<'a>,
 }
 
 impl Route {
-    /// An endpoint for programs that is read.
+    /// An endpoint for programs that accepts GET.
     pub(crate) const fn get(path: &'static str, handler: for<'a> fn(Call<'a>) -> Answer<'a>) -> Self {
         Self {
             path,
@@ -82,38 +78,38 @@ impl Route {
         }
     }
 
-    /// An endpoint for programs that is written to.
+    /// An endpoint for programs that accepts POST.
     pub(crate) const fn post(path: &'static str, handler: for<'a> fn(Call<'a>) -> Answer<'a>) -> Self {
         let mut route = Self::get(path, handler);
         route.methods = Methods::Post;
         route
     }
 
-    /// The same for somebody else.
+    /// Changes who reads the responses.
     pub(crate) const fn to(mut self, audience: Audience) -> Self {
         self.audience = audience;
         self
     }
 
-    /// The same behind a gate.
+    /// Adds a check before the request is parsed.
     pub(crate) const fn behind(mut self, gate: Gate) -> Self {
         self.gate = gate;
         self
     }
 
-    /// The same with the methods by which providers answer.
+    /// Changes the methods.
     pub(crate) const fn with(mut self, methods: Methods) -> Self {
         self.methods = methods;
         self
     }
 
-    /// The same, if the configuration has it.
+    /// Makes the path depend on the configuration.
     pub(crate) const fn only_if(mut self, exists: fn(&App, &str) -> bool) -> Self {
         self.exists = exists;
         self
     }
 
-    /// What a path has in the place of `{provider}`, if the path is this route's.
+    /// Returns the path's segment for `{provider}` if the path is this route's.
     pub(crate) fn provider_in<'a>(&self, path: &'a str) -> Option<&'a str> {
         match self.path.strip_suffix(PROVIDER) {
             None => (path == self.path).then_some(""),
@@ -121,7 +117,7 @@ impl Route {
         }
     }
 
-    /// The methods, as `Allow` has them.
+    /// The value of `Allow`.
     pub(crate) fn allow(&self, app: &App, provider: &str) -> &'static str {
         let posts = || {
             app.provider(provider)

@@ -1,5 +1,5 @@
-//! Finds the endpoint that answers a request in [`ROUTES`]. HEAD is answered wherever GET is, and OPTIONS everywhere. What
-//! every answer has is added here, once, and each request leaves one line in the log.
+//! Finds the endpoint for a request in `ROUTES`, and adds what all responses have in common: HEAD and OPTIONS, CORS,
+//! the headers, one line in the log, the metrics.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::{config, cors, handlers, jsonp, navigation};
 
 const JAVASCRIPT: HeaderValue = HeaderValue::from_static("application/javascript; charset=utf-8");
 
-/// A route that was found, and the name that its path has in the place of `{provider}`.
+/// A route with the path's segment for `{provider}`.
 #[derive(Clone, Copy)]
 struct Found<'a> {
     route: &'static Route,
@@ -60,7 +60,7 @@ where
     let is_for_people = found.is_some_and(|found| found.route.audience == Audience::Person);
     let headers = request.headers_mut();
     if is_for_people || wants_a_page(headers) {
-        // For the page. Of a caller's own nothing is believed.
+        // For the page. A caller's own header is discarded.
         headers.insert(&REQUEST_ID, id.header());
     }
     let line = Line {
@@ -102,8 +102,8 @@ where
     response
 }
 
-/// The answer to a request that does nothing, and counts against no limit, whatever its parameters are; and to one over
-/// the limit on updates. Sign-ins count where they cost something: in [`handlers::login`] and [`handlers::callback`].
+/// Answers requests that have no effect whatever their parameters are, and updates beyond the rate limit. Sign-ins are
+/// counted later, where they begin to cost something: in [`handlers::login`] and [`handlers::callback`].
 fn answer_at_once<B>(app: &App, gate: Gate, request: &hyper::Request<B>, peer: &Peer) -> Option<Response> {
     let headers = request.headers();
     match gate {
@@ -111,7 +111,7 @@ fn answer_at_once<B>(app: &App, gate: Gate, request: &hyper::Request<B>, peer: &
         Gate::SignIn if !navigation::is_navigation(headers) => {
             Some(Visit::new(app, headers).page(&Failure::NotAPerson))
         }
-        // Who only looks whether there is something, begins and ends nothing.
+        // A HEAD neither begins nor ends a sign-in.
         Gate::SignIn => (request.method() == Method::HEAD).then(response::empty_page),
         Gate::Update => {
             let origins = &app.live.load().origins;
@@ -125,11 +125,11 @@ fn answer_at_once<B>(app: &App, gate: Gate, request: &hyper::Request<B>, peer: &
     }
 }
 
-/// What the log and the metrics say of a request that never was answered: the caller went away, or it
-/// took too long. Nobody is sent this status.
+/// The status in the log and the metrics for a request that was never answered, because the client disconnected or the
+/// request timed out. It is never sent.
 const CUT_OFF: u16 = 499;
 
-/// The line that a request leaves in the log, and its count, whatever comes of it.
+/// The request's line in the log, and its count. Written when it is dropped.
 struct Line {
     app: Arc<App>,
     method: &'static str,
@@ -169,14 +169,14 @@ async fn dispatch(app: &Arc<App>, found: Found<'_>, request: &Request) -> Respon
     }
 }
 
-/// 404: a page for a person, who may have come with a provider that is gone, and JSON for a program.
+/// 404: a page for a user, whose provider may have been removed, and JSON for a program.
 fn nothing_here<B>(app: &App, found: Option<Found<'_>>, request: &hyper::Request<B>) -> Response {
     if !wants_a_page(request.headers()) {
         return response::not_found();
     }
     let visit = Visit::new(app, request.headers());
     match found {
-        // Only what may be a name is repeated: a page says nothing that a link wants it to say.
+        // Only a valid name is repeated, so that a link cannot put its own text on the page.
         Some(Found { route, provider })
             if route.gate == Gate::SignIn && config::read_name(provider).is_ok() =>
         {
@@ -188,7 +188,7 @@ fn nothing_here<B>(app: &App, found: Option<Found<'_>>, request: &hyper::Request
     }
 }
 
-/// 405 with `Allow`, in the same way.
+/// 405 with `Allow`, as a page or as JSON.
 fn wrong_method(app: &App, found: Found<'_>, headers: &HeaderMap) -> Response {
     if !wants_a_page(headers) {
         return response::method_not_allowed(found.allow(app));
@@ -209,15 +209,15 @@ fn options(app: &App, found: Found<'_>, origin: Option<&HeaderValue>) -> Respons
     response
 }
 
-/// Wraps a JSON answer for a `<script>` on a page of another origin.
+/// Wraps a JSON response for a `<script>`.
 async fn wrap(request: &Request, answer: Response) -> Response {
     match request.parameter("callback") {
         Ok(None) => answer,
         Ok(Some(name)) => match jsonp::callback(name) {
-            Some(name) => match answer.into_body().collect().await {
-                Ok(json) => response::body(StatusCode::OK, JAVASCRIPT, jsonp::wrap(name, &json.to_bytes())),
-                Err(never) => match never {},
-            },
+            Some(name) => {
+                let Ok(json) = answer.into_body().collect().await;
+                response::body(StatusCode::OK, JAVASCRIPT, jsonp::wrap(name, &json.to_bytes()))
+            }
             None => response::error(StatusCode::BAD_REQUEST, "The callback must be a plain identifier"),
         },
         Err(bad) => bad.into(),
@@ -228,18 +228,10 @@ fn allows(allow: &str, method: &Method) -> bool {
     allow.split(", ").any(|allowed| allowed == method.as_str())
 }
 
-/// The method's name, of those that there are: what a caller makes up does not become a label.
+/// The name of a standard method. Other methods share one label, so that callers cannot create labels.
 fn known(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::OPTIONS => "OPTIONS",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::PATCH => "PATCH",
-        _ => "other",
-    }
+    let mut methods = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"].into_iter();
+    methods.find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 #[cfg(test)]

@@ -1,57 +1,56 @@
-//! What is remembered of a sign-in until the browser comes back, and how it is sealed into a cookie: in as few bytes as
-//! it takes, since the cookies of several sign-ins share what a proxy accepts.
+//! The state of a sign-in between its two requests, and its encoding in a cookie. The encoding is compact, because the
+//! cookies of several sign-ins share what a proxy accepts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_token::{KeyError, SessionKey};
 use gateway_upstream::Flow;
 
-/// The first byte of the encoding that this version writes and reads. What an older version has sealed is answered as
-/// a sign-in that did not begin here, which is true for ten minutes after an upgrade.
+/// The first byte of the encoding. A cookie from an older version is answered like a sign-in that began elsewhere; this
+/// can happen for ten minutes after an upgrade.
 const VERSION: u8 = 2;
 const BY_THE_PERSON: u8 = 1;
 const ENDED: u8 = 2;
 const TELLS_NEXT: u8 = 4;
-/// The bit of a length that says that what follows is decoded base64url.
+/// Marks a length whose content is decoded base64url.
 const DECODED: u8 = 0x80;
 
 /// A sign-in that has begun.
 #[derive(Clone, Debug)]
 pub struct SealedState {
-    /// What the callback must be matched with.
+    /// The values that the callback must match.
     pub flow: Flow,
-    /// The provider it must come from.
+    /// The provider that must answer.
     pub provider: String,
-    /// Where the person goes then.
+    /// The return URL.
     pub next: String,
     /// When the sign-in began, in seconds since the Unix epoch.
     pub issued: u64,
-    /// Whether the person began it: no page can have done so without them.
+    /// Whether the user began it. Otherwise a page may have done so.
     pub by_the_person: bool,
-    /// Whether `next` is told of a failure in the person's place.
+    /// Whether the application at `next` handles a failure.
     pub tells_next: bool,
     /// Whether it has ended, so that a reload can say so.
     pub ended: bool,
 }
 
 impl SealedState {
-    /// Seals it for the cookie of this name.
+    /// Seals the state for the cookie with this name.
     ///
     /// # Errors
-    /// When there is no randomness, or it is too long.
+    ///
+    /// If it is too long, or there is no randomness.
     pub fn seal(&self, key: &SessionKey, cookie: &str) -> Result<String, KeyError> {
         key.seal(cookie, &self.encode().ok_or(KeyError::TooLong)?)
     }
 
-    /// Opens what was sealed for the cookie of this name; `None` for everything else.
-    #[must_use]
+    /// Opens what [`seal`](Self::seal) sealed for the cookie with this name.
     pub fn open(key: &SessionKey, cookie: &str, sealed: &str) -> Option<Self> {
         Self::decode(&key.open(cookie, sealed)?)
     }
 
-    /// The same sign-in once it has ended: no more than what it takes to say so, and to begin again.
-    #[must_use]
-    pub fn over(mut self) -> Self {
+    /// The same sign-in after its end. Keeps only what is needed to say so, and to begin again.
+    pub(crate) fn over(mut self) -> Self {
         self.flow.nonce = None;
         self.flow.verifier = String::new();
         self.ended = true;
@@ -65,7 +64,7 @@ impl SealedState {
             | flag(self.tells_next, TELLS_NEXT);
         let mut bytes = vec![VERSION, flags];
         bytes.extend(self.issued.to_be_bytes());
-        // An absent nonce and an empty one are the same: no provider is sent an empty one.
+        // An absent nonce and an empty one are encoded alike. No provider gets an empty one.
         let nonce = self.flow.nonce.as_deref().unwrap_or_default();
         for text in [&self.flow.state, nonce, &self.flow.verifier, &self.provider] {
             put(&mut bytes, text)?;
@@ -101,8 +100,8 @@ impl SealedState {
     }
 }
 
-/// Appends a text of fewer than 128 bytes, after its length. Random values are base64url, which is a third longer than
-/// what it stands for, and will be encoded once more.
+/// Appends a text of fewer than 128 bytes, after its length. Random values are base64url and will be encoded once more,
+/// so they are decoded first, which saves a quarter.
 fn put(bytes: &mut Vec<u8>, text: &str) -> Option<()> {
     let decoded = URL_SAFE_NO_PAD.decode(text).ok();
     let decoded = decoded.filter(|bytes| URL_SAFE_NO_PAD.encode(bytes) == text);
@@ -160,21 +159,21 @@ mod tests {
         let state = state([&random, &"A".repeat(43), "google", &next], Some(&random));
         let encoded = state.encode().unwrap();
         assert!(encoded.len() < 600 + 90, "{}", encoded.len());
-        // Sealed, under a name, three of them are within the bound.
+        // Three sealed states with their names are within the bound.
         let sealed = (encoded.len() + 28).div_ceil(3) * 4;
         let name = crate::cookie::name("s", true);
         assert!(3 * crate::cookie::size(&name, &vec![0; sealed]) <= crate::cookie::MAX_TOGETHER);
     }
 
     #[test]
-    fn what_cannot_be_encoded_is_an_error() {
+    fn a_text_that_is_too_long_cannot_be_encoded() {
         let long = "!".repeat(128);
         assert!(state([&long, "", "", ""], None).encode().is_none());
     }
 
     proptest! {
         #[test]
-        fn decoding_gives_what_was_encoded(
+        fn decoding_reverses_encoding(
             random in "[A-Za-z0-9_-]{0,50}",
             text in "\\PC{0,30}",
             nonce in proptest::option::of("[A-Za-z0-9_-]{1,50}"),
@@ -196,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_decoded_nothing_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        fn decoding_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let _ = SealedState::decode(&bytes);
         }
     }

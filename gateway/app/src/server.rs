@@ -1,16 +1,16 @@
-//! Connections: HTTP/1.1 (RFC 9112) with a limit on everything that a caller could make us hold or wait
-//! for, and an end that loses no answer.
+//! HTTP/1.1 connections (RFC 9112). Everything that a client could make the gateway hold or wait for is limited. A
+//! shutdown loses no response.
 //!
-//! | a caller who | is dealt with by |
+//! | a client that | meets |
 //! |---|---|
-//! | sends a head slowly, or keeps a connection and asks nothing | [`ServerLimits::header_timeout`] |
-//! | sends a body slowly, or asks for what takes long | [`ServerLimits::request_timeout`]: 503 |
-//! | sends a body that nobody reads | the answer, and the end of the connection (`body`) |
-//! | does not read the answers | `stream`: the same time, then the connection is cut |
-//! | sends a head without end | `MAX_HEAD`, and hyper's 100 headers: 431 |
-//! | sends what is no request | hyper: 400, made whole by `heads` |
-//! | opens many connections | [`ServerLimits::connections`]: where places are scarce, connections that keep the gateway waiting make room, those of the client with the most first (`places`) |
-//! | holds much memory on many connections | `places::held`: a limit on the sum, beyond which those that hold the most are ended |
+//! | sends a head slowly, or keeps an idle connection | [`ServerLimits::header_timeout`] |
+//! | sends a body slowly, or a request that takes long | [`ServerLimits::request_timeout`]: 503 |
+//! | sends a body that is not read | the response, then the end of the connection (`body`) |
+//! | does not read the responses | `stream`: the connection is cut after the same time |
+//! | sends an endless head | `MAX_HEAD`, and hyper's 100 headers: 431 |
+//! | sends a malformed request | hyper: 400, with the usual headers added by `heads` |
+//! | opens many connections | [`ServerLimits::connections`] and `connection_limit`: idle and slow connections are closed first |
+//! | uses much memory on many connections | `connection_limit::memory`: a limit on the sum |
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,35 +35,35 @@ use crate::config::ServerLimits;
 use crate::response;
 
 use self::body::Unread;
+use self::connection_limit::{ConnectionLimit, EndSignals, Slot};
 use self::date::Timely;
 use self::heads::Complete;
-use self::places::{Orders, Place, Places};
 use self::stream::Impatient;
 
-pub use self::body::Body;
-pub use self::date::prepare;
-pub use self::places::Peer;
+pub(crate) use self::body::Body;
+pub use self::connection_limit::Peer;
+pub(crate) use self::date::prepare;
 
 mod body;
+mod connection_limit;
 mod date;
 mod heads;
-mod places;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-/// The largest head of a request: a 16 KiB target, cookies and tokens.
+/// The largest head of a request, in bytes: a target of 16 KiB, cookies and tokens.
 const MAX_HEAD: usize = 64 << 10;
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
-/// How long to wait after the system had no socket to give.
+/// The pause after the system had no socket left.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown`; then takes no new connection and lets requests in flight end. Those that have
-/// not when [`ServerLimits::drain`] is over are dropped. Returns when no connection is left.
+/// Serves until `shutdown`. Then it accepts no new connections and lets requests in flight finish, for at most
+/// [`ServerLimits::drain`]. Returns when no connection is left.
 ///
-/// `client` says whose share of the places the connections of an address count against; `None` where many people may be
-/// behind it.
-pub async fn run<H, F>(
+/// `client` returns the client against whose share a connection counts, or `None` if many users may be behind the
+/// address.
+pub(crate) async fn run<H, F>(
     listener: TcpListener,
     limits: &ServerLimits,
     client: impl Fn(IpAddr) -> Option<IpAddr> + Send,
@@ -73,37 +73,40 @@ pub async fn run<H, F>(
     H: Fn(Request<Body>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let places = Arc::new(Places::new(limits.connections, MAX_HEAD + limits.max_body));
+    let slots = Arc::new(ConnectionLimit::new(
+        limits.connections,
+        MAX_HEAD + limits.max_body,
+    ));
     let connections = TaskTracker::new();
     let mut failing = false;
-    // While there is no place, connections wait in the listener's backlog.
-    while let Some(room) = shutdown.run_until_cancelled(places.room()).await {
+    // While there is no slot, connections wait in the listener's backlog.
+    while let Some(room) = shutdown.run_until_cancelled(slots.room()).await {
         let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
             break;
         };
         match accepted {
             Ok((stream, address)) => {
                 failing = false;
-                let (place, Orders { cut, finish }) = places.seat(room, client(address.ip()));
-                let served = connection(stream, address, place, limits.clone(), handler.clone(), finish);
+                let (slot, EndSignals { cut, finish }) = slots.take(room, client(address.ip()));
+                let served = connection(stream, address, slot, limits.clone(), handler.clone(), finish);
                 connections.spawn(Abortable::new(served, cut));
             }
             Err(error) if is_the_callers(&error) => {}
             Err(error) => {
-                // It may go on for as long as sockets are short: one line, not twenty a second.
+                // This can last as long as sockets are short. Log it once, not twenty times a second.
                 if !failing {
-                    tracing::error!(%error, "a connection cannot be accepted; trying again until one can");
+                    tracing::error!(%error, "cannot accept connections; retrying");
                 }
                 failing = true;
-                // Every connection that goes gives its file back.
+                // Every connection that closes frees a file descriptor.
                 drop(room);
-                places.make_room();
+                slots.make_room();
                 tokio::time::sleep(BREATH).await;
             }
         }
     }
     drop(listener);
-    places.finish_all();
+    slots.finish_all();
     connections.close();
     if tokio::time::timeout(limits.drain, connections.wait())
         .await
@@ -114,12 +117,12 @@ pub async fn run<H, F>(
             "gave up waiting for requests in flight"
         );
         // What they use is closed next.
-        places.cut_all();
+        slots.cut_all();
         connections.wait().await;
     }
 }
 
-/// The caller went away before the connection was accepted.
+/// The client disconnected before its connection was accepted.
 fn is_the_callers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionReset)
@@ -128,7 +131,7 @@ fn is_the_callers(error: &io::Error) -> bool {
 async fn connection<H, F>(
     stream: TcpStream,
     address: SocketAddr,
-    place: Place,
+    slot: Slot,
     limits: ServerLimits,
     handler: H,
     finish: AbortRegistration,
@@ -136,19 +139,19 @@ async fn connection<H, F>(
     H: Fn(Request<Body>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    // Answers are written whole; waiting to fill a packet only delays them.
+    // Responses are written whole, so waiting to fill a packet would only delay them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let peer = Peer::new(address.ip(), &place);
+    let peer = Peer::new(address.ip(), &slot);
     let unread = Unread::default();
-    let stream = Impatient::new(stream, limits.request_timeout, place.held(), unread.clone());
+    let stream = Impatient::new(stream, limits.request_timeout, slot.memory(), unread.clone());
     let stream = Complete::new(stream, unread.clone());
     let watched = unread.clone();
     let service = service_fn(move |request| {
         let (peer, unread) = (peer.clone(), watched.clone());
         let request = unread.watch(request);
-        // Boxed, because hyper moves it about, and it is kilobytes large.
+        // Boxed, because hyper moves it and it has kilobytes.
         let answer = guarded(Box::pin(handler(request, peer.clone())), limits.request_timeout);
         async move {
             let mut answer = answer.await;
@@ -182,15 +185,15 @@ async fn connection<H, F>(
     };
     match ended {
         Some(Ok(())) => {}
-        // A malformed request has been answered 400; the rest is a caller who went away.
+        // A malformed request was answered with 400. Otherwise the client disconnected.
         Some(Err(error)) => tracing::debug!(%error, "a connection ended early"),
         None => {
-            tracing::debug!("a connection was closed: the machine's clock shows no time that HTTP can write")
+            tracing::debug!("a connection was closed because the clock is outside the range of HTTP dates")
         }
     }
 }
 
-/// The answer, in time, and whatever happens.
+/// Answers in time, even if the handler panics.
 async fn guarded(
     answer: impl Future<Output = Response<Full<Bytes>>> + Send,
     timeout: Duration,
@@ -211,7 +214,7 @@ async fn guarded(
     }
 }
 
-/// An answer after which the connection is of no more use: the request may not have been read.
+/// Closes the connection after the response, because the request may not have been read.
 fn last_resort(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response::finish(&mut answer);
     answer.headers_mut().insert(CONNECTION, CLOSE);

@@ -10,31 +10,26 @@ use crate::app::App;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 
-/// Whose request it is.
 #[derive(Debug)]
-pub enum Caller {
-    /// There is no token, or an empty one.
+pub(crate) enum Caller {
+    /// The token is missing or empty.
     NoToken,
-    /// The token is not one of ours, has expired, or its session has ended.
+    /// The token is invalid or expired, or its session has ended.
     NotSignedIn,
-    /// The token is good, but its user is gone.
+    /// The token is valid, but its user was deleted.
     UnknownUser,
-    /// Somebody is signed in.
     SignedIn(SignedIn),
 }
 
-/// Why it cannot be told whose request it is.
 #[derive(Debug, thiserror::Error)]
-pub enum CallerError {
-    /// There are two tokens.
+pub(crate) enum CallerError {
+    /// The request has two tokens.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// 400, or 503 if the database fails.
 impl From<CallerError> for Response {
     fn from(error: CallerError) -> Self {
         match error {
@@ -47,11 +42,7 @@ impl From<CallerError> for Response {
     }
 }
 
-/// Finds out whose request it is.
-///
-/// # Errors
-/// When the token comes twice, or the database fails.
-pub async fn caller(app: &App, request: &Request) -> Result<Caller, CallerError> {
+pub(crate) async fn caller(app: &App, request: &Request) -> Result<Caller, CallerError> {
     let Some(token) = token(request)?.filter(|token| !token.is_empty()) else {
         return Ok(Caller::NoToken);
     };
@@ -65,17 +56,17 @@ pub async fn caller(app: &App, request: &Request) -> Result<Caller, CallerError>
     }
 }
 
-/// Returns the claims of a request's token if this gateway issued it, expired or not. For a sign-out alone.
-///
-/// # Errors
-/// When the token comes twice.
-pub fn claims_ignoring_expiry(app: &App, request: &Request) -> Result<Option<SessionClaims>, BadRequest> {
+/// Returns the claims of a token that this gateway issued, even if it has expired. Only for sign-outs.
+pub(crate) fn claims_ignoring_expiry(
+    app: &App,
+    request: &Request,
+) -> Result<Option<SessionClaims>, BadRequest> {
     let token = token(request)?;
     Ok(token.and_then(|token| app.session_key.verify_ignoring_expiry(&token).ok()))
 }
 
-/// The token: `Authorization: Bearer` (RFC 6750 section 2.1), else the header `auth-token`, else `jwt`
-/// in the query or form. The first that is there counts, even if it is no good.
+/// The token: `Authorization: Bearer` (RFC 6750 section 2.1), otherwise the header `auth-token`, otherwise `jwt` in the
+/// query or form. The first that is present is used, even if it is invalid.
 fn token(request: &Request) -> Result<Option<Cow<'_, str>>, BadRequest> {
     match token_in(&request.headers)? {
         Some(token) => Ok(Some(token)),
@@ -83,12 +74,12 @@ fn token(request: &Request) -> Result<Option<Cow<'_, str>>, BadRequest> {
     }
 }
 
-/// The token in the headers. What is not UTF-8 there is no token of ours, but it is what the caller brings.
+/// Invalid UTF-8 is never a valid token, but it is the token that the caller sent.
 fn token_in(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, BadRequest> {
     if let Some(value) = only(headers, AUTHORIZATION.as_str(), "Authorization")? {
         let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
         let (scheme, token) = value.split_at(end);
-        // Another scheme is somebody else's business: a proxy's, say.
+        // Other schemes are for other programs, such as a proxy.
         if scheme.eq_ignore_ascii_case(b"bearer") {
             return Ok(Some(text(token)));
         }
@@ -97,14 +88,13 @@ fn token_in(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, BadRequest> {
     Ok(header.map(text))
 }
 
-/// A token as text.
 fn text(token: &[u8]) -> Cow<'_, str> {
     let token = token.trim_ascii();
-    // Much quicker than to look for what is not UTF-8 at once.
+    // Much faster for valid UTF-8.
     str::from_utf8(token).map_or_else(|_| String::from_utf8_lossy(token), Cow::from)
 }
 
-/// A header that may come once.
+/// A header that may occur only once.
 fn only<'a>(headers: &'a HeaderMap, name: &str, shown: &'static str) -> Result<Option<&'a [u8]>, BadRequest> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -129,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn authorization_comes_first_whatever_is_in_it() {
+    fn authorization_takes_precedence() {
         for (value, token) in [
             (b"Bearer T".as_slice(), "T"),
             (b"bEARER   T ", "T"),
@@ -144,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_are_passed_over() {
+    fn other_schemes_are_skipped() {
         for value in [
             b"Basic T".as_slice(),
             b"",
@@ -160,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn auth_token_counts_even_if_it_is_empty_or_no_text() {
+    fn auth_token_is_used_even_if_it_is_empty_or_not_text() {
         assert_eq!(found(&[("auth-token", b"")]), Ok(Some(String::new())));
         assert_eq!(found(&[("auth-token", b"\xff")]), Ok(Some("\u{fffd}".to_owned())));
         assert_eq!(found(&[]), Ok(None));
     }
 
     #[test]
-    fn two_are_refused() {
+    fn two_tokens_are_rejected() {
         let twice = [
             ("authorization", b"Bearer T".as_slice()),
             ("authorization", b"Bearer T"),

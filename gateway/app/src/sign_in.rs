@@ -1,5 +1,5 @@
-//! The second half of a sign-in, the same for every provider: commit, ask the hooks, settle, and only
-//! then issue a token.
+//! The second half of a sign-in, the same for every provider: commit, run the hooks, settle, and only then issue a
+//! token.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use gateway_token::SessionClaims;
 use crate::app::App;
 use crate::sign_out;
 
-/// How a sign-in ended that went through.
+/// The end of a completed sign-in.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The session token.
+    /// With the session token.
     SignedIn(String),
-    /// A hook said no, and this is what the person is to be shown.
+    /// A hook rejected it, with a reason for the user.
     Rejected(String),
     /// A hook failed, or the user was disabled meanwhile. The log has the reason.
     Refused,
@@ -23,25 +23,25 @@ pub enum Outcome {
     SessionEnded,
 }
 
-/// Why a sign-in did not go through.
+/// Why a sign-in could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It may not begin, or the database failed.
+    /// The user may not sign in, or the database failed.
     #[error(transparent)]
     Begin(#[from] SignInError),
     /// The database failed at the end. The events stay pending.
     #[error(transparent)]
     Settle(#[from] StoreError),
-    /// The task that did it panicked.
+    /// The task panicked.
     #[error("the sign-in was abandoned: {0}")]
     Abandoned(String),
 }
 
-/// Signs a person in. Goes on to its end when the caller goes away, so that a closed tab leaves
-/// nothing half done.
+/// Signs a user in. Completes even if the caller is dropped, so that a closed tab leaves nothing half done.
 ///
 /// # Errors
-/// When the user is disabled or may not be linked, or the database fails.
+///
+/// If the user may not sign in, or the database fails.
 pub async fn complete(app: &Arc<App>, person: UpstreamUser) -> Result<Outcome, Error> {
     let task = {
         let app = Arc::clone(app);
@@ -67,7 +67,7 @@ async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
     let login = match &new_user {
         Some(Verdict::Rejected { .. } | Verdict::Failed { .. }) => None,
         Some(Verdict::Accepted(attributes)) => {
-            // What the login hooks see is the user as they will be.
+            // The login hooks see the user with the new attributes.
             limits::change(&mut user.attributes, attributes);
             Some(ask(app, &pending.login, &user).await)
         }
@@ -92,7 +92,7 @@ async fn run(app: &App, person: &UpstreamUser) -> Result<Outcome, Error> {
     })
 }
 
-/// Asks the hooks, and logs a verdict that keeps somebody out.
+/// Runs the hooks, and logs a rejection or a failure.
 pub(crate) async fn ask(app: &App, event: &Event, user: &User) -> Verdict {
     let verdict = app.plugins.run_hooks_within(event, user, &app.user_limits).await;
     match &verdict {

@@ -1,9 +1,8 @@
-//! Signing out at the provider too (OpenID Connect RP-Initiated Logout 1.0): what is kept for it, where the person is sent,
-//! and how they come back.
+//! Signing out at the provider too (OpenID Connect RP-Initiated Logout 1.0).
 //!
-//! The ID token that a session began with is sealed to its user before the database sees it, and goes with the session.
-//! Where the person was going is sealed to the provider, as `state`: the provider carries it, and can neither read nor
-//! change it. It is good for an hour.
+//! The ID token from the start of a session is sealed to its user, stored with the session, and deleted with it. The
+//! return URL is sealed to the provider for an hour, as `state`: the provider carries it but can neither read nor
+//! change it.
 
 use std::time::Duration;
 
@@ -13,28 +12,27 @@ use gateway_upstream::{EndSession, Provider};
 use url::Url;
 
 use crate::app::App;
-use crate::next::{self, Next};
+use crate::return_url::{self, ReturnUrl};
 
-/// How long a person may take at the provider.
+/// How long a user may take at the provider.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// An ID token, sealed for its user's session with the name of the provider that gave it: two sections of the configuration
-/// may have one issuer, and so one identity. `None` where it cannot be: the provider is then told less.
-#[must_use]
-pub fn seal_id_token(app: &App, user: &UserId, provider: &str, id_token: &str) -> Option<String> {
+/// Seals an ID token for its user's session, together with the provider's name, because two configured providers may
+/// have the same issuer and thus the same identity. If that fails, signing out sends no ID token to the provider.
+pub(crate) fn seal_id_token(app: &App, user: &UserId, provider: &str, id_token: &str) -> Option<String> {
     let text = format!("{provider} {id_token}");
     let sealed = app.session_key.seal(&id_token_of(user), text.as_bytes());
     sealed
-        .inspect_err(|error| tracing::warn!(%user, %error, "an ID token is not kept for the sign-out"))
+        .inspect_err(|error| tracing::warn!(%user, %error, "an ID token cannot be sealed for the sign-out"))
         .ok()
 }
 
-/// What an ID token is sealed to.
+/// The context of sealed ID tokens.
 fn id_token_of(user: &UserId) -> String {
     format!("the ID token of user {user}")
 }
 
-/// The ID token that a session began with and the provider that gave it, which earlier versions did not keep.
+/// Returns the ID token and the provider's name, which earlier versions did not store.
 fn open_id_token(app: &App, user: &UserId, hint: &SignOutHint) -> Option<(Option<String>, String)> {
     let sealed = hint.sealed_id_token.as_deref()?;
     let text = app.session_key.open(&id_token_of(user), sealed)?;
@@ -45,19 +43,19 @@ fn open_id_token(app: &App, user: &UserId, hint: &SignOutHint) -> Option<(Option
     })
 }
 
-/// What `state` is sealed to.
+/// The context of sealed return URLs.
 fn sign_out_at(provider: &Provider) -> String {
     format!("a sign-out at provider {}", provider.name())
 }
 
-/// Where a person goes whose session has just ended: to its provider, which sends them on to `next`; or to `next` at once,
-/// where the operator has not asked for more or the provider offers no more. An address for a redirect is at most `longest`
-/// bytes long, if the provider can do without the ID token.
-pub async fn leads_to(
+/// Where to send a user whose session has just ended: to the provider, which redirects to `next`, or directly to `next`
+/// if the provider does not sign users out or is not configured to. The URL has at most `longest` bytes if that is
+/// possible without the ID token.
+pub(crate) async fn leads_to(
     app: &App,
     signed_in: &SignedIn,
     hint: Option<&SignOutHint>,
-    next: &Next,
+    next: &ReturnUrl,
     longest: usize,
 ) -> String {
     let user = &signed_in.user.id;
@@ -82,7 +80,7 @@ async fn at_provider(
     provider: &Provider,
     id_token: Option<&str>,
     address: Option<&str>,
-    next: &Next,
+    next: &ReturnUrl,
     longest: usize,
 ) -> Option<Url> {
     let state = seal_next(app, provider, next)?;
@@ -102,27 +100,26 @@ async fn at_provider(
         Ok(None) => {
             tracing::warn!(
                 provider = provider.name(),
-                "the provider has no end_session_endpoint, so people stay signed in there; set sign_out = \"local\" for it"
+                "the provider has no end_session_endpoint, so users stay signed in there; set sign_out = \"local\" for it"
             );
             None
         }
         Err(error) => {
-            tracing::error!(provider = provider.name(), %error, "a person is not signed out at the provider");
+            tracing::error!(provider = provider.name(), %error, "a user cannot be signed out at the provider");
             None
         }
     }
 }
 
-fn seal_next(app: &App, provider: &Provider, next: &Next) -> Option<String> {
+fn seal_next(app: &App, provider: &Provider, next: &ReturnUrl) -> Option<String> {
     let mut state = app.clock.now().0.to_be_bytes().to_vec();
     state.extend(next.as_str().as_bytes());
     app.session_key.seal(&sign_out_at(provider), &state).ok()
 }
 
-/// Where a person goes who comes back from a provider with this `state`. `None` where the gateway did not send it, where it
-/// is too old, or where the address is not allowed any more.
-#[must_use]
-pub fn open_next(app: &App, provider: &Provider, state: &str) -> Option<Next> {
+/// The return URL in a provider's `state`. `None` if the gateway did not issue it, if it is too old, or if the URL is
+/// no longer allowed.
+pub(crate) fn open_next(app: &App, provider: &Provider, state: &str) -> Option<ReturnUrl> {
     let state = app.session_key.open(&sign_out_at(provider), state)?;
     let (issued, next) = state.split_first_chunk()?;
     let issued = Timestamp(u64::from_be_bytes(*issued));
@@ -130,5 +127,5 @@ pub fn open_next(app: &App, provider: &Provider, state: &str) -> Option<Next> {
         return None;
     }
     let next = std::str::from_utf8(next).ok()?;
-    next::parse(next, &app.live.load().origins, &app.address.origin).ok()
+    return_url::parse(next, &app.live.load().origins, &app.address.origin).ok()
 }

@@ -1,8 +1,8 @@
-//! Reading a small file that an operator names: the configuration, a key, a secret, a token.
+//! Reads small files that an operator names: the configuration, a key, a secret, a token.
 //!
-//! A path may lead to something that never ends or never begins: a named pipe without a writer, `/dev/zero`, a socket, a
-//! directory. Whoever reads such a file waits for good, and with it the reload, the start or the command. So only regular
-//! files of a bounded size are read, and nothing is opened that could make the caller wait.
+//! A path can lead to something that blocks or never ends: a named pipe without a writer, `/dev/zero`, a socket.
+//! Reading it would block the start, the reload or the command forever. So only regular files of a bounded size are
+//! read, and opening never blocks.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -14,22 +14,17 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-/// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is something else.
+pub(crate) enum ReadError {
     #[error("it is {0}, not a regular file")]
     NotAFile(&'static str),
-    /// It is larger than what is looked for can be.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
-    /// It is not text.
     #[error("it is not UTF-8 text")]
     NotText,
-    /// Nothing more came, and it did not end.
+    /// The writer did not finish in time.
     #[error("it did not end within {} s", .0.as_secs())]
     Endless(Duration),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -46,14 +41,11 @@ impl From<ReadError> for io::Error {
     }
 }
 
-/// Reads a regular file of `max` bytes at most. Also returns what the operating system says of the file that was read.
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn read(path: &Path, max: u64) -> Result<(Vec<u8>, Metadata), ReadError> {
-    // Looked at before it is opened: a writer that waits at a pipe must not take this for its reader.
+/// Reads a regular file of at most `max` bytes. Also returns the metadata of the file that was read.
+pub(crate) fn read(path: &Path, max: u64) -> Result<(Vec<u8>, Metadata), ReadError> {
+    // Checked before opening, so that a writer that waits at a pipe does not take this for its reader.
     regular(&std::fs::metadata(path)?)?;
-    // And opened so that a pipe that has taken its place meanwhile makes nobody wait.
+    // A pipe that has replaced the file meanwhile must not block.
     #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]
     let file = OpenOptions::new()
         .read(true)
@@ -67,37 +59,28 @@ pub fn read(path: &Path, max: u64) -> Result<(Vec<u8>, Metadata), ReadError> {
     Ok((take(file, max)?, metadata))
 }
 
-/// The same, for text.
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn read_text(path: &Path, max: u64) -> Result<(String, Metadata), ReadError> {
+/// Reads text.
+pub(crate) fn read_text(path: &Path, max: u64) -> Result<(String, Metadata), ReadError> {
     let (bytes, metadata) = read(path, max)?;
     let text = String::from_utf8(bytes).map_err(|_| ReadError::NotText)?;
     Ok((text, metadata))
 }
 
-/// Where a command line may have a text come from that is no regular file.
+/// A source on the command line that is not a regular file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard input.
+pub(crate) enum Stream {
     Stdin,
     /// A pipe, as in `<(command)`.
     Pipe(PathBuf),
 }
 
-/// Whether a path leads to a pipe.
-#[must_use]
-pub fn is_pipe(path: &Path) -> bool {
+pub(crate) fn is_pipe(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// Reads text of `max` bytes at most from a pipe or standard input, which must end within `patience`. For commands, which
-/// end when this has failed: the thread that reads stays.
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn read_stream(from: Stream, max: u64, patience: Duration) -> Result<String, ReadError> {
+/// Reads text of at most `max` bytes from a pipe or standard input, which must end within `patience`. For commands,
+/// which exit if this fails: the reading thread goes on.
+pub(crate) fn read_stream(from: Stream, max: u64, patience: Duration) -> Result<String, ReadError> {
     let (done, ends) = sync_channel(1);
     thread::spawn(move || {
         let bytes = match from {
@@ -106,7 +89,7 @@ pub fn read_stream(from: Stream, max: u64, patience: Duration) -> Result<String,
                 .map_err(ReadError::from)
                 .and_then(|file| take(file, max)),
         };
-        // Nobody waits for it any more where this fails.
+        // After a timeout, nobody receives it.
         let _ = done.send(bytes);
     });
     let bytes = ends.recv_timeout(patience).map_err(|error| match error {

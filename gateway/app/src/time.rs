@@ -1,4 +1,4 @@
-//! Moments as people, file names and HTTP have them.
+//! Formats times.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,9 +6,8 @@ use gateway_model::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment in UTC (RFC 3339): `2026-11-24T09:30:00Z`. One that no calendar has is given as the number it is.
-#[must_use]
-pub fn rfc3339(moment: Timestamp) -> String {
+/// UTC (RFC 3339): `2026-11-24T09:30:00Z`. A time beyond the calendar is written as the number.
+pub(crate) fn rfc3339(moment: Timestamp) -> String {
     let calendar = i64::try_from(moment.0)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
@@ -16,13 +15,12 @@ pub fn rfc3339(moment: Timestamp) -> String {
     text.unwrap_or_else(|| moment.to_string())
 }
 
-/// The last second of the year 9999, beyond which HTTP has no dates.
-pub const LAST: u64 = 253_402_300_799;
+/// The last second of the year 9999, the latest HTTP date.
+pub(crate) const LAST: u64 = 253_402_300_799;
 
-/// A moment in HTTP's format (RFC 9110 section 5.6.7), or the last one that it has: a damaged database, or a clock that
-/// was once wrong, may give any.
-#[must_use]
-pub fn http_date(moment: Timestamp) -> String {
+/// HTTP's format (RFC 9110 section 5.6.7). Later times, from a damaged database or a wrong clock, become the latest
+/// date.
+pub(crate) fn http_date(moment: Timestamp) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(moment.0.min(LAST)))
 }
 
@@ -42,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn is_utc() {
+    fn rfc3339_is_utc() {
         assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(Timestamp(1_795_510_200)), "2026-11-24T08:50:00Z");
         assert_eq!(rfc3339(Timestamp(u64::MAX)), u64::MAX.to_string());

@@ -1,10 +1,9 @@
-// The gateway's own page: sign in, see who you are and what you may do, sign out.
+// The gateway's own page: sign in, look at your profile and permissions, sign out.
 //
-// It uses nothing but the endpoints that every application has. The session token comes back from a
-// sign-in in the query, as `jwt`; it is taken out of the address bar at once and kept for this tab.
-// A token counts only if the sign-in began in this tab: anybody can make a link with a token of theirs.
-// Whatever comes from the network is shown as text, never as markup. What it says itself is in the page, in the
-// language that the browser asked for.
+// The page uses the same endpoints as any application. A sign-in returns the session token in the query, as `jwt`. The page
+// removes it from the address bar immediately, and stores it for this tab. It accepts a token only if the sign-in began in
+// this tab, because anyone can make a link with their own token. Data from the network is shown as text, never as markup.
+// The page's own texts are in the HTML, in the browser's language.
 
 const STORED = "auth-gateway.session";
 const BEGUN = "auth-gateway.begun";
@@ -17,11 +16,11 @@ const say = (text) => { byId("status").textContent = text; };
 const { home, names, texts } = document.body.dataset;
 const TEXTS = JSON.parse(texts);
 const NAMES = JSON.parse(names);
-// Dates are written as in the person's country, if its language is the page's.
+// Dates use the format of the user's country if its language is the page's.
 const LANGUAGE = navigator.languages.find((tag) => tag.split("-")[0] === document.documentElement.lang)
   ?? document.documentElement.lang;
 
-// A text, with its placeholders filled in.
+// Returns a text with its placeholders filled in.
 const t = (key, values = {}) => TEXTS[key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
 // --- The session token ----------------------------------------------------------------------------
@@ -30,14 +29,14 @@ let session = null;
 
 function keep(token) {
   session = token;
-  // A browser that lets nothing be stored still works until the page is loaded again.
+  // In a browser without storage, the session lasts until the page is reloaded.
   try {
     if (token) sessionStorage.setItem(STORED, token); else sessionStorage.removeItem(STORED);
   } catch { /* kept in memory only */ }
 }
 
-// A sign-in that begins here is marked with a random number, which is kept for this tab and comes back with
-// the token. Nobody else knows it: pages of other origins see neither the storage nor the address.
+// Marks a sign-in with a random number, which is stored for this tab and comes back with the token. Pages of other origins
+// see neither the storage nor the address, so they cannot know it.
 function begin(provider) {
   const mark = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   try {
@@ -52,7 +51,7 @@ function begin(provider) {
   location.assign(login);
 }
 
-// Whether this tab began the sign-in with this mark. It is good once.
+// Returns whether this tab began the sign-in with this mark. Each mark works once.
 function began(mark) {
   try {
     if (!mark || sessionStorage.getItem(BEGUN) !== mark) return false;
@@ -63,7 +62,7 @@ function began(mark) {
   }
 }
 
-// What the address brings: "arrived", "ignored" (a token that is not for this tab), "left" (back from signing out), or nothing.
+// Reads the address: "arrived" (with a token), "ignored" (a token that is not for this tab), "left" (signed out), or "".
 function find() {
   const here = new URL(location.href);
   const [token, mark] = ["jwt", "sign_in"].map((name) => here.searchParams.get(name));
@@ -131,8 +130,8 @@ function showProblem(message, again) {
   byId("problem").scrollIntoView({ block: "nearest" });
 }
 
-// Runs something that asks the gateway; what goes wrong is said, and can be tried again. The control that began it keeps
-// the focus, which a control that is disabled loses.
+// Runs an action. If it fails, shows the error with a button to try again. The control keeps the focus, which it would lose
+// if it were disabled.
 async function attempt(action, control) {
   if (control?.getAttribute("aria-disabled") === "true") return;
   clearProblem();
@@ -208,10 +207,10 @@ function providerName(id) {
   return Object.hasOwn(NAMES, name) ? NAMES[name] : name;
 }
 
-// The links work without this. With it, the token that comes back is known to be this tab's.
+// The links also work without a script. With it, the page knows that a token belongs to this tab.
 for (const link of document.querySelectorAll("#providers a")) {
   const { href } = link;
-  // Opened in another tab, it is this page, where a sign-in can begin.
+  // In a new tab, the link opens this page, where a sign-in can begin.
   link.href = "/";
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
@@ -220,7 +219,7 @@ for (const link of document.querySelectorAll("#providers a")) {
   });
 }
 
-// Why a username is refused, as the API says it, and as this page does.
+// The API's reasons for rejecting a username, and this page's texts for them.
 const REFUSALS = {
   "Username already taken": () => t("username_taken"),
   "This username is reserved": () => t("username_reserved"),
@@ -250,7 +249,7 @@ async function signOut() {
   const here = `${home}/#signed-out`;
   const answer = await ask("/auth/logout", { form: { next: here } });
   if (answer.success === true) keep(null);
-  // The provider signs the person out too, and sends them back here.
+  // The provider signs the user out too, and sends them back here.
   if (typeof answer.url === "string" && answer.url !== here && /^https?:\/\//.test(answer.url)) {
     location.assign(answer.url);
     return;
@@ -275,7 +274,7 @@ async function showPermissions() {
   show("result", false);
   const answer = await ask("/auth/authorize", { query: { service } });
   if (typeof answer.token !== "string") {
-    // No token: the session has ended, or the service is no longer configured. The first shows itself.
+    // No token: the session has ended, which refresh() shows, or the service is no longer configured.
     await refresh({ moveFocus: true });
     if (session) throw new Failure(t("service_gone", { service }));
     return;
@@ -298,7 +297,7 @@ function permissionRow([name, value]) {
   head.scope = "row";
   head.textContent = name;
   const code = document.createElement("code");
-  // With spaces, so that long lists break where a person would break them.
+  // With spaces, so that long lists can wrap.
   code.textContent = JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
   row.append(head, document.createElement("td"));
   row.lastChild.append(code);
@@ -320,7 +319,7 @@ function showToken(token) {
   byId("token-times").textContent = t("token_times", { signed: at(claims.iat), minutes, expires: at(claims.exp) });
 }
 
-// What an application does before it believes a token: find the key by its id, check the signature.
+// Verifies a token as an application does: finds the key by its id, and checks the signature.
 const ALGORITHMS = {
   RS256: { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" },
   ES256: { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" },
@@ -344,8 +343,8 @@ async function showSignature(token) {
   badge.dataset.state = "unknown";
   badge.textContent = t("checking_signature");
   let holds = null;
-  // A browser without this algorithm, or a page without https, cannot check: that is no bad signature.
-  try { holds = await signatureHolds(token); } catch { /* said below */ }
+  // A browser without this algorithm, or a page without https, cannot check the signature. That does not make it bad.
+  try { holds = await signatureHolds(token); } catch { /* shown below */ }
   if (byId("token").textContent !== token) return;
   badge.dataset.state = holds === null ? "unknown" : holds ? "good" : "bad";
   badge.textContent = holds === null ? t("signature_unknown") : holds ? t("signature_good") : t("signature_bad");
@@ -365,7 +364,7 @@ onSubmit("service-form", showPermissions);
 byId("service")?.addEventListener("change", () => show("result", false));
 byId("sign-out").addEventListener("click", () => attempt(signOut, byId("sign-out")));
 
-// A sign-in comes back to the gateway's own address, and so has to begin there.
+// A sign-in comes back to the gateway's own address, so it must begin there.
 if (location.origin === home) {
   const came = find();
   const notices = { ignored: t("foreign"), left: t("signed_out") };

@@ -1,41 +1,37 @@
-//! Room for one more sign-in among those that a browser has begun: which cookies have to go.
+//! Chooses the sign-in cookies to delete so that one more fits.
 
 use super::MAX_TOGETHER;
 
-/// The cookie of a sign-in that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begun<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its size in a request.
-    pub size: usize,
-    /// What it is worth, the least first.
-    pub worth: Worth,
+pub(crate) struct Begun<'a> {
+    pub(crate) name: &'a str,
+    /// In bytes, in a request.
+    pub(crate) size: usize,
+    pub(crate) worth: Worth,
 }
 
-/// What a cookie is worth to the person; in this order cookies make room.
+/// What a cookie is worth to the user. The least valuable are deleted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Worth {
-    /// Nothing: it cannot be read, or its sign-in has expired or ended.
+pub(crate) enum Worth {
+    /// Unreadable, or its sign-in has expired or ended.
     Nothing,
-    /// A page may have begun the sign-in without the person. With the second it began in.
+    /// A page may have begun the sign-in without the user. With the second in which it began.
     ByAPage(u64),
-    /// The person began it. With the second it began in.
+    /// The user began it. With the second in which it began.
     ByThePerson(u64),
 }
 
-/// What has to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Room<'a> {
-    /// The names of the cookies to clear.
-    pub clear: Vec<&'a str>,
-    /// Whether one of them is worth something.
-    pub costs_a_sign_in: bool,
+pub(crate) struct Room<'a> {
+    /// The names of the cookies to delete.
+    pub(crate) clear: Vec<&'a str>,
+    /// Whether one of them still had a value.
+    pub(crate) costs_a_sign_in: bool,
 }
 
-/// Makes room for a cookie of this size: the least worth goes first, then the oldest, and what the browser sent first.
-#[must_use]
-pub fn make<'a>(mut begun: Vec<Begun<'a>>, size: usize) -> Room<'a> {
+/// Makes room for a cookie of this size. The least valuable go first, then the oldest, then those that the browser sent
+/// first.
+pub(crate) fn make<'a>(mut begun: Vec<Begun<'a>>, size: usize) -> Room<'a> {
     let mut together: usize = begun.iter().map(|cookie| cookie.size).sum();
     begun.sort_by_key(|cookie| cookie.worth);
     let mut room = Room::default();
@@ -45,7 +41,7 @@ pub fn make<'a>(mut begun: Vec<Begun<'a>>, size: usize) -> Room<'a> {
         }
         together -= cookie.size;
         room.costs_a_sign_in |= cookie.worth > Worth::Nothing;
-        // Two of one name go together, in one header.
+        // Two cookies with the same name are deleted by one header.
         if !room.clear.contains(&cookie.name) {
             room.clear.push(cookie.name);
         }
@@ -68,14 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn b2_nothing_goes_while_there_is_room() {
+    fn b2_no_cookie_is_deleted_while_there_is_room() {
         let some = begun(&[("a", 1000, Nothing), ("b", 1000, ByAPage(1))]);
         assert_eq!(make(some, 1000), Room::default());
         assert_eq!(make(Vec::new(), MAX_TOGETHER), Room::default());
     }
 
     #[test]
-    fn b2_the_oldest_goes_first_whatever_order_the_browser_sends_them_in() {
+    fn b2_the_oldest_sign_in_is_deleted_first_in_any_order() {
         let some = begun(&[
             ("new", 900, ByThePerson(30)),
             ("old", 900, ByThePerson(10)),
@@ -87,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a8_what_a_page_began_goes_before_what_the_person_began() {
+    fn a8_sign_ins_that_pages_began_are_deleted_before_the_users() {
         let some = begun(&[
             ("person", 900, ByThePerson(10)),
             ("page", 900, ByAPage(20)),
@@ -103,7 +99,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a browser brings, afterwards all is within the bound.
+        /// Whatever a browser sends, the total is within the bound afterwards.
         #[test]
         fn b2_there_is_always_room(
             cookies in proptest::collection::vec((1usize..4000, prop_oneof![

@@ -1,4 +1,5 @@
-//! `GET /auth/authorize`: what the caller may do in a service, in a signed permission token.
+//! `GET /auth/authorize`: the caller's permissions in a service, in a signed permission token. If the permission
+//! provider, the database or signing fails, the response is 503 without permissions: they fail closed.
 
 use std::sync::Arc;
 
@@ -16,22 +17,17 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 
-/// How many characters of a made-up name the log shows.
+/// How many characters of an unknown service's name the log shows.
 const MAX_SHOWN: usize = 64;
 
-/// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be told who asks.
+pub(crate) enum Error {
     #[error(transparent)]
     Caller(#[from] CallerError),
-    /// The service's permission provider gave no answer.
     #[error(transparent)]
     Provider(#[from] CallError),
-    /// Signing failed.
     #[error(transparent)]
     Signing(#[from] KeyError),
-    /// The answer is no JSON.
     #[error(transparent)]
     Json(serde_json::Error),
 }
@@ -40,7 +36,7 @@ impl From<Error> for Response {
     fn from(error: Error) -> Self {
         let message = match error {
             Error::Caller(error) => return error.into(),
-            // The plugin host has logged the details; they are not the caller's business.
+            // The plugin host has logged the details. The caller must not see them.
             Error::Provider(
                 CallError::Overloaded { .. } | CallError::Crowded { .. } | CallError::Replaced { .. },
             ) => "The permission provider is busy",
@@ -64,11 +60,7 @@ struct Answer<'a> {
     service: &'a str,
 }
 
-/// Answers.
-///
-/// # Errors
-/// 503 where the permission provider, the database or signing fails: permissions fail closed.
-pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error> {
+pub(crate) async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error> {
     let service = request
         .parameter("service")
         .map_err(CallerError::from)?
@@ -89,12 +81,12 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
         move |permissions| answer(&app, service, &user, permissions)
     };
     let answer = match app.plugins.get_permissions_then(service, user, sign).await {
-        // The plugins' configuration is put in force a moment before or after the rest.
+        // The plugins' configuration can take effect a moment before or after the rest.
         Err(CallError::NotConfigured { .. }) => return Ok(nothing()),
         answered => answered??,
     };
-    // A provider may take seconds. Whoever was signed out or disabled meanwhile does not get the token, whether it was signed
-    // for them now or before.
+    // A provider can take seconds. If the user has signed out or been disabled meanwhile, the token is withheld, even
+    // if it was signed earlier.
     let still = app.store.is_still_signed_in(&signed_in).await;
     // defence: session-is-checked-after-the-plugin (a test fails without it: docs/defences.md)
     Ok(if still.map_err(CallerError::from)? {
@@ -104,7 +96,7 @@ pub async fn handle(app: &Arc<App>, request: &Request) -> Result<Response, Error
     })
 }
 
-/// The token for these permissions, by the configuration as it is when it is signed.
+/// The response with a token for these permissions, by the configuration at the time of signing.
 fn answer(
     app: &App,
     service: String,
@@ -127,7 +119,7 @@ fn answer(
         iat: now.0,
         exp: now.after(app.token_lifetime).0,
     };
-    let answer = app.issued.answer(claims, |claims| {
+    let answer = app.token_cache.answer(claims, |claims| {
         let answer = Answer {
             token: &app.keys.sign(claims)?,
             userid: &claims.userid,
@@ -139,19 +131,19 @@ fn answer(
     Ok(response::json_text(StatusCode::OK, answer))
 }
 
-/// The answer does not say that a service does not exist: nobody is to find out by asking which ones there are. Under
-/// `gateway dev` the log does, since whoever asks is the developer.
+/// The response does not reveal that a service does not exist, so that nobody can find the services by guessing. Under
+/// `gateway dev` the log does, because the caller is the developer.
 fn name_the_services(app: &App, asked: &str) {
     let live = app.live.load();
     let services: Vec<&str> = live.services.keys().map(String::as_str).collect();
     let shown: String = asked.chars().take(MAX_SHOWN).collect();
     tracing::warn!(
-        "there is no service {shown:?}, so the answer has no permissions; the services are: {}",
+        "there is no service {shown:?}, so the response has no permissions; configured services: {}",
         services.join(", ")
     );
 }
 
-/// No token: nobody is signed in, or nobody is asked for the service.
+/// No token: nobody is signed in, or the service is not configured.
 fn nothing() -> Response {
     response::json(StatusCode::OK, &json!({ "permissions": {} }))
 }

@@ -1,8 +1,8 @@
-//! `POST /auth/backchannel_logout/<provider>`: a provider says that somebody has signed out there (OpenID Connect
-//! Back-Channel Logout 1.0). Nobody is trusted but the provider's signature.
+//! `POST /auth/backchannel_logout/<provider>`: a provider reports that a user has signed out there (OpenID Connect
+//! Back-Channel Logout 1.0). Only the provider's signature is trusted.
 
 use gateway_store::{StoreError, UpstreamSignOut, UpstreamSignedOut};
-use gateway_upstream::{KEYS_ASKED_AGAIN, LogoutError, LogoutToken, Provider, UpstreamError};
+use gateway_upstream::{KEYS_ASKED_AGAIN, LogoutError, Provider, UpstreamError};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use serde_json::json;
@@ -12,7 +12,6 @@ use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 
-/// Why nobody is signed out.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -29,22 +28,23 @@ enum Error {
     Store(#[from] StoreError),
 }
 
-/// 200 once the sessions have ended, on disk: also where there were none, which is nobody's business. 400 for a token that
-/// does not count, 429 for an address that sent many of them, 503 where it cannot be told (sections 2.7 and 2.8).
-pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
+/// Returns 200 once the sessions have ended on disk. The response does not reveal whether there were any. An invalid
+/// token is 400, too many of them from one address are 429, and a token that cannot be checked is 503 (sections 2.7 and
+/// 2.8).
+pub(crate) async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
     match end(app, request, provider).await {
         Ok(ended) => {
             count(provider, if ended > 0 { "ended" } else { "nothing" });
             tracing::info!(
                 provider = provider.name(),
                 ended,
-                "the provider has signed somebody out"
+                "the provider signed a user out"
             );
             Response::default()
         }
         Err(error) => {
             let answer = refuse(provider, &error);
-            // Most tokens with an unknown key are made up, and may have cost as much as others.
+            // Most tokens with an unknown key are forged, and cost as much to check as others.
             let unknown_key = matches!(
                 error,
                 Error::Token(LogoutError::Unknown(UpstreamError::KeyUnknown))
@@ -58,36 +58,29 @@ pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Respon
     }
 }
 
-/// How many sessions have ended.
+/// Returns the number of sessions that ended.
 async fn end(app: &App, request: &Request, provider: &Provider) -> Result<u64, Error> {
-    // Anybody may send tokens, and each costs a verification.
+    // Anyone can send tokens, and each costs a verification.
     let limits = app.rate_limits.load();
     limits.admit_logout(provider.name(), request.peer, &request.headers)?;
     drop(limits);
-    // From the body alone: addresses are logged by proxies.
+    // Only from the body, because proxies log addresses.
     let token = request.body_parameter("logout_token")?;
     let token = token.filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
-    let LogoutToken {
-        issuer,
-        subject,
-        sid,
-        id,
-        issued,
-        until,
-    } = provider.logout_token(token).await?;
+    let token = provider.logout_token(token).await?;
     let sign_out = UpstreamSignOut {
-        issuer,
-        subject,
-        sid,
-        token: id,
-        issued,
-        until,
+        issuer: token.issuer,
+        subject: token.subject,
+        sid: token.sid,
+        token: token.id,
+        issued: token.issued,
+        until: token.until,
     };
     match app.store.end_upstream_sessions(&sign_out).await? {
         UpstreamSignedOut::Replayed => Err(Error::Replayed),
         UpstreamSignedOut::Ended(ended) => {
             if ended > 0 {
-                app.logout_notifier.wake();
+                app.logout_notifier.notify_one();
             }
             Ok(ended)
         }
@@ -119,7 +112,7 @@ fn refuse(provider: &Provider, error: &Error) -> Response {
         }
         Error::BadRequest(_) | Error::NoToken | Error::Token(LogoutError::Invalid(_)) | Error::Replayed => {
             count(provider, "refused");
-            tracing::warn!(provider = provider.name(), %error, "a logout token is refused");
+            tracing::warn!(provider = provider.name(), %error, "a logout token was rejected");
             let answer = json!({ "error": "invalid_request", "error_description": error.to_string() });
             response::json(StatusCode::BAD_REQUEST, &answer)
         }

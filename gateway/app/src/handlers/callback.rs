@@ -1,5 +1,4 @@
-//! `GET /auth/oauth_callback/<provider>`: ends a sign-in. Providers that send their answer in the form of a POST are sent
-//! on to it: see [`posted`].
+//! `GET /auth/oauth_callback/<provider>`: ends a sign-in. A provider's POST is redirected to the GET: see [`posted`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +11,11 @@ use hyper::{Method, StatusCode};
 
 use crate::app::App;
 use crate::cookie;
-use crate::next::{self, Next, NextError};
 use crate::pages::Failure;
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
+use crate::return_url::{self, ReturnUrl, ReturnUrlError};
 use crate::sealed_state::SealedState;
 use crate::sign_in;
 
@@ -27,64 +26,54 @@ pub(super) mod posted;
 
 use posted::Answer;
 
-/// How long a person may take at the provider.
+/// How long a user may take at the provider.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Why a callback is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The request makes no sense.
+pub(crate) enum Error {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
-    /// Too many sign-ins come from the caller's address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
-    /// There is no `state`.
     #[error("the callback has no state")]
     NoState,
-    /// The browser does not bring the cookie that belongs to the state, or one we did not seal.
-    #[error("the state belongs to another browser, or is made up")]
+    /// The browser did not send the cookie for this state, or sent one that the gateway did not seal.
+    #[error("the state belongs to another browser, or is forged")]
     NotThisBrowser,
-    /// The state was made for another provider.
     #[error("the state belongs to another provider")]
     OtherProvider,
-    /// The person took too long.
     #[error("the state has expired")]
     Expired,
-    /// The state has been used before.
     #[error("the state has been used before")]
     Replayed,
-    /// The state has been used before, and the sign-in failed.
+    /// The state was used before, and that sign-in failed.
     #[error("the sign-in has failed before")]
     FailedBefore,
-    /// The answer was posted, and is not one that can be passed on.
     #[error(transparent)]
     Posted(#[from] posted::Error),
-    /// There is neither a code nor an error.
     #[error("the callback has no code")]
     NoCode,
-    /// The provider says no (RFC 6749 section 4.1.2.1).
+    /// RFC 6749 section 4.1.2.1.
     #[error("the provider refused: {0}{advice}", advice = .0.advice())]
     Denied(Refusal),
-    /// The answer names another issuer (RFC 9207 section 2.4).
+    /// RFC 9207 section 2.4.
     #[error("the provider refused, but the answer comes from another issuer (`iss`)")]
     OtherIssuer,
-    /// Where the person was going is not allowed any more.
+    /// The return URL is no longer allowed.
     #[error(transparent)]
-    Next(#[from] NextError),
-    /// The provider does not confirm who the person is.
+    ReturnUrl(#[from] ReturnUrlError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The database failed before anybody was signed in.
+    /// The database failed before a user was signed in.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The sign-in failed on our side.
     #[error(transparent)]
     SignIn(#[from] sign_in::Error),
 }
 
-/// Ends the sign-in: back to the application with a token, or a page that says why not and leads to another one.
-pub async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> Response {
+/// Ends the sign-in: redirects to the application with a token, or shows a page with the reason and a link to a new
+/// sign-in.
+pub(crate) async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> Response {
     let visit = Visit::new(app, &request.headers).with_provider(provider.name());
     if request.method == Method::POST {
         return posted::pass_on(app, request, provider)
@@ -107,10 +96,10 @@ pub async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> R
         Err(error) => {
             let answer = refuse(&visit, provider.name(), &error);
             match error {
-                // Nobody has been asked yet.
+                // The provider has not been contacted yet.
                 Error::Upstream(error) if error.kind() == ErrorKind::Busy => return answer,
                 Error::Upstream(_) | Error::SignIn(_) => answer,
-                // The state has not been used: the page can be loaded again, as long as the cookie is there.
+                // The state has not been used, so the page can be reloaded as long as the cookie is there.
                 _ => return answer,
             }
         }
@@ -119,7 +108,7 @@ pub async fn handle(app: &Arc<App>, request: &Request, provider: &Provider) -> R
     over(app, answer, begun, &name)
 }
 
-/// The state is used up, and nobody is signed in. The cookie stays, so that whoever loads the page again is told so.
+/// The state is used up, but the sign-in failed. The cookie stays, so that a reload can say what happened.
 fn over(app: &App, answer: Response, begun: SealedState, name: &str) -> Response {
     let secure = app.address.secure;
     let cookie = match begun.over().seal(&app.session_key, name) {
@@ -129,7 +118,7 @@ fn over(app: &App, answer: Response, begun: SealedState, name: &str) -> Response
     response::with(answer, SET_COOKIE, cookie)
 }
 
-/// What was remembered of the sign-in that this callback ends, if it is this browser's, and the name of its cookie.
+/// Opens the cookie of the sign-in that this callback ends. Returns it with the cookie's name.
 fn begun(app: &App, request: &Request) -> Result<(String, SealedState), Error> {
     let state = request
         .parameter("state")?
@@ -142,7 +131,7 @@ fn begun(app: &App, request: &Request) -> Result<(String, SealedState), Error> {
         .filter(|sealed| sealed.flow.state == state);
     match sealed {
         Some(sealed) => Ok((name, sealed)),
-        // The cookie is cleared when a sign-in has succeeded; the state itself says so for ten minutes.
+        // A successful sign-in deletes its cookie. The store remembers its state for ten minutes.
         None if app.store.state_is_used(state).unwrap_or(false) => Err(Error::Replayed),
         None => Err(Error::NotThisBrowser),
     }
@@ -168,10 +157,11 @@ async fn finish(
         return Err(Error::Expired);
     }
     let next = next_again(app, &begun.next)?;
-    // What comes to nothing does not count, so that no page can use up what everybody behind an address shares.
+    // Callbacks that fail earlier do not count. Otherwise a page could use up the limit that everyone behind an address
+    // shares.
     admit(app, request)?;
     if let Some(denied) = &answer.error {
-        // Another provider's word on this sign-in is nobody's.
+        // An error that comes from another issuer must not end this sign-in.
         if answer.iss.as_deref().is_some_and(|iss| !provider.may_be(iss)) {
             return Err(Error::OtherIssuer);
         }
@@ -189,20 +179,20 @@ async fn finish(
     let mut person = match person.await {
         Ok(person) => person,
         Err(error) => {
-            // Nobody has been asked yet: the page can be loaded again.
+            // The provider has not been contacted yet, so the page can be reloaded.
             if error.kind() == ErrorKind::Busy {
                 claimed.release();
             }
             return Err(error.into());
         }
     };
-    // It came through the browser, so it is the person's own word: good enough for a name, and for nothing else.
+    // The name came through the browser, so the user could have changed it. It is used for display only.
     if person.name.is_empty()
         && let Some(name) = answer.user.as_deref().and_then(posted::name)
     {
         person.name = name;
     }
-    // The provider takes its code once, so this sign-in ends here even where the database fails.
+    // The provider accepts its code only once, so this sign-in ends here even if the database fails.
     // defence: state-is-consumed (a test fails without it: docs/defences.md)
     if !claimed.consume().await.map_err(sign_in::Error::from)? {
         return Err(Error::Replayed);
@@ -211,13 +201,13 @@ async fn finish(
     Ok(landing::arrive(app, visit, provider.name(), outcome, &next))
 }
 
-/// The origins may have changed while the person was away.
-fn next_again(app: &App, text: &str) -> Result<Next, NextError> {
+/// The configured origins may have changed since the sign-in began.
+fn next_again(app: &App, text: &str) -> Result<ReturnUrl, ReturnUrlError> {
     // defence: next-is-checked-again (a test fails without it: docs/defences.md)
-    next::parse(text, &app.live.load().origins, &app.address.origin)
+    return_url::parse(text, &app.live.load().origins, &app.address.origin)
 }
 
-/// The page that says why, with a link that begins another sign-in; or the application is told.
+/// Shows a page with the reason and a link to a new sign-in, or sends the error to the application.
 fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
     let failure = match error {
         Error::BadRequest(bad) => return landing::unreadable(visit, *bad),
@@ -226,20 +216,20 @@ fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
         Error::SignIn(error) => return landing::not_signed_in(visit, provider, error),
         Error::Store(error) => return landing::store_busy(visit, provider, error),
         Error::Denied(refusal) => denied(refusal.code().unwrap_or_default()),
-        Error::Next(error) => bad_return(error),
+        Error::ReturnUrl(error) => bad_return(error),
         Error::OtherProvider | Error::OtherIssuer | Error::NoCode | Error::Posted(_) => Failure::Mismatch,
         Error::Expired => Failure::Expired,
         Error::Replayed => Failure::Completed,
         Error::FailedBefore => Failure::FailedBefore,
         Error::NoState | Error::NotThisBrowser => Failure::Elsewhere,
     };
-    tracing::warn!(provider, %error, "a callback was refused");
+    tracing::warn!(provider, %error, "a callback was rejected");
     landing::count(provider, "refused");
     visit.answer(&failure)
 }
 
-/// What a provider's error code means for the person (RFC 6749 section 4.1.2.1, OpenID Connect Core 1.0 section 3.1.2.6, and
-/// what LinkedIn has for a person who closes its page).
+/// Maps a provider's error code to a page (RFC 6749 section 4.1.2.1, OpenID Connect Core 1.0 section 3.1.2.6, and
+/// LinkedIn's codes for a user who closes its page).
 fn denied(code: &str) -> Failure<'static> {
     match code {
         "access_denied" | "consent_required" | "user_cancelled_login" | "user_cancelled_authorize" => {

@@ -7,15 +7,15 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::next::Next;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
+use crate::return_url::ReturnUrl;
 use crate::session::{self, Caller, CallerError};
 use crate::time::http_date;
 
 use super::{login_path, next_of, tells_next};
 
-/// What an application is told of a user.
+/// What an application learns about a user.
 #[derive(Serialize)]
 struct Profile<'a> {
     id: &'a str,
@@ -41,7 +41,7 @@ struct NotSignedIn<'a> {
     providers: InOrder<'a>,
 }
 
-/// A JSON object whose members keep the order in which the operator has configured them: applications offer them so.
+/// A JSON object whose members keep their order: applications offer providers in the order of the configuration.
 struct InOrder<'a>(Vec<(&'a str, Value)>);
 
 impl Serialize for InOrder<'_> {
@@ -50,11 +50,7 @@ impl Serialize for InOrder<'_> {
     }
 }
 
-/// Answers.
-///
-/// # Errors
-/// 400 for bad `errors`, and for a `next` that is not allowed, where nobody is signed in; 503 where the database fails.
-pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     let tells_next = tells_next(request)?;
     match session::caller(app, request).await? {
         Caller::SignedIn(signed_in) => {
@@ -92,7 +88,7 @@ fn profile<'a>(session: &'a Session, user: &'a User) -> Profile<'a> {
 }
 
 fn providers(app: &App, request: &Request, tells_next: bool) -> Result<Response, BadRequest> {
-    let next = match next_of(app, request)?.and_then(Next::if_short) {
+    let next = match next_of(app, request)?.and_then(ReturnUrl::if_short) {
         Ok(next) => next,
         Err(error) => return Ok(response::error(StatusCode::BAD_REQUEST, &error.to_string())),
     };
@@ -108,7 +104,6 @@ fn providers(app: &App, request: &Request, tells_next: bool) -> Result<Response,
     Ok(response::json(StatusCode::OK, &answer))
 }
 
-/// Where a browser is sent to sign in.
-fn login_url(app: &App, provider: &str, next: &Next, tells_next: bool) -> String {
+fn login_url(app: &App, provider: &str, next: &ReturnUrl, tells_next: bool) -> String {
     format!("{}{}", app.address.text, login_path(provider, next, tells_next))
 }

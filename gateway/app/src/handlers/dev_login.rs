@@ -1,6 +1,6 @@
-//! `GET /auth/login/dev`: the development sign-in, which also answers for `google` and `github` where these are not
-//! configured. Anyone may be anyone, so it is compiled in with the feature `dev` only, and `gateway dev` listens on
-//! loopback only.
+//! `GET /auth/login/dev`: the development sign-in, also for `google` and `github` if these are not configured. Anyone
+//! can sign in as anyone, so it exists only in builds with the feature `dev`, and `gateway dev` listens on loopback
+//! only.
 
 use std::sync::Arc;
 
@@ -8,70 +8,38 @@ use gateway_model::{Email, Identity, UpstreamUser};
 use serde_json::json;
 
 use crate::app::{App, DEV_PROVIDER};
-use crate::next::{Next, NextError};
 use crate::pages::{CHOOSE_USER_CSP, Failure, Person, choose_user};
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::Response;
+use crate::return_url::{ReturnUrl, ReturnUrlError};
 use crate::sign_in;
 
 use super::visit::{Visit, bad_return};
-use super::{admit, landing, next_of, tells_next};
+use super::{admit, destination, landing};
 
-/// Not the gateway's address: that has another port each time, and the people stay the same.
+/// Not the gateway's address, which has a new port at each start: the users stay the same.
 const ISSUER: &str = "urn:auth-gateway:dev";
 
-/// Whom the page offers.
-const PEOPLE: &[Person<'static>] = &[
-    Person {
-        user: "alice",
-        name: "Alice",
-        email: "alice@example.org",
-    },
-    Person {
-        user: "bob",
-        name: "Bob",
-        email: "bob@example.org",
-    },
-    Person {
-        user: "trinity",
-        name: "Trinity",
-        email: "trinity@example.org",
-    },
-    Person {
-        user: "mallory",
-        name: "Mallory",
-        email: "mallory@evil.example",
-    },
-];
+const USERS: [&str; 4] = ["alice", "bob", "trinity", "mallory"];
 
-/// Why nobody is signed in.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// The request makes no sense.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
-    /// The person may not be sent there.
     #[error(transparent)]
-    Next(#[from] NextError),
-    /// A name that makes no sense in an address.
+    ReturnUrl(#[from] ReturnUrlError),
     #[error("A name has 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
-    /// Too many sign-ins come from the caller's address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
 }
 
-/// The page with test users or, with `user`, the sign-in at once.
-pub async fn handle(app: &Arc<App>, request: &Request) -> Response {
+/// Shows the page with test users or, with `user`, signs in.
+pub(crate) async fn handle(app: &Arc<App>, request: &Request) -> Response {
     let visit = Visit::new(app, &request.headers).with_provider(DEV_PROVIDER);
-    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
-        let tells_next = tells_next(request)?;
-        Ok((next?, tells_next))
-    });
-    let (next, tells_next) = match to {
-        Ok((next, true)) => (next.without_error(), true),
-        Ok(to) => to,
+    let (next, tells_next) = match destination(app, request) {
+        Ok(destination) => destination,
         Err(error) => return refuse(&visit, &error),
     };
     let visit = visit.to(&next, tells_next);
@@ -84,13 +52,19 @@ async fn sign_in(
     app: &Arc<App>,
     request: &Request,
     visit: &Visit<'_>,
-    next: &Next,
+    next: &ReturnUrl,
     tells_next: bool,
 ) -> Result<Response, Error> {
     admit(app, request)?;
     let Some(name) = request.parameter("user")? else {
+        let users = USERS.map(person);
+        let people = users.each_ref().map(|user| Person {
+            user: &user.identity.subject,
+            name: &user.name,
+            email: user.email.as_ref().map_or("", |email| &email.address),
+        });
         return Ok(visit.show(CHOOSE_USER_CSP, |frame| {
-            choose_user(frame, next.as_str(), tells_next, PEOPLE)
+            choose_user(frame, next.as_str(), tells_next, &people)
         }));
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
@@ -106,13 +80,13 @@ async fn sign_in(
 fn refuse(visit: &Visit<'_>, error: &Error) -> Response {
     match error {
         Error::BadRequest(bad) => landing::unreadable(visit, *bad),
-        Error::Next(error) => visit.page(&bad_return(error)),
+        Error::ReturnUrl(error) => visit.page(&bad_return(error)),
         Error::Name => visit.answer(&Failure::BadName),
         Error::TooMany(too_many) => landing::too_many(visit, *too_many),
     }
 }
 
-/// A test user. `mallory` is from elsewhere, so that the example extension has someone to reject.
+/// `mallory` has another domain, so that the example extension has a user to reject.
 fn person(name: &str) -> UpstreamUser {
     let domain = if name == "mallory" {
         "evil.example"

@@ -1,4 +1,4 @@
-//! `GET /`: the gateway's own page, and what it loads.
+//! `GET /`: the gateway's own page, and its assets.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -6,19 +6,19 @@ use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 
 use crate::app::App;
 use crate::cookie;
-use crate::next;
 use crate::origins::Origins;
 use crate::pages::branding::Logo;
 use crate::pages::{self, Offer};
 use crate::request::Request;
 use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
+use crate::return_url;
 
 use super::visit::{Visit, choices};
 
-/// The page, unless it comes with a token that was not issued to this browser just now: somebody else's, who wants the
-/// person to be them. It is then left out, before it is in the history. The page itself asks for more: the sign-in has
-/// to have begun in its tab.
-pub fn handle(app: &App, request: &Request) -> Response {
+/// Shows the page. A token in its address that was not issued to this browser just now is removed by a redirect, before
+/// it enters the history: somebody else may want the user to sign in as them. The page's script also requires that the
+/// sign-in began in its tab.
+pub(crate) fn handle(app: &App, request: &Request) -> Response {
     let is_ours = |token: &str| {
         let name = cookie::arrival_name(token, app.address.secure);
         cookie::find(&request.headers, &name).next().is_some()
@@ -30,10 +30,10 @@ pub fn handle(app: &App, request: &Request) -> Response {
     }
 }
 
-/// The page, the same for everybody: its script asks who they are, and which services there are.
+/// The page is the same for everyone. Its script finds out who is signed in.
 fn page(app: &App, request: &Request) -> Response {
     let home = &app.address;
-    let choices = match next::parse(&home.text, &Origins::default(), &home.origin) {
+    let choices = match return_url::parse(&home.text, &Origins::default(), &home.origin) {
         Ok(next) => choices(app, &next, false),
         Err(_) => Vec::new(),
     };
@@ -43,27 +43,23 @@ fn page(app: &App, request: &Request) -> Response {
     })
 }
 
-/// Its style, in the operator's colour.
-pub fn style(app: &App) -> Response {
+pub(crate) fn style(app: &App) -> Response {
     let css = app.live.load().branding.css.clone();
     asset(HeaderValue::from_static("text/css; charset=utf-8"), css)
 }
 
-/// Its script.
-pub fn script() -> Response {
+pub(crate) fn script() -> Response {
     asset(
         HeaderValue::from_static("text/javascript; charset=utf-8"),
         pages::JS,
     )
 }
 
-/// The operator's logo.
-pub fn logo(app: &App) -> Response {
+pub(crate) fn logo(app: &App) -> Response {
     picture(app.live.load().branding.logo.as_ref())
 }
 
-/// The operator's picture for a provider.
-pub fn provider_picture(app: &App, provider: &str) -> Response {
+pub(crate) fn provider_picture(app: &App, provider: &str) -> Response {
     picture(app.offer(provider).and_then(Offer::picture))
 }
 

@@ -1,4 +1,4 @@
-//! Where a sign-in lands: back at the application, or on a page that says why not.
+//! The end of a sign-in: a redirect to the application, or a page with the reason why not.
 
 use gateway_store::{SignInError, StoreError};
 use gateway_upstream::{ErrorKind, UpstreamError};
@@ -6,27 +6,26 @@ use hyper::header::{RETRY_AFTER, SET_COOKIE};
 
 use crate::app::App;
 use crate::cookie;
-use crate::next::Next;
 use crate::pages::Failure;
 use crate::rate_limit::TooMany;
 use crate::request::BadRequest;
 use crate::response::{self, Response};
+use crate::return_url::ReturnUrl;
 use crate::sign_in::{self, Outcome};
 
 use super::visit::Visit;
 
-/// Counts a sign-in and how it ended.
 pub(crate) fn count(provider: &str, outcome: &'static str) {
     crate::metrics::sign_ins(provider.to_owned(), outcome).increment(1);
 }
 
-/// The sign-in went through; the hooks have the last word.
+/// The sign-in went through. The hooks' verdict decides the response.
 pub(crate) fn arrive(
     app: &App,
     visit: &Visit<'_>,
     provider: &str,
     outcome: Outcome,
-    next: &Next,
+    next: &ReturnUrl,
 ) -> Response {
     match outcome {
         Outcome::SignedIn(token) => {
@@ -54,18 +53,17 @@ pub(crate) fn arrive(
     }
 }
 
-/// 400 and the like: the request cannot be read.
 pub(crate) fn unreadable(visit: &Visit<'_>, bad: BadRequest) -> Response {
     visit.answer(&Failure::Unreadable(bad.status()))
 }
 
-/// 429: too many sign-ins come from this address.
+/// 429.
 pub(crate) fn too_many(visit: &Visit<'_>, too_many: TooMany) -> Response {
     let answer = visit.answer(&Failure::TooMany);
     response::with(answer, RETRY_AFTER, too_many.retry_after.into())
 }
 
-/// The provider is down, slow, or does not confirm who the person is. The log has the reason.
+/// The provider failed or did not confirm the user. The log has the reason.
 pub(crate) fn upstream_failed(visit: &Visit<'_>, provider: &str, error: &UpstreamError) -> Response {
     tracing::error!(provider, %error, "the upstream provider failed");
     count(provider, "upstream_failed");
@@ -78,7 +76,7 @@ pub(crate) fn upstream_failed(visit: &Visit<'_>, provider: &str, error: &Upstrea
     })
 }
 
-/// 502: what the provider says of itself cannot be used. The log has the reason.
+/// 502: the provider's metadata cannot be used. The log has the reason.
 pub(crate) fn provider_unusable(
     visit: &Visit<'_>,
     provider: &str,
@@ -89,7 +87,7 @@ pub(crate) fn provider_unusable(
     visit.answer(&Failure::ProviderWrong)
 }
 
-/// The person may not sign in, or the database failed.
+/// The user may not sign in, or the database failed.
 pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::Error) -> Response {
     let (outcome, failure) = match error {
         sign_in::Error::Begin(SignInError::Disabled(user)) => {
@@ -99,7 +97,7 @@ pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::
         sign_in::Error::Begin(error @ SignInError::EmailInUse) => {
             tracing::warn!(
                 provider, %error,
-                "a sign-in was refused; if both are one person, join them with `gateway user link`"
+                "a sign-in was rejected; if both accounts belong to one person, join them with `gateway user link`"
             );
             ("refused", Failure::EmailInUse)
         }
@@ -120,7 +118,7 @@ pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::
     visit.answer(&failure)
 }
 
-/// The database failed before anything was done: the same request can be made again.
+/// The database failed before anything changed, so the user can reload the page.
 pub(crate) fn store_busy(visit: &Visit<'_>, provider: &str, error: &StoreError) -> Response {
     tracing::error!(provider, %error, "the database failed before a sign-in was completed");
     count(provider, "failed");

@@ -1,5 +1,5 @@
-//! `GET /auth/login/<provider>`: begins a sign-in. Writes nothing: what has to be remembered until the
-//! browser comes back is sealed into a cookie of its own, so that tabs don't disturb each other.
+//! `GET /auth/login/<provider>`: begins a sign-in. Nothing is stored: the state of the sign-in is sealed into its own
+//! cookie, so that tabs do not disturb each other.
 
 use gateway_model::Timestamp;
 use gateway_token::KeyError;
@@ -9,74 +9,58 @@ use url::form_urlencoded;
 
 use crate::app::App;
 use crate::cookie::room::{self, Begun, Worth};
-use crate::next::{Next, NextError};
 use crate::pages::{self, Failure};
 use crate::rate_limit::TooMany;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
+use crate::return_url::{ReturnUrl, ReturnUrlError};
 use crate::sealed_state::SealedState;
 use crate::{cookie, navigation};
 
 use super::callback::LIFETIME;
 use super::visit::{Visit, bad_return};
-use super::{admit, landing, login_path, next_of, tells_next};
+use super::{admit, destination, landing, login_path};
 
-/// The most bytes that `Location` and `Set-Cookie` have in one answer. nginx reads the head of an answer into 4 KB unless
-/// told otherwise, and there are the status line and a few more headers.
+/// The most bytes that `Location` and `Set-Cookie` take in one response. nginx accepts response heads of 4 KB by
+/// default, which also contain the status line and a few more headers.
 const MAX_HEADERS: usize = 3_700;
-/// The longest `login_hint`, in bytes: an address has 254 at most (RFC 5321 section 4.5.3.1.3).
+/// The longest `login_hint`, in bytes. An email address has at most 254 (RFC 5321 section 4.5.3.1.3).
 const MAX_HINT: usize = 320;
 
-/// A `next` of this length must fit beside the address that the browser is sent to. Where not even that does, it is the
-/// provider's address that is too long.
+/// A `next` of this length must fit beside the provider's address. If it does not, the provider's address is too long.
 const SHORT_NEXT: usize = 300;
 
-/// Why a sign-in cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The request makes no sense.
+pub(crate) enum Error {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
-    /// The person may not be sent there.
     #[error(transparent)]
-    Next(#[from] NextError),
-    /// The application asks for something that is not passed on.
+    ReturnUrl(#[from] ReturnUrlError),
+    /// A hint that is not passed on to the provider.
     #[error("{0}")]
     Hint(&'static str),
-    /// With it, the cookie is larger than browsers and proxies accept.
+    /// With it, the cookie would be larger than browsers and proxies accept.
     #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
     NextTooLong,
-    /// With the address that the provider's authorization endpoint makes, the answer is larger than proxies accept.
+    /// With the provider's authorization endpoint, the response would be larger than proxies accept.
     #[error(
-        "the address of its authorization endpoint, with the parameters, has {0} bytes, which is more than proxies accept"
+        "the address of its authorization endpoint has {0} bytes with the parameters, more than proxies accept"
     )]
     ProviderTooLong(usize),
-    /// Too many sign-ins come from the caller's address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
-    /// The provider cannot be reached, or makes no sense.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The state cannot be sealed.
     #[error(transparent)]
     Seal(#[from] KeyError),
 }
 
-/// Sends the browser to the provider. Where there is no room for one more sign-in, the oldest has to go; where a page may
-/// have begun this one without the person, the person is asked first.
-pub async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
+/// Redirects the browser to the provider. If there is no room for one more sign-in, the oldest is dropped. If a page
+/// may have begun this one, the user is asked first.
+pub(crate) async fn handle(app: &App, request: &Request, provider: &Provider) -> Response {
     let visit = Visit::new(app, &request.headers).with_provider(provider.name());
-    let to = next_of(app, request).map_err(Error::from).and_then(|next| {
-        let tells_next = tells_next(request)?;
-        let next = next?;
-        Ok(if tells_next {
-            (next.without_error(), true)
-        } else {
-            (next, false)
-        })
-    });
-    let (next, tells_next) = match to {
-        Ok(to) => to,
+    let (next, tells_next) = match destination(app, request) {
+        Ok(destination) => destination,
         Err(error) => return refuse(&visit, provider.name(), &error),
     };
     let visit = visit.to(&next, tells_next);
@@ -90,7 +74,7 @@ async fn begin(
     request: &Request,
     provider: &Provider,
     visit: &Visit<'_>,
-    next: &Next,
+    next: &ReturnUrl,
     tells_next: bool,
 ) -> Result<Response, Error> {
     let hints = hints(request)?;
@@ -101,7 +85,7 @@ async fn begin(
     if !by_the_person && room::make(begun.clone(), at_most(provider, next)).costs_a_sign_in {
         return Ok(ask(visit, request, provider, next, tells_next, hints));
     }
-    // From here on it costs something. A page that begins one sign-in after the other has not come this far.
+    // From here on the sign-in costs something. A page that begins many sign-ins does not get this far.
     admit(app, request)?;
     let authorization = provider.begin(hints).await?;
     let secure = app.address.secure;
@@ -150,24 +134,24 @@ async fn begin(
     Ok(response::with(answer, SET_COOKIE, set))
 }
 
-/// What the application asks for beside the sign-in itself: it goes to the provider, so it is bounded.
+/// The application's hints. They are passed on to the provider, so they are bounded.
 fn hints(request: &Request) -> Result<Hints<'_>, Error> {
     let login_hint = request.parameter("login_hint")?.filter(|hint| !hint.is_empty());
     if login_hint.is_some_and(|hint| hint.len() > MAX_HINT || hint.chars().any(char::is_control)) {
         return Err(Error::Hint(
-            "The login_hint must have no more than 320 bytes, and no control characters",
+            "login_hint must have at most 320 bytes and no control characters",
         ));
     }
     let prompt = request.parameter("prompt")?;
     if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
-        return Err(Error::Hint("The prompt must be select_account or login"));
+        return Err(Error::Hint("prompt must be select_account or login"));
     }
     Ok(Hints { login_hint, prompt })
 }
 
-/// At least the size of the cookie of a sign-in with this provider that ends at `next`.
-fn at_most(provider: &Provider, next: &Next) -> usize {
-    // A state, nonce and verifier of 32 bytes each, their lengths, and what a name and the seal add.
+/// The least size of a cookie for a sign-in with this provider and return URL.
+fn at_most(provider: &Provider, next: &ReturnUrl) -> usize {
+    // State, nonce and verifier have 32 bytes each. The rest are their lengths, the cookie's name and the seal.
     let plain = provider.name().len() + next.as_str().len() + 150;
     plain.div_ceil(3) * 4 + 32
 }
@@ -193,16 +177,17 @@ fn begun<'a>(app: &App, request: &'a Request, now: Timestamp) -> Vec<Begun<'a>> 
         .collect()
 }
 
-/// The page that asks the person whether to go on. Its link is a page of ours, so that no other page can follow it.
+/// A page that asks the user whether to continue. Its link comes from a page of the gateway, so no other page can
+/// follow it.
 fn ask(
     visit: &Visit<'_>,
     request: &Request,
     provider: &Provider,
-    next: &Next,
+    next: &ReturnUrl,
     tells_next: bool,
     hints: Hints<'_>,
 ) -> Response {
-    // The configured default need not be an address that may be asked for.
+    // The configured default may be an address that must not be in a query.
     let mut again = match request.parameter("next") {
         Ok(Some(_)) => login_path(provider.name(), next, tells_next),
         _ => format!("/auth/login/{}", provider.name()),
@@ -219,7 +204,7 @@ fn ask(
     visit.show(pages::CSP, |frame| pages::go_on(frame, &again))
 }
 
-/// More cookies have to go than one answer may clear. The rest goes when the person has gone on.
+/// One response cannot delete all of these cookies. The rest is deleted when the user continues.
 fn clear_as_many_as_fit(answer: Response, cleared: Vec<HeaderValue>) -> Response {
     let mut left = MAX_HEADERS - 500; // the page's policy is a header as well
     cleared
@@ -234,16 +219,15 @@ fn clear_as_many_as_fit(answer: Response, cleared: Vec<HeaderValue>) -> Response
         })
 }
 
-/// How many bytes of an answer's head a cookie takes.
+/// The size of a `Set-Cookie` line, in bytes.
 fn line(cookie: &HeaderValue) -> usize {
     "set-cookie: \r\n".len() + cookie.len()
 }
 
-/// The page that says why.
 fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
     match error {
         Error::BadRequest(bad) => landing::unreadable(visit, *bad),
-        Error::Next(error) => visit.page(&bad_return(error)),
+        Error::ReturnUrl(error) => visit.page(&bad_return(error)),
         Error::Hint(wrong) => visit.answer(&Failure::BadHint(wrong)),
         Error::NextTooLong => visit.answer(&Failure::LongReturn),
         Error::TooMany(too_many) => landing::too_many(visit, *too_many),

@@ -1,36 +1,28 @@
-//! `POST /auth/logout`: ends the caller's session and tells the hooks. A caller that says where the person goes next is
-//! told an address for their browser, which leads there by way of the provider where the operator wants that
-//! (`sign_out = "provider"`).
+//! `POST /auth/logout`: ends the caller's session and runs the hooks. With `next`, the response also has the address to
+//! send the browser to. With `sign_out = "provider"`, that address leads through the provider.
 
-use gateway_token::SessionClaims;
 use hyper::StatusCode;
 use serde_json::json;
 
 use crate::app::App;
 use crate::navigation;
-use crate::next::{self, Next, NextError};
 use crate::pages::Failure;
 use crate::request::Request;
 use crate::response::{self, Response};
+use crate::return_url::{self, ReturnUrl, ReturnUrlError};
 use crate::session::{self, Caller, CallerError};
 use crate::sign_out;
 
 use super::visit::{Visit, bad_return, wants_a_page};
 
-/// The longest `Location`. nginx reads the head of an answer into 4 KB unless told otherwise, and there are more headers.
+/// The longest `Location`. nginx accepts response heads of 4 KB by default, and there are more headers.
 const MAX_LOCATION: usize = 3_400;
 
-/// Answers 200. A token that is not valid any more belongs to a session that has ended: success.
-///
-/// A token that seems to have expired ends the session that it was issued for: the clock may be ahead, and the session
-/// would be valid again once the clock is right.
-///
-/// A browser that has sent a form is redirected.
-///
-/// # Errors
-/// 400 for a bad `next`, 503 where the database fails: the session goes on then.
-pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
-    // A browser that goes here with a form shows what is answered. What a script fetches is told otherwise.
+/// An invalid token belongs to a session that has ended, so the response is 200 as well. An expired token ends its
+/// session: the clock may be ahead, and the session would be valid again once it is right. If the database fails, the
+/// response is 503 and the session continues.
+pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+    // A browser that navigates here with a form shows the response. A script gets JSON.
     let goes_there = wants_a_page(&request.headers);
     if goes_there && is_foreign(app, request) {
         return Ok(Visit::new(app, &request.headers).page(&Failure::ForeignSignOut));
@@ -49,7 +41,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
         Caller::NoToken => {
             let answer = json!({ "success": false, "error": "No token" });
             return Ok(match next {
-                Some(next) if goes_there => see_other(next.as_str()),
+                Some(next) if goes_there => response::see_other(next.as_str()),
                 _ => response::json(StatusCode::OK, &answer),
             });
         }
@@ -63,11 +55,11 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     if let Some(signed_in) = &signed_in {
         let session = &signed_in.session.id;
         if next.is_some() {
-            // It goes with the session. Without it the person is signed out all the same.
+            // The hint is deleted with the session. Without it, the user is signed out all the same.
             hint = app.store.sign_out_hint(session).unwrap_or_default();
         }
         if app.store.log_out(session).await?.is_some() {
-            app.logout_notifier.wake();
+            app.logout_notifier.notify_one();
         }
     }
     let Some(next) = next else {
@@ -79,46 +71,34 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
         None => next.as_str().to_owned(),
     };
     Ok(if goes_there {
-        see_other(&url)
+        response::see_other(&url)
     } else {
         response::json(StatusCode::OK, &json!({ "success": true, "url": url }))
     })
 }
 
-/// Ends the session that an expired token was issued for.
 async fn end_expired(app: &App, request: &Request) -> Result<(), CallerError> {
     let Some(claims) = session::claims_ignoring_expiry(app, request)? else {
         return Ok(());
     };
-    let SessionClaims {
-        session,
-        user,
-        expires,
-    } = claims;
-    let ended = app.store.log_out_as_issued(&session, &user, expires).await?;
+    let ended = app
+        .store
+        .log_out_as_issued(&claims.session, &claims.user, claims.expires)
+        .await?;
     if ended.is_some() {
-        app.logout_notifier.wake();
+        app.logout_notifier.notify_one();
     }
     Ok(())
 }
 
-/// Whether a page sends the form that has no business to sign anybody out: it could do so with a token of its own, to have
-/// the person signed out at their provider.
+/// Whether the form comes from a page that must not sign anybody out. It could do so with its own token, to sign the
+/// user out at their provider.
 fn is_foreign(app: &App, request: &Request) -> bool {
     let origins = &app.live.load().origins;
     navigation::is_from_a_foreign_page(&request.headers, origins, &app.address.origin)
 }
 
-fn allowed(app: &App, text: &str) -> Result<Next, NextError> {
+fn allowed(app: &App, text: &str) -> Result<ReturnUrl, ReturnUrlError> {
     let live = app.live.load();
-    next::parse(text, &live.origins, &app.address.origin)?.if_short()
-}
-
-/// 303: the browser goes on with a `GET`.
-fn see_other(location: &str) -> Response {
-    let mut answer = response::redirect(location);
-    if answer.status() == StatusCode::FOUND {
-        *answer.status_mut() = StatusCode::SEE_OTHER;
-    }
-    answer
+    return_url::parse(text, &live.origins, &app.address.origin)?.if_short()
 }

@@ -1,16 +1,13 @@
-//! `GET /openapi.json`: what the API takes and answers, for programs. It is the same for everybody and says nothing
-//! of how the gateway is configured.
+//! `GET /openapi.json`: the description of the API. It does not depend on the configuration.
 
 use hyper::StatusCode;
 use hyper::header::CACHE_CONTROL;
 
 use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
 
-/// OpenAPI 3.1.
-pub const DOCUMENT: &str = include_str!("../../openapi.json");
+pub(crate) const DOCUMENT: &str = include_str!("../../openapi.json");
 
-/// The document.
-pub fn document() -> Response {
+pub(crate) fn document() -> Response {
     response::with(
         response::json_text(StatusCode::OK, DOCUMENT),
         CACHE_CONTROL,
@@ -24,7 +21,7 @@ mod tests {
 
     use super::DOCUMENT;
 
-    /// Every schema in a part of the document that is an object with properties, with where it is.
+    /// Collects every object schema in a part of the document, with its path.
     fn objects<'a>(part: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
         if part.get("type") == Some(&json!("object")) {
             found.push((path.to_owned(), part));
@@ -44,8 +41,8 @@ mod tests {
         }
     }
 
-    /// Generators make a type that nothing fits of an object without properties, and models that reject whatever a later
-    /// gateway adds of one that is closed.
+    /// From an object without properties, generators make a type that no value fits. From a closed one, they make
+    /// models that reject the properties of later gateways.
     #[test]
     fn objects_are_open_and_have_types_that_fit() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
@@ -56,8 +53,8 @@ mod tests {
             let further = schema.get("additionalProperties");
             assert_ne!(further, Some(&json!(false)), "{path}");
             assert!(schema.get("properties").is_some() || further.is_some(), "{path}");
-            // openapi-python-client looks at a constant only where there is no type beside it, and tells members of a
-            // union apart by their constants.
+            // openapi-python-client reads a constant only if no type is beside it, and distinguishes members of a union
+            // by their constants.
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 let is_boolean = property.get("const").is_some_and(Value::is_boolean);
                 assert!(!is_boolean || property.get("type").is_none(), "{path}: {name}");
@@ -65,9 +62,9 @@ mod tests {
         }
     }
 
-    /// A result of an operation has one type: JSONP is for clients that nobody generates.
+    /// Each operation has one result type. JSONP is for clients that are not generated.
     #[test]
-    fn an_answer_and_a_request_have_one_content_type() {
+    fn requests_and_responses_have_one_content_type() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         for (path, operation) in document["paths"].as_object().unwrap() {
             for method in ["get", "post"]
@@ -87,7 +84,7 @@ mod tests {
         assert!(!DOCUMENT.contains("application/javascript"));
     }
 
-    /// Client generators send a token in every way that the document lists, at once.
+    /// Generated clients send a token in every way that the document lists.
     #[test]
     fn s4_there_is_one_way_to_send_a_token() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
@@ -117,7 +114,7 @@ mod tests {
         }
         secured.sort_unstable();
         assert_eq!(secured, ["authorize", "check", "logout", "services", "update"]);
-        // What the gateway takes besides is said in prose.
+        // The other ways to send a token are described in prose.
         let prose = document["info"]["description"].as_str().unwrap();
         assert!(
             prose.contains("`auth-token`") && prose.contains("`jwt`"),

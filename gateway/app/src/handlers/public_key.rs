@@ -1,4 +1,4 @@
-//! `GET /auth/public-key` and `GET /.well-known/jwks.json`: what permission tokens are verified with.
+//! `GET /auth/public-key` and `GET /.well-known/jwks.json`: the keys that verify permission tokens.
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
@@ -6,16 +6,16 @@ use hyper::header::{CACHE_CONTROL, HeaderValue};
 use crate::app::App;
 use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
 
-/// The active key, PEM (RFC 7468, SubjectPublicKeyInfo). As text: the old service said HTML, which it is not.
-pub fn pem(app: &App) -> Response {
+/// The active key as PEM (RFC 7468, SubjectPublicKeyInfo), in `text/plain`. The old service declared it as HTML.
+pub(crate) fn pem(app: &App) -> Response {
     key(
         HeaderValue::from_static("text/plain; charset=utf-8"),
         app.keys.public_key_pem(),
     )
 }
 
-/// All keys, as a JWK set (RFC 7517 section 5).
-pub fn jwks(app: &App) -> Response {
+/// All keys as a JWK set (RFC 7517 section 5).
+pub(crate) fn jwks(app: &App) -> Response {
     key(HeaderValue::from_static("application/json"), app.keys.jwks())
 }
 

@@ -1,5 +1,5 @@
-//! `GET /auth/resolve` and `GET /auth/get_profile`: users by their username, without regard to case.
-//! Off unless configured, for they let anyone enumerate users.
+//! `GET /auth/resolve` and `GET /auth/get_profile`: users by username, regardless of case. Off by default, because they
+//! let anyone enumerate users.
 
 use gateway_model::User;
 use hyper::StatusCode;
@@ -11,21 +11,14 @@ use crate::response::{self, Response};
 use crate::session::CallerError;
 use crate::time::http_date;
 
-/// `{"userid": …}`, or null.
-///
-/// # Errors
-/// 503 where the database fails.
-pub async fn resolve(app: &App, request: &Request) -> Result<Response, CallerError> {
+pub(crate) async fn resolve(app: &App, request: &Request) -> Result<Response, CallerError> {
     let user = find(app, request).await?;
     let id = user.as_ref().map(|user| user.id.as_str());
     Ok(response::json(StatusCode::OK, &json!({ "userid": id })))
 }
 
-/// `{"found": …, "profile": …}`, without the address.
-///
-/// # Errors
-/// 503 where the database fails.
-pub async fn get_profile(app: &App, request: &Request) -> Result<Response, CallerError> {
+/// Without the email address.
+pub(crate) async fn get_profile(app: &App, request: &Request) -> Result<Response, CallerError> {
     let user = find(app, request).await?;
     let profile = user.as_ref().map(|user| {
         json!({
@@ -42,7 +35,7 @@ pub async fn get_profile(app: &App, request: &Request) -> Result<Response, Calle
     ))
 }
 
-/// The MD5 of the address, as Gravatar has it; null without an address.
+/// The MD5 of the email address, as Gravatar uses it.
 fn gravatar(user: &User) -> Option<String> {
     use md5::{Digest, Md5};
     let email = user.email.as_ref()?;

@@ -1,4 +1,4 @@
-//! `GET /auth/login`: the ways to sign in, for a person who has not chosen one yet.
+//! `GET /auth/login`: a page with all ways to sign in.
 
 use crate::app::App;
 use crate::pages;
@@ -8,8 +8,7 @@ use crate::response::Response;
 use super::visit::{Visit, bad_return, choices};
 use super::{landing, next_of, tells_next};
 
-/// The page. It begins nothing: each of its links does.
-pub fn handle(app: &App, request: &Request) -> Response {
+pub(crate) fn handle(app: &App, request: &Request) -> Response {
     let visit = Visit::new(app, &request.headers);
     let (next, tells_next) = match (next_of(app, request), tells_next(request)) {
         (Ok(Ok(next)), Ok(tells_next)) => (next, tells_next),

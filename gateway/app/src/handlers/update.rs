@@ -1,5 +1,5 @@
-//! `POST /auth/update`: the caller's username, set once. Asking for the same name again succeeds, so that a client may
-//! repeat a request whose answer it lost.
+//! `POST /auth/update`: sets the caller's username, once. Setting the same name again succeeds, so that a client can
+//! repeat a request whose response it lost.
 
 use gateway_model::Username;
 use gateway_store::SetUsername;
@@ -13,14 +13,12 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::session::{self, Caller, CallerError};
 
-/// What the old service says.
+/// The old service's text.
 const ALREADY_SET: &str = "Cannot modify username, already set";
 
-/// Answers 200 with `success` true or false, as the service's ancestor did.
-///
-/// # Errors
-/// 503 where the database fails: nothing was changed then.
-pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
+/// Returns 200 with `success` true or false, as the predecessor of the old service did. If the database fails, the
+/// response is 503 and nothing has changed.
+pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, CallerError> {
     let username = request.parameter("username")?;
     let signed_in = match session::caller(app, request).await? {
         Caller::NoToken => return Ok(refuse("No token")),
@@ -30,7 +28,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     };
     let user = &signed_in.user;
     let success = || response::json(StatusCode::OK, &json!({ "success": true }));
-    // Other fields may not be changed, and clients of the old service are not told so.
+    // Other fields cannot be changed. The old service did not say so either.
     let Some(username) = username else {
         return Ok(success());
     };
@@ -50,13 +48,13 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, CallerErro
     })
 }
 
-/// 429: too many updates come from this address.
+/// 429.
 pub(crate) fn too_many(too_many: TooMany) -> Response {
     let answer = refuse_with(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string());
     response::with(answer, RETRY_AFTER, too_many.retry_after.into())
 }
 
-/// 403: a page whose origin is not configured asks.
+/// 403: the page's origin is not configured.
 pub(crate) fn foreign_page() -> Response {
     refuse_with(StatusCode::FORBIDDEN, "The origin of this page is not configured")
 }
@@ -67,4 +65,26 @@ fn refuse(error: &str) -> Response {
 
 fn refuse_with(status: StatusCode, error: &str) -> Response {
     response::json(status, &json!({ "success": false, "error": error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::ALREADY_SET;
+    use crate::testing::TestGateway;
+
+    #[tokio::test]
+    async fn a_username_is_set_once() {
+        let gateway = TestGateway::new().await;
+        let token = gateway.sign_in("alice").await;
+        let set = async |name: &str| {
+            let form = format!("username={name}");
+            gateway.post("/auth/update", &token, &form).await.1
+        };
+        assert_eq!(set("neo").await, json!({ "success": true }));
+        assert_eq!(set("neo").await, json!({ "success": true }));
+        let refused = json!({ "success": false, "error": ALREADY_SET });
+        assert_eq!(set("trinity").await, refused);
+    }
 }

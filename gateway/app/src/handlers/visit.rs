@@ -1,5 +1,5 @@
-//! A person who is not where they wanted to be: which language they read, where they came from, how they begin again, and
-//! whether the application is told in their place.
+//! A user whose sign-in failed: their language, where they came from, how they start again, and whether the application
+//! handles the error instead.
 
 use hyper::Uri;
 use hyper::header::{ACCEPT, CONTENT_LANGUAGE, HeaderMap, HeaderValue, REFERER};
@@ -7,28 +7,27 @@ use url::form_urlencoded;
 
 use crate::app::App;
 use crate::navigation;
-use crate::next::{self, Next, NextError};
 use crate::pages::{self, Choice, Failure, Frame, Language, Ways};
 use crate::request_id::REQUEST_ID;
 use crate::response::{self, Response};
+use crate::return_url::{self, ReturnUrl, ReturnUrlError};
 
 use super::{login_path, sign_in_path};
 
-/// Where people begin again when it is not known where they were going: the gateway's own page.
+/// Where users start again if their return URL is unknown: the gateway's own page.
 const HOME: &str = "/";
 
-/// What is known of the person and of the sign-in.
+/// What is known of the user and the sign-in.
 #[derive(Clone)]
 pub(crate) struct Visit<'a> {
     app: &'a App,
     headers: &'a HeaderMap,
     provider: Option<&'a str>,
-    next: Option<Next>,
+    next: Option<ReturnUrl>,
     tells_next: bool,
 }
 
 impl<'a> Visit<'a> {
-    /// Somebody asks for something, with these headers.
     pub(crate) const fn new(app: &'a App, headers: &'a HeaderMap) -> Self {
         Self {
             app,
@@ -39,44 +38,42 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// They sign in with this provider.
     pub(crate) const fn with_provider(mut self, name: &'a str) -> Self {
         self.provider = Some(name);
         self
     }
 
-    /// They go to `next` then, which `tells_next` is told of a failure.
-    pub(crate) fn to(mut self, next: &Next, tells_next: bool) -> Self {
+    /// Sets where the sign-in leads, and whether the application at `next` handles a failure.
+    pub(crate) fn to(mut self, next: &ReturnUrl, tells_next: bool) -> Self {
         self.next = Some(next.clone());
         self.tells_next = tells_next;
         self
     }
 
-    /// They go where a request says that the gateway has not read any further.
+    /// Reads `next` from a request that was not parsed any further.
     pub(crate) fn towards_next_of(self, uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default().as_bytes();
         let mut asked = form_urlencoded::parse(query).filter(|(name, _)| name == "next");
         let live = self.app.live.load();
         let next = asked
             .next()
-            .and_then(|(_, text)| next::parse(&text, &live.origins, &self.app.address.origin).ok());
+            .and_then(|(_, text)| return_url::parse(&text, &live.origins, &self.app.address.origin).ok());
         match (next, asked.next()) {
             (Some(next), None) => self.to(&next, false),
             _ => self,
         }
     }
 
-    /// Tells the application what happened, where it has asked for that and is known; else the person.
+    /// Sends the error to the application if it asked for that and its return URL is known; otherwise shows a page.
     pub(crate) fn answer(&self, failure: &Failure<'_>) -> Response {
-        match (&self.next, failure.code()) {
+        match (&self.next, failure.row().code) {
             (Some(next), Some(code)) if self.tells_next => {
-                response::redirect(&next.with_error(code.as_str(), &failure.description()))
+                response::redirect(&next.with_error(code, &failure.description()))
             }
             _ => self.page(failure),
         }
     }
 
-    /// The page that says what happened.
     pub(crate) fn page(&self, failure: &Failure<'_>) -> Response {
         let ways = Ways {
             again: Some(self.again(failure)),
@@ -87,10 +84,10 @@ impl<'a> Visit<'a> {
         };
         let policy = pages::CSP;
         let page = self.show(policy, |frame| pages::error(frame, failure, &ways));
-        response::failed_page(failure.status(), page)
+        response::failed_page(failure.row().status, page)
     }
 
-    /// A page in the person's language.
+    /// A page in the user's language.
     pub(crate) fn show(&self, policy: &'static str, page: impl FnOnce(Frame<'_>) -> String) -> Response {
         let live = self.app.live.load();
         let frame = Frame::new(&live.branding, Language::asked_for(self.headers));
@@ -103,7 +100,7 @@ impl<'a> Visit<'a> {
         match (&self.next, self.provider, failure) {
             (Some(next), _, Failure::UnknownProvider(_)) => sign_in_path(next, self.tells_next),
             (_, _, Failure::LongReturn) => HOME.to_owned(),
-            // Without the question, a provider may answer from the session that it has ended.
+            // Without the prompt, a provider could answer from the session that it has ended.
             (Some(next), Some(provider), Failure::SessionEnded) => {
                 format!("{}&prompt=login", login_path(provider, next, self.tells_next))
             }
@@ -112,7 +109,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// A link to the other ways to sign in, where there are any.
+    /// A link to the other ways to sign in, if there are any.
     fn another(&self, failure: &Failure<'_>) -> Option<String> {
         let is_a_choice = self.app.offers.len() > 1;
         let has_one = matches!(failure, Failure::UnknownProvider(_) | Failure::LongReturn);
@@ -120,20 +117,19 @@ impl<'a> Visit<'a> {
         Some(sign_in_path(next, self.tells_next))
     }
 
-    /// Where the person came from, as far as it is known: where the sign-in leads, the page that has sent them here, or
-    /// where the operator sends people who did not say. Only places that a sign-in may lead to.
+    /// The return URL, or the referring page, or the operator's default. Only addresses that a sign-in may lead to.
     fn back(&self) -> Option<(String, String)> {
         let live = self.app.live.load();
         let own = &self.app.address.origin;
         let referrer = || {
             let url = self.headers.get(REFERER)?.to_str().ok()?;
-            let page = next::parse(url, &live.origins, own).ok()?;
+            let page = return_url::parse(url, &live.origins, own).ok()?;
             Some(page).filter(|page| !page.is_on(own))
         };
         let next = self.next.clone().or_else(referrer);
-        let next = next.unwrap_or_else(|| Next::from_default(&live.default_next));
+        let next = next.unwrap_or_else(|| ReturnUrl::from_default(&live.default_next));
         if next.is_home(own) {
-            // With a sign-in that is known, "begin again" leads elsewhere.
+            // If the sign-in is known, the first link leads elsewhere.
             let name = live.branding.name.clone();
             return self.next.as_ref().map(|_| (HOME.to_owned(), name));
         }
@@ -141,8 +137,8 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Links to all ways to sign in, to `next` each.
-pub(crate) fn choices<'a>(app: &'a App, next: &Next, tells_next: bool) -> Vec<Choice<'a>> {
+/// Links to all ways to sign in.
+pub(crate) fn choices<'a>(app: &'a App, next: &ReturnUrl, tells_next: bool) -> Vec<Choice<'a>> {
     let choice = |offer: &'a pages::Offer| Choice {
         offer,
         link: login_path(&offer.name, next, tells_next),
@@ -150,17 +146,16 @@ pub(crate) fn choices<'a>(app: &'a App, next: &Next, tells_next: bool) -> Vec<Ch
     app.offers.iter().map(choice).collect()
 }
 
-/// What is wrong with an address to return to.
-pub(crate) fn bad_return(error: &NextError) -> Failure<'_> {
+pub(crate) fn bad_return(error: &ReturnUrlError) -> Failure<'_> {
     match error {
-        NextError::NotAnAddress => Failure::BadReturn,
-        NextError::TooLong => Failure::LongReturn,
-        NextError::NotAllowed { origin } => Failure::UnknownReturn(origin),
+        ReturnUrlError::NotAnAddress => Failure::BadReturn,
+        ReturnUrlError::TooLong => Failure::LongReturn,
+        ReturnUrlError::NotAllowed { origin } => Failure::UnknownReturn(origin),
     }
 }
 
-/// Whether a person's browser goes to the address and shows what comes, so that a page serves them better than JSON. Programs
-/// take anything (`*/*`), or ask for JSON.
+/// Whether the client is a browser that navigates, so that a page serves the user better than JSON. Programs accept
+/// anything (`*/*`), or ask for JSON.
 pub(crate) fn wants_a_page(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).iter();
     let mut ranges = lines

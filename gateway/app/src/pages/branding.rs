@@ -1,4 +1,4 @@
-//! How the operator wants the pages to look: a name, a logo, a colour.
+//! The operator's name, logo and colour.
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -7,53 +7,43 @@ use sha2::{Digest as _, Sha256};
 use super::CSS;
 use super::colour::Rgb;
 
-/// The name of pages that have no other.
-pub const NAME: &str = "Auth gateway";
+pub(crate) const NAME: &str = "Auth gateway";
 
-/// The accent of pages that have no other.
-pub const ACCENT: Rgb = Rgb([0x2b, 0x59, 0xc3]);
+pub(crate) const ACCENT: Rgb = Rgb([0x2b, 0x59, 0xc3]);
 
-/// The largest logo, in bytes.
-pub const MAX_LOGO: usize = 256 << 10;
-/// The largest side of a PNG, in pixels.
+/// In bytes.
+pub(crate) const MAX_LOGO: usize = 256 << 10;
+/// In pixels.
 const MAX_SIDE: u32 = 4096;
 
-/// What the pages look like.
 #[derive(Clone, Debug)]
 pub struct Branding {
-    /// The name at the top of each page and in its title.
-    pub name: String,
-    /// The picture beside it.
-    pub logo: Option<Logo>,
+    /// At the top of each page and in its title.
+    pub(crate) name: String,
+    pub(crate) logo: Option<Logo>,
     /// The colour of buttons and links on light pages.
-    pub accent: Rgb,
-    /// The style sheet.
-    pub css: Bytes,
-    /// Changes with the style sheet, for its address.
-    pub css_version: String,
+    pub(crate) accent: Rgb,
+    /// The style sheet, with the colour.
+    pub(crate) css: Bytes,
+    /// A digest of the style sheet, for its address.
+    pub(crate) css_version: String,
 }
 
-/// A picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logo {
-    /// Its type.
-    pub content_type: HeaderValue,
-    /// The file.
-    pub bytes: Bytes,
-    /// Changes with the file, for its address.
-    pub version: String,
+pub(crate) struct Logo {
+    pub(crate) content_type: HeaderValue,
+    pub(crate) bytes: Bytes,
+    /// A digest of the file, for its address.
+    pub(crate) version: String,
 }
 
-/// Why a file cannot be the logo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LogoError {
-    /// It is too large.
+pub(crate) enum LogoError {
     #[error("the file must have at most 256 KiB")]
     TooLarge,
-    /// Neither of the types that are known.
     #[error("the file must be an SVG or a PNG picture")]
     Type,
-    /// A picture that takes more memory to show than a logo should.
+    /// A larger picture takes too much memory to show.
     #[error("the picture must have at most 4,096 pixels a side")]
     Pixels,
 }
@@ -65,9 +55,7 @@ impl Default for Branding {
 }
 
 impl Branding {
-    /// Pages with this name, logo and colour.
-    #[must_use]
-    pub fn new(name: String, logo: Option<Logo>, accent: Rgb) -> Self {
+    pub(crate) fn new(name: String, logo: Option<Logo>, accent: Rgb) -> Self {
         let css = format!("{CSS}{}", accent.variables());
         Self {
             name,
@@ -80,11 +68,8 @@ impl Branding {
 }
 
 impl Logo {
-    /// Looks at a file, and not at its name.
-    ///
-    /// # Errors
-    /// When it is not a picture of a known type, or too large.
-    pub fn new(bytes: Vec<u8>) -> Result<Self, LogoError> {
+    /// Detects the type from the contents.
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self, LogoError> {
         if bytes.len() > MAX_LOGO {
             return Err(LogoError::TooLarge);
         }
@@ -106,7 +91,7 @@ impl Logo {
     }
 }
 
-/// Width and height of a PNG: its signature and header (PNG, third edition, sections 5.2 and 11.2.1).
+/// Width and height from a PNG's header (PNG, third edition, sections 5.2 and 11.2.1).
 fn png(bytes: &[u8]) -> Option<[u32; 2]> {
     let header = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")?;
     let (width, rest) = header.split_first_chunk()?;
@@ -114,7 +99,7 @@ fn png(bytes: &[u8]) -> Option<[u32; 2]> {
     Some([u32::from_be_bytes(*width), u32::from_be_bytes(*height)])
 }
 
-/// Whether the root element is `svg`, after what may come before it.
+/// Whether the root element is `svg`, after a prolog.
 fn is_svg(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
@@ -170,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_has_the_colour_and_an_address_of_its_own() {
+    fn the_style_sheet_has_the_colour_and_its_own_version() {
         let plain = Branding::default();
         let green = Branding::new("Acme".into(), None, Rgb::parse("#0a6640").unwrap());
         assert!(String::from_utf8_lossy(&green.css).contains("--accent: #0a6640;"));

@@ -1,23 +1,20 @@
-//! "Choose a test user": the page of the development sign-in.
+//! The page of the development sign-in, where one chooses a test user.
 
 use askama::Template;
 
 use super::{Frame, rendered};
 
-/// `Content-Security-Policy` of this page. Browsers hold the redirects that follow a form against
-/// `form-action`, and these end at whatever application sent the person.
-pub const CHOOSE_USER_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
+/// `Content-Security-Policy` of this page. Browsers check the redirects that follow a form against `form-action`, and
+/// these can end at any application.
+pub(crate) const CHOOSE_USER_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
                                    form-action http: https:; base-uri 'none'; frame-ancestors 'none'";
 
-/// A test user to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Person<'a> {
-    /// What goes into `user=`.
-    pub user: &'a str,
-    /// The display name.
-    pub name: &'a str,
-    /// The address, or a word on what is special about them.
-    pub email: &'a str,
+pub(crate) struct Person<'a> {
+    /// The value of `user=`.
+    pub(crate) user: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) email: &'a str,
 }
 
 #[derive(Template)]
@@ -36,10 +33,14 @@ struct Candidate<'a> {
     email: &'a str,
 }
 
-/// Links that sign in at once as each of `people`, and a form for any other name; all of them go on to
-/// `next`, an absolute URL that has been checked, which is told of errors as well where it `tells_next`.
-#[must_use]
-pub fn choose_user<'a>(frame: Frame<'a>, next: &'a str, tells_next: bool, people: &[Person<'a>]) -> String {
+/// Links that sign in as each of `people`, and a form for any other name. All lead to `next`, a URL that has been
+/// checked.
+pub(crate) fn choose_user<'a>(
+    frame: Frame<'a>,
+    next: &'a str,
+    tells_next: bool,
+    people: &[Person<'a>],
+) -> String {
     let candidate = |person: &Person<'a>| {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("next", next).append_pair("user", person.user);
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_name_goes_the_same_way() {
+    fn the_form_passes_next_and_errors_on() {
         in_each_language(|frame| {
             let page = choose_user(frame, "https://app.example/\"x", true, &[]);
             assert!(

@@ -1,29 +1,28 @@
-//! The operator's colour, and what follows from it: it has to be readable on light pages as it is, and on dark ones in a
-//! lighter shade (WCAG 2.2, 1.4.3 and 1.4.11).
+//! The operator's colour and its shades: readable on light pages as it is, and on dark pages in a lighter shade (WCAG
+//! 2.2, 1.4.3 and 1.4.11).
 
 use std::fmt;
 
-/// A colour of the sRGB space.
+/// A colour in sRGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rgb(pub [u8; 3]);
+pub(crate) struct Rgb(pub(crate) [u8; 3]);
 
-/// The background of light pages; cards on it are lighter still. As in `gateway.css`.
-pub const LIGHT_PAGE: Rgb = Rgb([0xf5, 0xf6, 0xf8]);
-/// The background of cards on dark pages, which are darker still. As in `gateway.css`.
-pub const DARK_CARD: Rgb = Rgb([0x17, 0x1b, 0x22]);
+/// The background of light pages, as in `gateway.css`. Cards on them are lighter.
+pub(crate) const LIGHT_PAGE: Rgb = Rgb([0xf5, 0xf6, 0xf8]);
+/// The background of cards on dark pages, as in `gateway.css`. The pages are darker.
+pub(crate) const DARK_CARD: Rgb = Rgb([0x17, 0x1b, 0x22]);
 
 const WHITE: Rgb = Rgb([0xff; 3]);
 const BLACK: Rgb = Rgb([0; 3]);
 
-/// What text needs (WCAG 2.2, 1.4.3, level AA).
-pub const ENOUGH: f64 = 4.5;
-/// What the lighter shade has on dark pages, where it need not be any colour in particular.
+/// The contrast that text needs (WCAG 2.2, 1.4.3, level AA).
+pub(crate) const ENOUGH: f64 = 4.5;
+/// The contrast of the lighter shade on dark pages, where the exact colour matters less.
 const ENOUGH_ON_DARK: f64 = 6.0;
 
 impl Rgb {
-    /// Reads `#rrggbb`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    /// Parses `#rrggbb`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
         let mut rgb = [0; 3];
         hex::decode_to_slice(digits, &mut rgb).ok()?;
@@ -31,8 +30,7 @@ impl Rgb {
     }
 
     /// Six hexadecimal digits.
-    #[must_use]
-    pub fn digits(self) -> String {
+    pub(crate) fn digits(self) -> String {
         hex::encode(self.0)
     }
 
@@ -51,13 +49,12 @@ impl Rgb {
     }
 
     /// Contrast ratio (WCAG 2.2), from 1 to 21.
-    #[must_use]
-    pub fn contrast(self, other: Self) -> f64 {
+    pub(crate) fn contrast(self, other: Self) -> f64 {
         let (a, b) = (self.luminance(), other.luminance());
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
     }
 
-    /// The colour with `parts` of 100 of another one in it.
+    /// Mixes in `parts` of 100 of another colour.
     fn mixed(self, other: Self, parts: u16) -> Self {
         let mut mixed = self.0;
         for (channel, other) in mixed.iter_mut().zip(other.0) {
@@ -67,7 +64,7 @@ impl Rgb {
         Self(mixed)
     }
 
-    /// The first shade towards `other` that has enough contrast with `background`.
+    /// The first shade towards `other` with enough contrast to `background`.
     fn shade(self, other: Self, background: Self, enough: f64) -> Self {
         (0..=100)
             .map(|parts| self.mixed(other, parts))
@@ -75,21 +72,18 @@ impl Rgb {
             .unwrap_or(other)
     }
 
-    /// Whether text in this colour can be read on light pages.
-    #[must_use]
-    pub fn is_readable(self) -> bool {
+    /// Whether text in this colour is readable on light pages.
+    pub(crate) fn is_readable(self) -> bool {
         self.contrast(LIGHT_PAGE) >= ENOUGH
     }
 
-    /// The nearest darker shade that can be read on light pages.
-    #[must_use]
-    pub fn readable(self) -> Self {
+    /// The nearest darker shade that is readable on light pages.
+    pub(crate) fn readable(self) -> Self {
         self.shade(BLACK, LIGHT_PAGE, ENOUGH)
     }
 
     /// The style sheet's variables for this accent.
-    #[must_use]
-    pub fn variables(self) -> String {
+    pub(crate) fn variables(self) -> String {
         let dark = self.shade(WHITE, DARK_CARD, ENOUGH_ON_DARK);
         let set = |accent: Self, hover: Self, soft: Self| {
             format!(":root {{ --accent: {accent}; --accent-hover: {hover}; --accent-soft: {soft}; }}")
@@ -116,7 +110,7 @@ mod tests {
     use crate::pages::CSS;
 
     #[test]
-    fn contrast_is_as_the_guidelines_have_it() {
+    fn contrast_matches_the_guidelines() {
         assert!((BLACK.contrast(WHITE) - 21.0).abs() < 1e-9);
         let grey = Rgb::parse("#777777").unwrap();
         assert!(
@@ -135,17 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_has_the_backgrounds_that_colours_are_held_against() {
+    fn the_style_sheet_has_the_backgrounds_that_contrast_assumes() {
         assert!(CSS.contains(&format!("--page: {LIGHT_PAGE};")));
         assert!(CSS.contains(&format!("--card: {DARK_CARD};")));
     }
 
     proptest! {
         #[test]
-        fn whatever_the_colour_its_shades_can_be_read(rgb in any::<[u8; 3]>()) {
+        fn every_colour_has_readable_shades(rgb in any::<[u8; 3]>()) {
             let readable = Rgb(rgb).readable();
             assert!(readable.is_readable());
-            // White on it, and it on a card.
+            // White text on it, and itself on a card.
             assert!(readable.contrast(WHITE) >= ENOUGH);
             let shades: Vec<Rgb> = readable
                 .variables()

@@ -1,5 +1,4 @@
-//! Everything that an error page can be about: its status, what it says to the person, and what the application is told
-//! that asked to be.
+//! Everything that an error page can be about: its status, its text, and the error code for applications.
 
 use std::borrow::Cow;
 
@@ -7,263 +6,144 @@ use hyper::StatusCode;
 
 use super::texts::{Errors, Said};
 
-/// Why a person is not where they wanted to be.
+/// Why a sign-in or a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure<'a> {
-    /// The person said no at the provider.
+pub(crate) enum Failure<'a> {
+    /// The user declined at the provider.
     Denied,
-    /// The provider says no.
     ProviderRefused,
-    /// The provider has failed, or takes the gateway's request for a wrong one.
+    /// The provider failed, or rejected the gateway's request.
     ProviderBroken,
-    /// The provider says: not now.
     ProviderUnavailable,
     /// The provider has ended the session that the sign-in came from.
     SessionEnded,
-    /// A hook says no, with a reason for the person.
+    /// A hook rejected the sign-in, with a reason for the user.
     Rejected(&'a str),
-    /// The account has been disabled.
     Disabled,
-    /// The address is another user's.
+    /// The email address belongs to another user.
     EmailInUse,
-    /// Something failed on our side, and may not the next time.
+    /// The gateway failed, and the next attempt may work.
     TryLater,
-    /// Something broke on our side.
+    /// The gateway has a bug.
     Broken,
-    /// The database failed before anything was done.
+    /// The database failed before anything changed.
     Reload,
-    /// The provider takes too long.
     ProviderSlow,
-    /// The provider cannot be reached.
     ProviderDown,
-    /// Too many people sign in at once.
+    /// Too many users are signing in.
     Busy,
-    /// The provider's answer makes no sense.
+    /// The provider's response cannot be used.
     ProviderWrong,
     /// The provider does not confirm the code.
     Unconfirmed,
-    /// The callback is not for this sign-in.
+    /// The callback does not belong to this sign-in.
     Mismatch,
-    /// The address to return to is not one.
     BadReturn,
-    /// The address to return to is on an origin that is not configured.
+    /// The return URL is on an origin that is not configured.
     UnknownReturn(&'a str),
-    /// The address to return to is too long.
     LongReturn,
-    /// Too many sign-ins come from one address.
     TooMany,
-    /// An image, a frame, a script or a prefetch asks.
+    /// The request comes from an image, a frame, a script or a prefetch.
     NotAPerson,
-    /// The person took too long.
     Expired,
-    /// The sign-in has been completed before.
     Completed,
-    /// The sign-in has failed before.
+    /// The sign-in failed before.
     FailedBefore,
     /// The sign-in did not begin in this browser.
     Elsewhere,
-    /// A page of an origin that is not configured would sign the person out.
+    /// A page of an origin that is not configured tried to sign the user out.
     ForeignSignOut,
-    /// There is nothing at this address.
     NotFound,
-    /// There is no provider of this name.
     UnknownProvider(&'a str),
-    /// The address is not for browsers.
+    /// The address is for programs.
     WrongMethod,
-    /// The request cannot be read, for which the status stands.
+    /// The request cannot be parsed. With the status.
     Unreadable(StatusCode),
-    /// The application asks the provider for something that is not passed on, for which this is the reason.
+    /// A hint that is not passed on to the provider, with the reason.
     BadHint(&'static str),
-    /// The name of a test user cannot be one.
+    /// The name of a test user is invalid.
+    #[cfg_attr(
+        not(feature = "dev"),
+        expect(dead_code, reason = "only the development sign-in has test users")
+    )]
     BadName,
 }
 
-/// The error codes that an application is told (RFC 6749 section 4.1.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorCode {
-    /// The person, the provider or the gateway said no.
-    AccessDenied,
-    /// It may work later.
-    TemporarilyUnavailable,
-    /// Something is broken, or wrongly configured.
-    ServerError,
-    /// The request is malformed.
-    InvalidRequest,
-}
+/// The error codes for applications (RFC 6749 section 4.1.2.1).
+const DENIED: Option<&str> = Some("access_denied");
+const LATER: Option<&str> = Some("temporarily_unavailable");
+const BROKEN: Option<&str> = Some("server_error");
+const INVALID: Option<&str> = Some("invalid_request");
+/// The user may be signed in nevertheless, or the failure is not about a sign-in.
+const NONE: Option<&str> = None;
 
-impl ErrorCode {
-    /// As it is sent.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessDenied => "access_denied",
-            Self::TemporarilyUnavailable => "temporarily_unavailable",
-            Self::ServerError => "server_error",
-            Self::InvalidRequest => "invalid_request",
-        }
-    }
+/// The properties of a failure.
+pub(crate) struct Row {
+    /// The page's status.
+    pub(crate) status: StatusCode,
+    /// The error code for the application.
+    pub(crate) code: Option<&'static str>,
+    /// The page's text.
+    pub(super) said: fn(&Errors) -> &Said,
+    description: &'static str,
 }
 
 impl Failure<'_> {
-    /// The page's status.
-    #[must_use]
-    pub const fn status(&self) -> StatusCode {
+    #[rustfmt::skip]
+    pub(crate) const fn row(&self) -> Row {
+        const fn row(
+            status: StatusCode, code: Option<&'static str>, said: fn(&Errors) -> &Said, description: &'static str,
+        ) -> Row {
+            Row { status, code, said, description }
+        }
         match self {
-            Self::Rejected(_)
-            | Self::SessionEnded
-            | Self::Disabled
-            | Self::EmailInUse
-            | Self::NotAPerson
-            | Self::ForeignSignOut => StatusCode::FORBIDDEN,
-            Self::TryLater | Self::Reload | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ProviderSlow => StatusCode::GATEWAY_TIMEOUT,
-            Self::ProviderDown | Self::ProviderWrong => StatusCode::BAD_GATEWAY,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound | Self::UnknownProvider(_) => StatusCode::NOT_FOUND,
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Unreadable(status) => *status,
-            Self::Denied
-            | Self::ProviderRefused
-            | Self::ProviderBroken
-            | Self::ProviderUnavailable
-            | Self::Unconfirmed
-            | Self::Mismatch
-            | Self::BadReturn
-            | Self::UnknownReturn(_)
-            | Self::LongReturn
-            | Self::Expired
-            | Self::Completed
-            | Self::FailedBefore
-            | Self::Elsewhere
-            | Self::BadHint(_)
-            | Self::BadName => StatusCode::BAD_REQUEST,
+            Self::Denied => row(StatusCode::BAD_REQUEST, DENIED, |e| &e.denied, "The user did not let the provider sign them in"),
+            Self::ProviderRefused => row(StatusCode::BAD_REQUEST, DENIED, |e| &e.provider_refused, "The provider refused to sign the user in"),
+            Self::ProviderBroken => row(StatusCode::BAD_REQUEST, BROKEN, |e| &e.provider_refused, "The provider failed, or rejected the gateway's request"),
+            Self::ProviderUnavailable => row(StatusCode::BAD_REQUEST, LATER, |e| &e.provider_unavailable, "The provider cannot sign anyone in at the moment"),
+            Self::SessionEnded => row(StatusCode::FORBIDDEN, DENIED, |e| &e.session_ended, "The provider has ended the session that the sign-in came from; begin again with prompt=login"),
+            Self::Rejected(_) => row(StatusCode::FORBIDDEN, DENIED, |e| &e.rejected, "A plugin rejected the sign-in"),
+            Self::Disabled => row(StatusCode::FORBIDDEN, DENIED, |e| &e.disabled, "The account is disabled"),
+            Self::EmailInUse => row(StatusCode::FORBIDDEN, DENIED, |e| &e.email_in_use, "The email address belongs to another account"),
+            Self::TryLater => row(StatusCode::SERVICE_UNAVAILABLE, LATER, |e| &e.try_later, "The gateway cannot sign anyone in at the moment"),
+            Self::Broken => row(StatusCode::INTERNAL_SERVER_ERROR, BROKEN, |e| &e.try_later, "The gateway failed"),
+            Self::Reload => row(StatusCode::SERVICE_UNAVAILABLE, LATER, |e| &e.reload, "The gateway cannot sign anyone in at the moment"),
+            Self::ProviderSlow => row(StatusCode::GATEWAY_TIMEOUT, LATER, |e| &e.provider_slow, "The provider did not answer in time"),
+            Self::ProviderDown => row(StatusCode::BAD_GATEWAY, LATER, |e| &e.provider_down, "The provider cannot be reached"),
+            Self::Busy => row(StatusCode::SERVICE_UNAVAILABLE, LATER, |e| &e.busy, "Too many users are signing in at the moment"),
+            Self::ProviderWrong => row(StatusCode::BAD_GATEWAY, BROKEN, |e| &e.provider_wrong, "The provider's answer cannot be used"),
+            Self::Unconfirmed => row(StatusCode::BAD_REQUEST, BROKEN, |e| &e.unconfirmed, "The provider did not confirm the sign-in"),
+            Self::Mismatch => row(StatusCode::BAD_REQUEST, BROKEN, |e| &e.mismatch, "The provider's answer does not belong to this sign-in"),
+            Self::BadReturn => row(StatusCode::BAD_REQUEST, NONE, |e| &e.bad_return, ""),
+            Self::UnknownReturn(_) => row(StatusCode::BAD_REQUEST, NONE, |e| &e.unknown_return, ""),
+            Self::LongReturn => row(StatusCode::BAD_REQUEST, INVALID, |e| &e.long_return, "The address in next is too long"),
+            Self::TooMany => row(StatusCode::TOO_MANY_REQUESTS, LATER, |e| &e.too_many, "Too many requests came from the user's network"),
+            Self::NotAPerson => row(StatusCode::FORBIDDEN, NONE, |e| &e.not_a_person, ""),
+            Self::Expired => row(StatusCode::BAD_REQUEST, DENIED, |e| &e.expired, "The sign-in took longer than ten minutes"),
+            Self::Completed => row(StatusCode::BAD_REQUEST, NONE, |e| &e.completed, ""),
+            Self::FailedBefore => row(StatusCode::BAD_REQUEST, DENIED, |e| &e.failed_before, "The sign-in has failed before"),
+            Self::Elsewhere => row(StatusCode::BAD_REQUEST, NONE, |e| &e.elsewhere, ""),
+            Self::ForeignSignOut => row(StatusCode::FORBIDDEN, NONE, |e| &e.foreign_sign_out, ""),
+            Self::NotFound => row(StatusCode::NOT_FOUND, NONE, |e| &e.not_found, ""),
+            Self::UnknownProvider(_) => row(StatusCode::NOT_FOUND, INVALID, |e| &e.unknown_provider, "There is no such provider"),
+            Self::WrongMethod => row(StatusCode::METHOD_NOT_ALLOWED, NONE, |e| &e.wrong_method, ""),
+            Self::Unreadable(status) => row(*status, INVALID, |e| &e.unreadable, "The request cannot be parsed; a parameter may occur twice"),
+            Self::BadHint(reason) => row(StatusCode::BAD_REQUEST, INVALID, |e| &e.bad_hint, *reason),
+            Self::BadName => row(StatusCode::BAD_REQUEST, INVALID, |e| &e.bad_name, "The name of a test user has 1 to 64 letters, digits, dots, dashes and underscores"),
         }
     }
 
-    /// What the application is told; `None` where the person may be signed in all the same, or nobody asked to be told.
-    #[must_use]
-    pub const fn code(&self) -> Option<ErrorCode> {
-        Some(match self {
-            Self::Denied
-            | Self::ProviderRefused
-            | Self::SessionEnded
-            | Self::Rejected(_)
-            | Self::Disabled
-            | Self::EmailInUse
-            | Self::Expired
-            | Self::FailedBefore => ErrorCode::AccessDenied,
-            Self::ProviderUnavailable
-            | Self::TryLater
-            | Self::Reload
-            | Self::Busy
-            | Self::ProviderSlow
-            | Self::ProviderDown
-            | Self::TooMany => ErrorCode::TemporarilyUnavailable,
-            Self::Broken
-            | Self::ProviderBroken
-            | Self::ProviderWrong
-            | Self::Unconfirmed
-            | Self::Mismatch => ErrorCode::ServerError,
-            Self::UnknownProvider(_)
-            | Self::LongReturn
-            | Self::BadHint(_)
-            | Self::BadName
-            | Self::Unreadable(_) => ErrorCode::InvalidRequest,
-            Self::BadReturn
-            | Self::UnknownReturn(_)
-            | Self::NotAPerson
-            | Self::Completed
-            | Self::Elsewhere
-            | Self::ForeignSignOut
-            | Self::NotFound
-            | Self::WrongMethod => return None,
-        })
-    }
-
-    /// A sentence for the developer of the application, in the characters that `error_description` may have (RFC 6749
-    /// section 4.1.2.1). Never what a provider or a caller sent; of a hook, the reason that the person would be shown.
-    #[must_use]
-    pub fn description(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::Rejected(reason) => return Cow::Owned(plain(reason)),
-            Self::Denied => "The person did not let the provider sign them in",
-            Self::ProviderRefused => "The provider refused to sign the person in",
-            Self::ProviderBroken => "The provider failed, or rejected the gateway's request",
-            Self::ProviderUnavailable => "The provider cannot sign anybody in at the moment",
-            Self::SessionEnded => {
-                "The provider has ended the session that the sign-in came from; begin again with prompt=login"
-            }
-            Self::Disabled => "The account is disabled",
-            Self::EmailInUse => "The email address belongs to another account",
-            Self::TryLater | Self::Reload => "The gateway cannot sign anybody in at the moment",
-            Self::Broken => "The gateway failed",
-            Self::ProviderSlow => "The provider did not answer in time",
-            Self::ProviderDown => "The provider cannot be reached",
-            Self::Busy => "Too many people are signing in at the moment",
-            Self::ProviderWrong => "The provider's answer cannot be used",
-            Self::Unconfirmed => "The provider did not confirm the sign-in",
-            Self::Mismatch => "The provider's answer does not belong to this sign-in",
-            Self::TooMany => "Too many requests came from the person's network",
-            Self::Expired => "The sign-in took longer than ten minutes",
-            Self::FailedBefore => "The sign-in has failed before",
-            Self::UnknownProvider(_) => "There is no such provider",
-            Self::LongReturn => "The address in next is too long",
-            Self::BadHint(wrong) => *wrong,
-            Self::BadName => {
-                "The name of a test user has 1 to 64 letters, digits, dots, dashes and underscores"
-            }
-            Self::BadReturn
-            | Self::UnknownReturn(_)
-            | Self::NotAPerson
-            | Self::Completed
-            | Self::Elsewhere
-            | Self::ForeignSignOut
-            | Self::NotFound
-            | Self::WrongMethod => "The request cannot be answered",
-            Self::Unreadable(_) => "The request cannot be read; a parameter may be in it twice",
-        })
-    }
-
-    /// What the page says.
-    pub(super) const fn said<'t>(&self, texts: &'t Errors) -> &'t Said {
+    /// A sentence for the application's developer, in the characters that `error_description` may have (RFC 6749 section
+    /// 4.1.2.1). It never repeats what a provider or a caller sent. If a hook rejected the sign-in, it is the hook's reason.
+    pub(crate) fn description(&self) -> Cow<'static, str> {
         match self {
-            Self::Denied => &texts.denied,
-            Self::ProviderRefused | Self::ProviderBroken => &texts.provider_refused,
-            Self::ProviderUnavailable => &texts.provider_unavailable,
-            Self::Rejected(_) => &texts.rejected,
-            Self::SessionEnded => &texts.session_ended,
-            Self::Disabled => &texts.disabled,
-            Self::EmailInUse => &texts.email_in_use,
-            Self::TryLater | Self::Broken => &texts.try_later,
-            Self::Reload => &texts.reload,
-            Self::ProviderSlow => &texts.provider_slow,
-            Self::ProviderDown => &texts.provider_down,
-            Self::Busy => &texts.busy,
-            Self::ProviderWrong => &texts.provider_wrong,
-            Self::Unconfirmed => &texts.unconfirmed,
-            Self::Mismatch => &texts.mismatch,
-            Self::BadReturn => &texts.bad_return,
-            Self::UnknownReturn(_) => &texts.unknown_return,
-            Self::LongReturn => &texts.long_return,
-            Self::TooMany => &texts.too_many,
-            Self::NotAPerson => &texts.not_a_person,
-            Self::Expired => &texts.expired,
-            Self::Completed => &texts.completed,
-            Self::FailedBefore => &texts.failed_before,
-            Self::Elsewhere => &texts.elsewhere,
-            Self::ForeignSignOut => &texts.foreign_sign_out,
-            Self::NotFound => &texts.not_found,
-            Self::UnknownProvider(_) => &texts.unknown_provider,
-            Self::WrongMethod => &texts.wrong_method,
-            Self::Unreadable(_) => &texts.unreadable,
-            Self::BadHint(_) => &texts.bad_hint,
-            Self::BadName => &texts.bad_name,
+            Self::Rejected(reason) => plain(reason).into(),
+            _ => self.row().description.into(),
         }
     }
 }
 
-/// The text with `?` for what `error_description` may not have.
+/// Replaces the characters that `error_description` must not have by `?`.
 fn plain(text: &str) -> String {
     let allowed = |c: char| matches!(c, '\x20'..='\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
     text.chars()
@@ -278,10 +158,10 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ErrorCode, Failure};
+    use super::Failure;
 
     #[test]
-    fn b5_what_an_application_is_told_has_the_characters_of_the_standard() {
+    fn b5_descriptions_have_only_characters_that_the_standard_allows() {
         let told = Failure::Rejected("Nur für \"uns\"\n\\ <b>")
             .description()
             .into_owned();
@@ -297,15 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn b5_the_words_are_those_of_the_standard() {
-        let word = |failure: Failure<'_>| failure.code().map(ErrorCode::as_str);
+    fn b5_error_codes_are_those_of_the_standard() {
+        let word = |failure: Failure<'_>| failure.row().code;
         assert_eq!(word(Failure::Denied), Some("access_denied"));
         assert_eq!(word(Failure::Disabled), Some("access_denied"));
         assert_eq!(word(Failure::ProviderDown), Some("temporarily_unavailable"));
         assert_eq!(word(Failure::TryLater), Some("temporarily_unavailable"));
         assert_eq!(word(Failure::ProviderWrong), Some("server_error"));
         assert_eq!(word(Failure::LongReturn), Some("invalid_request"));
-        // It may have worked, and where the person was going is not known.
+        // It may have worked, and the return URL is unknown.
         assert_eq!(word(Failure::Completed), None);
         assert_eq!(word(Failure::Elsewhere), None);
     }

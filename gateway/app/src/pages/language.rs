@@ -1,5 +1,5 @@
-//! Which language a page is in: the one that the browser asks for (RFC 9110 section 12.5.4) and that there is a
-//! translation for, else English.
+//! The language of a page: the one that the browser prefers (RFC 9110 section 12.5.4) among the translations, otherwise
+//! English.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use hyper::header::{ACCEPT_LANGUAGE, HeaderMap};
 
 use super::texts::Texts;
 
-/// The translations: the language's tag (RFC 5646), and the file. The first is what others get.
+/// Each language's tag (RFC 5646) and file. The first is the default.
 const TRANSLATIONS: [(&str, &str); 2] = [
     ("en", include_str!("../../templates/text/en.toml")),
     ("de", include_str!("../../templates/text/de.toml")),
@@ -21,17 +21,15 @@ static TEXTS: LazyLock<[Texts; TRANSLATIONS.len()]> = LazyLock::new(|| {
     TRANSLATIONS.map(|(_, file)| toml::from_str(file).expect("a translation with all texts"))
 });
 
-/// Ranges that are read of one header; people have a handful.
+/// The most ranges that are read from the headers. Real browsers send a handful.
 const MAX_RANGES: usize = 32;
 
-/// A language that there is a translation for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Language(usize);
+pub(crate) struct Language(usize);
 
 impl Language {
-    /// The best of what the request's `Accept-Language` asks for.
-    #[must_use]
-    pub fn asked_for(headers: &HeaderMap) -> Self {
+    /// The best match for the request's `Accept-Language`.
+    pub(crate) fn asked_for(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(ACCEPT_LANGUAGE).iter();
         let ranges = lines
             .filter_map(|line| line.to_str().ok())
@@ -54,7 +52,7 @@ impl Language {
         best.map(|(_, language)| language).unwrap_or_default()
     }
 
-    /// The language of a range: `de-AT` is German. `*` is whatever there is.
+    /// The language for a range: `de-AT` is German, and `*` is the default.
     fn of_tag(tag: &str) -> Option<Self> {
         if tag == "*" {
             return Some(Self::default());
@@ -64,19 +62,16 @@ impl Language {
         TRANSLATIONS.iter().position(is).map(Self)
     }
 
-    /// Its tag, for `lang` and `Content-Language`.
-    #[must_use]
-    pub fn tag(self) -> &'static str {
+    /// For `lang` and `Content-Language`.
+    pub(crate) fn tag(self) -> &'static str {
         TRANSLATIONS.get(self.0).unwrap_or(&TRANSLATIONS[0]).0
     }
 
-    /// What the pages say in it.
     pub(super) fn texts(self) -> &'static Texts {
         let [first, ..] = &*TEXTS;
         TEXTS.get(self.0).unwrap_or(first)
     }
 
-    /// All of them.
     #[cfg(test)]
     pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..TRANSLATIONS.len()).map(Self)
@@ -98,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_language_that_there_is_a_translation_for() {
+    fn the_best_translated_language_is_chosen() {
         assert_eq!(Language::asked_for(&HeaderMap::new()).tag(), "en");
         for (header, tag) in [
             ("de", "de"),
@@ -123,7 +118,7 @@ mod tests {
         }
     }
 
-    /// The names of all keys, and the placeholders of each text.
+    /// The names of all keys, with the placeholders of each text.
     fn keys(file: &str) -> BTreeSet<String> {
         fn collect(path: &str, value: &toml::Value, keys: &mut BTreeSet<String>) {
             match value {

@@ -1,4 +1,4 @@
-//! How a way to sign in looks: its name for people, and a mark. The marks are drawn for these pages, in one colour.
+//! How a way to sign in looks: its display name and its mark. The marks are drawn for these pages, in one colour.
 
 use super::Frame;
 use super::branding::Logo;
@@ -7,28 +7,24 @@ use crate::app::DEV_PROVIDER;
 
 /// A way to sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Its name in addresses and in `provider_id`.
-    pub name: String,
-    /// Its name for people.
-    pub label: String,
-    /// What stands beside it.
-    pub mark: Mark,
+    pub(crate) name: String,
+    /// Its display name.
+    pub(crate) label: String,
+    pub(crate) mark: Mark,
 }
 
-/// A way to sign in, as a page offers it.
+/// A way to sign in on a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice<'a> {
-    /// Which one.
-    pub offer: &'a Offer,
-    /// The path at which a sign-in with it begins.
-    pub link: String,
+pub(crate) struct Choice<'a> {
+    pub(crate) offer: &'a Offer,
+    /// The path that begins the sign-in.
+    pub(crate) link: String,
 }
 
 impl Offer {
-    /// A provider by its name in the configuration, with the name for people and the mark that are configured.
-    #[must_use]
-    pub fn new(name: &str, display_name: Option<&str>, icon: Option<&str>) -> Self {
+    pub(crate) fn new(name: &str, display_name: Option<&str>, icon: Option<&str>) -> Self {
         let label = label(name, display_name);
         Self {
             name: name.to_owned(),
@@ -37,25 +33,20 @@ impl Offer {
         }
     }
 
-    /// The same with a picture of the operator's in place of the mark.
-    #[must_use]
-    pub fn with_picture(mut self, picture: Logo) -> Self {
+    /// Uses the operator's picture instead of the mark.
+    pub(crate) fn with_picture(mut self, picture: Logo) -> Self {
         self.mark = Mark::Picture(picture);
         self
     }
 
-    /// The picture, where it has one.
-    #[must_use]
-    pub const fn picture(&self) -> Option<&Logo> {
+    pub(crate) const fn picture(&self) -> Option<&Logo> {
         match &self.mark {
             Mark::Picture(picture) => Some(picture),
             Mark::Path(_) | Mark::Initial(_) => None,
         }
     }
 
-    /// The development sign-in.
-    #[must_use]
-    pub fn development() -> Self {
+    pub(crate) fn development() -> Self {
         Self {
             name: DEV_PROVIDER.to_owned(),
             label: "gateway dev".to_owned(),
@@ -65,7 +56,7 @@ impl Offer {
 }
 
 impl Choice<'_> {
-    /// What its link says.
+    /// The link's text.
     pub(super) fn text(&self, frame: &Frame<'_>) -> String {
         let texts = &frame.texts.common;
         if self.offer.name == DEV_PROVIDER {
@@ -76,26 +67,26 @@ impl Choice<'_> {
     }
 }
 
-/// What stands beside the name.
+/// The picture beside the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// An outline in a square of 24 by 24, the data of an SVG path.
+pub(crate) enum Mark {
+    /// SVG path data of an outline, 24 by 24.
     Path(&'static str),
-    /// A file of the operator's, served at `/assets/provider/<name>`.
+    /// The operator's file, served at `/assets/provider/<name>`.
     Picture(Logo),
     /// The first letter of the name.
     Initial(char),
 }
 
-/// The outline of the development sign-in: a flask.
+/// A flask.
 const TEST_USER: &str =
     "M9 2.5h6v2h-1v4.6l5.4 8.9a2 2 0 0 1-1.7 3H6.3a2 2 0 0 1-1.7-3L10 9.1V4.5H9zM10 12l-2 3.5h8L14 12z";
 
-/// The outline of Gitea, and of what came of it.
+/// The outline of Gitea and its fork.
 const CUP: &str = "M3.5 6.5h13.8v1.8h1.2a3.4 3.4 0 0 1 0 6.8h-1.6a5.5 5.5 0 0 1-5.2 3.9H9a5.5 5.5 0 0 1-5.5-5.5zM17.3 10.5v2.4h1.2a1.2 \
          1.2 0 0 0 0-2.4z";
 
-/// Providers that people know: their names in the configuration, their names for people, their outlines.
+/// Well-known providers: their names in the configuration, their display names, their outlines.
 const KNOWN: [(&[&str], &str, &str); 21] = [
     (
         &["google"],
@@ -202,20 +193,19 @@ const KNOWN: [(&[&str], &str, &str); 21] = [
     ),
 ];
 
-/// What is known of a provider by one of its names.
 fn known(name: &str) -> Option<&'static (&'static [&'static str], &'static str, &'static str)> {
     KNOWN
         .iter()
         .find(|(names, _, _)| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
 }
 
-/// The name for people of a provider that has no other: the well-known one, or the name in the configuration.
+/// The configured display name, the well-known one, or the name in the configuration.
 fn label(name: &str, display_name: Option<&str>) -> String {
     let known = || known(name).map(|(_, label, _)| *label);
     display_name.or_else(known).unwrap_or(name).to_owned()
 }
 
-/// The mark of a provider: the one that the configuration names, the one of its name, or the first letter of its `label`.
+/// The mark that the configuration names, the one for the provider's name, or the first letter of its `label`.
 fn mark(name: &str, icon: Option<&str>, label: &str) -> Mark {
     if let Some((_, _, path)) = icon.and_then(known).or_else(|| known(name)) {
         return Mark::Path(path);
@@ -224,14 +214,9 @@ fn mark(name: &str, icon: Option<&str>, label: &str) -> Mark {
     Mark::Initial(initial.to_uppercase().next().unwrap_or(initial))
 }
 
-/// Names of marks, for the configuration.
-pub fn marks() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().filter_map(|(names, _, _)| names.first().copied())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{KNOWN, Mark, label, mark, marks};
+    use super::{KNOWN, Mark, label, mark};
 
     #[test]
     fn well_known_providers_have_their_name_and_mark() {
@@ -249,11 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn outlines_are_path_data_and_nothing_else() {
+    fn outlines_are_path_data() {
         for (_, name, path) in KNOWN {
             let ok = |c: char| c.is_ascii_digit() || " .-,AaCcHhLlMmSsVvZz".contains(c);
             assert!(path.starts_with('M') && path.chars().all(ok), "{name}");
         }
-        assert_eq!(marks().count(), KNOWN.len());
     }
 }

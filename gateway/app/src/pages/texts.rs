@@ -1,9 +1,9 @@
-//! What the pages say: a struct each section of `templates/text/*.toml`. A field that a translation lacks, or a key that
-//! nothing uses, is an error.
+//! The texts of the pages: one struct for each section of `templates/text/*.toml`. A translation that lacks a key, or
+//! has an unknown one, is an error.
 
 use serde::{Deserialize, Serialize};
 
-/// All of it, in one language.
+/// All texts in one language.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Texts {
@@ -20,171 +20,74 @@ pub(super) struct Texts {
     pub(super) errors: Errors,
 }
 
-/// What several pages say.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Common {
-    pub(super) skip: String,
-    pub(super) error: String,
-    pub(super) reference: String,
-    pub(super) again: String,
-    pub(super) home: String,
-    pub(super) another: String,
-    pub(super) back: String,
-    pub(super) continue_with: String,
-    pub(super) test_user: String,
-    pub(super) provider: String,
-    pub(super) no_providers: String,
+/// Declares the keys of a section, all of one type.
+macro_rules! section {
+    ($(#[$attribute:meta])* $name:ident of $type:ty: $($key:ident)*) => {
+        $(#[$attribute])*
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name { $(pub(super) $key: $type),* }
+    };
 }
 
-/// The page with the ways to sign in.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SignIn {
-    pub(super) title: String,
-    pub(super) to: String,
+section! {
+    /// Texts that several pages share.
+    Common of String:
+    skip error reference again home another back continue_with test_user provider no_providers
 }
 
-/// The question whether to begin one more sign-in.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct More {
-    pub(super) title: String,
-    pub(super) message: String,
-    pub(super) button: String,
+section! {
+    /// The page with all ways to sign in.
+    SignIn of String:
+    title to
 }
 
-/// The page of the development sign-in.
-#[cfg_attr(
-    not(feature = "dev"),
-    expect(dead_code, reason = "only the development sign-in shows them")
-)]
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TestUsers {
-    pub(super) title: String,
-    pub(super) notice_title: String,
-    pub(super) notice: String,
-    pub(super) other: String,
-    pub(super) name: String,
-    pub(super) hint: String,
-    pub(super) button: String,
+section! {
+    /// The question whether to begin one more sign-in.
+    More of String:
+    title message button
 }
 
-/// The gateway's own page.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Home {
-    pub(super) title: String,
-    pub(super) lead: String,
-    pub(super) no_script: String,
-    pub(super) loading: String,
-    pub(super) sign_out: String,
-    pub(super) username: String,
-    pub(super) user_id: String,
-    pub(super) provider: String,
-    pub(super) joined: String,
-    pub(super) choose_username: String,
-    pub(super) username_hint: String,
-    pub(super) set_username: String,
-    pub(super) permissions: String,
-    pub(super) service: String,
-    pub(super) show_permissions: String,
-    pub(super) no_services: String,
-    pub(super) permission: String,
-    pub(super) value: String,
-    pub(super) token: String,
-    pub(super) header: String,
-    pub(super) claims: String,
-    pub(super) raw: String,
-    pub(super) verify: String,
-    pub(super) key_set: String,
-    pub(super) public_key: String,
+section! {
+    /// The page of the development sign-in.
+    #[cfg_attr(not(feature = "dev"), expect(dead_code, reason = "only the development sign-in shows them"))]
+    TestUsers of String:
+    title notice_title notice other name hint button
 }
 
-/// What its script says.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Script {
-    pub(super) test_sign_in: String,
-    pub(super) storage: String,
-    pub(super) unreachable: String,
-    pub(super) no_answer: String,
-    pub(super) no_answer_because: String,
-    pub(super) try_again: String,
-    pub(super) page_failed: String,
-    pub(super) session_ended: String,
-    pub(super) foreign: String,
-    pub(super) signed_in: String,
-    pub(super) signed_out: String,
-    pub(super) nameless: String,
-    pub(super) no_email: String,
-    pub(super) not_set: String,
-    pub(super) username_set: String,
-    pub(super) username_refused: String,
-    pub(super) username_taken: String,
-    pub(super) username_reserved: String,
-    pub(super) username_length: String,
-    pub(super) username_characters: String,
-    pub(super) username_dash: String,
-    pub(super) username_id: String,
-    pub(super) service_gone: String,
-    pub(super) no_permissions: String,
-    pub(super) one_permission: String,
-    pub(super) permissions: String,
-    pub(super) token_times: String,
-    pub(super) checking_signature: String,
-    pub(super) signature_unknown: String,
-    pub(super) signature_good: String,
-    pub(super) signature_bad: String,
+section! {
+    /// The gateway's own page.
+    Home of String:
+    title lead no_script loading sign_out username user_id provider joined choose_username username_hint
+    set_username permissions service show_permissions no_services permission value token header claims raw verify
+    key_set public_key
 }
 
-/// Error pages, by what happened.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Errors {
-    pub(super) denied: Said,
-    pub(super) provider_refused: Said,
-    pub(super) provider_unavailable: Said,
-    pub(super) session_ended: Said,
-    pub(super) bad_hint: Said,
-    pub(super) rejected: Said,
-    pub(super) disabled: Said,
-    pub(super) email_in_use: Said,
-    pub(super) try_later: Said,
-    pub(super) reload: Said,
-    pub(super) provider_slow: Said,
-    pub(super) provider_down: Said,
-    pub(super) busy: Said,
-    pub(super) provider_wrong: Said,
-    pub(super) unconfirmed: Said,
-    pub(super) mismatch: Said,
-    pub(super) bad_return: Said,
-    pub(super) unknown_return: Said,
-    pub(super) long_return: Said,
-    pub(super) foreign_sign_out: Said,
-    pub(super) too_many: Said,
-    pub(super) not_a_person: Said,
-    pub(super) expired: Said,
-    pub(super) completed: Said,
-    pub(super) failed_before: Said,
-    pub(super) elsewhere: Said,
-    pub(super) not_found: Said,
-    pub(super) unknown_provider: Said,
-    pub(super) wrong_method: Said,
-    pub(super) unreadable: Said,
-    pub(super) bad_name: Said,
+section! {
+    /// The texts of its script.
+    #[derive(Serialize)]
+    Script of String:
+    test_sign_in storage unreachable no_answer no_answer_because try_again page_failed session_ended foreign
+    signed_in signed_out nameless no_email not_set username_set username_refused username_taken username_reserved
+    username_length username_characters username_dash username_id service_gone no_permissions one_permission
+    permissions token_times checking_signature signature_unknown signature_good signature_bad
 }
 
-/// What an error page says.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Said {
-    pub(super) title: String,
-    pub(super) message: String,
+section! {
+    /// Error pages.
+    Errors of Said:
+    denied provider_refused provider_unavailable session_ended bad_hint rejected disabled email_in_use try_later
+    reload provider_slow provider_down busy provider_wrong unconfirmed mismatch bad_return unknown_return
+    long_return foreign_sign_out too_many not_a_person expired completed failed_before elsewhere not_found
+    unknown_provider wrong_method unreadable bad_name
 }
 
-/// The text with each `{name}` replaced by its value. Values are not looked into again.
+section! {
+    Said of String:
+    title message
+}
+
+/// Replaces each `{name}` by its value. Values are not expanded again.
 pub(super) fn fill(text: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;

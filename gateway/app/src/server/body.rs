@@ -1,9 +1,9 @@
-//! The bodies of requests, and what becomes of those that nobody reads to the end.
+//! Request bodies, and connections on which a body was not read to its end.
 //!
-//! A connection on which such a body is still arriving cannot carry another request. The answer says so (RFC 9112
-//! section 9.6), since a client that does not know would send its next request there and lose it. The connection is
-//! then closed in stages, as the same section advises: closing it at once would reset it, and the reset can destroy an
-//! answer that the client has not read yet.
+//! While an unread body is still arriving, the connection cannot carry another request. The response says so (RFC 9112
+//! section 9.6), because a client that does not know would lose its next request. The connection is then closed in
+//! stages, as the same section advises: closing it immediately would reset it, and a reset can destroy a response that
+//! the client has not read yet.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
 
-/// Whether a connection still has something coming that nobody will read: the rest of a body, or of a head that is no
-/// request.
+/// Whether the rest of a body, or of a malformed head, is still arriving and will not be read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unread(Arc<State>);
 
@@ -34,7 +33,7 @@ impl Unread {
         self.0.unread.store(true, Ordering::Relaxed);
     }
 
-    /// The whole server ends: there is less time to wait for the client.
+    /// The server is shutting down, so there is less time to wait for the client.
     pub(super) fn end(&self) {
         self.0.ending.store(true, Ordering::Relaxed);
     }
@@ -43,7 +42,7 @@ impl Unread {
         self.0.ending.load(Ordering::Relaxed)
     }
 
-    /// A request whose body keeps this up to date.
+    /// Keeps this up to date while the request's body is read.
     pub(super) fn watch(&self, request: Request<Incoming>) -> Request<Body> {
         if !hyper::body::Body::is_end_stream(request.body()) {
             self.set();
@@ -55,9 +54,9 @@ impl Unread {
     }
 }
 
-/// The body of a request.
+/// A request's body.
 #[derive(Debug)]
-pub struct Body {
+pub(crate) struct Body {
     incoming: Incoming,
     unread: Unread,
 }

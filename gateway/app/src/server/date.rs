@@ -1,5 +1,5 @@
-//! The time of day, as HTTP writes it: from 1970 to 9999. A machine whose clock shows another time has no `Date` to give
-//! (RFC 9110 section 6.6.1), and must not make hyper write one: that would panic.
+//! The `Date` header. HTTP dates cover the years 1970 to 9999. If the clock shows another time, responses have no
+//! `Date` (RFC 9110 section 6.6.1), and hyper must not format one: it would panic.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -17,13 +17,13 @@ use hyper_util::rt::TokioIo;
 
 use crate::time::{LAST, http_date};
 
-/// Seconds since the epoch, if HTTP has a date for them.
+/// Seconds since the Unix epoch, if HTTP has a date for them.
 fn now() -> Option<u64> {
     let seconds = SystemClock::since_epoch()?.as_secs();
     (seconds <= LAST).then_some(seconds)
 }
 
-/// The value of `Date`; `None` where the clock shows no such time.
+/// The value of `Date`, formatted once a second on each thread.
 pub(super) fn header() -> Option<HeaderValue> {
     thread_local! {
         static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
@@ -39,8 +39,8 @@ pub(super) fn header() -> Option<HeaderValue> {
     })
 }
 
-/// A connection of hyper's, or the end of it where polling it would panic: hyper works out the date each time that a
-/// second has passed since the last one on this thread, whether or not it writes it.
+/// Ends a hyper connection where polling it would panic. hyper formats the date whenever a second has passed since the
+/// last one on this thread, even if it does not send it.
 pub(super) struct Timely<F>(pub(super) F);
 
 impl<F: Future + Unpin> Future for Timely<F> {
@@ -52,7 +52,7 @@ impl<F: Future + Unpin> Future for Timely<F> {
         }
         match now() {
             Some(_) => HAS_DATE.set(true),
-            // Before 1970 no second has passed since the last date: it is later.
+            // Before 1970, no second has passed since the last date, which is later.
             None if HAS_DATE.get() && SystemClock::since_epoch().is_none() => {}
             None => return Poll::Ready(None),
         }
@@ -60,11 +60,11 @@ impl<F: Future + Unpin> Future for Timely<F> {
     }
 }
 
-/// Lets hyper work out the date on this thread while the clock is right, so that connections are served when it is not.
-pub fn prepare() {
+/// Lets hyper format the date on this thread while the clock is right, so that connections are served when it is not.
+pub(crate) fn prepare() {
     let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(tokio::io::empty()), service);
     let connection = pin!(Timely(pin!(connection)));
-    // It is over at once: there is nothing to be read.
+    // Ends immediately: there is nothing to read.
     let _ = connection.poll(&mut Context::from_waker(Waker::noop()));
 }

@@ -1,5 +1,5 @@
-//! Answers that hyper gives by itself, to what it cannot read as a request: a head without a body, and without
-//! the headers that every answer has. They are added here, on the way out.
+//! Completes the responses that hyper sends to malformed requests. They have no body, and lack the headers that every
+//! response has.
 
 use std::io;
 use std::pin::Pin;
@@ -12,17 +12,15 @@ use super::body::Unread;
 use super::date;
 use crate::response::{self, Response};
 
-/// A stream on which no head goes out without them.
-#[derive(Debug)]
+/// A stream that adds the missing headers.
 pub(super) struct Complete<S> {
     stream: S,
-    /// What is still to be written in the place of the head that hyper is writing.
+    /// What is still to be written in place of hyper's head.
     instead: Bytes,
     unread: Unread,
 }
 
 impl<S> Complete<S> {
-    /// Nothing is written yet.
     pub(super) const fn new(stream: S, unread: Unread) -> Self {
         Self {
             stream,
@@ -32,7 +30,7 @@ impl<S> Complete<S> {
     }
 }
 
-/// The head with the headers of every answer; `None` where these are not the bytes of a head that lacks them.
+/// Returns the completed head, or `None` if the bytes are not an incomplete head.
 fn completed(written: &[u8]) -> Option<Bytes> {
     let head = written.strip_suffix(b"\r\n")?;
     if !head.starts_with(b"HTTP/1.1 4") || !head.ends_with(b"\r\n") {
@@ -76,7 +74,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Complete<S> {
         if instead.is_empty() {
             match completed(buf) {
                 Some(whole) => {
-                    // hyper reads no further in such a request.
+                    // hyper does not read the rest of such a request.
                     unread.set();
                     *instead = whole;
                 }
@@ -122,7 +120,7 @@ mod tests {
 
     use super::{Complete, Unread};
 
-    /// What arrives of some writes, through a pipe that takes so many bytes at once.
+    /// What arrives of these writes through a pipe of this capacity.
     async fn arrived(writes: &[&str], room: usize) -> String {
         let (from, mut to) = duplex(room);
         let mut from = Complete::new(from, Unread::default());
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_else_is_left_alone() {
+    async fn other_writes_are_unchanged() {
         let ours = "HTTP/1.1 404 x\r\nx-content-type-options: nosniff\r\n\r\n";
         for writes in [
             &[ours][..],

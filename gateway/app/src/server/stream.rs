@@ -1,6 +1,6 @@
-//! A connection that gives up on a peer who does not take what it is sent. hyper's timers watch what is
-//! read; without this one, a caller who asks and never reads would keep a place for ever. It also counts what the
-//! connection holds in memory (`held`), and closes it in stages where a body is left unread (`body`).
+//! A connection that gives up on a client that does not read. hyper's timers watch only what is read; without this one,
+//! a client that never reads its responses would keep its slot for ever. The stream also counts the memory of the
+//! connection (`connection_limit::memory`), and closes the connection in stages if a body is unread (`body`).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,34 +13,32 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::body::Unread;
-use super::places::Held;
+use super::connection_limit::HeldMemory;
 
-/// The part of its patience for which a client may go on sending a body that nobody reads, after its answer.
+/// The part of `patience` for which a client may go on sending an unread body after its response.
 const LINGER: u32 = 6;
-/// The same time once the server ends.
+/// The same during a shutdown.
 const LINGER_AT_THE_END: Duration = Duration::from_secs(1);
-/// How much of an unread body is read and discarded at a time, in bytes.
+/// How many bytes of an unread body are discarded at a time.
 const DISCARDED: usize = 4 << 10;
 
-/// A TCP connection whose writes fail once none has got on for some time.
-#[derive(Debug)]
+/// A TCP connection whose writes fail if they make no progress for some time.
 pub(super) struct Impatient {
     stream: TcpStream,
     patience: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    held: Held,
+    held: HeldMemory,
     unread: Unread,
-    /// Runs from the end of our side on, while the peer's is still open.
+    /// Runs while the client's side is still open after the gateway's was closed.
     lingering: Option<Pin<Box<Sleep>>>,
-    /// It has been told of the server's end.
+    /// Whether `lingering` was shortened because of a shutdown.
     hurries: bool,
 }
 
 impl Impatient {
-    /// Gives a write `patience` to get on. A peer who still sends a body that is `unread` when the connection ends has a moment
-    /// to read its answer.
-    pub(super) fn new(stream: TcpStream, patience: Duration, held: Held, unread: Unread) -> Self {
+    /// A write may wait for `patience`. If a body is `unread` at the end, the client has a moment to read its response.
+    pub(super) fn new(stream: TcpStream, patience: Duration, held: HeldMemory, unread: Unread) -> Self {
         Self {
             stream,
             patience,
@@ -136,7 +134,7 @@ impl AsyncWrite for Impatient {
         let mut discarded = [MaybeUninit::uninit(); DISCARDED];
         loop {
             let mut buf = ReadBuf::uninit(&mut discarded);
-            // An error is an end as well: there is nobody left to whom it matters.
+            // An error ends the connection too, and the client is gone.
             match ready!(stream.as_mut().poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {}
                 _ => return Poll::Ready(Ok(())),

@@ -1,4 +1,4 @@
-//! A server on a socket of its own, and callers who write bytes.
+//! A server on its own socket, and clients that write bytes.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Body, Peer, run};
 use crate::config::ServerLimits;
 
-/// Longer than any limit in these tests: what has not happened by then does not happen.
+/// Longer than any limit in these tests.
 const NEVER: Duration = Duration::from_secs(120);
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Generous limits; a test shortens the one it is about.
+/// Generous limits. A test shortens the one that it is about.
 fn limits() -> ServerLimits {
     ServerLimits {
         connections: 16,
@@ -102,7 +102,7 @@ async fn send(caller: &mut TcpStream, bytes: &[u8]) {
     caller.write_all(bytes).await.unwrap();
 }
 
-/// One answer of the handler's, which is all that has been asked for on the connection.
+/// Reads one response of the handler, the only one requested on the connection.
 async fn answer(caller: &mut TcpStream) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"done") {
@@ -122,10 +122,10 @@ async fn answer(caller: &mut TcpStream) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// What is still sent until the server ends the connection.
+/// Reads what the server still sends until it closes the connection.
 async fn rest(mut caller: TcpStream) -> String {
     let mut text = Vec::new();
-    // A reset is an end as well.
+    // A reset ends the connection too.
     let _ = timeout(NEVER, caller.read_to_end(&mut text))
         .await
         .expect("the connection is still open");
@@ -143,9 +143,9 @@ async fn answers_one_request_after_another() {
 }
 
 #[tokio::test]
-async fn slow_heads_and_idle_connections_end() {
+async fn slow_heads_and_idle_connections_are_closed() {
     let server = Server::start(ServerLimits {
-        // Enough for a head that comes at once.
+        // Enough for a head that is sent whole.
         header_timeout: Duration::from_secs(2),
         ..limits()
     })
@@ -162,7 +162,7 @@ async fn slow_heads_and_idle_connections_end() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_503() {
+async fn slow_requests_are_503() {
     let short = Duration::from_millis(50);
     let server = Server::start(ServerLimits {
         request_timeout: short,
@@ -206,7 +206,7 @@ async fn a_panic_is_500_and_ends_nothing_else() {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_refused() {
+async fn malformed_requests_are_rejected() {
     let server = Server::start(limits()).await;
     let long_header = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "a".repeat(70_000));
     let many_headers = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
@@ -220,7 +220,7 @@ async fn malformed_requests_are_refused() {
         (&many_headers, "431"),
     ] {
         let mut caller = server.connect().await;
-        // The server may end it before all is written.
+        // The server may close the connection before everything is written.
         let _ = caller.write_all(bytes.as_bytes()).await;
         let told = rest(caller).await;
         assert!(
@@ -233,7 +233,7 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn over_the_cap_callers_wait_for_a_place() {
+async fn connections_beyond_the_limit_wait() {
     let mut server = Server::start(ServerLimits {
         connections: 1,
         ..limits()
@@ -250,7 +250,7 @@ async fn over_the_cap_callers_wait_for_a_place() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_cut() {
+async fn a_client_that_does_not_read_is_cut_off() {
     let short = Duration::from_millis(50);
     let limits = ServerLimits {
         request_timeout: short,
@@ -267,12 +267,12 @@ async fn who_does_not_read_is_cut() {
     });
     let _deaf = asking.await.unwrap();
     server.shutdown.cancel();
-    // That waits for the last connection.
+    // The server waits for the last connection.
     timeout(NEVER, server.ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn whoever_keeps_us_waiting_makes_room() {
+async fn waiting_connections_are_closed_for_new_ones() {
     let mut server = Server::start(ServerLimits {
         connections: 5,
         ..limits()
@@ -301,13 +301,13 @@ async fn whoever_keeps_us_waiting_makes_room() {
     for cut in [silent, idle, slow_head, slow_body] {
         assert_eq!(rest(cut).await, "");
     }
-    // Who is being served is not.
+    // A request in progress is left alone.
     server.release.cancel();
     answer(&mut busy).await;
 }
 
 #[tokio::test]
-async fn the_end_waits_for_what_is_in_flight_only() {
+async fn a_shutdown_waits_only_for_requests_in_flight() {
     let mut server = Server::start(limits()).await;
     let new = server.connect().await;
     let mut idle = server.connect().await;
@@ -328,7 +328,7 @@ async fn the_end_waits_for_what_is_in_flight_only() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_dropped() {
+async fn requests_that_outlast_the_drain_are_dropped() {
     let short = Duration::from_millis(50);
     let mut server = Server::start(ServerLimits {
         drain: short,
@@ -338,7 +338,7 @@ async fn what_does_not_end_is_dropped() {
     let busy = server.hang().await;
     server.shutdown.cancel();
     timeout(NEVER, server.ended).await.unwrap().unwrap();
-    // Not only left alone: its handler is gone, and so is the connection.
+    // The handler is dropped, and so is the connection.
     assert_eq!(timeout(NEVER, server.hanging.recv()).await.unwrap(), None);
     assert_eq!(rest(busy).await, "");
 }
@@ -349,7 +349,7 @@ async fn a9_pipelined_requests_are_answered_one_after_another() {
     let mut caller = server.connect().await;
     send(&mut caller, &b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50)).await;
     timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();
-    // Another connection has been answered since, so that a second one of the first would have begun.
+    // Another connection was answered meanwhile, so a second request of the first would have begun.
     let mut other = server.connect().await;
     send(&mut other, GET).await;
     answer(&mut other).await;
@@ -361,7 +361,7 @@ async fn a9_pipelined_requests_are_answered_one_after_another() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_body_is_read_arrives_and_ends_the_connection() {
+async fn a_response_before_the_body_is_read_arrives_and_closes_the_connection() {
     let server = Server::start(limits()).await;
     let body = "b".repeat(4 << 20);
     let requests = [
@@ -377,7 +377,7 @@ async fn an_answer_before_the_body_is_read_arrives_and_ends_the_connection() {
     ];
     for request in requests {
         let mut caller = server.connect().await;
-        // A client that reads when it has written everything loses nothing.
+        // A client that reads after it has written everything loses nothing.
         send(&mut caller, request.as_bytes()).await;
         let mut told = String::new();
         timeout(NEVER, caller.read_to_string(&mut told))
@@ -408,7 +408,7 @@ async fn a_body_that_was_read_leaves_the_connection_open() {
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_clients_that_go_on_sending() {
+async fn a_shutdown_does_not_wait_for_clients_that_keep_sending() {
     let server = Server::start(ServerLimits {
         request_timeout: NEVER * 12,
         ..limits()
@@ -422,6 +422,6 @@ async fn the_end_does_not_wait_for_clients_that_go_on_sending() {
     .await;
     answer(&mut caller).await;
     server.shutdown.cancel();
-    // It never closes its side. `drain` is longer than this test's patience.
+    // It never closes its side. `drain` is longer than this test waits.
     timeout(NEVER, server.ended).await.unwrap().unwrap();
 }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::{ReadError, Stream, is_pipe, read, read_stream, read_text};
 
-/// Makes a named pipe.
 pub(crate) fn pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 }
 
 #[test]
-fn only_regular_files_within_the_bound_are_read_and_nothing_is_waited_for() {
+fn only_regular_files_within_the_bound_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::write(at("good"), "text").unwrap();
@@ -19,7 +18,7 @@ fn only_regular_files_within_the_bound_are_read_and_nothing_is_waited_for() {
     assert!(matches!(read(&at("good"), 3), Err(ReadError::TooLarge(3))));
     fs::write(at("bytes"), [0xff]).unwrap();
     assert!(matches!(read_text(&at("bytes"), 10), Err(ReadError::NotText)));
-    // Says that it has no bytes, and has some.
+    // Its size is 0 in the metadata, but not when it is read.
     assert!(matches!(
         read(Path::new("/proc/self/status"), 10),
         Err(ReadError::TooLarge(10))
@@ -45,7 +44,7 @@ fn only_regular_files_within_the_bound_are_read_and_nothing_is_waited_for() {
 }
 
 #[test]
-fn a_pipe_is_read_to_its_end_or_given_up() {
+fn a_pipe_is_read_to_its_end_or_times_out() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("pipe");
     pipe(&at);

@@ -1,14 +1,13 @@
-//! Answers that a provider sends in the form of a POST (OAuth 2.0 Form Post Response Mode), as Apple does.
+//! Answers that a provider sends by POST (OAuth 2.0 Form Post Response Mode), as Apple does.
 //!
-//! A POST from another site comes without our cookies, which are `SameSite=Lax`: with them, any site could make a browser
-//! end a sign-in. They stay so. The answer is sealed into the address of a GET that the browser goes on to, which brings
-//! the cookies, and meets every check that an answer in a query meets. The seal keeps the code and the person's name out
-//! of addresses that proxies write down, and says nothing of who sent them.
+//! A POST from another site does not carry the gateway's cookies, because they are `SameSite=Lax`. That must stay so:
+//! otherwise any site could make a browser finish a sign-in. Instead, the answer is sealed into the address of a GET,
+//! to which the browser is redirected. The GET carries the cookies, and passes the same checks as an answer in a query.
+//! The seal keeps the code and the user's name out of proxies' logs. It does not prove who sent them.
 
 use gateway_model::text::is_unsafe;
 use gateway_token::KeyError;
 use gateway_upstream::{Provider, text};
-use hyper::StatusCode;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -16,34 +15,29 @@ use crate::app::App;
 use crate::request::{BadRequest, Request};
 use crate::response::{self, Response};
 
-/// The most bytes of the address that the browser goes on to: proxies bound the head of an answer.
+/// The longest address to redirect to, in bytes, because proxies limit the head of a response.
 const MAX_LOCATION: usize = 3_500;
-/// The most bytes that are kept of what Apple says of a person. A name takes a hundred.
+/// The longest JSON about a user that is passed on, in bytes. A name takes about a hundred.
 const MAX_USER: usize = 1_000;
-/// The parameter that carries the sealed answer.
+/// The parameter with the sealed answer.
 const SEALED: &str = "answer";
 
-/// Why a posted answer is not passed on.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The request makes no sense.
+pub(crate) enum Error {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
-    /// There is no `state`.
     #[error("the posted answer has no state")]
     NoState,
-    /// It is longer than an address may be.
     #[error("the posted answer is too long: its code has {0} bytes")]
     TooLong(usize),
-    /// It cannot be sealed.
     #[error(transparent)]
     Seal(KeyError),
-    /// It was sealed for another sign-in, or not by us.
+    /// It was sealed for another sign-in, or forged.
     #[error("the posted answer was not sealed for this sign-in")]
     NotOurs,
 }
 
-/// What a provider answers.
+/// A provider's answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) code: Option<String>,
@@ -52,12 +46,12 @@ pub(super) struct Answer {
     pub(super) error: Option<String>,
     /// `error_description`, for the log.
     pub(super) description: Option<String>,
-    /// What Apple says of a person the first time, and never again: JSON.
+    /// JSON about the user, which Apple sends at the first sign-in only.
     pub(super) user: Option<String>,
 }
 
 impl Answer {
-    /// The answer in the query, or the one that is sealed in it.
+    /// Reads the answer from the query, or opens the sealed one in it.
     pub(super) fn of(app: &App, request: &Request, provider: &Provider) -> Result<Self, super::Error> {
         let sealed = request.parameter(SEALED)?.filter(|_| provider.posts_its_answer());
         let Some(sealed) = sealed else {
@@ -93,7 +87,7 @@ impl Answer {
     }
 }
 
-/// Sends the browser on with the answer that it has posted. Nothing is asked, kept or counted: the GET does all that.
+/// Redirects the browser with the answer that it posted. The GET does the rest.
 pub(super) fn pass_on(app: &App, request: &Request, provider: &Provider) -> Result<Response, Error> {
     let state = request.parameter("state")?.filter(|state| !state.is_empty());
     let state = state.ok_or(Error::NoState)?;
@@ -126,19 +120,16 @@ pub(super) fn pass_on(app: &App, request: &Request, provider: &Provider) -> Resu
     if location.len() > MAX_LOCATION {
         return Err(too_long());
     }
-    // 303: whatever the method was, the next one is GET (RFC 9110 section 15.4.4).
-    let mut answer = response::redirect(&location);
-    *answer.status_mut() = StatusCode::SEE_OTHER;
-    Ok(answer)
+    Ok(response::see_other(&location))
 }
 
-/// What an answer is sealed for: one sign-in through one provider, and nothing else that is sealed under the key.
+/// An answer is sealed for one sign-in with one provider, and separately from everything else under the key.
 fn context(provider: &Provider, state: &str) -> String {
     format!("form_post {} {state}", provider.name())
 }
 
-/// The name in what Apple says of a person (developer.apple.com, "Authenticating users with Sign in with Apple"):
-/// `{"name": {"firstName": …, "lastName": …}, "email": …}`.
+/// The name in Apple's JSON (developer.apple.com, "Authenticating users with Sign in with Apple"): `{"name":
+/// {"firstName": …, "lastName": …}, "email": …}`.
 pub(super) fn name(user: &str) -> Option<String> {
     let user: Value = serde_json::from_str(user).ok()?;
     let names = user.get("name")?;
@@ -159,7 +150,7 @@ mod tests {
     use super::name;
 
     #[test]
-    fn p9_apples_name_is_read_and_nothing_else_of_it() {
+    fn p9_only_the_name_is_read_from_apples_json() {
         for (user, expected) in [
             (
                 r#"{"name":{"firstName":"Ann","lastName":"Lee"},"email":"x@example.org"}"#,

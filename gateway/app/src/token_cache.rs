@@ -1,9 +1,9 @@
-//! Answers with a permission token that was signed a moment ago, given again while their claims are unchanged.
+//! Caches responses with signed permission tokens, and reuses them while their claims are unchanged.
 //!
-//! A signature costs several times as much as everything else that an answer takes, and most callers ask what they
-//! have asked before. Only the signature is saved: by now the session was looked up and the provider asked. Where
-//! any claim but the two times differs, the answer is signed anew. So nobody who was disabled, signed out or given
-//! other permissions is answered from here, nor for a component that was replaced: its digest is a claim.
+//! A signature costs several times as much as the rest of a response, and most callers repeat their requests. Only the
+//! signature is saved: the session has been looked up and the provider called by now. If any claim other than the two
+//! times differs, a new token is signed. So a user who was disabled, signed out or given other permissions gets no
+//! cached response, and neither does anyone after a plugin was replaced, because its digest is a claim.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -19,24 +19,23 @@ use quick_cache::sync::Cache;
 
 use crate::metrics::permission_tokens;
 
-/// Most bytes that are kept.
+/// The capacity of the cache, in bytes.
 const CAPACITY: u64 = 16 << 20;
-/// Most answers that are kept, if they are as small as most.
+/// The expected number of responses.
 const ANSWERS: usize = 8192;
-/// Bytes that one takes beside its texts.
+/// What an entry takes besides its texts, in bytes.
 const OVERHEAD: usize = 512;
-/// Most bytes that are kept for one user: a sixteenth.
+/// The most that one user's entries take, in bytes.
 const OF_ONE_USER: u64 = CAPACITY / 16;
-/// Users whose hashes share one of these are counted as one.
+/// Users whose hashes share one of these counters are counted as one.
 const USERS: usize = 1024;
 
-/// The answers that are kept, and how many were signed or given again.
-pub struct Issued {
-    /// By a hash of the user and the service; those that share one take each other's place.
+pub(crate) struct TokenCache {
+    /// By a hash of the user and the service. Entries with the same hash replace each other.
     kept: Cache<u64, Kept, ByBytes>,
     hasher: RandomState,
     users: Arc<Users>,
-    /// How many seconds after its signature a token is given again.
+    /// How many seconds after its signature a token is reused.
     reuse: u64,
     signed: Counter,
     reused: Counter,
@@ -52,7 +51,7 @@ struct Kept {
 #[derive(Clone)]
 struct ByBytes;
 
-/// The bytes that are kept, by a hash of whom for.
+/// The cached bytes, by a hash of the user.
 struct Users([AtomicU64; USERS]);
 
 /// A part of a user's bytes, until it is dropped.
@@ -63,7 +62,7 @@ struct Counted {
 }
 
 impl Users {
-    /// Room for so many bytes more of a user, where there is any.
+    /// Adds to a user's bytes, if that stays within the limit.
     fn count(self: &Arc<Self>, user: u64, bytes: u64) -> Option<Counted> {
         let user = usize::try_from(user).unwrap_or_default() % USERS;
         let add = |kept: u64| kept.checked_add(bytes).filter(|kept| *kept <= OF_ONE_USER);
@@ -94,14 +93,13 @@ impl Weighter<u64, Kept> for ByBytes {
 }
 
 fn weight(answer: &Bytes) -> u64 {
-    // The claims are about as large again.
+    // The claims are about as large as the response.
     u64::try_from(OVERHEAD + 2 * answer.len()).unwrap_or(u64::MAX)
 }
 
-impl Issued {
-    /// Tokens are given again for as long as `reuse`; never where that is less than a second.
-    #[must_use]
-    pub fn new(reuse: Duration) -> Self {
+impl TokenCache {
+    /// Tokens are reused for `reuse`; less than a second disables the cache.
+    pub(crate) fn new(reuse: Duration) -> Self {
         Self {
             kept: Cache::with_weighter(ANSWERS, CAPACITY, ByBytes),
             hasher: RandomState::new(),
@@ -112,11 +110,8 @@ impl Issued {
         }
     }
 
-    /// The answer with a token of these claims, or of the same ones but for their times that is young enough.
-    ///
-    /// # Errors
-    /// Those of `sign`.
-    pub fn answer<E>(
+    /// Returns a response with a token for these claims: a cached one if only the times differ and it is young enough.
+    pub(crate) fn answer<E>(
         &self,
         claims: PermissionClaims,
         sign: impl FnOnce(&PermissionClaims) -> Result<Bytes, E>,
@@ -132,7 +127,7 @@ impl Issued {
         let answer = sign(&claims)?;
         self.signed.increment(1);
         if self.reuse > 0 {
-            // A user of many services keeps nobody else's out.
+            // Limited, so that a user of many services does not evict other users' entries.
             let user = self.hasher.hash_one(&claims.sub);
             match self.users.count(user, weight(&answer)) {
                 Some(counted) => {
@@ -143,7 +138,7 @@ impl Issued {
                     };
                     self.kept.insert(key, kept);
                 }
-                // What is there is of no use any more, and would take the place of what will be.
+                // The old entry is useless now, and would take a later one's room.
                 None => drop(self.kept.remove(&key)),
             }
         }
@@ -151,14 +146,14 @@ impl Issued {
     }
 }
 
-/// Less than so many seconds old, and not from a time that is still to come: clocks are set back.
+/// A signature in the future is not young: the clock was set back.
 fn is_young(signed: Timestamp, now: Timestamp, reuse: u64) -> bool {
     now.0.checked_sub(signed.0).is_some_and(|age| age < reuse)
 }
 
-/// Whether everything but the times is the same.
+/// Whether all claims but the times are equal.
 fn are_same(kept: &PermissionClaims, new: &PermissionClaims) -> bool {
-    // Named one by one, so that a claim that is added later cannot be forgotten here.
+    // Listed by name, so that a new claim cannot be forgotten here.
     let PermissionClaims {
         iss,
         sub,
@@ -179,15 +174,6 @@ fn are_same(kept: &PermissionClaims, new: &PermissionClaims) -> bool {
         && *permissions == new.permissions
 }
 
-impl std::fmt::Debug for Issued {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issued")
-            .field("kept", &self.kept.len())
-            .field("reuse", &self.reuse)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -197,7 +183,7 @@ mod tests {
     use gateway_token::PermissionClaims;
     use serde_json::json;
 
-    use super::{CAPACITY, Issued, OF_ONE_USER, Ordering};
+    use super::{CAPACITY, OF_ONE_USER, Ordering, TokenCache};
 
     const LIFETIME: u64 = 900;
 
@@ -215,31 +201,31 @@ mod tests {
         }
     }
 
-    /// When the token that is given for these claims was signed.
-    fn signed_at(issued: &Issued, claims: PermissionClaims) -> u64 {
+    /// When the token for these claims was signed.
+    fn signed_at(cache: &TokenCache, claims: PermissionClaims) -> u64 {
         let sign = |claims: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(claims.iat.to_string()));
-        let answer = issued.answer(claims, sign).unwrap();
+        let answer = cache.answer(claims, sign).unwrap();
         std::str::from_utf8(&answer).unwrap().parse().unwrap()
     }
 
     #[test]
     fn the_same_claims_are_signed_once_while_they_are_young() {
-        let issued = Issued::new(Duration::from_secs(LIFETIME / 2));
-        assert_eq!(signed_at(&issued, claims(1000)), 1000);
-        assert_eq!(signed_at(&issued, claims(1000 + LIFETIME / 2 - 1)), 1000);
+        let cache = TokenCache::new(Duration::from_secs(LIFETIME / 2));
+        assert_eq!(signed_at(&cache, claims(1000)), 1000);
+        assert_eq!(signed_at(&cache, claims(1000 + LIFETIME / 2 - 1)), 1000);
         assert_eq!(
-            signed_at(&issued, claims(1000 + LIFETIME / 2)),
+            signed_at(&cache, claims(1000 + LIFETIME / 2)),
             1000 + LIFETIME / 2
         );
         assert_eq!(
-            signed_at(&issued, claims(1000)),
+            signed_at(&cache, claims(1000)),
             1000,
             "a clock that was set back would give it a longer life"
         );
     }
 
     #[test]
-    fn whatever_differs_is_signed_anew() {
+    fn changed_claims_are_signed_again() {
         type Change = fn(&mut PermissionClaims);
         let changes: [Change; 7] = [
             |claims| claims.iss = "https://other.example.org".to_owned(),
@@ -253,85 +239,79 @@ mod tests {
             },
         ];
         for (number, change) in changes.into_iter().enumerate() {
-            let issued = Issued::new(Duration::from_secs(LIFETIME / 2));
+            let cache = TokenCache::new(Duration::from_secs(LIFETIME / 2));
             let mut changed = claims(1001);
             change(&mut changed);
-            assert_eq!(signed_at(&issued, claims(1000)), 1000);
-            assert_eq!(signed_at(&issued, changed), 1001, "change {number}");
+            assert_eq!(signed_at(&cache, claims(1000)), 1000);
+            assert_eq!(signed_at(&cache, changed), 1001, "change {number}");
         }
     }
 
     #[test]
-    fn it_can_be_off() {
+    fn the_cache_can_be_off() {
         for reuse in [Duration::ZERO, Duration::from_millis(999)] {
-            let issued = Issued::new(reuse);
-            assert_eq!(signed_at(&issued, claims(1000)), 1000);
-            assert_eq!(issued.kept.len(), 0);
+            let cache = TokenCache::new(reuse);
+            assert_eq!(signed_at(&cache, claims(1000)), 1000);
+            assert_eq!(cache.kept.len(), 0);
         }
     }
 
     #[test]
-    fn nothing_is_kept_of_what_cannot_be_signed() {
-        let issued = Issued::new(Duration::from_secs(1));
-        assert_eq!(issued.answer(claims(1000), |_| Err("no")), Err("no"));
-        assert_eq!(issued.kept.len(), 0);
+    fn failed_signatures_are_not_cached() {
+        let cache = TokenCache::new(Duration::from_secs(1));
+        assert_eq!(cache.answer(claims(1000), |_| Err("no")), Err("no"));
+        assert_eq!(cache.kept.len(), 0);
     }
 
     #[test]
-    fn a5_a_user_of_a_thousand_services_keeps_nobody_elses_tokens_out() {
-        let issued = Issued::new(Duration::from_secs(60));
+    fn a5_a_user_of_many_services_does_not_evict_others() {
+        let cache = TokenCache::new(Duration::from_secs(60));
         let sign =
             |size: usize| move |_: &PermissionClaims| Ok::<_, Infallible>(Bytes::from(vec![b'x'; size]));
         for number in 0..1000 {
             let mut claims = claims(1000);
             claims.service = number.to_string();
-            issued.answer(claims, sign(16 << 10)).unwrap();
+            cache.answer(claims, sign(16 << 10)).unwrap();
         }
-        assert!(issued.kept.weight() <= OF_ONE_USER);
+        assert!(cache.kept.weight() <= OF_ONE_USER);
         for number in 0..100 {
             let mut claims = claims(1000);
             claims.sub = number.to_string();
-            issued.answer(claims.clone(), sign(1 << 10)).unwrap();
+            cache.answer(claims.clone(), sign(1 << 10)).unwrap();
             claims.iat += 1;
             assert_eq!(
-                signed_at_all(&issued, claims),
+                signed_at_all(&cache, claims),
                 None,
                 "user {number} is answered from here"
             );
         }
-        issued.kept.clear();
-        assert!(
-            issued
-                .users
-                .0
-                .iter()
-                .all(|kept| kept.load(Ordering::Relaxed) == 0)
-        );
+        cache.kept.clear();
+        assert!(cache.users.0.iter().all(|kept| kept.load(Ordering::Relaxed) == 0));
     }
 
     /// Whether the claims are signed, and at which time.
-    fn signed_at_all(issued: &Issued, claims: PermissionClaims) -> Option<u64> {
+    fn signed_at_all(cache: &TokenCache, claims: PermissionClaims) -> Option<u64> {
         let mut signed = None;
         let sign = |claims: &PermissionClaims| {
             signed = Some(claims.iat);
             Ok::<_, Infallible>(Bytes::new())
         };
-        issued.answer(claims, sign).unwrap();
+        cache.answer(claims, sign).unwrap();
         signed
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_bytes() {
-        let issued = Issued::new(Duration::from_secs(60));
+    fn the_cache_is_bounded_in_bytes() {
+        let cache = TokenCache::new(Duration::from_secs(60));
         let large = Bytes::from(vec![b'x'; 64 << 10]);
         for number in 0..1000 {
             let mut claims = claims(1000);
             claims.sub = number.to_string();
-            issued
+            cache
                 .answer(claims, |_| Ok::<_, Infallible>(large.clone()))
                 .unwrap();
         }
-        assert!(issued.kept.len() > 10);
-        assert!(issued.kept.weight() <= CAPACITY, "{}", issued.kept.weight());
+        assert!(cache.kept.len() > 10);
+        assert!(cache.kept.weight() <= CAPACITY, "{}", cache.kept.weight());
     }
 }

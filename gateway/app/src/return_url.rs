@@ -1,83 +1,83 @@
-//! Where a person may be sent after a sign-in. Parsed once, by the rules browsers go by, compared as an
-//! origin tuple, and what is sent out is what was parsed: there is no second reading to disagree.
+//! Where a user may be sent after a sign-in. The URL is parsed once, by the rules of browsers, and its origin is
+//! compared as a tuple. The gateway sends the parsed URL, so no other parser can read it differently.
 
 use url::{Origin, Url};
 
 use crate::origins::Origins;
 
-/// From how many bytes on an address is too long for a sign-in or a sign-out to remember.
+/// Sign-ins and sign-outs cannot remember an address of this many bytes or more.
 const TOO_LONG: usize = 2_000;
-/// The longest address that is read, in bytes, both as it comes and as the standard writes it.
+/// The longest address, in bytes, both as received and as the URL standard serializes it.
 const MAX: usize = 4096;
 
-/// An address that a person may be sent to: http or https, its origin allowed, without a token.
+/// A URL to which a user may be sent: http or https, with an allowed origin, without a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Next(Url);
+pub struct ReturnUrl(Url);
 
-/// Why an address may not be gone to.
+/// Why a user may not be sent to an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NextError {
-    /// Not an absolute http or https URL, or written so that readers may disagree on what it says.
+pub enum ReturnUrlError {
+    /// Not an absolute http or https URL, or written so that parsers could disagree about it.
     #[error("The address to return to is not an absolute http or https URL")]
     NotAnAddress,
-    /// It is too long to be remembered until the person comes back.
+    /// Too long to be remembered until the user comes back.
     #[error("The address to return to is too long: it must be shorter than 2,000 characters")]
     TooLong,
-    /// Its origin is not one that was configured.
+    /// Its origin is not configured.
     #[error("The address to return to is not allowed: {origin} is not one of `origins` (ALLOWED_ORIGINS)")]
     NotAllowed {
-        /// Its origin.
+        /// The origin.
         origin: String,
     },
 }
 
-/// Reads an address and checks that its origin is in `origins` or `own`.
+/// Parses an address, and checks that its origin is `own` or one of `origins`.
 ///
 /// # Errors
-/// When it is no absolute http(s) URL or its origin is not allowed.
-pub fn parse(text: &str, origins: &Origins, own: &Origin) -> Result<Next, NextError> {
-    // What the standard removes or turns round while parsing: nobody means well by it.
+///
+/// See [`ReturnUrlError`].
+pub fn parse(text: &str, origins: &Origins, own: &Origin) -> Result<ReturnUrl, ReturnUrlError> {
+    // The URL standard removes or replaces these while parsing. No honest client sends them.
     let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
     if text.is_empty() || text.len() > MAX || text.contains(odd) {
-        return Err(NextError::NotAnAddress);
+        return Err(ReturnUrlError::NotAnAddress);
     }
-    // `https:/x`, `https:x` and `https:///x` are URLs to a browser, and other things to others.
+    // Browsers accept `https:/x`, `https:x` and `https:///x`; other parsers read them differently.
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
     let after = ["https://", "http://"]
         .iter()
         .find(|scheme| lower.starts_with(**scheme));
     if after.is_none_or(|scheme| text.get(scheme.len()..).is_none_or(|rest| rest.starts_with('/'))) {
-        return Err(NextError::NotAnAddress);
+        return Err(ReturnUrlError::NotAnAddress);
     }
-    let url = Url::parse(text).map_err(|_| NextError::NotAnAddress)?;
+    let url = Url::parse(text).map_err(|_| ReturnUrlError::NotAnAddress)?;
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-        return Err(NextError::NotAnAddress);
+        return Err(ReturnUrlError::NotAnAddress);
     }
     let origin = url.origin();
     if !origin.is_tuple() || !(origin == *own || origins.contains(&origin)) {
-        return Err(NextError::NotAllowed {
+        return Err(ReturnUrlError::NotAllowed {
             origin: origin.ascii_serialization(),
         });
     }
     let url = without_token(url);
-    // What is not ASCII has grown threefold.
+    // Percent-encoding makes text that is not ASCII up to three times as long.
     if url.as_str().len() > MAX {
-        return Err(NextError::NotAnAddress);
+        return Err(ReturnUrlError::NotAnAddress);
     }
-    Ok(Next(url))
+    Ok(ReturnUrl(url))
 }
 
-/// The same URL without any `jwt` in its query; every other parameter as it was, byte for byte.
+/// Removes `jwt` from the query. Every other parameter stays as it was, byte for byte.
 fn without_token(url: Url) -> Url {
     without(url, &["jwt"])
 }
 
-/// The same URL without parameters of these names.
 fn without(mut url: Url, names: &[&str]) -> Url {
     let Some(query) = url.query() else { return url };
     let goes = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
-        // The name as the application will read it: %6Awt is jwt.
+        // The name as the application will decode it: %6Awt is jwt.
         url::form_urlencoded::parse(name.as_bytes())
             .next()
             .is_some_and(|(name, _)| names.contains(&name.as_ref()))
@@ -91,46 +91,37 @@ fn without(mut url: Url, names: &[&str]) -> Url {
     url
 }
 
-impl Next {
-    /// The address, if a sign-in or a sign-out can remember it.
-    ///
-    /// # Errors
-    /// [`NextError::TooLong`].
-    pub fn if_short(self) -> Result<Self, NextError> {
+impl ReturnUrl {
+    /// Returns the URL if a sign-in or a sign-out can remember it.
+    pub(crate) fn if_short(self) -> Result<Self, ReturnUrlError> {
         if self.as_str().len() < TOO_LONG {
             Ok(self)
         } else {
-            Err(NextError::TooLong)
+            Err(ReturnUrlError::TooLong)
         }
     }
 
-    /// Where people go who did not say: what the operator has configured.
-    #[must_use]
-    pub fn from_default(url: &Url) -> Self {
+    /// The operator's default, for users without a `next`.
+    pub(crate) fn from_default(url: &Url) -> Self {
         Self(without_token(url.clone()))
     }
 
-    /// The address, as the URL standard writes it.
-    #[must_use]
+    /// The address, as the URL standard serializes it.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
     /// Whether it is the gateway's own page, at the origin `own`.
-    #[must_use]
-    pub fn is_home(&self, own: &Origin) -> bool {
+    pub(crate) fn is_home(&self, own: &Origin) -> bool {
         self.0.path() == "/" && self.0.origin() == *own
     }
 
-    /// Whether its origin is this one.
-    #[must_use]
-    pub fn is_on(&self, origin: &Origin) -> bool {
+    pub(crate) fn is_on(&self, origin: &Origin) -> bool {
         self.0.origin() == *origin
     }
 
-    /// The host, and the port where it is not the usual one: what a person is told of it.
-    #[must_use]
-    pub fn place(&self) -> String {
+    /// The host and, if it is not the default, the port. For display.
+    pub(crate) fn place(&self) -> String {
         let host = self.0.host_str().unwrap_or_default();
         match self.0.port() {
             Some(port) => format!("{host}:{port}"),
@@ -138,21 +129,18 @@ impl Next {
         }
     }
 
-    /// The same address without what an earlier sign-in that failed has told it.
-    #[must_use]
-    pub fn without_error(self) -> Self {
+    /// Removes the error of an earlier sign-in.
+    pub(crate) fn without_error(self) -> Self {
         Self(without(self.0, &["error", "error_description"]))
     }
 
     /// The address with `jwt=<token>` at the end of its query, before a fragment.
-    #[must_use]
     pub fn with_token(&self, token: &str) -> String {
         self.with(&format!("jwt={token}"))
     }
 
     /// The address with `error` and `error_description` (RFC 6749 section 4.1.2.1) at the end of its query.
-    #[must_use]
-    pub fn with_error(&self, code: &str, description: &str) -> String {
+    pub(crate) fn with_error(&self, code: &str, description: &str) -> String {
         let mut pairs = url::form_urlencoded::Serializer::new(String::new());
         pairs
             .append_pair("error", code)
@@ -177,14 +165,14 @@ mod tests {
     use proptest::prelude::proptest;
     use url::{Origin, Url};
 
-    use super::{Next, NextError, parse};
+    use super::{ReturnUrl, ReturnUrlError, parse};
     use crate::origins::Origins;
 
     fn origin(text: &str) -> Origin {
         Url::parse(text).unwrap().origin()
     }
 
-    fn read(text: &str) -> Result<Next, NextError> {
+    fn read(text: &str) -> Result<ReturnUrl, ReturnUrlError> {
         let origins = Origins::from(vec![
             origin("https://app.example.org"),
             origin("http://localhost:3000"),
@@ -197,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn adds_the_token_and_leaves_the_rest_alone() {
+    fn the_token_is_added_and_the_rest_is_unchanged() {
         assert_eq!(
             arrives("https://app.example.org"),
             "https://app.example.org/?jwt=T"
@@ -222,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_tokens_that_are_there_already() {
+    fn old_tokens_are_removed() {
         for old in [
             "?jwt=old",
             "?jwt=old&jwt=older",
@@ -248,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_leads_elsewhere() {
+    fn addresses_on_other_origins_are_rejected() {
         for text in [
             "",
             "/",
@@ -324,7 +312,7 @@ mod tests {
             told("https://app.example.org/?a=%2F&error=x&%65rror_description=y#f"),
             format!("https://app.example.org/?a=%2F&{said}#f")
         );
-        // Only where it was asked for: an application's own parameter stays.
+        // Without `errors=next`, an application's own parameter stays.
         assert_eq!(
             arrives("https://app.example.org/?error=x"),
             "https://app.example.org/?error=x&jwt=T"
@@ -332,27 +320,27 @@ mod tests {
     }
 
     #[test]
-    fn is_no_longer_than_it_may_be() {
+    fn the_length_is_bounded() {
         let room = 4096 - "https://app.example.org/".len();
         let address = |path: &str| format!("https://app.example.org/{path}");
         assert!(read(&address(&"a".repeat(room))).is_ok());
         assert!(read(&address(&"a".repeat(room + 1))).is_err());
-        // Two bytes in, six out.
+        // Two bytes become six.
         assert!(read(&address(&"é".repeat(room / 6))).is_ok());
         assert!(read(&address(&"é".repeat(room / 6 + 1))).is_err());
     }
 
     #[test]
-    fn the_configured_default_carries_no_token_either() {
+    fn the_default_has_no_token() {
         let url = Url::parse("https://app.example.org/?jwt=x&a=1#f").unwrap();
         assert_eq!(
-            Next::from_default(&url).as_str(),
+            ReturnUrl::from_default(&url).as_str(),
             "https://app.example.org/?a=1#f"
         );
     }
 
     #[test]
-    fn reading_it_again_changes_nothing() {
+    fn parsing_is_idempotent() {
         for text in [
             "https://app.example.org",
             "https://app.example.org/a b?c".replace(' ', "%20").as_str(),
@@ -365,9 +353,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is let through is on an allowed origin, also to whoever reads it a second time.
+        /// Every accepted address is on an allowed origin, for a second parser too.
         #[test]
-        fn never_leaves_the_list(
+        fn accepted_addresses_are_on_allowed_origins(
             scheme in "(https://|http://|https:|HTTPS://|//|https:/|\\PC{0,6})",
             before in "[/\\\\@:a-z.%#?\t\r\n]{0,8}",
             host in "(app\\.example\\.org|localhost:3000|e\\.example)",
@@ -384,9 +372,8 @@ mod tests {
             }
         }
 
-        /// Parameters that are no token stay as they were.
         #[test]
-        fn leaves_other_parameters_alone(query in "[a-z0-9=&%+._~-]{0,40}") {
+        fn other_parameters_are_unchanged(query in "[a-z0-9=&%+._~-]{0,40}") {
             if !query.contains("jwt") && !query.contains('%') {
                 let next = read(&format!("https://app.example.org/?{query}")).unwrap();
                 assert_eq!(next.as_str(), format!("https://app.example.org/?{query}"));
