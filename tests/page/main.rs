@@ -236,7 +236,7 @@ async fn a_page_gets_nothing_from_the_admin_listener_though_it_knows_the_token()
             .count()
     };
     // Nothing that a browser sends for a page comes as far as the question of the token.
-    let counts = [refused("Not for web pages"), refused("not for a name")];
+    let counts = [refused("Not for web pages"), refused("not a name")];
     println!("refused: {} as a page's, {} by Host", counts[0], counts[1]);
     assert!(
         counts.iter().all(|count| *count > 0),

@@ -1,14 +1,11 @@
-//! What commands print: tables, JSON, and text that is safe to show on a terminal.
+//! The output of commands: tables, JSON, and text that is safe to show on a terminal.
 
 use std::io::{self, Write};
 
 use gateway_model::text::is_unsafe;
 use serde::Serialize;
 
-/// Prints rows in columns as wide as their widest text, two spaces apart.
-///
-/// # Errors
-/// When nobody reads.
+/// Prints rows in aligned columns.
 pub(super) fn table<const N: usize>(
     out: &mut impl Write,
     head: [&str; N],
@@ -36,42 +33,39 @@ pub(super) fn table<const N: usize>(
     rows.iter().try_for_each(line)
 }
 
-/// Prints a value as JSON, indented, and ends the line.
-///
-/// # Errors
-/// When nobody reads.
+/// Prints a value as indented JSON and a newline.
 pub(super) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     writeln!(out)
 }
 
-/// Prints what a command has done. It is done whether or not this can be read, so a failure is not the command's.
+/// Prints what a command has done. If this fails, the command has still succeeded.
 pub(super) fn report(text: &[u8]) {
     let mut out = io::stdout().lock();
     let printed = out.write_all(text).and_then(|()| out.flush());
     if let Err(error) = printed
         && error.kind() != io::ErrorKind::BrokenPipe
     {
-        // Nobody is left to be told where stderr is closed, too.
+        // If stderr is closed too, there is nowhere to report to.
         let _ = writeln!(
             io::stderr(),
-            "gateway: the work is done, but standard output cannot be written: {error}"
+            "gateway: the command succeeded, but standard output cannot be written: {error}"
         );
     }
 }
 
-/// A text with control characters, and those that change the direction of writing, spelled out: names
-/// come from people, who could otherwise steer the operator's terminal.
+/// Escapes control characters and those that change the direction of writing. Otherwise a user could control the
+/// operator's terminal with their name.
 pub(super) fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unsafe(c) {
-            safe.extend(c.escape_unicode())
-        } else {
-            safe.push(c)
-        }
-    }
-    safe
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut safe, c| {
+            if is_unsafe(c) {
+                safe.extend(c.escape_unicode());
+            } else {
+                safe.push(c);
+            }
+            safe
+        })
 }
 
 #[cfg(test)]

@@ -1,67 +1,55 @@
-//! `gateway provider check`: asks a provider what a sign-in would ask it, and reports what would go wrong.
+//! `gateway provider check`: sends an upstream provider the requests of a sign-in, and reports what would go wrong.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use gateway_model::SystemClock;
 use gateway_upstream::Provider;
 use gateway_upstream::check::{Finding, Level};
 use serde::Serialize;
 
-use super::{Shared, mistakes, output};
-use crate::config::{self, SignInConfig};
+use super::{Shared, output};
+use crate::config;
 use crate::handlers::callback_url;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Ask a provider what a sign-in would ask it, and report what would go wrong
+    /// Send a provider the requests of a sign-in, and report what would go wrong
     ///
-    /// Nobody signs in. The provider is asked for its metadata, its keys and its sign-in page, and is offered a code that it
-    /// never gave, which tells whether it knows the client. The exit code is 1 if nobody could sign in.
-    Check(Check),
+    /// Nobody signs in. The command requests the provider's metadata, its keys and its sign-in page, and sends it an invalid
+    /// authorization code, which shows whether it knows the client. The exit code is 1 if nobody could sign in.
+    Check {
+        /// The provider's name in the configuration
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Check {
-    /// The provider's name in the configuration
-    name: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     provider: &'a str,
     issuer: &'a str,
     redirect_uri: &'a str,
-    /// Whether people can sign in, as far as can be told.
+    /// Whether users can sign in, as far as the check can tell.
     ok: bool,
     findings: &'a [Finding],
 }
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
-    let Command::Check(check) = command;
-    let config = config::load_sign_in(&shared.sources()).map_err(|errors| mistakes(&errors))?;
-    self::check(&config, &check).await
-}
-
-async fn check(config: &SignInConfig, check: &Check) -> anyhow::Result<()> {
-    let found = config
-        .providers
-        .iter()
-        .find(|provider| provider.name == check.name);
-    let Some(provider) = found else {
+    let Command::Check { name, json } = command;
+    let config = shared.load(config::load_sign_in)?;
+    let Some(provider) = config.providers.iter().find(|provider| provider.name == name) else {
         let names: Vec<&str> = config
             .providers
             .iter()
             .map(|provider| provider.name.as_str())
             .collect();
         anyhow::bail!(
-            "no provider is called {:?}; the configuration has {}",
-            check.name,
+            "there is no provider {name:?}; the configuration has {}",
             if names.is_empty() {
                 "none".to_owned()
             } else {
@@ -70,11 +58,10 @@ async fn check(config: &SignInConfig, check: &Check) -> anyhow::Result<()> {
         );
     };
     let redirect_uri = callback_url(&config.external, &provider.name)?;
-    let limits = &config.upstream_limits;
     let provider = Provider::new(
         provider.clone(),
         redirect_uri.clone(),
-        limits,
+        &config.upstream_limits,
         Arc::new(SystemClock),
     )?;
     let findings = provider.check().await;
@@ -87,14 +74,13 @@ async fn check(config: &SignInConfig, check: &Check) -> anyhow::Result<()> {
         findings: &findings,
     };
     let mut out = io::stdout().lock();
-    if check.json {
+    if json {
         output::json(&mut out, &report)?;
     } else {
         print(&mut out, &report)?;
     }
     out.flush()?;
-    drop(out);
-    anyhow::ensure!(ok, "nobody can sign in through the provider {:?}", check.name);
+    anyhow::ensure!(ok, "nobody can sign in through the provider {name:?}");
     Ok(())
 }
 

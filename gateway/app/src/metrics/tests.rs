@@ -68,7 +68,7 @@ fn requests_are_counted_by_route_method_and_status() {
     let recorder = recorder().unwrap();
     let text = metrics::with_local_recorder(&recorder, || {
         describe();
-        let requests = HttpMetrics::new();
+        let requests = HttpMetrics::default();
         for (status, micros) in [(200, 30), (200, 700), (400, 30)] {
             requests.record("/auth/check", "GET", status, Duration::from_micros(micros));
         }

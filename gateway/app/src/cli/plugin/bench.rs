@@ -1,4 +1,4 @@
-//! `gateway plugin bench`: what a call costs.
+//! `gateway plugin bench`: measures the cost of a call.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::sandbox::Sandbox;
 use crate::cli::{Shared, output};
 use crate::config::flags;
 
-/// Most calls of a kind: the time of each is remembered.
+/// Limited, because the time of each call is kept in memory.
 const MAX_CALLS: usize = 1_000_000;
 
 #[derive(Debug, Args)]
@@ -23,10 +23,10 @@ pub(in crate::cli) struct Bench {
     sandbox: Sandbox,
     #[command(flatten)]
     asked: Asked,
-    /// Most calls of each kind
+    /// The maximum number of calls of each kind
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = flags::items)]
     calls: usize,
-    /// Most seconds in all
+    /// The maximum total time, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = flags::count)]
     seconds: u64,
     /// Print a JSON object
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Bench {
 }
 
 impl Bench {
-    /// What all calls may take: the last one may begin when the time is over.
+    /// The time that all calls may take. The last call may begin at the end of the time.
     pub(super) fn longest(&self, shared: &Shared) -> anyhow::Result<Duration> {
         let deadline = self.sandbox.config(shared)?.limits.deadline;
         Ok(Duration::from_secs(self.seconds).saturating_add(deadline.saturating_mul(4)))

@@ -1,4 +1,4 @@
-//! `gateway plugin check`: all there is to say of a component, and whether a gateway would serve it.
+//! `gateway plugin check`: describes a component, and says whether a gateway would serve it.
 
 use std::io::{self, Write};
 
@@ -35,7 +35,7 @@ pub(super) async fn run(shared: &Shared, check: Check) -> anyhow::Result<()> {
     sandbox.admissible(report)?;
     match (pinned, &report.sha256) {
         (Some(pinned), Some(found)) if pinned != *found => bail!(
-            "the component would not be served: the configuration pins `sha256` to {pinned}, and this file has {found}"
+            "the component would not be served: the configuration pins `sha256` to {pinned}, but this file has {found}"
         ),
         _ => Ok(()),
     }
@@ -70,16 +70,16 @@ fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     line(
         "names",
         if report.has_names {
-            "yes: errors say in which functions they happen"
+            "yes: errors name the functions in which they happen"
         } else {
-            "no: errors cannot say in which functions they happen (Rust: set strip = \"debuginfo\"; C: compile with \
-             -g; JavaScript: an exception's stack says it all the same)"
+            "no: errors cannot name the functions in which they happen (Rust: set strip = \"debuginfo\"; C: compile with \
+             -g; JavaScript: the stack of an exception has them anyway)"
         },
     )?;
     for (at, export) in report.exports.iter().enumerate() {
         let called = match export.function {
             Some(function) => format!("{function} is called"),
-            None => "not looked at".to_owned(),
+            None => "not used".to_owned(),
         };
         line(
             if at == 0 { "exports" } else { "" },
@@ -89,13 +89,13 @@ fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for (at, import) in report.imports.iter().enumerate() {
         let grant = import.grant.map_or("", |grant| grant.as_str());
         let status = match import.status {
-            ImportStatus::Types => "shapes, no grant needed".to_owned(),
+            ImportStatus::Types => "types, no grant needed".to_owned(),
             ImportStatus::Empty if is_output(&import.name) => "WASI, goes to the log".to_owned(),
             ImportStatus::Empty if is_real(&import.name) => "WASI, works".to_owned(),
             ImportStatus::Empty => "WASI, linked to nothing".to_owned(),
             ImportStatus::Granted => format!("granted by {grant}"),
             ImportStatus::NotGranted => format!("NOT GRANTED, needs {grant}"),
-            ImportStatus::OtherVersion => "NOT SERVED in this version".to_owned(),
+            ImportStatus::OtherVersion => "this version is NOT SUPPORTED".to_owned(),
             ImportStatus::Unknown => "UNKNOWN to the gateway".to_owned(),
         };
         line(
@@ -104,16 +104,11 @@ fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         )?;
     }
     let needed: Vec<&str> = report.grants_needed.iter().map(|grant| grant.as_str()).collect();
-    let needed = if needed.is_empty() {
-        "none".to_owned()
-    } else {
-        needed.join(", ")
-    };
-    line("grants", &needed)?;
+    let none = if needed.is_empty() { "none" } else { "" };
+    line("grants", &(needed.join(", ") + none))?;
     line("admissible", if report.is_admissible { "yes" } else { "NO" })
 }
 
-/// Milliseconds, as people read them.
 pub(super) fn time(milliseconds: f64) -> String {
     if milliseconds >= 1000.0 {
         format!("{:.1} s", milliseconds / 1000.0)
@@ -132,7 +127,7 @@ fn is_output(import: &str) -> bool {
         .any(|output| import.starts_with(output))
 }
 
-/// Whether it gives what it says in the empty context too: the time, and random numbers.
+/// Whether the interface works without access to anything outside: clocks and random numbers.
 fn is_real(import: &str) -> bool {
     ["wasi:clocks/", "wasi:random/"]
         .iter()

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::small_file;
 
-/// Largest file that is read, in bytes.
+/// In bytes.
 const MAX_FILE: u64 = 16 << 20;
 
 /// `types.user`.
@@ -44,10 +44,7 @@ struct Account {
     subject: String,
 }
 
-/// A list of users, no two of one id.
-///
-/// # Errors
-/// What is wrong, and in which line of the file.
+/// Reads a list of users, no two of which have the same id.
 pub(super) fn users(path: &Path) -> anyhow::Result<Vec<User>> {
     let people: Vec<Person> = read(path, "a list of users, [{\"id\": …, \"name\": …}, …]")?;
     let users: Vec<User> = people
@@ -65,19 +62,11 @@ pub(super) fn users(path: &Path) -> anyhow::Result<Vec<User>> {
     Ok(users)
 }
 
-/// One user.
-///
-/// # Errors
-/// As for [`users`].
 pub(super) fn user(path: &Path) -> anyhow::Result<User> {
     let person = read(path, "a user, {\"id\": …, \"name\": …}")?;
     user_of(person).with_context(|| format!("{}", path.display()))
 }
 
-/// What a provider says of somebody.
-///
-/// # Errors
-/// As for [`users`].
 pub(super) fn claims(path: &Path) -> anyhow::Result<Claims> {
     read(path, "a JSON object")
 }
@@ -98,7 +87,7 @@ fn user_of(person: Person) -> anyhow::Result<User> {
         bail!("a user's id is empty");
     }
     if trusted && email.is_none() {
-        bail!("the user {id:?} has email_trusted, and no email");
+        bail!("the user {id:?} has email_trusted, but no email");
     }
     let username = username
         .map(|username| Username::parse(&username))
@@ -112,7 +101,7 @@ fn user_of(person: Person) -> anyhow::Result<User> {
             subject: account.subject,
         })
         .collect();
-    // The gateway has nobody without one.
+    // Every user of a gateway has an identity.
     if identities.is_empty() {
         identities.push(Identity {
             provider: "dev".to_owned(),
@@ -133,16 +122,11 @@ fn user_of(person: Person) -> anyhow::Result<User> {
     })
 }
 
-/// Reads a JSON file; `what` is what should be in it.
-fn read<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
+/// Reads a JSON file. `expected` describes its contents.
+fn read<T: DeserializeOwned>(path: &Path, expected: &str) -> anyhow::Result<T> {
     let shown = path.display();
-    let bytes = bytes(path).with_context(|| format!("cannot read {shown}"))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{shown} should be {what}"))
-}
-
-fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let (bytes, _) = small_file::read(path, MAX_FILE)?;
-    Ok(bytes)
+    let (bytes, _) = small_file::read(path, MAX_FILE).with_context(|| format!("cannot read {shown}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{shown} should be {expected}"))
 }
 
 #[cfg(test)]
