@@ -373,7 +373,10 @@ async fn man_pages_and_completions_are_generated() {
         ("zsh", "#compdef gateway"),
     ] {
         let script = run(&["completions", shell]).await;
-        assert!(script.contains(says) && script.contains("rollback"), "{shell}: {script}");
+        assert!(
+            script.contains(says) && script.contains("rollback"),
+            "{shell}: {script}"
+        );
     }
     let mut unknown = cli::command();
     unknown.args(["completions", "cmd.exe"]);

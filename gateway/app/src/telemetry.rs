@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_flat_and_a_line_an_event_whatever_is_in_it() {
+    fn json_is_one_flat_object_per_event() {
         let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\u{9b}\u{7f}\u{202e}\u{e0041}\"\\\t";
         let text = written(true, "info", || {
             tracing::info!(target: "gateway::request", route = hostile, status = 200_u16, "{hostile}");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_a_line_an_event_and_has_no_escape_sequences() {
+    fn text_is_one_line_per_event_without_escape_sequences() {
         let events = |text: &'static str| {
             move || {
                 tracing::info!(field = text, shown = %text, r#type = ?text, "{text}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_unsafe_character_of_unicode_is_in_a_line() {
+    fn unsafe_unicode_characters_are_escaped() {
         let every: String = (char::MIN..=char::MAX).collect();
         for (json, colours) in [(true, false), (false, false), (false, true)] {
             let text = coloured(json, "info", colours, || {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_filters() {
+    fn the_filter_selects_events() {
         let text = written(true, "warn,gateway=debug", || {
             tracing::info!(target: "other", "no");
             tracing::debug!(target: "gateway::x", "yes");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_line_that_says_where_and_not_what() {
+    fn a_panic_is_logged_with_its_location_only() {
         let text = written(true, "info", || {
             let usual = panic::take_hook();
             panic::set_hook(Box::new(note));

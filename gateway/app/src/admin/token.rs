@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_once_for_its_owner_alone() {
+    fn a_token_is_created_once_and_only_its_owner_can_read_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin-token");
         let made = token(TokenFile::Operators(&path), &SystemRandom).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_where_it_cannot_be_made() {
+    fn a_failed_creation_leaves_no_file() {
         let directory = tempfile::tempdir().unwrap();
         assert!(token(TokenFile::Operators(&directory.path().join("admin-token")), &Dry).is_err());
         assert!(
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn is_refused_where_others_can_read_it_or_it_is_none() {
+    fn readable_and_invalid_token_files_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin-token");
         fs::write(&path, "0".repeat(64)).unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn o7_the_group_may_read_a_token_for_metrics() {
+    fn o7_the_group_may_read_the_metrics_token() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("metrics-token");
         let file = TokenFile::Monitors(&path);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn o7_the_metrics_token_is_not_the_admin_token() {
+    fn o7_the_metrics_token_must_differ_from_the_admin_token() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let same = |monitors: &str| check_distinct(&at("admin"), &at(monitors)).is_err();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn o5_a_tokens_file_is_judged_without_being_made() {
+    fn o5_checking_a_token_file_does_not_create_it() {
         let directory = tempfile::tempdir().unwrap();
         let made = directory.path().join("data");
         for (path, good) in [

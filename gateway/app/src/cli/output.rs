@@ -73,7 +73,7 @@ mod tests {
     use super::{printable, table};
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let rows = [
             ["1".to_owned(), "Ünlü".to_owned()],
             ["200".to_owned(), String::new()],
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_steers_the_terminal_by_their_name() {
+    fn control_characters_in_names_are_escaped() {
         assert_eq!(
             printable("Zoë \u{1b}[31m\n\u{202e}\u{9b}x"),
             "Zoë \\u{1b}[31m\\u{a}\\u{202e}\\u{9b}x"

@@ -51,7 +51,7 @@ fn docs_list_every_metric() {
 }
 
 #[test]
-fn every_metric_has_a_name_of_its_own_that_suits_its_type() {
+fn metric_names_are_unique_and_match_their_type() {
     let names: BTreeSet<_> = all().map(|metric| metric.name).collect();
     assert_eq!(names.len(), all().count());
     for Metric { name, kind, .. } in all() {

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a19_the_end_does_not_wait_for_a_reader_that_has_stopped() {
+    fn a19_shutdown_does_not_wait_for_a_stopped_reader() {
         let (mut lines, guard) = start(Pipe::default());
         lines.write_all(b"unread\n").unwrap();
         drop(guard);

@@ -71,7 +71,7 @@ mod tests {
     use super::{Ended, judge};
 
     #[test]
-    fn u4_a_process_that_was_killed_is_a_failure() {
+    fn u4_a_killed_process_is_a_failure() {
         assert!(judge(ExitStatus::from_raw(0), 1).is_ok());
         let error = judge(ExitStatus::from_raw(3 << 8), 1).unwrap_err();
         assert_eq!(error.downcast_ref::<Ended>().unwrap().0, 3);

@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn u6_names_are_kept_and_debug_information_is_not() {
+    fn u6_debug_information_is_removed_and_names_are_kept() {
         let stripped =
             without_debug_information(&module(&[".debug_info", "name", ".debug_str", "producers"]));
         assert_eq!(stripped.unwrap(), module(&["name", "producers"]));
     }
 
     #[test]
-    fn what_is_not_a_core_module_is_rejected() {
+    fn only_core_modules_are_accepted() {
         for (bytes, says) in [
             (b"".as_slice(), "not a WebAssembly module"),
             (b"text", "not a WebAssembly module"),

@@ -163,7 +163,7 @@ mod tests {
     use super::{quoted, write};
 
     #[test]
-    fn writes_into_what_is_empty_and_over_nothing() {
+    fn only_empty_directories_are_written_to() {
         let place = tempfile::tempdir().unwrap();
         let project = place.path().join("not/there/yet");
         let files = [("a/b/c", "text".to_owned()), ("d", String::new())];

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_as_the_interface_has_them() {
+    fn users_have_the_shape_of_the_interface() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.json");
         let text = r#"[
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_said_with_their_line() {
+    fn mistakes_are_reported_with_their_line() {
         for (text, says) in [
             ("", "EOF"),
             ("nonsense", "line 1"),

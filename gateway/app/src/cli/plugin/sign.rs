@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a16_an_absurd_clock_is_named_and_not_the_signature() {
+    fn a16_an_impossible_clock_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let (path, key) = (dir.path().join("p.wasm.sig"), signer().public_key().unwrap());
         let next = |since| next_version(&path, "p", b"c", &key, since);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a16_a_signature_is_written_to_a_regular_file_or_not_at_all() {
+    fn a16_only_regular_files_are_replaced_by_a_signature() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("victim"), "theirs").unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn u4_what_sign_reads_is_bounded() {
+    fn u4_sign_limits_the_files_that_it_reads() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.wasm");
         fs::write(&path, [0; 10]).unwrap();

@@ -34,7 +34,7 @@ mod tests {
     use crate::config::read_name as read;
 
     #[test]
-    fn refuses_what_is_no_name() {
+    fn invalid_names_are_rejected() {
         let long = "x".repeat(65);
         for bad in [
             "", ".", "..", "../x", "a/b", "/etc", "-x", "--help", ".x", "a b", "a\n", "a\0", "ä", "a'b",
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_have_names_that_cargo_and_npm_take() {
+    fn package_names_are_valid_for_cargo_and_npm() {
         let taken = |name: &str| name == "anyhow";
         for (name, expected) in [
             ("roles", "roles"),
