@@ -30,8 +30,6 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-#[cfg(feature = "dev")]
-use crate::config::sources::FILE_VARIABLE;
 use crate::config::{ConfigErrors, Sources};
 use crate::control::NoAnswer;
 
@@ -92,12 +90,6 @@ impl Shared {
     /// Reads a part of the configuration.
     fn load<T>(&self, load: impl FnOnce(&Sources) -> Result<T, ConfigErrors>) -> anyhow::Result<T> {
         load(&self.sources()).map_err(|errors| mistakes(&errors))
-    }
-
-    /// Whether a flag or a variable names the configuration file.
-    #[cfg(feature = "dev")]
-    fn names_a_file(&self) -> bool {
-        self.config.is_some() || std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty())
     }
 }
 

@@ -11,9 +11,9 @@
 //! | always | the clock, the plugin directory, and the warnings about the configuration itself |
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use clap::ValueEnum;
 use gateway_host::{CheckOptions, HostError};
@@ -57,13 +57,7 @@ pub(crate) struct Finding {
     pub(crate) what: ConfigError,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.what.fmt(f)
-    }
-}
-
-/// A part of the check. The documented ones can be left out with `config check --skip`.
+/// A part of the check. `config check --skip` accepts those without `skip`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Step {
     #[value(skip)]

@@ -20,7 +20,7 @@ pub(super) struct Backup {
 }
 
 pub(super) async fn run(shared: &Shared, command: Backup) -> anyhow::Result<()> {
-    let database = storage::path(shared)?;
+    let (database, _) = storage::configured(shared)?;
     let Backup { file, overwrite } = command;
     ensure!(
         file.as_os_str() != "-",

@@ -121,7 +121,7 @@ fn print(
     findings.sort_by_key(|finding| Reverse(finding.severity));
     for finding in findings {
         match finding.severity {
-            Severity::Fatal | Severity::Error => writeln!(err, "{finding}")?,
+            Severity::Fatal | Severity::Error => writeln!(err, "{}", finding.what)?,
             // These messages begin with the setting.
             severity => writeln!(err, "{}: {}", severity.as_str(), finding.what.message)?,
         }

@@ -14,7 +14,7 @@ use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 
 use super::serve::start;
 use super::{Shared, mistakes};
-use crate::config::sources::DEFAULT_FILE;
+use crate::config::sources::{DEFAULT_FILE, FILE_VARIABLE};
 use crate::config::{self, Sources};
 use crate::{keys, prepare};
 
@@ -72,7 +72,8 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
 /// Anybody can sign in as anybody in development mode. So it must not use a real gateway's users and keys only because it
 /// was started in that gateway's directory: it reads such a `gateway.toml` only if a flag or a variable names the file.
 fn ignore_an_installation(shared: &Shared, sources: &mut Sources) -> anyhow::Result<()> {
-    if shared.names_a_file() {
+    let variable = std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty());
+    if shared.config.is_some() || variable {
         return Ok(());
     }
     if let Some(key) = config::installation(sources).map_err(|errors| mistakes(&errors))? {

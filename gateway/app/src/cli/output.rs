@@ -1,6 +1,9 @@
 //! The output of commands: tables, JSON, and text that is safe to show on a terminal.
 
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use gateway_model::text::is_unsafe;
 use serde::Serialize;
@@ -52,6 +55,19 @@ pub(super) fn report(text: &[u8]) {
             "gateway: the command succeeded, but standard output cannot be written: {error}"
         );
     }
+}
+
+/// Writes a file completely or not at all. Its mode is left to the umask, so that a gateway that runs as another user can
+/// read it.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut draft = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+    draft.write_all(contents)?;
+    draft.as_file().sync_all()?;
+    draft.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 /// Escapes control characters and those that change the direction of writing. Otherwise a user could control the

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::Subcommand;
 use gateway_model::SystemClock;
 use gateway_upstream::Provider;
-use gateway_upstream::check::{Finding, Level};
-use serde::Serialize;
+use gateway_upstream::check::Level;
+use serde_json::json;
 
 use super::{Shared, output};
 use crate::config;
@@ -26,17 +26,6 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// The output of `--json`.
-#[derive(Serialize)]
-struct Report<'a> {
-    provider: &'a str,
-    issuer: &'a str,
-    redirect_uri: &'a str,
-    /// Whether users can sign in, as far as the check can tell.
-    ok: bool,
-    findings: &'a [Finding],
 }
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
@@ -65,50 +54,37 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
         Arc::new(SystemClock),
     )?;
     let findings = provider.check().await;
+    // Whether users can sign in, as far as the check can tell.
     let ok = findings.iter().all(|finding| finding.level < Level::Error);
-    let report = Report {
-        provider: provider.name(),
-        issuer: provider.issuer(),
-        redirect_uri: redirect_uri.as_str(),
-        ok,
-        findings: &findings,
-    };
     let mut out = io::stdout().lock();
     if json {
+        let report = json!({
+            "provider": provider.name(),
+            "issuer": provider.issuer(),
+            "redirect_uri": redirect_uri.as_str(),
+            "ok": ok,
+            "findings": findings,
+        });
         output::json(&mut out, &report)?;
     } else {
-        print(&mut out, &report)?;
+        let issuer = output::printable(provider.issuer());
+        writeln!(out, "provider      {} ({issuer})", provider.name())?;
+        writeln!(
+            out,
+            "redirect URI  {redirect_uri}  (register this with the provider)"
+        )?;
+        for finding in &findings {
+            let level = match finding.level {
+                Level::Ok => "ok",
+                Level::Note => "note",
+                Level::Warning => "warning",
+                Level::Error => "error",
+            };
+            let message = output::printable(&finding.message);
+            writeln!(out, "{level:<8} {}: {message}", finding.about)?;
+        }
     }
     out.flush()?;
     anyhow::ensure!(ok, "nobody can sign in through the provider {name:?}");
-    Ok(())
-}
-
-fn print(out: &mut impl io::Write, report: &Report<'_>) -> io::Result<()> {
-    writeln!(
-        out,
-        "provider      {} ({})",
-        report.provider,
-        output::printable(report.issuer)
-    )?;
-    writeln!(
-        out,
-        "redirect URI  {}  (register this with the provider)",
-        report.redirect_uri
-    )?;
-    for finding in report.findings {
-        let level = match finding.level {
-            Level::Ok => "ok",
-            Level::Note => "note",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
-        writeln!(
-            out,
-            "{level:<8} {}: {}",
-            finding.about,
-            output::printable(&finding.message)
-        )?;
-    }
     Ok(())
 }

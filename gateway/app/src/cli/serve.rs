@@ -35,7 +35,7 @@ pub(super) async fn start(
     let fatal: Vec<String> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Fatal)
-        .map(ToString::to_string)
+        .map(|finding| finding.what.to_string())
         .collect();
     match &fatal[..] {
         [] => {}

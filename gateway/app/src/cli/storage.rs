@@ -61,11 +61,7 @@ fn options(storage: &StorageConfig) -> StoreOptions {
 }
 
 /// Returns the path of the configured database, which must exist.
-pub(super) fn path(shared: &Shared) -> anyhow::Result<PathBuf> {
-    configured(shared).map(|(path, _)| path)
-}
-
-fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
+pub(super) fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     let (path, storage) = located(shared)?;
     // With a new, empty database, all users would seem to be gone.
     if !gateway_store::restore::exists(&path) {

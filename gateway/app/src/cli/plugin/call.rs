@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::Args;
 use gateway_devkit::{Answer, Call as Called, CallFailure, Report};
 use gateway_sandbox::{CallError, Grant, Limits, grouped};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::check::time;
@@ -68,7 +68,9 @@ pub(super) async fn run(shared: &Shared, call: Call) -> anyhow::Result<()> {
                 output::json(&mut io::stdout().lock(), &permissions)?;
                 continue;
             }
-            Ok(answer) => as_json(answer),
+            Ok(Answer::Accepted(attributes)) => json!({ "accepted": attributes }),
+            Ok(Answer::Rejected(reason)) => json!({ "rejected": reason }),
+            Ok(Answer::Heard) => json!({ "heard": true }),
             Err(failure) => match failure.error() {
                 // A failure for a gateway, but the answer of the hook for its author.
                 CallError::HookUnavailable { message, .. } => json!({ "unavailable": message }),
@@ -93,15 +95,6 @@ fn show_the_hosts_log() {
         .with_target(false)
         .with_ansi(false)
         .try_init();
-}
-
-fn as_json(answer: Answer) -> Value {
-    match answer {
-        Answer::Permissions(permissions) => json!(permissions),
-        Answer::Accepted(attributes) => json!({ "accepted": attributes }),
-        Answer::Rejected(reason) => json!({ "rejected": reason }),
-        Answer::Heard => json!({ "heard": true }),
-    }
 }
 
 /// Prints the guest's messages and the cost of the call.

@@ -1,8 +1,6 @@
 //! `gateway plugin bindings` and `gateway plugin componentize`: the steps before and after a C compiler.
 
-use std::fs::{self, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -12,6 +10,8 @@ use wit_bindgen_c::Opts;
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
 use wit_component::ComponentEncoder;
+
+use crate::cli::output;
 
 /// The size of a core module with debug information, in bytes. The component is much smaller.
 const MAX_MODULE: u64 = 1 << 30;
@@ -123,22 +123,9 @@ fn without_debug_information(core: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(kept)
 }
 
-/// Writes a file completely or not at all, because `make` would not rebuild a partial file, and a gateway might serve it.
+/// `make` would not rebuild a partial file, and a gateway might serve it.
 fn replace(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = || {
-        // By default, only the owner can read a temporary file. Here the umask decides.
-        let mut file = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory)?;
-        file.write_all(contents)?;
-        file.persist(path)?;
-        anyhow::Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    output::replace(path, contents).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

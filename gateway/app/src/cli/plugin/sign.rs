@@ -1,8 +1,7 @@
 //! `gateway plugin sign`: signs a component for gateways that trust the key.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,15 +81,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut draft = tempfile::Builder::new();
-    // The umask decides, because a gateway that runs as another user must be able to read the file.
-    let draft = draft.permissions(Permissions::from_mode(0o666));
-    let mut draft = draft.tempfile_in(directory.unwrap_or(Path::new(".")))?;
-    draft.write_all(text.as_bytes())?;
-    draft.as_file().sync_all()?;
-    draft.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    output::replace(path, text.as_bytes())
 }
 
 /// Returns the time in milliseconds, so that two components that are signed in the same second have different versions. If
