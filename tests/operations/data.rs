@@ -149,7 +149,7 @@ async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
         );
     }
     assert_eq!(fs::read(&database).unwrap(), fs::read(&backup).unwrap());
-    let noticed = |line: &str| line.contains("the database is not where it was");
+    let noticed = |line: &str| line.contains("the database file was moved, removed or replaced");
     gateway.log.wait_for("the gateway notices", noticed).await;
 
     fs::rename(&away, &database).unwrap();

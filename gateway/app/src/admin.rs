@@ -173,12 +173,15 @@ impl Guard {
         if !is_monitor && !self.is_asked(uri, headers) {
             return Err(Refused::Host);
         }
-        match () {
-            () if is_operator => Ok(()),
-            () if uri.path() == "/metrics" && (is_monitor || self.open) => Ok(()),
-            () if is_monitor || self.open => Err(Refused::MetricsOnly),
-            () => Err(Refused::Token),
+        let reads_metrics = is_monitor || self.open;
+        if is_operator || (reads_metrics && uri.path() == "/metrics") {
+            return Ok(());
         }
+        Err(if reads_metrics {
+            Refused::MetricsOnly
+        } else {
+            Refused::Token
+        })
     }
 
     /// Whether the request is for this listener. A page whose host name was pointed at this address (DNS rebinding) sends no

@@ -97,7 +97,7 @@ async fn apply(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
                 let _ = timeout(looks, admissions.done()).await;
                 reply(asked, answer, &plugins);
                 if admissions.done().await {
-                    tracing::info!("every plugin was looked at under the new configuration");
+                    tracing::info!("every plugin was checked under the new configuration");
                 }
             });
         }

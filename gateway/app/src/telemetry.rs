@@ -167,7 +167,7 @@ mod tests {
             panic!("{text:?}")
         };
         let escaped = "a\\r\\nb\\u{1b}[31m\\u{9b}\\u{7f}\\u{85}\\u{202e}\\u{e0041}";
-        // tracing-subscriber escapes a message by itself.
+        // tracing-subscriber itself escapes a message.
         let message = escaped.replace("\\u{1b}", "\\x1b").replace("\\u{7f}", "\\x7f");
         assert!(first.contains(&format!(" {message} ")), "{first:?}");
         for name in ["field", "type"] {

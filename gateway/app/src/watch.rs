@@ -17,7 +17,7 @@ pub(crate) async fn watch(app: Arc<App>, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
         match app.store.check_file() {
             Err(error) if in_place => {
-                tracing::error!(%error, "the database is not where it was");
+                tracing::error!(%error, "the database file was moved, removed or replaced");
                 in_place = false;
             }
             Ok(()) if !in_place => {

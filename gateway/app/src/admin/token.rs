@@ -161,7 +161,7 @@ mod tests {
 
     use super::{TokenFile, check, check_distinct, token};
 
-    /// Gives nothing.
+    /// Returns no random bytes.
     #[derive(Debug)]
     struct Dry;
 

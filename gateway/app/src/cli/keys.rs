@@ -60,7 +60,7 @@ pub(super) fn run(shared: &Shared, command: &Command) -> anyhow::Result<()> {
         (true, Some(_)) => "It signs permission tokens if the gateway reads its keys from this directory.",
         (false, _) => "It is published from the next start. The key whose name sorts last signs.",
     };
-    let done = format!("made {}\nkid  {}\n{does}\n", made.path.display(), made.kid);
+    let done = format!("created {}\nkid  {}\n{does}\n", made.path.display(), made.kid);
     output::report(done.as_bytes());
     Ok(())
 }

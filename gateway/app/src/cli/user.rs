@@ -161,23 +161,25 @@ async fn show(store: &Store, who: &str, json: bool, out: &mut impl Write) -> any
         return Ok(());
     }
     let sessions = store.list_sessions(Some(&user.id)).await?.len();
-    let mut lines: Vec<(&str, String)> = vec![
+    let or = |value: Option<String>, none: &str| value.unwrap_or_else(|| none.to_owned());
+    let email = user.email.map(|email| {
+        let trusted = if email.trusted {
+            " (from a trusted provider)"
+        } else {
+            ""
+        };
+        email.address + trusted
+    });
+    let mut lines = vec![
         ("id", user.id.to_string()),
         ("status", user.status.as_str().to_owned()),
-        (
-            "username",
-            user.username.map_or_else(|| "(not set)".to_owned(), String::from),
-        ),
+        ("username", or(user.username.map(String::from), "(not set)")),
         ("name", user.name),
+        ("email", or(email, "(none)")),
+        ("picture", or(user.avatar_url, "(none)")),
+        ("joined", rfc3339(user.joined)),
+        ("sessions", sessions.to_string()),
     ];
-    lines.push(match user.email {
-        Some(email) if email.trusted => ("email", format!("{} (from a trusted provider)", email.address)),
-        Some(email) => ("email", email.address),
-        None => ("email", "(none)".to_owned()),
-    });
-    lines.push(("picture", user.avatar_url.unwrap_or_else(|| "(none)".to_owned())));
-    lines.push(("joined", rfc3339(user.joined)));
-    lines.push(("sessions", sessions.to_string()));
     for identity in user.identities {
         lines.push((
             "identity",

@@ -15,7 +15,7 @@ use crate::config::flags;
 use crate::small_file;
 use crate::time::LAST;
 
-/// Largest file of a private key or of a signature.
+/// The size of a private key or a signature, in bytes.
 const MAX_SMALL: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
