@@ -63,8 +63,8 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
     match command {
         Command::New(new) => new::run(&new),
         Command::Check(check) => apart::run(Duration::ZERO, check::run(shared, check)).await,
-        Command::Call(call) => apart::run(call.longest(shared)?, call::run(shared, call)).await,
-        Command::Bench(bench) => apart::run(bench.longest(shared)?, bench::run(shared, bench)).await,
+        Command::Call(call) => apart::run(call.longest(shared)?, call::run(shared, &call)).await,
+        Command::Bench(bench) => apart::run(bench.longest(shared)?, bench::run(shared, &bench)).await,
         #[cfg(feature = "dev")]
         Command::Bindings(bindings) => componentize::bindings(&bindings),
         #[cfg(feature = "dev")]

@@ -42,37 +42,26 @@ impl Bench {
     }
 }
 
-pub(super) async fn run(shared: &Shared, bench: Bench) -> anyhow::Result<()> {
-    let Bench {
-        sandbox,
-        asked,
-        calls,
-        seconds,
-        json,
-    } = bench;
-    let prepared = asked.prepare(sandbox.users()?)?;
+pub(super) async fn run(shared: &Shared, bench: &Bench) -> anyhow::Result<()> {
+    let sandbox = &bench.sandbox;
+    let prepared = bench.asked.prepare(sandbox.users()?)?;
     let workbench = sandbox
         .open(sandbox.config(shared)?, prepared.users.clone(), true)
         .await?;
     sandbox.callable(&workbench)?;
     let limits = BenchLimits {
-        calls: calls.min(MAX_CALLS),
-        time: Duration::from_secs(seconds),
+        calls: bench.calls.min(MAX_CALLS),
+        time: Duration::from_secs(bench.seconds),
     };
     let measured = workbench.bench(prepared.question(1)?, limits).await;
     let measured = measured.map_err(|error| anyhow!(error.to_string()))?;
     let mut out = io::stdout().lock();
-    if json {
+    if bench.json {
         output::json(&mut out, &measured)?;
         return Ok(());
     }
     let mut rows = vec![row("made for the call", &measured.fresh)];
-    rows.extend(
-        measured
-            .prepared
-            .iter()
-            .map(|prepared| row("made ahead", prepared)),
-    );
+    rows.extend(measured.prepared.iter().map(|ahead| row("made ahead", ahead)));
     let head = [
         "INSTANCE", "CALLS", "P50", "P90", "P99", "MAX", "A SECOND", "FUEL", "MEMORY",
     ];

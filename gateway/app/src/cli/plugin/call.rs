@@ -40,13 +40,9 @@ impl Call {
     }
 }
 
-pub(super) async fn run(shared: &Shared, call: Call) -> anyhow::Result<()> {
-    let Call {
-        sandbox,
-        asked,
-        repeat,
-    } = call;
-    let prepared = asked.prepare(sandbox.users()?)?;
+pub(super) async fn run(shared: &Shared, call: &Call) -> anyhow::Result<()> {
+    let sandbox = &call.sandbox;
+    let prepared = call.asked.prepare(sandbox.users()?)?;
     show_the_hosts_log();
     let config = sandbox.config(shared)?;
     let (limits, sees_users) = (config.limits.clone(), config.grants.contains(&Grant::Users));
@@ -59,7 +55,7 @@ pub(super) async fn run(shared: &Shared, call: Call) -> anyhow::Result<()> {
             "note: --users has no user with this id; a gateway asks only about users that exist"
         )?;
     }
-    for number in 1..=repeat {
+    for number in 1..=call.repeat {
         let called = bench.ask(prepared.question(number)?).await?;
         write_cost(&mut io::stderr().lock(), &called, &limits)?;
         let answer = match called.answer {

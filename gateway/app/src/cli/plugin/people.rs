@@ -72,35 +72,21 @@ pub(super) fn claims(path: &Path) -> anyhow::Result<Claims> {
 }
 
 fn user_of(person: Person) -> anyhow::Result<User> {
-    let Person {
-        id,
-        name,
-        username,
-        email,
-        email_trusted: trusted,
-        avatar_url,
-        identities,
-        joined,
-        attributes,
-    } = person;
+    let (id, trusted) = (person.id, person.email_trusted);
     if id.is_empty() {
         bail!("a user's id is empty");
     }
-    if trusted && email.is_none() {
+    if trusted && person.email.is_none() {
         bail!("the user {id:?} has email_trusted, but no email");
     }
-    let username = username
-        .map(|username| Username::parse(&username))
-        .transpose()
-        .with_context(|| format!("the user {id:?}"))?;
-    let mut identities: Vec<Identity> = identities
-        .into_iter()
-        .map(|account| Identity {
-            provider: account.provider,
-            issuer: account.issuer,
-            subject: account.subject,
-        })
-        .collect();
+    let username = person.username.map(|username| Username::parse(&username));
+    let username = username.transpose().with_context(|| format!("the user {id:?}"))?;
+    let identities = person.identities.into_iter().map(|account| Identity {
+        provider: account.provider,
+        issuer: account.issuer,
+        subject: account.subject,
+    });
+    let mut identities: Vec<Identity> = identities.collect();
     // Every user of a gateway has an identity.
     if identities.is_empty() {
         identities.push(Identity {
@@ -112,13 +98,13 @@ fn user_of(person: Person) -> anyhow::Result<User> {
     Ok(User {
         id: UserId::from(id),
         username,
-        name,
-        email: email.map(|address| Email { address, trusted }),
-        avatar_url,
+        name: person.name,
+        email: person.email.map(|address| Email { address, trusted }),
+        avatar_url: person.avatar_url,
         identities,
-        joined: Timestamp(joined),
+        joined: Timestamp(person.joined),
         status: UserStatus::Active,
-        attributes,
+        attributes: person.attributes,
     })
 }
 

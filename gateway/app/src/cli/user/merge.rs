@@ -4,8 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use gateway_model::UserId;
-use gateway_store::{Merged, Store};
+use gateway_store::Store;
 use serde_json::json;
 
 use super::super::output::{self, printable};
@@ -56,37 +55,24 @@ pub(super) async fn run(store: &Store, arguments: &Arguments, out: &mut impl Wri
         output::json(out, &report)?;
         return Ok(());
     }
-    print(&from.id, &merged, out)
-}
-
-fn print(from: &UserId, merged: &Merged, out: &mut impl Write) -> anyhow::Result<()> {
-    let Merged {
-        user,
-        sessions_ended,
-        dropped_username,
-        dropped_email,
-        dropped_attributes,
-    } = merged;
     writeln!(
         out,
-        "merged {from} into {}; sessions ended: {sessions_ended}",
-        describe(user)
+        "merged {} into {}; sessions ended: {}",
+        from.id,
+        describe(&merged.user),
+        merged.sessions_ended
     )?;
-    let dropped = dropped_username
-        .iter()
-        .map(|name| ("username", name.clone()))
-        .chain(dropped_email.iter().map(|address| ("email", address.clone())))
-        .chain(
-            dropped_attributes
-                .iter()
-                .map(|(name, value)| ("attribute", format!("{name} = {value}"))),
-        );
-    for (what, value) in dropped {
+    let username = merged.dropped_username.map(|name| ("username", name));
+    let email = merged.dropped_email.map(|address| ("email", address));
+    let attributes = merged.dropped_attributes.iter();
+    let attributes = attributes.map(|(name, value)| ("attribute", format!("{name} = {value}")));
+    for (what, value) in username.into_iter().chain(email).chain(attributes) {
         writeln!(out, "dropped {what}: {}", printable(&value))?;
     }
     writeln!(
         out,
-        "plugins and applications may still store data under the id {from}: the gateway cannot see or move it"
+        "plugins and applications may still store data under the id {}: the gateway cannot see or move it",
+        from.id
     )?;
     Ok(())
 }
