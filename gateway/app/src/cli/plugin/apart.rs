@@ -68,17 +68,17 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::ExitStatus;
 
-    use super::{Ended, judge};
+    use super::{Exit, judge};
 
     #[test]
     fn u4_a_killed_process_is_a_failure() {
         assert!(judge(ExitStatus::from_raw(0), 1).is_ok());
         let error = judge(ExitStatus::from_raw(3 << 8), 1).unwrap_err();
-        assert_eq!(error.downcast_ref::<Ended>().unwrap().0, 3);
+        assert_eq!(error.downcast_ref::<Exit>().unwrap().0, 3);
         for signal in [6, 9, 11, 24] {
             let error = judge(ExitStatus::from_raw(signal), 7).unwrap_err();
             assert!(
-                !error.is::<Ended>() && error.to_string().contains("more than 7 bytes"),
+                !error.is::<Exit>() && error.to_string().contains("more than 7 bytes"),
                 "{error}"
             );
         }
