@@ -1,6 +1,6 @@
 //! The admin listener: health, readiness, metrics, plugins. Only the machine's operator may use it. It has a separate
-//! address, requires a token that only the gateway's user can read (`token`), and refuses web pages: those that identify
-//! themselves (`Origin`, `Sec-Fetch-Site`), and those whose host name was pointed at this address (`Host`).
+//! address, requires a token that only the gateway's user can read (`token`), and refuses web pages: those that
+//! identify themselves (`Origin`, `Sec-Fetch-Site`), and those whose host name was pointed at this address (`Host`).
 //!
 //! | path | response |
 //! |---|---|
@@ -60,8 +60,8 @@ pub(crate) struct AdminState {
     pub(crate) started: Instant,
 }
 
-/// For this long after the start, the gateway is not ready while a plugin without a serving generation is being admitted.
-/// So a load balancer waits for plugins that take a moment to compile, but not for one that takes minutes.
+/// For this long after the start, the gateway is not ready while a plugin without a serving generation is being
+/// admitted. So a load balancer waits for plugins that take a moment to compile, but not for one that takes minutes.
 const ADMISSION: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
@@ -184,8 +184,8 @@ impl Guard {
         })
     }
 
-    /// Whether the request is for this listener. A page whose host name was pointed at this address (DNS rebinding) sends no
-    /// `Origin`, because its browser sees the same origin, but it sends that name as `Host`.
+    /// Whether the request is for this listener. A page whose host name was pointed at this address (DNS rebinding)
+    /// sends no `Origin`, because its browser sees the same origin, but it sends that name as `Host`.
     fn is_asked(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {

@@ -28,8 +28,8 @@ use crate::rate_limit::RateLimits;
 use crate::request_id::RequestIds;
 use crate::small_file;
 
-/// Opens and starts everything that requests use. Also returns the position of the last event that an earlier run left, and
-/// the admissions of the plugins, which continue.
+/// Opens and starts everything that requests use. Also returns the position of the last event that an earlier run left,
+/// and the admissions of the plugins, which continue.
 pub(crate) async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);

@@ -17,9 +17,9 @@
 //! | `storage` | opens the database beside a running gateway |
 //! | `output` | tables, JSON, and text that is safe to show on a terminal |
 //!
-//! All commands work while the gateway is running. Results go to stdout, everything else to stderr. The exit code is 0 on
-//! success, 2 for a usage error, 3 if the command needs a running gateway and none answers, 4 if `config check` finds
-//! that the gateway would start but not serve everything that is configured, and 1 for any other failure.
+//! All commands work while the gateway is running. Results go to stdout, everything else to stderr. The exit code is 0
+//! on success, 2 for a usage error, 3 if the command needs a running gateway and none answers, 4 if `config check`
+//! finds that the gateway would start but not serve everything that is configured, and 1 for any other failure.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -214,7 +214,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (text, (written, end)) = (format!("gateway: {error:#}"), mpsc::channel::<()>());
-    // On its own thread, because stderr can be a pipe that nobody reads. If it is closed, there is nowhere to report to.
+    // On its own thread, because stderr can be a pipe that nobody reads. If it is closed, there is nowhere to report
+    // to.
     thread::spawn(move || {
         let _ = writeln!(io::stderr(), "{text}");
         drop(written);

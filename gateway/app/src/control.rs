@@ -1,8 +1,8 @@
 //! A socket in the data directory through which commands on the same machine reach a running gateway.
 //!
-//! Only the gateway's user and root can use it: the directory's mode is 0700, and the gateway checks the peer's user ID.
-//! Several gateways may share a data directory; each has its own socket. A command sends one line and receives one line of
-//! JSON. Before that, it may receive empty lines, with which the gateway shows that it is alive.
+//! Only the gateway's user and root can use it: the directory's mode is 0700, and the gateway checks the peer's user
+//! ID. Several gateways may share a data directory; each has its own socket. A command sends one line and receives one
+//! line of JSON. Before that, it may receive empty lines, with which the gateway shows that it is alive.
 //!
 //! | line | answer |
 //! |---|---|
@@ -208,8 +208,8 @@ pub(crate) async fn running(data_dir: &Path) -> Vec<Status> {
     join_all(asked).await.into_iter().flatten().flatten().collect()
 }
 
-/// Makes every gateway that uses this data directory reload its configuration. Waits until they have, or also until they
-/// have checked every plugin's file. Returns the answers, and the reasons for those that are missing.
+/// Makes every gateway that uses this data directory reload its configuration. Waits until they have, or also until
+/// they have checked every plugin's file. Returns the answers, and the reasons for those that are missing.
 pub(crate) async fn reload(
     data_dir: &Path,
     waits_for_plugins: bool,

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use anyhow::{Result, anyhow};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that wait to be accepted, if the system allows that many (`net.core.somaxconn`). With tokio's default of 128,
-/// a larger burst is dropped, and those clients retry a second later.
+/// Connections that wait to be accepted, if the system allows that many (`net.core.somaxconn`). With tokio's default of
+/// 128, a larger burst is dropped, and those clients retry a second later.
 const BACKLOG: u32 = 4096;
 
 /// Files other than connections to the public listener: the database, the admin listener, requests of plugins.
@@ -42,9 +42,9 @@ pub(crate) fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Raises the soft limit on open files to the hard limit, because each connection needs a file. The soft limit is often
-/// 1024, for programs that use `select`. Returns how many of the `wanted` connections fit beside the files that the gateway
-/// needs for itself and for sign-ins through its `providers`: if clients could use all files, the database and the admin
-/// listener would have none.
+/// 1024, for programs that use `select`. Returns how many of the `wanted` connections fit beside the files that the
+/// gateway needs for itself and for sign-ins through its `providers`: if clients could use all files, the database and
+/// the admin listener would have none.
 pub(crate) fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

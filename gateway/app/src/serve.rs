@@ -23,12 +23,12 @@ use crate::listen::{bind, room_for_sockets};
 use crate::signals::Signals;
 use crate::{events, metrics, prepare, router, server, watch};
 
-/// Serves until SIGTERM or SIGINT, then finishes the requests in progress. A second signal ends the gateway immediately.
-/// SIGHUP calls `reload`.
+/// Serves until SIGTERM or SIGINT, then finishes the requests in progress. A second signal ends the gateway
+/// immediately. SIGHUP calls `reload`.
 ///
-/// The gateway listens before the plugins are admitted, and each plugin serves as soon as it is admitted. When all of them
-/// serve or were refused, the gateway prints its address. `dev` turns the development sign-in on. A `listener` replaces the
-/// configured address.
+/// The gateway listens before the plugins are admitted, and each plugin serves as soon as it is admitted. When all of
+/// them serve or were refused, the gateway prints its address. `dev` turns the development sign-in on. A `listener`
+/// replaces the configured address.
 pub(crate) async fn serve(
     config: Config,
     reload: Reload,

@@ -43,8 +43,8 @@ impl Signals {
         }
     }
 
-    /// Returns at SIGTERM or SIGINT. Until then, reloads the configuration at each SIGHUP and whenever a command asks for
-    /// it. A reload can take long, and does not delay the return.
+    /// Returns at SIGTERM or SIGINT. Until then, reloads the configuration at each SIGHUP and whenever a command asks
+    /// for it. A reload can take long, and does not delay the return.
     pub(crate) async fn handle(&mut self, app: &Arc<App>, reload: Reload, mut asked: mpsc::Receiver<Asked>) {
         let hung_up = Arc::new(Notify::new());
         let reloads = {

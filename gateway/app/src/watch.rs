@@ -1,5 +1,5 @@
-//! Notices that the database file was moved, removed or replaced while the gateway is running. SQLite would continue with
-//! the file that is open, and sign-ins would be lost at the next restart.
+//! Notices that the database file was moved, removed or replaced while the gateway is running. SQLite would continue
+//! with the file that is open, and sign-ins would be lost at the next restart.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Token files. Each is created once, completely or not at all, for the gateway's user. The file of a token that only reads
-//! metrics may also be readable by its group.
+//! Token files. Each is created once, completely or not at all, for the gateway's user. The file of a token that only
+//! reads metrics may also be readable by its group.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -40,8 +40,8 @@ impl<'a> TokenFile<'a> {
     }
 }
 
-/// Returns the token in the file. If there is no file, creates it with 256 random bits in hexadecimal. Fails if others can
-/// read or write the file, or if it does not contain a token.
+/// Returns the token in the file. If there is no file, creates it with 256 random bits in hexadecimal. Fails if others
+/// can read or write the file, or if it does not contain a token.
 pub(crate) fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<SecretString> {
     match read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -50,8 +50,8 @@ pub(crate) fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<Secr
     let mut bytes = [0; 32];
     random.fill(&mut bytes).map_err(io::Error::other)?;
     let token = hex::encode(bytes);
-    // The file gets its name when it is complete, so that a process that dies here does not leave an empty one. Its mode is
-    // 0600 from the start.
+    // The file gets its name when it is complete, so that a process that dies here does not leave an empty one. Its
+    // mode is 0600 from the start.
     let mut draft = tempfile::NamedTempFile::new_in(directory(file.path()))?;
     writeln!(draft, "{token}")?;
     draft

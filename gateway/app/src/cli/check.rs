@@ -1,7 +1,7 @@
 //! `gateway config check` and `gateway config schema`.
 //!
-//! The verdict comes from [`prepare`], which `serve` goes through as well. The settings go to stdout and the findings to
-//! stderr, or both to stdout as one JSON object:
+//! The verdict comes from [`prepare`], which `serve` goes through as well. The settings go to stdout and the findings
+//! to stderr, or both to stdout as one JSON object:
 //!
 //! ```json
 //! {"verdict": "fails",

@@ -69,8 +69,9 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     start(sources, loaded, true, Some(listener)).await
 }
 
-/// Anybody can sign in as anybody in development mode. So it must not use a real gateway's users and keys only because it
-/// was started in that gateway's directory: it reads such a `gateway.toml` only if a flag or a variable names the file.
+/// Anybody can sign in as anybody in development mode. So it must not use a real gateway's users and keys only because
+/// it was started in that gateway's directory: it reads such a `gateway.toml` only if a flag or a variable names the
+/// file.
 fn ignore_an_installation(shared: &Shared, sources: &mut Sources) -> anyhow::Result<()> {
     let variable = std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty());
     if shared.config.is_some() || variable {
@@ -147,8 +148,8 @@ fn seed(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Configures the examples that exist, with settings to try. If no plugin is configured (`has_own` is false), `example` is
-/// always a service, so that the author of a provider can start by copying a file with this name into the directory.
+/// Configures the examples that exist, with settings to try. If no plugin is configured (`has_own` is false), `example`
+/// is always a service, so that the author of a provider can start by copying a file with this name into the directory.
 fn examples(sources: &mut Sources, plugin_dir: &Path, has_own: bool, own_directory: bool) {
     let exists = |example: &Example| plugin_dir.join(format!("{}.wasm", example.name)).exists();
     let presets = &mut sources.presets;

@@ -57,8 +57,8 @@ pub(super) fn report(text: &[u8]) {
     }
 }
 
-/// Writes a file completely or not at all. Its mode is left to the umask, so that a gateway that runs as another user can
-/// read it.
+/// Writes a file completely or not at all. Its mode is left to the umask, so that a gateway that runs as another user
+/// can read it.
 pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut draft = tempfile::Builder::new()

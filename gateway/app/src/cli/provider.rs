@@ -17,8 +17,8 @@ use crate::handlers::callback_url;
 pub(super) enum Command {
     /// Send a provider the requests of a sign-in, and report what would go wrong
     ///
-    /// Nobody signs in. The command requests the provider's metadata, its keys and its sign-in page, and sends it an invalid
-    /// authorization code, which shows whether it knows the client. The exit code is 1 if nobody could sign in.
+    /// Nobody signs in. The command requests the provider's metadata, its keys and its sign-in page, and sends it an
+    /// invalid authorization code, which shows whether it knows the client. The exit code is 1 if nobody could sign in.
     Check {
         /// The provider's name in the configuration
         name: String,

@@ -1,6 +1,6 @@
-//! `gateway reload`: makes the running gateway read its configuration again, and waits until the new one is in force, or
-//! prints why it is not. Waits for plugins to compile only with `--wait`. Finds the gateway by the control socket in the
-//! data directory.
+//! `gateway reload`: makes the running gateway read its configuration again, and waits until the new one is in force,
+//! or prints why it is not. Waits for plugins to compile only with `--wait`. Finds the gateway by the control socket in
+//! the data directory.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ pub(super) struct Reload {
     /// Also wait until every plugin's file was compiled and tried under the new configuration
     #[arg(long)]
     wait: bool,
-    /// Print a JSON list with the answer of each gateway that uses the data directory. If the configuration has mistakes
-    /// that hide which directory this is, the list contains them, without a process (`"pid": null`)
+    /// Print a JSON list with the answer of each gateway that uses the data directory. If the configuration has
+    /// mistakes that hide which directory this is, the list contains them, without a process (`"pid": null`)
     #[arg(long)]
     json: bool,
 }

@@ -12,8 +12,8 @@ use super::Shared;
 use super::output::{printable, report};
 use crate::config::{self, StorageConfig};
 
-/// Calls `work` with the configured database, and with a buffer for the report of what it did. Prints the report even if
-/// `work` fails.
+/// Calls `work` with the configured database, and with a buffer for the report of what it did. Prints the report even
+/// if `work` fails.
 pub(super) async fn change(
     shared: &Shared,
     work: impl AsyncFnOnce(&Store, &mut Vec<u8>) -> anyhow::Result<()>,
@@ -28,8 +28,8 @@ pub(super) async fn change(
     close(store, done).await
 }
 
-/// Calls `work` with the configured database, which cannot be changed through it. If no gateway uses the file, for example
-/// a backup, the command leaves nothing beside it.
+/// Calls `work` with the configured database, which cannot be changed through it. If no gateway uses the file, for
+/// example a backup, the command leaves nothing beside it.
 pub(super) async fn read(
     shared: &Shared,
     work: impl AsyncFnOnce(&Store, &mut BufWriter<StdoutLock<'static>>) -> anyhow::Result<()>,

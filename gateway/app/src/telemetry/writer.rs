@@ -1,5 +1,5 @@
-//! Writes lines to stderr. Requests append to the queue of tracing-appender, whose thread writes. This module adds a limit
-//! in bytes, and a pause between two writes.
+//! Writes lines to stderr. Requests append to the queue of tracing-appender, whose thread writes. This module adds a
+//! limit in bytes, and a pause between two writes.
 //!
 //! The gateway does not wait for the process that reads stderr: while [`UNREAD`] bytes are unread, further lines are
 //! dropped and counted.
@@ -21,9 +21,11 @@ const REST: Duration = Duration::from_millis(2);
 const BATCH: usize = 64 << 10;
 /// Bytes that may be unread. tracing-appender's own limit is in lines, which can be long.
 const UNREAD: usize = 8 << 20;
-/// A shorter line counts as this many bytes, so that the queue, which holds lines, always has room for [`UNREAD`] bytes.
+/// A shorter line counts as this many bytes, so that the queue, which holds lines, always has room for [`UNREAD`]
+/// bytes.
 const SHORTEST: usize = 256;
-/// How long the gateway waits at shutdown for the last lines to be read. tracing-appender then waits for another second.
+/// How long the gateway waits at shutdown for the last lines to be read. tracing-appender then waits for another
+/// second.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Appends to the queue. Each write must be one line.

@@ -1,5 +1,5 @@
-//! The flags of `gateway plugin check`, `call` and `bench` for the component and its grants. They override `[plugin.NAME]`
-//! of the configuration.
+//! The flags of `gateway plugin check`, `call` and `bench` for the component and its grants. They override
+//! `[plugin.NAME]` of the configuration.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,8 +43,8 @@ pub(super) struct Sandbox {
     /// A setting, for the grant config; overrides the configured one with this name
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
-    /// A secret, for the grant secrets: a file that contains it, a pipe, or - for standard input; overrides the configured
-    /// one with this name
+    /// A secret, for the grant secrets: a file that contains it, a pipe, or - for standard input; overrides the
+    /// configured one with this name
     #[arg(long = "secret-file", value_name = "NAME=PATH", value_parser = pair)]
     secret_files: Vec<(String, String)>,
     /// A secret as text: all users of this machine can see it while the command runs, so use --secret-file
@@ -128,7 +128,8 @@ impl Sandbox {
         self.name.clone().unwrap_or_else(|| plugin_name(&self.file))
     }
 
-    /// Returns the plugin's configuration, overridden by the flags. Without the flags' secrets, which can be read only once.
+    /// Returns the plugin's configuration, overridden by the flags. Without the flags' secrets, which can be read only
+    /// once.
     pub(super) fn config(&self, shared: &Shared) -> anyhow::Result<PluginConfig> {
         let given = |name: &str| {
             let flags = self.secrets.iter().chain(&self.secret_files);
@@ -238,7 +239,8 @@ impl Sandbox {
         }
     }
 
-    /// Fails if a gateway would not serve the component. The error has the gateway's reason, and the flags that are missing.
+    /// Fails if a gateway would not serve the component. The error has the gateway's reason, and the flags that are
+    /// missing.
     pub(super) fn admissible(&self, report: &Report) -> anyhow::Result<()> {
         let Some(problem) = &report.problem else {
             return Ok(());

@@ -26,8 +26,9 @@ pub(in crate::cli) struct Sign {
     /// The only plugin as which the component may serve [default: the file's name]
     #[arg(long, value_name = "NAME", value_parser = flags::name)]
     name: Option<String>,
-    /// Its version, a whole number; a gateway rejects a lower one than it has accepted before [default: the milliseconds
-    /// since 1970. If this key has signed the same component with that version or a higher one, the next number]
+    /// Its version, a whole number; a gateway rejects a lower one than it has accepted before [default: the
+    /// milliseconds since 1970. If this key has signed the same component with that version or a higher one, the next
+    /// number]
     #[arg(long, value_name = "NUMBER", value_parser = flags::count)]
     version: Option<u64>,
     /// The component; the signature is written to `<FILE>.sig`
@@ -68,8 +69,8 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a signature completely or not at all. Replaces only a regular file: a link may lead anywhere, and writing to a
-/// pipe may block.
+/// Writes a signature completely or not at all. Replaces only a regular file: a link may lead anywhere, and writing to
+/// a pipe may block.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -84,9 +85,9 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     output::replace(path, text.as_bytes())
 }
 
-/// Returns the time in milliseconds, so that two components that are signed in the same second have different versions. If
-/// the clock is behind, and the same key has signed the same component before, returns the next number after that version.
-/// Anybody may have written the file beside the component, so a signature by another key is ignored.
+/// Returns the time in milliseconds, so that two components that are signed in the same second have different versions.
+/// If the clock is behind, and the same key has signed the same component before, returns the next number after that
+/// version. Anybody may have written the file beside the component, so a signature by another key is ignored.
 fn next_version(
     signature: &Path,
     name: &str,

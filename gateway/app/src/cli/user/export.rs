@@ -8,8 +8,8 @@ use gateway_store::Store;
 
 use super::for_all;
 
-/// Prints every user, then checks the database. If it is damaged, users may be missing from the output, but never without
-/// an error.
+/// Prints every user, then checks the database. If it is damaged, users may be missing from the output, but never
+/// without an error.
 pub(super) async fn export(store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
     let printed = for_all(store, |user| print(&user, out)).await;
     out.flush()?;

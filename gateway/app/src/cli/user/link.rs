@@ -23,7 +23,8 @@ pub(crate) struct Arguments {
     provider: String,
     /// The provider's id of the person
     subject: String,
-    /// The provider's issuer identifier; not needed for a configured provider, or one through which users have signed in
+    /// The provider's issuer identifier; not needed for a configured provider, or one through which users have signed
+    /// in
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// Print the user as a JSON object
@@ -166,8 +167,8 @@ fn is_tenant(configured: &str, issuer: &str) -> bool {
     })
 }
 
-/// Finds the identity's issuer: the flag's, or the configured provider's, or the one under which users have signed in through
-/// a provider with this name.
+/// Finds the identity's issuer: the flag's, or the configured provider's, or the one under which users have signed in
+/// through a provider with this name.
 async fn identity(shared: &Shared, store: &Store, arguments: &Arguments) -> anyhow::Result<Identity> {
     if arguments.subject.is_empty() {
         bail!("the subject is empty: give the provider's id of the person");

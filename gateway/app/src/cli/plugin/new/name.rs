@@ -1,8 +1,8 @@
 //! Adapts a plugin's name to the rules of a language.
 
-/// Returns the name of a cargo or npm package: words in lower case with `-` between them. A name that begins with a digit,
-/// which cargo refuses, or that is `taken` by a dependency of the project, gets the prefix `plugin-`. A keyword is a valid
-/// name of a package.
+/// Returns the name of a cargo or npm package: words in lower case with `-` between them. A name that begins with a
+/// digit, which cargo refuses, or that is `taken` by a dependency of the project, gets the prefix `plugin-`. A keyword
+/// is a valid name of a package.
 pub(super) fn package(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let words: Vec<String> = name
         .split(['_', '.', '-'])
