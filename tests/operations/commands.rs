@@ -347,3 +347,39 @@ async fn generated_keys_are_private_and_never_overwritten() {
         gateway.stop().await;
     }
 }
+
+#[tokio::test]
+async fn man_pages_and_completions_are_generated() {
+    let run = async |arguments: &[&str]| {
+        let mut command = cli::command();
+        command.args(arguments);
+        cli::finish(command).await.succeeded()
+    };
+    let page = run(&["man"]).await;
+    assert!(page.contains(".TH gateway 1"), "{page}");
+    assert!(!page.contains("compile"), "a hidden command has no page: {page}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("man1");
+    run(&["man", pages.to_str().unwrap()]).await;
+    for name in ["gateway.1", "gateway-config-check.1", "gateway-user-list.1"] {
+        let page = fs::read_to_string(pages.join(name)).unwrap();
+        assert!(page.contains(".TH gateway"), "{name}: {page}");
+    }
+    assert!(!pages.join("gateway-compile-plugin.1").exists());
+
+    for (shell, says) in [
+        ("bash", "complete -F _gateway"),
+        ("fish", "complete -c gateway"),
+        ("zsh", "#compdef gateway"),
+    ] {
+        let script = run(&["completions", shell]).await;
+        assert!(
+            script.contains(says) && script.contains("rollback"),
+            "{shell}: {script}"
+        );
+    }
+    let mut unknown = cli::command();
+    unknown.args(["completions", "cmd.exe"]);
+    assert_eq!(cli::finish(unknown).await.code, Some(2));
+}

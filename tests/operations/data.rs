@@ -148,7 +148,7 @@ async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
         );
     }
     assert_eq!(fs::read(&database).unwrap(), fs::read(&backup).unwrap());
-    let noticed = |line: &str| line.contains("the database is not where it was");
+    let noticed = |line: &str| line.contains("the database file was moved, removed or replaced");
     gateway.log.wait_for("the gateway notices", noticed).await;
 
     fs::rename(&away, &database).unwrap();
@@ -234,7 +234,7 @@ async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
     gateway.sign_in("alice").await;
     gateway.sign_in("bob").await;
     let said = gateway.cli(&["backup", "-"]).await.failed();
-    assert!(said.contains("Name a file"), "{said}");
+    assert!(said.contains("name a file"), "{said}");
     assert!(!setup.dir.path().join("-").exists());
     let backup = setup.dir.path().join("backup.db");
     let file = backup.to_str().unwrap();
@@ -242,7 +242,7 @@ async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
         let ran = cli::finish_unheard(setup.dir.cli_command(arguments)).await;
         assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
         assert!(
-            ran.stderr.contains("the work is done"),
+            ran.stderr.contains("the command succeeded"),
             "{arguments:?}: {}",
             ran.stderr
         );

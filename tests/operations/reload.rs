@@ -211,7 +211,7 @@ async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
         assert!(
             ran.stderr
-                .contains("the work is done, but standard output cannot be written"),
+                .contains("the command succeeded, but standard output cannot be written"),
             "{arguments:?}: {ran:?}"
         );
     }

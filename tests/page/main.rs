@@ -234,7 +234,7 @@ async fn a_page_that_knows_the_token_cannot_use_the_admin_listener() {
             .count()
     };
     // No request that a browser makes for a page gets as far as the check of the token.
-    let counts = [refused("Not for web pages"), refused("not for a name")];
+    let counts = [refused("Not for web pages"), refused("not a name")];
     println!("refused: {} as a page's, {} by Host", counts[0], counts[1]);
     assert!(
         counts.iter().all(|count| *count > 0),

@@ -248,7 +248,7 @@ async fn no_grant_is_given_by_default_and_each_can_be() {
         .await;
     assert_eq!(answer["email"], json!("ann@example.org"));
     let ran = desk.plugin(&ask("users", "--service s --grant users")).await;
-    assert!(ran.stderr.contains("nobody in --users"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--users has no user"), "{}", ran.stderr);
     assert!(ran.succeeded().contains("\"known\": false"));
 
     let counted = "call kv.wasm get-permissions --service s --user count --grant key-value";
@@ -433,7 +433,7 @@ async fn hooks_get_users_from_files() {
         ),
         (
             "call login.wasm on-user-login --user ann",
-            "nobody in --users has this id",
+            "--users has no user with this id",
         ),
         (
             "call login.wasm on-user-login --user ann.json --provider x",

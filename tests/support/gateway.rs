@@ -259,7 +259,7 @@ fn is_reload(line: &str) -> bool {
 }
 
 fn is_looked(line: &str) -> bool {
-    line.contains("every plugin was looked at under the new configuration")
+    line.contains("every plugin was checked under the new configuration")
 }
 
 /// The loopback address in a line.

@@ -251,7 +251,7 @@ async fn everything_works_under_the_unit() {
         "setpriv --reuid=gateway --regid=gateway --init-groups gateway config check --config {file} 2>&1"
     ));
     assert!(
-        checked.contains("is taken by the gateway that serves this configuration"),
+        checked.contains("is in use by the gateway that serves this configuration"),
         "{checked}"
     );
     let users = systemd.ok("setpriv --reuid=gateway --regid=gateway --init-groups gateway user list --config /etc/gateway/gateway.toml");

@@ -1,15 +1,14 @@
-//! The admin listener: health, readiness, metrics, plugins. For the machine's operator and nobody else:
-//! it has an address of its own, asks for a token that only the gateway's user can read (`token`), and
-//! answers no web page: not one that says so (`Origin`, `Sec-Fetch-Site`), nor one whose name was pointed at this address
-//! (`Host`).
+//! The admin listener: health, readiness, metrics, plugins. Only the machine's operator may use it. It has a separate
+//! address, requires a token that only the gateway's user can read (`token`), and refuses web pages: those that
+//! identify themselves (`Origin`, `Sec-Fetch-Site`), and those whose host name was pointed at this address (`Host`).
 //!
-//! | path | answers |
+//! | path | response |
 //! |---|---|
-//! | `GET /health` | 200 while the process lives |
-//! | `GET /ready` | 200 while it can serve, else 503 with the reason; which plugins are being admitted |
+//! | `GET /health` | 200 while the process is alive |
+//! | `GET /ready` | 200 while the gateway can serve, otherwise 503 with the reason; the plugins that are being admitted |
 //! | `GET /metrics` | Prometheus' text format |
-//! | `GET /plugins` | how each plugin stands, JSON |
-//! | `POST /plugins/NAME/reload`, `/rollback` | the same of one plugin, once it is in force |
+//! | `GET /plugins` | the status of each plugin, JSON |
+//! | `POST /plugins/NAME/reload`, `/rollback` | the status of the plugin, once the result is in force |
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,58 +32,59 @@ use crate::navigation;
 use crate::response::{self, Response};
 use crate::server::{self, Body, Peer};
 
-pub use self::token::{SameToken, TokenFile, check as check_token, check_distinct, token};
+pub(crate) use self::token::{SameToken, TokenFile, check as check_token, check_distinct, token};
 
 mod plugins;
 #[cfg(test)]
 mod tests;
 mod token;
 
-/// An operator and a monitoring system or two.
+/// Enough for an operator and a monitoring system or two.
 const LIMITS: ServerLimits = ServerLimits {
     connections: 64,
     header_timeout: Duration::from_secs(5),
-    // A plugin may have to be compiled, or wait for others that are.
+    // A plugin may have to be compiled, or wait for the compilation of others.
     request_timeout: Duration::from_secs(600),
     max_body: 0,
     drain: Duration::from_secs(1),
 };
 
-/// What it tells of.
 #[derive(Clone, Debug)]
-pub struct AdminState {
-    /// Figures.
-    pub metrics: Metrics,
-    /// Plugins.
-    pub plugins: PluginHost,
-    /// The database.
-    pub store: Store,
+pub(crate) struct AdminState {
+    pub(crate) metrics: Metrics,
+    pub(crate) plugins: PluginHost,
+    pub(crate) store: Store,
     /// Whether the public listener serves.
-    pub ready: Arc<AtomicBool>,
-    /// When the process began to serve.
-    pub started: Instant,
+    pub(crate) ready: Arc<AtomicBool>,
+    /// When the process started to serve.
+    pub(crate) started: Instant,
 }
 
-/// For so long after the start the gateway is not ready while a plugin that has nothing to serve is admitted: a load
-/// balancer waits for plugins that take a moment to compile, and not for one that takes minutes.
+/// For this long after the start, the gateway is not ready while a plugin without a serving generation is being
+/// admitted. So a load balancer waits for plugins that take a moment to compile, but not for one that takes minutes.
 const ADMISSION: Duration = Duration::from_secs(30);
-/// Who may ask what.
+
 #[derive(Debug, Default)]
-pub struct Tokens {
-    /// The token that can do everything; `None`: nobody can.
-    pub operators: Option<SecretString>,
-    /// The token that reads metrics.
-    pub monitors: Option<SecretString>,
-    /// Whether everybody may read metrics who can reach the listener.
-    pub open: bool,
+pub(crate) struct Tokens {
+    /// The token for everything. Without it, only metrics can be read.
+    pub(crate) operators: Option<SecretString>,
+    /// The token that can only read metrics.
+    pub(crate) monitors: Option<SecretString>,
+    /// Whether reading metrics needs no token.
+    pub(crate) open: bool,
 }
 
 /// Serves until `shutdown`.
-pub async fn run(listener: TcpListener, tokens: Tokens, state: AdminState, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    listener: TcpListener,
+    tokens: Tokens,
+    state: AdminState,
+    shutdown: CancellationToken,
+) {
     let own = match listener.local_addr() {
         Ok(address) => address.ip(),
         Err(error) => {
-            tracing::error!(%error, "the admin listener has no address");
+            tracing::error!(%error, "cannot read the address of the admin listener");
             return;
         }
     };
@@ -106,41 +106,39 @@ pub async fn run(listener: TcpListener, tokens: Tokens, state: AdminState, shutd
             answer
         }
     };
-    // It has places of its own, so that an operator gets in whatever happens on the public listener. Everybody who can
-    // reach it is on the operator's own machine or network.
+    // Separate connection limits, so that an operator can connect whatever happens on the public listener. No limit per
+    // client, because all clients are on the operator's own machine or network.
     server::run(listener, &LIMITS, |_| None, handler, shutdown).await;
 }
 
-/// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refused {
     #[error("Not for web pages")]
     WebPage,
-    #[error("Ask for the address that the admin listener has, not for a name")]
+    #[error("Use the address of the admin listener, not a name")]
     Host,
     #[error("The admin token is missing or wrong")]
     Token,
-    #[error("Only /metrics is answered with this token, or on this listener")]
+    #[error("This token, or this listener, is only for /metrics")]
     MetricsOnly,
 }
 
 impl From<Refused> for Response {
     fn from(refused: Refused) -> Self {
-        let message = refused.to_string();
-        match refused {
-            Refused::WebPage => response::error(StatusCode::FORBIDDEN, &message),
-            Refused::MetricsOnly => response::error(StatusCode::FORBIDDEN, &message),
-            Refused::Host => response::error(StatusCode::MISDIRECTED_REQUEST, &message),
-            Refused::Token => response::with(
-                response::error(StatusCode::UNAUTHORIZED, &message),
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer"),
-            ),
+        let status = match refused {
+            Refused::WebPage | Refused::MetricsOnly => StatusCode::FORBIDDEN,
+            Refused::Host => StatusCode::MISDIRECTED_REQUEST,
+            Refused::Token => StatusCode::UNAUTHORIZED,
+        };
+        let answer = response::error(status, &refused.to_string());
+        if refused == Refused::Token {
+            return response::with(answer, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        answer
     }
 }
 
-/// Who may ask.
+/// Decides which requests are admitted. Holds digests of the tokens.
 struct Guard {
     own: IpAddr,
     operators: Option<[u8; 32]>,
@@ -163,29 +161,31 @@ impl Guard {
     }
 
     fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-        // Images and scripts of a page come without `Origin`.
+        // Requests for a page's images and scripts have no `Origin`.
         if headers.contains_key(ORIGIN) || navigation::is_from_another_page(headers) {
             return Err(Refused::WebPage);
         }
         let digest = token_in(headers).map(|token| <[u8; 32]>::from(Sha256::digest(token.as_bytes())));
-        // Digests are compared, so that the time it takes tells nothing of the token.
+        // Comparing digests takes a time that does not depend on the token.
         let has = |token: Option<[u8; 32]>| digest.is_some() && digest == token;
         let (is_operator, is_monitor) = (has(self.operators), has(self.monitors));
-        // Prometheus may know the listener by a name. A page that has led a browser here by a name does not know the token.
+        // Prometheus may use a name for the listener. A page that uses one (DNS rebinding) does not know the token.
         if !is_monitor && !self.is_asked(uri, headers) {
             return Err(Refused::Host);
         }
-        match () {
-            () if is_operator => Ok(()),
-            () if uri.path() == "/metrics" && (is_monitor || self.open) => Ok(()),
-            () if is_monitor || self.open => Err(Refused::MetricsOnly),
-            () => Err(Refused::Token),
+        let reads_metrics = is_monitor || self.open;
+        if is_operator || (reads_metrics && uri.path() == "/metrics") {
+            return Ok(());
         }
+        Err(if reads_metrics {
+            Refused::MetricsOnly
+        } else {
+            Refused::Token
+        })
     }
 
-    /// Whether the request is for this listener. A page on a name that leads here by its owner's doing
-    /// (DNS rebinding) has no `Origin` to give it away, being same-origin to its browser; but it has that
-    /// name for a `Host`.
+    /// Whether the request is for this listener. A page whose host name was pointed at this address (DNS rebinding)
+    /// sends no `Origin`, because its browser sees the same origin, but it sends that name as `Host`.
     fn is_asked(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -207,7 +207,6 @@ impl Guard {
     }
 }
 
-/// The token of a request that has one.
 fn token_in(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {
@@ -237,8 +236,7 @@ async fn handle(state: &AdminState, path: &str, method: &Method) -> Response {
     }
 }
 
-/// A plugin that does not load is not a reason to take everybody's sign-in away: it is listed, not held against the
-/// gateway.
+/// A gateway with a broken plugin is ready, because users can still sign in. The answer lists the plugin.
 async fn ready(state: &AdminState) -> Response {
     let plugins = state.plugins.status();
     let named = |is: fn(&PluginStatus) -> bool| -> Vec<&str> {
@@ -270,8 +268,8 @@ async fn ready(state: &AdminState) -> Response {
 }
 
 fn waits_for_plugins(plugins: &[PluginStatus], since_start: Duration) -> bool {
-    since_start < ADMISSION
-        && plugins
-            .iter()
-            .any(|plugin| plugin.being_admitted && plugin.generation.is_none() && plugin.problem.is_none())
+    let waits = |plugin: &PluginStatus| {
+        plugin.being_admitted && plugin.generation.is_none() && plugin.problem.is_none()
+    };
+    since_start < ADMISSION && plugins.iter().any(waits)
 }

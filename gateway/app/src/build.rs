@@ -1,4 +1,4 @@
-//! From a configuration to everything that requests share.
+//! Builds the [`App`] from the configuration.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,12 +27,9 @@ use crate::request_id::RequestIds;
 use crate::small_file;
 use crate::token_cache::TokenCache;
 
-/// Opens and starts everything a request may need. Returns the place of the last event that an earlier run has left, too,
-/// and the admissions of the plugins, which go on.
-///
-/// # Errors
-/// Whatever keeps it from starting, with what to do about it.
-pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
+/// Opens and starts everything that requests use. Also returns the position of the last event that an earlier run left,
+/// and the admissions of the plugins, which continue.
+pub(crate) async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
@@ -63,14 +60,14 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         .await
         .context("the plugins cannot be loaded")?;
     let providers = config.providers.iter();
-    let providers: Result<Vec<Provider>> = providers
+    let providers: Result<_> = providers
         .map(|wanted| provider(config, wanted, clock.clone()))
         .collect();
-    let offers: Result<Vec<Offer>> = config.providers.iter().map(offer).collect();
-    let offers = offers.map(|offers| offers.into_iter().chain(dev.then(Offer::development)).collect());
+    let offers = config.providers.iter().map(offer);
+    let offers: Result<_> = offers.chain(dev.then(|| Ok(Offer::development()))).collect();
     let app = App {
         clock,
-        request_ids: RequestIds::new(random.as_ref()).context("the system gives no randomness")?,
+        request_ids: RequestIds::new(random.as_ref()).context("the system returned no random bytes")?,
         random,
         store,
         plugins,
@@ -90,15 +87,11 @@ pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissi
         rate_limits: ArcSwap::from_pointee(RateLimits::new(&config.reloadable.rate_limits)),
         logout_notifier: tokio::sync::Notify::new(),
         background: TaskTracker::new(),
-        http_metrics: HttpMetrics::new(),
+        http_metrics: HttpMetrics::default(),
     };
     Ok((Arc::new(app), left_over, admissions))
 }
 
-/// A provider as it is configured.
-///
-/// # Errors
-/// Why it cannot be one.
 pub(crate) fn provider(
     config: &Config,
     provider: &ProviderConfig,
@@ -109,10 +102,7 @@ pub(crate) fn provider(
         .with_context(|| format!("the provider \"{}\" cannot be used", provider.name))
 }
 
-/// How plugins are compiled: by this program, in a process of its own.
-///
-/// # Errors
-/// When the program cannot be found.
+/// Plugins are compiled by this program, in a separate process.
 pub(crate) fn compile_options(config: &Config) -> io::Result<CompileOptions> {
     Ok(CompileOptions {
         command: Some(crate::cli::compiler()?),
@@ -120,15 +110,11 @@ pub(crate) fn compile_options(config: &Config) -> io::Result<CompileOptions> {
     })
 }
 
-/// Where compiled plugins are kept.
 pub(crate) fn cache_dir(config: &Config) -> PathBuf {
     config.data_dir.join("cache")
 }
 
-/// How a provider looks on pages.
-///
-/// # Errors
-/// When its picture cannot be used.
+/// Reads the provider's icon, if it is a file.
 pub(crate) fn offer(provider: &ProviderConfig) -> Result<Offer> {
     let name = provider.display_name.as_deref();
     let file = match &provider.icon {
@@ -149,7 +135,7 @@ pub(crate) fn offer(provider: &ProviderConfig) -> Result<Offer> {
     Ok(Offer::new(&provider.name, name, None).with_picture(picture))
 }
 
-/// The first session secret signs; what was issued under the others is still accepted.
+/// The first session secret signs. Tokens under the others are still accepted.
 pub(crate) fn session_key(config: &Config, issuer: &str, random: Arc<SystemRandom>) -> Result<SessionKey> {
     const UNUSABLE: &str = "a session secret cannot be used";
     let mut secrets = config.session_secrets.iter();

@@ -1,4 +1,4 @@
-//! The command line: what can be said, and how a command ends.
+//! The command line: the commands and the exit codes.
 //!
 //! | module | command |
 //! |---|---|
@@ -7,19 +7,19 @@
 //! | `check` | `gateway config check\|schema` |
 //! | `provider` | `gateway provider check` |
 //! | `reload` | `gateway reload` |
-//! | `user` | `gateway user list\|show\|disable\|enable\|delete\|export` |
+//! | `user` | `gateway user list\|show\|disable\|enable\|link\|unlink\|merge\|delete\|export` |
 //! | `session` | `gateway session list\|end` |
 //! | `backup`, `restore` | `gateway backup`, `gateway restore` |
 //! | `keys` | `gateway keys generate` |
-//! | `plugin` | `gateway plugin new\|check\|call\|bench\|bindings\|componentize` |
-//! | `compile_plugin` | `gateway compile-plugin`, which the gateway starts by itself |
+//! | `plugin` | `gateway plugin …` |
+//! | `manual` | `gateway completions`, `gateway man` |
+//! | `compile_plugin` | `gateway compile-plugin`, which the gateway itself runs |
 //! | `storage` | opens the database beside a running gateway |
 //! | `output` | tables, JSON, and text that is safe to show on a terminal |
 //!
-//! All commands work while the gateway serves. Results go to stdout, everything else to stderr. The exit
-//! code is 0 when the command did what it was told, 2 when it was not understood, 3 when it is for a running
-//! gateway and none answers, 4 when `config check` finds that the gateway would start and something that is configured
-//! would not work, and 1 otherwise.
+//! All commands work while the gateway is running. Results go to stdout, everything else to stderr. The exit code is 0
+//! on success, 2 for a usage error, 3 if the command needs a running gateway and none answers, 4 if `config check`
+//! finds that the gateway would start but not serve everything that is configured, and 1 for any other failure.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -28,10 +28,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-#[cfg(feature = "dev")]
-use crate::config::sources::FILE_VARIABLE;
 use crate::config::{ConfigErrors, Sources};
 use crate::control::NoAnswer;
 
@@ -41,6 +39,7 @@ mod compile_plugin;
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
+mod manual;
 mod output;
 mod plugin;
 mod provider;
@@ -53,13 +52,10 @@ mod user;
 
 pub(crate) use compile_plugin::compiler;
 
-/// How long the reason for a failure may take to be read.
+/// How long writing the reason for a failure may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The exit code where no gateway answers.
+/// The exit code if no gateway answers.
 const UNREACHABLE: u8 = 3;
-
-/// The exit code where the gateway would serve, but not everything that is configured.
-const DEGRADED: u8 = 4;
 
 /// An auth gateway whose policy is WebAssembly components.
 #[derive(Debug, Parser)]
@@ -71,19 +67,18 @@ struct Cli {
     command: Command,
 }
 
-/// What all commands understand.
+/// The flags of all commands.
 #[derive(Debug, Args)]
 struct Shared {
-    /// The configuration, a TOML file [default: GATEWAY_CONFIG, else gateway.toml where it is there]
+    /// The configuration, a TOML file [default: GATEWAY_CONFIG, otherwise gateway.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The database, in place of the configured one: sqlite:///relative or sqlite:////absolute
+    /// The database, instead of the configured one: sqlite:///relative or sqlite:////absolute
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
 }
 
 impl Shared {
-    /// Where the command takes its settings from.
     fn sources(&self) -> Sources {
         let mut sources = Sources::of_process(self.config.as_deref());
         if let Some(url) = &self.database {
@@ -92,57 +87,64 @@ impl Shared {
         sources
     }
 
-    /// Whether a flag or a variable names the configuration file.
-    #[cfg(feature = "dev")]
-    fn names_a_file(&self) -> bool {
-        self.config.is_some() || std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty())
+    /// Reads a part of the configuration.
+    fn load<T>(&self, load: impl FnOnce(&Sources) -> Result<T, ConfigErrors>) -> anyhow::Result<T> {
+        load(&self.sources()).map_err(|errors| mistakes(&errors))
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve, as configured
+    /// Serve requests
     Serve,
-    /// Serve on this machine to try things out: generated keys, invented people, example plugins
+    /// Run a gateway for development on this machine, with generated keys, test users and example plugins
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
-    /// Look at the configuration
+    /// Check the configuration, or print its schema
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at upstream providers
+    /// Check upstream providers
     #[command(subcommand)]
     Provider(provider::Command),
-    /// Have the running gateway read its configuration again, and wait until it has
+    /// Make the running gateway read its configuration again, and wait until the new one is in force
     ///
-    /// Exits with 1 and says what is wrong where the configuration has mistakes: then what was in force stays in force.
+    /// If the configuration has mistakes, the command prints them and exits with 1, and the current configuration stays
+    /// in force.
     Reload(reload::Reload),
-    /// Look at users, shut them out, let them in again
+    /// List, show, disable, enable, link, merge, delete and export users
     #[command(subcommand)]
     User(user::Command),
-    /// Look at sessions and end them
+    /// List and end sessions
     #[command(subcommand)]
     Session(session::Command),
-    /// Write a backup of the database to a file, also while the gateway serves
+    /// Back up the database to a file, also while the gateway is running
     Backup(backup::Backup),
-    /// Put a backup in the place of the database; the old files are kept
+    /// Replace the database with a backup; the old files are kept
     Restore(restore::Restore),
-    /// Make keys
+    /// Generate keys
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Write plugins and try them
+    /// Write and test plugins, and manage those of the running gateway
     #[command(subcommand)]
     Plugin(Box<plugin::Command>),
-    /// Compile the component on stdin: the gateway starts this by itself
+    /// Print a shell's completion script for this command
+    #[command(hide = true)]
+    Completions(manual::Completions),
+    /// Print the manual page, or write a page for each command into a directory
+    #[command(hide = true)]
+    Man(manual::Manual),
+    /// Compile the component on standard input; the gateway itself runs this
     #[command(hide = true)]
     CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Say whether `gateway serve` would start and serve everything, and print what is in force or what is wrong
+    /// Say whether `gateway serve` would start and serve everything, and print the settings and what is wrong
     ///
-    /// Nothing is changed on disk, and a gateway that runs is not disturbed. Exits with 0 if everything would be served, with
-    /// 1 if the gateway would not start, and with 4 if it would start but something that is configured would not work.
+    /// The check changes nothing on disk and does not disturb a running gateway. It exits with 0 if everything would be
+    /// served, with 1 if the gateway would not start, and with 4 if it would start but something that is configured
+    /// would not work.
     Check(check::Check),
     /// Print a JSON Schema of the configuration file, with which editors complete and check it
     ///
@@ -154,7 +156,7 @@ enum ConfigCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // No runtime: its threads are of no use there, and take of the memory that it may have.
+    // Without a runtime, whose threads would use up the memory that this process is limited to.
     if let Command::CompilePlugin(compile) = &cli.command {
         return compile_plugin::run(compile);
     }
@@ -168,14 +170,9 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
     };
     let ended = runtime.block_on(run(cli));
-    // Whatever still runs was told to end; waiting for it could take for ever.
+    // Waiting for the tasks that are left could take forever.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has enough, as `head` does.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+    ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
@@ -193,48 +190,48 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Backup(command) => backup::run(shared, command).await,
         Command::Restore(command) => restore::run(shared, command).await,
         Command::Keys(command) => keys::run(shared, &command),
+        Command::Completions(arguments) => manual::completions(Cli::command(), &arguments),
+        Command::Man(arguments) => manual::man(Cli::command(), &arguments),
         Command::CompilePlugin(_) => Ok(()),
         Command::Plugin(command) => plugin::run(shared, *command).await,
     }
 }
 
+/// Ends the process with an exit code, after the reason has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+struct Exit(u8);
+
 fn fail(error: &anyhow::Error) -> ExitCode {
-    // The process that did the work has said why.
-    if let Some(ended) = error.downcast_ref::<plugin::apart::Ended>() {
-        return ended.code();
+    if let Some(Exit(code)) = error.downcast_ref() {
+        return (*code).into();
     }
-    if error.is::<check::Degraded>() {
-        return ExitCode::from(DEGRADED);
-    }
-    if error.is::<check::Fails>() {
-        return ExitCode::FAILURE;
+    // The reader of our output has read enough, like `head`.
+    if error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return ExitCode::SUCCESS;
     }
     let (text, (written, end)) = (format!("gateway: {error:#}"), mpsc::channel::<()>());
-    // Nobody is left to be told where stderr is closed; and where nobody reads it, nobody waits.
+    // On its own thread, because stderr can be a pipe that nobody reads. If it is closed, there is nowhere to report
+    // to.
     thread::spawn(move || {
         let _ = writeln!(io::stderr(), "{text}");
         drop(written);
     });
     let _ = end.recv_timeout(PATIENCE);
-    if error.is::<plugin::running::Unreachable>() || error.is::<reload::NotRunning>() || is_silent(error) {
-        return ExitCode::from(UNREACHABLE);
+    let is_silent = matches!(
+        error.downcast_ref(),
+        Some(NoAnswer::Silent { .. } | NoAnswer::Failed { .. })
+    );
+    if is_silent || error.is::<plugin::running::Unreachable>() || error.is::<reload::NotRunning>() {
+        return UNREACHABLE.into();
     }
     ExitCode::FAILURE
 }
 
-/// Whether a gateway should have answered and did not.
-fn is_silent(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<NoAnswer>();
-    error.is_some_and(|error| matches!(error, NoAnswer::Silent { .. } | NoAnswer::Failed { .. }))
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// All mistakes of a configuration, a line each.
+/// All mistakes of a configuration, one per line.
 fn mistakes(errors: &ConfigErrors) -> anyhow::Error {
     anyhow::anyhow!("the configuration cannot be used:\n{errors}")
 }

@@ -1,14 +1,14 @@
-//! A socket in the data directory by which commands on the same machine reach a running gateway.
+//! A socket in the data directory through which commands on the same machine reach a running gateway.
 //!
-//! Only the gateway's own user and root can use it: the directory is 0700, and the gateway checks the peer's user ID.
-//! Several gateways may share a data directory; each has a socket of its own. A command sends one line and gets one line of
-//! JSON, after any number of empty lines, which say that the gateway is alive:
+//! Only the gateway's user and root can use it: the directory's mode is 0700, and the gateway checks the peer's user
+//! ID. Several gateways may share a data directory; each has its own socket. A command sends one line and receives one
+//! line of JSON. Before that, it may receive empty lines, with which the gateway shows that it is alive.
 //!
 //! | line | answer |
 //! |---|---|
 //! | `status` | [`Status`]: where this gateway listens |
-//! | `reload` | [`Reloaded`]: whether the configuration was read again and is in force, once that is known |
-//! | `reload wait` | the same, once every plugin's file was looked at |
+//! | `reload` | [`Reloaded`]: whether the new configuration is in force |
+//! | `reload wait` | the same, after every plugin's file was checked |
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,77 +26,69 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// What the names of sockets begin and end with.
 const PREFIX: &str = "gateway-";
 const SUFFIX: &str = ".sock";
-/// Longest question.
 const MAX_QUESTION: u64 = 64;
-/// Longest answer: the mistakes of a large configuration.
+/// Enough for the mistakes of a large configuration.
 const MAX_ANSWER: u64 = 16 << 20;
-/// How long a command may take to ask, and a gateway to say where it listens.
+/// How long a command may take to ask, and a gateway to answer `status`.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a gateway that has no answer yet says that it is alive.
+/// How often a gateway that is still reloading shows that it is alive.
 const ALIVE: Duration = Duration::from_secs(5);
-/// How long a command waits for a word of a gateway that reloads. A gateway of an earlier version
-/// says nothing for 30 seconds.
+/// How long a command waits for a line from a gateway that reloads. Gateways of earlier versions can be silent for 30
+/// seconds.
 const SILENCE: Duration = Duration::from_secs(40);
 
-/// Where a gateway listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Its process.
-    pub pid: u32,
-    /// The addresses of all its listeners.
-    pub listens: Vec<SocketAddr>,
+pub(crate) struct Status {
+    pub(crate) pid: u32,
+    /// The addresses of all listeners.
+    pub(crate) listens: Vec<SocketAddr>,
 }
 
-/// What came of reading the configuration again.
+/// The result of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// The gateway's process.
-    pub pid: u32,
-    /// What is wrong, as the log has it. Where there is anything, what was in force stays in force.
-    pub errors: Vec<String>,
-    /// What works and is probably not meant, and what needs a restart.
-    pub warnings: Vec<String>,
-    /// The plugins whose files do not serve under the configuration that is in force now, and why.
-    pub plugins: Vec<String>,
-    /// The plugins whose files have not been looked at yet under that configuration, as they are being compiled or tried.
+pub(crate) struct Reloaded {
+    pub(crate) pid: u32,
+    /// The mistakes, as in the log. If there are any, the previous configuration stays in force.
+    pub(crate) errors: Vec<String>,
+    /// Settings that are probably not intended, and settings that need a restart.
+    pub(crate) warnings: Vec<String>,
+    /// The plugins whose files do not serve under the current configuration, and why.
+    pub(crate) plugins: Vec<String>,
+    /// The plugins whose files are still being compiled or tried under the current configuration.
     #[serde(default)]
-    pub being_admitted: Vec<String>,
+    pub(crate) being_admitted: Vec<String>,
 }
 
-/// A command that waits for the answer.
+/// A command that waits for the result of a reload.
 #[derive(Debug)]
-pub struct Asked {
-    /// Whether it waits until the plugins' files were looked at.
-    pub waits_for_plugins: bool,
-    /// Where the answer goes. The command may have gone.
-    pub answer: oneshot::Sender<Reloaded>,
+pub(crate) struct Asked {
+    /// Whether it waits until the plugins' files were checked.
+    pub(crate) waits_for_plugins: bool,
+    /// Fails if the command has ended.
+    pub(crate) answer: oneshot::Sender<Reloaded>,
 }
 
-/// The socket; its file is removed with it.
+/// The gateway's socket. Dropping it removes the file.
 #[derive(Debug)]
-pub struct Control {
+pub(crate) struct Control {
     listener: UnixListener,
     path: PathBuf,
-    /// How often it says that it is alive.
+    /// [`ALIVE`], except in tests.
     alive: Duration,
 }
 
 impl Control {
     /// Creates a socket, and removes the sockets of gateways that were killed.
-    ///
-    /// # Errors
-    /// When the directory cannot have sockets.
-    pub async fn bind(data_dir: &Path) -> io::Result<Self> {
+    pub(crate) async fn bind(data_dir: &Path) -> io::Result<Self> {
         remove_left_over(data_dir).await;
         let mut bytes = [0; 8];
         SystemRandom.fill(&mut bytes).map_err(io::Error::other)?;
         let name = format!("{PREFIX}{}{SUFFIX}", hex::encode(bytes));
-        // It gets its name when it can be asked: before that it would look left over.
+        // The socket gets its name when it listens. Before that, it would look like that of a killed gateway.
         let draft = data_dir.join(format!(".new-{}", hex::encode(bytes)));
-        let listener = UnixListener::bind(ShortPath::of(&draft)?.path())?;
+        let listener = UnixListener::bind(&ShortPath::of(&draft)?.path)?;
         let path = data_dir.join(name);
         if let Err(error) = std::fs::rename(&draft, &path) {
             let _ = std::fs::remove_file(&draft);
@@ -109,8 +101,8 @@ impl Control {
         })
     }
 
-    /// Answers until `shutdown`. Reloads are the business of whoever has the other end of `reloads`.
-    pub async fn run(self, status: Status, reloads: mpsc::Sender<Asked>, shutdown: CancellationToken) {
+    /// Answers commands until `shutdown`. Passes requests for a reload to `reloads`.
+    pub(crate) async fn run(self, status: Status, reloads: mpsc::Sender<Asked>, shutdown: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -176,7 +168,7 @@ async fn answer(
 }
 
 async fn reload_here(reloads: &mpsc::Sender<Asked>, waits_for_plugins: bool) -> io::Result<Reloaded> {
-    let ends = || io::Error::other("the gateway ends");
+    let ends = || io::Error::other("the gateway is shutting down");
     let (answer, answered) = oneshot::channel();
     let asked = Asked {
         waits_for_plugins,
@@ -186,66 +178,39 @@ async fn reload_here(reloads: &mpsc::Sender<Asked>, waits_for_plugins: bool) -> 
     answered.await.map_err(|_| ends())
 }
 
-/// Why there is no answer.
+/// Why a gateway did not answer.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// The sockets cannot be seen.
+pub(crate) enum NoAnswer {
     #[error(
         "cannot look for the gateway's socket in {}: {error}: run this command as the user that the gateway runs as, or as root",
         directory.display()
     )]
-    Closed {
-        /// The data directory.
-        directory: PathBuf,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// There is a socket, and this user may not use it.
+    Closed { directory: PathBuf, error: io::Error },
     #[error(
         "the gateway's socket {} cannot be opened: {error}: run this command as the user that the gateway runs as, or as root",
         path.display()
     )]
-    Denied {
-        /// The socket.
-        path: PathBuf,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// Whoever has the socket says nothing.
+    Denied { path: PathBuf, error: io::Error },
     #[error(
-        "the gateway at {} said nothing for {} s, and whether it will reload is not known: is the process stopped or stuck?",
+        "the gateway at {} did not respond for {} s, and may or may not reload: is the process stopped or stuck?",
         path.display(),
         after.as_secs()
     )]
-    Silent {
-        /// The socket.
-        path: PathBuf,
-        /// For how long nothing was said.
-        after: Duration,
-    },
-    /// The exchange failed.
+    Silent { path: PathBuf, after: Duration },
     #[error("the gateway at {} did not answer: {error}", path.display())]
-    Failed {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Failed { path: PathBuf, error: io::Error },
 }
 
-/// Where the gateways listen that serve with this data directory.
-pub async fn running(data_dir: &Path) -> Vec<Status> {
+/// Returns the status of each gateway that uses this data directory.
+pub(crate) async fn running(data_dir: &Path) -> Vec<Status> {
     let sockets = sockets(data_dir).unwrap_or_default();
     let asked = sockets.iter().map(|path| ask(path, "status", PATIENCE));
     join_all(asked).await.into_iter().flatten().flatten().collect()
 }
 
-/// Has every gateway that serves with this data directory read its configuration again, and waits until they have, or until
-/// they have looked at every plugin's file, too. Returns their answers, and why there are none of others.
-///
-/// # Errors
-/// When the directory cannot be looked at.
-pub async fn reload(
+/// Makes every gateway that uses this data directory reload its configuration. Waits until they have, or also until
+/// they have checked every plugin's file. Returns the answers, and the reasons for those that are missing.
+pub(crate) async fn reload(
     data_dir: &Path,
     waits_for_plugins: bool,
 ) -> Result<(Vec<Reloaded>, Vec<NoAnswer>), NoAnswer> {
@@ -269,7 +234,7 @@ pub async fn reload(
     Ok((answers, silent))
 }
 
-/// Asks the gateway that has a socket, which may say nothing for `silence` at most; `None` where it does not run any more.
+/// Asks the gateway behind a socket, which may be silent for `silence` at a time. Returns `None` if it is not running.
 async fn ask<T: DeserializeOwned>(
     path: &Path,
     question: &str,
@@ -281,12 +246,16 @@ async fn ask<T: DeserializeOwned>(
     };
     let stream = match connect(path).await {
         Ok(stream) => stream,
-        Err(error) if is_left_over(&error) => return None,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let path = path.to_owned();
-            return Some(Err(NoAnswer::Denied { path, error }));
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => None,
+                io::ErrorKind::PermissionDenied => Some(Err(NoAnswer::Denied {
+                    path: path.to_owned(),
+                    error,
+                })),
+                _ => Some(Err(failed(error))),
+            };
         }
-        Err(error) => return Some(Err(failed(error))),
     };
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from.take(MAX_ANSWER));
@@ -305,7 +274,7 @@ async fn ask<T: DeserializeOwned>(
             let read = timeout(silence, from.read_line(&mut line)).await;
             read.map_err(silent)?.map_err(failed)?;
             if line.is_empty() {
-                let error = "it closed the connection: it may have ended, or be of another version, or not run as this user";
+                let error = "it closed the connection: it may have ended, have another version, or run as another user";
                 return Err(failed(io::Error::other(error)));
             }
             if !line.trim().is_empty() {
@@ -316,37 +285,24 @@ async fn ask<T: DeserializeOwned>(
     Some(asked.await)
 }
 
-/// Connects to a socket. Where too many wait for whoever has it, that fails and nobody waits.
+/// Connects without waiting: fails if the socket's backlog is full.
 async fn connect(path: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(ShortPath::of(path)?.path()).await
+    UnixStream::connect(&ShortPath::of(path)?.path).await
 }
 
-fn is_left_over(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-    )
-}
-
-/// The sockets of a data directory; none where there is no directory.
-///
-/// # Errors
-/// When it cannot be read.
+/// Lists the sockets in a data directory. A missing directory has none.
 fn sockets(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(data_dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut sockets = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            sockets.push(entry.path());
-        }
-    }
+    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut sockets = paths?;
+    sockets.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+    });
     sockets.sort();
     Ok(sockets)
 }
@@ -360,13 +316,13 @@ async fn remove_left_over(data_dir: &Path) {
     }
 }
 
-/// Longest path of a socket (unix(7)), its end included.
+/// Longest path of a socket (unix(7)), including the terminating zero.
 const MAX_PATH: usize = 108;
 
-/// The path of a socket, by way of its directory's file descriptor where it is too long.
+/// The path of a socket, through its directory's file descriptor if it is too long.
 struct ShortPath {
     path: PathBuf,
-    /// Open while the path is in use.
+    /// Must stay open while the path is in use.
     _directory: Option<std::fs::File>,
 }
 
@@ -385,10 +341,6 @@ impl ShortPath {
             path: Path::new(&format!("/proc/self/fd/{descriptor}")).join(name),
             _directory: Some(directory),
         })
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -1,4 +1,4 @@
-//! Listening: addresses, and how many connections there is room for.
+//! Listening sockets, and the limit on open files.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,22 +6,20 @@ use std::net::SocketAddr;
 use anyhow::{Result, anyhow};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that wait to be accepted, where the system lets so many (`net.core.somaxconn`): with tokio's own 128, more
-/// that come at once are not answered, and try again a second later.
+/// Connections that wait to be accepted, if the system allows that many (`net.core.somaxconn`). With tokio's default of
+/// 128, a larger burst is dropped, and those clients retry a second later.
 const BACKLOG: u32 = 4096;
 
-/// Files that are not connections of the public listener: the database, the admin listener, requests of plugins.
+/// Files other than connections to the public listener: the database, the admin listener, requests of plugins.
 const OTHER_FILES: usize = 256;
 
-/// Listens on an address.
-///
-/// # Errors
-/// When it cannot, with the setting to change.
 pub(crate) fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
-    listen(address).map_err(|error| anyhow!(cannot_listen(address, setting, &error)))
+    bound(address)
+        .and_then(|socket| socket.listen(BACKLOG))
+        .map_err(|error| anyhow!(cannot_listen(address, setting, &error)))
 }
 
-/// Why an address cannot be listened on, and what to do about it.
+/// Returns the error message for an address that the gateway cannot listen on.
 pub(crate) fn cannot_listen(address: SocketAddr, setting: &str, error: &io::Error) -> String {
     let variable = match setting {
         "admin.listen" => "GATEWAY_ADMIN_LISTEN",
@@ -31,29 +29,22 @@ pub(crate) fn cannot_listen(address: SocketAddr, setting: &str, error: &io::Erro
     format!("cannot listen on {address}: set {setting} ({variable}) to another address: {error}")
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    bound(address)?.listen(BACKLOG)
-}
-
-/// A socket that has an address and does not listen there yet.
-///
-/// # Errors
-/// When the address is taken, or cannot be had.
+/// Returns a socket that is bound to the address and does not listen yet.
 pub(crate) fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // The port may be in use by connections of the process before.
+    // Connections of the previous process may still use the port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-/// Raises the soft limit on open files, which is 1024 in many places for programs that use `select`, to the
-/// hard one: a connection is a file. Returns how many of the `wanted` connections fit beside the files that the gateway
-/// needs for itself, sign-ins through its `providers` included: if callers could take all files, the database and the
-/// admin listener would have none.
+/// Raises the soft limit on open files to the hard limit, because each connection needs a file. The soft limit is often
+/// 1024, for programs that use `select`. Returns how many of the `wanted` connections fit beside the files that the
+/// gateway needs for itself and for sign-ins through its `providers`: if clients could use all files, the database and
+/// the admin listener would have none.
 pub(crate) fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -70,7 +61,7 @@ pub(crate) fn room_for_sockets(wanted: usize, providers: usize) -> usize {
     }
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let reserved = OTHER_FILES + providers.saturating_mul(gateway_upstream::MAX_WAITING);
-    // Where there are few files at all, half of what is left is for callers.
+    // If there are few files, half of the rest is for clients.
     let room = most
         .saturating_sub(reserved)
         .max(most.saturating_sub(OTHER_FILES) / 2)
@@ -79,7 +70,7 @@ pub(crate) fn room_for_sockets(wanted: usize, providers: usize) -> usize {
         tracing::warn!(
             most,
             connections = room,
-            "there may be fewer connections than server.connections says, for the limit on open files (ulimit -n)"
+            "the limit on open files (ulimit -n) allows fewer connections than server.connections"
         );
     }
     room.min(wanted)

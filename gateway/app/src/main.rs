@@ -1,14 +1,13 @@
-//! The gateway's command: reads the command line, runs it, says in its exit code how it went.
+//! The `gateway` command.
 
 use std::process::ExitCode;
 
-/// Requests and plugin calls make many short-lived objects, on all threads.
+/// Fast for the many short-lived objects of requests and plugin calls, on all threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for pages of 2 MiB, of which a process that reads large files now and then, and is idle
-    // otherwise, keeps dozens that are nearly empty.
+    // With pages of 2 MiB, a mostly idle process that sometimes reads large files keeps dozens of nearly empty ones.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     gateway::cli::main()

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus: their declarations, their buckets, and handles that are cheap to count with.
+//! Metrics for Prometheus: their declarations and buckets, and handles for cheap counting.
 //!
 //! A metric can be declared in any file with [`declare_metrics!`](gateway_model::declare_metrics).
 
@@ -12,7 +12,7 @@ use gateway_model::metric::{Kind, METRICS};
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-/// From ten microseconds, a call of a small plugin, to what a person notices.
+/// From ten microseconds, the time of a call of a small plugin, to a wait that a person notices.
 const SECONDS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 5.0,
@@ -27,7 +27,7 @@ const BYTES: &[f64] = &[
     268_435_456.0,
 ];
 const FUEL: &[f64] = &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
-/// Between two rounds of tidying what histograms have collected.
+/// How often the recorder merges the samples of its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ gateway_model::declare_metrics! {
     }
     /// Idle or slow connections that were closed to make room for others
     Counter closed_for_room = "gateway_connections_closed_for_room_total" {}
-    /// Lines of the log that were dropped, because stderr was not read fast enough or could not be written
+    /// Lines of the log that were dropped, because nobody read stderr fast enough or it could not be written
     Counter log_dropped = "gateway_log_dropped_total" {}
     /// Sign-ins
     Counter sign_ins = "gateway_sign_ins_total" {
@@ -74,16 +74,13 @@ gateway_model::declare_metrics! {
 
 /// The metrics of this process. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     handle: PrometheusHandle,
     started: Instant,
 }
 
-/// Starts counting, for the whole process. Must be called within a tokio runtime.
-///
-/// # Errors
-/// When counting has been started before.
-pub fn install() -> Result<Metrics> {
+/// Starts counting for the whole process. Must be called once, within a tokio runtime.
+pub(crate) fn install() -> Result<Metrics> {
     let recorder = recorder()?;
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("metrics cannot be started")?;
@@ -103,7 +100,7 @@ pub fn install() -> Result<Metrics> {
     })
 }
 
-/// Histograms in buckets, by the unit that a name ends in.
+/// The unit at the end of a histogram's name selects its buckets.
 fn recorder() -> Result<PrometheusRecorder> {
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
@@ -112,7 +109,6 @@ fn recorder() -> Result<PrometheusRecorder> {
         .build_recorder())
 }
 
-/// Tells the recorder what each metric is.
 fn describe() {
     for metric in METRICS {
         match metric.kind {
@@ -124,9 +120,8 @@ fn describe() {
 }
 
 impl Metrics {
-    /// All figures, in Prometheus' text format.
-    #[must_use]
-    pub fn render(&self) -> String {
+    /// Returns all metrics in Prometheus' text format.
+    pub(crate) fn render(&self) -> String {
         uptime().set(self.started.elapsed().as_secs_f64());
         if let Some(bytes) = resident_memory() {
             memory().set(bytes);
@@ -135,7 +130,7 @@ impl Metrics {
     }
 }
 
-/// In bytes; nothing where the system has no `/proc`.
+/// In bytes. `None` on a system without `/proc`.
 fn resident_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -143,57 +138,32 @@ fn resident_memory() -> Option<f64> {
     Some(kibibytes * 1024.0)
 }
 
-/// Counts requests. Looking a counter up by its labels costs more than counting, so each is looked up
-/// once and kept.
-#[derive(Default)]
-pub struct HttpMetrics(ArcSwap<HashMap<Key, Handles>>);
+/// Counts requests. Looking up a counter by its labels costs more than counting, so the counters are kept.
+#[derive(Debug, Default)]
+pub struct HttpMetrics(ArcSwap<HashMap<Key, (Counter, Histogram)>>);
 
 type Key = (&'static str, &'static str, u16);
 
-#[derive(Clone)]
-struct Handles {
-    count: Counter,
-    seconds: Histogram,
-}
-
 impl HttpMetrics {
-    /// Counts nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Counts a request: its route and method, neither of them made up by the caller, and its status.
+    /// Counts a request. `route` and `method` must be from a fixed set, because each value becomes a time series.
     pub fn record(&self, route: &'static str, method: &'static str, status: u16, elapsed: Duration) {
         let key = (route, method, status);
-        if let Some(handles) = self.0.load().get(&key) {
-            handles.record(elapsed);
-            return;
-        }
-        let handles = Handles {
-            count: http_requests(route, method, status.to_string()),
-            seconds: http_seconds(route),
+        let record = |(count, seconds): &(Counter, Histogram)| {
+            count.increment(1);
+            seconds.record(elapsed.as_secs_f64());
         };
-        handles.record(elapsed);
+        if let Some(handles) = self.0.load().get(&key) {
+            return record(handles);
+        }
+        let handles = (
+            http_requests(route, method, status.to_string()),
+            http_seconds(route),
+        );
+        record(&handles);
         self.0.rcu(|known| {
             let mut known = HashMap::clone(known);
             known.insert(key, handles.clone());
             Arc::new(known)
         });
-    }
-}
-
-impl Handles {
-    fn record(&self, elapsed: Duration) {
-        self.count.increment(1);
-        self.seconds.record(elapsed.as_secs_f64());
-    }
-}
-
-impl std::fmt::Debug for HttpMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpMetrics")
-            .field("series", &self.0.load().len())
-            .finish()
     }
 }

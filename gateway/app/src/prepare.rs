@@ -1,21 +1,21 @@
-//! Whether a configuration can be served, found out without changing anything on disk. `gateway serve` goes through this
-//! before it opens anything, and `gateway config check` does so and nothing else: the two cannot differ.
+//! Whether a configuration can be served, without changing anything on disk. `gateway serve` calls this before it opens
+//! anything, and `gateway config check` does nothing else, so the two agree.
 //!
-//! | step | what is looked at |
+//! | step | what it checks |
 //! |---|---|
-//! | [`Step::Parts`] | keys, the session secret and providers, by the functions that `serve` is about to call |
-//! | [`Step::Data`] | the data directory, the database, the files of tokens |
-//! | [`Step::Listeners`] | whether the addresses can be listened on |
-//! | [`Step::Pages`] | every page of the database: for `config check`, since `serve` starts with what can be read |
-//! | [`Step::Plugins`] | every plugin's file, as the gateway admits it: for `config check`, since `serve` is about to do so |
-//! | always | the clock, the plugin directory, and what the configuration itself gives cause to warn of |
+//! | [`Step::Parts`] | keys, the session secret and providers, with the functions that `serve` calls later |
+//! | [`Step::Data`] | the data directory, the database, the token files |
+//! | [`Step::Listeners`] | whether the gateway can listen on the addresses |
+//! | [`Step::Pages`] | every page of the database. Only `config check` does this: `serve` starts with a page that it cannot read |
+//! | [`Step::Plugins`] | every plugin's file, as the gateway admits it. Only `config check` does this: `serve` admits them later |
+//! | always | the clock, the plugin directory, and the warnings about the configuration itself |
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fmt, io};
 
+use clap::ValueEnum;
 use gateway_host::{CheckOptions, HostError};
 use gateway_model::SystemClock;
 use gateway_store::{DatabaseUrl, Depth};
@@ -24,18 +24,15 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::admin::{self, TokenFile};
 use crate::app::Address;
-use crate::config::sources::Origin;
 use crate::config::{Config, ConfigError, ConfigErrors, Loaded, Report};
 use crate::control::Status;
 use crate::time::LAST;
 use crate::{build, listen};
 
-/// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Worth knowing.
+pub(crate) enum Severity {
     Note,
-    /// It works and is probably not meant.
+    /// It works, but is probably not intended.
     Warning,
     /// The gateway serves, but something that is configured does not work.
     Error,
@@ -44,9 +41,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Note => "note",
             Self::Warning => "warning",
@@ -56,93 +51,69 @@ impl Severity {
     }
 }
 
-/// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How much it matters.
-    pub severity: Severity,
-    /// Where, which setting, and what is wrong.
-    pub what: ConfigError,
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) what: ConfigError,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.what.fmt(f)
-    }
-}
-
-/// A step that can be left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    /// Keys, the session secret and providers, put to use.
+/// A part of the check. `config check --skip` accepts those without `skip`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Step {
+    #[value(skip)]
     Parts,
-    /// The data directory, the database, the files of tokens.
+    /// The data directory, the database and the token files
     Data,
-    /// The addresses that are listened on.
+    /// The listeners, for a check on another machine than the gateway's
     Listeners,
-    /// Every page of the database, which has to be among the data.
+    /// Has no effect without [`Step::Data`].
+    #[value(skip)]
     Pages,
-    /// The plugins' files.
+    /// The plugins, which may have to be compiled
     Plugins,
 }
 
-/// What is looked at, and what is known.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
-    /// The steps.
-    pub steps: BTreeSet<Step>,
-    /// Whether the public listener is there already.
-    pub listens: bool,
+pub(crate) struct Scope {
+    pub(crate) steps: BTreeSet<Step>,
+    /// Whether the public listener is open already.
+    pub(crate) listens: bool,
     /// Whether the development sign-in is on.
-    pub dev: bool,
-    /// The gateways that serve this configuration now.
-    pub running: Vec<Status>,
+    pub(crate) dev: bool,
+    /// The gateways that use this data directory now.
+    pub(crate) running: Vec<Status>,
 }
 
-/// The machine's clock is so wrong that nobody could sign in: every session and every certificate has expired by it.
+/// By such a clock, every session and every certificate has expired, so nobody could sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the machine's clock is wrong: it shows a time before 1970 or after 9999 (`date` prints it). Set it, then start the \
      gateway again"
 )]
-pub struct ImpossibleClock;
+pub(crate) struct ImpossibleClock;
 
-/// Whether the clock shows a time that can be.
-///
-/// # Errors
-/// [`ImpossibleClock`].
-pub fn check_clock() -> Result<(), ImpossibleClock> {
+pub(crate) fn check_clock() -> Result<(), ImpossibleClock> {
     let is_possible = SystemClock::since_epoch().is_some_and(|since| since.as_secs() <= LAST);
     is_possible.then_some(()).ok_or(ImpossibleClock)
 }
 
-/// The mistakes of a configuration, as findings.
-#[must_use]
-pub fn of_mistakes(errors: &ConfigErrors) -> Vec<Finding> {
-    let fatal = |what: &ConfigError| Finding {
-        severity: Severity::Fatal,
-        what: what.clone(),
-    };
-    errors.0.iter().map(fatal).collect()
+fn all_with(severity: Severity, errors: &[ConfigError]) -> impl Iterator<Item = Finding> {
+    errors.iter().cloned().map(move |what| Finding { severity, what })
 }
 
-/// Everything there is to say of a configuration without mistakes, its warnings included.
-pub async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
+/// Returns the mistakes of a configuration as findings.
+pub(crate) fn of_mistakes(errors: &ConfigErrors) -> Vec<Finding> {
+    all_with(Severity::Fatal, &errors.0).collect()
+}
+
+/// Checks a configuration without mistakes. The findings include its warnings and notes.
+pub(crate) async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
     let config = &loaded.config;
+    let warned = all_with(Severity::Warning, &loaded.warned);
     let mut found = Found {
         report: &loaded.report,
-        findings: Vec::new(),
+        findings: warned.chain(all_with(Severity::Note, &loaded.notes)).collect(),
     };
-    for (severity, of) in [
-        (Severity::Warning, &loaded.warned),
-        (Severity::Note, &loaded.notes),
-    ] {
-        let findings = of.iter().map(|what| Finding {
-            severity,
-            what: what.clone(),
-        });
-        found.findings.extend(findings);
-    }
     if let Err(error) = check_clock() {
         found.fatal("", error.to_string());
     }
@@ -151,7 +122,8 @@ pub async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
         providers(&mut found, config);
     }
     if config.providers.is_empty() && !scope.dev {
-        let message = "there is no provider, so nobody can sign in: configure one, as in [providers.google]";
+        let message =
+            "no provider is configured, so nobody can sign in: configure one, for example [providers.google]";
         found.add(Severity::Warning, "providers", message);
     }
     if scope.steps.contains(&Step::Data) {
@@ -162,7 +134,9 @@ pub async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
         };
         data(&mut found, config, depth).await;
         distinct_tokens(&mut found, config);
-        plugin_cache(&mut found, config);
+        if let Err(error) = gateway_host::usable_cache_dir(&build::cache_dir(config)) {
+            found.fatal("data_dir", format!("the plugins cannot be loaded: {error}"));
+        }
     }
     if scope.steps.contains(&Step::Listeners) {
         listeners(&mut found, config, scope);
@@ -175,7 +149,6 @@ pub async fn look(loaded: &Loaded, scope: &Scope) -> Vec<Finding> {
     found.findings
 }
 
-/// What has been found so far.
 struct Found<'a> {
     report: &'a Report,
     findings: Vec<Finding>,
@@ -183,30 +156,14 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn add(&mut self, severity: Severity, setting: &str, message: impl Into<String>) {
-        let origin = self.report.origin(setting).cloned();
-        self.add_at(severity, origin, setting, message);
-    }
-
-    fn add_at(
-        &mut self,
-        severity: Severity,
-        origin: Option<Origin>,
-        setting: &str,
-        message: impl Into<String>,
-    ) {
         self.findings.push(Finding {
             severity,
             what: ConfigError {
-                origin,
+                origin: self.report.origin(setting).cloned(),
                 key: setting.to_owned(),
                 message: message.into(),
             },
         });
-    }
-
-    /// Whether something was found about a setting.
-    fn names(&self, setting: &str) -> bool {
-        self.findings.iter().any(|finding| finding.what.key == setting)
     }
 
     fn fatal(&mut self, setting: &str, message: impl Into<String>) {
@@ -215,7 +172,7 @@ impl Found<'_> {
 }
 
 fn keys(found: &mut Found<'_>, config: &Config) {
-    // They are credentials of a service that does not run: there is a note.
+    // The keys are credentials of a systemd service that is not running; a note says so.
     if config.signing_keys.is_empty() {
         return;
     }
@@ -244,54 +201,46 @@ fn providers(found: &mut Found<'_>, config: &Config) {
 async fn data(found: &mut Found<'_>, config: &Config, depth: Depth) {
     let directory = &config.data_dir;
     if let Err(error) = data_dir(directory) {
+        let directory = directory.display();
         let message = format!(
-            "the data directory {} cannot be used: {error}: set data_dir or GATEWAY_DATA_DIR to one that the gateway can \
-             write",
-            directory.display()
+            "the data directory {directory} cannot be used: {error}: set data_dir or GATEWAY_DATA_DIR to a directory that \
+             the gateway can write to"
         );
-        found.fatal("data_dir", message);
-        return;
+        return found.fatal("data_dir", message);
     }
     let (database, made) = (config.database.url.clone(), directory.clone());
     let checked = tokio::task::spawn_blocking(move || gateway_store::check(&database, &made, depth)).await;
     match checked {
         Ok(Ok(checked)) => {
-            if let Some(damage) = checked.damage {
-                found.add(Severity::Error, "database.url", damage);
-            }
-            for warning in checked.warnings {
-                found.add(Severity::Warning, "database.url", warning);
-            }
-            for note in checked.notes {
-                found.add(Severity::Note, "database.url", note);
+            let damage = checked.damage.map(|damage| (Severity::Error, damage));
+            let warnings = checked.warnings.into_iter().map(|text| (Severity::Warning, text));
+            let notes = checked.notes.into_iter().map(|text| (Severity::Note, text));
+            for (severity, message) in damage.into_iter().chain(warnings).chain(notes) {
+                found.add(severity, "database.url", message);
             }
         }
         Ok(Err(error)) => found.fatal("database.url", format!("the database cannot be used: {error}")),
-        Err(error) => found.fatal(
-            "database.url",
-            format!("the database cannot be looked at: {error}"),
-        ),
+        Err(error) => found.fatal("database.url", format!("the database cannot be checked: {error}")),
     }
     for (setting, token) in tokens(config) {
-        if let DatabaseUrl::File(database) = &config.database.url
+        let problem = if let DatabaseUrl::File(database) = &config.database.url
             && gateway_store::is_own_file(database, token.path())
         {
-            let message = format!(
-                "the token's file {} cannot be used: it is one of the database's own files: name another one",
-                token.path().display()
-            );
-            found.fatal(setting, message);
+            "it is one of the database's own files: name another file".to_owned()
         } else if let Err(error) = admin::check_token(token, directory) {
-            let message = format!(
-                "the token's file {} cannot be used: {error}",
-                token.path().display()
-            );
-            found.fatal(setting, message);
-        }
+            error.to_string()
+        } else {
+            continue;
+        };
+        let file = token.path().display();
+        found.fatal(
+            setting,
+            format!("the token file {file} cannot be used: {problem}"),
+        );
     }
 }
 
-/// The files of tokens that a start reads or writes.
+/// The token files that a start reads or writes.
 pub(crate) fn tokens(config: &Config) -> impl Iterator<Item = (&'static str, TokenFile<'_>)> {
     let admin = &config.admin;
     let operators = admin
@@ -304,28 +253,20 @@ pub(crate) fn tokens(config: &Config) -> impl Iterator<Item = (&'static str, Tok
     operators.into_iter().chain(monitors)
 }
 
-/// Whether each token is good for its own purpose only.
 fn distinct_tokens(found: &mut Found<'_>, config: &Config) {
     let mut files = tokens(config).map(|(_, file)| file.path());
     if let (Some(operators), Some(monitors)) = (files.next(), files.next())
         && let Err(error) = admin::check_distinct(operators, monitors)
     {
-        let message = format!("the token's file {} cannot be used: {error}", monitors.display());
+        let message = format!("the token file {} cannot be used: {error}", monitors.display());
         found.fatal("admin.metrics_token_file", message);
     }
 }
 
-/// Whether the plugins' directory for what is kept can be made, or is the gateway's own.
-fn plugin_cache(found: &mut Found<'_>, config: &Config) {
-    if let Err(error) = gateway_host::usable_cache_dir(&build::cache_dir(config)) {
-        found.fatal("data_dir", format!("the plugins cannot be loaded: {error}"));
-    }
-}
-
-/// Whether the data directory can be made, or is there and can be written.
+/// Whether the data directory exists and is writable, or can be created.
 fn data_dir(path: &Path) -> io::Result<()> {
     let path = std::path::absolute(path)?;
-    let (mut at, mut is_there) = (path.as_path(), true);
+    let (mut at, mut exists) = (path.as_path(), true);
     loop {
         match std::fs::metadata(at) {
             Ok(metadata) if !metadata.is_dir() => {
@@ -333,11 +274,10 @@ fn data_dir(path: &Path) -> io::Result<()> {
             }
             Ok(_) => break,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                is_there = false;
-                // A link that leads nowhere cannot be made a directory.
+                exists = false;
                 if at.is_symlink() {
                     return Err(io::Error::other(format!(
-                        "{} is a link that leads nowhere",
+                        "{} is a broken symbolic link",
                         at.display()
                     )));
                 }
@@ -348,17 +288,13 @@ fn data_dir(path: &Path) -> io::Result<()> {
     }
     let failed = |error: rustix::io::Errno| {
         let error = io::Error::from(error);
-        let does = if is_there {
-            "written"
+        let message = if exists {
+            format!("it is not writable: {error}")
         } else {
-            "made: nothing can be added to"
+            let at = at.display();
+            format!("it cannot be created, because {at} is not writable: {error}")
         };
-        let at = if is_there {
-            String::new()
-        } else {
-            format!(" {}", at.display())
-        };
-        io::Error::new(error.kind(), format!("it cannot be {does}{at}: {error}"))
+        io::Error::new(error.kind(), message)
     };
     accessat(CWD, at, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(failed)
 }
@@ -372,29 +308,21 @@ fn listeners(found: &mut Found<'_>, config: &Config, scope: &Scope) {
     ];
     for (setting, address) in all {
         let Some(address) = address else { continue };
-        // Bound, and closed without having listened.
+        // The socket is bound, and closed again without listening.
         let Err(error) = listen::bound(address) else {
             continue;
         };
-        match holder(address, &error, &scope.running) {
-            Some(gateway) => {
+        let mut running = scope.running.iter();
+        match running.find(|gateway| gateway.listens.contains(&address)) {
+            Some(Status { pid, .. }) if error.kind() == io::ErrorKind::AddrInUse => {
                 let message = format!(
-                    "{address} is taken by the gateway that serves this configuration now (process {})",
-                    gateway.pid
+                    "{address} is in use by the gateway that serves this configuration now (process {pid})"
                 );
                 found.add(Severity::Note, setting, message);
             }
-            None => found.fatal(setting, listen::cannot_listen(address, setting, &error)),
+            _ => found.fatal(setting, listen::cannot_listen(address, setting, &error)),
         }
     }
-}
-
-/// The gateway of this configuration that has the address.
-fn holder<'a>(address: SocketAddr, error: &io::Error, running: &'a [Status]) -> Option<&'a Status> {
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return None;
-    }
-    running.iter().find(|gateway| gateway.listens.contains(&address))
 }
 
 async fn plugins(found: &mut Found<'_>, config: &Config) {
@@ -410,8 +338,8 @@ async fn plugins(found: &mut Found<'_>, config: &Config) {
     let set = &config.reloadable.plugins;
     let problems = match gateway_host::check(options, set.clone()).await {
         Ok(problems) => problems,
-        // Said already, with the data directory.
-        Err(HostError::CacheDir { .. }) if found.names("data_dir") => return,
+        // Reported already.
+        Err(HostError::CacheDir { .. }) if found.findings.iter().any(|f| f.what.key == "data_dir") => return,
         Err(error) => return found.fatal("plugins", format!("the plugins cannot be loaded: {error}")),
     };
     for problem in problems {
@@ -422,14 +350,14 @@ async fn plugins(found: &mut Found<'_>, config: &Config) {
             .filter(|(_, plugin)| *plugin == name)
             .map(|(service, _)| format!("service.{service}.plugin"))
             .collect();
-        // Where it is used; else where it is configured, which nobody misses.
+        // The setting that uses the plugin. Nobody misses a plugin that is only configured.
         let (severity, setting) = match services.first() {
             Some(service) => (Severity::Error, service.clone()),
             None if set.extensions.contains(name) => (Severity::Error, "extensions".to_owned()),
             None => (Severity::Warning, format!("plugin.{name}")),
         };
         let stands_in = if problem.stands_in {
-            "; the last one that was good would serve in its place"
+            "; its last good version would serve instead"
         } else {
             ""
         };

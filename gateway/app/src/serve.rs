@@ -1,11 +1,11 @@
-//! From a configuration to a gateway that serves, and from a signal to its end.
+//! Starts a gateway from its configuration, and shuts it down at a signal.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use std::{fmt, io};
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
@@ -23,42 +23,29 @@ use crate::listen::{bind, room_for_sockets};
 use crate::signals::Signals;
 use crate::{events, metrics, prepare, router, server, watch};
 
-/// What differs between `gateway serve` and `gateway dev`.
-pub struct Mode {
-    /// Reads the configuration again, on SIGHUP.
-    pub reload: Reload,
-    /// Whether the development sign-in is offered.
-    pub dev: bool,
-    /// A socket that listens already, in place of [`Config::listen`].
-    pub listener: Option<std::net::TcpListener>,
-}
-
-impl fmt::Debug for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mode")
-            .field("dev", &self.dev)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Serves until SIGTERM or SIGINT, then lets what is in flight end. A second signal ends it at once.
-/// SIGHUP reads the configuration again. Listens before the plugins are admitted, each of which serves as soon as it is;
-/// prints one line with the address when all of them serve or are refused.
+/// Serves until SIGTERM or SIGINT, then finishes the requests in progress. A second signal ends the gateway
+/// immediately. SIGHUP calls `reload`.
 ///
-/// # Errors
-/// Whatever keeps it from serving, with what to do about it.
-pub async fn serve(config: Config, mode: Mode) -> Result<()> {
+/// The gateway listens before the plugins are admitted, and each plugin serves as soon as it is admitted. When all of
+/// them serve or were refused, the gateway prints its address. `dev` turns the development sign-in on. A `listener`
+/// replaces the configured address.
+pub(crate) async fn serve(
+    config: Config,
+    reload: Reload,
+    dev: bool,
+    listener: Option<std::net::TcpListener>,
+) -> Result<()> {
     let mut server_limits = ServerLimits::from(&config.server);
     server_limits.connections = room_for_sockets(server_limits.connections, config.providers.len());
-    // Before anything takes long, so that no signal ends the process in the middle of it.
+    // First, so that no signal ends the process in the middle of the rest.
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
-    let public = match mode.listener {
+    let public = match listener {
         Some(listener) => TcpListener::from_std(listener)?,
         None => bind(config.server.listen, "server.listen")?,
     };
     let metrics = metrics::install()?;
-    let (app, left_over, admissions) = build(&config, mode.dev).await?;
+    let (app, left_over, admissions) = build(&config, dev).await?;
     let (reloads, asked) = mpsc::channel(1);
     let ready = Arc::new(AtomicBool::new(false));
     let state = AdminState {
@@ -72,7 +59,7 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     let deliver = {
         let (app, admissions, shutdown) = (Arc::clone(&app), admissions.clone(), shutdown.clone());
         async move {
-            // A hook that is not there yet would fail, and its event wait for the next start.
+            // The event of a hook that is not admitted yet would fail and wait for the next start.
             shutdown.run_until_cancelled(admissions.done()).await;
             events::deliver(app, left_over, shutdown).await;
         }
@@ -97,30 +84,30 @@ pub async fn serve(config: Config, mode: Mode) -> Result<()> {
     ready.store(true, Ordering::Release);
     tracing::info!(%address, "listening");
     {
-        let told_to_end = signals.until_told_to_end(&app, mode.reload, asked);
-        tokio::pin!(told_to_end);
-        let is_told = tokio::select! {
-            () = &mut told_to_end => true,
+        let ended = signals.handle(&app, reload, asked);
+        tokio::pin!(ended);
+        let has_ended = tokio::select! {
+            () = &mut ended => true,
             true = admissions.done() => false,
         };
-        if !is_told {
+        if !has_ended {
             tracing::info!(%address, external = app.address.text, "ready");
             announce(address)?;
-            told_to_end.await;
+            ended.await;
         }
     }
-    tracing::info!("shutting down: finishing what is in flight");
+    tracing::info!("shutting down: finishing the requests in progress");
     ready.store(false, Ordering::Release);
     shutdown.cancel();
     tokio::select! {
-        ended = drain(&app, serving) => ended?,
-        () = signals.told_to_end() => tracing::warn!("a second signal: ending at once"),
+        drained = drain(&app, serving) => drained?,
+        () = signals.end() => tracing::warn!("a second signal: ending immediately"),
     }
     tracing::info!("ended");
     Ok(())
 }
 
-/// Begins to answer operators and Prometheus; returns where.
+/// Starts the listeners for operators and Prometheus. Returns their addresses.
 fn serve_admin(
     config: &Config,
     app: &App,
@@ -130,7 +117,7 @@ fn serve_admin(
     let (mut operators, mut monitors) = (None, None);
     for (_, file) in prepare::tokens(config) {
         let token = admin::token(file, app.random.as_ref())
-            .with_context(|| format!("the token's file {} cannot be used", file.path().display()))?;
+            .with_context(|| format!("the token file {} cannot be used", file.path().display()))?;
         match file {
             TokenFile::Operators(_) => operators = Some(token),
             TokenFile::Monitors(_) => monitors = Some(token),
@@ -167,7 +154,7 @@ fn serve_admin(
     Ok(listens)
 }
 
-/// Begins to answer commands on this machine. A data directory that cannot have sockets is no reason not to serve.
+/// Starts to answer commands on this machine. The gateway also serves from a data directory that cannot have sockets.
 async fn serve_control(
     data_dir: &Path,
     listens: Vec<SocketAddr>,
@@ -185,22 +172,21 @@ async fn serve_control(
         Err(error) => tracing::warn!(
             %error,
             data_dir = %data_dir.display(),
-            "there is no control socket: `gateway reload` cannot reach this gateway; send it SIGHUP instead"
+            "cannot create the control socket: `gateway reload` cannot reach this gateway; send it SIGHUP instead"
         ),
     }
 }
 
-/// The one line on stdout, for whoever started the process and waits.
-#[expect(clippy::print_stdout, reason = "the line is the interface")]
+/// Prints the address for the process that started the gateway. This is the only line on stdout.
 fn announce(address: SocketAddr) -> io::Result<()> {
-    use std::io::Write as _;
-    println!("http://{address}");
-    io::stdout().flush()
+    let mut out = io::stdout().lock();
+    writeln!(out, "http://{address}")?;
+    out.flush()
 }
 
-/// Waits for requests and background work to end, then closes what they used.
+/// Waits for requests and background work to end, then closes plugins and database.
 async fn drain(app: &App, serving: tokio::task::JoinHandle<()>) -> Result<()> {
-    serving.await.context("the server ended by itself")?;
+    serving.await.context("the server ended unexpectedly")?;
     app.background.close();
     app.background.wait().await;
     app.plugins.shutdown().await;

@@ -1,4 +1,4 @@
-//! Signals, and reading the configuration again while the gateway serves.
+//! Signals, and reloading the configuration while the gateway serves.
 
 use std::io;
 use std::sync::Arc;
@@ -15,11 +15,10 @@ use crate::config::reload::{Reload, Reread};
 use crate::control::{Asked, Reloaded};
 use crate::rate_limit::RateLimits;
 
-/// How long a command that asked for a reload waits for the plugins' files unless it says more: nearly all are looked at by
-/// then, and it can say which do not serve.
+/// How long a command without `--wait` waits for the plugins. In this time most files are checked, so that the command
+/// can report those that do not serve.
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// The signals that the gateway listens to.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -27,10 +26,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on, signals do not end the process by themselves.
-    ///
-    /// # Errors
-    /// When the system refuses.
+    /// From now on, these signals do not end the process.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -40,21 +36,16 @@ impl Signals {
     }
 
     /// Returns at SIGTERM or SIGINT.
-    pub(crate) async fn told_to_end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
     }
 
-    /// Reads the configuration again at each SIGHUP, and whenever a command asks for it. That goes on beside waiting for
-    /// the end, as it may take long.
-    pub(crate) async fn until_told_to_end(
-        &mut self,
-        app: &Arc<App>,
-        reload: Reload,
-        mut asked: mpsc::Receiver<Asked>,
-    ) {
+    /// Returns at SIGTERM or SIGINT. Until then, reloads the configuration at each SIGHUP and whenever a command asks
+    /// for it. A reload can take long, and does not delay the return.
+    pub(crate) async fn handle(&mut self, app: &Arc<App>, reload: Reload, mut asked: mpsc::Receiver<Asked>) {
         let hung_up = Arc::new(Notify::new());
         let reloads = {
             let (app, hung_up) = (Arc::clone(app), Arc::clone(&hung_up));
@@ -64,7 +55,7 @@ impl Signals {
                         () = hung_up.notified() => None,
                         Some(asked) = asked.recv() => Some(asked),
                     };
-                    take_up(&app, &reload, asked).await;
+                    apply(&app, &reload, asked).await;
                 }
             }
         };
@@ -79,11 +70,10 @@ impl Signals {
     }
 }
 
-/// Puts a changed configuration in force, or keeps the old one where there is a mistake. The files of plugins are looked at
-/// after that; whoever asked is answered when they have been, or soon.
-async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
+/// Applies a changed configuration, or keeps the current one if the new one has mistakes. Then the plugins' files are
+/// checked. A command that asked gets its answer when they are, or after [`LOOKS`].
+async fn apply(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
     let reload = Arc::clone(reload);
-    // It reads files.
     let read = tokio::task::spawn_blocking(move || reload()).await;
     let mut answer = Reloaded {
         pid: std::process::id(),
@@ -93,7 +83,7 @@ async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
         Ok(Reread { reloadable, warnings }) => {
             answer.warnings = warnings;
             let admissions = app.plugins.adopt(reloadable.plugins.clone()).await;
-            // Only where they are others: who has been told to wait is not let off by a change of something else.
+            // Unchanged limits keep their counts, so that a reload does not free a client that has to wait.
             if app.live.load().rate_limits != reloadable.rate_limits {
                 app.rate_limits
                     .store(Arc::new(RateLimits::new(&reloadable.rate_limits)));
@@ -106,25 +96,23 @@ async fn take_up(app: &Arc<App>, reload: &Reload, asked: Option<Asked>) {
                 let looks = if waits { Duration::MAX } else { LOOKS };
                 let _ = timeout(looks, admissions.done()).await;
                 reply(asked, answer, &plugins);
-                // Not where the gateway ends first.
                 if admissions.done().await {
-                    tracing::info!("every plugin was looked at under the new configuration");
+                    tracing::info!("every plugin was checked under the new configuration");
                 }
             });
         }
         Err(errors) => {
             let error = errors.join("; ");
             answer.errors = errors;
-            tracing::error!(%error, "the configuration has mistakes; what was in force stays in force");
+            tracing::error!(%error, "the configuration has mistakes; the current one stays in force");
             if let Some(asked) = asked {
-                // Whoever asked may have gone.
                 let _ = asked.answer.send(answer);
             }
         }
     }
 }
 
-/// Tells a command how the plugins stand.
+/// Adds the plugins' state to the answer, and sends it to the command, which may have ended.
 fn reply(asked: Option<Asked>, mut answer: Reloaded, plugins: &PluginHost) {
     let Some(asked) = asked else { return };
     for plugin in plugins.status() {
@@ -135,6 +123,5 @@ fn reply(asked: Option<Asked>, mut answer: Reloaded, plugins: &PluginHost) {
             answer.plugins.push(format!("{}: {problem}", plugin.name));
         }
     }
-    // Whoever asked may have gone.
     let _ = asked.answer.send(answer);
 }

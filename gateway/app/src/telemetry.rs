@@ -1,4 +1,4 @@
-//! The log: one line an event, JSON or text, on stderr.
+//! The log: one line per event, JSON or text, on stderr.
 
 use std::io::{self, IsTerminal as _};
 use std::panic::{self, PanicHookInfo};
@@ -12,16 +12,13 @@ use crate::config::LogConfig;
 
 use self::format::{Json, TextFields};
 
-pub use self::writer::Guard;
+pub(crate) use self::writer::Guard;
 
 mod format;
 mod writer;
 
-/// Starts the log for the whole process, panics included.
-///
-/// # Errors
-/// When the filter is invalid, or the log has been started before.
-pub fn init(log: &LogConfig) -> Result<Guard> {
+/// Starts the log for the whole process, including panics.
+pub(crate) fn init(log: &LogConfig) -> Result<Guard> {
     let stderr = io::stderr();
     let is_terminal = stderr.is_terminal();
     let (writer, guard) = writer::start(stderr);
@@ -31,17 +28,16 @@ pub fn init(log: &LogConfig) -> Result<Guard> {
     Ok(guard)
 }
 
-/// A panic is a line like any other. It says where, which leads to the mistake, and not what: the message
-/// may quote what was being read, a token for one.
+/// Logs where a panic happened, but not its message, which may quote input, such as a token.
 fn note(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     tracing::error!(
         location = location.as_deref().unwrap_or("unknown"),
-        "a panic: a mistake in the gateway"
+        "a panic: a bug in the gateway"
     );
 }
 
-/// Formats events as lines, each of which is one write to a `writer`. `colours` are for a text log on a terminal.
+/// Formats each event as a line, and each line as one write to a `writer`. `colours` are for a text log on a terminal.
 fn lines<W: io::Write + 'static>(
     log: &LogConfig,
     writer: impl Fn() -> W + Send + Sync + 'static,
@@ -49,11 +45,11 @@ fn lines<W: io::Write + 'static>(
 ) -> Result<Dispatch> {
     let mut filter =
         EnvFilter::try_new(&log.filter).with_context(|| format!("the log filter {:?}", log.filter))?;
-    // What it says of a directory that is gone, the plugin host says better.
+    // The plugin host reports a missing directory better than this crate.
     if !log.filter.contains("notify") {
         filter = filter.add_directive("notify=error".parse()?);
     }
-    // It says that a database was migrated wherever a schema is compared with a fresh one; the store says when it was.
+    // It reports a migration whenever a schema is compared with a fresh one. The store logs the real ones.
     if !log.filter.contains("rusqlite_migration") {
         filter = filter.add_directive("rusqlite_migration=warn".parse()?);
     }
@@ -113,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_flat_and_a_line_an_event_whatever_is_in_it() {
+    fn json_is_one_flat_object_per_event() {
         let hostile = "a\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{2028}\u{9b}\u{7f}\u{202e}\u{e0041}\"\\\t";
         let text = written(true, "info", || {
             tracing::info!(target: "gateway::request", route = hostile, status = 200_u16, "{hostile}");
@@ -155,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_a_line_an_event_and_has_no_escape_sequences() {
+    fn text_is_one_line_per_event_without_escape_sequences() {
         let events = |text: &'static str| {
             move || {
                 tracing::info!(field = text, shown = %text, r#type = ?text, "{text}");
@@ -171,7 +167,7 @@ mod tests {
             panic!("{text:?}")
         };
         let escaped = "a\\r\\nb\\u{1b}[31m\\u{9b}\\u{7f}\\u{85}\\u{202e}\\u{e0041}";
-        // tracing-subscriber escapes a message by itself.
+        // tracing-subscriber itself escapes a message.
         let message = escaped.replace("\\u{1b}", "\\x1b").replace("\\u{7f}", "\\x7f");
         assert!(first.contains(&format!(" {message} ")), "{first:?}");
         for name in ["field", "type"] {
@@ -191,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_unsafe_character_of_unicode_is_in_a_line() {
+    fn unsafe_unicode_characters_are_escaped() {
         let every: String = (char::MIN..=char::MAX).collect();
         for (json, colours) in [(true, false), (false, false), (false, true)] {
             let text = coloured(json, "info", colours, || {
@@ -211,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_filters() {
+    fn the_filter_selects_events() {
         let text = written(true, "warn,gateway=debug", || {
             tracing::info!(target: "other", "no");
             tracing::debug!(target: "gateway::x", "yes");
@@ -225,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_line_that_says_where_and_not_what() {
+    fn a_panic_is_logged_with_its_location_only() {
         let text = written(true, "info", || {
             let usual = panic::take_hook();
             panic::set_hook(Box::new(note));

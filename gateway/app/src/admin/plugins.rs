@@ -1,12 +1,12 @@
-//! `/plugins`: how the plugins stand, and what an operator does about one.
+//! `/plugins`: the status of the plugins, reload and rollback.
 //!
-//! | request | does | answers |
+//! | request | effect | response |
 //! |---|---|---|
-//! | `GET /plugins` | | every plugin |
-//! | `POST /plugins/NAME/reload` | looks at its file again, as when that changes | how it stands, once that is in force |
-//! | `POST /plugins/NAME/rollback` | lets the generation before serve | the same |
+//! | `GET /plugins` | | the status of every plugin |
+//! | `POST /plugins/NAME/reload` | checks the file again, as after a change | the plugin's status, once the result is in force |
+//! | `POST /plugins/NAME/rollback` | returns to the previous generation | the same |
 //!
-//! 404 where no such plugin is configured, 409 with `error` where it cannot be done or the file does not
+//! The status is 404 if the plugin is not configured, and 409 with `error` if the action fails or the file does not
 //! serve.
 
 use gateway_host::{PluginHost, RollbackError};
@@ -15,14 +15,7 @@ use serde_json::json;
 
 use crate::response::{self, Response};
 
-/// What is done to a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Reload,
-    Rollback,
-}
-
-/// Answers for a path that begins with `/plugins`; `None` where there is nothing.
+/// Answers a path that begins with `/plugins`. Returns `None` for any other path.
 pub(super) async fn handle(plugins: &PluginHost, path: &str, method: &Method) -> Option<Response> {
     let rest = path.strip_prefix("/plugins")?;
     if rest.is_empty() {
@@ -32,31 +25,24 @@ pub(super) async fn handle(plugins: &PluginHost, path: &str, method: &Method) ->
         let status = plugins.status();
         return Some(response::json(StatusCode::OK, &json!({ "plugins": status })));
     }
-    // Names of plugins are plain text: nothing in them is escaped in a path.
+    // Plugins' names need no escapes in a path.
     let (name, action) = rest.strip_prefix('/')?.split_once('/')?;
-    let action = match action {
-        "reload" => Action::Reload,
-        "rollback" => Action::Rollback,
-        _ => return None,
-    };
+    if !matches!(action, "reload" | "rollback") {
+        return None;
+    }
     if *method != Method::POST {
         return Some(response::method_not_allowed("POST"));
     }
-    Some(act(plugins, name, action).await)
-}
-
-async fn act(plugins: &PluginHost, name: &str, action: Action) -> Response {
-    let done = match action {
-        Action::Rollback => plugins.rollback(name).await,
-        Action::Reload => {
-            let stands = plugins.reload(name).await;
-            stands.ok_or_else(|| RollbackError::NotConfigured {
-                plugin: name.to_owned(),
-            })
-        }
+    let done = if action == "rollback" {
+        plugins.rollback(name).await
+    } else {
+        let status = plugins.reload(name).await;
+        status.ok_or_else(|| RollbackError::NotConfigured {
+            plugin: name.to_owned(),
+        })
     };
-    match done {
-        Ok(status) if action == Action::Reload && status.problem.is_some() => response::json(
+    Some(match done {
+        Ok(status) if action == "reload" && status.problem.is_some() => response::json(
             StatusCode::CONFLICT,
             &json!({ "error": status.problem, "plugin": status }),
         ),
@@ -65,5 +51,5 @@ async fn act(plugins: &PluginHost, name: &str, action: Action) -> Response {
             response::error(StatusCode::NOT_FOUND, &error.to_string())
         }
         Err(error) => response::error(StatusCode::CONFLICT, &error.to_string()),
-    }
+    })
 }

@@ -37,7 +37,7 @@ fn with_token(own: &str, host: &str) -> Result<(), Refused> {
 }
 
 #[test]
-fn the_token_is_asked_for() {
+fn requests_without_the_token_are_rejected() {
     let ask = |headers: &[&str]| {
         let mut all = vec![(HOST, "localhost")];
         all.extend(headers.iter().map(|value| (AUTHORIZATION, *value)));
@@ -74,7 +74,7 @@ fn web_pages_are_refused_even_with_the_token() {
 }
 
 #[test]
-fn o7_what_a_page_embeds_is_refused_and_what_a_person_opens_is_not() {
+fn o7_embedded_requests_are_refused_and_navigations_are_not() {
     let site = HeaderName::from_static("sec-fetch-site");
     for (said, refused) in [
         ("cross-site", true),
@@ -89,7 +89,7 @@ fn o7_what_a_page_embeds_is_refused_and_what_a_person_opens_is_not() {
 }
 
 #[test]
-fn names_that_lead_here_are_refused() {
+fn other_host_names_are_refused() {
     for host in [
         "127.0.0.1",
         "127.0.0.1:9090",
@@ -121,7 +121,7 @@ fn names_that_lead_here_are_refused() {
 }
 
 #[test]
-fn a_host_must_come_once_and_the_target_agree() {
+fn duplicate_and_contradictory_hosts_are_refused() {
     let token = (AUTHORIZATION, BEARER);
     assert_eq!(
         admit("127.0.0.1", "/health", std::slice::from_ref(&token)),
@@ -154,7 +154,7 @@ fn refusals_have_their_status() {
 }
 
 #[test]
-fn the_gateway_waits_a_while_for_plugins_that_have_nothing_to_serve() {
+fn readiness_waits_30_seconds_for_plugins_without_a_generation() {
     let admitted = PluginStatus {
         name: "p".to_owned(),
         being_admitted: true,
@@ -180,7 +180,7 @@ fn the_gateway_waits_a_while_for_plugins_that_have_nothing_to_serve() {
 }
 
 #[test]
-fn o7_a_token_for_metrics_reads_them_and_can_do_nothing_else() {
+fn o7_the_metrics_token_can_only_read_metrics() {
     const MONITOR: &str = "Bearer fedcba9876543210fedcba9876543210";
     let guard = |with_token, open| {
         let monitors = "fedcba9876543210fedcba9876543210".to_owned();

@@ -1,5 +1,5 @@
-//! The files of tokens: made once, whole or not at all, for the gateway's own user; that of a token which only reads
-//! metrics also for its group.
+//! Token files. Each is created once, completely or not at all, for the gateway's user. The file of a token that only
+//! reads metrics may also be readable by its group.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -12,24 +12,21 @@ use secrecy::SecretString;
 
 use crate::small_file;
 
-/// The shortest token an operator may write there: 128 bits in hexadecimal.
+/// The shortest token that an operator may choose, 128 bits in hexadecimal.
 const SHORTEST: usize = 32;
-/// More than any token; a file that was named by mistake is not read to its end.
+/// Longer than any token, and short for a file that was named by mistake.
 const LONGEST: u64 = 4096;
 
-/// The file of a token, and what the token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenFile<'a> {
-    /// Everything: nobody but the gateway's user may read the file.
+pub(crate) enum TokenFile<'a> {
+    /// The token for everything. Only the gateway's user may read the file.
     Operators(&'a Path),
-    /// Reading metrics: the file's group may read it too.
+    /// The token that can only read metrics. The file's group may read it too.
     Monitors(&'a Path),
 }
 
 impl<'a> TokenFile<'a> {
-    /// Where it is.
-    #[must_use]
-    pub const fn path(self) -> &'a Path {
+    pub(crate) const fn path(self) -> &'a Path {
         match self {
             Self::Operators(path) | Self::Monitors(path) => path,
         }
@@ -43,11 +40,9 @@ impl<'a> TokenFile<'a> {
     }
 }
 
-/// The token: what the file holds, or 256 new random bits in hexadecimal that are written there.
-///
-/// # Errors
-/// When others can read or have written the file, it holds no token, or it cannot be read or written.
-pub fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<SecretString> {
+/// Returns the token in the file. If there is no file, creates it with 256 random bits in hexadecimal. Fails if others
+/// can read or write the file, or if it does not contain a token.
+pub(crate) fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<SecretString> {
     match read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
@@ -55,8 +50,8 @@ pub fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<SecretStrin
     let mut bytes = [0; 32];
     random.fill(&mut bytes).map_err(io::Error::other)?;
     let token = hex::encode(bytes);
-    // It gets its name when it is complete: a process that dies half way leaves no empty file to be stumbled over. Its mode
-    // is 0600 from the beginning.
+    // The file gets its name when it is complete, so that a process that dies here does not leave an empty one. Its
+    // mode is 0600 from the start.
     let mut draft = tempfile::NamedTempFile::new_in(directory(file.path()))?;
     writeln!(draft, "{token}")?;
     draft
@@ -65,23 +60,20 @@ pub fn token(file: TokenFile<'_>, random: &dyn Random) -> io::Result<SecretStrin
     draft.as_file().sync_all()?;
     match draft.persist_noclobber(file.path()) {
         Ok(_) => Ok(token.into()),
-        // Another process was faster: both use its token.
+        // Another process was faster. Both use its token.
         Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => read(file),
         Err(lost) => Err(lost.error),
     }
 }
 
-/// Whether [`token`] would succeed. `made` is a directory that is there by then.
-///
-/// # Errors
-/// As for [`token`].
-pub fn check(file: TokenFile<'_>, made: &Path) -> io::Result<()> {
+/// Fails if [`token`] would fail. The directory `made` will exist by then.
+pub(crate) fn check(file: TokenFile<'_>, made: &Path) -> io::Result<()> {
     match read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found.map(drop),
     }
     if file.path().is_symlink() {
-        return Err(io::Error::other("it is a link that leads nowhere: delete it"));
+        return Err(io::Error::other("it is a broken symbolic link: delete it"));
     }
     let directory = directory(file.path());
     if directory == made && !made.exists() {
@@ -95,24 +87,21 @@ pub fn check(file: TokenFile<'_>, made: &Path) -> io::Result<()> {
     );
     writable.map_err(|error| {
         let error = io::Error::from(error);
-        let message = format!("it cannot be made in {}: {error}", directory.display());
+        let message = format!("it cannot be created in {}: {error}", directory.display());
         io::Error::new(error.kind(), message)
     })
 }
 
-/// Both files hold one token: whoever may read metrics could do everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it holds the admin token, so whoever may read metrics could do everything: name another file, or delete this one"
+    "it contains the admin token, so anyone who may read metrics could do everything: name another file, or delete this \
+     one"
 )]
-pub struct SameToken;
+pub(crate) struct SameToken;
 
-/// Whether the token that reads metrics is one of its own. A file that is not there yet will hold one.
-///
-/// # Errors
-/// [`SameToken`].
-pub fn check_distinct(operators: &Path, monitors: &Path) -> Result<(), SameToken> {
-    // The mode that each may have has been looked at.
+/// Fails if the two files contain the same token, or will.
+pub(crate) fn check_distinct(operators: &Path, monitors: &Path) -> Result<(), SameToken> {
+    // The modes of the files have been checked.
     let token = |path: &Path| small_file::read_text(path, LONGEST).ok();
     let is_same = match (token(operators), token(monitors)) {
         (Some((operators, _)), Some((monitors, _))) => operators.trim() == monitors.trim(),
@@ -122,7 +111,7 @@ pub fn check_distinct(operators: &Path, monitors: &Path) -> Result<(), SameToken
     if is_same { Err(SameToken) } else { Ok(()) }
 }
 
-/// Where a file will be that is not there yet.
+/// The absolute path of a file that does not exist yet.
 fn place(path: &Path) -> Option<PathBuf> {
     let directory = directory(path);
     let directory = directory
@@ -143,7 +132,7 @@ fn read(file: TokenFile<'_>) -> io::Result<SecretString> {
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user && metadata.uid() != 0 {
         return Err(io::Error::other(
-            "it belongs to another user, who knows what is in it: delete it to get a new token",
+            "it belongs to another user, who knows the token: delete it to get a new one",
         ));
     }
     if metadata.mode() & 0o777 & !file.mode() & 0o077 != 0 {
@@ -154,7 +143,9 @@ fn read(file: TokenFile<'_>) -> io::Result<SecretString> {
     }
     let token = text.trim();
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(io::Error::other("it holds no token: delete it to get a new one"));
+        return Err(io::Error::other(
+            "it does not contain a token: delete it to get a new one",
+        ));
     }
     Ok(token.to_owned().into())
 }
@@ -170,7 +161,7 @@ mod tests {
 
     use super::{TokenFile, check, check_distinct, token};
 
-    /// Gives nothing.
+    /// Returns no random bytes.
     #[derive(Debug)]
     struct Dry;
 
@@ -181,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_once_for_its_owner_alone() {
+    fn a_token_is_created_once_and_only_its_owner_can_read_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin-token");
         let made = token(TokenFile::Operators(&path), &SystemRandom).unwrap();
@@ -197,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_where_it_cannot_be_made() {
+    fn a_failed_creation_leaves_no_file() {
         let directory = tempfile::tempdir().unwrap();
         assert!(token(TokenFile::Operators(&directory.path().join("admin-token")), &Dry).is_err());
         assert!(
@@ -211,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn is_refused_where_others_can_read_it_or_it_is_none() {
+    fn readable_and_invalid_token_files_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin-token");
         fs::write(&path, "0".repeat(64)).unwrap();
@@ -234,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn o7_the_group_may_read_a_token_for_metrics() {
+    fn o7_the_group_may_read_the_metrics_token() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("metrics-token");
         let file = TokenFile::Monitors(&path);
@@ -254,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn o7_the_metrics_token_is_not_the_admin_token() {
+    fn o7_the_metrics_token_must_differ_from_the_admin_token() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let same = |monitors: &str| check_distinct(&at("admin"), &at(monitors)).is_err();
@@ -282,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn o5_a_tokens_file_is_judged_without_being_made() {
+    fn o5_checking_a_token_file_does_not_create_it() {
         let directory = tempfile::tempdir().unwrap();
         let made = directory.path().join("data");
         for (path, good) in [

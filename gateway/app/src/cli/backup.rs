@@ -1,4 +1,4 @@
-//! `gateway backup`: a copy of the database, checked, also while the gateway serves.
+//! `gateway backup`: a checked copy of the database, also while the gateway is running.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -12,20 +12,20 @@ use super::{Shared, storage};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
-    /// The file to write, not `-`; its owner alone can read it
+    /// The file to write, not `-`; only its owner can read it
     file: PathBuf,
-    /// Replace the file where it exists
+    /// Replace the file if it exists
     #[arg(long)]
     overwrite: bool,
 }
 
 pub(super) async fn run(shared: &Shared, command: Backup) -> anyhow::Result<()> {
-    let database = storage::path(shared)?;
+    let (database, _) = storage::configured(shared)?;
     let Backup { file, overwrite } = command;
     ensure!(
         file.as_os_str() != "-",
-        "a backup is not written to standard output: it gets its name when it is complete and checked. Name a file (./- \
-         for one that is called so)"
+        "a backup cannot be written to standard output, because a file gets its name only when it is complete and \
+         checked: name a file (`./-` for a file with that name)"
     );
     let target = file.clone();
     let copying = tokio::task::spawn_blocking(move || {
@@ -45,7 +45,7 @@ pub(super) async fn run(shared: &Shared, command: Backup) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// How far a copy has come, on a terminal.
+/// Shows the progress of a copy on a terminal.
 pub(super) struct Meter {
     what: &'static str,
     shown: Option<u64>,
@@ -71,7 +71,7 @@ impl Meter {
             return;
         }
         self.shown = Some(percent);
-        // A terminal that has gone is no reason to end.
+        // The copy continues without the terminal.
         let _ = write!(io::stderr(), "\r{}: {percent} %", self.what);
         if percent >= 100 {
             let _ = writeln!(io::stderr(), "; checking");

@@ -1,19 +1,21 @@
-//! `gateway config check` and `schema`: whether `gateway serve` would start and serve everything that is configured.
+//! `gateway config check` and `gateway config schema`.
 //!
-//! The verdict comes from [`prepare`], which `serve` goes through as well. The settings that are in force go to stdout and
-//! what was found to stderr, or both to stdout as one JSON object:
+//! The verdict comes from [`prepare`], which `serve` goes through as well. The settings go to stdout and the findings
+//! to stderr, or both to stdout as one JSON object:
 //!
 //! ```json
 //! {"verdict": "fails",
 //!  "findings": [{"severity": "fatal", "setting": "server.listen", "file": "gateway.toml", "line": 3, "message": "…"}]}
 //! ```
 
+use std::cmp::Reverse;
 use std::io::{self, Write as _};
+use std::path::Path;
 
-use clap::{Args, ValueEnum};
-use serde::Serialize;
+use clap::Args;
+use serde_json::{Value, json};
 
-use super::{Shared, output};
+use super::{Exit, Shared, output};
 use crate::config::sources::Origin;
 use crate::config::{self, Loaded};
 use crate::control;
@@ -21,95 +23,12 @@ use crate::prepare::{self, Finding, Scope, Severity, Step};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Print the verdict and what was found as a JSON object
+    /// Print the verdict and the findings as a JSON object
     #[arg(long)]
     json: bool,
-    /// Leave something out: the plugins, which may have to be compiled; the listeners, on a machine that is not the
-    /// gateway's; or the data directory, the database and the files of tokens
-    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
-    skip: Vec<Skip>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Skip {
-    Plugins,
-    Listeners,
-    Data,
-}
-
-impl From<Skip> for Step {
-    fn from(skip: Skip) -> Self {
-        match skip {
-            Skip::Plugins => Self::Plugins,
-            Skip::Listeners => Self::Listeners,
-            Skip::Data => Self::Data,
-        }
-    }
-}
-
-/// The gateway would not start; everything has been said.
-#[derive(Debug, thiserror::Error)]
-#[error("the gateway would not start")]
-pub(super) struct Fails;
-
-/// Something that is configured would not work; everything has been said.
-#[derive(Debug, thiserror::Error)]
-#[error("the gateway would start, but not serve everything that is configured")]
-pub(super) struct Degraded;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Ok,
-    Degraded,
-    Fails,
-}
-
-impl Verdict {
-    fn of(findings: &[Finding]) -> Self {
-        match findings.iter().map(|finding| finding.severity).max() {
-            Some(Severity::Fatal) => Self::Fails,
-            Some(Severity::Error) => Self::Degraded,
-            _ => Self::Ok,
-        }
-    }
-}
-
-/// As it is printed.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    verdict: Verdict,
-    findings: Vec<Line<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    severity: &'static str,
-    /// `null` where it is about no single setting.
-    setting: Option<&'a str>,
-    /// The file, or the variable or flag; `null` where nobody has set it.
-    file: Option<String>,
-    /// Counted from 1; `null` where it is not in a file.
-    line: Option<usize>,
-    message: &'a str,
-}
-
-impl<'a> Line<'a> {
-    fn of(finding: &'a Finding) -> Self {
-        let what = &finding.what;
-        let (file, line) = match &what.origin {
-            Some(Origin::File(path, line)) => (Some(path.display().to_string()), Some(*line)),
-            Some(other) => (Some(other.to_string()), None),
-            None => (None, None),
-        };
-        Self {
-            severity: finding.severity.as_str(),
-            setting: Some(what.key.as_str()).filter(|key| !key.is_empty()),
-            file,
-            line,
-            message: &what.message,
-        }
-    }
+    /// Leave a part out
+    #[arg(long, value_name = "PART", value_enum, value_delimiter = ',')]
+    skip: Vec<Step>,
 }
 
 /// `gateway config schema`.
@@ -128,11 +47,13 @@ pub(super) async fn run(shared: &Shared, check: &Check) -> anyhow::Result<()> {
         Step::Listeners,
         Step::Plugins,
     ];
-    let skipped: Vec<Step> = check.skip.iter().map(|skip| (*skip).into()).collect();
     let (loaded, findings) = match config::load(&sources) {
         Ok(loaded) => {
             let scope = Scope {
-                steps: steps.into_iter().filter(|step| !skipped.contains(step)).collect(),
+                steps: steps
+                    .into_iter()
+                    .filter(|step| !check.skip.contains(step))
+                    .collect(),
                 running: control::running(&loaded.config.data_dir).await,
                 ..Scope::default()
             };
@@ -141,25 +62,48 @@ pub(super) async fn run(shared: &Shared, check: &Check) -> anyhow::Result<()> {
         }
         Err(errors) => (None, prepare::of_mistakes(&errors)),
     };
-    let verdict = Verdict::of(&findings);
+    let (verdict, summary, code) = match findings.iter().map(|finding| finding.severity).max() {
+        Some(Severity::Fatal) if loaded.is_none() => ("fails", "the configuration cannot be used", 1),
+        Some(Severity::Fatal) => ("fails", "the gateway would not start", 1),
+        Some(Severity::Error) => (
+            "degraded",
+            "the gateway would start, but not serve everything that is configured",
+            // The exit code of this verdict alone.
+            4,
+        ),
+        _ => ("ok", "", 0),
+    };
     if check.json {
-        let findings = findings.iter().map(Line::of).collect();
-        output::json(&mut io::stdout().lock(), &Report { verdict, findings })?;
+        let findings: Vec<Value> = findings.iter().map(as_json).collect();
+        let report = json!({ "verdict": verdict, "findings": findings });
+        output::json(&mut io::stdout().lock(), &report)?;
     } else {
-        print(sources.file.as_deref(), loaded.as_ref(), &findings, verdict)?;
+        print(sources.file.as_deref(), loaded.as_ref(), findings, summary)?;
     }
-    match verdict {
-        Verdict::Ok => Ok(()),
-        Verdict::Degraded => Err(Degraded.into()),
-        Verdict::Fails => Err(Fails.into()),
-    }
+    if code == 0 { Ok(()) } else { Err(Exit(code).into()) }
+}
+
+/// `setting`, `file` and `line` are null if they are not known. `file` can also be a variable or a flag.
+fn as_json(finding: &Finding) -> Value {
+    let what = &finding.what;
+    let (file, line) = match &what.origin {
+        Some(Origin::File(path, line)) => (Some(path.display().to_string()), Some(*line)),
+        other => (other.as_ref().map(ToString::to_string), None),
+    };
+    json!({
+        "severity": finding.severity.as_str(),
+        "setting": Some(&what.key).filter(|key| !key.is_empty()),
+        "file": file,
+        "line": line,
+        "message": what.message,
+    })
 }
 
 fn print(
-    file: Option<&std::path::Path>,
+    file: Option<&Path>,
     loaded: Option<&Loaded>,
-    findings: &[Finding],
-    verdict: Verdict,
+    mut findings: Vec<Finding>,
+    summary: &str,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if let Some(loaded) = loaded {
@@ -171,18 +115,14 @@ fn print(
         out.flush()?;
     }
     let mut err = io::stderr().lock();
-    match verdict {
-        Verdict::Ok => {}
-        Verdict::Degraded => writeln!(err, "gateway: {Degraded}:")?,
-        Verdict::Fails if loaded.is_none() => writeln!(err, "gateway: the configuration cannot be used:")?,
-        Verdict::Fails => writeln!(err, "gateway: {Fails}:")?,
+    if !summary.is_empty() {
+        writeln!(err, "gateway: {summary}:")?;
     }
-    let mut findings: Vec<&Finding> = findings.iter().collect();
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings.sort_by_key(|finding| Reverse(finding.severity));
     for finding in findings {
         match finding.severity {
-            Severity::Fatal | Severity::Error => writeln!(err, "{finding}")?,
-            // Those begin with the setting that they are about.
+            Severity::Fatal | Severity::Error => writeln!(err, "{}", finding.what)?,
+            // These messages begin with the setting.
             severity => writeln!(err, "{}: {}", severity.as_str(), finding.what.message)?,
         }
     }

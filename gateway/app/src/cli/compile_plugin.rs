@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use gateway_host::{ChildLimits, compile_in_child};
 
-/// This process's own binary, also after another one was put in its place.
+/// The binary of this process, even if the file was replaced.
 const SELF: &str = "/proc/self/exe";
 
 #[derive(Debug, Args)]
@@ -17,13 +17,13 @@ pub(super) struct CompilePlugin {
     /// Bytes of address space
     #[arg(long)]
     memory: u64,
-    /// Bytes of address space that it may be given later
+    /// Bytes of address space to which the limit can be raised later
     #[arg(long)]
     most_memory: u64,
-    /// How much less urgent than the gateway it is
+    /// Added to the process's nice value
     #[arg(long)]
     nice: i32,
-    /// Processor time on each processor
+    /// Processor time per processor
     #[arg(long)]
     seconds: u64,
 }
@@ -37,10 +37,6 @@ pub(super) fn run(command: &CompilePlugin) -> ExitCode {
     })
 }
 
-/// This process's own binary.
-///
-/// # Errors
-/// When it cannot be found.
 pub(super) fn binary() -> io::Result<PathBuf> {
     if Path::new(SELF).exists() {
         Ok(SELF.into())
@@ -49,10 +45,7 @@ pub(super) fn binary() -> io::Result<PathBuf> {
     }
 }
 
-/// The command that the host starts to compile.
-///
-/// # Errors
-/// When this process does not know its own binary.
+/// Returns the command that the host starts to compile a component.
 pub(crate) fn compiler() -> io::Result<Vec<OsString>> {
     Ok(vec![binary()?.into(), "compile-plugin".into()])
 }

@@ -1,7 +1,5 @@
-//! `gateway dev`: a gateway to try things out with, on this machine only: generated keys, invented people,
-//! example plugins.
+//! `gateway dev`: a gateway for development, on this machine only, with generated keys, test users and example plugins.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -16,19 +14,19 @@ use guest_examples::{EMAIL_DOMAINS, EXAMPLE, Example, ROLES};
 
 use super::serve::start;
 use super::{Shared, mistakes};
-use crate::config::sources::DEFAULT_FILE;
+use crate::config::sources::{DEFAULT_FILE, FILE_VARIABLE};
 use crate::config::{self, Sources};
 use crate::{keys, prepare};
 
 #[derive(Debug, Args)]
 pub(super) struct Dev {
-    /// Address and port; loopback only; port 0 is any that is free [default: 127.0.0.1:8080]
+    /// Address and port, loopback only; port 0 selects a free port [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", value_parser = config::read_address)]
     listen: Option<SocketAddr>,
-    /// Where keys, users and plugins are kept, made where it is missing
+    /// The directory of keys, users and plugins, created if it does not exist
     #[arg(long, value_name = "DIR", default_value = ".gateway-dev")]
     data: PathBuf,
-    /// The directory of plugins; an empty one gets the examples [default: plugins in the data directory]
+    /// The directory of plugins; an empty one is filled with the examples [default: plugins in the data directory]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
 }
@@ -37,20 +35,20 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     if let Some(address) = dev.listen {
         refuse_others(address)?;
     }
-    // Before a key is made, whose name is the time.
+    // Before a key is generated, whose name contains the time.
     prepare::check_clock()?;
     let mut sources = shared.sources();
-    pass_over_an_installation(shared, &mut sources)?;
+    ignore_an_installation(shared, &mut sources)?;
     layers(&mut sources, &dev)?;
     keys::private_dir(&dev.data)
-        .with_context(|| format!("cannot make the data directory {}", dev.data.display()))?;
+        .with_context(|| format!("cannot create the data directory {}", dev.data.display()))?;
     generate_key(&sources, &dev.data)?;
 
     let first = config::load(&sources).map_err(|errors| mistakes(&errors))?.config;
     refuse_others(first.server.listen)?;
     seed(&first.plugin_dir).with_context(|| {
         format!(
-            "cannot put the example plugins into {}",
+            "cannot copy the example plugins to {}",
             first.plugin_dir.display()
         )
     })?;
@@ -59,7 +57,7 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
 
     let listener = TcpListener::bind(first.server.listen).with_context(|| {
         format!(
-            "cannot listen on {}: choose another port by --listen 127.0.0.1:PORT, or 0",
+            "cannot listen on {}: choose another port with --listen 127.0.0.1:PORT, or 0 for any",
             first.server.listen
         )
     })?;
@@ -71,17 +69,19 @@ pub(super) async fn run(shared: &Shared, dev: Dev) -> anyhow::Result<()> {
     start(sources, loaded, true, Some(listener)).await
 }
 
-/// The development mode signs in anybody as anybody, so it must not come near a real gateway's users and keys because it
-/// happens to be started in its directory: a `gateway.toml` that has them counts only if it is named.
-fn pass_over_an_installation(shared: &Shared, sources: &mut Sources) -> anyhow::Result<()> {
-    if shared.names_a_file() {
+/// Anybody can sign in as anybody in development mode. So it must not use a real gateway's users and keys only because
+/// it was started in that gateway's directory: it reads such a `gateway.toml` only if a flag or a variable names the
+/// file.
+fn ignore_an_installation(shared: &Shared, sources: &mut Sources) -> anyhow::Result<()> {
+    let variable = std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty());
+    if shared.config.is_some() || variable {
         return Ok(());
     }
     if let Some(key) = config::installation(sources).map_err(|errors| mistakes(&errors))? {
         writeln!(
             io::stderr(),
-            "note: {file} is not read, because it sets `{key}` and so belongs to a gateway that people use; to use it \
-             all the same, say --config {file}",
+            "note: {file} is not read, because it sets `{key}` and so belongs to a real gateway; to use it anyway, add \
+             --config {file}",
             file = DEFAULT_FILE
         )?;
         sources.file = None;
@@ -92,14 +92,14 @@ fn pass_over_an_installation(shared: &Shared, sources: &mut Sources) -> anyhow::
 fn refuse_others(address: SocketAddr) -> anyhow::Result<()> {
     if !address.ip().is_loopback() {
         bail!(
-            "{address} is not a loopback address: under `gateway dev` anybody who reaches it is anybody they like; use \
+            "{address} is not a loopback address: `gateway dev` lets anyone who can reach it sign in as anyone; use \
              127.0.0.1, or `gateway serve`"
         );
     }
     Ok(())
 }
 
-/// What flags and the development mode add to file and environment.
+/// Adds the flags and the presets of development mode to the file and the environment.
 fn layers(sources: &mut Sources, dev: &Dev) -> anyhow::Result<()> {
     let text = |path: &Path| {
         let text = path.to_str().map(str::to_owned);
@@ -114,7 +114,7 @@ fn layers(sources: &mut Sources, dev: &Dev) -> anyhow::Result<()> {
     }
     sources.preset("plugin_dir", text(&dev.data.join("plugins"))?);
     sources.preset("admin.listen", "127.0.0.1:0");
-    // A page that is being worked on comes from a server of its own, on whatever port that likes.
+    // The development server of an application uses any port.
     sources.presets.loopback_origins = true;
     // Until a port is bound.
     sources.preset("server.external_address", "http://127.0.0.1");
@@ -124,13 +124,10 @@ fn layers(sources: &mut Sources, dev: &Dev) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a key at the first run, unless others are configured.
+/// Generates a key at the first run, unless others are configured.
 fn generate_key(sources: &Sources, data: &Path) -> anyhow::Result<()> {
-    let given = ["PRIVATE_KEY", "GATEWAY_SIGNING_KEYS"];
-    if given
-        .iter()
-        .any(|variable| sources.environment.get(variable).is_some())
-    {
+    let is_set = |variable| sources.environment.get(variable).is_some();
+    if is_set("PRIVATE_KEY") || is_set("GATEWAY_SIGNING_KEYS") {
         return Ok(());
     }
     match keys::generate(&data.join("keys"), Algorithm::RS256, &SystemClock, false) {
@@ -139,8 +136,7 @@ fn generate_key(sources: &Sources, data: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Puts the example plugins into a directory that is missing or empty. One that has anything in it is the
-/// author's own.
+/// Fills a missing or empty directory with the example plugins.
 fn seed(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     if fs::read_dir(directory)?.next().is_some() {
@@ -152,20 +148,11 @@ fn seed(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Configures the examples that are there, with settings to play with. Where no plugin is configured (`has_own`
-/// is false), `example` is a service all the same: whoever writes a provider may start by putting a file of this
-/// name into the directory.
+/// Configures the examples that exist, with settings to try. If no plugin is configured (`has_own` is false), `example`
+/// is always a service, so that the author of a provider can start by copying a file with this name into the directory.
 fn examples(sources: &mut Sources, plugin_dir: &Path, has_own: bool, own_directory: bool) {
-    let is_there = |example: &Example| plugin_dir.join(format!("{}.wasm", example.name)).exists();
+    let exists = |example: &Example| plugin_dir.join(format!("{}.wasm", example.name)).exists();
     let presets = &mut sources.presets;
-    if !has_own || is_there(&EXAMPLE) {
-        presets
-            .services
-            .insert(EXAMPLE.name.to_owned(), EXAMPLE.name.to_owned());
-    }
-    presets
-        .plugins
-        .insert(EXAMPLE.name.to_owned(), configured(&EXAMPLE, &[]));
     let roles = [
         ("role.reader", "read"),
         ("role.editor", "edit, quota=100"),
@@ -175,34 +162,28 @@ fn examples(sources: &mut Sources, plugin_dir: &Path, has_own: bool, own_directo
         ("email.trinity@example.org", "editor"),
         ("list-roles-as", "roles"),
     ];
-    presets
-        .plugins
-        .insert(ROLES.name.to_owned(), configured(&ROLES, &roles));
-    if is_there(&ROLES) {
-        presets
-            .services
-            .insert(ROLES.name.to_owned(), ROLES.name.to_owned());
-    }
     let domains = [("domains", "example.org, example.com")];
-    presets.plugins.insert(
-        EMAIL_DOMAINS.name.to_owned(),
-        configured(&EMAIL_DOMAINS, &domains),
-    );
-    if is_there(&EMAIL_DOMAINS) && !own_directory {
-        presets.extensions.push(EMAIL_DOMAINS.name.to_owned());
+    for (example, settings, is_service) in [
+        (EXAMPLE, &[][..], !has_own || exists(&EXAMPLE)),
+        (ROLES, &roles[..], exists(&ROLES)),
+        (EMAIL_DOMAINS, &domains[..], false),
+    ] {
+        let name = example.name.to_owned();
+        let needs = |grant: &&Grant| example.grants.contains(&grant.as_str());
+        let settings = settings.iter().copied();
+        let config = PluginConfig {
+            grants: Grant::ALL.iter().filter(needs).copied().collect(),
+            settings: settings
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            ..PluginConfig::default()
+        };
+        if is_service {
+            presets.services.insert(name.clone(), name.clone());
+        }
+        presets.plugins.insert(name, config);
     }
-}
-
-/// An example's configuration: the grants it needs, and settings.
-fn configured(example: &Example, settings: &[(&str, &str)]) -> PluginConfig {
-    let needs = |grant: &&Grant| example.grants.contains(&grant.as_str());
-    let settings: BTreeMap<String, String> = settings
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    PluginConfig {
-        grants: Grant::ALL.iter().filter(needs).copied().collect(),
-        settings,
-        ..PluginConfig::default()
+    if exists(&EMAIL_DOMAINS) && !own_directory {
+        presets.extensions.push(EMAIL_DOMAINS.name.to_owned());
     }
 }

@@ -1,28 +1,28 @@
-//! `gateway keys`: makes keys, for permission tokens and for signing plugins.
+//! `gateway keys`: generates keys that sign permission tokens or plugins.
 
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use gateway_model::SystemClock;
 
-use super::{Shared, mistakes, output};
+use super::{Shared, output};
 use crate::{config, keys};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a private key, in a file that its owner alone can read
+    /// Generate a private key, in a file that only its owner can read
     ///
-    /// It signs permission tokens, where it is among the gateway's keys; those in `keys` of the data directory are,
-    /// unless the configuration says otherwise. A key that signs plugins (`gateway plugin sign`) is one of
-    /// `--algorithm eddsa`; make it with `--out`, in a place that the gateway does not read.
+    /// It signs permission tokens if it is one of the gateway's keys, which are those in `keys` of the data directory
+    /// unless the configuration names others. To sign plugins (`gateway plugin sign`), generate a key with `--algorithm
+    /// eddsa`, and use `--out` to put it where the gateway does not read it.
     Generate {
-        /// How it signs
+        /// The signature algorithm
         #[arg(long, value_enum, default_value_t = Algorithm::Rs256)]
         algorithm: Algorithm,
-        /// The directory, made where it is missing [default: keys in the data directory]
+        /// The directory, created if it does not exist [default: keys in the data directory]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Make one also where there are keys already; it signs from the next start, the others are published
+        /// Generate a key even if there are keys already. It signs from the next start, and the others are published
         #[arg(long)]
         add: bool,
     },
@@ -52,20 +52,15 @@ pub(super) fn run(shared: &Shared, command: &Command) -> anyhow::Result<()> {
     let Command::Generate { algorithm, out, add } = command;
     let directory = match out {
         Some(directory) => directory.clone(),
-        None => {
-            let storage = config::load_storage(&shared.sources()).map_err(|errors| mistakes(&errors))?;
-            storage.data_dir.join("keys")
-        }
+        None => shared.load(config::load_storage)?.data_dir.join("keys"),
     };
     let made = keys::generate(&directory, (*algorithm).into(), &SystemClock, *add)?;
     let does = match (made.signs, out) {
         (true, None) => "It signs from the next start.",
-        (true, Some(_)) => {
-            "It signs permission tokens where the gateway's keys are read from this directory."
-        }
-        (false, _) => "It is published from the next start; another one's name is last, and that one signs.",
+        (true, Some(_)) => "It signs permission tokens if the gateway reads its keys from this directory.",
+        (false, _) => "It is published from the next start. The key whose name sorts last signs.",
     };
-    let done = format!("made {}\nkid  {}\n{does}\n", made.path.display(), made.kid);
+    let done = format!("created {}\nkid  {}\n{does}\n", made.path.display(), made.kid);
     output::report(done.as_bytes());
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! What commands print: tables, JSON, and text that is safe to show on a terminal.
+//! The output of commands: tables, JSON, and text that is safe to show on a terminal.
 
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use gateway_model::text::is_unsafe;
 use serde::Serialize;
 
-/// Prints rows in columns as wide as their widest text, two spaces apart.
-///
-/// # Errors
-/// When nobody reads.
+/// Prints rows in aligned columns.
 pub(super) fn table<const N: usize>(
     out: &mut impl Write,
     head: [&str; N],
@@ -36,42 +36,52 @@ pub(super) fn table<const N: usize>(
     rows.iter().try_for_each(line)
 }
 
-/// Prints a value as JSON, indented, and ends the line.
-///
-/// # Errors
-/// When nobody reads.
+/// Prints a value as indented JSON and a newline.
 pub(super) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     writeln!(out)
 }
 
-/// Prints what a command has done. It is done whether or not this can be read, so a failure is not the command's.
+/// Prints what a command has done. If this fails, the command has still succeeded.
 pub(super) fn report(text: &[u8]) {
     let mut out = io::stdout().lock();
     let printed = out.write_all(text).and_then(|()| out.flush());
     if let Err(error) = printed
         && error.kind() != io::ErrorKind::BrokenPipe
     {
-        // Nobody is left to be told where stderr is closed, too.
+        // If stderr is closed too, there is nowhere to report to.
         let _ = writeln!(
             io::stderr(),
-            "gateway: the work is done, but standard output cannot be written: {error}"
+            "gateway: the command succeeded, but standard output cannot be written: {error}"
         );
     }
 }
 
-/// A text with control characters, and those that change the direction of writing, spelled out: names
-/// come from people, who could otherwise steer the operator's terminal.
+/// Writes a file completely or not at all. Its mode is left to the umask, so that a gateway that runs as another user
+/// can read it.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut draft = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+    draft.write_all(contents)?;
+    draft.as_file().sync_all()?;
+    draft.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Escapes control characters and those that change the direction of writing. Otherwise a user could control the
+/// operator's terminal with their name.
 pub(super) fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unsafe(c) {
-            safe.extend(c.escape_unicode())
-        } else {
-            safe.push(c)
-        }
-    }
-    safe
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut safe, c| {
+            if is_unsafe(c) {
+                safe.extend(c.escape_unicode());
+            } else {
+                safe.push(c);
+            }
+            safe
+        })
 }
 
 #[cfg(test)]
@@ -79,7 +89,7 @@ mod tests {
     use super::{printable, table};
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let rows = [
             ["1".to_owned(), "Ünlü".to_owned()],
             ["200".to_owned(), String::new()],
@@ -90,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_steers_the_terminal_by_their_name() {
+    fn control_characters_in_names_are_escaped() {
         assert_eq!(
             printable("Zoë \u{1b}[31m\n\u{202e}\u{9b}x"),
             "Zoë \\u{1b}[31m\\u{a}\\u{202e}\\u{9b}x"

@@ -1,4 +1,4 @@
-//! `gateway plugin`: for those who write plugins, and for those who run them.
+//! `gateway plugin`: commands for authors of plugins, and for operators.
 //!
 //! | module | command |
 //! |---|---|
@@ -9,9 +9,9 @@
 //! | `running` | `gateway plugin list`, `reload`, `rollback` |
 //! | `sign` | `gateway plugin sign` |
 //! | `componentize` | `gateway plugin bindings`, `gateway plugin componentize` |
-//! | `sandbox` | what `check`, `call` and `bench` say of a component and what it may do |
-//! | `apart` | the process that these three run in |
-//! | `question` | what a component is asked |
+//! | `sandbox` | the flags of `check`, `call` and `bench` for a component and its grants |
+//! | `apart` | the process in which these three run |
+//! | `question` | the flags of `call` and `bench` for the call |
 //! | `people` | users and claims in files |
 
 use std::time::Duration;
@@ -35,27 +35,27 @@ mod sign;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Write a project for a new plugin, ready to be built and tested
+    /// Create a project for a new plugin, ready to be built and tested
     New(new::New),
-    /// Say all there is to say of a component, and whether a gateway would serve it
+    /// Describe a component, and say whether a gateway would serve it
     Check(check::Check),
     /// Call a function of a component, in the sandbox and under the limits of a gateway
     Call(call::Call),
-    /// Measure what a call costs
+    /// Measure the cost of a call
     Bench(bench::Bench),
-    /// Write C bindings for a world
+    /// Generate C bindings for a world
     #[cfg(feature = "dev")]
     Bindings(componentize::Bindings),
-    /// Make a component of the core module that a C compiler wrote
+    /// Convert the core module of a C compiler to a component
     #[cfg(feature = "dev")]
     Componentize(componentize::Componentize),
     /// Sign a component
     Sign(sign::Sign),
     /// List the plugins of the running gateway
-    List(running::List),
-    /// Have the running gateway look at a plugin's file again, or at all of them
+    List(running::Target),
+    /// Make the running gateway check a plugin's file again, or all of them
     Reload(running::Reload),
-    /// Have the generation before the serving one serve again, until the plugin's file changes
+    /// Return to a plugin's previous generation, until its file changes
     Rollback(running::Rollback),
 }
 
@@ -63,14 +63,14 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
     match command {
         Command::New(new) => new::run(&new),
         Command::Check(check) => apart::run(Duration::ZERO, check::run(shared, check)).await,
-        Command::Call(call) => apart::run(call.longest(shared)?, call::run(shared, call)).await,
-        Command::Bench(bench) => apart::run(bench.longest(shared)?, bench::run(shared, bench)).await,
+        Command::Call(call) => apart::run(call.longest(shared)?, call::run(shared, &call)).await,
+        Command::Bench(bench) => apart::run(bench.longest(shared)?, bench::run(shared, &bench)).await,
         #[cfg(feature = "dev")]
         Command::Bindings(bindings) => componentize::bindings(&bindings),
         #[cfg(feature = "dev")]
         Command::Componentize(componentize) => componentize::componentize(&componentize),
         Command::Sign(sign) => sign::run(&sign),
-        Command::List(list) => running::list(shared, list).await,
+        Command::List(target) => running::list(shared, &target).await,
         Command::Reload(reload) => running::reload(shared, reload).await,
         Command::Rollback(rollback) => running::rollback(shared, rollback).await,
     }

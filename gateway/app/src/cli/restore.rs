@@ -1,4 +1,4 @@
-//! `gateway restore`: a backup in the place of the database.
+//! `gateway restore`: replaces the database with a backup.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use super::{Shared, storage};
 
 #[derive(Debug, Args)]
 pub(super) struct Restore {
-    /// The backup: made by `gateway backup`, or by SQLite's VACUUM INTO or .backup
+    /// The backup, made by `gateway backup` or by SQLite's VACUUM INTO or .backup
     file: PathBuf,
 }
 
 pub(super) async fn run(shared: &Shared, command: Restore) -> anyhow::Result<()> {
-    let database = storage::place(shared)?;
+    let (database, _) = storage::located(shared)?;
     let shown = printable(&database.display().to_string());
     let Restore { file } = command;
     let backup = file.clone();

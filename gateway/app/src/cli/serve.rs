@@ -1,4 +1,4 @@
-//! `gateway serve`: serves, as configured.
+//! `gateway serve`.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::{Shared, mistakes};
 use crate::config::{self, Loaded, Sources, reload::reload};
 use crate::prepare::{self, Scope, Severity, Step};
-use crate::serve::{Mode, serve};
+use crate::serve::serve;
 
 pub(super) async fn run(shared: &Shared) -> anyhow::Result<()> {
     let sources = shared.sources();
@@ -15,18 +15,17 @@ pub(super) async fn run(shared: &Shared) -> anyhow::Result<()> {
     start(sources, loaded, false, None).await
 }
 
-/// Serves until it is told to end. `dev` is whether the development sign-in is on; a `listener` is used in place
-/// of a new one.
+/// Serves until a signal ends the process. `dev` turns the development sign-in on. A `listener` replaces the configured
+/// address.
 pub(super) async fn start(
     sources: Sources,
     loaded: Loaded,
     dev: bool,
     listener: Option<TcpListener>,
 ) -> anyhow::Result<()> {
-    // Writes the last lines when it is dropped.
+    // Writes the last lines of the log when it is dropped.
     let _telemetry = crate::telemetry::init(&loaded.config.log)?;
     let scope = Scope {
-        // The plugins' files are looked at when they are loaded.
         steps: [Step::Data, Step::Listeners].into(),
         listens: listener.is_some(),
         dev,
@@ -36,7 +35,7 @@ pub(super) async fn start(
     let fatal: Vec<String> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Fatal)
-        .map(ToString::to_string)
+        .map(|finding| finding.what.to_string())
         .collect();
     match &fatal[..] {
         [] => {}
@@ -52,18 +51,11 @@ pub(super) async fn start(
     let data_dir = &loaded.config.data_dir;
     crate::keys::private_dir(data_dir).with_context(|| {
         format!(
-            "cannot make the data directory {}: set data_dir or GATEWAY_DATA_DIR to one that the gateway can write",
+            "cannot create the data directory {}: set data_dir or GATEWAY_DATA_DIR to a directory that the gateway can \
+             write to",
             data_dir.display()
         )
     })?;
     let reload = reload(sources, &loaded);
-    serve(
-        loaded.config,
-        Mode {
-            reload,
-            dev,
-            listener,
-        },
-    )
-    .await
+    serve(loaded.config, reload, dev, listener).await
 }

@@ -1,6 +1,6 @@
-//! `gateway session`: look at sessions and end them.
+//! `gateway session`: lists and ends sessions.
 
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -14,16 +14,16 @@ use crate::time::rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List live sessions, the newest first
+    /// List current sessions, newest first
     List {
-        /// Only those of this user: an id, a username, an email address or provider:subject
+        /// Only the sessions of this user: an id, a username, an email address or provider:subject
         #[arg(long, value_name = "WHO")]
         user: Option<String>,
         /// Print a JSON array
         #[arg(long)]
         json: bool,
     },
-    /// End a session, or all of a user; their tokens are refused from then on
+    /// End a session, or all sessions of a user; their tokens are refused from now on
     End {
         /// The session's id
         #[arg(required_unless_present = "user", conflicts_with = "user")]
@@ -37,34 +37,29 @@ pub(super) enum Command {
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List { user, json } => {
-            let store = storage::open_to_read(shared).await?;
-            let listed = list(&store, user.as_deref(), json).await;
-            let closed = store.close().await;
-            listed?;
-            Ok(closed?)
+            storage::read(shared, async |store, out| {
+                list(store, user.as_deref(), json, out).await
+            })
+            .await
         }
         Command::End { id, user } => {
-            let store = storage::open(shared).await?;
-            let mut said = Vec::new();
-            let done = end(&store, id.as_deref(), user.as_deref(), &mut said).await;
-            output::report(&said);
-            let closed = store.close().await;
-            done?;
-            Ok(closed?)
+            storage::change(shared, async |store, out| {
+                end(store, id.as_deref(), user.as_deref(), out).await
+            })
+            .await
         }
     }
 }
 
-async fn list(store: &Store, user: Option<&str>, json: bool) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+async fn list(store: &Store, user: Option<&str>, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let user = match user {
         Some(who) => Some(find_user(store, who).await?.id),
         None => None,
     };
     let sessions = store.list_sessions(user.as_ref()).await?;
     if json {
-        output::json(&mut out, &sessions)?;
-        return Ok(out.flush()?);
+        output::json(out, &sessions)?;
+        return Ok(());
     }
     let rows: Vec<[String; 5]> = sessions
         .into_iter()
@@ -78,8 +73,8 @@ async fn list(store: &Store, user: Option<&str>, json: bool) -> anyhow::Result<(
             ]
         })
         .collect();
-    output::table(&mut out, ["ID", "USER", "PROVIDER", "CREATED", "EXPIRES"], &rows)?;
-    Ok(out.flush()?)
+    output::table(out, ["ID", "USER", "PROVIDER", "CREATED", "EXPIRES"], &rows)?;
+    Ok(())
 }
 
 async fn end(

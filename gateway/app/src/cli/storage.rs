@@ -1,5 +1,6 @@
 //! Opens the database beside a running gateway, and finds the user that an operator means.
 
+use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,31 +8,46 @@ use anyhow::{Context as _, bail};
 use gateway_model::{SystemClock, SystemRandom, User};
 use gateway_store::{DatabaseUrl, Found, FoundBy, Store, StoreOptions};
 
-use super::output::printable;
-use super::{Shared, mistakes};
+use super::Shared;
+use super::output::{printable, report};
 use crate::config::{self, StorageConfig};
 
-/// Opens the configured database, which must be there.
-///
-/// # Errors
-/// Says what to do where there is none.
-pub(super) async fn open(shared: &Shared) -> anyhow::Result<Store> {
+/// Calls `work` with the configured database, and with a buffer for the report of what it did. Prints the report even
+/// if `work` fails.
+pub(super) async fn change(
+    shared: &Shared,
+    work: impl AsyncFnOnce(&Store, &mut Vec<u8>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let (path, storage) = configured(shared)?;
-    Store::open(&DatabaseUrl::File(path), options(&storage))
+    let store = Store::open(&DatabaseUrl::File(path), options(&storage))
         .await
-        .context("cannot open the database")
+        .context("cannot open the database")?;
+    let mut text = Vec::new();
+    let done = work(&store, &mut text).await;
+    report(&text);
+    close(store, done).await
 }
 
-/// Opens the configured database, which must be there, only to read it. A file that no gateway uses, a backup for
-/// instance, stays as it is, and nothing is left beside it.
-///
-/// # Errors
-/// Says what to do where there is none.
-pub(super) async fn open_to_read(shared: &Shared) -> anyhow::Result<Store> {
+/// Calls `work` with the configured database, which cannot be changed through it. If no gateway uses the file, for
+/// example a backup, the command leaves nothing beside it.
+pub(super) async fn read(
+    shared: &Shared,
+    work: impl AsyncFnOnce(&Store, &mut BufWriter<StdoutLock<'static>>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let (path, storage) = configured(shared)?;
-    Store::open_to_read(&path, options(&storage))
+    let store = Store::open_to_read(&path, options(&storage))
         .await
-        .context("cannot open the database")
+        .context("cannot open the database")?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = work(&store, &mut out).await;
+    close(store, done.and_then(|()| Ok(out.flush()?))).await
+}
+
+/// Closes the database even after an error, because a process that leaves it open also leaves files beside it.
+async fn close(store: Store, done: anyhow::Result<()>) -> anyhow::Result<()> {
+    let closed = store.close().await;
+    done?;
+    Ok(closed?)
 }
 
 fn options(storage: &StorageConfig) -> StoreOptions {
@@ -44,26 +60,10 @@ fn options(storage: &StorageConfig) -> StoreOptions {
     }
 }
 
-/// Where the configured database is, which must be there.
-///
-/// # Errors
-/// Says what to do where there is none.
-pub(super) fn path(shared: &Shared) -> anyhow::Result<PathBuf> {
-    configured(shared).map(|(path, _)| path)
-}
-
-/// Where the configured database is, or is to be.
-///
-/// # Errors
-/// When it is a temporary one.
-pub(super) fn place(shared: &Shared) -> anyhow::Result<PathBuf> {
-    located(shared).map(|(path, _)| path)
-}
-
-/// Where the configured database is, and what else is said of it.
-fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
+/// Returns the path of the configured database, which must exist.
+pub(super) fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     let (path, storage) = located(shared)?;
-    // A new, empty one would only look as if all users were gone.
+    // With a new, empty database, all users would seem to be gone.
     if !gateway_store::restore::exists(&path) {
         bail!(
             "there is no database {}: name the right one with --database or --config, or run the command where the \
@@ -74,22 +74,19 @@ fn configured(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
     Ok((path, storage))
 }
 
-fn located(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
-    let storage = config::load_storage(&shared.sources()).map_err(|errors| mistakes(&errors))?;
+/// Returns the path of the configured database, which need not exist.
+pub(super) fn located(shared: &Shared) -> anyhow::Result<(PathBuf, StorageConfig)> {
+    let storage = shared.load(config::load_storage)?;
     match &storage.database.url {
         DatabaseUrl::Temporary => {
-            bail!(
-                "the configured database is a temporary one: it lives and ends with the gateway that made it"
-            )
+            bail!("the configured database is a temporary one: it exists only in the gateway that created it")
         }
         DatabaseUrl::File(path) => Ok((path.clone(), storage)),
     }
 }
 
-/// The one user that a text names: an id, which always wins, or a username, an email address or `provider:subject`.
-///
-/// # Errors
-/// When it is nobody, or several; lists them, each with a text that names nobody else.
+/// Finds the one user that `who` names: an id, which takes precedence, or a username, an email address or
+/// `provider:subject`. If there are several, the error lists them, each with a text that names only that user.
 pub(super) async fn find_user(store: &Store, who: &str) -> anyhow::Result<User> {
     let mut found = store.find_users(who).await?;
     match (found.pop(), found.is_empty()) {
@@ -112,7 +109,7 @@ pub(super) async fn find_user(store: &Store, who: &str) -> anyhow::Result<User> 
             };
             let list: Vec<String> = found.iter().map(candidate).collect();
             bail!(
-                "{:?} names several users; name one of them exactly, by their id, or say what it is (username:…, email:…, \
+                "{:?} matches several users: name one of them by id, or say what it is (username:…, email:…, \
                  identity:…):\n{}",
                 printable(who),
                 list.join("\n")
@@ -121,23 +118,19 @@ pub(super) async fn find_user(store: &Store, who: &str) -> anyhow::Result<User> 
     }
 }
 
-/// A user in a line: the id and what people call them.
+/// Describes a user in a line: the id, then their names.
 pub(super) fn describe(user: &User) -> String {
     let identities = user
         .identities
         .iter()
         .map(|identity| format!("{}:{}", identity.provider, identity.subject));
-    let called = user
+    let names = user
         .username
         .iter()
         .map(ToString::to_string)
         .chain(user.email.iter().map(|email| email.address.clone()))
         .chain(identities);
-    printable(&format!(
-        "{} ({})",
-        user.id,
-        called.collect::<Vec<_>>().join(", ")
-    ))
+    printable(&format!("{} ({})", user.id, names.collect::<Vec<_>>().join(", ")))
 }
 
 #[cfg(test)]
@@ -170,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_stands_for_one_user_or_for_none() {
+    async fn a_text_names_one_user_or_none() {
         let options = StoreOptions {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),

@@ -1,42 +1,33 @@
-//! `gateway user`: look at users, shut them out, let them in again, join, separate, delete and export them.
+//! `gateway user`: lists, shows, disables, enables, links, unlinks, merges, deletes and exports users.
 
-use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
 use anyhow::bail;
 use clap::Subcommand;
 use gateway_model::{User, UserId, UserStatus};
 use gateway_store::Store;
 
+use super::Shared;
 use super::output::{self, printable};
-use super::storage::{describe, find_user};
-use super::{Shared, storage};
+use super::storage::{change, describe, find_user, read};
 use crate::time::rfc3339;
 
 mod export;
 mod link;
 mod merge;
 
-/// How many users are read at once.
+/// Users that are read with one query.
 const PAGE: u32 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    #[command(flatten)]
-    Read(ReadCommand),
-    #[command(flatten)]
-    Change(ChangeCommand),
-}
-
-/// Commands that leave the database as it is.
-#[derive(Debug, Subcommand)]
-pub(super) enum ReadCommand {
     /// List all users
     List {
         /// Print a JSON array
         #[arg(long)]
         json: bool,
     },
-    /// Show all there is about a user
+    /// Show everything about a user
     Show {
         /// An id, a username, an email address or provider:subject
         who: String,
@@ -44,48 +35,44 @@ pub(super) enum ReadCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print every user with everything that is stored about them, as one JSON object a line
+    /// Print all users with everything that is stored about them, one JSON object per line
     Export,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ChangeCommand {
-    /// Shut a user out: ends their sessions, refuses their sign-ins
+    /// Disable a user: end their sessions and refuse their sign-ins
     Disable {
         /// An id, a username, an email address or provider:subject
         who: String,
     },
-    /// Let a user in again
+    /// Enable a disabled user
     Enable {
         /// An id, a username, an email address or provider:subject
         who: String,
     },
-    /// Make an identity that nobody has one of a user's, so that it signs in as them
+    /// Link a new identity to a user, so that it signs in as them
     Link {
         #[command(flatten)]
         identity: link::Arguments,
-        /// Accept an --issuer that is neither the configured provider's nor one under which people have signed in
+        /// Accept an --issuer that is neither the configured provider's nor one under which users have signed in
         #[arg(long, requires = "issuer")]
         unknown_issuer: bool,
     },
-    /// Take an identity from a user: ends the sessions it began. Its next sign-in is a new user; with user_ids =
-    /// "email-md5" it is refused while the id of its address is taken
+    /// Remove an identity from a user, and end the sessions that it began. Its next sign-in creates a new user; with
+    /// user_ids = "email-md5", it is refused while the id of its address is in use
     Unlink {
         #[command(flatten)]
         identity: link::Arguments,
     },
-    /// Make two users one: the one after --into keeps their id, the other's id ends. With user_ids = "email-md5" the next
-    /// new user with that address gets it again
+    /// Merge two users: the one after --into keeps their id, and the other id ceases to exist. With user_ids =
+    /// "email-md5", the next new user with that address gets it again
     Merge {
         #[command(flatten)]
         merge: merge::Arguments,
     },
-    /// Delete a user with all there is about them; the next sign-in is a new user, with user_ids = "email-md5" under the
-    /// id of the address
+    /// Delete a user with everything that is stored about them. Their next sign-in creates a new user; with user_ids =
+    /// "email-md5", under the same id
     Delete {
         /// An id, a username, an email address or provider:subject
         who: String,
-        /// Don't ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -93,57 +80,38 @@ pub(super) enum ChangeCommand {
 
 pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Read(command) => {
-            let store = storage::open_to_read(shared).await?;
-            let shown = read(&store, command).await;
-            // Also after an error: what a process leaves open stays beside the file.
-            let closed = store.close().await;
-            shown?;
-            Ok(closed?)
+        Command::List { json } => read(shared, async |store, out| list(store, json, out).await).await,
+        Command::Show { who, json } => {
+            read(shared, async |store, out| show(store, &who, json, out).await).await
         }
-        Command::Change(command) => {
-            let store = storage::open(shared).await?;
-            let mut said = Vec::new();
-            let done = change(shared, &store, command, &mut said).await;
-            output::report(&said);
-            let closed = store.close().await;
-            done?;
-            Ok(closed?)
-        }
-    }
-}
-
-async fn read(store: &Store, command: ReadCommand) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    match command {
-        ReadCommand::List { json } => list(store, json, &mut out).await?,
-        ReadCommand::Show { who, json } => show(store, &who, json, &mut out).await?,
-        ReadCommand::Export => export::export(store, &mut out).await?,
-    }
-    Ok(out.flush()?)
-}
-
-/// `out`: what has been done. Writing to it does not fail, so that an error is one of the work.
-async fn change(
-    shared: &Shared,
-    store: &Store,
-    command: ChangeCommand,
-    out: &mut Vec<u8>,
-) -> anyhow::Result<()> {
-    match command {
-        ChangeCommand::Disable { who } => disable(store, &who, out).await,
-        ChangeCommand::Enable { who } => enable(store, &who, out).await,
-        ChangeCommand::Link {
+        Command::Export => read(shared, async |store, out| export::export(store, out).await).await,
+        Command::Disable { who } => change(shared, async |store, out| disable(store, &who, out).await).await,
+        Command::Enable { who } => change(shared, async |store, out| enable(store, &who, out).await).await,
+        Command::Link {
             identity,
             unknown_issuer,
-        } => link::link(shared, store, &identity, unknown_issuer, out).await,
-        ChangeCommand::Unlink { identity } => link::unlink(shared, store, &identity, out).await,
-        ChangeCommand::Merge { merge } => merge::run(store, &merge, out).await,
-        ChangeCommand::Delete { who, yes } => delete(store, &who, yes, out).await,
+        } => {
+            change(shared, async |store, out| {
+                link::link(shared, store, &identity, unknown_issuer, out).await
+            })
+            .await
+        }
+        Command::Unlink { identity } => {
+            change(shared, async |store, out| {
+                link::unlink(shared, store, &identity, out).await
+            })
+            .await
+        }
+        Command::Merge { merge } => {
+            change(shared, async |store, out| merge::run(store, &merge, out).await).await
+        }
+        Command::Delete { who, yes } => {
+            change(shared, async |store, out| delete(store, &who, yes, out).await).await
+        }
     }
 }
 
-/// Hands every user to `each`, a page at a time, in the order of their ids.
+/// Calls `each` with every user, in the order of their ids.
 async fn for_all(store: &Store, mut each: impl FnMut(User) -> io::Result<()>) -> anyhow::Result<()> {
     let mut after: Option<UserId> = None;
     loop {
@@ -193,23 +161,25 @@ async fn show(store: &Store, who: &str, json: bool, out: &mut impl Write) -> any
         return Ok(());
     }
     let sessions = store.list_sessions(Some(&user.id)).await?.len();
-    let mut lines: Vec<(&str, String)> = vec![
+    let or = |value: Option<String>, none: &str| value.unwrap_or_else(|| none.to_owned());
+    let email = user.email.map(|email| {
+        let trusted = if email.trusted {
+            " (from a trusted provider)"
+        } else {
+            ""
+        };
+        email.address + trusted
+    });
+    let mut lines = vec![
         ("id", user.id.to_string()),
         ("status", user.status.as_str().to_owned()),
-        (
-            "username",
-            user.username.map_or_else(|| "(not set)".to_owned(), String::from),
-        ),
+        ("username", or(user.username.map(String::from), "(not set)")),
         ("name", user.name),
+        ("email", or(email, "(none)")),
+        ("picture", or(user.avatar_url, "(none)")),
+        ("joined", rfc3339(user.joined)),
+        ("sessions", sessions.to_string()),
     ];
-    lines.push(match user.email {
-        Some(email) if email.trusted => ("email", format!("{} (from a trusted provider)", email.address)),
-        Some(email) => ("email", email.address),
-        None => ("email", "(none)".to_owned()),
-    });
-    lines.push(("picture", user.avatar_url.unwrap_or_else(|| "(none)".to_owned())));
-    lines.push(("joined", rfc3339(user.joined)));
-    lines.push(("sessions", sessions.to_string()));
     for identity in user.identities {
         lines.push((
             "identity",
@@ -230,7 +200,7 @@ async fn disable(store: &Store, who: &str, out: &mut impl Write) -> anyhow::Resu
     let ended = store.list_sessions(Some(&user.id)).await?.len();
     match store.set_status(&user.id, UserStatus::Disabled).await? {
         Some(user) => writeln!(out, "disabled {}; sessions ended: {ended}", describe(&user))?,
-        None => bail!("{} was deleted meanwhile", describe(&user)),
+        None => bail!("{} was deleted in the meantime", describe(&user)),
     }
     Ok(())
 }
@@ -250,7 +220,7 @@ async fn enable(store: &Store, who: &str, out: &mut impl Write) -> anyhow::Resul
             )?;
         }
         Some(user) => writeln!(out, "enabled {}", describe(&user))?,
-        None => bail!("{} was deleted meanwhile", describe(&user)),
+        None => bail!("{} was deleted in the meantime", describe(&user)),
     }
     Ok(())
 }
@@ -258,25 +228,26 @@ async fn enable(store: &Store, who: &str, out: &mut impl Write) -> anyhow::Resul
 async fn delete(store: &Store, who: &str, yes: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let user = find_user(store, who).await?;
     let described = describe(&user);
-    if !yes && !confirmed(&format!("Delete {described} with all there is about them?"))? {
+    if !yes
+        && !confirmed(&format!(
+            "Delete {described} with everything that is stored about them?"
+        ))?
+    {
         bail!("{described} was not deleted");
     }
     if !store.delete_user(&user.id).await? {
-        bail!("{described} was deleted meanwhile");
+        bail!("{described} was deleted in the meantime");
     }
     writeln!(out, "deleted {described}")?;
     Ok(())
 }
 
-/// Asks on the terminal.
-///
-/// # Errors
-/// When there is none.
+/// Asks on the terminal. Fails if there is none.
 fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         bail!(
-            "there is no terminal to ask on, so nothing was changed; give --yes to go on without being asked"
+            "nothing was changed, because there is no terminal to ask for confirmation on: add --yes to continue without"
         );
     }
     write!(io::stderr(), "{question} [y/N] ")?;

@@ -39,7 +39,7 @@ async fn serve(data_dir: &Path, pid: u32, shutdown: &CancellationToken) -> tokio
 }
 
 #[tokio::test]
-async fn o8_every_gateway_of_a_data_directory_answers_and_those_that_are_gone_do_not() {
+async fn o8_every_running_gateway_of_a_data_directory_answers() {
     let dir = tempfile::tempdir().unwrap();
     // Longer than the path of a socket can be.
     let data_dir = dir.path().join("x".repeat(120));
@@ -80,7 +80,7 @@ async fn o8_every_gateway_of_a_data_directory_answers_and_those_that_are_gone_do
 }
 
 #[tokio::test]
-async fn o8_a_mute_socket_is_named_and_the_other_gateways_reload() {
+async fn o8_a_silent_gateway_is_named_and_the_others_reload() {
     let dir = tempfile::tempdir().unwrap();
     // It takes connections, as one that was stopped does, and never says a word.
     let path = dir.path().join("gateway-mute.sock");
@@ -107,7 +107,7 @@ async fn o8_a_mute_socket_is_named_and_the_other_gateways_reload() {
 }
 
 #[tokio::test]
-async fn o8_a_gateway_that_takes_long_says_that_it_is_alive() {
+async fn o8_a_slow_gateway_shows_that_it_is_alive() {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let shutdown = CancellationToken::new();
@@ -150,7 +150,7 @@ async fn o8_a_gateway_that_takes_long_says_that_it_is_alive() {
 }
 
 #[tokio::test]
-async fn o8_a_directory_that_cannot_be_read_is_not_one_without_gateways() {
+async fn o8_an_unreadable_directory_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -52,7 +52,7 @@ fn docs_list_every_metric() {
 }
 
 #[test]
-fn every_metric_has_a_name_of_its_own_that_suits_its_type() {
+fn metric_names_are_unique_and_match_their_type() {
     let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
     assert_eq!(names.len(), METRICS.len());
     for Metric { name, kind, .. } in METRICS {
@@ -69,7 +69,7 @@ fn requests_are_counted_by_route_method_and_status() {
     let recorder = recorder().unwrap();
     let text = metrics::with_local_recorder(&recorder, || {
         describe();
-        let requests = HttpMetrics::new();
+        let requests = HttpMetrics::default();
         for (status, micros) in [(200, 30), (200, 700), (400, 30)] {
             requests.record("/auth/check", "GET", status, Duration::from_micros(micros));
         }

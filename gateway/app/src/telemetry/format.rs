@@ -1,8 +1,9 @@
 //! The formats of the log, JSON and text. In both, control characters and characters that reorder or hide text are
-//! spelled out.
+//! escaped.
 //!
-//! tracing-subscriber has both formats. Its JSON takes four times as long, because it checks each piece that serde_json
-//! writes, each comma for example, and every request pays for its line. Its text has what a field displays as it is.
+//! tracing-subscriber has both formats, too. Its JSON takes four times as long, because it validates each piece that
+//! serde_json writes, such as each comma, and every request pays for its line. Its text format does not escape what a
+//! field displays.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,14 +28,14 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        // The target of a line that came through the crate `log` is among its fields.
+        // The target of an event from the crate `log` is one of its fields.
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
         let mut time = String::with_capacity(32);
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let object = object(&time, metadata, event).map_err(|_| fmt::Error)?;
         let object = str::from_utf8(&object).map_err(|_| fmt::Error)?;
-        // An unsafe character can only be inside of a JSON string.
+        // An unsafe character can only be in a JSON string.
         line.write_str(&escaped(object, |character, text| {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 text.push_str(&format!("\\u{unit:04x}"));
@@ -71,9 +72,9 @@ impl<'writer> FormatFields<'writer> for TextFields {
     }
 }
 
-/// Returns `text` with what `escape` writes in place of each unsafe character.
+/// Replaces each unsafe character with what `escape` writes.
 fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    // Nearly every text is ASCII. This looks at many bytes at once, because it does not stop at the first other one.
+    // Nearly every text is ASCII. The fold is vectorized, because it does not stop early.
     let is_plain = |plain, byte| plain & matches!(byte, b' '..=b'~');
     if text.bytes().fold(true, is_plain) {
         return Cow::Borrowed(text);

@@ -1,5 +1,5 @@
-//! The way of a line to stderr. Requests append to the queue of tracing-appender, whose thread writes. This module adds
-//! a bound in bytes, and rests between two writes.
+//! Writes lines to stderr. Requests append to the queue of tracing-appender, whose thread writes. This module adds a
+//! limit in bytes, and a pause between two writes.
 //!
 //! The gateway does not wait for the process that reads stderr: while [`UNREAD`] bytes are unread, further lines are
 //! dropped and counted.
@@ -14,42 +14,43 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 
 use crate::metrics::log_dropped;
 
-/// How long the thread rests after it has written. Under load, a system call and a wake-up for each line would cost
-/// about as much as the request that it is about. A line that finds the thread idle is written at once.
+/// How long the thread pauses after a write. Under load, a system call and a wake-up for each line would cost about as
+/// much as the request. If the thread is idle, it writes a line immediately.
 const REST: Duration = Duration::from_millis(2);
-/// Lines that are written with one system call.
+/// Bytes that are written with one system call.
 const BATCH: usize = 64 << 10;
-/// Bytes that may be unread. tracing-appender counts lines, which can be long.
+/// Bytes that may be unread. tracing-appender's own limit is in lines, which can be long.
 const UNREAD: usize = 8 << 20;
-/// What a line counts as at least, so that the queue, which holds lines, always has room for [`UNREAD`] bytes.
+/// A shorter line counts as this many bytes, so that the queue, which holds lines, always has room for [`UNREAD`]
+/// bytes.
 const SHORTEST: usize = 256;
-/// How long the gateway waits at its end for the last lines to be read. tracing-appender then waits for another second.
+/// How long the gateway waits at shutdown for the last lines to be read. tracing-appender then waits for another
+/// second.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Appends lines, one in each write. Clones append to the same queue.
+/// Appends to the queue. Each write must be one line.
 #[derive(Clone)]
 pub(super) struct Lines {
     queue: NonBlocking,
     unread: Arc<Unread>,
 }
 
-/// What the thread has not written yet.
 #[derive(Debug, Default)]
 struct Unread {
     bytes: AtomicUsize,
-    /// Lines that were dropped since the last report of this.
+    /// Lines that were dropped and not reported yet.
     dropped: AtomicU64,
 }
 
-/// Keeps the log going. Waits for the last lines to be written when it is dropped.
+/// Stops the log when it is dropped, after the last lines were written.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
-pub struct Guard {
+pub(crate) struct Guard {
     unread: Arc<Unread>,
     _thread: WorkerGuard,
 }
 
-/// The side of the thread.
+/// The thread's end of the queue.
 struct Batches<W: Write> {
     out: BufWriter<W>,
     unread: Arc<Unread>,
@@ -60,7 +61,7 @@ pub(super) fn start(out: impl Write + Send + 'static) -> (Lines, Guard) {
     let unread = Arc::<Unread>::default();
     let (queue, thread) = NonBlockingBuilder::default()
         .thread_name("log")
-        // And the request to end.
+        // One more for tracing-appender's request to end.
         .buffered_lines_limit(UNREAD / SHORTEST + 1)
         .finish(Batches {
             out: BufWriter::with_capacity(BATCH, out),
@@ -96,7 +97,7 @@ impl Write for Lines {
 
 impl<W: Write> Write for Batches<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Never an error: it would keep tracing-appender's thread from ending.
+        // An error would keep tracing-appender's thread from ending.
         if self.out.write_all(line).is_err() {
             log_dropped().increment(1);
         }
@@ -104,7 +105,7 @@ impl<W: Write> Write for Batches<W> {
         Ok(line.len())
     }
 
-    /// The queue is empty.
+    /// Called when the queue is empty.
     fn flush(&mut self) -> io::Result<()> {
         let _ = self.out.flush();
         let dropped = self.unread.dropped.swap(0, Ordering::Relaxed);
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a19_the_end_does_not_wait_for_a_reader_that_has_stopped() {
+    fn a19_shutdown_does_not_wait_for_a_stopped_reader() {
         let (mut lines, guard) = start(Pipe::default());
         lines.write_all(b"unread\n").unwrap();
         drop(guard);

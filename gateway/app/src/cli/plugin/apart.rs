@@ -1,11 +1,9 @@
-//! A command that compiles and runs a component does so in a process of its own, under the limits that the gateway
-//! has for its compiler: a component that somebody else wrote may cost that process its memory and its time, and not
-//! the author's machine.
+//! Runs commands that compile and call a component in a separate process, under the limits of the gateway's compiler. A
+//! hostile component can use up the memory and the time of that process, but not those of the machine.
 
 use std::env;
-use std::fmt;
 use std::future::Future;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,35 +11,14 @@ use gateway_host::{BenchProcess, CompileOptions};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::cli::compile_plugin;
+use crate::cli::{Exit, compile_plugin};
 
-/// Set in the process that does the work.
+/// The variable that is set in the separate process.
 const MARK: &str = "AUTH_GATEWAY_APART";
-/// What reading the file, the trial and printing may take, beside compiling and calls.
+/// The time for everything other than compiling and calls: reading the file, the trial, printing.
 const REST: Duration = Duration::from_secs(60);
 
-/// How the other process ended, where it has said why.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::cli) struct Ended(u8);
-
-impl Ended {
-    pub(in crate::cli) fn code(self) -> ExitCode {
-        self.0.into()
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the command ended with {}", self.0)
-    }
-}
-
-impl std::error::Error for Ended {}
-
-/// Does `work` in a process of its own, which may take as long as compiling one component, and `calls` on top.
-///
-/// # Errors
-/// How the work failed, or why it was given up.
+/// Does `work` in a separate process, in the time that compiling one component may take, plus `calls`.
 pub(super) async fn run(
     calls: Duration,
     work: impl Future<Output = anyhow::Result<()>>,
@@ -66,9 +43,9 @@ pub(super) async fn run(
         .context("cannot start a process to try the component in")?;
     match timeout(process.time, child.wait()).await {
         Ok(status) => judge(status?, memory),
-        // The child is killed where it is dropped.
+        // Dropping the child kills it.
         Err(_) => bail!(
-            "the component was given up after {} s: compiling it or calling it does not end",
+            "compiling or calling the component did not end within {} s",
             process.time.as_secs()
         ),
     }
@@ -77,10 +54,11 @@ pub(super) async fn run(
 fn judge(status: ExitStatus, memory: u64) -> anyhow::Result<()> {
     match status.code() {
         Some(0) => Ok(()),
-        Some(code) => Err(Ended(u8::try_from(code).unwrap_or(1)).into()),
+        // The process has printed the reason.
+        Some(code) => Err(Exit(u8::try_from(code).unwrap_or(1)).into()),
         None => bail!(
-            "the component would not be served: trying it takes more than {memory} bytes of memory, or more time \
-             than it may have ({status})"
+            "the component would not be served: its trial takes more than {memory} bytes of memory, or too much time \
+             ({status})"
         ),
     }
 }
@@ -90,17 +68,17 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::ExitStatus;
 
-    use super::{Ended, judge};
+    use super::{Exit, judge};
 
     #[test]
-    fn u4_a_process_that_was_killed_is_a_failure() {
+    fn u4_a_killed_process_is_a_failure() {
         assert!(judge(ExitStatus::from_raw(0), 1).is_ok());
         let error = judge(ExitStatus::from_raw(3 << 8), 1).unwrap_err();
-        assert_eq!(error.downcast_ref::<Ended>().unwrap().0, 3);
+        assert_eq!(error.downcast_ref::<Exit>().unwrap().0, 3);
         for signal in [6, 9, 11, 24] {
             let error = judge(ExitStatus::from_raw(signal), 7).unwrap_err();
             assert!(
-                !error.is::<Ended>() && error.to_string().contains("more than 7 bytes"),
+                !error.is::<Exit>() && error.to_string().contains("more than 7 bytes"),
                 "{error}"
             );
         }

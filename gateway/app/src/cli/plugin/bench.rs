@@ -1,4 +1,4 @@
-//! `gateway plugin bench`: what a call costs.
+//! `gateway plugin bench`: measures the cost of a call.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::sandbox::Sandbox;
 use crate::cli::{Shared, output};
 use crate::config::flags;
 
-/// Most calls of a kind: the time of each is remembered.
+/// Limited, because the time of each call is kept in memory.
 const MAX_CALLS: usize = 1_000_000;
 
 #[derive(Debug, Args)]
@@ -23,10 +23,10 @@ pub(in crate::cli) struct Bench {
     sandbox: Sandbox,
     #[command(flatten)]
     asked: Asked,
-    /// Most calls of each kind
+    /// The maximum number of calls of each kind
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = flags::items)]
     calls: usize,
-    /// Most seconds in all
+    /// The maximum total time, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = flags::count)]
     seconds: u64,
     /// Print a JSON object
@@ -35,44 +35,33 @@ pub(in crate::cli) struct Bench {
 }
 
 impl Bench {
-    /// What all calls may take: the last one may begin when the time is over.
+    /// The time that all calls may take. The last call may begin at the end of the time.
     pub(super) fn longest(&self, shared: &Shared) -> anyhow::Result<Duration> {
         let deadline = self.sandbox.config(shared)?.limits.deadline;
         Ok(Duration::from_secs(self.seconds).saturating_add(deadline.saturating_mul(4)))
     }
 }
 
-pub(super) async fn run(shared: &Shared, bench: Bench) -> anyhow::Result<()> {
-    let Bench {
-        sandbox,
-        asked,
-        calls,
-        seconds,
-        json,
-    } = bench;
-    let prepared = asked.prepare(sandbox.users()?)?;
+pub(super) async fn run(shared: &Shared, bench: &Bench) -> anyhow::Result<()> {
+    let sandbox = &bench.sandbox;
+    let prepared = bench.asked.prepare(sandbox.users()?)?;
     let workbench = sandbox
         .open(sandbox.config(shared)?, prepared.users.clone(), true)
         .await?;
     sandbox.callable(&workbench)?;
     let limits = BenchLimits {
-        calls: calls.min(MAX_CALLS),
-        time: Duration::from_secs(seconds),
+        calls: bench.calls.min(MAX_CALLS),
+        time: Duration::from_secs(bench.seconds),
     };
     let measured = workbench.bench(prepared.question(1)?, limits).await;
     let measured = measured.map_err(|error| anyhow!(error.to_string()))?;
     let mut out = io::stdout().lock();
-    if json {
+    if bench.json {
         output::json(&mut out, &measured)?;
         return Ok(());
     }
     let mut rows = vec![row("made for the call", &measured.fresh)];
-    rows.extend(
-        measured
-            .prepared
-            .iter()
-            .map(|prepared| row("made ahead", prepared)),
-    );
+    rows.extend(measured.prepared.iter().map(|ahead| row("made ahead", ahead)));
     let head = [
         "INSTANCE", "CALLS", "P50", "P90", "P99", "MAX", "A SECOND", "FUEL", "MEMORY",
     ];

@@ -1,4 +1,4 @@
-//! `gateway plugin call`: a function of a component, called as a gateway would.
+//! `gateway plugin call`: calls a function of a component as a gateway would.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::Args;
 use gateway_devkit::{Answer, Call as Called, CallFailure, Report};
 use gateway_sandbox::{CallError, Grant, Limits, grouped};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::check::time;
@@ -17,8 +17,8 @@ use crate::cli::Shared;
 use crate::cli::output::{self, printable};
 use crate::config::flags;
 
-/// What printing an answer may take.
-const BETWEEN: Duration = Duration::from_secs(1);
+/// The time for printing an answer.
+const PRINTING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Call {
@@ -26,56 +26,49 @@ pub(in crate::cli) struct Call {
     sandbox: Sandbox,
     #[command(flatten)]
     asked: Asked,
-    /// Call it so many times; what it keeps by key-value is there at the next call
+    /// Call it this often; the next call sees the values that it has stored through key-value
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = flags::count)]
     repeat: u64,
 }
 
 impl Call {
-    /// What all calls may take.
+    /// The time that all calls may take.
     pub(super) fn longest(&self, shared: &Shared) -> anyhow::Result<Duration> {
         let repeat = u32::try_from(self.repeat).unwrap_or(u32::MAX);
-        let each = self
-            .sandbox
-            .config(shared)?
-            .limits
-            .deadline
-            .saturating_add(BETWEEN);
-        Ok(each.saturating_mul(repeat))
+        let deadline = self.sandbox.config(shared)?.limits.deadline;
+        Ok(deadline.saturating_add(PRINTING).saturating_mul(repeat))
     }
 }
 
-pub(super) async fn run(shared: &Shared, call: Call) -> anyhow::Result<()> {
-    let Call {
-        sandbox,
-        asked,
-        repeat,
-    } = call;
-    let prepared = asked.prepare(sandbox.users()?)?;
-    hear_the_host();
+pub(super) async fn run(shared: &Shared, call: &Call) -> anyhow::Result<()> {
+    let sandbox = &call.sandbox;
+    let prepared = call.asked.prepare(sandbox.users()?)?;
+    show_the_hosts_log();
     let config = sandbox.config(shared)?;
     let (limits, sees_users) = (config.limits.clone(), config.grants.contains(&Grant::Users));
-    // An author may want to see why the trial fails, or does not mind: what it asks is not what they ask.
+    // Also if the trial fails: its call differs from this one, and the author may want to see why it fails.
     let bench = sandbox.open(config, prepared.users.clone(), true).await?;
     sandbox.callable(&bench)?;
     if sees_users && !prepared.is_known {
         writeln!(
             io::stderr(),
-            "note: nobody in --users has the id that is asked about; a gateway asks about users that it has"
+            "note: --users has no user with this id; a gateway asks only about users that exist"
         )?;
     }
-    for number in 1..=repeat {
+    for number in 1..=call.repeat {
         let called = bench.ask(prepared.question(number)?).await?;
         write_cost(&mut io::stderr().lock(), &called, &limits)?;
         let answer = match called.answer {
             Ok(Answer::Permissions(permissions)) => {
-                // With all of their digits, which a JSON value does not have.
+                // Not as a `Value`, which would lose digits.
                 output::json(&mut io::stdout().lock(), &permissions)?;
                 continue;
             }
-            Ok(answer) => as_json(answer),
+            Ok(Answer::Accepted(attributes)) => json!({ "accepted": attributes }),
+            Ok(Answer::Rejected(reason)) => json!({ "rejected": reason }),
+            Ok(Answer::Heard) => json!({ "heard": true }),
             Err(failure) => match failure.error() {
-                // To a gateway this is a failure; to whoever tries the hook it is what it said.
+                // A failure for a gateway, but the answer of the hook for its author.
                 CallError::HookUnavailable { message, .. } => json!({ "unavailable": message }),
                 _ => return Err(in_lines(&failure, bench.report())),
             },
@@ -85,9 +78,10 @@ pub(super) async fn run(shared: &Shared, call: Call) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the host has to say, of requests that it refused for example. What the guest says is shown by us.
-fn hear_the_host() {
-    // Only in tests can there be one already.
+/// Shows the host's warnings, for example about refused requests, but not the guest's messages, which [`write_cost`]
+/// prints.
+fn show_the_hosts_log() {
+    // Fails only in tests, if there is a log already.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(
             "gateway_host=warn,gateway_sandbox=warn,gateway_plugin::guest=off",
@@ -99,19 +93,10 @@ fn hear_the_host() {
         .try_init();
 }
 
-fn as_json(answer: Answer) -> Value {
-    match answer {
-        Answer::Permissions(permissions) => json!(permissions),
-        Answer::Accepted(attributes) => json!({ "accepted": attributes }),
-        Answer::Rejected(reason) => json!({ "rejected": reason }),
-        Answer::Heard => json!({ "heard": true }),
-    }
-}
-
-/// What the guest wrote and what the call cost.
+/// Prints the guest's messages and the cost of the call.
 fn write_cost(out: &mut impl Write, call: &Called, limits: &Limits) -> io::Result<()> {
     for line in &call.log {
-        // What goes to the standard streams has no level of its own.
+        // Lines of the standard streams have no level.
         let level = if line.source == "log" {
             line.level
         } else {
@@ -122,7 +107,7 @@ fn write_cost(out: &mut impl Write, call: &Called, limits: &Limits) -> io::Resul
     if call.log_dropped > 0 {
         writeln!(
             out,
-            "       | {} more, over the {} bytes that a call may log",
+            "       | {} more, beyond the {} bytes that a call may log",
             grouped(call.log_dropped),
             grouped(limits.log_bytes as u64)
         )?;
@@ -139,16 +124,16 @@ fn write_cost(out: &mut impl Write, call: &Called, limits: &Limits) -> io::Resul
     )
 }
 
-/// The failure, with the guest's functions a line each. What it wrote has been shown.
+/// Describes a failure, with the guest's functions on one line each.
 fn in_lines(failure: &CallFailure, report: &Report) -> anyhow::Error {
     let mut text = failure.error().to_string();
     for (at, function) in failure.functions().into_iter().enumerate() {
         text += if at == 0 { "\n  in " } else { "\n  called by " };
         text += &function;
     }
-    // Who was told where by the language itself needs no names of its interpreter's functions.
+    // A message of the language's own runtime says where, and needs no names of the interpreter's functions.
     if failure.is_nameless() && failure.said().is_empty() {
-        text += "\n  the component has no function names that would say where (Rust: set strip = \"debuginfo\" in the \
+        text += "\n  the component has no function names that would show where (Rust: set strip = \"debuginfo\" in the \
                  release profile; C: compile with -g; JavaScript: only exceptions have a stack)";
     }
     let is_trap = matches!(failure.error(), CallError::Trap { .. });
@@ -157,8 +142,8 @@ fn in_lines(failure: &CallFailure, report: &Report) -> anyhow::Error {
         .iter()
         .any(|import| import.name.starts_with("wasi:cli/stderr@"));
     if is_trap && !has_stderr {
-        text += "\n  it has no stderr, so that nobody hears what its language's runtime says of this: built without \
-                 --stub-wasi, it would be shown here";
+        text += "\n  it has no stderr, so the message of its language's runtime is lost: build it without --stub-wasi to \
+                 see the message here";
     }
     anyhow!(text)
 }

@@ -1,4 +1,4 @@
-//! `gateway plugin check`: all there is to say of a component, and whether a gateway would serve it.
+//! `gateway plugin check`: describes a component, and says whether a gateway would serve it.
 
 use std::io::{self, Write};
 
@@ -35,85 +35,82 @@ pub(super) async fn run(shared: &Shared, check: Check) -> anyhow::Result<()> {
     sandbox.admissible(report)?;
     match (pinned, &report.sha256) {
         (Some(pinned), Some(found)) if pinned != *found => bail!(
-            "the component would not be served: the configuration pins `sha256` to {pinned}, and this file has {found}"
+            "the component would not be served: the configuration pins `sha256` to {pinned}, but this file has {found}"
         ),
         _ => Ok(()),
     }
 }
 
 fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let mut line = |name: &str, text: &str| writeln!(out, "{name:<11} {text}");
-    line("plugin", &printable(&report.plugin))?;
-    line("size", &format!("{} bytes", grouped(report.size.unwrap_or(0))))?;
-    line("sha256", report.sha256.as_deref().unwrap_or_default())?;
-    match report.compiled {
-        Some(compiled) if compiled.was_cached => {
-            line(
-                "compiled",
-                &format!("loaded from the cache in {}", time(compiled.milliseconds)),
-            )?;
-        }
-        Some(compiled) => line("compiled", &format!("in {}", time(compiled.milliseconds)))?,
-        None => line("compiled", "no")?,
-    }
-    line(
-        "modules",
-        &format!(
-            "{}, with {} ({} bytes to begin with) and {} ({} elements)",
-            report.modules,
-            counted(report.memories, "memory", "memories"),
-            grouped(report.memory_bytes),
-            counted(report.tables, "table", "tables"),
-            grouped(report.table_elements)
-        ),
-    )?;
-    line(
-        "names",
-        if report.has_names {
-            "yes: errors say in which functions they happen"
+    let mut lines = vec![
+        ("plugin", printable(&report.plugin)),
+        ("size", format!("{} bytes", grouped(report.size.unwrap_or(0)))),
+        ("sha256", report.sha256.clone().unwrap_or_default()),
+    ];
+    let compiled = report.compiled.map(|compiled| {
+        let cached = if compiled.was_cached {
+            "loaded from the cache "
         } else {
-            "no: errors cannot say in which functions they happen (Rust: set strip = \"debuginfo\"; C: compile with \
-             -g; JavaScript: an exception's stack says it all the same)"
-        },
-    )?;
-    for (at, export) in report.exports.iter().enumerate() {
+            ""
+        };
+        format!("{cached}in {}", time(compiled.milliseconds))
+    });
+    lines.push(("compiled", compiled.unwrap_or_else(|| "no".to_owned())));
+    let modules = format!(
+        "{}, with {} ({} bytes to begin with) and {} ({} elements)",
+        report.modules,
+        counted(report.memories, "memory", "memories"),
+        grouped(report.memory_bytes),
+        counted(report.tables, "table", "tables"),
+        grouped(report.table_elements)
+    );
+    lines.push(("modules", modules));
+    let names = if report.has_names {
+        "yes: errors name the functions in which they happen"
+    } else {
+        "no: errors cannot name the functions in which they happen (Rust: set strip = \"debuginfo\"; C: compile with -g; \
+         JavaScript: the stack of an exception has them anyway)"
+    };
+    lines.push(("names", names.to_owned()));
+    for export in &report.exports {
         let called = match export.function {
             Some(function) => format!("{function} is called"),
-            None => "not looked at".to_owned(),
+            None => "not used".to_owned(),
         };
-        line(
-            if at == 0 { "exports" } else { "" },
-            &format!("{}: {called}", export.name),
-        )?;
+        lines.push(("exports", format!("{}: {called}", export.name)));
     }
-    for (at, import) in report.imports.iter().enumerate() {
+    for import in &report.imports {
+        let starts = |prefixes: [&str; 2]| prefixes.iter().any(|prefix| import.name.starts_with(prefix));
         let grant = import.grant.map_or("", |grant| grant.as_str());
         let status = match import.status {
-            ImportStatus::Types => "shapes, no grant needed".to_owned(),
-            ImportStatus::Empty if is_output(&import.name) => "WASI, goes to the log".to_owned(),
-            ImportStatus::Empty if is_real(&import.name) => "WASI, works".to_owned(),
+            ImportStatus::Types => "types, no grant needed".to_owned(),
+            ImportStatus::Empty if starts(["wasi:cli/stdout@", "wasi:cli/stderr@"]) => {
+                "WASI, goes to the log".to_owned()
+            }
+            // These need no access to anything outside.
+            ImportStatus::Empty if starts(["wasi:clocks/", "wasi:random/"]) => "WASI, works".to_owned(),
             ImportStatus::Empty => "WASI, linked to nothing".to_owned(),
             ImportStatus::Granted => format!("granted by {grant}"),
             ImportStatus::NotGranted => format!("NOT GRANTED, needs {grant}"),
-            ImportStatus::OtherVersion => "NOT SERVED in this version".to_owned(),
+            ImportStatus::OtherVersion => "this version is NOT SUPPORTED".to_owned(),
             ImportStatus::Unknown => "UNKNOWN to the gateway".to_owned(),
         };
-        line(
-            if at == 0 { "imports" } else { "" },
-            &format!("{}: {status}", import.name),
-        )?;
+        lines.push(("imports", format!("{}: {status}", import.name)));
     }
     let needed: Vec<&str> = report.grants_needed.iter().map(|grant| grant.as_str()).collect();
-    let needed = if needed.is_empty() {
-        "none".to_owned()
-    } else {
-        needed.join(", ")
-    };
-    line("grants", &needed)?;
-    line("admissible", if report.is_admissible { "yes" } else { "NO" })
+    let none = if needed.is_empty() { "none" } else { "" };
+    lines.push(("grants", needed.join(", ") + none));
+    let admissible = if report.is_admissible { "yes" } else { "NO" };
+    lines.push(("admissible", admissible.to_owned()));
+    let mut last = "";
+    for (name, text) in lines {
+        let shown = if name == last { "" } else { name };
+        writeln!(out, "{shown:<11} {text}")?;
+        last = name;
+    }
+    Ok(())
 }
 
-/// Milliseconds, as people read them.
 pub(super) fn time(milliseconds: f64) -> String {
     if milliseconds >= 1000.0 {
         format!("{:.1} s", milliseconds / 1000.0)
@@ -124,19 +121,6 @@ pub(super) fn time(milliseconds: f64) -> String {
     } else {
         format!("{:.0} µs", milliseconds * 1000.0)
     }
-}
-
-fn is_output(import: &str) -> bool {
-    ["wasi:cli/stdout@", "wasi:cli/stderr@"]
-        .iter()
-        .any(|output| import.starts_with(output))
-}
-
-/// Whether it gives what it says in the empty context too: the time, and random numbers.
-fn is_real(import: &str) -> bool {
-    ["wasi:clocks/", "wasi:random/"]
-        .iter()
-        .any(|package| import.starts_with(package))
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

@@ -1,9 +1,6 @@
-//! `gateway plugin bindings`, `gateway plugin componentize`: what a plugin in C needs besides a compiler. The first comes
-//! before it, the second after it.
+//! `gateway plugin bindings` and `gateway plugin componentize`: the steps before and after a C compiler.
 
-use std::fs::{self, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -14,9 +11,11 @@ use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
 use wit_component::ComponentEncoder;
 
-/// Largest core module, in bytes: with debug information they are many times what the gateway would serve.
+use crate::cli::output;
+
+/// The size of a core module with debug information, in bytes. The component is much smaller.
 const MAX_MODULE: u64 = 1 << 30;
-/// WASI as C libraries know it: one module of functions, which is not a component's interface.
+/// The WASI of C libraries: a module of functions rather than an interface of a component.
 const WASI_PREVIEW_1: &str = "wasi_snapshot_preview1";
 
 #[derive(Debug, Args)]
@@ -24,10 +23,10 @@ pub(in crate::cli) struct Bindings {
     /// The WIT directory
     #[arg(default_value = "wit")]
     wit: PathBuf,
-    /// The world to write the bindings for
+    /// The world to generate the bindings for
     #[arg(long, value_name = "WORLD", default_value = "plugin")]
     world: String,
-    /// Where to write WORLD.h, WORLD.c and WORLD_component_type.o; made if it does not exist
+    /// The directory for WORLD.h, WORLD.c and WORLD_component_type.o, created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 }
@@ -36,7 +35,7 @@ pub(in crate::cli) struct Bindings {
 pub(in crate::cli) struct Componentize {
     /// The core module, linked with WORLD_component_type.o
     module: PathBuf,
-    /// Where to write the component
+    /// The file to write the component to
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
 }
@@ -46,7 +45,7 @@ pub(super) fn bindings(bindings: &Bindings) -> anyhow::Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve
         .push_path(wit)
-        // With the file and the line, and the line itself.
+        // Adds the file, the line number and the line.
         .map_err(|error| anyhow!(resolve.render_error(&error)))
         .with_context(|| format!("cannot read the interface in {}", wit.display()))?;
     let id = resolve
@@ -56,8 +55,8 @@ pub(super) fn bindings(bindings: &Bindings) -> anyhow::Result<()> {
     Opts::default()
         .build()
         .generate(&mut resolve, id, &mut files)
-        .with_context(|| format!("cannot write the world {world:?} in C"))?;
-    fs::create_dir_all(out).with_context(|| format!("cannot make the directory {}", out.display()))?;
+        .with_context(|| format!("cannot generate C bindings for the world {world:?}"))?;
+    fs::create_dir_all(out).with_context(|| format!("cannot create the directory {}", out.display()))?;
     for (name, contents) in files.iter() {
         replace(&out.join(name), contents)?;
     }
@@ -85,24 +84,21 @@ fn component(core: &[u8]) -> anyhow::Result<Vec<u8>> {
         .validate(true)
         .encode()
         .map_err(|error| {
-            // The error names it, and not why it is there.
-            let is_wasi = format!("{error:#}").contains(WASI_PREVIEW_1);
-            if is_wasi {
-                error.context(
-                    "it calls a function of the C library that needs files, sockets, the environment or a clock, such as \
-                     `printf`: there is none of that in a plugin",
-                )
-            } else {
-                error
+            if !format!("{error:#}").contains(WASI_PREVIEW_1) {
+                return error;
             }
+            error.context(
+                "it calls a function of the C library that needs files, sockets, the environment or a clock, such as \
+                 `printf`: a plugin has none of these",
+            )
         })
 }
 
-/// The module without its DWARF, which is a hundred times as large as the rest. The names of its functions stay, so that
-/// a crash can say where it happened.
+/// Removes the DWARF sections, which are a hundred times as large as the rest. Keeps the names of functions, so that an
+/// error can say where it happened.
 fn without_debug_information(core: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut kept = Vec::with_capacity(core.len());
-    // Where the section before ends: what comes between is the next one's header.
+    // The end of the previous section. The bytes from there to the next section are its header.
     let mut end = 0;
     for payload in Parser::new(0).parse_all(core) {
         let payload = payload.context("it is not a WebAssembly module")?;
@@ -110,7 +106,7 @@ fn without_debug_information(core: &[u8]) -> anyhow::Result<Vec<u8>> {
             Payload::Version {
                 encoding: Encoding::Component,
                 ..
-            } => bail!("it is a component already"),
+            } => bail!("it is already a component"),
             Payload::Version { range, .. } => range.clone(),
             _ => match payload.as_section() {
                 Some((_, range)) => range,
@@ -127,22 +123,9 @@ fn without_debug_information(core: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(kept)
 }
 
-/// Writes a file whole or not at all: `make` takes one that is there for finished, and a gateway might serve it.
+/// `make` would not rebuild a partial file, and a gateway might serve it.
 fn replace(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = || {
-        // A temporary file is for its owner alone; this one is for everybody whom the umask lets read it.
-        let mut file = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory)?;
-        file.write_all(contents)?;
-        file.persist(path)?;
-        anyhow::Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    output::replace(path, contents).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -161,18 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn u6_names_are_kept_and_debug_information_is_not() {
+    fn u6_debug_information_is_removed_and_names_are_kept() {
         let stripped =
             without_debug_information(&module(&[".debug_info", "name", ".debug_str", "producers"]));
         assert_eq!(stripped.unwrap(), module(&["name", "producers"]));
     }
 
     #[test]
-    fn what_is_not_a_core_module_is_rejected() {
+    fn only_core_modules_are_accepted() {
         for (bytes, says) in [
             (b"".as_slice(), "not a WebAssembly module"),
             (b"text", "not a WebAssembly module"),
-            (b"\0asm\x0d\0\x01\0", "a component already"),
+            (b"\0asm\x0d\0\x01\0", "already a component"),
             (b"\0asm\x01\0\0\0\x01\xff", "not a WebAssembly module"),
         ] {
             let error = format!("{:#}", component(bytes).unwrap_err());

@@ -1,8 +1,8 @@
-//! `gateway plugin new`: a project for a new plugin, from what the binary has inside.
+//! `gateway plugin new`: creates a project for a new plugin from templates in the binary.
 //!
-//! | module | what it does |
+//! | module | contents |
 //! |---|---|
-//! | `name` | what becomes of the plugin's name where a language has other rules |
+//! | `name` | adapts the plugin's name to the rules of a language |
 //! | `template` | the files of a project, by language and kind |
 
 use std::env;
@@ -21,21 +21,20 @@ mod template;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct New {
-    /// What to write it in
+    /// The programming language
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     lang: Language,
-    /// What the plugin is for
+    /// The purpose of the plugin
     #[arg(long, value_enum)]
     kind: Kind,
-    /// Where to write it: a directory that is empty or not there yet [default: NAME]
+    /// The directory of the project, which must be empty or not exist yet [default: NAME]
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
-    /// The plugin's name in the gateway's configuration; the component will be NAME.wasm
+    /// The plugin's name in the gateway's configuration; the component is NAME.wasm
     #[arg(value_parser = config::read_name)]
     name: String,
 }
 
-/// The languages that there are templates for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Language {
     /// Needs Rust and make
@@ -49,8 +48,7 @@ enum Language {
 }
 
 impl Language {
-    /// How people write it.
-    const fn written(self) -> &'static str {
+    const fn display_name(self) -> &'static str {
         match self {
             Self::Rust => "Rust",
             Self::Js => "JavaScript",
@@ -59,7 +57,7 @@ impl Language {
         }
     }
 
-    /// The commands that test a new project and build it, run in its directory.
+    /// The commands that test and build a new project, run in its directory.
     const fn next(self) -> [&'static str; 2] {
         match self {
             Self::Js => ["npm ci && npm test", "npm run build"],
@@ -68,50 +66,40 @@ impl Language {
     }
 }
 
-/// What a plugin is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// A permission provider: says what a user may do in a service
+    /// A permission provider, which returns what a user may do in a service
     Provider,
-    /// An extension: asked when somebody signs in
+    /// An extension, with a hook that is called when a user signs in
     Extension,
-}
-
-impl Kind {
-    const fn written(self) -> &'static str {
-        match self {
-            Self::Provider => "a permission provider",
-            Self::Extension => "an extension",
-        }
-    }
 }
 
 pub(super) fn run(new: &New) -> anyhow::Result<()> {
     let directory = new.path.clone().unwrap_or_else(|| PathBuf::from(&new.name));
     let files = template::render(new.lang, new.kind, &new.name);
     write(&directory, &files)?;
-    report(said(new, &directory, &files).as_bytes());
+    report(summary(new, &directory, &files).as_bytes());
     Ok(())
 }
 
-/// Writes files, each with its path in the directory, which is made where it is missing.
+/// Writes files at their paths in the directory, which is created if it does not exist.
 fn write(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
     let shown = directory.display();
-    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {shown}"))?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create the directory {shown}"))?;
     let is_empty = fs::read_dir(directory)
         .with_context(|| format!("cannot read the directory {shown}"))?
         .next()
         .is_none();
     if !is_empty {
-        bail!("{shown} is not empty, and nothing was written: say by --path where the project shall be");
+        bail!("{shown} is not empty, and nothing was written: name another directory with --path");
     }
     for (path, text) in files {
         let path = directory.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make the directory {}", parent.display()))?;
+                .with_context(|| format!("cannot create the directory {}", parent.display()))?;
         }
-        // Never over a file: it would be one that somebody has put there this very moment.
+        // Fails if somebody has created the file in the meantime.
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -122,10 +110,14 @@ fn write(directory: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the author reads: what there is now, and what to do with it.
-fn said(new: &New, directory: &Path, files: &[(String, String)]) -> String {
+/// Returns the text for the author: the files, and the next commands.
+fn summary(new: &New, directory: &Path, files: &[(String, String)]) -> String {
     let shown = printable(&directory.display().to_string());
-    let (kind, language) = (new.kind.written(), new.lang.written());
+    let kind = match new.kind {
+        Kind::Provider => "a permission provider",
+        Kind::Extension => "an extension",
+    };
+    let language = new.lang.display_name();
     let own: String = files
         .iter()
         .filter(|(path, _)| !path.starts_with(template::WIT_DIR))
@@ -136,7 +128,7 @@ fn said(new: &New, directory: &Path, files: &[(String, String)]) -> String {
     let [test, build] = new.lang.next();
     let mut build = build.to_owned();
     if new.lang == Language::C && !is_in_path("gateway") {
-        // The Makefile runs the gateway, and would not find it.
+        // The Makefile would not find the gateway.
         if let Ok(own) = env::current_exe() {
             build += &format!(" GATEWAY={}", quoted(&own));
         }
@@ -147,13 +139,12 @@ fn said(new: &New, directory: &Path, files: &[(String, String)]) -> String {
     )
 }
 
-/// Whether a shell finds a program.
 fn is_in_path(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell, if necessary.
 fn quoted(path: &Path) -> String {
     let text = printable(&path.display().to_string());
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@:,".contains(c);
@@ -172,7 +163,7 @@ mod tests {
     use super::{quoted, write};
 
     #[test]
-    fn writes_into_what_is_empty_and_over_nothing() {
+    fn only_empty_directories_are_written_to() {
         let place = tempfile::tempdir().unwrap();
         let project = place.path().join("not/there/yet");
         let files = [("a/b/c", "text"), ("d", "")].map(|(path, text)| (path.to_owned(), text.to_owned()));

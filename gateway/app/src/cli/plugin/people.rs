@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::small_file;
 
-/// Largest file that is read, in bytes.
+/// In bytes.
 const MAX_FILE: u64 = 16 << 20;
 
 /// `types.user`.
@@ -44,10 +44,7 @@ struct Account {
     subject: String,
 }
 
-/// A list of users, no two of one id.
-///
-/// # Errors
-/// What is wrong, and in which line of the file.
+/// Reads a list of users, no two of which have the same id.
 pub(super) fn users(path: &Path) -> anyhow::Result<Vec<User>> {
     let people: Vec<Person> = read(path, "a list of users, [{\"id\": …, \"name\": …}, …]")?;
     let users: Vec<User> = people
@@ -65,54 +62,32 @@ pub(super) fn users(path: &Path) -> anyhow::Result<Vec<User>> {
     Ok(users)
 }
 
-/// One user.
-///
-/// # Errors
-/// As for [`users`].
 pub(super) fn user(path: &Path) -> anyhow::Result<User> {
     let person = read(path, "a user, {\"id\": …, \"name\": …}")?;
     user_of(person).with_context(|| format!("{}", path.display()))
 }
 
-/// What a provider says of somebody.
-///
-/// # Errors
-/// As for [`users`].
 pub(super) fn claims(path: &Path) -> anyhow::Result<Claims> {
     read(path, "a JSON object")
 }
 
 fn user_of(person: Person) -> anyhow::Result<User> {
-    let Person {
-        id,
-        name,
-        username,
-        email,
-        email_trusted: trusted,
-        avatar_url,
-        identities,
-        joined,
-        attributes,
-    } = person;
+    let (id, trusted) = (person.id, person.email_trusted);
     if id.is_empty() {
         bail!("a user's id is empty");
     }
-    if trusted && email.is_none() {
-        bail!("the user {id:?} has email_trusted, and no email");
+    if trusted && person.email.is_none() {
+        bail!("the user {id:?} has email_trusted, but no email");
     }
-    let username = username
-        .map(|username| Username::parse(&username))
-        .transpose()
-        .with_context(|| format!("the user {id:?}"))?;
-    let mut identities: Vec<Identity> = identities
-        .into_iter()
-        .map(|account| Identity {
-            provider: account.provider,
-            issuer: account.issuer,
-            subject: account.subject,
-        })
-        .collect();
-    // The gateway has nobody without one.
+    let username = person.username.map(|username| Username::parse(&username));
+    let username = username.transpose().with_context(|| format!("the user {id:?}"))?;
+    let identities = person.identities.into_iter().map(|account| Identity {
+        provider: account.provider,
+        issuer: account.issuer,
+        subject: account.subject,
+    });
+    let mut identities: Vec<Identity> = identities.collect();
+    // Every user of a gateway has an identity.
     if identities.is_empty() {
         identities.push(Identity {
             provider: "dev".to_owned(),
@@ -123,26 +98,21 @@ fn user_of(person: Person) -> anyhow::Result<User> {
     Ok(User {
         id: UserId::from(id),
         username,
-        name,
-        email: email.map(|address| Email { address, trusted }),
-        avatar_url,
+        name: person.name,
+        email: person.email.map(|address| Email { address, trusted }),
+        avatar_url: person.avatar_url,
         identities,
-        joined: Timestamp(joined),
+        joined: Timestamp(person.joined),
         status: UserStatus::Active,
-        attributes,
+        attributes: person.attributes,
     })
 }
 
-/// Reads a JSON file; `what` is what should be in it.
-fn read<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
+/// Reads a JSON file. `expected` describes its contents.
+fn read<T: DeserializeOwned>(path: &Path, expected: &str) -> anyhow::Result<T> {
     let shown = path.display();
-    let bytes = bytes(path).with_context(|| format!("cannot read {shown}"))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{shown} should be {what}"))
-}
-
-fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let (bytes, _) = small_file::read(path, MAX_FILE)?;
-    Ok(bytes)
+    let (bytes, _) = small_file::read(path, MAX_FILE).with_context(|| format!("cannot read {shown}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{shown} should be {expected}"))
 }
 
 #[cfg(test)]
@@ -159,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_as_the_interface_has_them() {
+    fn users_have_the_shape_of_the_interface() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.json");
         let text = r#"[
@@ -177,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_said_with_their_line() {
+    fn mistakes_are_reported_with_their_line() {
         for (text, says) in [
             ("", "EOF"),
             ("nonsense", "line 1"),

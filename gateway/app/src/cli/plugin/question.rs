@@ -1,4 +1,4 @@
-//! What a component is asked, from the command line.
+//! The flags of `gateway plugin call` and `bench` for the function and its arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,15 @@ use gateway_model::{Claims, Clock as _, Event, EventId, EventKind, Identity, Sys
 use super::people;
 use crate::cli::output::printable;
 
-/// A function that a gateway calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Function {
-    /// What a user may do in a service
+    /// Return the permissions of a user in a service
     GetPermissions,
-    /// Somebody signs in for the first time
+    /// A user signs in for the first time
     OnNewUser,
-    /// Somebody signs in
+    /// A user signs in
     OnUserLogin,
-    /// Somebody has signed out
+    /// A user has signed out
     OnUserLogout,
 }
 
@@ -28,25 +27,25 @@ pub(super) struct Asked {
     /// The function to call
     #[arg(value_enum)]
     function: Function,
-    /// About whom: an id, or a file.json with one user in it
+    /// The user: an id, or a file.json that contains one user
     #[arg(long, value_name = "ID|FILE")]
     user: String,
-    /// In which service, for get-permissions
+    /// The service, for get-permissions
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// What the provider says of the user, for sign-ins: a file with a JSON object
+    /// The provider's claims about the user, for sign-ins: a file with a JSON object
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
-    /// By which provider they sign in, of those that the user has [default: the first]
+    /// The provider of the user's identity, for hooks [default: that of the first identity]
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
 }
 
-/// What is asked, and everybody there is.
+/// The call, and all users.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) users: Vec<User>,
-    /// Whether the user that is asked about is one of them.
+    /// Whether the user of the call is one of them.
     pub(super) is_known: bool,
     event: Option<EventKind>,
     service: String,
@@ -56,7 +55,7 @@ pub(super) struct Prepared {
 }
 
 impl Asked {
-    /// Reads what the flags name; `users` is everybody in `--users`.
+    /// Reads the files that the flags name. `users` are those of `--users`.
     pub(super) fn prepare(&self, mut users: Vec<User>) -> anyhow::Result<Prepared> {
         let path = Path::new(&self.user);
         let user = if path.extension().is_some_and(|extension| extension == "json") {
@@ -67,7 +66,7 @@ impl Asked {
             id
         } else {
             if self.user.is_empty() {
-                bail!("--user must be an id, or a file.json with a user in it");
+                bail!("--user must be an id, or a file.json that contains a user");
             }
             UserId::from(self.user.as_str())
         };
@@ -86,8 +85,8 @@ impl Asked {
         };
         if event.is_some() && !is_known {
             bail!(
-                "--user {}: nobody in --users has this id; name a file.json with a user in it, \
-                 or add them to the users",
+                "--user {}: --users has no user with this id: name a file.json that contains a user, or add them to the \
+                 users",
                 printable(&self.user)
             );
         }
@@ -109,14 +108,14 @@ impl Asked {
             claims: claims.unwrap_or_default(),
             provider: self.provider.clone(),
         };
-        // So that a provider that the user does not have is found before anything is compiled.
+        // Fails before the component is compiled if the user has no identity of the provider.
         prepared.question(0)?;
         Ok(prepared)
     }
 }
 
 impl Prepared {
-    /// The question, the `number`th time: each is an event of its own.
+    /// Returns the call for the `number`th time. For a hook, each is a separate event.
     pub(super) fn question(&self, number: u64) -> anyhow::Result<Question> {
         let Some(kind) = self.event else {
             return Ok(Question::Permissions {
@@ -124,12 +123,20 @@ impl Prepared {
                 user: self.user.clone(),
             });
         };
-        let user = self
-            .users
-            .iter()
-            .find(|known| known.id == self.user)
-            .context("the user is not there")?;
-        let identity = self.identity(user)?;
+        let user = self.users.iter().find(|known| known.id == self.user);
+        let user = user.context("there is no such user")?;
+        let wanted = |identity: &&Identity| {
+            let provider = self.provider.as_ref();
+            provider.is_none_or(|provider| identity.provider == *provider)
+        };
+        let identity = user.identities.iter().find(wanted).cloned().with_context(|| {
+            let providers = user.identities.iter().map(|identity| identity.provider.as_str());
+            let providers: Vec<&str> = providers.collect();
+            format!(
+                "the user has no identity of this provider, only of: {}",
+                providers.join(", ")
+            )
+        })?;
         Ok(Question::Event {
             event: Box::new(Event {
                 id: EventId::from(format!("{number:032x}")),
@@ -140,27 +147,6 @@ impl Prepared {
                 claims: self.claims.clone(),
             }),
             user: Box::new(user.clone()),
-        })
-    }
-
-    fn identity(&self, user: &User) -> anyhow::Result<Identity> {
-        let found = match &self.provider {
-            None => user.identities.first(),
-            Some(provider) => user
-                .identities
-                .iter()
-                .find(|identity| identity.provider == *provider),
-        };
-        found.cloned().with_context(|| {
-            let has: Vec<&str> = user
-                .identities
-                .iter()
-                .map(|identity| identity.provider.as_str())
-                .collect();
-            format!(
-                "the user has no identity of that provider; has: {}",
-                has.join(", ")
-            )
         })
     }
 }

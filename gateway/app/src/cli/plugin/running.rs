@@ -1,5 +1,4 @@
-//! `gateway plugin list`, `reload`, `rollback`: the plugins of the gateway that runs, by way of its admin
-//! listener.
+//! `gateway plugin list`, `reload`, `rollback`: the plugins of the running gateway, through its admin listener.
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,20 +15,19 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::cli::Shared;
 use crate::cli::output::{self, printable};
-use crate::cli::{Shared, mistakes};
 use crate::{config, small_file};
 
-/// Longest answer.
+/// In bytes.
 const MAX_ANSWER: usize = 16 << 20;
-/// Largest file of a token.
+/// In bytes.
 const MAX_TOKEN: u64 = 4096;
-/// How long a gateway may take to take a connection.
+/// How long a gateway may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// A little longer than the gateway itself takes at most.
+/// A little longer than the longest time in which the gateway answers.
 const PATIENCE: Duration = Duration::from_secs(620);
 
-/// Nobody answers at the address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no gateway answers at {address}: {reason}; is it running, and is that its admin listener (--admin)?"
@@ -39,13 +37,12 @@ pub(in crate::cli) struct Unreachable {
     reason: String,
 }
 
-/// Which gateway, and how to print.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Target {
-    /// Where its admin listener is [default: admin.listen of the configuration]
+    /// The address of the gateway's admin listener [default: admin.listen of the configuration]
     #[arg(long, value_name = "ADDRESS", value_parser = config::read_address)]
     admin: Option<SocketAddr>,
-    /// The file that holds the admin token [default: admin.token_file of the configuration]
+    /// The file with the admin token [default: admin.token_file of the configuration]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print JSON
@@ -54,14 +51,8 @@ pub(in crate::cli) struct Target {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct List {
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, Args)]
 pub(in crate::cli) struct Reload {
-    /// Which plugin [default: all of them]
+    /// The plugin [default: all plugins]
     #[arg(value_parser = config::read_name)]
     name: Option<String>,
     #[command(flatten)]
@@ -70,20 +61,16 @@ pub(in crate::cli) struct Reload {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Rollback {
-    /// Which plugin
+    /// The plugin
     #[arg(value_parser = config::read_name)]
     name: String,
     #[command(flatten)]
     target: Target,
 }
 
-pub(super) async fn list(shared: &Shared, list: List) -> anyhow::Result<()> {
-    let client = Client::new(shared, &list.target)?;
-    let plugins = client.list().await?;
-    // It prints and does nothing else.
-    io::stdout()
-        .lock()
-        .write_all(&printed(&plugins, list.target.json)?)?;
+pub(super) async fn list(shared: &Shared, target: &Target) -> anyhow::Result<()> {
+    let plugins = Client::new(shared, target)?.list().await?;
+    io::stdout().write_all(&printed(&plugins, target.json)?)?;
     Ok(())
 }
 
@@ -101,8 +88,8 @@ pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()
     for name in names {
         match client.act(&name, "reload").await? {
             Ok(plugin) => plugins.push(plugin),
-            Err(Refusal { reason, stands }) => {
-                plugins.extend(stands);
+            Err(Refusal { reason, status }) => {
+                plugins.extend(status);
                 refused.push(format!("{}: {}", printable(&name), printable(&reason)));
             }
         }
@@ -113,7 +100,7 @@ pub(super) async fn reload(shared: &Shared, reload: Reload) -> anyhow::Result<()
     if refused.is_empty() {
         return Ok(());
     }
-    bail!("not everything that is there serves\n{}", refused.join("\n"))
+    bail!("some plugins' files do not serve:\n{}", refused.join("\n"))
 }
 
 pub(super) async fn rollback(shared: &Shared, rollback: Rollback) -> anyhow::Result<()> {
@@ -127,7 +114,6 @@ pub(super) async fn rollback(shared: &Shared, rollback: Rollback) -> anyhow::Res
     }
 }
 
-/// A table, or a JSON array.
 fn printed(plugins: &[Value], json: bool) -> anyhow::Result<Vec<u8>> {
     let mut out = Vec::new();
     if json {
@@ -170,13 +156,13 @@ fn row(plugin: &Value) -> [String; 6] {
     ]
 }
 
-/// Why the gateway did not do it, and how the plugin stands where that is said.
+/// Why the gateway refused an action, and the plugin's status if the answer has it.
 struct Refusal {
     reason: String,
-    stands: Option<Value>,
+    status: Option<Value>,
 }
 
-/// The admin listener of a gateway.
+/// A client of a gateway's admin listener.
 struct Client {
     address: SocketAddr,
     token: String,
@@ -187,18 +173,18 @@ impl Client {
         let (address, token_file) = match (target.admin, target.token_file.clone()) {
             (Some(address), Some(file)) => (address, file),
             (address, file) => {
-                let admin = config::load_admin(&shared.sources()).map_err(|errors| mistakes(&errors))?;
+                let admin = shared.load(config::load_admin)?;
                 let Some(address) = address.or(admin.listen) else {
-                    bail!("the admin listener is off in the configuration: set admin.listen, or give --admin")
+                    bail!("the configuration turns the admin listener off: set admin.listen, or add --admin")
                 };
                 (address, file.unwrap_or(admin.token_file))
             }
         };
         let (token, _) = small_file::read_text(&token_file, MAX_TOKEN).with_context(|| {
             let file = token_file.display();
-            format!("cannot read the admin token in {file}: give --token-file")
+            format!("cannot read the admin token in {file}: add --token-file")
         })?;
-        // Everywhere is nowhere to connect to.
+        // A listener on all addresses is reached at the loopback address.
         let address = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
             IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
@@ -217,11 +203,11 @@ impl Client {
         }
         match answer.get_mut("plugins").map(Value::take) {
             Some(Value::Array(plugins)) => Ok(plugins),
-            _ => bail!("what answers at {} is no gateway", self.address),
+            _ => bail!("the server at {} is not a gateway", self.address),
         }
     }
 
-    /// How the plugin stands then, or why not.
+    /// Returns the plugin's status after the action.
     async fn act(&self, plugin: &str, action: &str) -> anyhow::Result<Result<Value, Refusal>> {
         let path = format!("/plugins/{plugin}/{action}");
         let (status, mut answer) = self.ask(Method::POST, &path).await?;
@@ -234,7 +220,7 @@ impl Client {
                 StatusCode::CONFLICT | StatusCode::NOT_FOUND => said,
                 _ => format!("the gateway answers {status}: {said}"),
             },
-            stands: answer.get_mut("plugin").map(Value::take),
+            status: answer.get_mut("plugin").map(Value::take),
         }))
     }
 
@@ -282,5 +268,5 @@ impl Client {
 
 fn reason(answer: &Value) -> String {
     let said = answer.get("error").and_then(Value::as_str);
-    said.unwrap_or("it does not say why").to_owned()
+    said.unwrap_or("the answer has no reason").to_owned()
 }

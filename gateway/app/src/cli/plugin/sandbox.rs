@@ -1,5 +1,5 @@
-//! Which component, and what it may do: `[plugin.NAME]` of the configuration, flags that say otherwise on the command
-//! line, and the component put on the bench under them.
+//! The flags of `gateway plugin check`, `call` and `bench` for the component and its grants. They override
+//! `[plugin.NAME]` of the configuration.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use gateway_devkit::{Report, Workbench, WorkbenchOptions, plugin_name};
 use gateway_host::CompileOptions;
@@ -17,16 +17,17 @@ use gateway_sandbox::{Grant, HostName, HttpOrigin, Limits, Network, PluginConfig
 
 use super::people;
 use crate::cli::output::printable;
-use crate::cli::{Shared, compiler, mistakes};
+use crate::cli::{Shared, compiler};
 use crate::config::{self, flags};
 use crate::small_file::{self, Stream};
 
-/// How long one waits before one is told what for.
+/// How long opening a component may take without a message.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long another command may take to print a secret, and a person to type it.
+/// How long another command may take to print a secret.
 const PIPE: Duration = Duration::from_secs(30);
+/// How long a person may take to type a secret.
 const TYPING: Duration = Duration::from_secs(600);
-/// Most bytes of a secret on standard input.
+/// In bytes.
 const MAX_SECRET: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
@@ -36,39 +37,39 @@ pub(super) struct Sandbox {
     /// The plugin's name [default: the file's]
     #[arg(long, value_name = "NAME", value_parser = flags::name)]
     name: Option<String>,
-    /// What the plugin may import besides what the configuration grants, such as users or http
+    /// An additional grant, such as users or http
     #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',', value_parser = flags::grant)]
     grants: Vec<Grant>,
-    /// One of its settings, for the grant config; a configured one of that name does not count then
+    /// A setting, for the grant config; overrides the configured one with this name
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
-    /// One of its secrets, for the grant secrets: a file that holds it, a pipe, or - for standard input; a configured one
-    /// of that name does not count then
+    /// A secret, for the grant secrets: a file that contains it, a pipe, or - for standard input; overrides the
+    /// configured one with this name
     #[arg(long = "secret-file", value_name = "NAME=PATH", value_parser = pair)]
     secret_files: Vec<(String, String)>,
-    /// The same, written out: everybody on this machine can see it while the command runs, so use --secret-file
+    /// A secret as text: all users of this machine can see it while the command runs, so use --secret-file
     #[arg(long = "secret", value_name = "NAME=VALUE", value_parser = pair, hide = true)]
     secrets: Vec<(String, String)>,
-    /// Everybody there is, for the grant users: a JSON list of users
+    /// All users, for the grant users: a JSON list
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
-    /// Where it may send requests besides what the configuration allows, for the grant http
+    /// An additional origin to which it may send requests, for the grant http
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     allow: Vec<HttpOrigin>,
-    /// A host among them that may be on this machine or its own networks
+    /// A host of these origins that may be on this machine or its own networks
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = flags::host)]
     allow_private: Vec<HostName>,
     #[command(flatten)]
     limits: LimitFlags,
-    /// Where compiled code is kept for the next time [default: ~/.cache/auth-gateway/compiled]
+    /// The cache of compiled code [default: ~/.cache/auth-gateway/compiled]
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
     cache: Option<PathBuf>,
-    /// Compile it anew
+    /// Compile the component even if its code is cached
     #[arg(long)]
     no_cache: bool,
 }
 
-/// What a call may use; what is not given here is as configured, and else as below.
+/// The limits of a call, which override the configured ones.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitFlags {
@@ -90,10 +91,10 @@ struct LimitFlags {
     /// Bytes that a call may log [default: 16KiB]
     #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
     log_bytes: Option<usize>,
-    /// Bytes of all that it keeps, for the grant key-value [default: 16MiB]
+    /// Bytes of all stored values, for the grant key-value [default: 16MiB]
     #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
     store_bytes: Option<usize>,
-    /// Bytes of one value that it keeps [default: 256KiB]
+    /// Bytes of one stored value [default: 256KiB]
     #[arg(long, value_name = "SIZE", value_parser = flags::bytes)]
     value_bytes: Option<usize>,
 }
@@ -107,7 +108,7 @@ impl LimitFlags {
             result_bytes: self.result_bytes.unwrap_or(base.result_bytes),
             result_items: self.result_items.unwrap_or(base.result_items),
             log_bytes: self.log_bytes.unwrap_or(base.log_bytes),
-            // There is no log to fill here, and an author wants to read everything.
+            // The author wants to read everything, and there is no log to protect.
             log_bytes_per_minute: usize::MAX,
             store_bytes: self.store_bytes.unwrap_or(base.store_bytes),
             value_bytes: self.value_bytes.unwrap_or(base.value_bytes),
@@ -116,23 +117,19 @@ impl LimitFlags {
 }
 
 impl Sandbox {
-    /// Everybody in the file that `--users` names; nobody without it.
+    /// Reads the users of `--users`, if any.
     pub(super) fn users(&self) -> anyhow::Result<Vec<User>> {
         self.users
             .as_deref()
             .map_or_else(|| Ok(Vec::new()), people::users)
     }
 
-    /// The name that the plugin has in the configuration.
     fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| plugin_name(&self.file))
     }
 
-    /// What the plugin may do: as configured, and as the flags say where they say otherwise. Without the secrets of the
-    /// flags, which can be read only once.
-    ///
-    /// # Errors
-    /// Mistakes in what the configuration says of the plugin.
+    /// Returns the plugin's configuration, overridden by the flags. Without the flags' secrets, which can be read only
+    /// once.
     pub(super) fn config(&self, shared: &Shared) -> anyhow::Result<PluginConfig> {
         let given = |name: &str| {
             let flags = self.secrets.iter().chain(&self.secret_files);
@@ -142,8 +139,7 @@ impl Sandbox {
             })
         };
         let is_of_use = |key: &str| key.strip_prefix("secrets.").is_none_or(|name| !given(name));
-        let mut config = config::load_plugin(&shared.sources(), &self.name(), is_of_use)
-            .map_err(|errors| mistakes(&errors))?;
+        let mut config = shared.load(|sources| config::load_plugin(sources, &self.name(), is_of_use))?;
         config.grants.extend(self.grants.iter().copied());
         config.limits = self.limits.over(&config.limits);
         config.settings.extend(self.settings.iter().cloned());
@@ -155,16 +151,13 @@ impl Sandbox {
         Ok(config)
     }
 
-    /// The secrets that flags give.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
+    /// Reads the secrets of the flags.
     fn secrets(&self) -> anyhow::Result<BTreeMap<String, Secret>> {
         if !self.secrets.is_empty() {
             writeln!(
                 io::stderr(),
-                "--secret shows the secret to everybody on this machine: write it to a file, and name that with \
-                 --secret-file NAME=PATH"
+                "--secret shows the secret to all users of this machine: write it to a file, and use --secret-file \
+                 NAME=PATH"
             )?;
         }
         let mut secrets: BTreeMap<_, _> = self
@@ -173,13 +166,11 @@ impl Sandbox {
             .map(|(name, secret)| (name.clone(), Secret::from(secret.clone())))
             .collect();
         if self.secret_files.iter().filter(|(_, path)| path == "-").count() > 1 {
-            return Err(anyhow!(
-                "only one secret can be on standard input: name files for the others"
-            ));
+            bail!("only one secret can be on standard input: use files for the others");
         }
         for (name, path) in &self.secret_files {
             let text = secret(path).with_context(|| format!("cannot read the secret {name} from {path}"))?;
-            // As in the configuration: the end of the line is not part of it.
+            // As in the configuration, the end of the line is not part of the secret.
             let text = text.strip_suffix('\n').unwrap_or(&text);
             let text = text.strip_suffix('\r').unwrap_or(text);
             secrets.insert(name.clone(), Secret::from(text.to_owned()));
@@ -187,7 +178,7 @@ impl Sandbox {
         Ok(secrets)
     }
 
-    /// Puts the component on the bench under what [`Sandbox::config`] gave; says so where that takes a while.
+    /// Opens the component with a configuration from [`Sandbox::config`]. Prints a message if this takes a while.
     pub(super) async fn open(
         &self,
         mut config: PluginConfig,
@@ -221,7 +212,7 @@ impl Sandbox {
         Ok(opened?)
     }
 
-    /// Where compiled code is kept. A home that cannot be written to is no reason not to try a component.
+    /// Returns `None` if the home directory is not writable.
     fn cache_dir(&self) -> Option<PathBuf> {
         if self.no_cache {
             return None;
@@ -232,14 +223,14 @@ impl Sandbox {
         })
     }
 
-    /// Fails where the component cannot be called, and says so where it can be called but a gateway would not serve it.
+    /// Fails if the component cannot be called. Prints a note if only a gateway would not serve it.
     pub(super) fn callable(&self, bench: &Workbench) -> anyhow::Result<()> {
         let report = bench.report();
         match &report.problem {
             Some(problem) if bench.is_callable() => {
                 writeln!(
                     io::stderr(),
-                    "note: a gateway would not serve this component: {}\nnote: your call is made all the same",
+                    "note: a gateway would not serve this component: {}\nnote: it is called anyway",
                     printable(problem)
                 )?;
                 Ok(())
@@ -248,7 +239,8 @@ impl Sandbox {
         }
     }
 
-    /// Fails where a gateway would not serve the component: its words, and which flags are missing here.
+    /// Fails if a gateway would not serve the component. The error has the gateway's reason, and the flags that are
+    /// missing.
     pub(super) fn admissible(&self, report: &Report) -> anyhow::Result<()> {
         let Some(problem) = &report.problem else {
             return Ok(());
@@ -256,18 +248,16 @@ impl Sandbox {
         let file = printable(&self.file.display().to_string());
         let mut text = format!("{file} would not be served: {problem}");
         if !report.grants_missing.is_empty() {
-            let flags: Vec<String> = report
-                .grants_missing
-                .iter()
-                .map(|grant| format!("--grant {grant}"))
-                .collect();
-            text += &format!("\nto grant it here, add {}", flags.join(" "));
+            text += "\nto grant it here, add";
+            for grant in &report.grants_missing {
+                text += &format!(" --grant {grant}");
+            }
         }
-        Err(anyhow!(text))
+        bail!(text)
     }
 }
 
-/// The secret in a file, or on standard input or another pipe, as in `<(command)`: there are commands that print one.
+/// Reads a secret from a file, standard input or another pipe, as in `<(command)`.
 fn secret(path: &str) -> io::Result<String> {
     let stream = if path == "-" {
         Stream::Stdin
@@ -284,7 +274,7 @@ fn secret(path: &str) -> io::Result<String> {
     Ok(small_file::read_stream(stream, MAX_SECRET, patience)?)
 }
 
-/// `name=value`; a value may have `=` in it.
+/// Parses `NAME=VALUE`. The value may contain `=`.
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),

@@ -1,8 +1,7 @@
-//! `gateway plugin sign`: a signature for gateways that trust the key.
+//! `gateway plugin sign`: signs a component for gateways that trust the key.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,22 +15,23 @@ use crate::config::flags;
 use crate::small_file;
 use crate::time::LAST;
 
-/// Largest file of a private key or of a signature.
+/// The size of a private key or a signature, in bytes.
 const MAX_SMALL: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Sign {
-    /// The private Ed25519 key, a PEM file: `gateway keys generate --algorithm eddsa` makes one
+    /// The private Ed25519 key, a PEM file: `gateway keys generate --algorithm eddsa` creates one
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The plugin that the component is to serve as; it serves as no other [default: the file's name]
+    /// The only plugin as which the component may serve [default: the file's name]
     #[arg(long, value_name = "NAME", value_parser = flags::name)]
     name: Option<String>,
-    /// Its version, a whole number; a gateway refuses a lower one than it has accepted before [default: the
-    /// milliseconds since 1970, or, where this key has signed this very component before, one more than that if it is higher]
+    /// Its version, a whole number; a gateway rejects a lower one than it has accepted before [default: the
+    /// milliseconds since 1970. If this key has signed the same component with that version or a higher one, the next
+    /// number]
     #[arg(long, value_name = "NUMBER", value_parser = flags::count)]
     version: Option<u64>,
-    /// The component; the signature goes beside it, into `<FILE>.sig`
+    /// The component; the signature is written to `<FILE>.sig`
     file: PathBuf,
 }
 
@@ -45,21 +45,21 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
     let path = PathBuf::from(path);
     let stem = || Some(sign.file.file_stem()?.to_str()?.to_owned());
     let Some(name) = sign.name.clone().or_else(stem) else {
-        bail!("the file's name is not UTF-8: give the plugin's name, --name NAME");
+        bail!("the file's name is not UTF-8: add --name with the plugin's name");
     };
     let key = signer.public_key()?;
     let version = match sign.version {
         Some(version) if version <= MAX_VERSION => version,
         Some(version) => bail!(
-            "--version {version} is too high: versions end at {MAX_VERSION}, and every later one must be higher"
+            "--version {version} is too high: the highest version is {MAX_VERSION}, and every later version must be higher"
         ),
         None => next_version(&path, &name, &component, &key, SystemClock::since_epoch())?,
     };
     let signature = signer
         .sign(&name, version, &component)
-        .context("give --name NAME")?;
+        .context("add --name with the plugin's name")?;
     write(&path, &signature).with_context(|| format!("cannot write {}", path.display()))?;
-    // It is written, whether or not anybody can be told.
+    // The command has succeeded, even if stderr cannot be written.
     let _ = writeln!(
         io::stderr(),
         "wrote {} for version {version} of {name}; gateways need this key in `plugins.trusted_keys`:",
@@ -69,8 +69,8 @@ pub(super) fn run(sign: &Sign) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a signature, whole or not at all, in the place of a regular file or of none. Nothing else is opened: a link may
-/// lead anywhere, and a pipe makes whoever writes to it wait.
+/// Writes a signature completely or not at all. Replaces only a regular file: a link may lead anywhere, and writing to
+/// a pipe may block.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -82,20 +82,12 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut draft = tempfile::Builder::new();
-    // As other files: the umask has its say, and a gateway that runs as another user reads it.
-    let draft = draft.permissions(Permissions::from_mode(0o666));
-    let mut draft = draft.tempfile_in(directory.unwrap_or(Path::new(".")))?;
-    draft.write_all(text.as_bytes())?;
-    draft.as_file().sync_all()?;
-    draft.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    output::replace(path, text.as_bytes())
 }
 
-/// The clock's version, in milliseconds: two components that are signed in the same second must not have the same one.
-/// Where the clock is behind, and this key has signed this very component before, the next one after that. Anybody may
-/// have written what is beside the component: unless the key made it, it says nothing.
+/// Returns the time in milliseconds, so that two components that are signed in the same second have different versions.
+/// If the clock is behind, and the same key has signed the same component before, returns the next number after that
+/// version. Anybody may have written the file beside the component, so a signature by another key is ignored.
 fn next_version(
     signature: &Path,
     name: &str,
@@ -103,15 +95,14 @@ fn next_version(
     key: &TrustedKey,
     since_epoch: Option<Duration>,
 ) -> anyhow::Result<u64> {
-    // With a clock before 1970, the first number that there is.
+    // If the clock is before 1970, the lowest version.
     let now = since_epoch.map_or(1, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1)
     });
-    // It would use up all the numbers that there are.
+    // Such a version would leave no higher ones.
     if since_epoch.is_some_and(|since| since.as_secs() > LAST) {
         bail!(
-            "the machine's clock shows a time after 9999, which makes no good version: set it, or give the version, --version \
-             NUMBER"
+            "the machine's clock shows a time after 9999, which cannot be a version: set the clock, or add --version NUMBER"
         );
     }
     let text = read(signature, MAX_SMALL).ok();
@@ -119,15 +110,15 @@ fn next_version(
     let next = before.map_or(now, |before| now.max(before.saturating_add(1)));
     if next > MAX_VERSION {
         bail!(
-            "{} already states the highest version that there can be, {MAX_VERSION}: no later one can follow. Sign under \
-             another name, or give a version that no gateway has accepted, --version NUMBER",
+            "{} already has the highest possible version, {MAX_VERSION}: sign under another name, or add --version NUMBER \
+             with a version higher than any that a gateway has accepted",
             signature.display()
         );
     }
     Ok(next)
 }
 
-/// Reads a file of `max` bytes at most.
+/// Reads a file of at most `max` bytes.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
     let (bytes, _) =
         small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;
@@ -190,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a16_an_absurd_clock_is_named_and_not_the_signature() {
+    fn a16_an_impossible_clock_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let (path, key) = (dir.path().join("p.wasm.sig"), signer().public_key().unwrap());
         let next = |since| next_version(&path, "p", b"c", &key, since);
@@ -202,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a16_a_signature_is_written_to_a_regular_file_or_not_at_all() {
+    fn a16_only_regular_files_are_replaced_by_a_signature() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("victim"), "theirs").unwrap();
@@ -230,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn u4_what_sign_reads_is_bounded() {
+    fn u4_sign_limits_the_files_that_it_reads() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.wasm");
         fs::write(&path, [0; 10]).unwrap();

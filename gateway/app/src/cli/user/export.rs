@@ -1,4 +1,4 @@
-//! `gateway user export`: every user, as a JSON object a line.
+//! `gateway user export`: all users, one JSON object per line.
 
 use std::io::{self, Write};
 
@@ -8,11 +8,8 @@ use gateway_store::Store;
 
 use super::for_all;
 
-/// Prints every user.
-///
-/// # Errors
-/// If the database cannot be read or is damaged. It is checked after its users were printed, so users may be missing
-/// from the output, but never without an error.
+/// Prints every user, then checks the database. If it is damaged, users may be missing from the output, but never
+/// without an error.
 pub(super) async fn export(store: &Store, out: &mut impl Write) -> anyhow::Result<()> {
     let printed = for_all(store, |user| print(&user, out)).await;
     out.flush()?;

@@ -1,4 +1,4 @@
-//! `gateway user link` and `unlink`: which identities sign in as a user, by an operator's word.
+//! `gateway user link` and `unlink`: an operator decides which identities sign in as a user.
 
 use std::io::Write;
 
@@ -21,9 +21,10 @@ pub(crate) struct Arguments {
     /// The upstream provider's name in the configuration
     #[arg(value_parser = flags::name)]
     provider: String,
-    /// The provider's own id of the person
+    /// The provider's id of the person
     subject: String,
-    /// The provider's issuer identifier; not needed for a configured provider, or one by which people have signed in
+    /// The provider's issuer identifier; not needed for a configured provider, or one through which users have signed
+    /// in
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// Print the user as a JSON object
@@ -53,7 +54,7 @@ pub(super) async fn link(
     } else if linked.changed {
         writeln!(out, "linked {named} to {}", describe(&linked.user))?;
     } else {
-        writeln!(out, "{named} is linked to {} already", describe(&linked.user))?;
+        writeln!(out, "{named} is already linked to {}", describe(&linked.user))?;
     }
     Ok(())
 }
@@ -65,7 +66,7 @@ pub(super) async fn unlink(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let user = find_user(store, &arguments.who).await?;
-    // What the user has is the best guide to what is meant: the provider may not be configured any more.
+    // The user's own identities come first, because the provider may no longer be configured.
     let mut theirs = user.identities.iter().filter(|identity| {
         identity.provider == arguments.provider
             && identity.subject == arguments.subject
@@ -76,7 +77,7 @@ pub(super) async fn unlink(
     });
     let identity = match (theirs.next(), theirs.next()) {
         (Some(only), None) => only.clone(),
-        (Some(_), Some(_)) => bail!("the user has two such identities: give the --issuer"),
+        (Some(_), Some(_)) => bail!("the user has several identities with this subject: add --issuer"),
         (None, _) => identity(shared, store, arguments).await?,
     };
     let named = named(&identity);
@@ -104,7 +105,6 @@ fn named(identity: &Identity) -> String {
     ))
 }
 
-/// The issuer of a configured provider.
 fn configured_issuer(shared: &Shared, provider: &str) -> Option<String> {
     let loaded = config::load(&shared.sources()).ok()?;
     let mut providers = loaded.config.providers.into_iter();
@@ -112,7 +112,7 @@ fn configured_issuer(shared: &Shared, provider: &str) -> Option<String> {
     Some(provider.kind.issuer())
 }
 
-/// Refuses an issuer by which nobody could sign in, unless the operator insists; and what is no issuer at all.
+/// Refuses an issuer under which nobody could sign in, unless the operator insists.
 async fn check_issuer(
     shared: &Shared,
     store: &Store,
@@ -135,8 +135,8 @@ async fn check_issuer(
     match configured_issuer(shared, provider) {
         Some(configured) if configured == issuer || is_tenant(&configured, issuer) => Ok(()),
         Some(configured) => bail!(
-            "the provider {shown:?} is configured with another issuer ({configured}): leave out --issuer. To link an \
-             identity of an issuer that is not configured here, add --unknown-issuer"
+            "the provider {shown:?} is configured with another issuer ({configured}): omit --issuer. To link an identity \
+             of an issuer that is not configured here, add --unknown-issuer"
         ),
         None if store
             .issuers_of(provider)
@@ -147,14 +147,14 @@ async fn check_issuer(
             Ok(())
         }
         None => bail!(
-            "the provider {shown:?} is not configured here, and nobody has signed in by it under the issuer {:?}: check \
-             both. To link the identity nevertheless, add --unknown-issuer",
+            "the provider {shown:?} is not configured here, and nobody has signed in through it under the issuer {:?}: \
+             check both. To link the identity anyway, add --unknown-issuer",
             printable(issuer)
         ),
     }
 }
 
-/// Whether an issuer is that of one tenant, where the configured one stands for many.
+/// Whether `issuer` belongs to one tenant of a configured issuer that stands for many.
 fn is_tenant(configured: &str, issuer: &str) -> bool {
     let Some((before, after)) = configured.split_once(TENANT) else {
         return false;
@@ -167,33 +167,32 @@ fn is_tenant(configured: &str, issuer: &str) -> bool {
     })
 }
 
-/// The identity that is meant. Its issuer is the one that is given, else the configured provider's, else the one under which
-/// people have come by a provider of this name.
+/// Finds the identity's issuer: the flag's, or the configured provider's, or the one under which users have signed in
+/// through a provider with this name.
 async fn identity(shared: &Shared, store: &Store, arguments: &Arguments) -> anyhow::Result<Identity> {
     if arguments.subject.is_empty() {
-        bail!("the subject is empty: give the provider's own id of the person");
+        bail!("the subject is empty: give the provider's id of the person");
     }
+    let provider = printable(&arguments.provider);
     let configured = || configured_issuer(shared, &arguments.provider);
     let issuer = match arguments.issuer.clone().or_else(configured) {
         Some(issuer) => issuer,
         None => match store.issuers_of(&arguments.provider).await?.as_slice() {
             [issuer] => issuer.clone(),
             [] => bail!(
-                "the provider {:?} is not configured here and nobody has signed in by it: check its name, or give the --issuer",
-                printable(&arguments.provider)
+                "the provider {provider:?} is not configured here, and nobody has signed in through it: check its name, or \
+                 add --issuer"
             ),
             issuers => bail!(
-                "people have come by {:?} under several issuers ({}): give the --issuer",
-                printable(&arguments.provider),
+                "users have signed in through {provider:?} under several issuers ({}): add --issuer",
                 printable(&issuers.join(", "))
             ),
         },
     };
     if issuer.contains(TENANT) {
         bail!(
-            "{:?} stands for many tenants, and people are known by the issuer of their own: give the --issuer, which is {} with \
-             the ID of the person's tenant",
-            printable(&arguments.provider),
+            "{provider:?} has many tenants, each with its own issuer: add --issuer, with the value {} in which the \
+             placeholder is replaced by the ID of the person's tenant",
             printable(&issuer)
         );
     }

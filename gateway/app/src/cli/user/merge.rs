@@ -1,13 +1,11 @@
-//! `gateway user merge`: two users are one person.
+//! `gateway user merge`: merges two users who are the same person.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use gateway_model::{User, UserId};
-use gateway_store::{Merged, Store};
-use serde::Serialize;
+use gateway_store::Store;
+use serde_json::json;
 
 use super::super::output::{self, printable};
 use super::super::storage::{describe, find_user};
@@ -15,33 +13,17 @@ use super::confirmed;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The user who goes: an id, a username, an email address or provider:subject
+    /// The user whose id ceases to exist: an id, a username, an email address or provider:subject
     who: String,
-    /// The user who stays, with their id
+    /// The user who keeps their id
     #[arg(long, value_name = "WHO")]
     into: String,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Print a JSON object: the user, who was merged into them, and what was dropped
+    /// Print a JSON object: the user, the id that was merged into them, and the values that were dropped
     #[arg(long)]
     json: bool,
-}
-
-/// What has happened, as JSON.
-#[derive(Serialize)]
-struct Report<'a> {
-    user: &'a User,
-    merged: &'a UserId,
-    sessions_ended: usize,
-    dropped: Dropped<'a>,
-}
-
-#[derive(Serialize)]
-struct Dropped<'a> {
-    username: Option<&'a str>,
-    email: Option<&'a str>,
-    attributes: &'a BTreeMap<String, String>,
 }
 
 pub(super) async fn run(store: &Store, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
@@ -60,50 +42,37 @@ pub(super) async fn run(store: &Store, arguments: &Arguments, out: &mut impl Wri
         .await
         .with_context(|| format!("{goes} was not merged into {stays}"))?;
     if arguments.json {
-        let report = Report {
-            user: &merged.user,
-            merged: &from.id,
-            sessions_ended: merged.sessions_ended,
-            dropped: Dropped {
-                username: merged.dropped_username.as_deref(),
-                email: merged.dropped_email.as_deref(),
-                attributes: &merged.dropped_attributes,
+        let report = json!({
+            "user": merged.user,
+            "merged": from.id,
+            "sessions_ended": merged.sessions_ended,
+            "dropped": {
+                "username": merged.dropped_username,
+                "email": merged.dropped_email,
+                "attributes": merged.dropped_attributes,
             },
-        };
+        });
         output::json(out, &report)?;
         return Ok(());
     }
-    print(&from.id, &merged, out)
-}
-
-fn print(from: &UserId, merged: &Merged, out: &mut impl Write) -> anyhow::Result<()> {
-    let Merged {
-        user,
-        sessions_ended,
-        dropped_username,
-        dropped_email,
-        dropped_attributes,
-    } = merged;
     writeln!(
         out,
-        "merged {from} into {}; sessions ended: {sessions_ended}",
-        describe(user)
+        "merged {} into {}; sessions ended: {}",
+        from.id,
+        describe(&merged.user),
+        merged.sessions_ended
     )?;
-    let dropped = dropped_username
-        .iter()
-        .map(|name| ("username", name.clone()))
-        .chain(dropped_email.iter().map(|address| ("email", address.clone())))
-        .chain(
-            dropped_attributes
-                .iter()
-                .map(|(name, value)| ("attribute", format!("{name} = {value}"))),
-        );
-    for (what, value) in dropped {
+    let username = merged.dropped_username.map(|name| ("username", name));
+    let email = merged.dropped_email.map(|address| ("email", address));
+    let attributes = merged.dropped_attributes.iter();
+    let attributes = attributes.map(|(name, value)| ("attribute", format!("{name} = {value}")));
+    for (what, value) in username.into_iter().chain(email).chain(attributes) {
         writeln!(out, "dropped {what}: {}", printable(&value))?;
     }
     writeln!(
         out,
-        "what plugins and applications keep under the id {from} is theirs: the gateway does not know of it"
+        "plugins and applications may still store data under the id {}: the gateway cannot see or move it",
+        from.id
     )?;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! What becomes of a plugin's name where a language has other rules.
+//! Adapts a plugin's name to the rules of a language.
 
-/// The name of a cargo or npm package: words in small letters with `-` between them, and `plugin-` before
-/// one that begins with a digit, which cargo refuses, or that is `taken` by a package the project depends on.
-/// A keyword is a package's name like any other.
+/// Returns the name of a cargo or npm package: words in lower case with `-` between them. A name that begins with a
+/// digit, which cargo refuses, or that is `taken` by a dependency of the project, gets the prefix `plugin-`. A keyword
+/// is a valid name of a package.
 pub(super) fn package(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let words: Vec<String> = name
         .split(['_', '.', '-'])
@@ -19,7 +19,7 @@ pub(super) fn package(name: &str, taken: impl Fn(&str) -> bool) -> String {
     package
 }
 
-/// The name as a key of a TOML table, where a dot would end it.
+/// Returns the name as a key of a TOML table, where a dot would end it.
 pub(super) fn key(name: &str) -> String {
     if name.contains('.') {
         format!("\"{name}\"")
@@ -34,7 +34,7 @@ mod tests {
     use crate::config::read_name as read;
 
     #[test]
-    fn refuses_what_is_no_name() {
+    fn invalid_names_are_rejected() {
         let long = "x".repeat(65);
         for bad in [
             "", ".", "..", "../x", "a/b", "/etc", "-x", "--help", ".x", "a b", "a\n", "a\0", "ä", "a'b",
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_have_names_that_cargo_and_npm_take() {
+    fn package_names_are_valid_for_cargo_and_npm() {
         let taken = |name: &str| name == "anyhow";
         for (name, expected) in [
             ("roles", "roles"),

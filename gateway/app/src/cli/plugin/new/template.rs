@@ -1,23 +1,23 @@
-//! The files of a new project, which stand in `templates/plugin`.
+//! The files of a new project, from `templates/plugin`.
 //!
-//! | in a template | stands for |
+//! | placeholder | value |
 //! |---|---|
 //! | `{{name}}` | the plugin's name |
-//! | `{{key}}` | the same as a key of a TOML table |
-//! | `{{package}}` | the same as a cargo or npm package's name |
-//! | `{{crate}}` | the name of that cargo package's crate, and so of what cargo makes |
+//! | `{{key}}` | the name as a key of a TOML table |
+//! | `{{package}}` | the name as that of a cargo or npm package |
+//! | `{{crate}}` | the crate of that cargo package, after which cargo names its output |
 //! | `{{about}}`, `{{use}}` | the parts of a README that are the same in every language |
-//! | `{{rule}}` | the name of the function that is worth changing |
+//! | `{{rule}}` | the name of the function that the author should change |
 
 use gateway_sandbox::Grant;
 
 use super::{Kind, Language, name};
 
-/// Where a project has the gateway's interface.
+/// The directory of the gateway's interface in a project.
 pub(super) const WIT_DIR: &str = "wit/deps/auth-gateway";
 
 macro_rules! template {
-    ($path:literal) => {
+    ($path:expr) => {
         include_str!(concat!("../../../../templates/plugin/", $path))
     };
 }
@@ -28,7 +28,7 @@ macro_rules! wit {
     };
 }
 
-/// A path in the project, and the text or its template.
+/// A path in the project, and a template or text.
 type File = (&'static str, &'static str);
 
 /// The exports and types of the gateway's interface. [`Grant::wit`] has the imports.
@@ -41,7 +41,7 @@ const WIT: &[File] = wit![
     "worlds",
 ];
 
-/// The files of a language, whatever the kind.
+/// The files of a language, for both kinds.
 const fn of_language(language: Language) -> &'static [File] {
     match language {
         Language::Rust => &[
@@ -73,53 +73,46 @@ const fn of_language(language: Language) -> &'static [File] {
     }
 }
 
+/// The sources of a language, of which each kind has its own.
+macro_rules! of_each_kind {
+    ($kind:expr, $($path:literal = $before:literal / $after:literal),*) => {
+        match $kind {
+            Kind::Provider => &[$(($path, template!(concat!($before, "provider/", $after)))),*],
+            Kind::Extension => &[$(($path, template!(concat!($before, "extension/", $after)))),*],
+        }
+    };
+}
+
 /// The sources of a kind in a language.
 const fn sources(language: Language, kind: Kind) -> &'static [File] {
-    match (language, kind) {
-        (Language::Rust, Kind::Provider) => &[("src/lib.rs", template!("rust/provider/lib.rs"))],
-        (Language::Rust, Kind::Extension) => &[("src/lib.rs", template!("rust/extension/lib.rs"))],
-        (Language::Js, Kind::Provider) => &[
-            ("src/plugin.js", template!("js/provider/plugin.js")),
-            ("src/rule.js", template!("js/provider/rule.js")),
-            ("test/rule.test.js", template!("js/provider/rule.test.js")),
-            ("wit/world.wit", template!("provider/world.wit")),
-        ],
-        (Language::Js, Kind::Extension) => &[
-            ("src/plugin.js", template!("js/extension/plugin.js")),
-            ("src/rule.js", template!("js/extension/rule.js")),
-            ("test/rule.test.js", template!("js/extension/rule.test.js")),
-            ("wit/world.wit", template!("extension/world.wit")),
-        ],
-        (Language::Python, Kind::Provider) => &[
-            ("src/plugin.py", template!("python/provider/plugin.py")),
-            ("src/rule.py", template!("python/provider/rule.py")),
-            ("tests/test_rule.py", template!("python/provider/test_rule.py")),
-            ("wit/world.wit", template!("provider/world.wit")),
-        ],
-        (Language::Python, Kind::Extension) => &[
-            ("src/plugin.py", template!("python/extension/plugin.py")),
-            ("src/rule.py", template!("python/extension/rule.py")),
-            ("tests/test_rule.py", template!("python/extension/test_rule.py")),
-            ("wit/world.wit", template!("extension/world.wit")),
-        ],
-        (Language::C, Kind::Provider) => &[
-            ("src/plugin.c", template!("c/provider/plugin.c")),
-            ("src/rule.c", template!("c/provider/rule.c")),
-            ("src/rule.h", template!("c/provider/rule.h")),
-            ("test/rule.c", template!("c/provider/test.c")),
-            ("wit/world.wit", template!("provider/world.wit")),
-        ],
-        (Language::C, Kind::Extension) => &[
-            ("src/plugin.c", template!("c/extension/plugin.c")),
-            ("src/rule.c", template!("c/extension/rule.c")),
-            ("src/rule.h", template!("c/extension/rule.h")),
-            ("test/rule.c", template!("c/extension/test.c")),
-            ("wit/world.wit", template!("extension/world.wit")),
-        ],
+    match language {
+        Language::Rust => of_each_kind!(kind, "src/lib.rs" = "rust/" / "lib.rs"),
+        Language::Js => of_each_kind!(
+            kind,
+            "src/plugin.js" = "js/" / "plugin.js",
+            "src/rule.js" = "js/" / "rule.js",
+            "test/rule.test.js" = "js/" / "rule.test.js",
+            "wit/world.wit" = "" / "world.wit"
+        ),
+        Language::Python => of_each_kind!(
+            kind,
+            "src/plugin.py" = "python/" / "plugin.py",
+            "src/rule.py" = "python/" / "rule.py",
+            "tests/test_rule.py" = "python/" / "test_rule.py",
+            "wit/world.wit" = "" / "world.wit"
+        ),
+        Language::C => of_each_kind!(
+            kind,
+            "src/plugin.c" = "c/" / "plugin.c",
+            "src/rule.c" = "c/" / "rule.c",
+            "src/rule.h" = "c/" / "rule.h",
+            "test/rule.c" = "c/" / "test.c",
+            "wit/world.wit" = "" / "world.wit"
+        ),
     }
 }
 
-/// The files of a kind, whatever the language.
+/// The files of a kind, for all languages.
 const fn of_kind(kind: Kind) -> &'static [File] {
     match kind {
         Kind::Provider => &[("gateway.toml", template!("provider/gateway.toml"))],
@@ -130,7 +123,7 @@ const fn of_kind(kind: Kind) -> &'static [File] {
     }
 }
 
-/// The parts of a README that are the same in every language: what it is, how it is used, the rule's name.
+/// The values of `{{about}}`, `{{use}}` and `{{rule}}`.
 const fn parts(kind: Kind) -> [&'static str; 3] {
     match kind {
         Kind::Provider => [
@@ -146,7 +139,8 @@ const fn parts(kind: Kind) -> [&'static str; 3] {
     }
 }
 
-/// The files of a new project: a path in it and the text, each. `name` is one that [`config::read_name`](crate::config::read_name) gave.
+/// Returns the paths and texts of a new project's files. `name` must be valid for
+/// [`config::read_name`](crate::config::read_name).
 pub(super) fn render(language: Language, kind: Kind, name: &str) -> Vec<(String, String)> {
     let [about, uses, rule] = parts(kind);
     let package = name::package(name, |package| is_dependency(language, package));
@@ -179,7 +173,7 @@ pub(super) fn render(language: Language, kind: Kind, name: &str) -> Vec<(String,
         .collect()
 }
 
-/// Whether the language's lock file has a package of this name.
+/// Whether the language's lock file has a package with this name.
 fn is_dependency(language: Language, package: &str) -> bool {
     let mark = match language {
         Language::Rust => format!("name = \"{package}\"\n"),
@@ -191,13 +185,13 @@ fn is_dependency(language: Language, package: &str) -> bool {
         .any(|(path, text)| path.contains("lock") && text.contains(&mark))
 }
 
-/// A `Cargo.lock` with its packages in the order of their names, as cargo has it: it would rewrite another.
+/// Sorts the packages of a `Cargo.lock` by name, as cargo does. Otherwise, cargo would rewrite the file.
 fn sorted(lock: &str) -> String {
     const SEPARATOR: &str = "\n[[package]]\n";
     let mut parts = lock.split(SEPARATOR);
     let head = parts.next().unwrap_or_default();
     let mut packages: Vec<&str> = parts.collect();
-    // The first line is the name. Packages of one name stay in the order of their versions.
+    // The first line is the name. The stable sort keeps packages with the same name in the order of their versions.
     packages.sort_by_key(|package| package.lines().next());
     std::iter::once(head)
         .chain(packages)

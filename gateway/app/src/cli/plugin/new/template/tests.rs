@@ -50,7 +50,7 @@ fn file(language: Language, name: &str, path: &str) -> String {
 }
 
 #[test]
-fn nothing_is_left_to_fill_in() {
+fn all_placeholders_are_replaced() {
     for_all(|project, files| {
         let paths: BTreeSet<_> = files.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths.len(), files.len(), "{project}: a path comes twice");
@@ -90,7 +90,7 @@ fn toml_and_json_can_be_parsed() {
 }
 
 #[test]
-fn the_configuration_is_that_of_the_plugin() {
+fn gateway_toml_configures_the_plugin() {
     for_all(|project, files| {
         let plugin_name = project.rsplit(' ').next().unwrap();
         let (_, text) = files.iter().find(|(path, _)| path == "gateway.toml").unwrap();
@@ -105,7 +105,7 @@ fn the_configuration_is_that_of_the_plugin() {
 }
 
 #[test]
-fn the_interface_is_there_byte_for_byte() {
+fn projects_contain_the_interface_unchanged() {
     let interface: BTreeMap<String, String> = fs::read_dir(root().join("wit"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -125,7 +125,7 @@ fn the_interface_is_there_byte_for_byte() {
 }
 
 #[test]
-fn worlds_are_made_for_the_interface_that_is_there() {
+fn worlds_match_the_interface() {
     let package = include_str!("../../../../../../../wit/worlds.wit");
     let (_, rest) = package.split_once("package auth-gateway:plugin@").unwrap();
     let (version, _) = rest.split_once(';').unwrap();
@@ -147,7 +147,7 @@ fn worlds_are_made_for_the_interface_that_is_there() {
 
 /// What the examples pin was tried with the conformance cases, so new projects begin with it.
 #[test]
-fn versions_are_those_of_the_examples() {
+fn versions_equal_those_of_the_examples() {
     assert_eq!(
         file(Language::Rust, "roles", "Cargo.lock"),
         read("guest-examples/rust-role-provider/Cargo.lock")
@@ -184,7 +184,7 @@ fn versions_are_those_of_the_examples() {
 }
 
 #[test]
-fn a_lock_file_is_as_cargo_would_write_it() {
+fn lock_files_are_sorted_like_cargos() {
     for name in NAMES.iter().chain(&["aaa", "zzz", "wit-bindgen"]) {
         let lock: toml::Table = file(Language::Rust, name, "Cargo.lock").parse().unwrap();
         let names: Vec<&str> = lock["package"]
@@ -214,7 +214,7 @@ fn a_lock_file_is_as_cargo_would_write_it() {
 }
 
 #[test]
-fn the_component_has_the_plugins_name_in_every_language() {
+fn every_language_names_the_component_after_the_plugin() {
     for plugin_name in NAMES {
         assert!(crate::config::read_name(plugin_name).is_ok(), "{plugin_name}");
         for (language, path) in [
