@@ -24,7 +24,7 @@ const REFUSED_LOGOUTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
 /// A number of requests in a period, from one address. They may come in a burst or spread out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     pub(crate) count: NonZeroU32,
     pub(crate) period: Duration,
 }

@@ -128,7 +128,7 @@ impl Failure<'_> {
             Self::UnknownProvider(_) => row(StatusCode::NOT_FOUND, INVALID, |e| &e.unknown_provider, "There is no such provider"),
             Self::WrongMethod => row(StatusCode::METHOD_NOT_ALLOWED, NONE, |e| &e.wrong_method, ""),
             Self::Unreadable(status) => row(*status, INVALID, |e| &e.unreadable, "The request cannot be parsed; a parameter may occur twice"),
-            Self::BadHint(reason) => row(StatusCode::BAD_REQUEST, INVALID, |e| &e.bad_hint, *reason),
+            Self::BadHint(reason) => row(StatusCode::BAD_REQUEST, INVALID, |e| &e.bad_hint, reason),
             Self::BadName => row(StatusCode::BAD_REQUEST, INVALID, |e| &e.bad_name, "The name of a test user has 1 to 64 letters, digits, dots, dashes and underscores"),
         }
     }
