@@ -320,9 +320,9 @@ async fn admit(
     let started = Instant::now();
     let (component, was_cached) = admitter.compile(name, &file).await?;
     report.compiled = Some(Compiled::new(started.elapsed(), was_cached));
-    match admitter.admit(name, &config, &file, &component).await {
+    match admitter.admit(name, &config, &component).await {
         Err(problem) if problem.is_trial() && call_untried => {
-            let program = admitter.link(name, &config, &file, &component)?;
+            let program = admitter.link(name, &config, &component)?;
             report.problem = Some(problem.to_string());
             Ok(program)
         }

@@ -16,7 +16,7 @@ use gateway_sandbox::{Grant, PluginConfig};
 const MAX_NAME: usize = 200;
 
 /// All there is to say of a file, whether it can be served or not.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
     /// The plugin's name that it was looked at under.
     pub plugin: String,
@@ -113,21 +113,7 @@ impl Report {
     pub(super) fn new(plugin: &str) -> Self {
         Self {
             plugin: plugin.to_owned(),
-            size: None,
-            sha256: None,
-            compiled: None,
-            exports: Vec::new(),
-            imports: Vec::new(),
-            grants_needed: BTreeSet::new(),
-            grants_missing: BTreeSet::new(),
-            modules: 0,
-            memories: 0,
-            memory_bytes: 0,
-            tables: 0,
-            table_elements: 0,
-            has_names: false,
-            is_admissible: false,
-            problem: None,
+            ..Self::default()
         }
     }
 

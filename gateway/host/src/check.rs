@@ -11,8 +11,9 @@ use gateway_model::SystemRandom;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::PluginSet;
-use crate::admission::{Admission, Candidate};
+use crate::admission::Admission;
 use crate::cache::Cache;
+use crate::candidate::Candidate;
 use crate::compile::CompileOptions;
 use crate::directory::PluginDirectory;
 use crate::dispatcher::Dispatcher;
@@ -88,12 +89,11 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
         };
         let admission = &admission;
         async move {
-            let looked = admission.load(&candidate).await;
-            let (problem, stands_in) = looked.problem()?;
+            let admitted = admission.examine(&candidate).await;
             Some(PluginProblem {
                 plugin: candidate.name.to_string(),
-                problem,
-                stands_in,
+                problem: admitted.problem?.to_string(),
+                stands_in: admitted.generation.is_some(),
             })
         }
     });

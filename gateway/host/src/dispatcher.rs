@@ -29,15 +29,15 @@ const _: () = assert!(TRIALS.0 + SLOW_TRIALS.0 == gateway_sandbox::engine::MAX_T
 
 /// Where calls queue and run.
 pub(crate) struct Dispatcher {
-    guests: Handle,
-    queues: Arc<Queues>,
-    memory: Arc<Memory>,
-    trials: Places,
+    /// The threads that run guests.
+    pub(crate) guests: Handle,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) trials: Places,
     preparer: Arc<Preparer>,
 }
 
 impl Dispatcher {
-    /// Calls run on `guests`.
     pub(crate) fn new(guests: Handle) -> Self {
         Self {
             preparer: Arc::new(Preparer::new(guests.clone())),
@@ -46,21 +46,6 @@ impl Dispatcher {
             memory: Arc::default(),
             trials: Places::new(TRIALS, &[SLOW_TRIALS]),
         }
-    }
-
-    /// Where guests run.
-    pub(crate) const fn guests(&self) -> &Handle {
-        &self.guests
-    }
-
-    /// Where calls wait.
-    pub(crate) const fn queues(&self) -> &Arc<Queues> {
-        &self.queues
-    }
-
-    /// What instances have together.
-    pub(crate) const fn memory(&self) -> &Arc<Memory> {
-        &self.memory
     }
 
     /// Takes no new calls and waits for those in flight, which end by their deadlines.
@@ -75,11 +60,6 @@ impl Dispatcher {
         for generation in snapshot.generations() {
             self.preparer.fill(generation, services);
         }
-    }
-
-    /// Where trial calls run.
-    pub(crate) const fn trials(&self) -> &Places {
-        &self.trials
     }
 
     /// Calls a function of the generation in a fresh instance on a guest thread, for `service` where one asks. `check` turns
