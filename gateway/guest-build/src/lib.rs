@@ -1,8 +1,8 @@
 //! Compiles guests, crates of their own, to WebAssembly components from within a build script.
 //!
 //! A guest is in its own Cargo workspace with its own lock file, as a plugin author's would be. [`guests`] runs `cargo
-//! build --release --locked --target wasm32-wasip2` in each workspace, all with one target directory under `OUT_DIR`, and
-//! writes a Rust file with the components as constants, which the crate includes.
+//! build --release --locked --target wasm32-wasip2` in each workspace, all with one target directory under `OUT_DIR`,
+//! and writes a Rust file with the components as constants, which the crate includes.
 //!
 //! | module | contents |
 //! |---|---|
@@ -56,8 +56,8 @@ pub(crate) enum BuildError {
 /// Builds every guest and writes `$OUT_DIR/guests.rs`: for each guest `some_name` a constant
 /// `pub(crate) const SOME_NAME: &[u8]`, the component's bytes.
 ///
-/// `sources` are further directories that the guests are built from (the WIT), relative to the package. This is the whole
-/// `main` of a build script: cargo shows the error, and the exit code fails the build.
+/// `sources` are further directories that the guests are built from (the WIT), relative to the package. This is the
+/// whole `main` of a build script: cargo shows the error, and the exit code fails the build.
 #[must_use]
 pub fn guests(workspaces: &[Workspace<'_>], sources: &[&str]) -> ExitCode {
     match build(workspaces, sources) {

@@ -1,5 +1,5 @@
-//! Admission: from a plugin's file to a generation that serves. [`Admission::examine`] and [`Admission::record`] are the
-//! whole of it; the steps that take more than a few lines are in modules:
+//! Admission: from a plugin's file to a generation that serves. [`Admission::examine`] and [`Admission::record`] are
+//! the whole of it; the steps that take more than a few lines are in modules:
 //!
 //! | step | where |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | keep the file as a generation, which has a number from then on | [`history`](crate::history) |
 //!
 //! Beside it are the cases in which a kept generation serves instead of the file: `rollback`, if an operator wants it;
-//! `stand_in`, if the file is broken or still compiling. A kept generation is admitted again, under the configuration as
-//! it is now.
+//! `stand_in`, if the file is broken or still compiling. A kept generation is admitted again, under the configuration
+//! as it is now.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,8 +50,8 @@ pub(crate) struct Admission {
     engines: Arc<Engines>,
     pub(crate) compiler: Arc<Compiler>,
     reader: Reader,
-    /// The code of kept generations, by digest: a rollback takes no longer than a trial. It is linked anew each time, with
-    /// the grants as they are then.
+    /// The code of kept generations, by digest: a rollback takes no longer than a trial. It is linked again each time,
+    /// with the grants as they are then.
     code: Mutex<BTreeMap<Arc<str>, Component>>,
     /// By plugin, so that a new generation does not start with a full share.
     log_rates: Mutex<BTreeMap<Arc<str>, Arc<LogRate>>>,
@@ -178,8 +178,8 @@ impl Admission {
         job.await
     }
 
-    /// Records what [`Admission::examine`] has found. An accepted file becomes a generation. Returns `None` if a rollback
-    /// or a removal came first.
+    /// Records what [`Admission::examine`] has found. An accepted file becomes a generation. Returns `None` if a
+    /// rollback or a removal came first.
     pub(crate) async fn record(&self, name: &Arc<str>, mut admitted: Admitted) -> Option<Admitted> {
         let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));
         let directory = Arc::clone(&self.directory);

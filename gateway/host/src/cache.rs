@@ -1,9 +1,9 @@
-//! A private directory for compiled code, so that a start takes milliseconds and not the compiler's seconds, and for the
-//! entries of `history`.
+//! A private directory for compiled code, so that a start takes milliseconds and not the compiler's seconds, and for
+//! the entries of `history`.
 //!
-//! Loading compiled code means running it, so every entry is authenticated together with its name (HMAC-SHA-256 under a key that
-//! only the gateway can read). An entry that was altered or renamed is ignored. Another version of wasmtime, another
-//! configuration or another gateway uses other names.
+//! Loading compiled code means running it, so every entry is authenticated together with its name (HMAC-SHA-256 under a
+//! key that only the gateway can read). An entry that was altered or renamed is ignored. Another version of wasmtime,
+//! another configuration or another gateway uses other names.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -46,7 +46,7 @@ const KEY: &str = "key";
 const COMPILED: &str = ".cwasm";
 pub(crate) const RECORD: &str = ".generations";
 pub(crate) const COMPONENT: &str = ".component";
-/// Bytes of an entry that are read at once.
+/// Bytes of an entry that are read at a time.
 const CHUNK: usize = 256 << 10;
 
 /// The result of reading an entry.
@@ -76,8 +76,8 @@ pub(crate) struct Cache {
     is_read_only: bool,
     key: hmac::Key,
     environment: u64,
-    /// Digests of the components that serve or are kept. Their code is not removed to make room: the next start would have to
-    /// wait for the compiler.
+    /// Digests of the components that serve or are kept. Their code is not removed to make room: the next start would
+    /// have to wait for the compiler.
     needed: Mutex<BTreeSet<Arc<str>>>,
 }
 
@@ -371,8 +371,8 @@ pub(crate) fn accept(engine: &Engine, code: &Code) -> wasmtime::Result<Component
     deserialize(engine, memory)
 }
 
-/// Loads compiled code, which must be the gateway's own: either straight from the compiler ([`Code`]), or the payload of an
-/// entry whose HMAC has been verified.
+/// Loads compiled code, which must be the gateway's own: either straight from the compiler ([`Code`]), or the payload
+/// of an entry whose HMAC has been verified.
 fn deserialize(engine: &Engine, code: Memory) -> wasmtime::Result<Component> {
     #[expect(
         unsafe_code,

@@ -1,5 +1,5 @@
-//! Which plugins would serve, found out without serving any of them: every file goes the way that it goes when the host
-//! starts, compiler, trial and signatures included. What is kept on disk is read, and nothing is written.
+//! Checks which plugins would serve, without serving any: every file is admitted as it is when the host starts, with
+//! compiler, trial and signatures. Records and cached code are read, and nothing is written.
 
 use std::fs;
 use std::io;
@@ -22,15 +22,15 @@ use crate::registry::Snapshot;
 use crate::trust::Trust;
 use gateway_sandbox::engine::Engines;
 
-/// How many files are looked at at once. Of compilers there are fewer.
+/// How many files are examined at the same time. Fewer are compiled at the same time.
 const AT_ONCE: usize = 4;
 
-/// Where the plugins and what is kept of them are, and how they are compiled.
+/// The options of [`check`].
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
-    /// Where `<name>.wasm` files are.
+    /// The directory with `<name>.wasm` files.
     pub plugin_dir: PathBuf,
-    /// Where a host keeps compiled code; it need not be there.
+    /// The host's directory for compiled code, which need not exist.
     pub cache_dir: PathBuf,
     /// How components are compiled.
     pub compile: CompileOptions,
@@ -41,16 +41,16 @@ pub struct CheckOptions {
 pub struct PluginProblem {
     /// Which plugin.
     pub plugin: String,
-    /// The problem and what to do about it, in the words of the log.
+    /// The problem and what to do about it, as in the log.
     pub problem: String,
     /// Whether the last good generation would serve instead.
     pub stands_in: bool,
 }
 
-/// Looks at every configured plugin as a host that starts would. Nothing is changed.
+/// Examines every configured plugin as a host does when it starts. Changes nothing.
 ///
 /// # Errors
-/// Returns an error where a host would not start.
+/// If a host would not start.
 pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginProblem>, HostError> {
     let plugin_dir = usable_dir(&options.plugin_dir)?;
     if set.plugins.is_empty() {
@@ -101,19 +101,19 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
     Ok(problems.filter_map(std::future::ready).collect().await)
 }
 
-/// Whether a host would start with what it finds where compiled code is to be kept. Nothing is changed; a directory that is
-/// not there is one that it makes.
+/// Checks whether a host could use a directory for compiled code. Changes nothing; a missing directory is fine, as the
+/// host creates it.
 ///
 /// # Errors
-/// Why it would not start.
+/// If the host would not start.
 pub fn usable_cache_dir(path: &Path) -> Result<(), HostError> {
     Cache::check(path)
 }
 
-/// The plugin directory, which may itself be a link.
+/// Resolves the plugin directory, which may itself be a link.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be read.
 pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
     fs::canonicalize(path)
         .and_then(|path| fs::read_dir(&path).map(|_| path))
@@ -123,7 +123,7 @@ pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
         })
 }
 
-/// Where guests run, told to end when it is dropped: a runtime may not be waited for on a thread of another one.
+/// The threads that run guests. Dropping it does not wait for them: a thread of another runtime must not block.
 struct Threads(Option<Runtime>);
 
 impl Threads {
@@ -131,7 +131,7 @@ impl Threads {
         self.0
             .as_ref()
             .map(|runtime| runtime.handle().clone())
-            .ok_or_else(|| HostError::Thread(io::Error::other("they have ended")))
+            .ok_or_else(|| HostError::Thread(io::Error::other("the threads have ended")))
     }
 }
 

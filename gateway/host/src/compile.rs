@@ -1,9 +1,9 @@
-//! Compiles components, a few at a time, each in its own process: a malicious component can make a compiler take gigabytes and
-//! minutes, or crash, and a thread cannot be stopped. The process has limits, is killed when its time is up, and gets only
-//! the component: no environment, no files.
+//! Compiles components, a few at a time, each in its own process: a malicious component can make a compiler take
+//! gigabytes and minutes, or crash, and a thread cannot be stopped. The process has limits, is killed when its time is
+//! up, and gets only the component: no environment, no files.
 //!
-//! A quick file does not wait for slow ones: compilers run at the levels of [`Places`], and start with a part of the memory
-//! limit. All of them together may use twice the limit, or 2 GiB if that is more.
+//! A quick file does not wait for slow ones: compilers run at the levels of [`Places`], and start with a part of the
+//! memory limit. All of them together may use twice the limit, or 2 GiB if that is more.
 //!
 //! | level | processes | memory of each | priority | for how long |
 //! |---|---|---|---|---|
@@ -11,8 +11,8 @@
 //! | 1 | 1 | a half | lower | 20 seconds, then it moves on |
 //! | 2 | 1 | all | lower | [`CompileOptions::time`] |
 //!
-//! A process that moves on keeps running with more memory, if there is a place for it. A process that fails for want of memory
-//! begins again at the next level.
+//! A process that moves on keeps running with more memory, if there is a place for it. A process that fails for want of
+//! memory starts again at the next level.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -130,7 +130,8 @@ impl Compiler {
         self.options.size
     }
 
-    /// Starts to load a component from the cache or to compile it, or joins a compilation in progress. `plugin` is for the log.
+    /// Starts to load a component from the cache or to compile it, or joins a compilation in progress. `plugin` is for
+    /// the log.
     pub(crate) fn begin(self: &Arc<Self>, plugin: &str, file: Arc<PluginFile>) -> Job {
         let mut jobs = self.jobs.lock();
         if let Some(job) = jobs.get(&file.digest).and_then(WeakShared::upgrade) {
@@ -282,8 +283,8 @@ impl Compiler {
         part.max(LEAST_MEMORY).min(most)
     }
 
-    /// Returns the compiler's result; the outer error is that it could not be run to its end. Returns `None` if it has moved to
-    /// another level and could not get more memory.
+    /// Returns the compiler's result; the outer error is that it could not be run to its end. Returns `None` if it has
+    /// moved to another level and could not get more memory.
     async fn run_compiler(
         &self,
         program: &OsString,

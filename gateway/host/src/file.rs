@@ -1,5 +1,5 @@
-//! Reads a plugin's file once: a regular file, not a pipe, not too large, and not while somebody writes to it. `directory` opens
-//! it.
+//! Reads a plugin's file once: a regular file, not a pipe, not too large, and not while somebody writes to it.
+//! `directory` opens it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -116,7 +116,8 @@ pub(crate) fn read_open(file: &File, path: &Path, max: u64) -> Result<PluginFile
             limit: max,
         });
     }
-    // Mapped memory, because the allocator keeps what is freed: an idle gateway would hold as much as its largest plugins.
+    // Mapped memory, because the allocator keeps what is freed: an idle gateway would hold as much as its largest
+    // plugins.
     let length = usize::try_from(metadata.len()).map_err(|error| unreadable(io::Error::other(error)))?;
     let mut bytes = MmapMut::map_anon(length).map_err(unreadable)?;
     let mut reader = file;

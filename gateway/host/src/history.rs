@@ -1,11 +1,11 @@
-//! The record of each plugin: its last good generations, for a start with a broken file and for rollbacks, and whether it was
-//! rolled back. Records are authenticated entries of the private cache directory:
+//! The record of each plugin: its last good generations, for a start with a broken file and for rollbacks, and whether
+//! it was rolled back. Records are authenticated entries of the private cache directory:
 //!
 //! - `<plugin>.generations`: the plugin's [`Record`], JSON
 //! - `<digest>.component`: a component in its portable form, once for all generations with this digest
 //!
-//! A record is written before it comes into force. A process that is killed in between starts with the new state or with the
-//! old one, and both are complete.
+//! A record is written before it comes into force. A process that is killed in between starts with the new state or
+//! with the old one, and both are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -105,8 +105,8 @@ impl Record {
         self.decisions != seen.decisions
     }
 
-    /// Checks that a file with this signature is not older than what was accepted before. The generation in force is never
-    /// too old: a rollback is the operator's decision.
+    /// Checks that a file with this signature is not older than what was accepted before. The generation in force is
+    /// never too old: a rollback is the operator's decision.
     pub(crate) fn check_age(
         &self,
         plugin: &str,
@@ -120,9 +120,9 @@ impl Record {
         }
     }
 
-    /// Adds a good component as the one that serves. Returns its number, which is the old one if the component was in force.
-    /// Generations that were rolled back from are dropped, so that the previous generation is always the one that served
-    /// before.
+    /// Adds a good component as the one that serves. Returns its number, which is the old one if the component was in
+    /// force. Generations that were rolled back from are dropped, so that the previous generation is always the one
+    /// that served before.
     fn take(
         &mut self,
         digest: &str,
@@ -164,8 +164,8 @@ impl Record {
 #[derive(Debug)]
 pub(crate) struct History {
     cache: Arc<Cache>,
-    /// The records as they are on disk, or would be if they could be written. Held during a write, so that no component is
-    /// swept that a record is about to name.
+    /// The records as they are on disk, or would be if they could be written. Held during a write, so that no component
+    /// is swept that a record is about to name.
     records: Mutex<BTreeMap<Arc<str>, Record>>,
 }
 
@@ -221,8 +221,8 @@ impl History {
         })
     }
 
-    /// Adds a good file as the newest generation, and returns the new record. `version` is the one that a trusted key has
-    /// signed. A failure to write is logged: the file serves anyway, until the gateway ends.
+    /// Adds a good file as the newest generation, and returns the new record. `version` is the one that a trusted key
+    /// has signed. A failure to write is logged: the file serves anyway, until the gateway ends.
     pub(crate) fn take(
         &self,
         plugin: &Arc<str>,
@@ -233,8 +233,8 @@ impl History {
         now: Timestamp,
     ) -> Record {
         let component = component_name(&file.digest);
-        // Reads the component, so that a damaged one is replaced from the plugin's file. Not under the lock, as this takes
-        // time; a component that a record names is not swept.
+        // Reads the component, so that a damaged one is replaced from the plugin's file. Not under the lock, as this
+        // takes time; a component that a record names is not swept.
         let was_kept = self.cache.holds(&component);
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);
@@ -263,7 +263,8 @@ impl History {
         record
     }
 
-    /// Records that a plugin's file was removed. A failure to write is logged: at the next start, the file is still missing.
+    /// Records that a plugin's file was removed. A failure to write is logged: at the next start, the file is still
+    /// missing.
     pub(crate) fn withdraw(&self, plugin: &Arc<str>) -> Record {
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);

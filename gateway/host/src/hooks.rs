@@ -12,9 +12,9 @@ use crate::generation::Generation;
 use crate::metrics::Outcome;
 use crate::registry::Snapshot;
 
-/// Runs the event's hook of every extension, all of one snapshot. A sign-in ends at the first hook that does not accept; a
-/// sign-out runs all of them. Each hook sees the user with the attributes that earlier hooks have set. An answer with which
-/// the user would exceed `limits` is a failure.
+/// Runs the event's hook of every extension, all of one snapshot. A sign-in ends at the first hook that does not
+/// accept; a sign-out runs all of them. Each hook sees the user with the attributes that earlier hooks have set. An
+/// answer with which the user would exceed `limits` is a failure.
 pub(crate) async fn run_hooks(
     dispatcher: &Dispatcher,
     snapshot: &Snapshot,

@@ -63,9 +63,9 @@ impl PluginHost {
         Ok(host)
     }
 
-    /// Starts to admit the plugins in the directory, and to watch it. Each plugin serves as soon as it is admitted, and until
-    /// then its calls fail; while a new file is compiled, the last good generation serves. A plugin that cannot be loaded is
-    /// reported in the log and by [`PluginHost::status`]; it is not an error.
+    /// Starts to admit the plugins in the directory, and to watch it. Each plugin serves as soon as it is admitted, and
+    /// until then its calls fail; while a new file is compiled, the last good generation serves. A plugin that cannot
+    /// be loaded is reported in the log and by [`PluginHost::status`]; it is not an error.
     ///
     /// # Errors
     /// If the directories cannot be used, or the engine does not run on this machine.
@@ -128,9 +128,9 @@ impl PluginHost {
         Ok((Self(inner), admissions))
     }
 
-    /// Puts a new configuration in force (SIGHUP), and returns when it is: services and extensions switch at the same time,
-    /// and the serving plugins get their new settings, secrets and grants, or are withdrawn. Then every file is examined
-    /// again. New limits apply once the plugin has passed its trial under them.
+    /// Puts a new configuration in force (SIGHUP), and returns when it is: services and extensions switch at the same
+    /// time, and the serving plugins get their new settings, secrets and grants, or are withdrawn. Then every file is
+    /// examined again. New limits apply once the plugin has passed its trial under them.
     pub async fn adopt(&self, set: PluginSet) -> Admissions {
         let inner = Arc::clone(&self.0);
         // Continues if the caller gives up waiting: half a configuration must not be in force.
@@ -150,8 +150,8 @@ impl PluginHost {
     }
 
     /// Switches a plugin back to the previous generation, if that is good under the current configuration. The rollback
-    /// holds, across restarts and new configurations, until the digest of the plugin's file changes. A second rollback goes
-    /// back one generation further. Returns the plugin's status after it.
+    /// holds, across restarts and new configurations, until the digest of the plugin's file changes. A second rollback
+    /// goes back one generation further. Returns the plugin's status after it.
     ///
     /// # Errors
     /// If the plugin was not rolled back. The serving generation keeps serving.
@@ -253,9 +253,9 @@ impl PluginHost {
         self.run_hooks_within(event, user, &UserLimits::default()).await
     }
 
-    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of all of them. `user`
-    /// is the event's user as they are now. A hook whose attributes would exceed the user's `limits` has failed. The verdict
-    /// names a hook `<plugin>/<function>`, for example `email-domains/on-new-user`.
+    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of all of them.
+    /// `user` is the event's user as they are now. A hook whose attributes would exceed the user's `limits` has failed.
+    /// The verdict names a hook `<plugin>/<function>`, for example `email-domains/on-new-user`.
     pub async fn run_hooks_within(&self, event: &Event, user: &User, limits: &UserLimits) -> Verdict {
         let snapshot = self.0.registry.snapshot();
         hooks::run_hooks(
@@ -282,8 +282,8 @@ impl PluginHost {
         self.0.registry.changes()
     }
 
-    /// Rejects new calls, waits for those in flight (each ends by its deadline), and stops watching. Compilations and trials
-    /// are cancelled.
+    /// Rejects new calls, waits for those in flight (each ends by its deadline), and stops watching. Compilations and
+    /// trials are cancelled.
     pub async fn shutdown(&self) {
         self.0.ended.cancel();
         self.0.dispatcher.drain().await;

@@ -1,7 +1,7 @@
 //! The plugin host: which components serve, and how they are called.
 //!
-//! The path of a call: [`PluginHost`] takes a snapshot of the registry → `dispatcher` queues the call and runs it on a guest
-//! thread → `gateway_sandbox` checks the answer → back.
+//! The path of a call: [`PluginHost`] takes a snapshot of the registry → `dispatcher` queues the call and runs it on a
+//! guest thread → `gateway_sandbox` checks the answer → back.
 //!
 //! The path of a plugin's file, one step after the other. If a step fails, the serving generation stays:
 //!
@@ -15,8 +15,8 @@
 //! | 6. it becomes a generation with a number, and is kept on disk | `history`, `generation` |
 //! | 7. the registry switches | `registry` |
 //!
-//! `candidate` has what goes into the steps, `Candidate`, and the result, `Admitted`. `admission` runs steps 2 to 6, and
-//! `host::inner` the whole. A kept generation can serve instead of the file: see `admission::rollback` and
+//! `candidate` has what goes into the steps, `Candidate`, and the result, `Admitted`. `admission` runs steps 2 to 6,
+//! and `host::inner` the whole. A kept generation can serve instead of the file: see `admission::rollback` and
 //! `admission::stand_in`.
 //!
 //! The other modules:

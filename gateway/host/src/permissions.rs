@@ -15,8 +15,8 @@ use crate::registry::Registry;
 /// How many more times a provider is called that was replaced during the call.
 const AGAIN: usize = 3;
 
-/// Calls the service's provider, and `then` with its answer on the same thread. The answer of a provider that is replaced,
-/// withdrawn or reconfigured during the call is discarded, and the one in its place is called.
+/// Calls the service's provider, and `then` with its answer on the same thread. The answer of a provider that is
+/// replaced, withdrawn or reconfigured during the call is discarded, and the one in its place is called.
 pub(crate) async fn get_permissions<T: Send + 'static>(
     dispatcher: &Dispatcher,
     registry: &Arc<Registry>,

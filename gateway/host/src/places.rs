@@ -1,12 +1,12 @@
 //! Schedules work that may take long, so that slow work does not delay quick work.
 //!
-//! There are several levels, each with its own places. All work starts at the first level. Work that takes longer than the
-//! level's slice moves to the next level, and keeps running if that level has a free place. Otherwise it keeps its place
-//! until other work waits for it, is then stopped, and starts again when the next level has a place. So a place is free again
-//! after one slice, however long the work takes. Work of the last level runs to its end.
+//! There are several levels, each with its own places. All work starts at the first level. Work that takes longer than
+//! the level's slice moves to the next level, and keeps running if that level has a free place. Otherwise it keeps its
+//! place until other work waits for it, is then stopped, and starts again when the next level has a place. So a place
+//! is free again after one slice, however long the work takes. Work of the last level runs to its end.
 //!
-//! The places of a level go in turn to the smallest waiting work and to the one that has waited longest: small work does not
-//! wait for all the large work that came before it, and no work waits forever.
+//! The places of a level go in turn to the smallest waiting work and to the one that has waited longest: small work
+//! does not wait for all the large work that came before it, and no work waits forever.
 
 use std::collections::BTreeMap;
 use std::future::Future;

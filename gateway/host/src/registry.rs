@@ -50,8 +50,8 @@ pub(crate) struct Plugin {
     pub(crate) turn: Arc<Turn>,
 }
 
-/// Orders the examinations of a plugin's file: a slow one of an old file must not come into force after a quick one of the
-/// new file.
+/// Orders the examinations of a plugin's file: a slow one of an old file must not come into force after a quick one of
+/// the new file.
 #[derive(Debug)]
 pub(crate) struct Turn {
     /// Held during an examination.
@@ -73,7 +73,8 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// Requests an examination; one in progress starts again if the file has changed. Returns the number of the request.
+    /// Requests an examination; one in progress starts again if the file has changed. Returns the number of the
+    /// request.
     pub(crate) fn ask(&self) -> u64 {
         let mut number = 0;
         self.asked.send_modify(|asked| {
@@ -228,8 +229,8 @@ impl Registry {
             .is_some_and(|serving| Arc::ptr_eq(serving, generation))
     }
 
-    /// Puts a configuration in force, in one switch: services, extensions, and the serving generations of its plugins. A
-    /// plugin that was admitted with a problem does not serve. The files have yet to be examined.
+    /// Puts a configuration in force, in one switch: services, extensions, and the serving generations of its plugins.
+    /// A plugin that was admitted with a problem does not serve. The files have yet to be examined.
     pub(crate) fn adopt(&self, set: Arc<PluginSet>, adopted: Vec<(Candidate, Admitted)>) {
         let _changing = self.changing.lock();
         let old = self.snapshot();
@@ -342,8 +343,8 @@ fn succeed(
     is_away: bool,
 ) -> (Option<Arc<Generation>>, Option<Arc<str>>) {
     let (name, config) = (&before.name, &before.config);
-    // A generation with a revoked grant, or one that is no longer trusted, stops serving immediately, even if nothing can
-    // serve in its place.
+    // A generation with a revoked grant, or one that is no longer trusted, stops serving immediately, even if nothing
+    // can serve in its place.
     let serving = before.generation.clone().filter(|serving| {
         serving.program.config.grants.is_subset(&config.grants)
             && serving.program.config.http.is_within(&config.http)

@@ -1,13 +1,13 @@
-//! Which components may serve, regardless of their contents: the one that is pinned by its digest, and those that are signed by
-//! a key that the operator trusts. The check applies to files and kept generations before they serve, and to serving
-//! generations whenever the configuration changes.
+//! Which components may serve, regardless of their contents: the one that is pinned by its digest, and those that are
+//! signed by a key that the operator trusts. The check applies to files and kept generations before they serve, and to
+//! serving generations whenever the configuration changes.
 //!
 //! A signature is Ed25519 (RFC 8032) over four lines, each ended by a line feed: `auth-gateway plugin v2`, the
 //! plugin's name, its version (decimal), the hex SHA-256 of the component. None of them can contain a line feed,
 //! so no two statements have the same bytes. `<name>.wasm.sig` holds one line: `v2 NAME VERSION BASE64`.
 //!
-//! A signature of version 1 covers `auth-gateway plugin v1` and the digest alone. It is valid for any plugin, forever, so it
-//! counts only if the operator allows it. Its file holds the base64 text alone.
+//! A signature of version 1 covers `auth-gateway plugin v1` and the digest alone. It is valid for any plugin, forever,
+//! so it counts only if the operator allows it. Its file holds the base64 text alone.
 //!
 //! The version must not fall: see [`Seniority`].
 
@@ -31,8 +31,8 @@ const PUBLIC_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
-/// The highest version that a signature may state. Every JSON parser reads it exactly, and a time in milliseconds is far below
-/// it. A higher version is a mistake, after which there could be no later version.
+/// The highest version that a signature may state. Every JSON parser reads it exactly, and a time in milliseconds is
+/// far below it. A higher version is a mistake, after which there could be no later version.
 pub const MAX_VERSION: u64 = (1 << 53) - 1;
 
 /// A public Ed25519 key whose signatures count.
@@ -131,8 +131,8 @@ impl PluginSigner {
             .map_err(|_| KeyError::NotEd25519)
     }
 
-    /// Returns the text of the `.sig` file for a component that serves as the plugin `name`. Gateways that have accepted a
-    /// higher `version` under this name reject it.
+    /// Returns the text of the `.sig` file for a component that serves as the plugin `name`. Gateways that have
+    /// accepted a higher `version` under this name reject it.
     ///
     /// # Errors
     /// If a plugin cannot have the name, or the version is out of range.
@@ -233,8 +233,8 @@ impl<'a> Statement<'a> {
 }
 
 impl TrustedKey {
-    /// The version that the text of a `.sig` file states for a component under this plugin's name; `None` unless this key has
-    /// signed it.
+    /// The version that the text of a `.sig` file states for a component under this plugin's name; `None` unless this
+    /// key has signed it.
     #[must_use]
     pub fn signed_version(&self, plugin: &str, component: &[u8], signature: &str) -> Option<u64> {
         let digest = hex::encode(Sha256::digest(component));
@@ -327,8 +327,8 @@ pub(crate) fn signed_by<'a>(
     statement.signer(keys, plugin, digest)
 }
 
-/// The highest accepted version of a plugin, and its component. An older component, or another one with the same version, is a
-/// replay: it was signed once, and has been replaced since.
+/// The highest accepted version of a plugin, and its component. An older component, or another one with the same
+/// version, is a replay: it was signed once, and has been replaced since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seniority {
     pub(crate) version: u64,

@@ -1,5 +1,5 @@
-//! Watches the plugin directory. The operating system reports which files change; polling all files finds the changes that
-//! it does not report (network file systems, a directory that was replaced).
+//! Watches the plugin directory. The operating system reports which files change; polling all files finds the changes
+//! that it does not report (network file systems, a directory that was replaced).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -166,8 +166,8 @@ impl Watcher {
         }
     }
 
-    /// Checks whether the directory can be read, logs a change of that, and watches the directory if it is another one than
-    /// before. Returns whether it can be read.
+    /// Checks whether the directory can be read, logs a change of that, and watches the directory if it is another one
+    /// than before. Returns whether it can be read.
     fn look_at_directory(&mut self) -> bool {
         let path = self.directory.path().display();
         let place = match self.directory.check() {
@@ -266,8 +266,8 @@ impl Loads {
         }
     }
 
-    /// Waits for the next examination to end, if there is one. Returns the plugin if it must be repeated. After a panic, the
-    /// next change is another try.
+    /// Waits for the next examination to end, if there is one. Returns the plugin if it must be repeated. After a
+    /// panic, the next change is another try.
     async fn next(&mut self) -> Option<Option<Arc<str>>> {
         let done = self.tasks.join_next_with_id().await?;
         let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);

@@ -36,8 +36,8 @@ impl Reader {
         }
     }
 
-    /// Reads a plugin's file, of at most `max` bytes. The inner error is about the file: it is missing only if the directory
-    /// says so.
+    /// Reads a plugin's file, of at most `max` bytes. The inner error is about the file: it is missing only if the
+    /// directory says so.
     pub(super) async fn read(
         &self,
         plugin: &Arc<str>,

@@ -9,8 +9,8 @@ use crate::generation::Generation;
 use crate::history::{KeptGeneration, Record};
 
 impl Admission {
-    /// Returns the generation that serves in place of a broken file: at the start, the last good one; later, the serving one
-    /// under the configuration as it is now. Returns `None` if the serving one can stay as it is.
+    /// Returns the generation that serves in place of a broken file: at the start, the last good one; later, the
+    /// serving one under the configuration as it is now. Returns `None` if the serving one can stay as it is.
     pub(super) async fn stand_in(&self, candidate: &Candidate, record: &Record) -> Option<Generation> {
         if let Some(serving) = &candidate.serving {
             if candidate.is_settled(serving) {
@@ -37,8 +37,8 @@ impl Admission {
         }
     }
 
-    /// Returns the generation that serves at the start while a new file is compiled: the last good one, if the cache has its
-    /// code and not the file's.
+    /// Returns the generation that serves at the start while a new file is compiled: the last good one, if the cache
+    /// has its code and not the file's.
     pub(crate) async fn interim(&self, candidate: &Candidate) -> Option<Admitted> {
         let record = self.record_of(&candidate.name).await.ok()?;
         let kept = record.in_force()?;

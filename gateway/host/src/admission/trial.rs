@@ -48,8 +48,9 @@ impl Admission {
         Ok(self.with_memory(program))
     }
 
-    /// Applies the current configuration to the serving generation, without waiting for a trial: a revoked grant must not
-    /// stay in force until one is over. Returns `None` if only limits differ. New limits wait for a trial under them.
+    /// Applies the current configuration to the serving generation, without waiting for a trial: a revoked grant must
+    /// not stay in force until one is over. Returns `None` if only limits differ. New limits wait for a trial under
+    /// them.
     ///
     /// # Errors
     /// Why it must not serve any more.
@@ -100,15 +101,16 @@ impl Admission {
         Arc::clone(rate)
     }
 
-    /// Bounds the program's memory by the plugin's share. A trial has no such bound: it does not wait for the memory that
-    /// the previous generation has.
+    /// Bounds the program's memory by the plugin's share. A trial has no such bound: it does not wait for the memory
+    /// that the previous generation has.
     fn with_memory(&self, mut program: Program) -> Program {
         program.memory = Some(self.dispatcher.memory.share(&program.plugin));
         program
     }
 
-    /// The trial: creates an instance, checks the types of its exports and, for a provider, makes one call for a user who
-    /// does not exist. A provider that returns an error passes; one that traps does not. Dropping the future ends the trial.
+    /// The trial: creates an instance, checks the types of its exports and, for a provider, makes one call for a user
+    /// who does not exist. A provider that returns an error passes; one that traps does not. Dropping the future ends
+    /// the trial.
     async fn try_out(&self, program: Program) -> Result<Program, AdmissionError> {
         let task = self.dispatcher.guests.spawn(async move {
             let user = invented_user();

@@ -10,7 +10,8 @@ use gateway_model::Random;
 use super::{COMPILED, COMPONENT, KEY, LEFT_OVER, NEW, RECORD};
 use crate::error::HostError;
 
-/// Removes the unfinished files of a gateway that was killed. Recent ones may belong to another gateway that is writing.
+/// Removes the unfinished files of a gateway that was killed. Recent ones may belong to another gateway that is
+/// writing.
 pub(super) fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_new = entry.file_name().to_string_lossy().starts_with(NEW);
@@ -38,8 +39,8 @@ pub(super) fn explain(dir: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// Checks the directory before anything in it is used: it and its entries must belong to the gateway's user, and nobody else
-/// may be able to write to it. `None` if it does not exist.
+/// Checks the directory before anything in it is used: it and its entries must belong to the gateway's user, and nobody
+/// else may be able to write to it. `None` if it does not exist.
 pub(super) fn look(dir: &Path) -> Result<Option<fs::Metadata>, HostError> {
     let found = match fs::metadata(dir) {
         Ok(found) => found,

@@ -31,8 +31,8 @@ pub struct ChildLimits {
     pub most_memory: u64,
     /// Niceness relative to the gateway.
     pub nice: i32,
-    /// Wall-clock time, which the gateway enforces. The process limits its processor time to this on every processor, in case
-    /// the gateway is gone.
+    /// Wall-clock time, which the gateway enforces. The process limits its processor time to this on every processor,
+    /// in case the gateway is gone.
     pub time: Duration,
 }
 

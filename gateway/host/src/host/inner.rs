@@ -1,4 +1,5 @@
-//! The state that all clones of a host share, and the path of a plugin's file: examine it, record the result, publish it.
+//! The state that all clones of a host share, and the path of a plugin's file: examine it, record the result, publish
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,9 +37,9 @@ pub(crate) struct Inner {
     pub(super) admission: Admission,
     pub(super) directory: Arc<PluginDirectory>,
     pub(super) services: HostServices,
-    /// Held while a configuration, a new file or a rollback is recorded and published: the record never differs from what
-    /// serves, and the result of one configuration does not come into force under another. Nothing compiles or calls a
-    /// plugin while it is held.
+    /// Held while a configuration, a new file or a rollback is recorded and published: the record never differs from
+    /// what serves, and the result of one configuration does not come into force under another. Nothing compiles or
+    /// calls a plugin while it is held.
     pub(super) settling: tokio::sync::Mutex<()>,
     /// The host has been shut down: files are no longer examined.
     pub(crate) ended: CancellationToken,
@@ -277,8 +278,8 @@ impl Inner {
         self.ended.run_until_cancelled(look).await.is_some()
     }
 
-    /// Withdraws the plugins whose files are gone, without waiting for any compilation, and records it: the old generation
-    /// does not come back, not even after a restart with a broken file in its place.
+    /// Withdraws the plugins whose files are gone, without waiting for any compilation, and records it: the old
+    /// generation does not come back, not even after a restart with a broken file in its place.
     pub(crate) async fn withdraw_missing(&self, names: &[Arc<str>]) {
         let _settling = self.settling.lock().await;
         let snapshot = self.registry.snapshot();
