@@ -21,13 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use gateway_host::{AdmissionError, Admitter, CompileOptions, HostError, is_plugin_name};
+use gateway_host::{AdmissionError, Admitter, CompileOptions, GuestThreads, HostError, is_plugin_name};
 use gateway_model::{Event, User, UserId};
 use gateway_sandbox::exports::Function;
 use gateway_sandbox::log::Transcript;
 use gateway_sandbox::{HostServices, Network, PluginConfig, Program, ScratchValues, UserLookup};
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
 
 pub use self::bench::{Bench, BenchLimits, Made, Measured};
 pub use self::call::{Answer, Call, CallFailure, Question};
@@ -35,6 +34,9 @@ pub use self::report::{Compiled, Export, Import, ImportStatus, Report};
 
 /// The plugin's name if the file's cannot be one.
 const NAMELESS: &str = "plugin";
+
+/// The most threads for work that blocks.
+const MAX_BLOCKING: usize = 512;
 
 /// The options of a [`Workbench`].
 #[derive(Clone, Debug, Default)]
@@ -87,20 +89,8 @@ pub struct Workbench {
     users: Arc<dyn UserLookup>,
     values: Arc<ScratchValues>,
     network: Option<Arc<Network>>,
-    threads: Threads,
+    threads: GuestThreads,
     _scratch: Option<TempDir>,
-}
-
-/// The threads that run guests.
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // A thread of another runtime must not wait for this one.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -124,14 +114,8 @@ impl Workbench {
         config: PluginConfig,
         options: WorkbenchOptions,
     ) -> Result<Self, HostError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(HostError::Thread)?;
-        let guests = runtime.handle().clone();
-        let threads = Threads(Some(runtime));
+        let threads = GuestThreads::start(1, MAX_BLOCKING)?;
+        let guests = threads.handle().clone();
         let (cache_dir, scratch) = match options.cache_dir {
             Some(dir) => (dir, None),
             None => {
@@ -278,10 +262,8 @@ impl Workbench {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, WorkbenchError> {
-        let Some(runtime) = &self.threads.0 else {
-            return Err(WorkbenchError::Lost("it has been shut down".to_owned()));
-        };
-        runtime
+        self.threads
+            .handle()
             .spawn(work)
             .await
             .map_err(|error| WorkbenchError::Lost(error.to_string()))

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use gateway_model::SystemRandom;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::PluginSet;
 use crate::admission::Admission;
@@ -19,6 +18,7 @@ use crate::directory::PluginDirectory;
 use crate::dispatcher::Dispatcher;
 use crate::error::HostError;
 use crate::registry::Snapshot;
+use crate::threads::GuestThreads;
 use crate::trust::Trust;
 use gateway_sandbox::engine::Engines;
 
@@ -57,16 +57,8 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
         return Ok(Vec::new());
     }
     let engines = Arc::new(Engines::start()?);
-    let runtime = Threads(Some(
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(AT_ONCE)
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(HostError::Thread)?,
-    ));
-    let dispatcher = Arc::new(Dispatcher::new(runtime.handle()?));
+    let threads = GuestThreads::start(1, AT_ONCE)?;
+    let dispatcher = Arc::new(Dispatcher::new(threads.handle().clone()));
     let directory = Arc::new(PluginDirectory::new(plugin_dir));
     let cache = Cache::open_to_read(&options.cache_dir, engines.usual(), &SystemRandom)?;
     let admission = Admission::new(engines, cache, directory, dispatcher, options.compile);
@@ -121,24 +113,4 @@ pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
             path: path.to_owned(),
             error,
         })
-}
-
-/// The threads that run guests. Dropping it does not wait for them: a thread of another runtime must not block.
-struct Threads(Option<Runtime>);
-
-impl Threads {
-    fn handle(&self) -> Result<tokio::runtime::Handle, HostError> {
-        self.0
-            .as_ref()
-            .map(|runtime| runtime.handle().clone())
-            .ok_or_else(|| HostError::Thread(io::Error::other("the threads have ended")))
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }

@@ -6,8 +6,6 @@ use std::{fmt, path};
 use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
 use gateway_sandbox::engine::Engines;
 use gateway_sandbox::{CallError, HostServices};
-use parking_lot::Mutex;
-use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +16,7 @@ use crate::directory::PluginDirectory;
 use crate::dispatcher::Dispatcher;
 use crate::error::{HostError, RollbackError};
 use crate::registry::Registry;
+use crate::threads::GuestThreads;
 use crate::watcher::Watcher;
 use crate::{HostOptions, Permissions, PluginSet, PluginStatus, hooks, permissions, status};
 
@@ -87,16 +86,11 @@ impl PluginHost {
         })?;
         let engines = Arc::new(Engines::start()?);
         let cache = Cache::open(&cache_dir, engines.usual(), &SystemRandom)?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(guest_threads.max(1))
-            .max_blocking_threads(MAX_BLOCKING)
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(HostError::Thread)?;
-        let dispatcher = Arc::new(Dispatcher::new(runtime.handle().clone()));
+        let threads = GuestThreads::start(guest_threads, MAX_BLOCKING)?;
+        let dispatcher = Arc::new(Dispatcher::new(threads.handle().clone()));
         let directory = Arc::new(PluginDirectory::new(plugin_dir));
         let inner = Arc::new(Inner {
+            _threads: threads,
             registry: Arc::new(Registry::new(
                 Arc::clone(&dispatcher.queues),
                 Arc::clone(&dispatcher.memory),
@@ -118,7 +112,6 @@ impl PluginHost {
             },
             settling: tokio::sync::Mutex::default(),
             ended: CancellationToken::new(),
-            runtime: Mutex::new(Some(runtime)),
         });
         let names = inner.adopt(set, true).await;
         // Before the files are read, so that no change is missed; after it is known where they were.

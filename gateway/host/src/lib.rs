@@ -31,7 +31,7 @@
 //! | `admitter` | [`Admitter`]: single files, without a host |
 //! | `check` | which plugins would serve, without serving any |
 //! | `status`, `metrics` | what operators see |
-//! | `blocking` | work that blocks |
+//! | `threads`, `blocking` | threads for guests and for work that blocks |
 //! | `error` | every way to fail |
 
 mod admission;
@@ -60,6 +60,7 @@ mod queue;
 mod registry;
 mod sealed;
 mod status;
+mod threads;
 mod trust;
 mod watcher;
 
@@ -76,6 +77,7 @@ pub use history::KeptGeneration;
 pub use host::{Admissions, PluginHost};
 pub use metrics::METRICS;
 pub use status::PluginStatus;
+pub use threads::GuestThreads;
 pub use trust::{KeyError, MAX_VERSION, PluginSigner, SignError, TrustedKey};
 
 /// A provider's answer, after the checks.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use gateway_sandbox::HostServices;
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -24,6 +23,7 @@ use crate::dispatcher::Dispatcher;
 use crate::error::{AdmissionError, RollbackError};
 use crate::file;
 use crate::registry::{Plugin, Registry, Snapshot, Turn};
+use crate::threads::GuestThreads;
 use crate::trust::Trust;
 
 /// How long a start waits for a file before the last good generation serves in its place.
@@ -32,6 +32,8 @@ const MEANWHILE: Duration = Duration::from_millis(300);
 const MAX_AGAIN: usize = 8;
 
 pub(crate) struct Inner {
+    /// The first field, so that the threads end before the rest is dropped.
+    pub(super) _threads: GuestThreads,
     pub(super) registry: Arc<Registry>,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) admission: Admission,
@@ -43,7 +45,6 @@ pub(crate) struct Inner {
     pub(super) settling: tokio::sync::Mutex<()>,
     /// The host has been shut down: files are no longer examined.
     pub(crate) ended: CancellationToken,
-    pub(super) runtime: Mutex<Option<Runtime>>,
 }
 
 impl Inner {
@@ -321,14 +322,5 @@ fn candidate(snapshot: &Snapshot, plugin: &Plugin, compiling: &Arc<Mutex<Option<
         serving: plugin.generation.clone(),
         starting: plugin.starting,
         compiling: Arc::clone(compiling),
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // An I/O thread must not wait for a runtime, nor one of its own threads.
-        if let Some(runtime) = self.runtime.get_mut().take() {
-            runtime.shutdown_background();
-        }
     }
 }
