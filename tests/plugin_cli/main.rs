@@ -429,7 +429,7 @@ async fn hooks_get_users_from_files() {
     for (words, says) in [
         (
             "call login.wasm on-new-user --user ann.json",
-            "it exports no on-new-user; the gateway would call on-user-login",
+            "it does not export on-new-user; the gateway would call on-user-login",
         ),
         (
             "call login.wasm on-user-login --user ann",

@@ -1,4 +1,4 @@
-//! Measuring calls: the same one again and again, on one thread.
+//! Measures a call by repeating it on one thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::call::{self, CallFailure, Question};
 
-/// When to stop measuring: at whichever comes first.
+/// When to stop measuring: at the limit that is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BenchLimits {
     /// Most calls; at least one is made.
@@ -19,55 +19,52 @@ pub struct BenchLimits {
     pub time: Duration,
 }
 
-/// How the instances of calls come to be.
+/// How the instances of calls are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
-    /// Each call makes its instance first.
+    /// Each call creates its instance.
     Fresh,
-    /// Each call takes an instance that was made ahead of it, which is not counted.
+    /// Each call takes an instance that was made ahead; the time for that is not counted.
     Ahead,
 }
 
-/// What calls cost, by how their instances come to be.
+/// The cost of calls, by how their instances are made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bench {
-    /// Those of [`Made::Fresh`].
+    /// Calls of [`Made::Fresh`].
     pub fresh: Measured,
-    /// Those of [`Made::Ahead`]; `None` where instances could not be made ahead.
+    /// Calls of [`Made::Ahead`]; `None` if instances could not be made ahead.
     pub prepared: Option<Measured>,
 }
 
-/// What calls of one kind cost.
+/// The cost of calls of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measured {
-    /// How many there were.
+    /// The number of calls.
     pub calls: usize,
-    /// How many of them, and of the instances they need, one thread does in a second.
+    /// Calls per second on one thread, with the creation of their instances.
     pub per_second: f64,
-    /// Microseconds that half of the calls took at most.
+    /// Median duration, in microseconds.
     pub p50_us: f64,
-    /// The same for 90 of 100.
+    /// 90th percentile, in microseconds.
     pub p90_us: f64,
-    /// The same for 99 of 100.
+    /// 99th percentile, in microseconds.
     pub p99_us: f64,
-    /// Microseconds of the longest.
+    /// Longest duration, in microseconds.
     pub max_us: f64,
-    /// Microseconds that half of the calls held their thread for. The answer is there earlier: what comes
-    /// after it is giving the instance's memory back.
+    /// Median time that a call held its thread, in microseconds: its duration, and the release of the instance's
+    /// memory.
     pub held_p50_us: f64,
-    /// Units of fuel of the call that used least.
+    /// The least fuel of a call.
     pub fuel_min: u64,
-    /// Units of fuel of the call that used most.
+    /// The most fuel of a call.
     pub fuel_max: u64,
-    /// Bytes of the call that had most in its memories and tables.
+    /// The most bytes of memories and tables of a call.
     pub memory_max: usize,
 }
 
-/// Measures calls in fresh instances, then in those made ahead, each for half of the time. Must be polled on
-/// a guest thread.
-///
-/// # Errors
-/// The first call that fails.
+/// Measures calls in fresh instances, then in those made ahead, each for half of the time. Ends with the first call
+/// that fails. Must be polled on a guest thread.
 pub(super) async fn run(
     program: Arc<Program>,
     services: HostServices,
@@ -86,11 +83,8 @@ pub(super) async fn run(
     })
 }
 
-/// Measures calls of one kind; none where their instances cannot be made ahead. Must be polled on a guest
-/// thread.
-///
-/// # Errors
-/// The first call that fails.
+/// Measures calls of one kind; none if instances cannot be made ahead. Ends with the first call that fails. Must be
+/// polled on a guest thread.
 pub(super) async fn measure(
     program: &Program,
     services: &HostServices,
@@ -104,7 +98,7 @@ pub(super) async fn measure(
             Made::Fresh => None,
             Made::Ahead => {
                 let deadline = Instant::now() + program.config.limits.deadline;
-                // What makes no instance fails, and says why, where it is made for the call.
+                // A call with a fresh instance reports why.
                 let Ok(instance) = prepare(program, services.clone(), deadline).await else {
                     break;
                 };
@@ -119,7 +113,6 @@ pub(super) async fn measure(
     Ok(measuring.end())
 }
 
-/// Calls that are being measured.
 struct Measuring {
     limits: BenchLimits,
     began: Instant,
@@ -141,7 +134,6 @@ impl Measuring {
         }
     }
 
-    /// Whether there is to be one more call.
     fn goes_on(&self) -> bool {
         self.times.is_empty()
             || (self.times.len() < self.limits.calls && self.began.elapsed() < self.limits.time)
@@ -173,7 +165,7 @@ impl Measuring {
             p99_us: us(percentile(times, 99)),
             max_us: us(times.last()),
             held_p50_us: us(percentile(&self.held, 50)),
-            // Of no calls at all it is 0, as everything else is.
+            // 0 if there were no calls.
             fuel_min: self.fuel.0.min(self.fuel.1),
             fuel_max: self.fuel.1,
             memory_max: self.memory,
@@ -181,7 +173,6 @@ impl Measuring {
     }
 }
 
-/// The time that so many of 100 calls took at most, of times that are sorted.
 fn percentile(sorted: &[Duration], percent: usize) -> Option<&Duration> {
     sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1))
 }

@@ -1,4 +1,4 @@
-//! One call on the bench, and what it cost.
+//! One call of a component, and its cost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +10,26 @@ use gateway_sandbox::lifecycle::{self, HookAnswer};
 use gateway_sandbox::{CallError, HostServices, LogLine, Program, permission_provider};
 use tokio::time::Instant;
 
-/// What a component is asked.
+/// The function to call, and its arguments.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
     /// `get-permissions`.
     Permissions {
         /// The service's name.
         service: String,
-        /// Whom it is asked about.
+        /// The user's id.
         user: UserId,
     },
     /// The hook of the event's kind.
     Event {
-        /// What happened.
+        /// The event.
         event: Box<Event>,
-        /// To whom.
+        /// The event's user.
         user: Box<User>,
     },
 }
 
 impl Question {
-    /// The function that is called.
     pub(super) const fn function(&self) -> Function {
         match self {
             Self::Permissions { .. } => Function::GetPermissions,
@@ -39,63 +38,63 @@ impl Question {
     }
 }
 
-/// What a component answers, checked by the gateway's rules.
+/// A component's answer, checked by the gateway's rules.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// What the user may do: name to JSON value.
+    /// The user's permissions: name to JSON value.
     Permissions(PermissionMap),
-    /// The sign-in goes on, with these changes to the user's attributes.
+    /// The sign-in continues, with these changes to the user's attributes.
     Accepted(BTreeMap<String, String>),
-    /// The sign-in ends. What the person is shown.
+    /// The sign-in is refused, with this reason for the user.
     Rejected(String),
-    /// A sign-out was heard: there is nothing to answer.
+    /// The sign-out was processed.
     Heard,
 }
 
-/// How one call went.
+/// The result of one call.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What it gave.
+    /// The answer, or why there is none.
     pub answer: Result<Answer, CallFailure>,
-    /// Units of fuel that it used.
+    /// Units of fuel that the call used.
     pub fuel: u64,
-    /// Bytes that its memories and tables had in the end.
+    /// Bytes of memories and tables at its end.
     pub memory: usize,
-    /// How long it took, the making of its instance included where that was not made ahead.
+    /// Its duration, including the creation of its instance unless that was made ahead.
     pub time: Duration,
-    /// What it wrote, in its order.
+    /// Its log lines, in order.
     pub log: Vec<LogLine>,
-    /// How many messages more it wrote, over its share.
+    /// The number of messages that were dropped beyond its quota.
     pub log_dropped: u64,
 }
 
-/// Why a call gave nothing. Its text says what happened, where in the guest, and what the guest wrote to
-/// stderr, as the gateway's log does.
+/// Why a call failed. Its text says what happened, where in the guest, and what the guest wrote to stderr, as in the
+/// gateway's log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CallFailure(Failure);
 
 impl CallFailure {
-    /// Which of the ways to fail it is.
+    /// The kind of failure.
     #[must_use]
     pub const fn error(&self) -> &CallError {
         &self.0.error
     }
 
-    /// The guest's functions that it was in, demangled, innermost first; those of the glue between it and the
-    /// host left out. Empty where none is known.
+    /// The guest's functions that were running, demangled, innermost first, without the glue between guest and host.
+    /// Empty if none is known.
     #[must_use]
     pub fn functions(&self) -> Vec<String> {
         self.0.trace.functions().collect()
     }
 
-    /// Whether there are no functions because the component has no names of them.
+    /// Whether there are no functions because the component has no function names.
     #[must_use]
     pub const fn is_nameless(&self) -> bool {
         self.0.trace.is_nameless()
     }
 
-    /// The last lines that it wrote to stderr.
+    /// The last lines that the guest wrote to stderr.
     #[must_use]
     pub fn said(&self) -> &[String] {
         self.0.trace.said()

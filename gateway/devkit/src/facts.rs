@@ -1,15 +1,15 @@
-//! What a component says of itself, read from its bytes alone: a file that nobody would serve has it too.
+//! A component's metadata, read from its bytes alone, so that a file that cannot serve has it too.
 
 use wasmparser::{BinaryReaderError, Encoding, KnownCustom, Name, Parser, Payload};
 
-/// Most imports, and most exports, whose names are kept: there are a few dozen in what anybody means to be served.
+/// The most imports, and the most exports, whose names are kept. Real components have a few dozen.
 const MAX_NAMES: usize = 1000;
-/// How deep modules and components are read that are nested in each other.
+/// The deepest nesting of modules and components that is read.
 const MAX_NESTING: usize = 100;
-/// Bytes of a page, where a memory does not say otherwise.
+/// The default page size of a memory, as a power of two.
 const PAGE_LOG2: u32 = 16;
 
-/// What is in a component, over all the modules and components in it.
+/// The contents of a component, with all the modules and components in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     /// Names of the component's own imports and exports, in its order.
@@ -17,10 +17,10 @@ pub(super) struct Facts {
     pub(super) exports: Vec<String>,
     pub(super) modules: usize,
     pub(super) memories: usize,
-    /// Bytes that the memories begin with.
+    /// Initial bytes of the memories.
     pub(super) memory_bytes: u64,
     pub(super) tables: usize,
-    /// Elements that the tables begin with.
+    /// Initial elements of the tables.
     pub(super) table_elements: u64,
     /// Whether the module with most code names its functions.
     pub(super) has_names: bool,
@@ -34,10 +34,7 @@ struct Open {
     has_names: bool,
 }
 
-/// Reads a component, as far as it can be read.
-///
-/// # Errors
-/// Where it cannot be read any further; the facts are those before.
+/// Reads a component as far as possible. After an error, the facts are those before it.
 pub(super) fn read(bytes: &[u8]) -> (Facts, Result<(), BinaryReaderError>) {
     let mut facts = Facts::default();
     let end = fill(&mut facts, bytes);
@@ -49,7 +46,7 @@ fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
     let mut most = None;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
-            // The compiler has the last word on what is too deep; there is nothing more to say of it here.
+            // The compiler rejects deeper nesting.
             Payload::Version { .. } if open.len() == MAX_NESTING => return Ok(()),
             Payload::Version { encoding, .. } => open.push(Open {
                 is_module: encoding == Encoding::Module,
@@ -92,7 +89,7 @@ fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
             }
             Payload::CustomSection(section) => {
                 if let (KnownCustom::Name(names), Some(module)) = (section.as_known(), open.last_mut()) {
-                    // A name section that cannot be read is none: nothing else depends on it.
+                    // A broken name section is ignored: nothing else depends on it.
                     module.has_names |= names
                         .into_iter()
                         .any(|name| matches!(name, Ok(Name::Function(functions)) if functions.count() > 0));

@@ -1,11 +1,11 @@
-//! A component on its author's machine, in the sandbox and under the limits that it will have: admitted by
-//! the gateway's own code, called by it, its answers checked by it. What is missing is the gateway: users
-//! are those that are given, and what the plugin keeps is gone with the bench.
+//! Runs a component on its author's machine, in the same sandbox and under the same limits as in production: the
+//! gateway's own code admits it, calls it and checks its answers. There is no gateway: the caller supplies the users,
+//! and stored values are discarded with the [`Workbench`].
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `facts` | what a component says of itself |
-//! | `report` | [`Report`]: all there is to say before it is called |
+//! | `facts` | a component's metadata |
+//! | `report` | [`Report`]: everything about a component before it is called |
 //! | `call` | [`Call`]: one call and what it cost |
 //! | `bench` | [`Bench`]: many of them |
 
@@ -21,93 +21,78 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use gateway_host::{AdmissionError, Admitter, CompileOptions, HostError, is_plugin_name};
+use gateway_host::{AdmissionError, Admitter, CompileOptions, GuestThreads, HostError, is_plugin_name};
 use gateway_model::{Event, User, UserId};
 use gateway_sandbox::exports::Function;
 use gateway_sandbox::log::Transcript;
 use gateway_sandbox::{HostServices, Network, PluginConfig, Program, ScratchValues, UserLookup};
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
 
 pub use self::bench::{Bench, BenchLimits, Made, Measured};
 pub use self::call::{Answer, Call, CallFailure, Question};
 pub use self::report::{Compiled, Export, Import, ImportStatus, Report};
 
-/// What a file is called whose own name cannot be a plugin's.
+/// The plugin's name if the file's cannot be one.
 const NAMELESS: &str = "plugin";
 
-/// What is there for a component to see, and where its code is kept.
+/// The most threads for work that blocks.
+const MAX_BLOCKING: usize = 512;
+
+/// The options of a [`Workbench`].
 #[derive(Clone, Debug, Default)]
 pub struct WorkbenchOptions {
-    /// The plugin's name, in messages and for what it keeps; the file's own where `None`.
+    /// The plugin's name, in messages and for its stored values; the name of the file if `None`.
     pub name: Option<String>,
-    /// Everybody there is, for the grant `users`.
+    /// All users, for the grant `users`.
     pub users: Vec<User>,
-    /// For the grant `http`; nothing can be reached where `None`.
+    /// For the grant `http`; no origin can be reached if `None`.
     pub network: Option<Arc<Network>>,
-    /// A private directory (0700, made where it is missing) for compiled code, so that the next time takes
-    /// milliseconds; it is compiled anew each time where `None`.
+    /// A private directory for compiled code (0700, created if it is missing), so that the next time takes
+    /// milliseconds. If `None`, the component is compiled each time.
     pub cache_dir: Option<PathBuf>,
-    /// How it is compiled, and what that may take.
+    /// How it is compiled, and the limits of that.
     pub compile: CompileOptions,
-    /// Maps memory for each instance, where the gateway takes it from a pool. The pool reserves terabytes of
-    /// address space, which valgrind, for one, does not have. How long calls take says little then.
+    /// Maps memory for each instance, instead of taking it from a pool. The pool reserves terabytes of address space,
+    /// which valgrind, for example, does not have. Measured times then say little.
     pub without_pool: bool,
-    /// Lets a component be called whose trial fails. The report says that it is not admissible all the same.
+    /// Allows calls of a component that fails its trial. The report still says that it is not admissible.
     pub call_untried: bool,
 }
 
-/// Why there was nothing to call, or nothing to measure.
+/// Why a component could not be called or measured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkbenchError {
-    /// The gateway would not serve it; its own words.
+    /// The gateway would not serve it, for this reason.
     #[error("{0}")]
     NotAdmissible(String),
     /// The component does not have the function.
-    #[error("it exports no {interface}; the gateway would call {}", list(.exports))]
+    #[error("it does not export {interface}; the gateway would call {}", .exports.join(", "))]
     NoSuchFunction {
-        /// The interface that is asked for.
+        /// The missing interface.
         interface: &'static str,
         /// The functions that the component has.
         exports: Vec<&'static str>,
     },
-    /// A call failed that was to be measured.
+    /// A measured call failed.
     #[error(transparent)]
     Failed(CallFailure),
-    /// The host panicked: a mistake in it.
+    /// The host panicked, which is a bug.
     #[error("the call was lost: {0}")]
     Lost(String),
 }
 
-fn list(names: &[&str]) -> String {
-    names.join(", ")
-}
-
-/// A component that can be looked at and called.
+/// A component to examine and call.
 pub struct Workbench {
     report: Report,
-    /// `None` where there is nothing to call.
+    /// `None` if the component cannot be called.
     program: Option<Arc<Program>>,
     users: Arc<dyn UserLookup>,
     values: Arc<ScratchValues>,
     network: Option<Arc<Network>>,
-    threads: Threads,
+    threads: GuestThreads,
     _scratch: Option<TempDir>,
 }
 
-/// Where guests run, told to end when it is dropped.
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // A runtime may not be waited for on a thread of another one.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// The users that were given, and nobody else.
 #[derive(Debug)]
 struct Given(BTreeMap<UserId, User>);
 
@@ -119,24 +104,18 @@ impl UserLookup for Given {
 }
 
 impl Workbench {
-    /// Reads a file, compiles it and tries it, as the gateway does before it serves it. A file that would
-    /// not be served is no error: the report says why, and calls will.
+    /// Reads, compiles and tries a file, as the gateway does before it serves it. A file that the gateway would reject
+    /// is not an error here: the report has the reason, and calls return it.
     ///
     /// # Errors
-    /// When the bench itself cannot be set up.
+    /// If the workbench itself cannot be set up.
     pub async fn open(
         path: &Path,
         config: PluginConfig,
         options: WorkbenchOptions,
     ) -> Result<Self, HostError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(HostError::Thread)?;
-        let guests = runtime.handle().clone();
-        let threads = Threads(Some(runtime));
+        let threads = GuestThreads::start(1, MAX_BLOCKING)?;
+        let guests = threads.handle().clone();
         let (cache_dir, scratch) = match options.cache_dir {
             Some(dir) => (dir, None),
             None => {
@@ -174,22 +153,22 @@ impl Workbench {
         })
     }
 
-    /// What was found out about the file.
+    /// The report about the file.
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Whether there is something to call: an admissible component, or one that may be called untried.
+    /// Whether the component can be called: it is admissible, or may be called untried.
     #[must_use]
     pub const fn is_callable(&self) -> bool {
         self.program.is_some()
     }
 
-    /// Asks for a user's permissions in a service. What the component keeps is there at the next call.
+    /// Calls `get-permissions` for a user in a service. Values that the component stores are kept for the next call.
     ///
     /// # Errors
-    /// When there is nothing to call. How the call itself went, a failure too, is in what is given.
+    /// If the component cannot be called. A call that fails is not an error: [`Call::answer`] has its result.
     pub async fn get_permissions(&self, service: &str, user: &UserId) -> Result<Call, WorkbenchError> {
         self.ask(Question::Permissions {
             service: service.to_owned(),
@@ -198,7 +177,7 @@ impl Workbench {
         .await
     }
 
-    /// Calls `on-new-user`, `on-user-login` or `on-user-logout`, whichever the event's kind is.
+    /// Calls the hook of the event's kind.
     ///
     /// # Errors
     /// As for [`Workbench::get_permissions`].
@@ -210,7 +189,7 @@ impl Workbench {
         .await
     }
 
-    /// Asks whatever there is to ask.
+    /// Makes one call.
     ///
     /// # Errors
     /// As for [`Workbench::get_permissions`].
@@ -221,11 +200,10 @@ impl Workbench {
             .await
     }
 
-    /// Asks the same again and again, on one thread. What the component keeps is kept from each call to the
-    /// next.
+    /// Repeats a call on one thread. Values that the component stores are kept from each call to the next.
     ///
     /// # Errors
-    /// When there is nothing to call, or a call fails.
+    /// If the component cannot be called, or a call fails.
     pub async fn bench(&self, question: Question, limits: BenchLimits) -> Result<Bench, WorkbenchError> {
         let program = self.callable(question.function())?;
         let services = self.services(None);
@@ -234,8 +212,8 @@ impl Workbench {
             .map_err(WorkbenchError::Failed)
     }
 
-    /// Asks the same again and again, as [`Workbench::bench`] does, with instances of one kind alone. No
-    /// calls are measured where instances cannot be made ahead.
+    /// Repeats a call as [`Workbench::bench`] does, with instances of one kind only. Measures no calls if instances
+    /// cannot be made ahead.
     ///
     /// # Errors
     /// As for [`Workbench::bench`].
@@ -284,10 +262,8 @@ impl Workbench {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, WorkbenchError> {
-        let Some(runtime) = &self.threads.0 else {
-            return Err(WorkbenchError::Lost("it has been shut down".to_owned()));
-        };
-        runtime
+        self.threads
+            .handle()
             .spawn(work)
             .await
             .map_err(|error| WorkbenchError::Lost(error.to_string()))
@@ -302,7 +278,7 @@ impl fmt::Debug for Workbench {
     }
 }
 
-/// The way of a file in the gateway, written down in the report as far as it comes.
+/// Admits a file as the gateway does, and fills the report as far as it gets.
 async fn admit(
     admitter: &Admitter,
     path: &Path,
@@ -314,15 +290,15 @@ async fn admit(
     let file = admitter.read(path, name).await?;
     report.size = Some(file.bytes().len() as u64);
     report.sha256 = Some(file.digest().to_owned());
-    // Where it cannot be read any further, the compiler says so better.
+    // If the component cannot be read to its end, the compiler has the better message.
     let (facts, _) = facts::read(file.bytes());
     report.add(&facts, &config);
     let started = Instant::now();
     let (component, was_cached) = admitter.compile(name, &file).await?;
     report.compiled = Some(Compiled::new(started.elapsed(), was_cached));
-    match admitter.admit(name, &config, &file, &component).await {
+    match admitter.admit(name, &config, &component).await {
         Err(problem) if problem.is_trial() && call_untried => {
-            let program = admitter.link(name, &config, &file, &component)?;
+            let program = admitter.link(name, &config, &component)?;
             report.problem = Some(problem.to_string());
             Ok(program)
         }
@@ -330,7 +306,7 @@ async fn admit(
     }
 }
 
-/// The name that a file would have as a plugin.
+/// The name that a file has as a plugin.
 #[must_use]
 pub fn plugin_name(path: &Path) -> String {
     let stem = path

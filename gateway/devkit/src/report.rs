@@ -1,4 +1,4 @@
-//! What an author is told of a component before it is called.
+//! The report about a component, before it is called.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,50 +12,50 @@ use gateway_sandbox::interface::{PACKAGE, VERSION, fits, split};
 use gateway_sandbox::text::printable;
 use gateway_sandbox::{Grant, PluginConfig};
 
-/// Longest name that is shown, in bytes.
+/// Bytes of the longest name that is shown.
 const MAX_NAME: usize = 200;
 
-/// All there is to say of a file, whether it can be served or not.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Everything known about a file, whether it can serve or not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// The plugin's name that it was looked at under.
+    /// The plugin's name.
     pub plugin: String,
-    /// The file's bytes; `None` where it could not be read.
+    /// The file's bytes; `None` if it could not be read.
     pub size: Option<u64>,
     /// Hex SHA-256 of the file.
     pub sha256: Option<String>,
-    /// How it was compiled; `None` where it was not.
+    /// How it was compiled; `None` if it was not.
     pub compiled: Option<Compiled>,
-    /// What it exports, in its order.
+    /// Its exports, in order.
     pub exports: Vec<Export>,
-    /// What it imports, in its order.
+    /// Its imports, in order.
     pub imports: Vec<Import>,
     /// The grants that its imports need, given or not.
     pub grants_needed: BTreeSet<Grant>,
-    /// Those of them that are not given.
+    /// Those of them that the configuration does not give.
     pub grants_missing: BTreeSet<Grant>,
     /// Its core modules, glue included.
     pub modules: usize,
     /// Memories over all modules.
     pub memories: usize,
-    /// Bytes that the memories have to begin with.
+    /// Initial bytes of the memories.
     pub memory_bytes: u64,
     /// Tables over all modules.
     pub tables: usize,
-    /// Elements that the tables have to begin with.
+    /// Initial elements of the tables.
     pub table_elements: u64,
     /// Whether the module with most code names its functions, so that errors can say where they happened.
     pub has_names: bool,
     /// Whether a gateway with this configuration would serve it.
     pub is_admissible: bool,
-    /// Why not: what the gateway's log and `/plugins` would say.
+    /// Why not, as in the gateway's log and in `/plugins`.
     pub problem: Option<String>,
 }
 
-/// Native code was made, or was there.
+/// How the component's code was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Compiled {
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     pub milliseconds: f64,
     /// Whether it was loaded from the cache.
     pub was_cached: bool,
@@ -75,7 +75,7 @@ impl Compiled {
 pub struct Export {
     /// Its name, version included.
     pub name: String,
-    /// The function of it that the gateway calls; `None` where it would not look at the export.
+    /// The function of it that the gateway calls; `None` if it ignores the export.
     pub function: Option<&'static str>,
 }
 
@@ -86,52 +86,37 @@ pub struct Import {
     pub name: String,
     /// The grant that it needs.
     pub grant: Option<Grant>,
-    /// What becomes of it.
+    /// How it is resolved.
     pub status: ImportStatus,
 }
 
-/// What becomes of an import.
+/// How an import is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImportStatus {
-    /// Shapes only, which need no grant.
+    /// Only types, which need no grant.
     Types,
     /// WASI, linked to a context with nothing in it.
     Empty,
     /// Granted.
     Granted,
-    /// There is a grant for it, which is not given.
+    /// It needs a grant that the configuration does not give.
     NotGranted,
     /// The gateway has the interface, but not in this version.
     OtherVersion,
-    /// The gateway has no such thing.
+    /// The gateway does not have the interface.
     Unknown,
 }
 
 impl Report {
-    /// Of a file that has not been read yet.
     pub(super) fn new(plugin: &str) -> Self {
         Self {
             plugin: plugin.to_owned(),
-            size: None,
-            sha256: None,
-            compiled: None,
-            exports: Vec::new(),
-            imports: Vec::new(),
-            grants_needed: BTreeSet::new(),
-            grants_missing: BTreeSet::new(),
-            modules: 0,
-            memories: 0,
-            memory_bytes: 0,
-            tables: 0,
-            table_elements: 0,
-            has_names: false,
-            is_admissible: false,
-            problem: None,
+            ..Self::default()
         }
     }
 
-    /// Adds what the component says of itself.
+    /// Adds the component's metadata.
     pub(super) fn add(&mut self, facts: &Facts, config: &PluginConfig) {
         self.exports = facts.exports.iter().map(|name| export(name)).collect();
         self.imports = facts.imports.iter().map(|name| import(name, config)).collect();

@@ -1,12 +1,11 @@
-//! What the cargo that builds guests may know of the cargo that runs the build script: how to reach
-//! the registry and the job server, and nothing of flags, wrappers and profiles, which are meant for
-//! the host.
+//! The environment of the cargo that builds guests: it inherits how to reach the registry and the job server, but not
+//! flags, wrappers and profiles, which are meant for the host.
 
 use std::env;
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Variables of cargo's that hold for guests as well. Those that end in `_` are prefixes.
+/// Cargo's variables that apply to guests as well. Those that end in `_` are prefixes.
 const KEPT: &[&str] = &[
     "CARGO_HOME",
     "CARGO_HTTP_",
@@ -36,7 +35,6 @@ const REMOVED: &[&str] = &[
     "TARGET",
 ];
 
-/// Takes out of the command's environment what is not for guests.
 pub(crate) fn clean(command: &mut Command) {
     for name in env::vars_os().map(|(name, _)| name).filter(is_for_the_host) {
         command.env_remove(name);

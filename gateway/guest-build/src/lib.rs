@@ -1,14 +1,13 @@
 //! Compiles guests, crates of their own, to WebAssembly components from within a build script.
 //!
-//! A guest stands in a Cargo workspace of its own with a lock file of its own, as a plugin author
-//! would have it, and is built by a cargo of its own: [`guests`] runs `cargo build --release --locked
-//! --target wasm32-wasip2` in each workspace, all with one target directory under `OUT_DIR`, and
-//! writes a Rust file with the components as constants for the crate to include.
+//! A guest is in its own Cargo workspace with its own lock file, as a plugin author's would be. [`guests`] runs `cargo
+//! build --release --locked --target wasm32-wasip2` in each workspace, all with one target directory under `OUT_DIR`,
+//! and writes a Rust file with the components as constants, which the crate includes.
 //!
-//! | module | what it does |
+//! | module | contents |
 //! |---|---|
-//! | [`target`] | makes sure that the compile target is installed |
-//! | [`environment`] | what the inner cargo may know of the outer one |
+//! | [`target`] | installs the compile target |
+//! | [`environment`] | which variables the inner cargo inherits |
 //! | [`watch`] | tells the outer cargo when to run the build script again |
 
 #![expect(
@@ -37,49 +36,28 @@ pub struct Workspace<'a> {
     pub guests: &'a [&'a str],
 }
 
-/// Why there are no components. Each message is one sentence that says what to do, or what failed.
+/// Why there are no components.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// Cargo sets these variables for build scripts.
+pub(crate) enum BuildError {
     #[error("this runs in a build script only: the variable {0} is not set")]
     NotABuildScript(&'static str),
-    /// The compile target is not there, and rustup did not bring it.
     #[error(
         "the compile target {TARGET} is not installed: run `rustup target add {TARGET}`, then build again"
     )]
     NoTarget,
-    /// A file or a program could not be used.
     #[error("{what}: {error}")]
-    Io {
-        /// Which, and what for.
-        what: String,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// The compiler refused a guest. What it said is above this message.
+    Io { what: String, error: io::Error },
     #[error("cargo could not build the guests in {directory} ({status})")]
-    Cargo {
-        /// Which workspace.
-        directory: String,
-        /// How cargo ended.
-        status: ExitStatus,
-    },
-    /// A workspace was built and a component that was expected is not there.
+    Cargo { directory: String, status: ExitStatus },
     #[error("{directory} has no guest {guest}: is its crate type `cdylib`?")]
-    NoComponent {
-        /// Which workspace.
-        directory: String,
-        /// Which guest.
-        guest: String,
-    },
+    NoComponent { directory: String, guest: String },
 }
 
 /// Builds every guest and writes `$OUT_DIR/guests.rs`: for each guest `some_name` a constant
 /// `pub(crate) const SOME_NAME: &[u8]`, the component's bytes.
 ///
-/// `sources` are directories that the guests are built from besides their own (the WIT), relative to
-/// the package. For use as the whole `main` of a build script: an error is given to cargo, which
-/// shows it, and the exit code fails the build.
+/// `sources` are further directories that the guests are built from (the WIT), relative to the package. This is the
+/// whole `main` of a build script: cargo shows the error, and the exit code fails the build.
 #[must_use]
 pub fn guests(workspaces: &[Workspace<'_>], sources: &[&str]) -> ExitCode {
     match build(workspaces, sources) {

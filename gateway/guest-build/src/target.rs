@@ -1,4 +1,4 @@
-//! Makes sure that the compile target for guests is installed.
+//! Installs the compile target for guests.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,10 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::{BuildError, TARGET, environment};
 
-/// Looks whether the compiler has the target's standard library; where it has not, asks rustup once.
-///
-/// # Errors
-/// [`BuildError::NoTarget`] where it is still not there.
+/// Checks that the compiler has the target's standard library, and if not, asks rustup for it once.
 pub(crate) fn ensure() -> Result<(), BuildError> {
     if is_installed() || (add() && is_installed()) {
         Ok(())

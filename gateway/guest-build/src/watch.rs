@@ -5,16 +5,12 @@ use std::path::Path;
 
 use crate::{BuildError, io_error};
 
-/// Has the build script run again when a source, a manifest or the lock file of a guest changes.
-///
-/// # Errors
-/// When a directory cannot be read.
+/// Runs the build script again when a source, a manifest or the lock file of a guest changes.
 pub(crate) fn sources_of(directory: &Path) -> Result<(), BuildError> {
     let unreadable = |error| io_error("cannot read", directory, error);
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // Somebody who works on a guest by itself has a target directory there, and a page of text
-        // changes no component.
+        // A guest that is built by hand has a target directory, and Markdown changes no component.
         if path.ends_with("target") || path.extension().is_some_and(|extension| extension == "md") {
             continue;
         }

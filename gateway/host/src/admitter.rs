@@ -1,4 +1,4 @@
-//! Admits single files without a host, by the gateway's own code: for an author, on their own machine.
+//! Admits single files without a host, with the gateway's own code: for an author, on their own machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use gateway_sandbox::{PluginConfig, Program};
 use tokio::runtime::Handle;
 use wasmtime::component::Component;
 
-use crate::admission::{Admission, Candidate, Identified};
+use crate::admission::Admission;
 use crate::blocking::blocking;
 use crate::cache::Cache;
-use crate::compile::{CompileOptions, Compiler};
+use crate::candidate::Candidate;
+use crate::compile::CompileOptions;
 use crate::directory::{self, PluginDirectory};
 use crate::dispatcher::Dispatcher;
 use crate::error::{AdmissionError, HostError};
@@ -22,7 +23,6 @@ use crate::generation::Roles;
 /// Admits single files.
 pub struct Admitter {
     guests: Handle,
-    compiler: Arc<Compiler>,
     admission: Admission,
 }
 
@@ -31,7 +31,7 @@ pub struct Admitter {
 pub struct ComponentFile(Arc<PluginFile>);
 
 impl ComponentFile {
-    /// What it holds.
+    /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0.bytes
@@ -51,11 +51,11 @@ pub fn is_plugin_name(name: &str) -> bool {
 }
 
 impl Admitter {
-    /// Compiled code is kept in `cache_dir`, and everything happens on the threads of `guests`. Without a pool, an instance
-    /// takes memory when it is made, which suits a machine with little address space.
+    /// Caches compiled code in `cache_dir`, and does everything on the threads of `guests`. Without a pool, an instance
+    /// allocates its memory when it is created, which suits a machine with little address space.
     ///
     /// # Errors
-    /// When the directory cannot be used, or the engine does not run on this machine.
+    /// If the directory cannot be used, or the engine does not run on this machine.
     pub fn new(
         guests: Handle,
         cache_dir: &Path,
@@ -67,17 +67,11 @@ impl Admitter {
         } else {
             Engines::start()?
         });
-        let open = || Cache::open(cache_dir, engines.usual(), &SystemRandom);
+        let cache = Cache::open(cache_dir, engines.usual(), &SystemRandom)?;
         Ok(Self {
-            compiler: Arc::new(Compiler::new(
-                Arc::clone(&engines),
-                Arc::new(open()?),
-                guests.clone(),
-                compile.clone(),
-            )),
             admission: Admission::new(
-                Arc::clone(&engines),
-                open()?,
+                engines,
+                cache,
                 Arc::new(PluginDirectory::new(PathBuf::new())),
                 Arc::new(Dispatcher::new(guests.clone())),
                 compile.clone(),
@@ -89,27 +83,28 @@ impl Admitter {
     /// Reads a plugin's file.
     ///
     /// # Errors
-    /// When the name cannot be a plugin's, or the file cannot be read.
+    /// If the name cannot be a plugin's, or the file cannot be read.
     pub async fn read(&self, path: &Path, name: &str) -> Result<ComponentFile, AdmissionError> {
         file::path(Path::new(""), name)?;
-        let (path, most) = (path.to_owned(), self.compiler.max_size());
+        let (path, most) = (path.to_owned(), self.admission.compiler.max_size());
         let read = blocking(&self.guests, move || directory::read_at(&path, most)).await??;
         Ok(ComponentFile(Arc::new(read)))
     }
 
-    /// Compiles a component, or takes its code from the cache; `true` if it was there.
+    /// Compiles a component, or loads its code from the cache; `true` if it was there.
     ///
     /// # Errors
-    /// When it is not a component, or compiling it exceeds a limit.
+    /// If it is not a component, or compiling it exceeds a limit.
     pub async fn compile(
         &self,
         name: &str,
         file: &ComponentFile,
     ) -> Result<(Component, bool), AdmissionError> {
-        match self.compiler.cached(&file.0).await? {
+        let compiler = &self.admission.compiler;
+        match compiler.cached(&file.0).await? {
             Some(component) => Ok((component, true)),
             None => {
-                let compiled = self.compiler.begin(name, Arc::clone(&file.0)).await?;
+                let compiled = compiler.begin(name, Arc::clone(&file.0)).await?;
                 Ok((compiled, false))
             }
         }
@@ -123,18 +118,12 @@ impl Admitter {
         &self,
         name: &str,
         config: &Arc<PluginConfig>,
-        file: &ComponentFile,
         component: &Component,
     ) -> Result<Program, AdmissionError> {
-        let candidate = candidate(name, config);
-        let generation = self
-            .admission
-            .admit(&candidate, component, identity(file))
-            .await?;
-        Ok(generation.program)
+        self.admission.admit(&candidate(name, config), component).await
     }
 
-    /// Checks and links a component, and leaves the trial out.
+    /// Checks and links a component, and skips the trial.
     ///
     /// # Errors
     /// As for [`Admitter::admit`].
@@ -142,14 +131,9 @@ impl Admitter {
         &self,
         name: &str,
         config: &Arc<PluginConfig>,
-        file: &ComponentFile,
         component: &Component,
     ) -> Result<Program, AdmissionError> {
-        let candidate = candidate(name, config);
-        let generation = self
-            .admission
-            .admit_untried(&candidate, component, identity(file))?;
-        Ok(generation.program)
+        self.admission.admit_untried(&candidate(name, config), component)
     }
 }
 
@@ -162,13 +146,5 @@ fn candidate(name: &str, config: &Arc<PluginConfig>) -> Candidate {
         serving: None,
         starting: false,
         compiling: Arc::default(),
-    }
-}
-
-fn identity(file: &ComponentFile) -> Identified {
-    Identified {
-        number: 0,
-        digest: file.digest().into(),
-        signature: None,
     }
 }

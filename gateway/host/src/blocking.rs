@@ -1,10 +1,10 @@
-//! Work that blocks: reading files, and what computes for long.
+//! Work that blocks: reading files, and long computations.
 
 use tokio::runtime::Handle;
 
 use crate::error::AdmissionError;
 
-/// Runs what blocks on a thread for that.
+/// Runs work on a thread where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     guests: &Handle,
     work: impl FnOnce() -> T + Send + 'static,

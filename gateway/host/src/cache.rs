@@ -1,9 +1,9 @@
-//! What the gateway keeps on disk for its plugins, in a private directory: compiled code, so that a start
-//! takes milliseconds and not the compiler's seconds; and the entries of `history`.
+//! A private directory for compiled code, so that a start takes milliseconds and not the compiler's seconds, and for
+//! the entries of `history`.
 //!
-//! Loading compiled code is running it, so every entry is authenticated (HMAC-SHA-256 under a key that
-//! only the gateway can read), its name included: an entry that was altered, or put in another's place,
-//! is no entry. One made by another wasmtime, configuration or gateway has another name.
+//! Loading compiled code means running it, so every entry is authenticated together with its name (HMAC-SHA-256 under a
+//! key that only the gateway can read). An entry that was altered or renamed is ignored. Another version of wasmtime,
+//! another configuration or another gateway uses other names.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -31,25 +31,25 @@ use crate::sealed::Memory;
 
 /// Bytes of an HMAC-SHA-256 tag.
 const TAG: usize = 32;
-/// Most bytes of compiled code that are kept; the entries not used for longest go first.
+/// The most bytes of compiled code that are kept. The least recently used entries are removed first.
 const MAX_COMPILED: u64 = 1 << 30;
 /// Largest entry that is read back.
 const MAX_ENTRY: u64 = 512 << 20;
 
-/// What the names of files begin with that are being written.
+/// The prefix of files that are being written.
 const NEW: &str = ".new-";
-/// Nobody writes for so long.
+/// After this time, such a file is a leftover: no write takes as long.
 const LEFT_OVER: Duration = Duration::from_secs(3600);
 /// The name of the file with the key.
 const KEY: &str = "key";
-/// What the names of entries end with: compiled code, and what [`history`](crate::history) keeps.
+/// The suffixes of entries: compiled code, and those of [`history`](crate::history).
 const COMPILED: &str = ".cwasm";
 pub(crate) const RECORD: &str = ".generations";
 pub(crate) const COMPONENT: &str = ".component";
-/// Bytes of an entry that are read at once.
+/// Bytes of an entry that are read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// Whether an entry is there, and what it should be.
+/// The result of reading an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Ours,
@@ -57,7 +57,7 @@ enum Found {
     Damaged,
 }
 
-/// An entry is there, and is not what the gateway wrote, or cannot be read.
+/// An entry cannot be read, or is not what the gateway wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
 
@@ -72,20 +72,20 @@ pub(crate) enum Durable {
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
-    /// Nothing is written, not even the time at which an entry was used.
+    /// Nothing is written, not even the time when an entry was used.
     is_read_only: bool,
     key: hmac::Key,
     environment: u64,
-    /// Digests of the components that serve or are kept: their code is not removed to make room, as the next start
-    /// would have to wait for the compiler.
+    /// Digests of the components that serve or are kept. Their code is not removed to make room: the next start would
+    /// have to wait for the compiler.
     needed: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl Cache {
-    /// Opens the directory, making it (0700) and its key (0600) where they are missing.
+    /// Opens the directory, and creates it (0700) and its key (0600) if they are missing.
     ///
     /// # Errors
-    /// When it cannot be made or read, or somebody else can write to it or to what is in it.
+    /// If it cannot be created or read, or if somebody else can write to it or its entries.
     pub(crate) fn open(dir: &Path, engine: &Engine, random: &dyn Random) -> Result<Self, HostError> {
         DirBuilder::new()
             .recursive(true)
@@ -104,10 +104,10 @@ impl Cache {
         Ok(Self::with_key(dir, &secret, false, engine))
     }
 
-    /// Opens the directory for reading. Nothing is written anywhere; where there is no directory, it is an empty one.
+    /// Opens the directory for reading only. A missing directory counts as an empty one.
     ///
     /// # Errors
-    /// When [`Cache::open`] would fail for what is there.
+    /// If [`Cache::open`] would fail.
     pub(crate) fn open_to_read(dir: &Path, engine: &Engine, random: &dyn Random) -> Result<Self, HostError> {
         let key = match look(dir)? {
             Some(_) => existing_key(dir)?,
@@ -126,10 +126,7 @@ impl Cache {
         Ok(Self::with_key(dir, &secret, true, engine))
     }
 
-    /// Whether [`Cache::open`] would take what is there.
-    ///
-    /// # Errors
-    /// Why not.
+    /// Checks whether [`Cache::open`] would succeed, and changes nothing.
     pub(crate) fn check(dir: &Path) -> Result<(), HostError> {
         if look(dir)?.is_some() {
             existing_key(dir)?;
@@ -173,8 +170,7 @@ impl Cache {
         })
     }
 
-    /// Keeps the compiled code of the component with this digest. A failure is logged: the cache saves
-    /// time, nothing depends on it.
+    /// Stores the compiled code of the component with this digest. A failure is only logged: the cache just saves time.
     pub(crate) fn store(&self, digest: &str, code: &Code) {
         let name = self.compiled_name(digest);
         match self.write(&name, code.bytes(), Durable::No) {
@@ -187,7 +183,7 @@ impl Cache {
         format!("{digest}-{:016x}{COMPILED}", self.environment)
     }
 
-    /// The payload of an entry; `None` where it is missing, or not what we wrote under this name.
+    /// The payload of an entry; `None` if it is missing or damaged.
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         self.read_sound(name)
             .inspect_err(|Damaged| warn_of(name))
@@ -195,10 +191,7 @@ impl Cache {
             .flatten()
     }
 
-    /// The payload of an entry; `None` where it is missing.
-    ///
-    /// # Errors
-    /// When it is there, and is not what we wrote under this name.
+    /// The payload of an entry; `None` if it is missing, an error if it is damaged.
     pub(crate) fn read_sound(&self, name: &str) -> Result<Option<Vec<u8>>, Damaged> {
         let mut payload = Vec::new();
         match self.copy(name, &mut payload) {
@@ -208,26 +201,21 @@ impl Cache {
         }
     }
 
-    /// Where an entry is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Whether there is an entry of this name that is what we wrote under it.
+    /// Whether there is an undamaged entry of this name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         matches!(self.copy(name, &mut io::sink()), Ok(Found::Ours))
     }
 
-    /// Whether there is an entry of this name, whatever is in it.
+    /// Whether there is an entry of this name, damaged or not.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.dir.join(name).exists()
     }
 
-    /// Copies an entry's payload, and says whether what was copied is what we wrote under this name: only then
-    /// is it of any use.
-    ///
-    /// # Errors
-    /// When it cannot be read to its end or written.
+    /// Copies an entry's payload and verifies it. The copy may be used only if the result is [`Found::Ours`].
     fn copy(&self, name: &str, into: &mut impl Write) -> io::Result<Found> {
         let file = match open_plainly(&self.dir.join(name)) {
             Ok(file) => file,
@@ -271,7 +259,7 @@ impl Cache {
         Ok(Found::Ours)
     }
 
-    /// What is authenticated: an entry's name and its payload, which comes next.
+    /// Starts the HMAC over an entry's name and payload, with the name.
     fn begin_tag(&self, name: &str) -> hmac::Context {
         let mut context = hmac::Context::with_key(&self.key);
         // defence: cache-entries-carry-their-name (a test fails without it: docs/defences.md)
@@ -280,10 +268,7 @@ impl Cache {
         context
     }
 
-    /// Writes an entry: beside it, then renamed over it, so that no reader finds half of one.
-    ///
-    /// # Errors
-    /// What the operating system says. Then the entry is as it was.
+    /// Writes a temporary file and renames it to the entry, so that no reader finds half of one.
     pub(crate) fn write(&self, name: &str, payload: &[u8], durable: Durable) -> io::Result<()> {
         if self.is_read_only {
             return Ok(());
@@ -303,7 +288,6 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes an entry, where there is one.
     pub(crate) fn remove(&self, name: &str) {
         if self.is_read_only {
             return;
@@ -320,12 +304,12 @@ impl Cache {
             .collect()
     }
 
-    /// Says which components' code is needed, in place of those that were before.
+    /// Sets which components' code must not be removed.
     pub(crate) fn need(&self, digests: BTreeSet<Arc<str>>) {
         *self.needed.lock() = digests;
     }
 
-    /// Removes compiled code that is not needed, the longest unused first, until `max` bytes are left.
+    /// Removes the least recently used code that is not needed, until `max` bytes are left.
     fn shrink(&self, max: u64) {
         if self.is_read_only {
             return;
@@ -376,22 +360,19 @@ impl Cache {
 fn warn_of(entry: &str) {
     tracing::warn!(
         entry,
-        "a cache entry is damaged, or was not written by this gateway: it is not used"
+        "a cache entry is ignored: it is damaged, or was not written by this gateway"
     );
 }
 
-/// Makes a component of code that has just been compiled.
-///
-/// # Errors
-/// When it is none, or another engine's.
+/// Loads code that has just been compiled.
 pub(crate) fn accept(engine: &Engine, code: &Code) -> wasmtime::Result<Component> {
     let mut memory = Memory::new()?;
     memory.write_all(code.bytes())?;
     deserialize(engine, memory)
 }
 
-/// Makes a component of compiled code, which must be of our own making: either just come from the compiler
-/// ([`Code`]), or the payload of an entry whose HMAC has been verified.
+/// Loads compiled code, which must be the gateway's own: either straight from the compiler ([`Code`]), or the payload
+/// of an entry whose HMAC has been verified.
 fn deserialize(engine: &Engine, code: Memory) -> wasmtime::Result<Component> {
     #[expect(
         unsafe_code,

@@ -1,5 +1,5 @@
-//! Which plugins would serve, found out without serving any of them: every file goes the way that it goes when the host
-//! starts, compiler, trial and signatures included. What is kept on disk is read, and nothing is written.
+//! Checks which plugins would serve, without serving any: every file is admitted as it is when the host starts, with
+//! compiler, trial and signatures. Records and cached code are read, and nothing is written.
 
 use std::fs;
 use std::io;
@@ -8,28 +8,29 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use gateway_model::SystemRandom;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::PluginSet;
-use crate::admission::{Admission, Candidate};
+use crate::admission::Admission;
 use crate::cache::Cache;
+use crate::candidate::Candidate;
 use crate::compile::CompileOptions;
 use crate::directory::PluginDirectory;
 use crate::dispatcher::Dispatcher;
 use crate::error::HostError;
 use crate::registry::Snapshot;
+use crate::threads::GuestThreads;
 use crate::trust::Trust;
 use gateway_sandbox::engine::Engines;
 
-/// How many files are looked at at once. Of compilers there are fewer.
+/// How many files are examined at the same time. Fewer are compiled at the same time.
 const AT_ONCE: usize = 4;
 
-/// Where the plugins and what is kept of them are, and how they are compiled.
+/// The options of [`check`].
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
-    /// Where `<name>.wasm` files are.
+    /// The directory with `<name>.wasm` files.
     pub plugin_dir: PathBuf,
-    /// Where a host keeps compiled code; it need not be there.
+    /// The host's directory for compiled code, which need not exist.
     pub cache_dir: PathBuf,
     /// How components are compiled.
     pub compile: CompileOptions,
@@ -40,32 +41,24 @@ pub struct CheckOptions {
 pub struct PluginProblem {
     /// Which plugin.
     pub plugin: String,
-    /// The problem and what to do about it, in the words of the log.
+    /// The problem and what to do about it, as in the log.
     pub problem: String,
     /// Whether the last good generation would serve instead.
     pub stands_in: bool,
 }
 
-/// Looks at every configured plugin as a host that starts would. Nothing is changed.
+/// Examines every configured plugin as a host does when it starts. Changes nothing.
 ///
 /// # Errors
-/// Returns an error where a host would not start.
+/// If a host would not start.
 pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginProblem>, HostError> {
     let plugin_dir = usable_dir(&options.plugin_dir)?;
     if set.plugins.is_empty() {
         return Ok(Vec::new());
     }
     let engines = Arc::new(Engines::start()?);
-    let runtime = Threads(Some(
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(AT_ONCE)
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(HostError::Thread)?,
-    ));
-    let dispatcher = Arc::new(Dispatcher::new(runtime.handle()?));
+    let threads = GuestThreads::start(1, AT_ONCE)?;
+    let dispatcher = Arc::new(Dispatcher::new(threads.handle().clone()));
     let directory = Arc::new(PluginDirectory::new(plugin_dir));
     let cache = Cache::open_to_read(&options.cache_dir, engines.usual(), &SystemRandom)?;
     let admission = Admission::new(engines, cache, directory, dispatcher, options.compile);
@@ -88,12 +81,11 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
         };
         let admission = &admission;
         async move {
-            let looked = admission.load(&candidate).await;
-            let (problem, stands_in) = looked.problem()?;
+            let admitted = admission.examine(&candidate).await;
             Some(PluginProblem {
                 plugin: candidate.name.to_string(),
-                problem,
-                stands_in,
+                problem: admitted.problem?.to_string(),
+                stands_in: admitted.generation.is_some(),
             })
         }
     });
@@ -101,19 +93,19 @@ pub async fn check(options: CheckOptions, set: PluginSet) -> Result<Vec<PluginPr
     Ok(problems.filter_map(std::future::ready).collect().await)
 }
 
-/// Whether a host would start with what it finds where compiled code is to be kept. Nothing is changed; a directory that is
-/// not there is one that it makes.
+/// Checks whether a host could use a directory for compiled code. Changes nothing; a missing directory is fine, as the
+/// host creates it.
 ///
 /// # Errors
-/// Why it would not start.
+/// If the host would not start.
 pub fn usable_cache_dir(path: &Path) -> Result<(), HostError> {
     Cache::check(path)
 }
 
-/// The plugin directory, which may itself be a link.
+/// Resolves the plugin directory, which may itself be a link.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be read.
 pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
     fs::canonicalize(path)
         .and_then(|path| fs::read_dir(&path).map(|_| path))
@@ -121,24 +113,4 @@ pub fn usable_dir(path: &Path) -> Result<PathBuf, HostError> {
             path: path.to_owned(),
             error,
         })
-}
-
-/// Where guests run, told to end when it is dropped: a runtime may not be waited for on a thread of another one.
-struct Threads(Option<Runtime>);
-
-impl Threads {
-    fn handle(&self) -> Result<tokio::runtime::Handle, HostError> {
-        self.0
-            .as_ref()
-            .map(|runtime| runtime.handle().clone())
-            .ok_or_else(|| HostError::Thread(io::Error::other("they have ended")))
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Compiled code.
 
-/// Compiled code of our own making: made here, or sent by a process that we started, through its own pipe.
+/// Compiled code that is the gateway's own: compiled in this process, or sent by a compiler process through its pipe.
 pub(crate) struct Code(Vec<u8>);
 
 impl Code {

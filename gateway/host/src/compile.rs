@@ -1,10 +1,9 @@
-//! Compiling components, a few at a time, each in a process of its own: a compiler may take gigabytes and
-//! minutes, or crash, over what somebody wrote to hurt it, and a thread cannot be stopped. The process has
-//! limits, is killed when its time is over, and gets nothing but the component: no environment, no files.
+//! Compiles components, a few at a time, each in its own process: a malicious component can make a compiler take
+//! gigabytes and minutes, or crash, and a thread cannot be stopped. The process has limits, is killed when its time is
+//! up, and gets only the component: no environment, no files.
 //!
-//! A quick file does not wait for slow ones: compilers run at the levels of [`Places`], and begin with a part of the memory
-//! that they may have. All of them together may have twice what one may, or
-//! 2 GiB if that is more.
+//! A quick file does not wait for slow ones: compilers run at the levels of [`Places`], and start with a part of the
+//! memory limit. All of them together may use twice the limit, or 2 GiB if that is more.
 //!
 //! | level | processes | memory of each | priority | for how long |
 //! |---|---|---|---|---|
@@ -12,13 +11,13 @@
 //! | 1 | 1 | a half | lower | 20 seconds, then it moves on |
 //! | 2 | 1 | all | lower | [`CompileOptions::time`] |
 //!
-//! A process that moves on keeps running with more memory, if there is a place for it. A process that fails for want of memory
-//! begins again at the next level.
+//! A process that moves on keeps running with more memory, if there is a place for it. A process that fails for want of
+//! memory starts again at the next level.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `child` | what the process does |
-//! | `bench` | the limits of a process that tries a component |
+//! | `bench` | the limits of the author's process that tries a component |
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -52,27 +51,26 @@ use gateway_sandbox::text::printable;
 mod bench;
 mod child;
 
-/// How many components compile at once at the first level, and for how long: nearly all are compiled by then.
+/// How many components compile at the same time at the first level, and for how long, which is enough for nearly all.
 const QUICK: (usize, Duration) = (2, Duration::from_secs(3));
-/// The levels after it. An interpreter with its library is done at the second one.
+/// The further levels. An interpreter with its library is compiled at the second one.
 const SLOW: [(usize, Duration); 2] = [(1, Duration::from_secs(20)), (1, Duration::MAX)];
 /// With less address space a compiler does not even start.
 const LEAST_MEMORY: u64 = 256 << 20;
-/// How many components are remembered that cannot be compiled.
+/// How many components are remembered as impossible to compile.
 const MAX_REFUSED: usize = 256;
-/// When the log says that compiling goes on, and how often it says so again.
+/// How often the log reports a compilation in progress.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of compiled code that are taken from a process.
+/// The most bytes of compiled code that are read from a process.
 const MAX_CODE: u64 = 512 << 20;
-/// Most bytes that are read of what a compiler complains.
+/// The most bytes that are read of a process's standard error.
 const MAX_COMPLAINT: u64 = 16 << 10;
 
-/// How components are compiled, and what that may take.
+/// How components are compiled, and the limits of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileOptions {
-    /// The program that compiles and its arguments, `--memory BYTES --seconds N` follow: it does what
-    /// [`compile_in_child`] does. `None` compiles in this process, without limits: for tests, and for a
-    /// developer's own components.
+    /// The program that compiles, which calls [`compile_in_child`], and its first arguments; the limits follow. `None`
+    /// compiles in this process, without limits: for tests, and for a developer's own components.
     pub command: Option<Vec<OsString>>,
     /// Bytes of a component.
     pub size: u64,
@@ -93,25 +91,24 @@ impl Default for CompileOptions {
     }
 }
 
-/// One component that is being compiled, for everybody who waits for it. Nobody left who does ends it.
+/// One compilation, shared by all that wait for it. It ends if the last of them is dropped.
 pub(crate) type Job = Shared<BoxFuture<'static, Result<Component, AdmissionError>>>;
 type WeakJob = WeakShared<BoxFuture<'static, Result<Component, AdmissionError>>>;
 
-/// Compiles, and keeps what it compiled in the cache.
+/// Compiles components, and stores their code in the cache.
 pub(crate) struct Compiler {
     engines: Arc<Engines>,
     cache: Arc<Cache>,
     guests: Handle,
     options: CompileOptions,
     places: Places,
-    /// What is being compiled, by digest.
+    /// By digest.
     jobs: Mutex<HashMap<String, WeakJob>>,
-    /// What cannot be compiled, by digest: nobody tries the same bytes again under the same limits.
+    /// Components that cannot be compiled, by digest: the same bytes are not tried again under the same limits.
     refused: Mutex<VecDeque<(String, AdmissionError)>>,
 }
 
 impl Compiler {
-    /// Takes from `cache` what is there already.
     pub(crate) fn new(
         engines: Arc<Engines>,
         cache: Arc<Cache>,
@@ -129,13 +126,12 @@ impl Compiler {
         }
     }
 
-    /// Bytes that a component may have.
     pub(crate) const fn max_size(&self) -> u64 {
         self.options.size
     }
 
-    /// Begins to make the compiled component, from the cache or by the compiler, or joins those who wait for it already.
-    /// `plugin` is for the log.
+    /// Starts to load a component from the cache or to compile it, or joins a compilation in progress. `plugin` is for
+    /// the log.
     pub(crate) fn begin(self: &Arc<Self>, plugin: &str, file: Arc<PluginFile>) -> Job {
         let mut jobs = self.jobs.lock();
         if let Some(job) = jobs.get(&file.digest).and_then(WeakShared::upgrade) {
@@ -158,16 +154,13 @@ impl Compiler {
         job
     }
 
-    /// The compiled component. Dropping the future ends a compiler that is a process.
-    ///
-    /// # Errors
-    /// When it is none, or compiling it takes more than it may.
+    /// Dropping the future kills the compiler's process.
     async fn compile(&self, plugin: &str, file: Arc<PluginFile>) -> Result<Component, AdmissionError> {
         check_kind(&file.bytes)?;
         if let Some(refused) = self.refused(&file.digest) {
             return Err(refused);
         }
-        // Before the queue: what is compiled already waits for no compiler.
+        // Before the queue: cached code needs no compiler.
         if let Some(component) = self.cached(&file).await? {
             return Ok(component);
         }
@@ -176,12 +169,12 @@ impl Compiler {
             Some([program, arguments @ ..]) => {
                 // defence: compiler-is-a-process-of-its-own (a test fails without it: docs/defences.md)
                 let apart = |level| self.compile_apart(program, arguments, &file, level);
-                let compile = |level| self.told(plugin, &file, apart(level));
+                let compile = |level| self.reported(plugin, &file, apart(level));
                 self.places.run(size, compile).await
             }
             Some([]) | None => {
                 let _place = self.places.take(size).await;
-                self.told(plugin, &file, self.compile_here(&file)).await
+                self.reported(plugin, &file, self.compile_here(&file)).await
             }
         };
         let digest = file.digest.clone();
@@ -192,7 +185,7 @@ impl Compiler {
         compiled.inspect_err(|error| self.refuse(&digest, error))
     }
 
-    /// Loads compiled code, and keeps it.
+    /// Loads compiled code, and stores it in the cache.
     async fn accept(&self, file: Arc<PluginFile>, code: Code) -> Result<Component, AdmissionError> {
         let (engines, cache) = (Arc::clone(&self.engines), Arc::clone(&self.cache));
         let keep = move || {
@@ -212,8 +205,8 @@ impl Compiler {
         })
     }
 
-    /// Says in the log that compiling goes on.
-    async fn told<T>(&self, plugin: &str, file: &PluginFile, compile: impl Future<Output = T>) -> T {
+    /// Logs that a compilation is in progress.
+    async fn reported<T>(&self, plugin: &str, file: &PluginFile, compile: impl Future<Output = T>) -> T {
         let started = Instant::now();
         let mut tell = interval_at(started + PATIENCE, PATIENCE);
         tokio::pin!(compile);
@@ -242,7 +235,7 @@ impl Compiler {
         }
     }
 
-    /// The component's code, where it is in the cache.
+    /// Loads the component's code from the cache.
     pub(crate) async fn cached(&self, file: &Arc<PluginFile>) -> Result<Option<Component>, AdmissionError> {
         let (engines, cache) = (Arc::clone(&self.engines), Arc::clone(&self.cache));
         let file = Arc::clone(file);
@@ -270,17 +263,16 @@ impl Compiler {
             let is_short = self.memory(*level.borrow()) < self.options.memory;
             let ran = self.run_compiler(program, arguments, file, level.clone()).await;
             match ran.transpose() {
-                // It could not be given what it may have at its new level, and begins again there.
+                // It could not get the memory of its new level, and starts again there.
                 None => {}
                 Some(Ok(Ok(code))) => return Ended::Done(Ok(code)),
-                // What little memory looks like is up to the allocator and the operating system.
+                // How a lack of memory shows depends on the allocator and the operating system.
                 Some(Ok(Err(error))) if is_short && !error.is_final() => return Ended::Short(Err(error)),
                 Some(Ok(Err(error)) | Err(error)) => return Ended::Done(Err(error)),
             }
         }
     }
 
-    /// Bytes of address space at a level.
     fn memory(&self, level: usize) -> u64 {
         let most = self.options.memory;
         let part = match level {
@@ -291,8 +283,8 @@ impl Compiler {
         part.max(LEAST_MEMORY).min(most)
     }
 
-    /// Returns what a compiler gives in the end, or why there was no end in the outer error; `None` where it has moved on to
-    /// another level and could not be given more memory.
+    /// Returns the compiler's result; the outer error is that it could not be run to its end. Returns `None` if it has
+    /// moved to another level and could not get more memory.
     async fn run_compiler(
         &self,
         program: &OsString,
@@ -315,7 +307,7 @@ impl Compiler {
             .env("MALLOC_ARENA_MAX", "2")
             .env("MIMALLOC_ARENA_RESERVE", "65536")
             .current_dir("/")
-            // A signal from the terminal is the gateway's to handle.
+            // Only the gateway handles signals from the terminal.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -326,17 +318,17 @@ impl Compiler {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let write = async {
             if let Some(mut stdin) = stdin {
-                // A child that does not read to the end has a reason, and says it.
+                // A child that does not read to the end reports the reason.
                 let _ = stdin.write_all(&file.bytes).await;
             }
         };
         let talk = async { tokio::join!(write, read(stdout, MAX_CODE), read(stderr, MAX_COMPLAINT)) };
         let work = async {
-            // Until it is waited for, nobody else has its number.
+            // Its process id cannot be reused before it is waited for.
             let ((), code, complaint) = self.at_levels(process, level, talk).await?;
             Some((code, complaint, child.wait().await))
         };
-        // The child is killed where it is dropped.
+        // Dropping the child kills it.
         let ended = timeout(time, work)
             .await
             .map_err(|_| AdmissionError::CompileTimeout(time))?;
@@ -351,7 +343,7 @@ impl Compiler {
         Ok(Some(Err(self.explain(status, &code, &complaint))))
     }
 
-    /// Gives a process that moves on to the next level what it may have there. `None` where that is not possible.
+    /// Raises a process's limits when it moves to the next level. Returns `None` if that is not possible.
     async fn at_levels<T>(
         &self,
         process: Option<Pid>,
@@ -377,14 +369,14 @@ impl Compiler {
         }
     }
 
-    /// Why a process gave no code.
+    /// Why a process returned no code.
     fn explain(&self, status: ExitStatus, answer: &[u8], complaint: &[u8]) -> AdmissionError {
         use std::os::unix::process::ExitStatusExt as _;
         let complaint = String::from_utf8_lossy(complaint);
         if status.code() == Some(child::INVALID) {
             return invalid(&String::from_utf8_lossy(answer));
         }
-        // What the allocator, and the operating system by way of wasmtime, say before the process ends.
+        // The message of the allocator, or of the operating system by way of wasmtime.
         if status.code() == Some(child::NO_MEMORY) || complaint.contains("memory allocation of") {
             return AdmissionError::CompileMemory(self.options.memory);
         }
@@ -413,7 +405,7 @@ fn invalid(reason: &str) -> AdmissionError {
     AdmissionError::Invalid(printable(reason, 1000))
 }
 
-/// Whether the bytes begin as a component does.
+/// Checks that the bytes begin as a component does.
 fn check_kind(bytes: &[u8]) -> Result<(), AdmissionError> {
     if bytes.starts_with(b"\x7fELF") {
         return Err(AdmissionError::Precompiled);
@@ -422,7 +414,7 @@ fn check_kind(bytes: &[u8]) -> Result<(), AdmissionError> {
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
         return Err(AdmissionError::CoreModule);
     }
-    // Text would do for a wasmtime that is built to read it; a plugin is one binary that a digest stands for.
+    // A wasmtime that is built with `wat` would accept text as well; a plugin is a binary that a digest identifies.
     if !bytes.starts_with(b"\0asm") {
         return Err(AdmissionError::Invalid(
             "it does not begin as WebAssembly does".to_owned(),

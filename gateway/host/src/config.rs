@@ -1,4 +1,4 @@
-//! What the operator decides about plugins together, and what the host is started with.
+//! The operator's settings for all plugins, and the options of the host.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,31 +18,30 @@ pub struct PluginSet {
     pub services: BTreeMap<String, String>,
     /// Extensions, in the order their hooks run.
     pub extensions: Vec<String>,
-    /// By one of these every component must be signed. Signatures are not asked for where there are none.
+    /// One of these must have signed every component. If empty, signatures are not required.
     pub trusted_keys: Vec<TrustedKey>,
-    /// Whether signatures count that name neither plugin nor version, as version 1 of them did.
+    /// Whether signatures of version 1 count, which name neither plugin nor version.
     pub allow_v1_signatures: bool,
-    /// Bytes of the memories and tables of all plugins' instances together, of which each plugin has a quarter at most, but
-    /// at least what one of its calls may take. [`DEFAULT_TOTAL_MEMORY`] unless set.
+    /// Bytes of the memories and tables of all plugins' instances together. Each plugin has at most a quarter of it,
+    /// but always enough for one call. [`DEFAULT_TOTAL_MEMORY`] unless set.
     pub total_memory: Option<usize>,
 }
 
-/// What plugins may have together by default: each has 128 MiB at most.
+/// The default of [`PluginSet::total_memory`]: each plugin has at most 128 MiB.
 pub const DEFAULT_TOTAL_MEMORY: usize = 512 << 20;
 
 impl PluginSet {
-    /// Bytes that all plugins may have together.
     pub(crate) fn total_memory(&self) -> usize {
         self.total_memory.unwrap_or(DEFAULT_TOTAL_MEMORY)
     }
 }
 
-/// What the host needs to start.
+/// The options of the host.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
-    /// Where `<name>.wasm` files are.
+    /// The directory with `<name>.wasm` files.
     pub plugin_dir: PathBuf,
-    /// A private directory (0700, made where it is missing) for compiled code.
+    /// A private directory for compiled code (0700, created if it is missing).
     pub cache_dir: PathBuf,
     /// How many threads run guests; at least one.
     pub guest_threads: usize,

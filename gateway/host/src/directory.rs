@@ -1,7 +1,7 @@
-//! The plugin directory: which files are there, and whether that can be said at all.
+//! The plugin directory: which files exist, and whether that can be known at all.
 //!
 //! A plugin is withdrawn when its file is removed. A file that cannot be seen was not removed: a stale network file
-//! system, a missing permission and a missing directory all look the same, and would stop every plugin at once. So a
+//! system, a missing permission and a missing directory all look the same, and would stop all plugins. So a
 //! file counts as removed only if the gateway opened and listed the directory, the operating system says that there
 //! is no such entry, and this is the directory in which the file was last seen. Another directory in the same place
 //! (the mount point of an unmounted file system, a restored backup, a directory that was moved there) says nothing
@@ -29,10 +29,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::AdmissionError;
 use crate::file::{self, PluginFile, Stamp};
 
-/// How often a link is resolved anew that changes meanwhile.
+/// How many times a link is resolved again if it changes meanwhile.
 const RETRIES: usize = 16;
 
-/// Which directory it is.
+/// The identity of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     /// Its path without links, as text.
@@ -66,18 +66,18 @@ impl Place {
     }
 }
 
-/// What can be said of a file.
+/// Whether a file exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// It is there, in this state. It need not be a regular file.
+    /// It exists, in this state. It need not be a regular file.
     Here(Stamp),
     /// It was removed.
     Absent,
-    /// That cannot be said.
+    /// This cannot be known.
     Unknown(Reason),
 }
 
-/// Why it cannot be said whether a file is there.
+/// Why it cannot be known whether a file exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The directory cannot be opened or listed.
@@ -86,7 +86,7 @@ pub(crate) enum Reason {
     Replaced,
     /// The directory is another one than the one in which the file was last seen.
     Elsewhere,
-    /// The directory can be read, the file cannot be looked at.
+    /// The directory can be read, but not the file's metadata.
     File(Errno),
 }
 
@@ -109,10 +109,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A directory that is open, and which one it is.
+/// An open directory and its identity.
 type Opened = (OwnedFd, Place);
 
-/// The directory in which plugins' files are.
 #[derive(Debug)]
 pub(crate) struct PluginDirectory {
     path: PathBuf,
@@ -121,7 +120,7 @@ pub(crate) struct PluginDirectory {
 }
 
 impl PluginDirectory {
-    /// The directory at this path, which need not exist.
+    /// The directory need not exist.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -133,7 +132,7 @@ impl PluginDirectory {
         &self.path
     }
 
-    /// Where a plugin's file was seen before this process started, unless this process has seen it.
+    /// Sets where a plugin's file was seen before this process started, unless this process has seen it.
     pub(crate) fn remind(&self, plugin: &str, home: Option<&Place>) {
         if let Some(home) = home {
             let mut homes = self.homes.lock();
@@ -146,12 +145,12 @@ impl PluginDirectory {
         self.homes.lock().get(plugin).cloned()
     }
 
-    /// What can be said of a plugin's file. A name that no file can have is absent.
+    /// Whether a plugin's file exists. A name that a file cannot have is absent.
     pub(crate) fn look(&self, plugin: &str) -> Presence {
         self.look_in(&self.open(), plugin)[0]
     }
 
-    /// The same of these plugins' files and of their signatures.
+    /// The same for each of these plugins' files and its signature.
     pub(crate) fn look_at_all<'a>(
         &self,
         plugins: impl IntoIterator<Item = &'a str>,
@@ -187,19 +186,16 @@ impl PluginDirectory {
                 Ok(Some(reason)) => Presence::Unknown(reason),
                 Err(error) => Presence::Unknown(Reason::Directory(error)),
             },
-            // A directory that may be listed and not searched fails so for each of its files.
+            // A directory that may be listed but not searched returns this for each of its files.
             Err(error @ Errno::ACCESS) => Presence::Unknown(Reason::Directory(error)),
             Err(error) => Presence::Unknown(Reason::File(error)),
         }
     }
 
-    /// Whether the directory is there, and which one it is.
-    ///
-    /// # Errors
-    /// Why nothing can be said about any plugin.
+    /// Checks that the directory can be read, and returns which one it is.
     pub(crate) fn check(&self) -> Result<Place, Reason> {
         let (directory, place) = self.open().map_err(Reason::Directory)?;
-        // What asks for the permission to search it.
+        // This needs the permission to search the directory.
         statat(&directory, ".", AtFlags::empty()).map_err(Reason::Directory)?;
         let is_known = {
             let homes = self.homes.lock();
@@ -213,7 +209,7 @@ impl PluginDirectory {
         }
     }
 
-    /// Opens what the path leads to now.
+    /// Opens the directory to which the path leads now.
     fn open(&self) -> Result<Opened, Errno> {
         let path = fs::canonicalize(&self.path)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;
@@ -224,7 +220,7 @@ impl PluginDirectory {
         Ok((directory, place))
     }
 
-    /// Why a plugin's file that the directory lacks need not have been removed.
+    /// Why a missing file need not have been removed; `None` if it was.
     fn absence(
         &self,
         plugin: &str,
@@ -240,7 +236,7 @@ impl PluginDirectory {
                 home.is_some_and(|home| home.path != place.path),
             )
         };
-        // Listed in any case: a file system that cannot do that has no say.
+        // Always listed: a file system that cannot list its directory says nothing about its files.
         let has_plugins = has_plugins(directory, is_home && is_known)?;
         if is_home && is_known {
             return Ok(None);
@@ -253,24 +249,18 @@ impl PluginDirectory {
         })
     }
 
-    /// Reads a plugin's file, of `max` bytes at most.
-    ///
-    /// # Errors
-    /// When there is none, or it is not a file that the gateway takes.
+    /// Reads a plugin's file of at most `max` bytes.
     pub(crate) fn read(&self, plugin: &str, max: u64) -> Result<PluginFile, AdmissionError> {
         let name = file::path(Path::new(""), plugin)?;
         self.read_entry(&name, max).map_err(|error| match error {
             AdmissionError::Missing { path } => self.missing(plugin, &path),
-            // A directory that is a link to itself makes every file in it one.
+            // In a directory that is a link to itself, every file is such a link.
             AdmissionError::Unreadable { path, .. } if self.check().is_err() => self.missing(plugin, &path),
             error => error,
         })
     }
 
-    /// The text of a plugin's signature; `None` where there is none.
-    ///
-    /// # Errors
-    /// When what is there cannot be one.
+    /// The text of a plugin's signature; `None` if there is no such file.
     pub(crate) fn read_signature(&self, plugin: &str) -> Result<Option<String>, AdmissionError> {
         let name = file::signature_path(&file::path(Path::new(""), plugin)?);
         match self.read_entry(&name, file::MAX_SIGNATURE) {
@@ -292,12 +282,12 @@ impl PluginDirectory {
         }
     }
 
-    /// What a look at a plugin's file says of one that could not be read because it is missing.
+    /// The reason why a plugin's file could not be read that was not found.
     fn missing(&self, plugin: &str, path: &Path) -> AdmissionError {
         let path = path.to_owned();
         match self.look(plugin) {
             Presence::Absent => AdmissionError::Missing { path },
-            // It came, or came back, in this moment.
+            // It has just been created.
             Presence::Here(_) => AdmissionError::Changing { path },
             Presence::Unknown(Reason::Elsewhere) => AdmissionError::Elsewhere { path },
             Presence::Unknown(reason) if reason.is_about_directory() => AdmissionError::Away {
@@ -312,7 +302,7 @@ impl PluginDirectory {
     }
 }
 
-/// Lists a directory: as far as its first plugin, or only its first entry. Returns whether there is one.
+/// Lists a directory up to its first plugin, or its first entry. Returns whether there is one.
 fn has_plugins(directory: BorrowedFd<'_>, any_entry: bool) -> Result<bool, Errno> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
@@ -323,7 +313,7 @@ fn has_plugins(directory: BorrowedFd<'_>, any_entry: bool) -> Result<bool, Errno
     Ok(false)
 }
 
-/// What the operating system says of an entry: of what it leads to, where it is a link that can be followed.
+/// The metadata of an entry, or of its target if it is a link that can be followed.
 fn stat(directory: BorrowedFd<'_>, name: &Path) -> Result<Stat, Errno> {
     let found = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
@@ -335,8 +325,8 @@ fn stat(directory: BorrowedFd<'_>, name: &Path) -> Result<Stat, Errno> {
     }
 }
 
-/// Opens an entry. Links are followed as long as they stay within the directory; where the operating system cannot see
-/// to that, no link is followed.
+/// Opens an entry. Links are followed if they stay within the directory; if the kernel cannot check that, no link is
+/// followed.
 fn open_beneath(directory: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut opened = Err(Errno::AGAIN);
@@ -357,10 +347,7 @@ fn open_beneath(directory: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Result
     }
 }
 
-/// Reads an entry of a directory, of `max` bytes at most. `path` is for messages.
-///
-/// # Errors
-/// When there is none, or it is not a file that the gateway takes.
+/// Reads an entry of a directory, of at most `max` bytes. `path` is for messages.
 pub(crate) fn read_in(
     directory: BorrowedFd<'_>,
     name: &Path,
@@ -371,7 +358,7 @@ pub(crate) fn read_in(
     // Without NONBLOCK, opening a pipe waits for a writer.
     let opened = open_beneath(directory, name, OFlags::RDONLY | OFlags::NONBLOCK);
     let file = opened.map_err(|error| match error {
-        // The entry is there: it leads to nothing.
+        // The entry exists, but its target does not.
         Errno::NOENT if statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {
             AdmissionError::Dangling { path: path() }
         }
@@ -386,9 +373,6 @@ pub(crate) fn read_in(
 }
 
 /// Reads a file at a path as if its folder were the plugin directory.
-///
-/// # Errors
-/// As for [`read_in`].
 pub(crate) fn read_at(path: &Path, max: u64) -> Result<PluginFile, AdmissionError> {
     let unreadable = |error: Errno| AdmissionError::Unreadable {
         path: path.to_owned(),

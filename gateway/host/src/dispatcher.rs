@@ -1,5 +1,5 @@
-//! The way of a call from an I/O thread to a guest thread and back: bounded queues, one task, metrics
-//! and a line in the log where it fails.
+//! The path of a call from an I/O thread to a guest thread and back: bounded queues, one task, metrics, and a log line
+//! if it fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +21,22 @@ use gateway_sandbox::guest::HostServices;
 use gateway_sandbox::log;
 use gateway_sandbox::memory::Memory;
 
-/// How many trial calls run at once, and for how long: nearly all are over by then.
+/// How many trial calls run at the same time, and for how long, which is enough for nearly all.
 const TRIALS: (usize, Duration) = (2, Duration::from_secs(3));
-/// How many run at once that take longer.
+/// How many run at the same time that take longer.
 const SLOW_TRIALS: (usize, Duration) = (2, Duration::MAX);
 const _: () = assert!(TRIALS.0 + SLOW_TRIALS.0 == gateway_sandbox::engine::MAX_TRIALS as usize);
 
-/// Where calls queue and run.
 pub(crate) struct Dispatcher {
-    guests: Handle,
-    queues: Arc<Queues>,
-    memory: Arc<Memory>,
-    trials: Places,
+    /// The threads that run guests.
+    pub(crate) guests: Handle,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) trials: Places,
     preparer: Arc<Preparer>,
 }
 
 impl Dispatcher {
-    /// Calls run on `guests`.
     pub(crate) fn new(guests: Handle) -> Self {
         Self {
             preparer: Arc::new(Preparer::new(guests.clone())),
@@ -48,28 +47,13 @@ impl Dispatcher {
         }
     }
 
-    /// Where guests run.
-    pub(crate) const fn guests(&self) -> &Handle {
-        &self.guests
-    }
-
-    /// Where calls wait.
-    pub(crate) const fn queues(&self) -> &Arc<Queues> {
-        &self.queues
-    }
-
-    /// What instances have together.
-    pub(crate) const fn memory(&self) -> &Arc<Memory> {
-        &self.memory
-    }
-
-    /// Takes no new calls and waits for those in flight, which end by their deadlines.
+    /// Rejects new calls and waits for those in flight, which end by their deadlines.
     pub(crate) async fn drain(&self) {
         self.preparer.close();
         self.queues.drain().await;
     }
 
-    /// Makes instances ahead for what serves.
+    /// Makes instances ahead for the serving generations.
     pub(crate) fn prepare(&self, snapshot: &Snapshot, services: &HostServices) {
         self.preparer.divide(snapshot.generations().count());
         for generation in snapshot.generations() {
@@ -77,18 +61,13 @@ impl Dispatcher {
         }
     }
 
-    /// Where trial calls run.
-    pub(crate) const fn trials(&self) -> &Places {
-        &self.trials
-    }
-
-    /// Calls a function of the generation in a fresh instance on a guest thread, for `service` where one asks. `check` turns
-    /// the guest's word into an answer that can be relied on, and says how the call ended; `then` is made of it there and
-    /// then. The deadline counts from now, waiting for a thread included. Dropping the future ends the call.
-    ///
-    /// # Errors
-    /// Every way a call can fail, but for those that are found before there is a generation.
-    #[expect(clippy::too_many_arguments, reason = "what it takes to call a function, once")]
+    /// Calls a function of the generation in a fresh instance on a guest thread, for `service` if there is one. `check`
+    /// turns the guest's return value into a valid answer and an outcome, and `then` takes the answer on the same
+    /// thread. The deadline counts from now, including the wait for a thread. Dropping the future ends the call.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where functions are called"
+    )]
     pub(crate) async fn call<T, R, A>(
         &self,
         plugin: &Plugin,
@@ -111,7 +90,7 @@ impl Dispatcher {
             Function::GetPermissions => &plugin.requests,
             Function::OnNewUser | Function::OnUserLogin | Function::OnUserLogout => &plugin.hooks,
         };
-        // What is made ahead has its part of the memory.
+        // Instances made ahead take their part of the memory.
         let room = generation.program.room();
         let room = room.saturating_sub(self.preparer.target(&generation));
         let room = u32::try_from(room).unwrap_or(u32::MAX);
@@ -156,13 +135,13 @@ impl Dispatcher {
                     plugin = &*generation.program.plugin,
                     function = function.name(),
                     dropped = usage.log_dropped,
-                    "the plugin logs more than its share (`log_bytes`, `log_bytes_per_minute`); this is said once a \
-                     minute, gateway_plugin_log_dropped_total counts what is dropped"
+                    "the plugin logs more than its share (`log_bytes`, `log_bytes_per_minute`); this is logged once a \
+                     minute, gateway_plugin_log_dropped_total counts the dropped messages"
                 );
             }
             let answer = checked.map(|(answer, _)| then(answer));
             slot.ended(in_time);
-            // When the answer is there: whoever asked next does not wait for it either.
+            // After the answer, and after the slot is free: no call waits for this.
             preparer.fill(&generation, &services);
             answer
         });
@@ -171,7 +150,7 @@ impl Dispatcher {
         match task.await {
             Ok(result) => result,
             Err(error) => {
-                // Not a guest's doing: the host panicked, or is being shut down.
+                // The host panicked or is shutting down; this is not the guest's fault.
                 tracing::error!(plugin = name, function = function.name(), %error, "a plugin call was lost");
                 let reason = "the call was lost".to_owned();
                 Err(CallError::Trap {
@@ -184,7 +163,7 @@ impl Dispatcher {
     }
 }
 
-/// Counts a call when it ends, even when that is by being dropped.
+/// Counts a call when it ends, even if it is dropped.
 struct Ended<'a> {
     generation: &'a Generation,
     function: Function,
@@ -197,11 +176,10 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// An answer that is none, or the plugin's own error: callers are not told which, so that this is the
-/// only place where an operator finds out.
+/// Logs an invalid answer or the plugin's own error. Only this line has the reason: callers do not get it.
 fn log_answer(generation: &Generation, function: Function, error: &CallError) {
     let text = error.to_string();
-    // Where a plugin was replaced, the one in its place is asked.
+    // If the plugin was replaced, the new one is called.
     if matches!(error, CallError::Replaced { .. }) || !may_log(generation, log::written(&text)) {
         return;
     }
@@ -214,8 +192,8 @@ fn log_answer(generation: &Generation, function: Function, error: &CallError) {
     );
 }
 
-/// Whether the plugin's failure may be logged: a plugin that fails at every call writes to the log as surely as one
-/// that logs, so that counts against the same share.
+/// Whether the plugin's failure may be logged. A plugin that fails in every call would fill the log too, so failures
+/// count against its share.
 fn may_log(generation: &Generation, length: usize) -> bool {
     let may = generation.program.log_rate.admit(length, Instant::now());
     if !may {

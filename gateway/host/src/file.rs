@@ -1,5 +1,5 @@
-//! Reading a plugin's file once: a regular file, not a pipe, not too large, and not while somebody
-//! writes to it. `directory` opens it.
+//! Reads a plugin's file once: a regular file, not a pipe, not too large, and not while somebody writes to it.
+//! `directory` opens it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,24 +15,22 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::AdmissionError;
 
-/// Largest component. An interpreter for Python with its library is about 40 MiB.
+/// Bytes of the largest component. An interpreter for Python with its library is about 40 MiB.
 pub(crate) const MAX_FILE: u64 = 128 << 20;
 
-/// Largest file of a signature: base64 of 64 bytes.
+/// Bytes of the largest signature file.
 pub(crate) const MAX_SIGNATURE: u64 = 1024;
 
-/// A file's bytes and what they are.
 #[derive(Clone, Debug)]
 pub(crate) struct PluginFile {
     pub(crate) bytes: Bytes,
     /// SHA-256 in hex.
     pub(crate) digest: String,
-    /// Its part of the memory that files may take together.
+    /// Its part of the memory that all files may take together.
     pub(crate) _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl PluginFile {
-    /// A file with these bytes.
     pub(crate) fn of(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self {
@@ -43,7 +41,7 @@ impl PluginFile {
     }
 }
 
-/// What tells one state of a file from another without reading it.
+/// The state of a file, to notice a change without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
@@ -64,7 +62,6 @@ impl Stamp {
         }
     }
 
-    /// The stamp of what the operating system says.
     pub(crate) fn of_stat(stat: &Stat) -> Self {
         #[expect(clippy::cast_sign_loss, reason = "no file has fewer bytes than none")]
         Self {
@@ -77,10 +74,7 @@ impl Stamp {
     }
 }
 
-/// Where a plugin's file is.
-///
-/// # Errors
-/// When the name is not one that can be a file's, and stay in the directory.
+/// The path of a plugin's file. Rejects names that could leave the directory.
 pub(crate) fn path(directory: &Path, name: &str) -> Result<PathBuf, AdmissionError> {
     let plain = !name.is_empty()
         && name.len() <= 128
@@ -97,15 +91,12 @@ pub(crate) fn path(directory: &Path, name: &str) -> Result<PathBuf, AdmissionErr
     }
 }
 
-/// Where a plugin's signature is, for where its file is.
+/// The path of the signature beside a plugin's file.
 pub(crate) fn signature_path(path: &Path) -> PathBuf {
     path.with_added_extension("sig")
 }
 
-/// Reads a file, of `max` bytes at most. `path` is for messages.
-///
-/// # Errors
-/// When it is not a file that the gateway takes.
+/// Reads a file of at most `max` bytes. `path` is for messages.
 pub(crate) fn read_open(file: &File, path: &Path, max: u64) -> Result<PluginFile, AdmissionError> {
     let owned = || path.to_owned();
     let unreadable = |error: io::Error| AdmissionError::Unreadable {
@@ -125,8 +116,8 @@ pub(crate) fn read_open(file: &File, path: &Path, max: u64) -> Result<PluginFile
             limit: max,
         });
     }
-    // Not the allocator's memory, which keeps what it once had: a gateway that has nothing to do would hold
-    // as much as its largest plugins.
+    // Mapped memory, because the allocator keeps what is freed: an idle gateway would hold as much as its largest
+    // plugins.
     let length = usize::try_from(metadata.len()).map_err(|error| unreadable(io::Error::other(error)))?;
     let mut bytes = MmapMut::map_anon(length).map_err(unreadable)?;
     let mut reader = file;

@@ -4,30 +4,53 @@ use std::sync::Arc;
 
 use gateway_sandbox::Program;
 
+use crate::history::KeptGeneration;
 use crate::instance_pool::InstancePool;
 use crate::metrics::Meters;
 
-/// One admitted component, ready to be called, with the configuration it was admitted under.
+/// An admitted component, ready to be called, with the configuration it was admitted under.
 pub(crate) struct Generation {
     pub(crate) program: Program,
-    /// Grows with each file that is taken for the plugin, and never begins anew. 0 until it serves.
+    /// Grows with each accepted file of the plugin, and never restarts.
     pub(crate) number: u64,
     /// Hex SHA-256 of the component.
     pub(crate) digest: Arc<str>,
-    /// The signature that came with it, base64 text.
+    /// The text of the `.sig` file that came with it.
     pub(crate) signature: Option<Arc<str>>,
     pub(crate) meters: Meters,
-    /// Instances made ahead.
     pub(crate) pool: InstancePool,
-    /// It serves under a configuration under which it has not been tried.
+    /// It has not been tried under its configuration.
     pub(crate) is_untried: bool,
 }
 
-/// What a configured plugin is needed for: a component that lacks it is refused.
+impl Generation {
+    /// A kept generation, with its program as it was admitted.
+    pub(crate) fn of(kept: &KeptGeneration, program: Program) -> Self {
+        Self::new(kept.number, &kept.digest, kept.signature.clone(), program)
+    }
+
+    /// The same generation with another program of its component.
+    pub(crate) fn with(&self, program: Program) -> Self {
+        Self::new(self.number, &self.digest, self.signature.clone(), program)
+    }
+
+    fn new(number: u64, digest: &Arc<str>, signature: Option<Arc<str>>, program: Program) -> Self {
+        Self {
+            number,
+            digest: Arc::clone(digest),
+            signature,
+            meters: Meters::new(&program.plugin, &program.exports),
+            pool: InstancePool::default(),
+            is_untried: false,
+            program,
+        }
+    }
+}
+
+/// What a configured plugin is needed for. A component that lacks it is rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roles {
-    /// The services that ask it.
+    /// The services whose permission provider it is.
     pub(crate) services: Vec<String>,
-    /// Whether it is an extension.
     pub(crate) extension: bool,
 }

@@ -1,12 +1,11 @@
-//! What is kept of each plugin: its last good generations, for a start with a broken file and for going
-//! back, and whether it was rolled back. It outlasts the process, as entries of the private cache
-//! directory, authenticated as all of them are:
+//! The record of each plugin: its last good generations, for a start with a broken file and for rollbacks, and whether
+//! it was rolled back. Records are authenticated entries of the private cache directory:
 //!
 //! - `<plugin>.generations`: the plugin's [`Record`], JSON
-//! - `<digest>.component`: a component in its portable form, once for all generations that are it
+//! - `<digest>.component`: a component in its portable form, once for all generations with this digest
 //!
-//! A record is written before what it says is in force: a process that dies in between starts with the
-//! new state or with the old one, and both are whole.
+//! A record is written before it comes into force. A process that is killed in between starts with the new state or
+//! with the old one, and both are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,56 +25,55 @@ use crate::trust::{self, Seniority};
 /// How many generations of a plugin are kept, the serving one included.
 const KEPT: usize = 3;
 
-/// A generation that was good: a component under the number that it had.
+/// A good generation: a component and its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptGeneration {
-    /// Grows by one with each new file that is taken, and never begins anew.
+    /// Grows by one with each accepted file, and never restarts.
     pub number: u64,
     /// Hex SHA-256 of the component.
     pub digest: Arc<str>,
-    /// When it was taken.
+    /// When its file was accepted.
     pub admitted: Timestamp,
-    /// The signature that came with it, base64 text; none where there was no file of one.
+    /// The text of the `.sig` file that came with it; `None` if there was no such file.
     #[serde(default)]
     pub signature: Option<Arc<str>>,
 }
 
-/// That an operator went back to an earlier generation.
+/// An operator went back to an earlier generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RolledBack {
-    /// The number of the generation that is to serve.
+    /// The number of the generation that serves.
     pub(crate) to: u64,
-    /// The digest that the plugin's file had; `None` where it could not be read.
+    /// The digest that the plugin's file had; `None` if it could not be read.
     pub(crate) file: Option<String>,
 }
 
-/// What is known of one plugin from before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The number that the newest generation had.
+    /// The number of the newest generation.
     pub(crate) last: u64,
     /// Oldest first.
     pub(crate) generations: Vec<KeptGeneration>,
     /// Holds while the file's digest is the one in it.
     pub(crate) rolled_back: Option<RolledBack>,
-    /// The file was taken away: nothing that is kept may serve before there is a good one again.
+    /// The file was removed: no kept generation may serve before there is a good file again.
     pub(crate) withdrawn: bool,
-    /// The highest version that a signature stated of what was accepted. Never falls, whatever serves.
+    /// The highest signed version that was accepted. It never falls, whatever serves.
     #[serde(default)]
     pub(crate) senior: Option<Seniority>,
     /// The directory in which its file was last seen: only there can it be removed.
     #[serde(default)]
     pub(crate) home: Option<Place>,
-    /// What was kept is there and cannot be read: everything else in here is as of a new plugin, and need not be so.
+    /// The record on disk cannot be read: the other fields are those of a new plugin.
     #[serde(skip)]
     pub(crate) is_damaged: bool,
-    /// How many times it was rolled back or withdrawn, to notice that it was while a file was being looked at.
+    /// How many times it was rolled back or withdrawn, to notice one during an examination.
     #[serde(skip)]
     decisions: u64,
 }
 
 impl Record {
-    /// The generation that is to serve where the file cannot: the one rolled back to, or the newest.
+    /// The generation that serves if the file cannot: the one rolled back to, or the newest.
     pub(crate) fn in_force(&self) -> Option<&KeptGeneration> {
         if self.withdrawn {
             return None;
@@ -86,7 +84,6 @@ impl Record {
         }
     }
 
-    /// The generation with this number.
     pub(crate) fn find(&self, number: u64) -> Option<&KeptGeneration> {
         self.generations.iter().find(|kept| kept.number == number)
     }
@@ -96,23 +93,20 @@ impl Record {
         self.generations.iter().rev().find(|kept| kept.number < number)
     }
 
-    /// The rollback that a file with this digest (`None`: that cannot be read) leaves in force.
+    /// The rollback that holds while the file has this digest (`None`: the file cannot be read).
     pub(crate) fn holds(&self, file: Option<&str>) -> Option<&RolledBack> {
         self.rolled_back
             .as_ref()
             .filter(|rolled_back| !self.withdrawn && rolled_back.file.as_deref() == file)
     }
 
-    /// Whether the plugin was rolled back or withdrawn since it was as in `seen`.
+    /// Whether the plugin was rolled back or withdrawn since `seen` was read.
     pub(crate) fn was_decided_since(&self, seen: &Self) -> bool {
         self.decisions != seen.decisions
     }
 
-    /// Whether a file with this signature is not older than what was accepted before. What an operator went
-    /// back to is never too old: that was the operator's decision.
-    ///
-    /// # Errors
-    /// Why it is too old.
+    /// Checks that a file with this signature is not older than what was accepted before. The generation in force is
+    /// never too old: a rollback is the operator's decision.
     pub(crate) fn check_age(
         &self,
         plugin: &str,
@@ -126,9 +120,9 @@ impl Record {
         }
     }
 
-    /// Takes a good component for the one that serves. Gives its number: the one it had, where it is what
-    /// was in force. What was rolled back from is forgotten, so that the generation before is always the
-    /// one that served before.
+    /// Adds a good component as the one that serves. Returns its number, which is the old one if the component was in
+    /// force. Generations that were rolled back from are dropped, so that the previous generation is always the one
+    /// that served before.
     fn take(
         &mut self,
         digest: &str,
@@ -166,17 +160,16 @@ impl Record {
     }
 }
 
-/// The records of all plugins. Everything here reads and writes files: not for threads that serve.
+/// The records of all plugins. All methods block on files, so they must not run on I/O threads.
 #[derive(Debug)]
 pub(crate) struct History {
     cache: Arc<Cache>,
-    /// What the files say, and what they would say if they could be written. Held while one is written,
-    /// so that no component is swept that a record is about to name.
+    /// The records as they are on disk, or would be if they could be written. Held during a write, so that no component
+    /// is swept that a record is about to name.
     records: Mutex<BTreeMap<Arc<str>, Record>>,
 }
 
 impl History {
-    /// The records that are in the cache directory.
     pub(crate) fn new(cache: Arc<Cache>) -> Self {
         Self {
             cache,
@@ -184,7 +177,6 @@ impl History {
         }
     }
 
-    /// What is known of a plugin.
     pub(crate) fn record(&self, plugin: &Arc<str>) -> Record {
         self.read(&mut self.records.lock(), plugin).clone()
     }
@@ -200,9 +192,8 @@ impl History {
                 tracing::error!(
                     plugin = &**plugin,
                     path = %self.path(plugin).display(),
-                    "what is kept of the plugin is damaged: its earlier generations, whether it was rolled back or \
-                     withdrawn, and the highest version that was accepted are lost; restore the file from a backup, or \
-                     delete it to begin anew"
+                    "the plugin's record is damaged: its earlier generations, whether it was rolled back or withdrawn, and \
+                     the highest accepted version are lost; restore the file from a backup, or delete it to start anew"
                 );
                 Record {
                     is_damaged: true,
@@ -210,7 +201,7 @@ impl History {
                 }
             })
         });
-        // Somebody may have done something about it.
+        // The operator may have restored it.
         if record.is_damaged
             && let Ok(mended) = self.load(&record_name(plugin))
         {
@@ -219,19 +210,19 @@ impl History {
         record
     }
 
-    /// What is on disk; as of a new plugin where there is nothing.
+    /// Reads a record from disk; that of a new plugin if there is none.
     fn load(&self, entry: &str) -> Result<Record, Damaged> {
         let Some(payload) = self.cache.read_sound(entry)? else {
             return Ok(Record::default());
         };
         serde_json::from_slice(&payload).map_err(|error| {
-            tracing::warn!(entry, %error, "cannot read what is kept of a plugin");
+            tracing::warn!(entry, %error, "cannot read a plugin's record");
             Damaged
         })
     }
 
-    /// Takes a good file for the one that serves, and gives the record as it is then. `version` is the one that
-    /// a trusted key signed. A failure to write is logged: the file serves all the same, until the gateway ends.
+    /// Adds a good file as the newest generation, and returns the new record. `version` is the one that a trusted key
+    /// has signed. A failure to write is logged: the file serves anyway, until the gateway ends.
     pub(crate) fn take(
         &self,
         plugin: &Arc<str>,
@@ -242,8 +233,8 @@ impl History {
         now: Timestamp,
     ) -> Record {
         let component = component_name(&file.digest);
-        // Read, not only looked for: one that was damaged is mended while its file is at hand. Before the lock,
-        // as it takes its time; what a record names is not swept.
+        // Reads the component, so that a damaged one is replaced from the plugin's file. Not under the lock, as this
+        // takes time; a component that a record names is not swept.
         let was_kept = self.cache.holds(&component);
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);
@@ -255,7 +246,7 @@ impl History {
         if record == before && was_kept {
             return record;
         }
-        // Swept since, if at all; from now on nothing is.
+        // It may have been swept since, but cannot be from now on.
         let is_kept = was_kept && self.cache.has(&component);
         let written = if is_kept {
             Ok(())
@@ -272,8 +263,8 @@ impl History {
         record
     }
 
-    /// Remembers that a plugin's file was taken away. A failure to write is logged: at the next start the
-    /// file is still missing.
+    /// Records that a plugin's file was removed. A failure to write is logged: at the next start, the file is still
+    /// missing.
     pub(crate) fn withdraw(&self, plugin: &Arc<str>) -> Record {
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);
@@ -282,20 +273,17 @@ impl History {
         record.withdrawn = !record.generations.is_empty();
         record.decisions += 1;
         let is_changed = (record.withdrawn, &record.rolled_back) != (before.withdrawn, &before.rolled_back);
-        // A damaged one is not replaced by one that knows nothing: that would be the end of the accepted version.
+        // An empty record must not replace a damaged one: the accepted version would be lost.
         if !record.is_damaged
             && is_changed
             && let Err(error) = self.write(plugin, record)
         {
-            tracing::warn!(plugin = &**plugin, %error, "cannot record that the plugin was taken away");
+            tracing::warn!(plugin = &**plugin, %error, "cannot record that the plugin's file was removed");
         }
         record.clone()
     }
 
-    /// Remembers that a plugin was rolled back. Gives the record as it is then.
-    ///
-    /// # Errors
-    /// When that cannot be written: it would not last. Then nothing is changed.
+    /// Records a rollback, and returns the new record. If it cannot be written, nothing changes: it would not last.
     pub(crate) fn roll_back(&self, plugin: &Arc<str>, rolled_back: RolledBack) -> io::Result<Record> {
         let mut records = self.records.lock();
         let record = self.read(&mut records, plugin);
@@ -307,13 +295,13 @@ impl History {
         Ok(after)
     }
 
-    /// The component of a kept generation; `None` where it is gone, or is not what was kept.
+    /// The component of a kept generation; `None` if it is missing or damaged.
     pub(crate) fn component(&self, kept: &KeptGeneration) -> Option<PluginFile> {
         let file = PluginFile::of(self.cache.read(&component_name(&kept.digest))?);
         (*file.digest == *kept.digest).then_some(file)
     }
 
-    /// The digests of everything that is kept of the plugins that have been looked at.
+    /// The digests of all kept generations of the plugins whose records have been read.
     pub(crate) fn digests(&self) -> BTreeSet<Arc<str>> {
         digests(self.records.lock().values())
     }
@@ -323,7 +311,7 @@ impl History {
         self.cache.write(&record_name(plugin), &payload, Durable::Yes)
     }
 
-    /// Removes components that no record names, those of plugins that are not configured included.
+    /// Removes components that no record names. The records of plugins that are not configured count too.
     fn sweep(&self, records: &BTreeMap<Arc<str>, Record>) {
         let mut named = digests(records.values());
         for entry in self.cache.names(RECORD) {

@@ -1,8 +1,6 @@
-//! Telling extensions who comes and goes: the hooks of every extension in configured order, and what
-//! they say all together.
+//! Runs the hooks of every extension in the configured order, and combines their answers into one verdict.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use gateway_model::{Event, EventKind, User, UserLimits, Verdict, limits};
 use gateway_sandbox::exports::Function;
@@ -12,11 +10,11 @@ use gateway_sandbox::{CallError, HostServices, OnFailure};
 use crate::dispatcher::Dispatcher;
 use crate::generation::Generation;
 use crate::metrics::Outcome;
-use crate::registry::{Plugin, Snapshot};
+use crate::registry::Snapshot;
 
-/// Runs the event's hook of every extension, all of one snapshot. A sign-in ends at the first that does
-/// not accept; a sign-out is told to all, whatever one of them does. Each hook sees the user with the
-/// attributes that those before it have set. An answer with which the user would exceed `limits` counts as failed.
+/// Runs the event's hook of every extension, all of one snapshot. A sign-in ends at the first hook that does not
+/// accept; a sign-out runs all of them. Each hook sees the user with the attributes that earlier hooks have set. An
+/// answer with which the user would exceed `limits` is a failure.
 pub(crate) async fn run_hooks(
     dispatcher: &Dispatcher,
     snapshot: &Snapshot,
@@ -31,13 +29,13 @@ pub(crate) async fn run_hooks(
     let mut failed = None;
     for name in &snapshot.set.extensions {
         let hook = || format!("{name}/{}", function.name());
-        let plugin = snapshot.plugins.get(name.as_str());
-        let said = run_hook(dispatcher, plugin, name, function, services, event, &user).await;
+        let said = run_hook(dispatcher, snapshot, name, function, services, event, &user).await;
         match said.and_then(|said| within_limits(said, name, function, &mut user, limits)) {
             Ok(None) => {}
             Ok(Some(HookAnswer::Accepted(set))) => attributes.extend(set),
             Ok(Some(HookAnswer::Rejected(reason))) => return Verdict::Rejected { hook: hook(), reason },
             Err(error) => {
+                let plugin = snapshot.plugins.get(name.as_str());
                 let passes = plugin.is_some_and(|plugin| plugin.config.on_failure == OnFailure::Pass);
                 if event.kind == EventKind::Logout {
                     failed.get_or_insert(Verdict::Failed {
@@ -46,7 +44,7 @@ pub(crate) async fn run_hooks(
                     });
                 } else if passes {
                     tracing::warn!(plugin = name, function = function.name(), event = %event.id,
-                        "a failed hook is passed over, as configured: {error}");
+                        "a hook failed, and the sign-in continues as configured: {error}");
                 } else {
                     return Verdict::Failed {
                         hook: hook(),
@@ -59,8 +57,7 @@ pub(crate) async fn run_hooks(
     failed.unwrap_or(Verdict::Accepted(attributes))
 }
 
-/// Sets what a hook has answered on the user, for the next hook to see. An answer with which the user would have more
-/// than one may have is not an answer.
+/// Sets a hook's attributes on the user, for the next hook to see. An answer that would exceed `limits` is invalid.
 fn within_limits(
     said: Option<HookAnswer>,
     name: &str,
@@ -80,24 +77,17 @@ fn within_limits(
     Ok(said)
 }
 
-/// Runs one extension's hook; `None` where it has none for this event.
+/// Runs one extension's hook; `None` if it has none for this event.
 async fn run_hook(
     dispatcher: &Dispatcher,
-    plugin: Option<&Arc<Plugin>>,
+    snapshot: &Snapshot,
     name: &str,
     function: Function,
     services: &HostServices,
     event: &Event,
     user: &User,
 ) -> Result<Option<HookAnswer>, CallError> {
-    let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
-    else {
-        let problem = plugin.map_or("it is not there", |plugin| plugin.why_not());
-        return Err(CallError::NotLoaded {
-            plugin: name.to_owned(),
-            problem: problem.to_owned(),
-        });
-    };
+    let (plugin, generation) = snapshot.serving(name)?;
     if !generation.program.exports.has(function) {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! The host put together: threads for guests, the registry, the watch, and what callers do with them.
+//! [`PluginHost`]: threads for guests, the registry, the watcher, and the calls.
 
 use std::sync::Arc;
 use std::{fmt, path};
@@ -6,8 +6,6 @@ use std::{fmt, path};
 use gateway_model::{Event, SystemRandom, User, UserId, UserLimits, Verdict};
 use gateway_sandbox::engine::Engines;
 use gateway_sandbox::{CallError, HostServices};
-use parking_lot::Mutex;
-use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,20 +16,21 @@ use crate::directory::PluginDirectory;
 use crate::dispatcher::Dispatcher;
 use crate::error::{HostError, RollbackError};
 use crate::registry::Registry;
-use crate::watcher::{Watched as _, Watcher};
+use crate::threads::GuestThreads;
+use crate::watcher::Watcher;
 use crate::{HostOptions, Permissions, PluginSet, PluginStatus, hooks, permissions, status};
 
 /// Most threads that read files and compile.
 const MAX_BLOCKING: usize = 8;
-mod inner;
+pub(crate) mod inner;
 
 use self::inner::Inner;
 
-/// The plugins, loaded and watched. Cheap to clone: all clones are one host, which ends with the last.
+/// The plugins, loaded and watched. Cheap to clone: all clones are one host, which ends with the last clone.
 #[derive(Clone)]
 pub struct PluginHost(Arc<Inner>);
 
-/// The looks at all plugins' files that a configuration asks for. Cheap to clone.
+/// The examinations of all plugins' files after a configuration change. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admissions(watch::Receiver<Looks>);
 
@@ -43,18 +42,17 @@ enum Looks {
 }
 
 impl Admissions {
-    /// Returns when each plugin serves or has a problem, or when the host is shut down. Returns false if it was shut down
-    /// first.
+    /// Waits until each plugin serves or has a problem. Returns false if the host was shut down first.
     pub async fn done(&self) -> bool {
         let mut looks = self.0.clone();
         let looks = looks.wait_for(|looks| *looks != Looks::GoOn).await;
-        // They have been given up, too, where nobody is left to say so.
+        // A sender that is gone has given up, too.
         looks.is_ok_and(|looks| *looks == Looks::Done)
     }
 }
 
 impl PluginHost {
-    /// [`PluginHost::open`], and returns when everything that is there and good serves.
+    /// Calls [`PluginHost::open`], and waits until every good plugin serves.
     ///
     /// # Errors
     /// As for [`PluginHost::open`].
@@ -64,12 +62,12 @@ impl PluginHost {
         Ok(host)
     }
 
-    /// Begins to read, admit and compile what is in the directory, and to watch it. Each plugin serves as soon as it is
-    /// admitted, and until then its calls fail; while a new file is compiled, the last good generation serves. A plugin
-    /// that cannot be loaded is a problem for the log and [`PluginHost::status`], not an error.
+    /// Starts to admit the plugins in the directory, and to watch it. Each plugin serves as soon as it is admitted, and
+    /// until then its calls fail; while a new file is compiled, the last good generation serves. A plugin that cannot
+    /// be loaded is reported in the log and by [`PluginHost::status`]; it is not an error.
     ///
     /// # Errors
-    /// When the directories cannot be used, or the engine does not run on this machine.
+    /// If the directories cannot be used, or the engine does not run on this machine.
     pub async fn open(options: HostOptions, set: PluginSet) -> Result<(Self, Admissions), HostError> {
         let HostOptions {
             plugin_dir,
@@ -81,26 +79,21 @@ impl PluginHost {
             compile,
         } = options;
         usable_dir(&plugin_dir)?;
-        // Not canonical: where a link leads on the way may change.
+        // Not canonical: links in the path may be switched.
         let plugin_dir = path::absolute(&plugin_dir).map_err(|error| HostError::PluginDirUnreadable {
             path: plugin_dir,
             error,
         })?;
         let engines = Arc::new(Engines::start()?);
         let cache = Cache::open(&cache_dir, engines.usual(), &SystemRandom)?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(guest_threads.max(1))
-            .max_blocking_threads(MAX_BLOCKING)
-            .thread_name("guest")
-            .enable_all()
-            .build()
-            .map_err(HostError::Thread)?;
-        let dispatcher = Arc::new(Dispatcher::new(runtime.handle().clone()));
+        let threads = GuestThreads::start(guest_threads, MAX_BLOCKING)?;
+        let dispatcher = Arc::new(Dispatcher::new(threads.handle().clone()));
         let directory = Arc::new(PluginDirectory::new(plugin_dir));
         let inner = Arc::new(Inner {
+            _threads: threads,
             registry: Arc::new(Registry::new(
-                Arc::clone(dispatcher.queues()),
-                Arc::clone(dispatcher.memory()),
+                Arc::clone(&dispatcher.queues),
+                Arc::clone(&dispatcher.memory),
             )),
             admission: Admission::new(
                 engines,
@@ -119,26 +112,22 @@ impl PluginHost {
             },
             settling: tokio::sync::Mutex::default(),
             ended: CancellationToken::new(),
-            runtime: Mutex::new(Some(runtime)),
         });
         let names = inner.adopt(set, true).await;
-        // Before the files are read, so that no change is missed in between; and after it is known where they were.
+        // Before the files are read, so that no change is missed; after it is known where they were.
         let watcher = Watcher::new(directory);
         let admissions = inner.look_at(names);
-        inner
-            .dispatcher
-            .guests()
-            .spawn(watcher.run(Arc::downgrade(&inner)));
+        inner.dispatcher.guests.spawn(watcher.run(Arc::downgrade(&inner)));
         Ok((Self(inner), admissions))
     }
 
-    /// Takes a new configuration (SIGHUP). Returns when it is in force: services and extensions in one switch, and what
-    /// serves already of their plugins does so under their new settings, secrets and grants; what may not is withdrawn.
-    /// Then every file is looked at again; so are limits, under which a plugin must pass its trial before they count.
+    /// Puts a new configuration in force (SIGHUP), and returns when it is: services and extensions switch at the same
+    /// time, and the serving plugins get their new settings, secrets and grants, or are withdrawn. Then every file is
+    /// examined again. New limits apply once the plugin has passed its trial under them.
     pub async fn adopt(&self, set: PluginSet) -> Admissions {
         let inner = Arc::clone(&self.0);
-        // Goes on even when the caller gives up waiting: half of it must not be in force.
-        let task = self.0.dispatcher.guests().spawn(async move {
+        // Continues if the caller gives up waiting: half a configuration must not be in force.
+        let task = self.0.dispatcher.guests.spawn(async move {
             let names = inner.adopt(set, false).await;
             inner.look_at(names)
         });
@@ -148,25 +137,24 @@ impl PluginHost {
         })
     }
 
-    /// [`PluginHost::adopt`], and returns when every file has been looked at.
+    /// Calls [`PluginHost::adopt`], and waits until every file has been examined.
     pub async fn reconfigure(&self, set: PluginSet) {
         self.adopt(set).await.done().await;
     }
 
-    /// Lets the generation before the one that serves serve again, at once, if it is good under the
-    /// configuration as it is now. It holds, restarts and new configurations included, until the plugin's
-    /// file has another digest than it has now. Doing so again goes back one further. Gives how the plugin
-    /// stands then.
+    /// Switches a plugin back to the previous generation, if that is good under the current configuration. The rollback
+    /// holds, across restarts and new configurations, until the digest of the plugin's file changes. A second rollback
+    /// goes back one generation further. Returns the plugin's status after it.
     ///
     /// # Errors
-    /// Why not. What served serves on.
+    /// If the plugin was not rolled back. The serving generation keeps serving.
     pub async fn rollback(&self, plugin: &str) -> Result<PluginStatus, RollbackError> {
         let (inner, name) = (Arc::clone(&self.0), plugin.to_owned());
-        // Goes on even when the caller gives up waiting: what is on record must be in force.
+        // Continues if the caller gives up waiting: a recorded rollback must be in force.
         let task = self
             .0
             .dispatcher
-            .guests()
+            .guests
             .spawn(async move { inner.roll_back(&name).await });
         task.await.unwrap_or_else(|error| {
             Err(RollbackError::Failed {
@@ -180,23 +168,22 @@ impl PluginHost {
             })
     }
 
-    /// Looks at a plugin's file again, as when it changes, and gives how the plugin stands once that is in
-    /// force; `None` where it is not configured. A plugin that was rolled back stays so while its file is
-    /// the same.
+    /// Examines a plugin's file again, as when it changes, and returns the plugin's status once the result is in force;
+    /// `None` if it is not configured. A plugin that was rolled back stays so while its file is the same.
     pub async fn reload(&self, plugin: &str) -> Option<PluginStatus> {
         let inner = Arc::clone(&self.0);
         let name: Arc<str> = plugin.into();
-        let task = self.0.dispatcher.guests().spawn(async move {
+        let task = self.0.dispatcher.guests.spawn(async move {
             inner.withdraw_missing(std::slice::from_ref(&name)).await;
             inner.reload(&name).await;
         });
         if let Err(error) = task.await {
-            tracing::error!(plugin, %error, "the plugin's file could not be looked at");
+            tracing::error!(plugin, %error, "the plugin's file could not be examined");
         }
         self.plugin_status(plugin)
     }
 
-    /// How one plugin stands; `None` where it is not configured.
+    /// The status of one plugin; `None` if it is not configured.
     #[must_use]
     pub fn plugin_status(&self, plugin: &str) -> Option<PluginStatus> {
         let snapshot = self.0.registry.snapshot();
@@ -212,7 +199,7 @@ impl PluginHost {
         self.0.registry.snapshot().set.services.contains_key(service)
     }
 
-    /// Whether an extension is configured: one that has hooks, which read the claims of those who sign in.
+    /// Whether an extension is configured. Its hooks read the claims of users who sign in.
     #[must_use]
     pub fn has_extensions(&self) -> bool {
         !self.0.registry.snapshot().set.extensions.is_empty()
@@ -224,19 +211,18 @@ impl PluginHost {
         self.0.registry.snapshot().set.services.keys().cloned().collect()
     }
 
-    /// Asks the service's provider what the user may do, on a guest thread. Dropping the future cancels
-    /// the call.
+    /// Calls the service's permission provider on a guest thread. Dropping the future cancels the call.
     ///
     /// # Errors
-    /// Every way to get no answer. Nothing may be signed then.
+    /// If there is no valid answer. Then nothing may be signed.
     pub async fn get_permissions(&self, service: &str, user: &UserId) -> Result<Permissions, CallError> {
         self.get_permissions_then(service, user, std::convert::identity)
             .await
     }
 
-    /// The same, and makes something of the answer: signs it, say. That is done on the guest thread as well,
-    /// since it computes, and since a hand-over between threads costs about as much as a call. Where the provider was
-    /// replaced while it was asked, nothing is made of its answer, and the one in its place is asked.
+    /// The same, and calls `then` with the answer, for example to sign it. `then` runs on the guest thread as well: it
+    /// computes, and a hand-over between threads costs about as much as a call. If the provider was replaced during the
+    /// call, its answer is discarded, and the new one is called.
     ///
     /// # Errors
     /// As for [`PluginHost::get_permissions`]; `then` has not been called.
@@ -255,15 +241,14 @@ impl PluginHost {
         permissions::get_permissions(dispatcher, registry, services, service, user, then).await
     }
 
-    /// [`Self::run_hooks_within`] the bounds that hold for a user unless an operator sets others.
+    /// Calls [`Self::run_hooks_within`] with the default limits of a user.
     pub async fn run_hooks(&self, event: &Event, user: &User) -> Verdict {
         self.run_hooks_within(event, user, &UserLimits::default()).await
     }
 
-    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of
-    /// all of them. `user` is who the event is about, as they are now, and `limits` what they may take up: a hook whose
-    /// attributes would exceed them has failed. In the verdict a hook is called
-    /// `<plugin>/<function>`, for example `email-domains/on-new-user`.
+    /// Runs the event's hook of every extension, in order, until one does not accept; for a sign-out, of all of them.
+    /// `user` is the event's user as they are now. A hook whose attributes would exceed the user's `limits` has failed.
+    /// The verdict names a hook `<plugin>/<function>`, for example `email-domains/on-new-user`.
     pub async fn run_hooks_within(&self, event: &Event, user: &User, limits: &UserLimits) -> Verdict {
         let snapshot = self.0.registry.snapshot();
         hooks::run_hooks(
@@ -277,21 +262,21 @@ impl PluginHost {
         .await
     }
 
-    /// How every configured plugin stands, sorted by name.
+    /// The status of every configured plugin, sorted by name.
     #[must_use]
     pub fn status(&self) -> Vec<PluginStatus> {
         status::of(&self.0.registry.snapshot())
     }
 
-    /// A number that grows whenever a plugin or the configuration was looked at and put in force, to wait
-    /// on instead of asking [`PluginHost::status`] again and again.
+    /// A number that grows with each change of a plugin or the configuration, to wait on instead of polling
+    /// [`PluginHost::status`].
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.registry.changes()
     }
 
-    /// Takes no new calls, waits for those in flight (each ends by its deadline), and ends the watch. Files that are
-    /// being compiled or tried are given up.
+    /// Rejects new calls, waits for those in flight (each ends by its deadline), and stops watching. Compilations and
+    /// trials are cancelled.
     pub async fn shutdown(&self) {
         self.0.ended.cancel();
         self.0.dispatcher.drain().await;

@@ -1,14 +1,13 @@
-//! Instances made ahead of need: each for one call, so that its start-up is over when the call comes.
+//! Instances made ahead: each is for one call, whose start-up is over when it comes.
 //!
-//! They belong to a generation and go with it: what is replaced, withdrawn or configured anew calls none of
-//! its old ones. They are made on guest threads, on a budget of their own, and hold no place among the calls. Every plugin
-//! has an equal share of them, and no more than half of its memory goes to them.
+//! They belong to a generation and are discarded with it: a plugin that is replaced, withdrawn or reconfigured uses
+//! none of its old ones. They are made on guest threads, with a separate budget, and take no slot of a call. Every
+//! plugin has an equal share of them, and at most half of its memory goes to them.
 
 use gateway_sandbox::call::Prepared;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The instances of one generation that wait for their calls.
 #[derive(Default)]
 pub(crate) struct InstancePool(Mutex<Waiting>);
 
@@ -17,7 +16,7 @@ struct Waiting {
     instances: Vec<(Prepared, OwnedSemaphorePermit)>,
     /// The generation serves.
     open: bool,
-    /// Somebody makes more.
+    /// A task makes more.
     filling: bool,
 }
 
@@ -28,33 +27,31 @@ impl Waiting {
 }
 
 impl InstancePool {
-    /// From now on there may be some.
+    /// Allows instances from now on.
     pub(crate) fn open(&self) {
         self.0.lock().open = true;
     }
 
-    /// Discards those that there are; there will be no more.
+    /// Discards all instances, and accepts no more.
     pub(crate) fn close(&self) {
         let discarded = {
             let mut waiting = self.0.lock();
             waiting.open = false;
             std::mem::take(&mut waiting.instances)
         };
-        // Not under the lock: giving their memory back takes a while.
+        // Not under the lock: releasing their memory takes a while.
         drop(discarded);
     }
 
-    /// One of them, if there is one.
     pub(crate) fn take(&self) -> Option<Prepared> {
         self.0.lock().instances.pop().map(|(prepared, _)| prepared)
     }
 
-    /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.0.lock().instances.len()
     }
 
-    /// Whether there should be more than there are, and nobody makes them yet: then the caller does.
+    /// Returns true if more instances are wanted and no task makes them: then the caller must.
     pub(crate) fn begin_filling(&self, target: usize) -> bool {
         let mut waiting = self.0.lock();
         let begin = !waiting.filling && waiting.wants(target);
@@ -62,8 +59,8 @@ impl InstancePool {
         begin
     }
 
-    /// Puts one there. Gives whether there should be another; where not, filling has ended. Both are one
-    /// step, so that whoever takes one in between either is seen here or begins to fill anew.
+    /// Adds an instance. Returns whether another is wanted; if not, filling has ended. Both are one step, so that a
+    /// call that takes an instance in between is either seen here or starts filling again.
     pub(crate) fn put(&self, prepared: Prepared, place: OwnedSemaphorePermit, target: usize) -> bool {
         let mut waiting = self.0.lock();
         if waiting.open {
@@ -73,7 +70,7 @@ impl InstancePool {
         waiting.filling
     }
 
-    /// Filling has ended before there were as many as there should be.
+    /// Ends filling early.
     pub(crate) fn give_up_filling(&self) {
         self.0.lock().filling = false;
     }

@@ -1,34 +1,44 @@
-//! The plugin host: which components serve, and the way of a call to them.
+//! The plugin host: which components serve, and how they are called.
 //!
-//! The way of a call: [`PluginHost`] takes a snapshot of the registry → `dispatcher` queues it and takes it to a guest
-//! thread → `gateway_sandbox` runs it and checks the answer → back.
+//! The path of a call: [`PluginHost`] takes a snapshot of the registry → `dispatcher` queues the call and runs it on a
+//! guest thread → `gateway_sandbox` checks the answer → back.
 //!
-//! The way of a file: `watcher` sees it change → `directory` and `file` read it once → `admission` compiles it (or takes the
-//! code from the `cache`), checks exports and grants, and tries it → `registry` switches.
+//! The path of a plugin's file, one step after the other. If a step fails, the serving generation stays:
 //!
-//! | module | what it holds |
+//! | step | module |
 //! |---|---|
-//! | `config` | what the operator decides of all plugins |
-//! | `host` | [`PluginHost`]: the whole put together |
-//! | `permissions`, `hooks` | who is called for a permission request or an event |
-//! | `dispatcher` | the way to a guest thread and back, metrics round a call |
-//! | `queue` | each plugin's share of the calls that run and wait |
-//! | `instance_pool`, `preparer` | instances made ahead of need |
-//! | `places` | what may take long, such that it holds up nothing else |
-//! | `directory`, `watcher`, `file`, `admission`, `compile`, `code`, `cache`, `sealed` | from a file to something that may serve |
-//! | [`Admitter`] | single files, without a host |
-//! | `trust` | pins and signatures |
-//! | `history` | the generations that are kept, and going back to one |
-//! | `generation`, `registry` | an admitted component; what serves now |
+//! | 1. a file changes | `watcher` |
+//! | 2. it is read once, with its signature | `directory`, `file`, `admission::read` |
+//! | 3. pin, signature and version are checked | `trust` |
+//! | 4. it is compiled, or its code comes from the cache | `compile`, `places`, `code`, `cache`, `sealed` |
+//! | 5. imports and exports are checked, and a trial call is made | `admission::trial` |
+//! | 6. it becomes a generation with a number, and is kept on disk | `history`, `generation` |
+//! | 7. the registry switches | `registry` |
+//!
+//! `candidate` has what goes into the steps, `Candidate`, and the result, `Admitted`. `admission` runs steps 2 to 6,
+//! and `host::inner` the whole. A kept generation can serve instead of the file: see `admission::rollback` and
+//! `admission::stand_in`.
+//!
+//! The other modules:
+//!
+//! | module | contents |
+//! |---|---|
+//! | `config` | the operator's settings for all plugins |
+//! | `host` | [`PluginHost`] |
+//! | `permissions`, `hooks` | which plugins are called for a permission request or an event |
+//! | `dispatcher`, `queue` | calls on guest threads, and each plugin's share of them |
+//! | `instance_pool`, `preparer` | instances made ahead |
+//! | `admitter` | [`Admitter`]: single files, without a host |
 //! | `check` | which plugins would serve, without serving any |
-//! | `status`, `metrics` | how it all stands |
-//! | `blocking` | work that blocks |
+//! | `status`, `metrics` | what operators see |
+//! | `threads`, `blocking` | threads for guests and for work that blocks |
 //! | `error` | every way to fail |
 
 mod admission;
 mod admitter;
 mod blocking;
 mod cache;
+mod candidate;
 mod check;
 mod code;
 mod compile;
@@ -50,6 +60,7 @@ mod queue;
 mod registry;
 mod sealed;
 mod status;
+mod threads;
 mod trust;
 mod watcher;
 
@@ -65,9 +76,10 @@ pub use error::{AdmissionError, HostError, RollbackError};
 pub use history::KeptGeneration;
 pub use host::{Admissions, PluginHost};
 pub use status::PluginStatus;
+pub use threads::GuestThreads;
 pub use trust::{KeyError, MAX_VERSION, PluginSigner, SignError, TrustedKey};
 
-/// A provider's answer, checked.
+/// A provider's answer, after the checks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Permissions {
     /// Name to JSON value.

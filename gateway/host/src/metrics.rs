@@ -101,7 +101,7 @@ impl From<&CallError> for Outcome {
             CallError::InvalidAnswer { .. } => Self::InvalidAnswer,
             CallError::Unavailable { .. } | CallError::Failed { .. } => Self::ProviderError,
             CallError::HookUnavailable { .. } => Self::Unavailable,
-            // Another is asked in its place.
+            // The new one is called instead.
             CallError::Replaced { .. } => Self::Cancelled,
             CallError::Overloaded { .. }
             | CallError::Crowded { .. }
@@ -111,7 +111,6 @@ impl From<&CallError> for Outcome {
     }
 }
 
-/// The handles of one plugin's functions.
 pub(crate) struct Meters {
     functions: [Option<FunctionMeters>; 4],
     log_dropped: Counter,
@@ -127,7 +126,7 @@ struct FunctionMeters {
 }
 
 impl Meters {
-    /// Takes handles for the functions that the plugin has.
+    /// Creates handles for the functions that the plugin exports.
     pub(crate) fn new(plugin: &Arc<str>, exports: &Exports) -> Self {
         let functions = Function::ALL.map(|function| {
             exports.has(function).then(|| {
@@ -151,7 +150,6 @@ impl Meters {
         self.functions.get(function as usize)?.as_ref()
     }
 
-    /// Counts a call that ended so.
     pub(crate) fn count(&self, function: Function, outcome: Outcome) {
         if let Some(counter) = self
             .function(function)
@@ -161,18 +159,16 @@ impl Meters {
         }
     }
 
-    /// Counts the instance that a call has.
     pub(crate) fn count_instance(&self, made_ahead: bool) {
         let [fresh, ahead] = &self.instances;
         if made_ahead { ahead } else { fresh }.increment(1);
     }
 
-    /// Counts a line that the gateway did not write about the plugin.
+    /// Counts a line about the plugin that the gateway did not log.
     pub(crate) fn count_dropped(&self) {
         self.log_dropped.increment(1);
     }
 
-    /// Records what a call cost.
     #[expect(clippy::cast_precision_loss, reason = "histograms are of floats")]
     pub(crate) fn record(&self, function: Function, usage: Usage) {
         if let Some(meters) = self.function(function) {
@@ -186,7 +182,6 @@ impl Meters {
     }
 }
 
-/// How an attempt to swap a plugin ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Swap {
     Ok,
@@ -194,7 +189,6 @@ pub(crate) enum Swap {
     Withdrawn,
 }
 
-/// Counts an attempt to swap a plugin.
 pub(crate) fn count_swap(plugin: &Arc<str>, swap: Swap) {
     let result = match swap {
         Swap::Ok => "ok",
@@ -204,7 +198,7 @@ pub(crate) fn count_swap(plugin: &Arc<str>, swap: Swap) {
     swaps(Arc::clone(plugin), result).increment(1);
 }
 
-/// Shows how a plugin stands.
+/// Sets the gauges of a plugin.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 pub(crate) fn show_state(plugin: &Arc<str>, number: u64, has_problem: bool) {
     generation(Arc::clone(plugin)).set(number as f64);

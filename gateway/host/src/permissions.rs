@@ -1,4 +1,4 @@
-//! Asking a permission provider what a user may do in a service.
+//! Calls a service's permission provider.
 
 use std::sync::Arc;
 
@@ -12,14 +12,11 @@ use crate::generation::Generation;
 use crate::metrics::Outcome;
 use crate::registry::Registry;
 
-/// How often a provider that was replaced while it was asked is asked again.
+/// How many more times a provider is called that was replaced during the call.
 const AGAIN: usize = 3;
 
-/// Asks the service's provider, and makes something of its answer where it ran. A provider that is replaced, withdrawn or
-/// configured anew while it is asked does not answer any more: what took its place does.
-///
-/// # Errors
-/// Every way to get no answer.
+/// Calls the service's provider, and `then` with its answer on the same thread. The answer of a provider that is
+/// replaced, withdrawn or reconfigured during the call is discarded, and the one in its place is called.
 pub(crate) async fn get_permissions<T: Send + 'static>(
     dispatcher: &Dispatcher,
     registry: &Arc<Registry>,
@@ -59,15 +56,7 @@ async fn ask<T: Send + 'static>(
             service: service.to_owned(),
         });
     };
-    let plugin = snapshot.plugins.get(provider.as_str());
-    let Some((plugin, generation)) = plugin.and_then(|plugin| Some((plugin, plugin.generation.clone()?)))
-    else {
-        let problem = plugin.map_or("it is not there", |plugin| plugin.why_not());
-        return Err(CallError::NotLoaded {
-            plugin: provider.clone(),
-            problem: problem.to_owned(),
-        });
-    };
+    let (plugin, generation) = snapshot.serving(provider)?;
     let invoke = permission_provider::invoke(service.to_owned(), user.as_str().to_owned());
     let (registry, asked, name) = (Arc::clone(registry), Arc::clone(&generation), service.to_owned());
     let check = move |answer, generation: &Generation| {

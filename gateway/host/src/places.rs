@@ -1,12 +1,12 @@
-//! Places for work that may take long, such that slow work does not hold up quick work.
+//! Schedules work that may take long, so that slow work does not delay quick work.
 //!
-//! There are several levels, each with its own places. All work begins at the first level. Work that takes longer than the
-//! level's slice moves on to the next level: it keeps running if that level has a free place. Otherwise it keeps its place
-//! until somebody waits for it, then is stopped, and begins again at the next level when that has a place. So a place of a
-//! level is free again after one slice, however long the work takes. Work of the last level runs to its end.
+//! There are several levels, each with its own places. All work starts at the first level. Work that takes longer than
+//! the level's slice moves to the next level, and keeps running if that level has a free place. Otherwise it keeps its
+//! place until other work waits for it, is then stopped, and starts again when the next level has a place. So a place
+//! is free again after one slice, however long the work takes. Work of the last level runs to its end.
 //!
-//! The places of a level go to the smallest work that waits and to the one that has waited longest, in turn: small work does
-//! not wait for a crowd of large work that came before it, and no work waits for good.
+//! The places of a level go in turn to the smallest waiting work and to the one that has waited longest: small work
+//! does not wait for all the large work that came before it, and no work waits forever.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,10 +17,9 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-/// How often work that has used up its slice looks whether it can move on, or has to stop.
+/// How often work that has used up its slice checks whether it can move on or must stop.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The places of all levels.
 #[derive(Debug)]
 pub(crate) struct Places {
     first: Level,
@@ -32,7 +31,7 @@ pub(crate) struct Places {
 pub(crate) enum Ended<T> {
     /// With its result.
     Done(T),
-    /// For want of what it may have at its level. At the last level it is the result.
+    /// It needs more than its level allows. At the last level, this is the result.
     Short(T),
 }
 
@@ -42,7 +41,7 @@ struct Level {
     slice: Duration,
 }
 
-/// One place. Dropping it gives it to the next that waits.
+/// One place. Dropping it passes it to the next waiting work.
 #[derive(Debug)]
 pub(crate) struct Place(Arc<Queue>);
 
@@ -53,14 +52,14 @@ struct Queue(Mutex<State>);
 struct State {
     free: usize,
     next: u64,
-    /// In the order of arrival, with the size of the work.
+    /// In order of arrival, with the size of the work.
     waiting: BTreeMap<u64, (u64, oneshot::Sender<Place>)>,
     /// Whether the next free place is for the smallest.
     is_smallest_next: bool,
 }
 
 impl Places {
-    /// Levels with so many places each, and the slices of all but the last.
+    /// Takes the number of places and the slice of each level; the last level ignores its slice.
     pub(crate) fn new(first: (usize, Duration), further: &[(usize, Duration)]) -> Self {
         let level = |(places, slice): (usize, Duration)| Level {
             queue: Arc::new(Queue(Mutex::new(State {
@@ -82,7 +81,7 @@ impl Places {
         self.first.queue.take(size).await
     }
 
-    /// Does the work. It is told its level, also when it moves on. It may be stopped, by being dropped, and begin again.
+    /// Does the work, which receives its level, also when it moves on. The work may be dropped and started again.
     pub(crate) async fn run<T, W: Future<Output = Ended<T>>>(
         &self,
         size: u64,
@@ -114,19 +113,19 @@ impl Places {
             match (ended, further.next()) {
                 (Some(Ended::Done(result)), _) | (Some(Ended::Short(result)), None) => return result,
                 (_, Some((index, next))) => (level, number) = (next, index + 1),
-                // Work of the last level is never stopped.
+                // Unreachable: work of the last level is never stopped.
                 (None, None) => {}
             }
         }
     }
 }
 
-/// What comes after a slice.
+/// The end of a slice.
 enum Turn<T> {
     Ended(T),
     /// It has a place at the next level.
     Move(Place),
-    /// Somebody waits for its place.
+    /// Other work waits for its place.
     Stop,
 }
 
@@ -183,7 +182,7 @@ impl Queue {
 }
 
 impl State {
-    /// Takes out whose turn it is; nobody who has gone away.
+    /// Removes the work whose turn it is from the queue, and all that were cancelled.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         self.waiting.retain(|_, (_, turn)| !turn.is_closed());
         let number = if self.is_smallest_next {
@@ -211,7 +210,7 @@ impl Drop for Place {
             turn
         };
         if let Some(turn) = turn {
-            // One who goes away in this moment drops the place.
+            // Work that is cancelled just now drops the place.
             let _ = turn.send(Self(Arc::clone(&self.0)));
         }
     }
@@ -298,7 +297,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         }
-        // One that goes away is passed over.
+        // Cancelled work is skipped.
         works.remove(2).abort();
         drop(held);
         for work in works {

@@ -10,17 +10,15 @@ use tokio::time::Instant;
 
 use crate::generation::Generation;
 
-/// Where instances are made ahead.
 pub(crate) struct Preparer {
     guests: Handle,
-    /// Bounds those that wait, over all plugins.
+    /// Bounds the waiting instances of all plugins.
     places: Arc<Semaphore>,
-    /// How many of them one plugin may have.
+    /// The most waiting instances of one plugin.
     share: AtomicUsize,
 }
 
 impl Preparer {
-    /// They are made on `guests`.
     pub(crate) fn new(guests: Handle) -> Self {
         Self {
             guests,
@@ -29,14 +27,14 @@ impl Preparer {
         }
     }
 
-    /// Divides them among so many plugins. Where there are more plugins than instances, those that are called first have
+    /// Divides the instances among this number of plugins. If there are more plugins, those that are called first get
     /// one.
     pub(crate) fn divide(&self, plugins: usize) {
         let share = (MAX_PREPARED / plugins.max(1)).max(1);
         self.share.store(share, Ordering::Relaxed);
     }
 
-    /// How many instances of the generation should be there.
+    /// How many instances of the generation should wait.
     pub(crate) fn target(&self, generation: &Generation) -> usize {
         let share = self.share.load(Ordering::Relaxed);
         generation
@@ -47,8 +45,8 @@ impl Preparer {
             .min(generation.program.room() / 2)
     }
 
-    /// Makes as many as the generation is configured to have, in the background, where nobody does so
-    /// already. One that cannot be made is left to the call that needs it, which will say why.
+    /// Makes the generation's instances in the background, unless another task does so already. If one cannot be made,
+    /// the call that needs it reports why.
     pub(crate) fn fill(&self, generation: &Arc<Generation>, services: &HostServices) {
         let target = self.target(generation);
         if !generation.pool.begin_filling(target) {
@@ -72,7 +70,7 @@ impl Preparer {
                     Err(error) => {
                         tracing::debug!(
                             plugin = &*generation.program.plugin,
-                            "an instance cannot be made ahead: {error:#}"
+                            "cannot make an instance ahead: {error:#}"
                         );
                         return ready.give_up_filling();
                     }
@@ -81,7 +79,6 @@ impl Preparer {
         });
     }
 
-    /// No more are made.
     pub(crate) fn close(&self) {
         self.places.close();
     }

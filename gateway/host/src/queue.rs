@@ -1,22 +1,24 @@
-//! Which call runs next: the host's slots, a share of them for each plugin, and the calls that wait.
+//! Which call runs next: the host's slots, each plugin's share of them, and the waiting calls.
 //!
 //! Every plugin has two *lanes*, one for permission requests and one for sign-ins (its hooks), and each lane has
 //!
-//! - places for calls in flight, running or waiting. One call more is refused at once, and no other lane notices;
+//! - places for calls in flight, running or waiting. Further calls are rejected, and no other lane is affected;
 //! - slots that are reserved for it: however busy the others are, they leave these alone;
-//! - more slots while they are free, up to [`MOST_OF_ONE`]: a lane may hold as many slots beyond its reserved ones as it
-//!   leaves free for the others. One busy lane has plenty, many have equal parts, and a newcomer always finds some.
+//! - more slots while they are free, up to [`MOST_OF_ONE`]: a lane may hold as many slots beyond its reserved ones as
+//!   it leaves free for the others. One busy lane has plenty, many have equal parts, and a new one always finds some.
 //!
-//! The last rule also divides a lane among the services that ask one plugin: a slow service leaves as many of the lane's
-//! slots and places as it holds. A slot that becomes free goes to the lane, and there to the service, that holds the fewest.
+//! The last rule also divides a lane among the services that ask one plugin: a slow service leaves as many of the
+//! lane's slots and places as it holds. A slot that becomes free goes to the lane, and there to the service, that holds
+//! the fewest.
 //!
-//! A call that waits for too long has no time left to run: the gateway would be busy with calls that fail, and would stay
-//! so after the rush. So a call waits for half of its deadline at most. That is for a rush; where the queue has not been
-//! empty for as long, waiting only makes every call late, and a call waits for a tenth of its deadline. (Controlled delay,
-//! as in RFC 8289, with a time limit for those who wait in place of a choice of whom to drop.)
+//! A call that waits too long has no time left to run. The gateway would be busy with calls that fail, even after the
+//! rush. So a call waits for at most half of its deadline. If the queue has not been empty for that long, this is not a
+//! rush: waiting only makes every call late, and a call waits for a tenth of its deadline. (This is controlled delay,
+//! RFC 8289, with a time limit for waiting calls instead of a choice of which to drop.)
 //!
-//! Calls that run at once share the processors, so where each computes for long, all of them may run out of time. So a call
-//! that does takes a slot of its lane with it, and as many calls as there are slots that end in time bring one back.
+//! Calls that run at the same time share the processors, so if each computes for long, all of them may run out of time.
+//! A call that runs out of time therefore takes one slot from its lane; the lane regains it after as many calls in time
+//! as it has slots.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -31,27 +33,27 @@ mod state;
 use self::state::{Entered, LaneState, State};
 use gateway_sandbox::engine::{MAX_INSTANCES, MAX_INSTANCES_OF_ONE as MOST_OF_ONE};
 
-/// The slots there are, unless many plugins have reserved ones.
+/// The number of slots, unless many plugins have reserved ones.
 const USUAL_SLOTS: u32 = 64;
 /// Slots that are never reserved.
 const COMMON_SLOTS: u32 = 32;
-/// A lane whose calls all run out of time keeps this many slots: one call that never ends must not keep the next waiting.
+/// A lane whose calls all run out of time keeps this many slots: one call that never ends must not keep the next
+/// waiting.
 const FEWEST: u32 = 4;
 /// Places for calls in flight, over all lanes.
 const PLACES: usize = 4096;
-/// Most of them that one lane has: a queue that grows only makes everybody wait.
+/// The most places of one lane: a longer queue only makes every call wait.
 const MOST_PLACES: usize = 1024;
-/// The fewest that one has, however many lanes there are.
+/// The fewest places of one lane, however many lanes there are.
 const FEWEST_PLACES: usize = 32;
 
-/// All lanes.
 pub(crate) struct Queues {
     state: Mutex<State>,
     /// Woken when the last call has ended.
     idle: Notify,
 }
 
-/// One plugin's way in, for one kind of call. Dropping it gives its reserved slots back.
+/// One plugin's queue for one kind of call. Dropping it releases its reserved slots.
 pub(crate) struct Lane {
     queues: Arc<Queues>,
     id: u64,
@@ -60,13 +62,13 @@ pub(crate) struct Lane {
 /// What a lane is needed for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Need {
-    /// Slots that it should have whatever the others do.
+    /// Slots that the lane has whatever the others do.
     pub(crate) reserved: u32,
-    /// How many services share it.
+    /// The number of services that share it.
     pub(crate) services: usize,
 }
 
-/// A slot for one call. Dropping it gives the slot to the next.
+/// A slot for one call. Dropping it passes the slot on.
 pub(crate) struct Slot {
     lane: Arc<Lane>,
     service: Arc<str>,
@@ -74,7 +76,6 @@ pub(crate) struct Slot {
 }
 
 impl Queues {
-    /// No lane yet.
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::new(State {
@@ -90,7 +91,7 @@ impl Queues {
         }
     }
 
-    /// A lane that has nothing reserved until [`Queues::divide`] is told of it.
+    /// Adds a lane, which has nothing reserved before the next [`Queues::divide`].
     pub(crate) fn lane(self: &Arc<Self>) -> Arc<Lane> {
         let mut state = self.state.lock();
         let id = state.number();
@@ -114,8 +115,8 @@ impl Queues {
         })
     }
 
-    /// Divides slots and places among the lanes that are needed, the most important first. Lanes that are not named keep
-    /// none reserved.
+    /// Divides slots and places among the needed lanes, the most important first. Other lanes lose their reserved
+    /// slots.
     pub(crate) fn divide<'a>(&self, lanes: impl IntoIterator<Item = (&'a Lane, Need)>) {
         let turns = {
             let mut state = self.state.lock();
@@ -148,7 +149,7 @@ impl Queues {
         call(turns);
     }
 
-    /// Takes no more calls, and waits for those in flight.
+    /// Rejects further calls, and waits for those in flight.
     pub(crate) async fn drain(&self) {
         loop {
             let idle = self.idle.notified();
@@ -178,10 +179,10 @@ impl Queues {
     fn leave(&self, id: u64, service: &str, number: u64) {
         let (left, idle) = {
             let mut state = self.state.lock();
-            (state.leave(id, service, number), state.is_idle())
+            (state.remove(id, service, number).is_some(), state.is_idle())
         };
         if !left {
-            // Its turn came as it went.
+            // It has just got a slot, which must be released.
             self.release(id, service, None);
         } else if idle {
             self.idle.notify_waiters();
@@ -189,7 +190,7 @@ impl Queues {
     }
 }
 
-/// Tells those whose turn it is. One who has gone meanwhile gives the slot back as they go.
+/// Wakes the calls whose turn it is. A call that was cancelled in the meantime releases its slot.
 fn call(turns: Vec<oneshot::Sender<()>>) {
     for turn in turns {
         let _ = turn.send(());
@@ -197,8 +198,8 @@ fn call(turns: Vec<oneshot::Sender<()>>) {
 }
 
 impl Lane {
-    /// Waits for a slot, for a call of `service` with this `deadline`; at most `room` calls of the lane may run at once, for
-    /// the memory that they take. `None` where the lane is full, or waiting takes too long.
+    /// Waits for a slot, for a call of `service` with this `deadline`. The plugin's memory allows at most `room` calls
+    /// of the lane at the same time. Returns `None` if the lane is full, or the wait is too long.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         service: &str,
@@ -269,7 +270,7 @@ impl Drop for Slot {
     }
 }
 
-/// A call that waits. It leaves the queue also where its caller goes away.
+/// A waiting call. Dropping it leaves the queue, also if the caller goes away.
 struct Waiter<'a> {
     lane: &'a Lane,
     service: &'a str,

@@ -1,5 +1,5 @@
-//! Which plugins serve: an immutable snapshot behind an atomic pointer. A request takes one and keeps
-//! it, so no answer mixes generations; a swap makes a new one and never waits for readers.
+//! Which plugins serve: an immutable snapshot behind an atomic pointer. A request takes one and keeps it, so no answer
+//! mixes generations. A swap publishes a new snapshot and never waits for readers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::PluginSet;
+use crate::candidate::{Admitted, Candidate};
 use crate::error::AdmissionError;
 use crate::generation::{Generation, Roles};
 use crate::history::Record;
 use crate::metrics::{Swap, count_swap, show_state};
 use crate::queue::{Lane, Need, Queues};
 use crate::trust::{self, Trust};
-use gateway_sandbox::PluginConfig;
 use gateway_sandbox::memory::Memory;
+use gateway_sandbox::{CallError, PluginConfig};
 
-/// Slots that are reserved for the permission requests of each plugin that a service asks.
+/// Slots that are reserved for the permission requests of each permission provider.
 const RESERVED_FOR_REQUESTS: u32 = 1;
 /// Slots that are reserved for the hooks of each extension.
 const RESERVED_FOR_SIGN_INS: u32 = 2;
@@ -30,48 +31,34 @@ pub(crate) struct Plugin {
     pub(crate) name: Arc<str>,
     pub(crate) config: Arc<PluginConfig>,
     pub(crate) roles: Roles,
-    /// What serves; `None` where the file is missing or never was good.
+    /// `None` if the file is missing, or no version of it was ever accepted.
     pub(crate) generation: Option<Arc<Generation>>,
-    /// Why the file that is there does not serve.
+    /// Why the current file does not serve.
     pub(crate) problem: Option<Arc<str>>,
-    /// Whether that is because the directory cannot be read, which is said once and not for each plugin.
+    /// The directory cannot be read. The watcher logs that once, not for each plugin.
     pub(crate) is_away: bool,
-    /// Whether that may be over without a change of the file: then it is looked at again.
+    /// The problem may pass without a change of the file, which is therefore examined again.
     pub(crate) may_pass: bool,
-    /// Whether its file has not been looked at since the gateway started, or was configured anew.
+    /// Its file has not been examined since the gateway started, or since the plugin was reconfigured.
     pub(crate) being_admitted: bool,
-    /// Whether its file has never been looked at: then its last good generation may serve in place of a broken file.
+    /// Its file has never been examined: the last good generation may serve in place of a broken file.
     pub(crate) starting: bool,
-    /// What is kept of it from before.
     pub(crate) record: Arc<Record>,
-    /// The way in for permission requests.
     pub(crate) requests: Arc<Lane>,
-    /// The way in for sign-ins, which do not wait for permission requests.
+    /// Separate, so that sign-ins do not wait for permission requests.
     pub(crate) hooks: Arc<Lane>,
-    /// Who looks at its file.
     pub(crate) turn: Arc<Turn>,
 }
 
-impl Plugin {
-    /// Why nothing serves.
-    pub(crate) fn why_not(&self) -> &str {
-        match self.problem.as_deref() {
-            Some(problem) => problem,
-            None if self.being_admitted => "its file is being admitted",
-            None => "it is not there",
-        }
-    }
-}
-
-/// A plugin's file is looked at by one after the other: a slow look at what the file was must not come into force after a
-/// quick one at what it is.
+/// Orders the examinations of a plugin's file: a slow one of an old file must not come into force after a quick one of
+/// the new file.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// Held while somebody looks.
+    /// Held during an examination.
     pub(crate) lock: tokio::sync::Mutex<()>,
-    /// How many looks have been asked for.
+    /// The number of examinations that were requested.
     pub(crate) asked: watch::Sender<u64>,
-    /// How many of them are answered.
+    /// The number of requests that are answered.
     pub(crate) answered: AtomicU64,
 }
 
@@ -86,7 +73,8 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// Asks for a look. One that goes on at a file that has changed begins again. Returns the number of the request.
+    /// Requests an examination; one in progress starts again if the file has changed. Returns the number of the
+    /// request.
     pub(crate) fn ask(&self) -> u64 {
         let mut number = 0;
         self.asked.send_modify(|asked| {
@@ -97,49 +85,42 @@ impl Turn {
     }
 }
 
-/// How a plugin stands when a configuration comes into force, before its file is looked at.
-pub(crate) struct Adopted {
-    pub(crate) config: Arc<PluginConfig>,
-    pub(crate) roles: Roles,
-    /// What may serve under it.
-    pub(crate) generation: Option<Arc<Generation>>,
-    /// Why what served may not.
-    pub(crate) problem: Option<AdmissionError>,
-    /// What is kept of it, where that is not known yet.
-    pub(crate) record: Option<Record>,
-    pub(crate) starting: bool,
-}
-
-/// Every plugin, and who asks it.
 pub(crate) struct Snapshot {
     pub(crate) set: Arc<PluginSet>,
     pub(crate) plugins: BTreeMap<Arc<str>, Arc<Plugin>>,
 }
 
-/// What looking at a plugin's file gave.
-pub(crate) enum Loaded {
-    /// The serving generation's own component and configuration.
-    Unchanged,
-    /// Something new, good to serve. The problem where it is not what the file holds.
-    New(Box<Generation>, Option<AdmissionError>),
-}
-
-/// The same, on record.
-pub(crate) struct Settled {
-    pub(crate) result: Result<Loaded, AdmissionError>,
-    /// What is kept of the plugin now.
-    pub(crate) record: Arc<Record>,
-}
-
 impl Snapshot {
-    /// What serves.
+    /// A plugin and its serving generation.
+    ///
+    /// # Errors
+    /// [`CallError::NotLoaded`] with the reason why nothing serves.
+    pub(crate) fn serving(&self, name: &str) -> Result<(&Arc<Plugin>, Arc<Generation>), CallError> {
+        let plugin = self.plugins.get(name);
+        if let Some(plugin) = plugin
+            && let Some(generation) = &plugin.generation
+        {
+            return Ok((plugin, Arc::clone(generation)));
+        }
+        let problem = plugin.map_or("it is not there", |plugin| match plugin.problem.as_deref() {
+            Some(problem) => problem,
+            None if plugin.being_admitted => "its file is being admitted",
+            None => "it is not there",
+        });
+        Err(CallError::NotLoaded {
+            plugin: name.to_owned(),
+            problem: problem.to_owned(),
+        })
+    }
+
+    /// The serving generations.
     pub(crate) fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
         self.plugins
             .values()
             .filter_map(|plugin| plugin.generation.as_ref())
     }
 
-    /// The names of all configured plugins, with what each is needed for.
+    /// All configured plugins, with what each is needed for.
     pub(crate) fn roles(set: &PluginSet) -> BTreeMap<Arc<str>, Roles> {
         let mut roles: BTreeMap<Arc<str>, Roles> = BTreeMap::new();
         for name in set.plugins.keys() {
@@ -164,14 +145,14 @@ pub(crate) struct Registry {
     current: ArcSwap<Snapshot>,
     queues: Arc<Queues>,
     memory: Arc<Memory>,
-    /// Held while a snapshot is made.
+    /// Held while a new snapshot is built.
     changing: Mutex<()>,
-    /// How many snapshots there have been.
+    /// The number of snapshots so far.
     changes: watch::Sender<u64>,
 }
 
 impl Registry {
-    /// Nothing is configured. Plugins share these queues and this memory.
+    /// Nothing is configured yet. All plugins share these queues and this memory.
     pub(crate) fn new(queues: Arc<Queues>, memory: Arc<Memory>) -> Self {
         let empty = Snapshot {
             set: Arc::default(),
@@ -186,12 +167,11 @@ impl Registry {
         }
     }
 
-    /// What serves now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
-    /// A number that grows with each new snapshot, to wait on.
+    /// The number of snapshots so far, to wait on.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -203,7 +183,7 @@ impl Registry {
         for generation in snapshot.generations() {
             generation.pool.open();
         }
-        // Those of what no longer serves: a call that has it in hand makes its own.
+        // A call that still has an old generation creates its own instance.
         for generation in old.generations() {
             if !snapshot
                 .generations()
@@ -215,10 +195,10 @@ impl Registry {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Gives each plugin its share of what the host has.
+    /// Divides slots and memory among the plugins.
     fn divide(&self, snapshot: &Snapshot) {
         let plugins = || snapshot.plugins.values();
-        // Sign-ins first: where there are more plugins than slots to reserve, theirs are.
+        // Sign-ins come first: if there are more plugins than slots to reserve, they get them.
         let hooks = plugins().filter(|plugin| plugin.roles.extension).map(|plugin| {
             let need = Need {
                 reserved: RESERVED_FOR_SIGN_INS,
@@ -249,54 +229,51 @@ impl Registry {
             .is_some_and(|serving| Arc::ptr_eq(serving, generation))
     }
 
-    /// Puts a configuration in force, in one switch: services, extensions, and what already serves of its plugins. Their
-    /// files have yet to be looked at.
-    pub(crate) fn adopt(&self, set: Arc<PluginSet>, adopted: Vec<(Arc<str>, Adopted)>) {
+    /// Puts a configuration in force, in one switch: services, extensions, and the serving generations of its plugins.
+    /// A plugin that was admitted with a problem does not serve. The files have yet to be examined.
+    pub(crate) fn adopt(&self, set: Arc<PluginSet>, adopted: Vec<(Candidate, Admitted)>) {
         let _changing = self.changing.lock();
         let old = self.snapshot();
-        let mut plugins = BTreeMap::new();
-        for (name, adopted) in adopted {
-            let plugin = self.adopted(&name, adopted, old.plugins.get(&name));
-            plugins.insert(name, Arc::new(plugin));
-        }
+        let adopted = adopted.into_iter().map(|(candidate, admitted)| {
+            let before = old.plugins.get(&candidate.name);
+            let name = Arc::clone(&candidate.name);
+            (name, Arc::new(self.adopted(candidate, admitted, before)))
+        });
+        let plugins: BTreeMap<_, _> = adopted.collect();
         for name in old.plugins.keys().filter(|name| !plugins.contains_key(*name)) {
             show_state(name, 0, false);
         }
         self.store(Snapshot { set, plugins });
     }
 
-    fn adopted(&self, name: &Arc<str>, adopted: Adopted, before: Option<&Arc<Plugin>>) -> Plugin {
-        let Adopted {
+    fn adopted(&self, candidate: Candidate, admitted: Admitted, before: Option<&Arc<Plugin>>) -> Plugin {
+        let Candidate {
+            name,
             config,
             roles,
-            generation,
-            problem,
-            record,
+            serving,
             starting,
-        } = adopted;
-        if let Some(problem) = &problem {
-            tracing::warn!(
-                plugin = &**name,
-                "the plugin is withdrawn under the new configuration: {problem}"
-            );
-            count_swap(name, Swap::Withdrawn);
-        }
-        let known = || before.and_then(|plugin| plugin.problem.clone());
-        let problem = match problem {
-            Some(problem) => Some(problem.to_string().into()),
-            None => known(),
+            ..
+        } = candidate;
+        let (generation, problem) = match admitted.problem {
+            Some(problem) => {
+                tracing::warn!(
+                    plugin = &*name,
+                    "the plugin is withdrawn under the new configuration: {problem}"
+                );
+                count_swap(&name, Swap::Withdrawn);
+                (None, Some(problem.to_string().into()))
+            }
+            None => (
+                admitted.generation.or(serving),
+                before.and_then(|plugin| plugin.problem.clone()),
+            ),
         };
-        show_state(
-            name,
-            generation.as_ref().map_or(0, |generation| generation.number),
-            problem.is_some(),
-        );
-        let record = record.map(Arc::new);
+        show_state(&name, number(generation.as_ref()), problem.is_some());
         let lane = |of: fn(&Plugin) -> &Arc<Lane>| {
             before.map_or_else(|| self.queues.lane(), |plugin| Arc::clone(of(plugin)))
         };
         Plugin {
-            name: Arc::clone(name),
             config,
             roles,
             generation,
@@ -305,29 +282,22 @@ impl Registry {
             may_pass: before.is_some_and(|plugin| plugin.may_pass),
             being_admitted: true,
             starting: starting || before.is_some_and(|plugin| plugin.starting),
-            record: record
-                .or_else(|| before.map(|plugin| Arc::clone(&plugin.record)))
-                .unwrap_or_default(),
+            record: admitted.record,
             requests: lane(|plugin| &plugin.requests),
             hooks: lane(|plugin| &plugin.hooks),
             turn: before.map_or_else(Arc::default, |plugin| Arc::clone(&plugin.turn)),
+            name,
         }
     }
 
-    /// Puts what one plugin's file gave in force. `is_done` is whether that answers what the plugin was admitted for.
-    pub(crate) fn publish(&self, name: &Arc<str>, settled: Settled, is_done: bool) {
+    /// Puts the result of an admission in force. `is_done` is whether the plugin's file has now been examined.
+    pub(crate) fn publish(&self, name: &Arc<str>, admitted: Admitted, is_done: bool) {
         self.change(name, |set, before| {
-            let Settled { result, record } = settled;
-            let (config, trust) = (Arc::clone(&before.config), Trust::of(set));
-            let may_pass = match &result {
-                Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.may_pass(),
-                Ok(_) => false,
-            };
-            let (generation, problem, is_away) = succeed(name, &config, &trust, before, result, &record);
+            let may_pass = admitted.problem.as_ref().is_some_and(AdmissionError::may_pass);
+            let is_away = admitted.problem.as_ref().is_some_and(AdmissionError::is_away);
+            let record = Arc::clone(&admitted.record);
+            let (generation, problem) = succeed(&Trust::of(set), before, admitted, is_away);
             Plugin {
-                name: Arc::clone(name),
-                config,
-                roles: before.roles.clone(),
                 generation,
                 problem,
                 is_away,
@@ -335,15 +305,13 @@ impl Registry {
                 being_admitted: before.being_admitted && !is_done,
                 starting: before.starting && !is_done,
                 record,
-                requests: Arc::clone(&before.requests),
-                hooks: Arc::clone(&before.hooks),
-                turn: Arc::clone(&before.turn),
+                ..Plugin::clone(before)
             }
         });
     }
 
-    /// Notes that a plugin's file was looked at, and that nothing came of it.
-    pub(crate) fn looked(&self, name: &Arc<str>) {
+    /// Notes that a plugin's file was examined, and that nothing has changed.
+    pub(crate) fn examined(&self, name: &Arc<str>) {
         self.change(name, |_, before| Plugin {
             being_admitted: false,
             starting: false,
@@ -367,47 +335,39 @@ impl Registry {
     }
 }
 
-/// What serves of a plugin after its file was looked at, what is wrong with the file, and whether that is because the
-/// directory cannot be read; says so in the log and in metrics.
+/// Returns what serves after an admission, and what is wrong with the plugin's file; logs and counts it.
 fn succeed(
-    name: &Arc<str>,
-    config: &PluginConfig,
     trust: &Trust,
     before: &Plugin,
-    result: Result<Loaded, AdmissionError>,
-    record: &Record,
-) -> (Option<Arc<Generation>>, Option<Arc<str>>, bool) {
-    // A grant that was taken away is gone at once, and so is trust: what was built with it does not serve
-    // on, even where nothing else can serve in its place.
+    admitted: Admitted,
+    is_away: bool,
+) -> (Option<Arc<Generation>>, Option<Arc<str>>) {
+    let (name, config) = (&before.name, &before.config);
+    // A generation with a revoked grant, or one that is no longer trusted, stops serving immediately, even if nothing
+    // can serve in its place.
     let serving = before.generation.clone().filter(|serving| {
         serving.program.config.grants.is_subset(&config.grants)
             && serving.program.config.http.is_within(&config.http)
             && trust::check(trust, name, config, &serving.digest, serving.signature.as_ref()).is_ok()
     });
-    let (known, was_away) = (before.problem.clone(), before.is_away);
-    let is_away = match &result {
-        Ok(Loaded::New(_, Some(problem))) | Err(problem) => problem.is_away(),
-        Ok(_) => false,
-    };
-    let (generation, problem) = match result {
-        Ok(Loaded::Unchanged) => {
-            if known.is_some() && !was_away && record.rolled_back.is_none() {
-                tracing::info!(plugin = &**name, "the plugin's file is the one that serves again");
-            }
-            (serving, None)
-        }
-        Ok(Loaded::New(generation, problem)) => {
+    let is_rolled_back = admitted.record.rolled_back.is_some();
+    let problem: Option<Arc<str>> = admitted
+        .problem
+        .as_ref()
+        .map(|problem| problem.to_string().into());
+    let generation = match (admitted.generation, &admitted.problem, &problem) {
+        (Some(generation), _, problem) => {
             let (digest, number) = (&*generation.digest, generation.number);
-            if let Some(problem) = &problem {
+            if let Some(problem) = problem {
                 tracing::warn!(
                     plugin = &**name,
                     generation = number,
                     digest,
-                    "the plugin's file is not served, an earlier one serves in its place: {problem}"
+                    "the plugin's file is rejected, an earlier generation serves in its place: {problem}"
                 );
                 count_swap(name, Swap::Refused);
             } else {
-                let what = if record.rolled_back.is_some() {
+                let what = if is_rolled_back {
                     "an earlier generation of the plugin serves: it was rolled back"
                 } else {
                     "the plugin serves"
@@ -415,44 +375,51 @@ fn succeed(
                 tracing::info!(plugin = &**name, generation = number, digest, "{what}");
                 count_swap(name, Swap::Ok);
             }
-            (
-                Some(Arc::from(generation)),
-                problem.map(|problem| problem.to_string().into()),
-            )
+            Some(generation)
         }
-        Err(error) => {
-            let text: Arc<str> = error.to_string().into();
-            let missing = error.is_missing();
-            // Its trial has failed by now, whatever is wrong with the file.
+        (None, Some(error), Some(text)) => {
+            let is_missing = error.is_missing();
+            // The generation's trial has failed, whatever is wrong with the file.
             let serving = serving.filter(|serving| !serving.is_untried);
-            let is_told = is_away && serving.is_some();
-            if !is_told && (known.as_ref() != Some(&text) || (missing && serving.is_some())) {
-                match (&serving, missing) {
-                    (Some(_), true) => tracing::warn!(plugin = &**name, "the plugin is withdrawn: {text}"),
-                    (None, _) => tracing::warn!(plugin = &**name, "the plugin does not serve: {text}"),
-                    (Some(old), false) => tracing::warn!(
+            let is_withdrawn = is_missing && serving.is_some();
+            // The watcher has logged that the directory cannot be read.
+            let is_logged = is_away && serving.is_some();
+            if !is_logged && (before.problem.as_ref() != Some(text) || is_withdrawn) {
+                match &serving {
+                    Some(_) if is_missing => {
+                        tracing::warn!(plugin = &**name, "the plugin is withdrawn: {text}");
+                    }
+                    None => tracing::warn!(plugin = &**name, "the plugin does not serve: {text}"),
+                    Some(old) => tracing::warn!(
                         plugin = &**name,
                         generation = old.number,
                         digest = &*old.digest,
-                        "the plugin's file is refused, the old one serves on: {text}"
+                        "the plugin's file is rejected, the old one keeps serving: {text}"
                     ),
                 }
                 count_swap(
                     name,
-                    if missing && serving.is_some() {
+                    if is_withdrawn {
                         Swap::Withdrawn
                     } else {
                         Swap::Refused
                     },
                 );
             }
-            (serving.filter(|_| !missing), Some(text))
+            serving.filter(|_| !is_missing)
+        }
+        (None, ..) => {
+            if before.problem.is_some() && !before.is_away && !is_rolled_back {
+                tracing::info!(plugin = &**name, "the plugin's file is the serving one again");
+            }
+            serving
         }
     };
-    show_state(
-        name,
-        generation.as_ref().map_or(0, |generation| generation.number),
-        problem.is_some(),
-    );
-    (generation, problem, is_away)
+    show_state(name, number(generation.as_ref()), problem.is_some());
+    (generation, problem)
+}
+
+/// The number of the serving generation, 0 if none serves.
+fn number(generation: Option<&Arc<Generation>>) -> u64 {
+    generation.map_or(0, |generation| generation.number)
 }

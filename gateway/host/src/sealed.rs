@@ -1,12 +1,11 @@
-//! Compiled code on its way from a file to a component: memory that nobody else has, written once, and mapped
-//! into place rather than copied. Wasmtime takes the first pages of each instance's memory from it as well.
+//! Compiled code between a file and a component: private memory that is written once, and mapped into place rather than
+//! copied. Wasmtime also takes the first pages of each instance's memory from it.
 
 use std::io::{self, Write};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// What has been written so far.
 #[derive(Debug)]
 pub(crate) struct Memory(Inner);
 
@@ -27,16 +26,12 @@ impl Write for Memory {
 
 #[cfg(target_os = "linux")]
 impl Memory {
-    /// Nothing yet.
-    ///
-    /// # Errors
-    /// What the operating system says.
     pub(crate) fn new() -> io::Result<Self> {
         use rustix::fs::MemfdFlags;
         use rustix::io::Errno;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let create = |flags| rustix::fs::memfd_create("compiled-component", flags);
-        // Hardened systems want to hear that nobody will start it as a program; old ones don't know the word.
+        // Hardened systems require NOEXEC_SEAL, and old ones do not know it.
         let memory = match create(flags | MemfdFlags::NOEXEC_SEAL) {
             Err(Errno::INVAL) => create(flags)?,
             memory => memory?,
@@ -44,13 +39,10 @@ impl Memory {
         Ok(Self(memory.into()))
     }
 
-    /// Makes a component of what was written, which cannot be changed from now on.
-    ///
-    /// # Errors
-    /// When it is none, or another engine's.
+    /// Seals the written code and loads it.
     ///
     /// # Safety
-    /// As for [`Component::deserialize`]: what was written must be of our own making.
+    /// As for [`Component::deserialize`]: the code must be the gateway's own.
     #[expect(
         unsafe_code,
         reason = "the caller vouches for the bytes, the seals keep them as they are"
@@ -62,7 +54,7 @@ impl Memory {
         use rustix::fs::SealFlags;
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&self.0, seals)?;
-        // The only name it has.
+        // Its only name.
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
         if std::path::Path::new(&path).exists() {
             // SAFETY: the caller's, and sealed memory stays as it is.
@@ -80,22 +72,15 @@ impl Memory {
 
 #[cfg(not(target_os = "linux"))]
 impl Memory {
-    /// Nothing yet.
-    ///
-    /// # Errors
-    /// None here.
     #[expect(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(Vec::new()))
     }
 
-    /// Makes a component of what was written.
-    ///
-    /// # Errors
-    /// When it is none, or another engine's.
+    /// Loads the written code.
     ///
     /// # Safety
-    /// As for [`Component::deserialize`]: what was written must be of our own making.
+    /// As for [`Component::deserialize`]: the code must be the gateway's own.
     #[expect(unsafe_code, reason = "the caller vouches for the bytes")]
     pub(crate) unsafe fn into_component(self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: the caller's.

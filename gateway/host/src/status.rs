@@ -1,22 +1,22 @@
-//! How the plugins stand, for the admin listener and the command line.
+//! The status of plugins, for the admin listener and the command line.
 
 use crate::history::KeptGeneration;
 use crate::registry::{Plugin, Snapshot};
 use crate::trust;
 use gateway_sandbox::exports::Function;
 
-/// How one plugin stands.
+/// The status of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PluginStatus {
     /// Its name.
     pub name: String,
-    /// The serving generation's number and digest (hex SHA-256); `None` where nothing serves.
+    /// The serving generation's number and digest (hex SHA-256); `None` if nothing serves.
     pub generation: Option<(u64, String)>,
-    /// How many instances are ready for calls to come.
+    /// The number of instances made ahead.
     pub prepared: usize,
     /// The generations that are kept, oldest first: the serving one, and those a rollback can go back to.
     pub kept: Vec<KeptGeneration>,
-    /// The SHA-256 that its component must have, where the configuration names one.
+    /// The SHA-256 that its component must have, if the configuration has one.
     pub pinned: Option<String>,
     /// Whether its component must be signed by a trusted key.
     pub signature_required: bool,
@@ -25,18 +25,18 @@ pub struct PluginStatus {
     pub signed_by: Option<String>,
     /// The version that the signature of the serving generation states.
     pub signed_version: Option<u64>,
-    /// Whether the serving generation is one that an operator went back to. Then it serves until the
-    /// plugin's file changes.
+    /// Whether an operator has rolled the plugin back. The serving generation then serves until the plugin's file
+    /// changes.
     pub rolled_back: bool,
     /// The functions it exports, for example `get-permissions`.
     pub exports: Vec<String>,
-    /// The services that ask it.
+    /// The services whose permission provider it is.
     pub services: Vec<String>,
     /// Whether it is configured as an extension.
     pub extension: bool,
-    /// Whether its file is being looked at since the gateway started, or was configured anew.
+    /// Whether its file has yet to be examined since the gateway started, or since the plugin was reconfigured.
     pub being_admitted: bool,
-    /// Why the file that is there now does not serve.
+    /// Why the current file does not serve.
     pub problem: Option<String>,
 }
 

@@ -1,13 +1,13 @@
-//! Which components may serve, whatever is in them: the one that is pinned by its digest, and those that are
-//! signed by a key that the operator trusts. This is asked of files and of kept generations alike, each time one
-//! is about to serve, and of the serving ones whenever the configuration changes.
+//! Which components may serve, regardless of their contents: the one that is pinned by its digest, and those that are
+//! signed by a key that the operator trusts. The check applies to files and kept generations before they serve, and to
+//! serving generations whenever the configuration changes.
 //!
 //! A signature is Ed25519 (RFC 8032) over four lines, each ended by a line feed: `auth-gateway plugin v2`, the
 //! plugin's name, its version (decimal), the hex SHA-256 of the component. None of them can contain a line feed,
 //! so no two statements have the same bytes. `<name>.wasm.sig` holds one line: `v2 NAME VERSION BASE64`.
 //!
-//! A signature of version 1 covers `auth-gateway plugin v1` and the digest alone. It is good for any plugin, and
-//! for ever, so it counts only where the operator allows it. Its file holds the base64 text alone.
+//! A signature of version 1 covers `auth-gateway plugin v1` and the digest alone. It is valid for any plugin, forever,
+//! so it counts only if the operator allows it. Its file holds the base64 text alone.
 //!
 //! The version must not fall: see [`Seniority`].
 
@@ -26,13 +26,13 @@ use crate::error::AdmissionError;
 use crate::file;
 use gateway_sandbox::PluginConfig;
 
-/// What comes before a public key's 32 bytes in its DER form (RFC 8410 section 4).
+/// The DER prefix of a public key's 32 bytes (RFC 8410 section 4).
 const PUBLIC_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
-/// The highest version that a signature may state. Every JSON reader gets it to the digit, and a version by the second
-/// or the millisecond is far below it: a higher one is a mistake, after which no later version could follow.
+/// The highest version that a signature may state. Every JSON parser reads it exactly, and a time in milliseconds is
+/// far below it. A higher version is a mistake, after which there could be no later version.
 pub const MAX_VERSION: u64 = (1 << 53) - 1;
 
 /// A public Ed25519 key whose signatures count.
@@ -42,24 +42,24 @@ pub struct TrustedKey([u8; 32]);
 /// Why a key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The text is no PEM.
-    #[error("it is no PEM text")]
+    /// The text is not PEM.
+    #[error("it is not a PEM text")]
     NotPem,
-    /// A private key where a public one is meant.
-    #[error("it holds a private key: give its public key, which `gateway plugin sign --key FILE` prints")]
+    /// A private key instead of a public one.
+    #[error("it holds a private key: use its public key, which `gateway plugin sign --key FILE` prints")]
     Private,
-    /// A public key where a private one is meant.
+    /// A public key instead of a private one.
     #[error("it holds a public key: a private key signs")]
     Public,
     /// A key of another kind.
-    #[error("it is no Ed25519 key: `gateway keys generate --algorithm eddsa` makes one")]
+    #[error("it is not an Ed25519 key: create one with `gateway keys generate --algorithm eddsa`")]
     NotEd25519,
 }
 
-/// Why a component is not signed.
+/// Why a component cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// No plugin can have this name.
+    /// A plugin cannot have this name.
     #[error("\"{0}\" cannot be a plugin's name: use letters, digits, - and _")]
     Name(String),
     /// Versions go from 1 to [`MAX_VERSION`].
@@ -71,7 +71,7 @@ impl TrustedKey {
     /// Reads a public key from its PEM text (`BEGIN PUBLIC KEY`).
     ///
     /// # Errors
-    /// When it is none.
+    /// If the text is not a public Ed25519 key.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let pem = pem::parse(text).map_err(|_| KeyError::NotPem)?;
         if pem.tag().contains("PRIVATE") {
@@ -120,7 +120,7 @@ impl PluginSigner {
     /// Reads a private key from its PEM text (`BEGIN PRIVATE KEY`, PKCS#8).
     ///
     /// # Errors
-    /// When it is none.
+    /// If the text is not a private Ed25519 key.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let pem = pem::parse(text).map_err(|_| KeyError::NotPem)?;
         if pem.tag() == "PUBLIC KEY" {
@@ -131,11 +131,11 @@ impl PluginSigner {
             .map_err(|_| KeyError::NotEd25519)
     }
 
-    /// The text of the `.sig` file of a component that is to serve as the plugin `name`. Gateways that have
-    /// accepted a component with a higher `version` under this name refuse this one.
+    /// Returns the text of the `.sig` file for a component that serves as the plugin `name`. Gateways that have
+    /// accepted a higher `version` under this name reject it.
     ///
     /// # Errors
-    /// When no plugin can have the name, or the version is out of range.
+    /// If a plugin cannot have the name, or the version is out of range.
     pub fn sign(&self, name: &str, version: u64, component: &[u8]) -> Result<String, SignError> {
         if file::path(Path::new(""), name).is_err() {
             return Err(SignError::Name(gateway_sandbox::text::printable(name, 128)));
@@ -160,28 +160,27 @@ impl PluginSigner {
     }
 }
 
-/// What is signed of a component with this hex digest, that is to serve as this plugin.
+/// The signed text for a component with this hex digest.
 fn message(plugin: &str, version: u64, digest: &str) -> Vec<u8> {
     // defence: signature-covers-the-plugin (a test fails without it: docs/defences.md)
     format!("auth-gateway plugin v2\n{plugin}\n{version}\n{digest}\n").into_bytes()
 }
 
-/// What signatures of version 1 cover.
+/// The signed text of version 1.
 fn message_v1(digest: &str) -> Vec<u8> {
     format!("auth-gateway plugin v1\n{digest}\n").into_bytes()
 }
 
-/// Whose signatures count, and of which kind.
+/// Whose signatures count, and which kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
-    /// Signatures are not asked for where there are none.
+    /// If empty, signatures are not required.
     pub(crate) keys: Vec<TrustedKey>,
-    /// Whether a signature may name neither plugin nor version.
+    /// A signature of version 1 counts, which names neither plugin nor version.
     pub(crate) allows_v1: bool,
 }
 
 impl Trust {
-    /// What a set of plugins says.
     pub(crate) fn of(set: &PluginSet) -> Self {
         Self {
             keys: set.trusted_keys.clone(),
@@ -193,13 +192,13 @@ impl Trust {
 /// The text of a `.sig` file, read but not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Statement<'a> {
-    /// Which plugin it is for, and in which version; `None` in a signature of version 1.
+    /// The plugin and its version; `None` in a signature of version 1.
     pub(crate) names: Option<(&'a str, u64)>,
     base64: &'a str,
 }
 
 impl<'a> Statement<'a> {
-    /// Reads the text; `None` where it is not that of a signature.
+    /// Parses the text; `None` if it is not that of a signature.
     pub(crate) fn read(text: &'a str) -> Option<Self> {
         let text = text.trim();
         let Some(rest) = text.strip_prefix("v2 ") else {
@@ -210,7 +209,7 @@ impl<'a> Statement<'a> {
         };
         let mut words = rest.split(' ');
         let (name, version, base64) = (words.next()?, words.next()?, words.next()?);
-        // As it is signed: a number that can be written in two ways would have two texts for one signature.
+        // Canonical digits only: otherwise one signature could have several texts.
         if version.starts_with('0') || !version.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
@@ -221,7 +220,7 @@ impl<'a> Statement<'a> {
         })
     }
 
-    /// The key that made the signature, where it is one of this component for this plugin.
+    /// The key that has signed this component for this plugin.
     fn signer<'k>(&self, keys: &'k [TrustedKey], plugin: &str, digest: &str) -> Option<&'k TrustedKey> {
         let signature = STANDARD.decode(self.base64).ok()?;
         let message = match self.names {
@@ -235,7 +234,7 @@ impl<'a> Statement<'a> {
 
 impl TrustedKey {
     /// The version that the text of a `.sig` file states for a component under this plugin's name; `None` unless this
-    /// key made the signature.
+    /// key has signed it.
     #[must_use]
     pub fn signed_version(&self, plugin: &str, component: &[u8], signature: &str) -> Option<u64> {
         let digest = hex::encode(Sha256::digest(component));
@@ -245,16 +244,13 @@ impl TrustedKey {
     }
 }
 
-/// The version that a signature states; `None` where it states none.
+/// The version that a signature states, not verified.
 pub(crate) fn version(signature: Option<&Arc<str>>) -> Option<u64> {
     let (_, version) = Statement::read(signature?)?.names?;
     Some(version)
 }
 
-/// Whether a component may serve as a plugin.
-///
-/// # Errors
-/// Why it may not.
+/// Checks that a component may serve as a plugin.
 pub(crate) fn check(
     trust: &Trust,
     plugin: &str,
@@ -317,7 +313,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// The key that made a signature of the component with this digest, for this plugin.
+/// The key that has signed the component with this digest for this plugin.
 pub(crate) fn signed_by<'a>(
     keys: &'a [TrustedKey],
     plugin: &str,
@@ -331,8 +327,8 @@ pub(crate) fn signed_by<'a>(
     statement.signer(keys, plugin, digest)
 }
 
-/// The highest version that was accepted of a plugin, and the component that had it. An older component, or
-/// another one with the same version, is a replay: it was signed once, and was replaced since.
+/// The highest accepted version of a plugin, and its component. An older component, or another one with the same
+/// version, is a replay: it was signed once, and has been replaced since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seniority {
     pub(crate) version: u64,
@@ -340,10 +336,7 @@ pub(crate) struct Seniority {
 }
 
 impl Seniority {
-    /// Whether a component with this version (`None`: it has none) may take the place of what was accepted.
-    ///
-    /// # Errors
-    /// Why it may not.
+    /// Checks that a component with this version (`None`: it has none) may replace the accepted one.
     pub(crate) fn check(
         &self,
         plugin: &str,

@@ -1,5 +1,5 @@
-//! Watching the plugin directory: the operating system says which files change, and a slow look at all
-//! of them catches what it does not say (network file systems, a directory that was replaced).
+//! Watches the plugin directory. The operating system reports which files change; polling all files finds the changes
+//! that it does not report (network file systems, a directory that was replaced).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -13,49 +13,26 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::directory::{Place, PluginDirectory, Presence, Reason};
+use crate::host::inner::Inner;
 
-/// How often all files are looked at: a release that a link was switched to serves within two seconds.
+/// How often all files are polled: a release that a link was switched to serves within two seconds.
 const POLL: Duration = Duration::from_secs(1);
-/// So many polls after it a file is read again whose problem may be over though it has not changed; then after twice as
-/// many, and so on.
+/// Polls before an unchanged file is read again whose problem may have passed. The number doubles with each retry.
 const FIRST_RETRY: u32 = 5;
-/// The most polls between two tries.
+/// The most polls between two retries.
 const LAST_RETRY: u32 = 640;
-/// How long the directory must be quiet before changed files are read: a writer's next write follows
-/// within this.
+/// How long the directory must be quiet before changed files are read: a writer's next write comes sooner.
 const QUIET: Duration = Duration::from_millis(40);
-/// How many times that is waited for at most.
+/// How many times in a row the watcher waits for that.
 const MAX_QUIET: u32 = 10;
 
-/// Whose files are watched.
-pub(crate) trait Watched: Send + Sync + 'static {
-    /// The names of all configured plugins.
-    fn plugin_names(&self) -> BTreeSet<Arc<str>>;
-
-    /// The names of plugins whose problem may be over though their files are the same.
-    fn troubled_plugins(&self) -> BTreeSet<Arc<str>>;
-
-    /// Whether no file is looked at any more.
-    fn is_shut_down(&self) -> bool;
-
-    /// Asks that whoever looks at a plugin's file looks whether it has changed meanwhile.
-    fn ask(&self, name: &Arc<str>);
-
-    /// Looks at one plugin's file and puts in force what it gives. Returns false if the host was shut down first.
-    fn reload(&self, name: &Arc<str>) -> impl Future<Output = bool> + Send;
-
-    /// Withdraws the plugins whose files are gone, at once: not after whatever else is being compiled. That goes on record,
-    /// too: whatever takes the place of a file after that, what it was does not come back, not even after a restart.
-    fn withdraw_missing(&self, names: &[Arc<str>]) -> impl Future<Output = ()> + Send;
-}
-
-/// Names of plugins whose files have changed and have not been looked at.
+/// Plugins whose changed files have not been examined.
 #[derive(Debug, Default)]
 struct Changes {
     names: Mutex<BTreeSet<String>>,
-    /// Events were lost: any may have changed.
+    /// Events were lost: any file may have changed.
     all: Mutex<bool>,
-    /// Something else in the directory has changed, which links in it may lead to.
+    /// Something else in the directory has changed, to which links in it may lead.
     links: Mutex<bool>,
     wake: Notify,
 }
@@ -67,14 +44,14 @@ pub(crate) struct Watcher {
     watch: Option<RecommendedWatcher>,
     /// The directory that is watched, or was when that was tried.
     watched: Option<Place>,
-    /// Why the directory cannot be read, since it cannot. Said when that begins and when it ends, not in between.
+    /// Why the directory cannot be read. Logged when that begins and when it ends.
     away: Option<Reason>,
     /// Each plugin's file and its signature, as they were last seen.
     seen: BTreeMap<Arc<str>, [Presence; 2]>,
 }
 
 impl Watcher {
-    /// Starts to watch. Changes are kept until [`Watcher::run`] looks at them.
+    /// Starts to watch. Changes are kept until [`Watcher::run`] takes them.
     pub(crate) fn new(directory: Arc<PluginDirectory>) -> Self {
         let mut watcher = Self {
             directory,
@@ -88,8 +65,8 @@ impl Watcher {
         watcher
     }
 
-    /// Looks after the host's plugins until the host is gone or shut down.
-    pub(crate) async fn run(mut self, host: Weak<impl Watched>) {
+    /// Examines changed files until the host is gone or shut down.
+    pub(crate) async fn run(mut self, host: Weak<Inner>) {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut loads = Loads::default();
@@ -101,14 +78,14 @@ impl Watcher {
                     self.wait_for_quiet().await;
                     if std::mem::take(&mut *self.changes.links.lock()) {
                         let Some(host) = host.upgrade() else { return };
-                        self.poll(&*host);
+                        self.poll(&host);
                     }
                 }
                 _ = poll.tick() => {
                     let Some(host) = host.upgrade() else { return };
                     let again = retries.poll(host.troubled_plugins());
                     self.changes.names.lock().extend(again);
-                    self.poll(&*host);
+                    self.poll(&host);
                     if !self.has_changes() {
                         continue;
                     }
@@ -124,13 +101,13 @@ impl Watcher {
                 }
             }
             let Some(host) = host.upgrade() else { return };
-            if host.is_shut_down() {
+            if host.ended.is_cancelled() {
                 return;
             }
-            let changed = self.take_changes(&*host);
+            let changed = self.take_changes(&host);
             host.withdraw_missing(&changed).await;
             for name in changed {
-                // A look that goes on at what the file was begins again.
+                // An examination of the old file starts again.
                 host.ask(&name);
                 let host = Arc::clone(&host);
                 let plugin = Arc::clone(&name);
@@ -155,7 +132,7 @@ impl Watcher {
     }
 
     /// The configured plugins whose files have changed.
-    fn take_changes(&mut self, host: &impl Watched) -> Vec<Arc<str>> {
+    fn take_changes(&mut self, host: &Inner) -> Vec<Arc<str>> {
         let names = std::mem::take(&mut *self.changes.names.lock());
         let all = std::mem::take(&mut *self.changes.all.lock());
         let configured = host.plugin_names();
@@ -170,8 +147,8 @@ impl Watcher {
         changed
     }
 
-    /// Compares every file with how it was when it was last looked at.
-    fn poll(&mut self, host: &impl Watched) {
+    /// Finds the files that have changed since they were last seen.
+    fn poll(&mut self, host: &Inner) {
         if !self.look_at_directory() {
             return;
         }
@@ -179,7 +156,7 @@ impl Watcher {
         self.seen.retain(|name, _| names.contains(name));
         let now = self.directory.look_at_all(names.iter().map(|name| &**name));
         for (name, now) in names.iter().zip(now) {
-            // The directory has gone in this moment: the next poll says so once.
+            // The directory has just gone: the next poll logs that once.
             let is_away = now
                 .iter()
                 .any(|presence| matches!(presence, Presence::Unknown(reason) if reason.is_about_directory()));
@@ -189,8 +166,8 @@ impl Watcher {
         }
     }
 
-    /// Looks whether the directory can be read, and watches it where it is another one than before. Says in the log
-    /// when it cannot be read any more, and when it can again. Gives whether it can.
+    /// Checks whether the directory can be read, logs a change of that, and watches the directory if it is another one
+    /// than before. Returns whether it can be read.
     fn look_at_directory(&mut self) -> bool {
         let path = self.directory.path().display();
         let place = match self.directory.check() {
@@ -199,13 +176,13 @@ impl Watcher {
                 if self.away.is_none() {
                     tracing::warn!(
                         directory = %path,
-                        "cannot read the plugin directory, the plugins serve on as they are: {reason}"
+                        "cannot read the plugin directory, the plugins keep serving as they are: {reason}"
                     );
-                    // So that the status of each plugin says so.
+                    // The status of each plugin must say so.
                     *self.changes.all.lock() = true;
                 }
                 self.away = Some(reason);
-                // What comes back may be another one that looks the same.
+                // The directory that comes back may be another one that looks the same.
                 self.watched = None;
                 return false;
             }
@@ -225,8 +202,7 @@ impl Watcher {
         true
     }
 
-    /// Asks the operating system to tell of changes in what the directory is now. `says_why` is whether the log is to
-    /// hear why that fails.
+    /// Asks the operating system to report changes in the current directory. `says_why`: log a failure.
     fn watch(&mut self, says_why: bool) {
         self.watch = None;
         let changes = Arc::clone(&self.changes);
@@ -239,19 +215,19 @@ impl Watcher {
             Ok(watch) => self.watch = Some(watch),
             Err(error) if says_why => tracing::warn!(
                 directory = %self.directory.path().display(), %error,
-                "cannot watch the plugin directory for changes: looking every {POLL:?} instead"
+                "cannot watch the plugin directory for changes: polling every {POLL:?} instead"
             ),
             Err(_) => {}
         }
     }
 }
 
-/// When files are read again whose problem may be over: by plugin, the polls until then, and from one try to the next.
+/// By plugin with a problem that may pass: the polls until its file is read again, and the polls between two retries.
 #[derive(Default)]
 struct Retries(BTreeMap<Arc<str>, (u32, u32)>);
 
 impl Retries {
-    /// One more poll. Returns the plugins that have their turn of those in trouble.
+    /// Counts a poll. Returns the troubled plugins whose files must be read again.
     fn poll(&mut self, troubled: BTreeSet<Arc<str>>) -> Vec<String> {
         self.0.retain(|name, _| troubled.contains(name));
         let mut again = Vec::new();
@@ -271,16 +247,16 @@ impl Retries {
     }
 }
 
-/// The files that are being looked at, each plugin's once at a time.
+/// Examinations in progress, at most one for each plugin.
 #[derive(Default)]
 struct Loads {
     tasks: JoinSet<()>,
-    /// By task, which plugin's; and whether its file has changed since.
+    /// By task: the plugin, and whether its file has changed since.
     plugins: HashMap<task::Id, (Arc<str>, bool)>,
 }
 
 impl Loads {
-    /// Begins to look at a plugin's file; where that is being done, notes that it has to be done again.
+    /// Starts an examination, or marks the one in progress to be repeated.
     fn begin(&mut self, plugin: Arc<str>, load: impl Future<Output = ()> + Send + 'static) {
         if let Some((_, again)) = self.plugins.values_mut().find(|(name, _)| *name == plugin) {
             *again = true;
@@ -290,14 +266,14 @@ impl Loads {
         }
     }
 
-    /// Waits for the next file that has been looked at, if there is any: gives the plugin where that has to be done
-    /// again. One that ended in a panic was looked at like any other: the next change is another try.
+    /// Waits for the next examination to end, if there is one. Returns the plugin if it must be repeated. After a
+    /// panic, the next change is another try.
     async fn next(&mut self) -> Option<Option<Arc<str>>> {
         let done = self.tasks.join_next_with_id().await?;
         let id = done.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
         let (plugin, again) = self.plugins.remove(&id)?;
         if let Err(error) = done {
-            tracing::error!(%plugin, %error, "the plugin's file could not be looked at");
+            tracing::error!(%plugin, %error, "the plugin's file could not be examined");
         }
         Some(again.then_some(plugin))
     }
@@ -310,7 +286,7 @@ fn note(changes: &Changes, event: notify::Result<notify::Event>) {
         changes.wake.notify_one();
         return;
     };
-    // Reading a file is an event too: following it would mean reading the file for ever.
+    // Reading a file is an event too, and must not cause another read.
     if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
         return;
     }
@@ -322,7 +298,7 @@ fn note(changes: &Changes, event: notify::Result<notify::Event>) {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        // Its signature may be what makes a file one that serves.
+        // A new signature may make the file acceptable.
         match name.strip_suffix(".sig").unwrap_or(name).strip_suffix(".wasm") {
             Some(name) => {
                 changes.names.lock().insert(name.to_owned());
@@ -340,7 +316,7 @@ mod tests {
     use super::{Loads, Retries};
 
     #[test]
-    fn a_problem_that_may_pass_is_looked_at_less_and_less_often() {
+    fn a_problem_that_may_pass_is_retried_less_and_less_often() {
         let mut retries = Retries::default();
         let mut tries = |polls: usize, name: &str| {
             let tried = (0..polls).map(|_| retries.poll([Arc::from(name)].into()).len());
@@ -356,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_whose_look_panicked_is_looked_at_again() {
+    async fn a_plugin_whose_examination_panicked_is_examined_again() {
         let mut loads = Loads::default();
         let plugin: Arc<str> = "p".into();
         loads.begin(Arc::clone(&plugin), async { panic!("on purpose") });

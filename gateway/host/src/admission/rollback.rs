@@ -1,26 +1,22 @@
-//! Going back to the generation before the one that serves.
+//! Rollback: an operator goes back to the generation before the serving one, which serves until the file changes.
 
 use std::sync::Arc;
 
-use super::{Admission, Candidate};
+use super::Admission;
+use super::trial::check_roles;
+use crate::candidate::{Admitted, Candidate};
 use crate::directory::Presence;
 use crate::error::{AdmissionError, RollbackError};
 use crate::generation::Generation;
-use crate::history::RolledBack;
-use crate::registry::{Loaded, Settled};
-
-/// A generation that may serve again, before it does.
-pub(crate) struct Prepared {
-    generation: Box<Generation>,
-    back: RolledBack,
-}
+use crate::history::{Record, RolledBack};
 
 impl Admission {
-    /// Admits the generation before the serving one against the configuration as it is now. Changes nothing.
-    ///
-    /// # Errors
-    /// Why it cannot serve.
-    pub(crate) async fn prepare_rollback(&self, candidate: &Candidate) -> Result<Prepared, RollbackError> {
+    /// Admits the generation before the serving one under the configuration as it is now. Changes nothing:
+    /// [`Admission::roll_back`] does.
+    pub(crate) async fn prepare_rollback(
+        &self,
+        candidate: &Candidate,
+    ) -> Result<(Generation, RolledBack), RollbackError> {
         let name = &candidate.name;
         let failed = |error: AdmissionError| RollbackError::Failed {
             plugin: name.to_string(),
@@ -29,9 +25,9 @@ impl Admission {
         let withdrawn = || RollbackError::Withdrawn {
             plugin: name.to_string(),
         };
-        self.path(name).map_err(failed)?;
-        let record = self.record(name).await.map_err(failed)?;
-        let is_absent = self.look(name).await.map_err(failed)? == Presence::Absent;
+        crate::file::path(self.directory.path(), name).map_err(failed)?;
+        let record = self.record_of(name).await.map_err(failed)?;
+        let is_absent = self.reader.look(name).await.map_err(failed)? == Presence::Absent;
         if is_absent || record.withdrawn {
             return Err(withdrawn());
         }
@@ -45,7 +41,10 @@ impl Admission {
             number: current,
         })?;
         let to = kept.number;
-        let (restored, read) = tokio::join!(self.restore(candidate, kept), self.read(name));
+        let (restored, read) = tokio::join!(
+            self.restore(candidate, kept),
+            self.reader.read(name, self.compiler.max_size())
+        );
         let generation = restored.map_err(|error| RollbackError::Refused {
             plugin: name.to_string(),
             number: to,
@@ -54,42 +53,57 @@ impl Admission {
         let file = match read.map_err(failed)? {
             Ok(file) => Some(file.digest),
             Err(error) if error.is_missing() => return Err(withdrawn()),
-            // What was taken last is what will be there again.
+            // The file that was accepted last is the one that will be there again.
             Err(AdmissionError::Away { .. } | AdmissionError::Elsewhere { .. }) => {
                 record.generations.last().map(|kept| kept.digest.to_string())
             }
             Err(_) => None,
         };
-        Ok(Prepared {
-            generation,
-            back: RolledBack { to, file },
-        })
+        Ok((generation, RolledBack { to, file }))
     }
 
-    /// Puts on record that the generation is to serve.
-    ///
-    /// # Errors
-    /// When that cannot be written. Then nothing is changed.
+    /// Records a rollback. If that fails, nothing has changed.
     pub(crate) async fn roll_back(
         &self,
         name: &Arc<str>,
-        prepared: Prepared,
-    ) -> Result<Settled, RollbackError> {
+        (generation, back): (Generation, RolledBack),
+    ) -> Result<Admitted, RollbackError> {
         let failed = |reason: String| RollbackError::Failed {
             plugin: name.to_string(),
             reason,
         };
-        let Prepared { generation, back } = prepared;
         let (history, plugin) = (Arc::clone(&self.history), Arc::clone(name));
         let recorded = self
             .blocking(move || history.roll_back(&plugin, back))
             .await
             .map_err(|error| failed(error.to_string()))?;
         let record = recorded
-            .map_err(|error| failed(format!("it cannot be recorded, and would not last: {error}")))?;
-        Ok(Settled {
-            result: Ok(Loaded::New(generation, None)),
-            record: Arc::new(record),
-        })
+            .map_err(|error| failed(format!("it cannot be recorded, so it would not last: {error}")))?;
+        Ok(Admitted::serves(generation, Arc::new(record)))
+    }
+
+    /// Returns what serves while a rollback to generation `to` holds, under the configuration as it is now.
+    pub(super) async fn hold(
+        &self,
+        candidate: &Candidate,
+        record: &Arc<Record>,
+        to: u64,
+    ) -> Result<Admitted, AdmissionError> {
+        let rejected = |reason: String| AdmissionError::RolledBack { to, reason };
+        let kept = record
+            .find(to)
+            .ok_or_else(|| rejected("it is no longer kept".to_owned()))?;
+        if let Some(serving) = &candidate.serving
+            && serving.number == to
+            && candidate.is_settled(serving)
+        {
+            candidate.check_trust(&serving.digest, serving.signature.as_ref())?;
+            check_roles(&candidate.roles, &serving.program.exports)?;
+            return Ok(Admitted::unchanged(Arc::clone(record)));
+        }
+        match self.restore(candidate, kept).await {
+            Ok(generation) => Ok(Admitted::serves(generation, Arc::clone(record))),
+            Err(error) => Err(rejected(error.to_string())),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! From a compiled component to a generation: its imports and exports checked, linked, and tried.
+//! The last checks of a compiled component: its imports and exports, and a trial call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,80 +10,47 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Component;
 
-use super::{Admission, Candidate};
+use super::Admission;
+use crate::candidate::Candidate;
 use crate::error::AdmissionError;
 use crate::generation::{Generation, Roles};
-use crate::history::KeptGeneration;
-use crate::instance_pool::InstancePool;
-use crate::metrics::Meters;
 use crate::places::Ended;
+use gateway_sandbox::log::LogRate;
 
-/// The least that a trial call may take: the machine is busy compiling.
+/// The shortest time that a trial call is allowed: the machine is busy compiling.
 const MIN_TRIAL: Duration = Duration::from_secs(2);
 
-/// The most that it may take, unless the plugin's own deadline is longer.
+/// The longest, unless the plugin's own deadline is longer.
 const MAX_TRIAL: Duration = Duration::from_secs(60);
 
-/// Which component it is.
-#[derive(Clone)]
-pub(crate) struct Identified {
-    pub(crate) number: u64,
-    pub(crate) digest: Arc<str>,
-    pub(crate) signature: Option<Arc<str>>,
-}
-
-impl From<&KeptGeneration> for Identified {
-    fn from(kept: &KeptGeneration) -> Self {
-        Self {
-            number: kept.number,
-            digest: Arc::clone(&kept.digest),
-            signature: kept.signature.clone(),
-        }
-    }
-}
-
-impl From<&Generation> for Identified {
-    fn from(generation: &Generation) -> Self {
-        Self {
-            number: generation.number,
-            digest: Arc::clone(&generation.digest),
-            signature: generation.signature.clone(),
-        }
-    }
-}
-
 impl Admission {
-    /// Checks, links and tries a component. A trial that takes long may begin again.
+    /// Links and tries a component. A trial that takes long may start again.
     pub(crate) async fn admit(
         &self,
         candidate: &Candidate,
         component: &Component,
-        identity: impl Into<Identified>,
-    ) -> Result<Box<Generation>, AdmissionError> {
-        let identity = identity.into();
-        let mut generation = self
+    ) -> Result<Program, AdmissionError> {
+        let program = self
             .dispatcher
-            .trials()
+            .trials
             .run(0, |_| {
-                let linked = self.link(candidate, component, identity.clone());
+                let linked = self.link(candidate, component);
                 async move {
                     let tried = async {
                         let linked = linked?;
-                        check_roles(&candidate.roles, &linked.program.exports)?;
+                        check_roles(&candidate.roles, &linked.exports)?;
                         self.try_out(linked).await
                     };
                     Ended::Done(tried.await)
                 }
             })
             .await?;
-        generation.is_untried = false;
-        // The trial does not wait for the memory that the generation before has.
-        generation.program.memory = Some(self.dispatcher.memory().share(&candidate.name));
-        Ok(generation)
+        Ok(self.with_memory(program))
     }
 
-    /// Applies the current configuration to the generation that serves, without waiting for a trial: a revoked grant must not
-    /// stay in force until one is over. Returns `None` if only limits differ. New limits wait for a trial under them.
+    /// Applies the current configuration to the serving generation, without waiting for a trial: a revoked grant must
+    /// not stay in force until one is over. Returns `None` if only limits differ. New limits wait for a trial under
+    /// them.
     ///
     /// # Errors
     /// Why it must not serve any more.
@@ -91,7 +58,7 @@ impl Admission {
         &self,
         candidate: &Candidate,
         serving: &Generation,
-    ) -> Result<Option<Box<Generation>>, AdmissionError> {
+    ) -> Result<Option<Generation>, AdmissionError> {
         candidate.check_trust(&serving.digest, serving.signature.as_ref())?;
         let (old, new) = (&serving.program.config, &candidate.config);
         if old.grants.is_subset(&new.grants)
@@ -101,62 +68,63 @@ impl Admission {
         {
             return Ok(None);
         }
-        let mut generation = self.link(candidate, serving.program.component(), serving.into())?;
-        generation.program.memory = Some(self.dispatcher.memory().share(&candidate.name));
+        let program = self.with_memory(self.link(candidate, serving.program.component())?);
+        let mut generation = serving.with(program);
+        generation.is_untried = true;
         Ok(Some(generation))
     }
 
-    /// Checks and links a component, and leaves the trial out: for an author who wants to call what fails its trial.
+    /// Links a component and skips the trial: for authors who want to call a component that fails its trial.
     pub(crate) fn admit_untried(
         &self,
         candidate: &Candidate,
         component: &Component,
-        identity: Identified,
-    ) -> Result<Box<Generation>, AdmissionError> {
-        let mut generation = self.link(candidate, component, identity)?;
-        check_roles(&candidate.roles, &generation.program.exports)?;
-        generation.program.memory = Some(self.dispatcher.memory().share(&candidate.name));
-        Ok(generation)
+    ) -> Result<Program, AdmissionError> {
+        let program = self.link(candidate, component)?;
+        check_roles(&candidate.roles, &program.exports)?;
+        Ok(self.with_memory(program))
     }
 
-    /// Checks what a component imports, and links it.
-    fn link(
-        &self,
-        candidate: &Candidate,
-        component: &Component,
-        identity: Identified,
-    ) -> Result<Box<Generation>, AdmissionError> {
+    fn link(&self, candidate: &Candidate, component: &Component) -> Result<Program, AdmissionError> {
         let Candidate { name, config, .. } = candidate;
         let log_rate = self.log_rate(name, config.limits.log_bytes_per_minute);
         let kept = self.engines.kept(component.engine());
-        let program = Program::link(component, name, config, log_rate, kept)?;
-        Ok(Box::new(Generation {
-            number: identity.number,
-            digest: identity.digest,
-            signature: identity.signature,
-            meters: Meters::new(name, &program.exports),
-            pool: InstancePool::default(),
-            is_untried: true,
-            program,
-        }))
+        Ok(Program::link(component, name, config, log_rate, kept)?)
     }
 
-    /// The trial: an instance of it, its exports' types, and for a provider one call for somebody who
-    /// does not exist. Answering with an error passes; a trap does not. Dropping the future ends it.
-    async fn try_out(&self, generation: Box<Generation>) -> Result<Box<Generation>, AdmissionError> {
-        let task = self.dispatcher.guests().spawn(async move {
+    fn log_rate(&self, plugin: &Arc<str>, per_minute: usize) -> Arc<LogRate> {
+        let mut rates = self.log_rates.lock();
+        let rate = rates
+            .entry(Arc::clone(plugin))
+            .or_insert_with(|| Arc::new(LogRate::new(per_minute)));
+        rate.set(per_minute);
+        Arc::clone(rate)
+    }
+
+    /// Bounds the program's memory by the plugin's share. A trial has no such bound: it does not wait for the memory
+    /// that the previous generation has.
+    fn with_memory(&self, mut program: Program) -> Program {
+        program.memory = Some(self.dispatcher.memory.share(&program.plugin));
+        program
+    }
+
+    /// The trial: creates an instance, checks the types of its exports and, for a provider, makes one call for a user
+    /// who does not exist. A provider that returns an error passes; one that traps does not. Dropping the future ends
+    /// the trial.
+    async fn try_out(&self, program: Program) -> Result<Program, AdmissionError> {
+        let task = self.dispatcher.guests.spawn(async move {
             let user = invented_user();
             let invoke = permission_provider::invoke("trial".to_owned(), user.id.as_str().to_owned());
             let services = HostServices::trial(user);
-            let limit = generation.program.config.limits.deadline;
+            let limit = program.config.limits.deadline;
             let allowed = limit.saturating_mul(4).clamp(MIN_TRIAL, MAX_TRIAL.max(limit));
             let deadline = Instant::now() + allowed;
             let function = Function::ALL
                 .into_iter()
-                .find(|function| generation.program.exports.has(*function))
+                .find(|function| program.exports.has(*function))
                 .unwrap_or(Function::GetPermissions);
             let types = call::run(
-                &generation.program,
+                &program,
                 function,
                 services.clone(),
                 deadline,
@@ -167,9 +135,9 @@ impl Admission {
             );
             let (checked, _) = types.await;
             checked.map_err(|failure| AdmissionError::Trial(Box::new(failure)))??;
-            if generation.program.exports.has(Function::GetPermissions) {
+            if program.exports.has(Function::GetPermissions) {
                 let (answer, _) = call::run(
-                    &generation.program,
+                    &program,
                     Function::GetPermissions,
                     services,
                     deadline,
@@ -179,7 +147,7 @@ impl Admission {
                 .await;
                 // defence: trial-call-decides (a test fails without it: docs/defences.md)
                 let answer = answer.map_err(|failure| AdmissionError::Trial(Box::new(failure)))?;
-                permission_provider::check(answer, &generation.program)
+                permission_provider::check(answer, &program)
                     .map(|_| ())
                     .or_else(|error| match error {
                         CallError::Unavailable { .. } | CallError::Failed { .. } => Ok(()),
@@ -187,7 +155,7 @@ impl Admission {
                     })
                     .map_err(|error| AdmissionError::Trial(Box::new(error.into())))?;
             }
-            Ok(generation)
+            Ok(program)
         });
         AbortOnDropHandle::new(task)
             .await

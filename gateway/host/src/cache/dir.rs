@@ -1,4 +1,4 @@
-//! The cache's directory and its key: both must be the gateway's own.
+//! The cache's directory and its key, both of which must belong to the gateway.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -10,7 +10,8 @@ use gateway_model::Random;
 use super::{COMPILED, COMPONENT, KEY, LEFT_OVER, NEW, RECORD};
 use crate::error::HostError;
 
-/// Removes what a gateway that was killed was writing. Another one may be writing now.
+/// Removes the unfinished files of a gateway that was killed. Recent ones may belong to another gateway that is
+/// writing.
 pub(super) fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_new = entry.file_name().to_string_lossy().starts_with(NEW);
@@ -29,7 +30,7 @@ pub(super) fn unusable(path: &Path, error: io::Error) -> HostError {
     }
 }
 
-/// Why there is no directory at a path that cannot be made one.
+/// Why the directory cannot be created.
 pub(super) fn explain(dir: &Path, error: io::Error) -> io::Error {
     match fs::metadata(dir) {
         Err(_) if dir.is_symlink() => io::Error::other("it is a link that leads nowhere: delete it"),
@@ -38,8 +39,8 @@ pub(super) fn explain(dir: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// Looks at the directory before anything in it is used: it and all that is in it must be the gateway's own, and nobody
-/// else may have been able to put something there. `None` where there is none.
+/// Checks the directory before anything in it is used: it and its entries must belong to the gateway's user, and nobody
+/// else may be able to write to it. `None` if it does not exist.
 pub(super) fn look(dir: &Path) -> Result<Option<fs::Metadata>, HostError> {
     let found = match fs::metadata(dir) {
         Ok(found) => found,
@@ -54,11 +55,11 @@ pub(super) fn look(dir: &Path) -> Result<Option<fs::Metadata>, HostError> {
     if found.uid() != user {
         return fail("it belongs to another user");
     }
-    // A directory that is used for something else must stay as it is, its mode above all.
+    // A directory that is used for something else must not be changed, above all not its mode.
     let has_key = dir.join(KEY).symlink_metadata().is_ok();
     for entry in fs::read_dir(dir).map_err(|error| unusable(dir, error))? {
         let path = entry.map_err(|error| unusable(dir, error))?.path();
-        // One that a gateway beside this one removes in this moment.
+        // Another gateway has just removed it.
         let Ok(found) = fs::symlink_metadata(&path) else {
             continue;
         };
@@ -81,7 +82,7 @@ pub(super) fn look(dir: &Path) -> Result<Option<fs::Metadata>, HostError> {
     Ok(Some(found))
 }
 
-/// Whether a file looks like one of the cache's own, as may be left where its key was deleted.
+/// Whether a file looks like one of the cache's, which may remain after its key was deleted.
 fn is_entry(path: &Path) -> bool {
     let name = path
         .file_name()
@@ -93,7 +94,6 @@ fn is_entry(path: &Path) -> bool {
             .any(|end| name.ends_with(end))
 }
 
-/// The key, where there is one.
 pub(super) fn existing_key(dir: &Path) -> Result<Option<[u8; 32]>, HostError> {
     let path = dir.join(KEY);
     match read_key(&path) {
@@ -133,7 +133,6 @@ fn read_key(path: &Path) -> io::Result<[u8; 32]> {
     Ok(key)
 }
 
-/// The key, made at first use.
 pub(super) fn read_or_make_key(path: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
     match read_key(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -147,13 +146,13 @@ pub(super) fn read_or_make_key(path: &Path, random: &dyn Random) -> io::Result<[
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(key),
-        // Another gateway was faster: its key is the key.
+        // Another gateway was faster: use its key.
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => read_key(path),
         Err(error) => Err(error.error),
     }
 }
 
-/// Opens a file for reading that must not be a link.
+/// Opens a file for reading. It must not be a link.
 pub(super) fn open_plainly(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     #[expect(clippy::cast_possible_wrap, reason = "the flags are a C int")]

@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
-/// Bytes that the instance pool maps ahead for tables and stacks, in each of its engines. They count as data, and are
-/// memory only once they are used.
+/// Bytes that the instance pools map for tables and stacks. They count as data, but use memory only once they
+/// are touched.
 const POOLS: u64 = 12 << 30;
 
-/// What a process may have that compiles nothing itself, and runs a component.
+/// The limits of a process that runs a component and compiles nothing itself.
 #[derive(Clone, Copy, Debug)]
 pub struct BenchProcess {
-    /// Bytes of memory, beside what the pool maps.
+    /// Bytes of memory, in addition to what the pools map.
     pub memory: u64,
-    /// Wall clock, which its parent keeps; of processor time it may have as much on every processor.
+    /// Wall-clock time, which its parent enforces. The process limits its processor time to this on every processor.
     pub time: Duration,
 }
 
 impl BenchProcess {
-    /// Limits this process.
+    /// Sets the limits for this process.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// If the operating system rejects one.
     pub fn restrain(&self) -> io::Result<()> {
         let limit = |resource, value| {
             let limit = Rlimit {

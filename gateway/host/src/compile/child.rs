@@ -9,42 +9,41 @@ use rustix::process::{Resource, Rlimit, getppid, setpriority_process, setrlimit}
 
 use gateway_sandbox::engine;
 
-/// The exit code where the component is none: stdout says why.
+/// The exit code if the component is invalid; the reason is on stdout.
 pub(super) const INVALID: i32 = 65;
-/// The exit code where the memory was not enough.
+/// The exit code if the memory was not enough.
 pub(super) const NO_MEMORY: i32 = 71;
 
-/// How much less urgent than the gateway it is at a level, on `nice`'s scale.
+/// The niceness of a process at a level, relative to the gateway.
 pub(super) const fn nice(level: usize) -> i32 {
     if level == 0 { 5 } else { 10 }
 }
 
-/// How often it looks whether the gateway is still there.
+/// How often it checks whether the gateway is still running.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the process lets itself have.
+/// The limits that the process sets for itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildLimits {
     /// Bytes of address space.
     pub memory: u64,
-    /// Bytes of address space that the gateway may let it have later.
+    /// The most bytes of address space that the gateway may allow later.
     pub most_memory: u64,
-    /// How much less urgent than the gateway it is, on `nice`'s scale.
+    /// Niceness relative to the gateway.
     pub nice: i32,
-    /// Wall clock; of processor time it is let have as much on every processor. The gateway keeps the
-    /// clock: this is for when there is no gateway any more.
+    /// Wall-clock time, which the gateway enforces. The process limits its processor time to this on every processor,
+    /// in case the gateway is gone.
     pub time: Duration,
 }
 
-/// Compiles the component on stdin and writes its code to stdout: the whole of a process that the host
-/// starts by [`CompileOptions::command`](crate::CompileOptions::command). Gives the exit code that the
-/// host understands.
+/// Compiles the component on stdin and writes its code to stdout: the whole of a process that the host starts with
+/// [`CompileOptions::command`](crate::CompileOptions::command). Returns the exit code that the host expects.
 #[must_use]
 pub fn compile_in_child(limits: ChildLimits) -> ExitCode {
     match run(limits) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(reason)) => {
-            // The gateway reads this; where it is gone nobody does.
+            // Fails only if the gateway is gone.
             let _ = io::stdout().write_all(reason.as_bytes());
             code(INVALID)
         }
@@ -62,7 +61,7 @@ fn code(code: i32) -> ExitCode {
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// `Err` where the machine is in the way, `Ok(Err)` with the reason where the component is none.
+/// `Err` is a fault of the machine, `Ok(Err)` the reason why the component is invalid.
 fn run(limits: ChildLimits) -> io::Result<Result<(), String>> {
     restrain(limits)?;
     end_with_the_gateway()?;
@@ -106,14 +105,14 @@ fn restrain(limits: ChildLimits) -> io::Result<()> {
         limits.time.as_secs().max(1).saturating_mul(processors),
     )?;
     limit(Resource::Core, 0)?;
-    // It only compiles: the one file it might make would be a mistake.
+    // It has no reason to write a file.
     limit(Resource::Fsize, 0)?;
-    // Where that is not allowed it competes with the gateway, no more.
+    // If that is not allowed, it competes with the gateway.
     let _ = setpriority_process(None, limits.nice);
     Ok(())
 }
 
-/// A gateway that was killed kills nobody: whoever is left over notices.
+/// Ends the process if the gateway was killed.
 fn end_with_the_gateway() -> io::Result<()> {
     let gateway = getppid();
     thread::Builder::new()

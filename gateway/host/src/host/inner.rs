@@ -1,4 +1,5 @@
-//! What all clones of a host share, and how the files of plugins come into force.
+//! The state that all clones of a host share, and the path of a plugin's file: examine it, record the result, publish
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use gateway_sandbox::HostServices;
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -15,38 +15,40 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Admissions, Looks};
 use crate::PluginSet;
-use crate::admission::{Admission, Candidate};
+use crate::admission::Admission;
+use crate::candidate::{Admitted, Candidate};
 use crate::compile::Job;
 use crate::directory::{PluginDirectory, Presence};
 use crate::dispatcher::Dispatcher;
 use crate::error::{AdmissionError, RollbackError};
-use crate::registry::{Adopted, Plugin, Registry, Settled, Snapshot, Turn};
+use crate::file;
+use crate::registry::{Plugin, Registry, Snapshot, Turn};
+use crate::threads::GuestThreads;
 use crate::trust::Trust;
-use crate::watcher::Watched;
 
 /// How long a start waits for a file before the last good generation serves in its place.
 const MEANWHILE: Duration = Duration::from_millis(300);
-/// How often going back begins anew where the plugin was replaced meanwhile.
+/// How many times a rollback starts again if the plugin is replaced meanwhile.
 const MAX_AGAIN: usize = 8;
 
-/// What all clones share.
 pub(crate) struct Inner {
+    /// The first field, so that the threads end before the rest is dropped.
+    pub(super) _threads: GuestThreads,
     pub(super) registry: Arc<Registry>,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) admission: Admission,
     pub(super) directory: Arc<PluginDirectory>,
     pub(super) services: HostServices,
-    /// Held while a configuration, a file's change or a rollback is put on record and in force: the two never differ, and
-    /// what was found out under one configuration does not come into force under another. Nothing that compiles or calls
-    /// a plugin happens meanwhile.
+    /// Held while a configuration, a new file or a rollback is recorded and published: the record never differs from
+    /// what serves, and the result of one configuration does not come into force under another. Nothing compiles or
+    /// calls a plugin while it is held.
     pub(super) settling: tokio::sync::Mutex<()>,
-    /// The host has been shut down: no file is looked at any more.
-    pub(super) ended: CancellationToken,
-    pub(super) runtime: Mutex<Option<Runtime>>,
+    /// The host has been shut down: files are no longer examined.
+    pub(crate) ended: CancellationToken,
 }
 
 impl Inner {
-    /// Puts a configuration in force for what serves already. Returns the names of its plugins.
+    /// Puts a configuration in force for the serving generations. Returns the names of its plugins.
     pub(super) async fn adopt(&self, set: PluginSet, starting: bool) -> Vec<Arc<str>> {
         let _settling = self.settling.lock().await;
         let before = self.registry.snapshot();
@@ -57,11 +59,10 @@ impl Inner {
             .filter(|name| !before.plugins.contains_key(*name))
             .cloned();
         let remembered = self.admission.remember(new.collect()).await;
-        let remembered = remembered.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read what is kept of the plugins");
-            Vec::new()
+        let mut records = remembered.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the plugins' records");
+            BTreeMap::new()
         });
-        let mut records: BTreeMap<_, _> = remembered.into_iter().collect();
         let trust = Arc::new(Trust::of(&set));
         let adopted: Vec<_> = roles
             .into_iter()
@@ -76,35 +77,32 @@ impl Inner {
                     starting,
                     compiling: Arc::default(),
                 };
-                let carried = match &candidate.serving {
-                    Some(serving) => self.admission.carry(&candidate, serving).map(|anew| match anew {
-                        Some(generation) => Some(Arc::from(generation)),
-                        None => Some(Arc::clone(serving)),
-                    }),
-                    None => Ok(None),
+                let record = match records.remove(&name) {
+                    Some(record) => Arc::new(record),
+                    None => old.map(|plugin| Arc::clone(&plugin.record)).unwrap_or_default(),
                 };
-                let (generation, problem) = match carried {
-                    Ok(generation) => (generation, None),
-                    Err(problem) => (None, Some(problem)),
+                let carried = candidate
+                    .serving
+                    .as_ref()
+                    .map_or(Ok(None), |serving| self.admission.carry(&candidate, serving));
+                let admitted = match carried {
+                    Ok(Some(generation)) => Admitted::serves(generation, record),
+                    Ok(None) => Admitted::unchanged(record),
+                    Err(problem) => Admitted::rejected(problem, record),
                 };
-                let adopted = Adopted {
-                    config: candidate.config,
-                    roles: candidate.roles,
-                    generation,
-                    problem,
-                    record: records.remove(&name),
-                    starting,
-                };
-                (name, adopted)
+                (candidate, admitted)
             })
             .collect();
-        let names = adopted.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let names = adopted
+            .iter()
+            .map(|(candidate, _)| Arc::clone(&candidate.name))
+            .collect();
         self.registry.adopt(set, adopted);
         self.prepare();
         names
     }
 
-    /// Looks at these plugins' files, each for itself.
+    /// Examines these plugins' files, all at the same time.
     pub(super) fn look_at(self: &Arc<Self>, names: Vec<Arc<str>>) -> Admissions {
         let (done, admissions) = watch::channel(Looks::GoOn);
         let inner = Arc::clone(self);
@@ -119,12 +117,12 @@ impl Inner {
                 match looked {
                     Ok(true) => {}
                     Ok(false) => ended = Looks::GivenUp,
-                    Err(error) => tracing::error!(%error, "a plugin's file could not be looked at"),
+                    Err(error) => tracing::error!(%error, "a plugin's file could not be examined"),
                 }
             }
             done.send_replace(ended);
         };
-        self.dispatcher.guests().spawn(looks);
+        self.dispatcher.guests.spawn(looks);
         Admissions(admissions)
     }
 
@@ -138,9 +136,9 @@ impl Inner {
             };
             let seen = self.see(name);
             let candidate = candidate(&snapshot, plugin, &compiling);
-            // What is being compiled is not given up by beginning again.
-            let looked = tokio::select! {
-                looked = self.admission.load(&candidate) => looked,
+            // The compilation continues when the loop starts again.
+            let admitted = tokio::select! {
+                admitted = self.admission.examine(&candidate) => admitted,
                 () = self.overtaken(&candidate, seen, &mut asked) => continue,
                 () = self.serve_meanwhile(&candidate) => continue,
             };
@@ -153,12 +151,12 @@ impl Inner {
             } else {
                 *asked.borrow()
             };
-            match self.admission.settle(name, looked).await {
-                Some(settled) => {
-                    self.registry.publish(name, settled, true);
+            match self.admission.record(name, admitted).await {
+                Some(admitted) => {
+                    self.registry.publish(name, admitted, true);
                     self.prepare();
                 }
-                None => self.registry.looked(name),
+                None => self.registry.examined(name),
             }
             turn.answered.store(answered, Ordering::Release);
             return;
@@ -168,12 +166,12 @@ impl Inner {
     /// Lets the last good generation serve while a new file is compiled at the start. Returns once it does, if ever.
     async fn serve_meanwhile(&self, candidate: &Candidate) {
         if candidate.starting && candidate.serving.is_none() {
-            // What is compiled already is admitted sooner than that.
+            // A file whose code is cached is admitted sooner than that.
             sleep(MEANWHILE).await;
-            if let Some(settled) = self.admission.interim(candidate).await {
+            if let Some(admitted) = self.admission.interim(candidate).await {
                 let _settling = self.settling.lock().await;
                 if self.is_current(candidate) {
-                    self.registry.publish(&candidate.name, settled, false);
+                    self.registry.publish(&candidate.name, admitted, false);
                     self.prepare();
                     return;
                 }
@@ -190,7 +188,7 @@ impl Inner {
             .unwrap_or([Presence::Absent; 2])
     }
 
-    /// Returns when what is being looked at is not what there is any more.
+    /// Returns when the examined file or configuration is out of date.
     async fn overtaken(&self, candidate: &Candidate, seen: [Presence; 2], asked: &mut watch::Receiver<u64>) {
         loop {
             if asked.changed().await.is_err() {
@@ -212,7 +210,7 @@ impl Inner {
         })
     }
 
-    /// Whether the candidate still is what there is: nothing that was found out about it is out of date.
+    /// Whether the candidate is still configured like this, and the same generation serves.
     fn is_current(&self, candidate: &Candidate) -> bool {
         let snapshot = self.registry.snapshot();
         let serving = snapshot
@@ -227,7 +225,6 @@ impl Inner {
         is_same && self.is_asked_for(candidate)
     }
 
-    /// Lets the generation before serve again.
     pub(super) async fn roll_back(&self, name: &str) -> Result<(), RollbackError> {
         for _ in 0..MAX_AGAIN {
             let snapshot = self.registry.snapshot();
@@ -240,32 +237,32 @@ impl Inner {
             let prepared = self.admission.prepare_rollback(&candidate).await?;
             let _settling = self.settling.lock().await;
             if self.is_current(&candidate) {
-                let settled = self.admission.roll_back(name, prepared).await?;
-                self.registry.publish(name, settled, false);
+                let admitted = self.admission.roll_back(name, prepared).await?;
+                self.registry.publish(name, admitted, false);
                 self.prepare();
                 return Ok(());
             }
         }
         Err(RollbackError::Failed {
             plugin: name.to_owned(),
-            reason: "it was replaced again and again meanwhile".to_owned(),
+            reason: "it was replaced repeatedly in the meantime".to_owned(),
         })
     }
 
-    /// Makes instances ahead for what serves now.
+    /// Makes instances ahead for the serving generations.
     fn prepare(&self) {
         self.dispatcher.prepare(&self.registry.snapshot(), &self.services);
     }
-}
 
-impl Watched for Inner {
-    fn ask(&self, name: &Arc<str>) {
+    /// Restarts an examination in progress if the plugin's file has changed since it began.
+    pub(crate) fn ask(&self, name: &Arc<str>) {
         if let Some(plugin) = self.registry.snapshot().plugins.get(name) {
             plugin.turn.ask();
         }
     }
 
-    async fn reload(&self, name: &Arc<str>) -> bool {
+    /// Examines a plugin's file and puts the result in force. Returns false if the host was shut down first.
+    pub(crate) async fn reload(&self, name: &Arc<str>) -> bool {
         let turn = match self.registry.snapshot().plugins.get(name) {
             Some(plugin) => Arc::clone(&plugin.turn),
             None => return true,
@@ -274,7 +271,7 @@ impl Watched for Inner {
         let look = async {
             // defence: files-are-examined-in-turn (a test fails without it: docs/defences.md)
             let _turn = turn.lock.lock().await;
-            // Whoever had the turn before may have seen all there is to see.
+            // The previous examination may have answered this request.
             if turn.answered.load(Ordering::Acquire) < number {
                 self.look(name, &turn).await;
             }
@@ -282,20 +279,20 @@ impl Watched for Inner {
         self.ended.run_until_cancelled(look).await.is_some()
     }
 
-    async fn withdraw_missing(&self, names: &[Arc<str>]) {
+    /// Withdraws the plugins whose files are gone, without waiting for any compilation, and records it: the old
+    /// generation does not come back, not even after a restart with a broken file in its place.
+    pub(crate) async fn withdraw_missing(&self, names: &[Arc<str>]) {
         let _settling = self.settling.lock().await;
         let snapshot = self.registry.snapshot();
         let mut withdrawn = Vec::new();
         for name in names {
-            if let Ok(path) = self.admission.path(name)
+            if let Ok(path) = file::path(self.directory.path(), name)
                 && let Some(plugin) = snapshot.plugins.get(name)
                 && self.directory.look(name) == Presence::Absent
             {
-                let settled = Settled {
-                    result: Err(AdmissionError::Missing { path }),
-                    record: Arc::clone(&plugin.record),
-                };
-                self.registry.publish(name, settled, false);
+                let missing = AdmissionError::Missing { path };
+                let admitted = Admitted::rejected(missing, Arc::clone(&plugin.record));
+                self.registry.publish(name, admitted, false);
                 withdrawn.push(Arc::clone(name));
             }
         }
@@ -304,22 +301,18 @@ impl Watched for Inner {
         }
     }
 
-    fn troubled_plugins(&self) -> BTreeSet<Arc<str>> {
+    /// The plugins whose problem may pass although their files have not changed.
+    pub(crate) fn troubled_plugins(&self) -> BTreeSet<Arc<str>> {
         let snapshot = self.registry.snapshot();
         let troubled = snapshot.plugins.values().filter(|plugin| plugin.may_pass);
         troubled.map(|plugin| Arc::clone(&plugin.name)).collect()
     }
 
-    fn plugin_names(&self) -> BTreeSet<Arc<str>> {
+    pub(crate) fn plugin_names(&self) -> BTreeSet<Arc<str>> {
         self.registry.snapshot().plugins.keys().cloned().collect()
-    }
-
-    fn is_shut_down(&self) -> bool {
-        self.ended.is_cancelled()
     }
 }
 
-/// A configured plugin, to look at its file.
 fn candidate(snapshot: &Snapshot, plugin: &Plugin, compiling: &Arc<Mutex<Option<Job>>>) -> Candidate {
     Candidate {
         name: Arc::clone(&plugin.name),
@@ -329,14 +322,5 @@ fn candidate(snapshot: &Snapshot, plugin: &Plugin, compiling: &Arc<Mutex<Option<
         serving: plugin.generation.clone(),
         starting: plugin.starting,
         compiling: Arc::clone(compiling),
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // A runtime may not be waited for on an I/O thread, nor on one of its own.
-        if let Some(runtime) = self.runtime.get_mut().take() {
-            runtime.shutdown_background();
-        }
     }
 }

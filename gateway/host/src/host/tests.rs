@@ -6,7 +6,6 @@ use test_guests::{V1, V2};
 use tokio::time::timeout;
 
 use super::PluginHost;
-use crate::watcher::Watched as _;
 use crate::{CompileOptions, HostOptions, PluginSet, PluginStatus};
 use gateway_sandbox::guest::HostServices;
 use gateway_sandbox::guest::invented_user;

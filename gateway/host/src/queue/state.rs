@@ -1,4 +1,4 @@
-//! What there is of slots, places and calls, and whose turn it is.
+//! The state of slots, places and calls, and whose turn it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{FEWEST, MOST_OF_ONE};
 
 pub(super) struct State {
     pub(super) slots: u32,
-    /// Slots that run, or are reserved and do not: the rest is free for everybody.
+    /// Slots that are in use or reserved. The rest is free for every lane.
     pub(super) committed: u32,
     pub(super) running: u32,
     pub(super) lanes: BTreeMap<u64, LaneState>,
@@ -24,13 +24,13 @@ pub(super) struct State {
 pub(super) struct LaneState {
     pub(super) reserved: u32,
     pub(super) places: usize,
-    /// Whether several services share it.
+    /// Several services share it.
     pub(super) shared: bool,
     pub(super) running: u32,
     pub(super) waiting: usize,
     /// Slots that it may hold at the moment.
     pub(super) most: u32,
-    /// The same, by the memory that its calls take.
+    /// Slots that it may hold by the memory that its calls take.
     pub(super) room: u32,
     /// Calls that ended in time since `most` changed.
     pub(super) in_time: u32,
@@ -57,12 +57,12 @@ pub(super) enum Entered {
 }
 
 impl LaneState {
-    /// Slots that it may hold, by itself.
+    /// Slots that it may hold, whatever the other lanes do.
     pub(super) fn limit(&self) -> u32 {
         self.most.min(self.room)
     }
 
-    /// Whether another call of the service may run, as far as the lane is concerned.
+    /// Whether the lane allows another running call of the service.
     pub(super) fn lets_in(&self, service: &Service) -> bool {
         let left = self.limit().saturating_sub(self.running);
         left > 0 && (!self.shared || service.running < left)
@@ -74,7 +74,7 @@ impl LaneState {
         left > 0 && (!self.shared || service.running as usize + service.waiting.len() < left)
     }
 
-    /// The service whose turn it is, and the number of the call that has waited for longest there.
+    /// The service whose turn it is, with its running calls and the number of its oldest waiting call.
     pub(super) fn next(&self) -> Option<(u32, u64, &Arc<str>)> {
         let waiting = self.services.iter().filter_map(|(name, service)| {
             let (number, _) = service.waiting.first_key_value()?;
@@ -102,7 +102,7 @@ impl State {
         self.closed && self.running == 0 && self.busy.is_empty()
     }
 
-    /// Whether there is a slot for another call of the lane: a reserved one, or one beyond those where as many are free.
+    /// Whether there is a slot for another call of the lane: a reserved one, or a further one if as many are free.
     pub(super) fn has_slot(&self, lane: &LaneState) -> bool {
         let free = self.slots.saturating_sub(self.committed);
         lane.running < lane.reserved || (free > 0 && lane.running - lane.reserved < free)
@@ -152,7 +152,7 @@ impl State {
         })
     }
 
-    /// Another call of the service runs.
+    /// Counts another running call of the service.
     pub(super) fn run(&mut self, id: u64, service: &str) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
@@ -167,7 +167,7 @@ impl State {
         self.running += 1;
     }
 
-    /// Takes a call that waits out of the queue; `None` where it does not wait any more.
+    /// Removes a waiting call from the queue; `None` if it is no longer waiting.
     pub(super) fn remove(&mut self, id: u64, service: &str, number: u64) -> Option<oneshot::Sender<()>> {
         let lane = self.lanes.get_mut(&id)?;
         let of = lane.services.get_mut(service)?;
@@ -180,10 +180,6 @@ impl State {
             self.busy.remove(&id);
         }
         Some(turn)
-    }
-
-    pub(super) fn leave(&mut self, id: u64, service: &str, number: u64) -> bool {
-        self.remove(id, service, number).is_some()
     }
 
     pub(super) fn release(&mut self, id: u64, service: &str, in_time: Option<bool>) {
@@ -213,7 +209,7 @@ impl State {
         }
     }
 
-    /// Gives free slots to those who wait for them.
+    /// Gives free slots to waiting calls.
     pub(super) fn turns(&mut self) -> Vec<oneshot::Sender<()>> {
         let mut turns = Vec::new();
         while let Some((id, service, number)) = self.turn() {
@@ -223,7 +219,7 @@ impl State {
         turns
     }
 
-    /// Whose turn it is: of the lanes that may have another slot, the one that holds the fewest.
+    /// The next call: of the lanes that may have another slot, that of the lane with the fewest.
     pub(super) fn turn(&self) -> Option<(u64, Arc<str>, u64)> {
         let waiting = self.busy.iter().filter_map(|id| {
             let lane = self.lanes.get(id)?;
@@ -236,7 +232,7 @@ impl State {
 }
 
 impl Service {
-    /// One more call waits. Returns how long it may.
+    /// Adds a waiting call. Returns how long it may wait.
     pub(super) fn wait(
         &mut self,
         number: u64,

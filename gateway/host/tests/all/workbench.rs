@@ -414,7 +414,7 @@ async fn hooks_answer_and_reject() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "it exports no on-user-logout; the gateway would call on-user-login"
+        "it does not export on-user-logout; the gateway would call on-user-login"
     );
 
     let bench = open(REJECT, &[]).await;
