@@ -11,7 +11,6 @@ use serde_json::Value;
 use sha2::Digest as _;
 use test_guests::{COMPILE_BOMB, V1, V2};
 
-use support;
 use support::cli::{self, Ran};
 use support::wait::PATIENCE;
 use support::{Gateway, Setup, eventually};

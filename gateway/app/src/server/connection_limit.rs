@@ -8,7 +8,7 @@
 //! They are closed in this order:
 //!
 //! 1. Connections of a client that has more than its share of the slots. The client with the most goes first.
-//! Connections of a proxy belong to many users, so they count against no client.
+//!    Connections of a proxy belong to many users, so they count against no client.
 //! 2. Connections for which the gateway has waited longest.
 
 use std::cmp::Reverse;

@@ -49,7 +49,7 @@ pub(super) fn plugins(
                 format!("{origin}: [plugin.{name}] is configured, but no service or extension uses it");
             layers.warn_at(Some(origin), &format!("plugin.{name}"), warning);
         }
-        let config = plugin(layers, &place, PluginConfig::default());
+        let config = plugin(layers, &place, &PluginConfig::default());
         plugins.insert(name, config);
     }
     for name in used {
@@ -58,7 +58,7 @@ pub(super) fn plugins(
         if preset.is_some() {
             place.default = Origin::Preset;
         }
-        let config = plugin(layers, &place, preset.cloned().unwrap_or_default());
+        let config = plugin(layers, &place, &preset.cloned().unwrap_or_default());
         plugins.insert(name, config);
     }
     let of_services = services
@@ -89,7 +89,7 @@ pub(super) fn one(layers: &mut Layers<'_>, file: &Place<'_>, name: &str) -> Plug
         .into_iter()
         .find(|place| place.name == name);
     let place = place.unwrap_or_else(|| Place::absent("plugin", name));
-    plugin(layers, &place, PluginConfig::default())
+    plugin(layers, &place, &PluginConfig::default())
 }
 
 fn services(layers: &mut Layers<'_>, file: &Place<'_>, cx: &Context<'_>) -> BTreeMap<String, ServiceConfig> {
@@ -169,9 +169,9 @@ fn extensions(layers: &mut Layers<'_>, given: Option<Texts>) -> Vec<String> {
 }
 
 /// Reads one plugin's configuration; `base` has the defaults.
-fn plugin(layers: &mut Layers<'_>, place: &Place<'_>, base: PluginConfig) -> PluginConfig {
+fn plugin(layers: &mut Layers<'_>, place: &Place<'_>, base: &PluginConfig) -> PluginConfig {
     Context::with_defaults(|cx| {
-        let cx = &Context { plugin: &base, ..*cx };
+        let cx = &Context { plugin: base, ..*cx };
         let plugin = settings::Plugin::read(layers, place, cx);
         let has = |grant: Grant| plugin.grants.contains(&grant);
         let config = PluginConfig {
