@@ -21,7 +21,7 @@ async fn every_request_is_one_line_of_json() {
         ("/auth/nothing", 404),
         ("/auth/update", 405),
         (
-            "/auth/oauth_callback/google?state=x%0d%0a{%22forged%22:1}&code=y",
+            "/auth/oauth_callback/google?state=x%0d%0a{%22planted%22:1}&code=y",
             400,
         ),
         ("/auth/login/%0d%0a%1b[31mevil", 404),
@@ -57,6 +57,6 @@ async fn every_request_is_one_line_of_json() {
     assert_eq!(of("route")[1], "/auth/authorize");
     assert_eq!(of("route")[4], "/auth/oauth_callback/{provider}");
     for line in &log.lines()[before..] {
-        assert!(!line.contains("forged") && !line.contains("[31m"), "{line}");
+        assert!(!line.contains("planted") && !line.contains("[31m"), "{line}");
     }
 }

@@ -437,7 +437,7 @@ async fn hooks_get_users_from_files() {
         ),
         (
             "call login.wasm on-user-login --user ann.json --provider x",
-            "has: google, github",
+            "only of: google, github",
         ),
         (
             "call login.wasm on-user-login --user ann.json --service s",

@@ -600,7 +600,7 @@ async fn p8_a_tenant_that_is_not_listed_is_refused_and_the_log_says_which_settin
     let gateway = start(std::slice::from_ref(&fake)).await;
     let answer = sign_in(&fake, &gateway.browser()).await;
     assert_eq!(answer.status(), 400);
-    let log = gateway.log.text();
+    let log = gateway.flushed_log().await.join("\n");
     assert!(log.contains(TENANT) && log.contains("tenants"), "{log}");
     gateway.stop().await;
 }

@@ -36,8 +36,8 @@ async fn files_that_are_no_plugin_say_why() {
         (b"", "is empty"),
         (CORE_MODULE, "not a component"),
         (NO_EXPORTS, "exports none of"),
-        (WRONG_TYPE, "types that are not those"),
-        (EMPTY_INTERFACE, "types that are not those"),
+        (WRONG_TYPE, "types that differ from the interface"),
+        (EMPTY_INTERFACE, "types that differ from the interface"),
         (
             WRONG_VERSION,
             "imports auth-gateway:plugin/types@0.1.0, but this gateway supports version 1.0.0 of auth-gateway:plugin: \

@@ -256,7 +256,7 @@ fn p19_a_setting_without_effect_is_rejected() {
     for (lines, right) in [
         (
             format!("{entra}tenants = [\"common\"]"),
-            "tenants: common means several tenants, and no ID token has it as its (`tid`)",
+            "tenants: common means several tenants, and no ID token has it as its `tid`",
         ),
         (format!("{issuer}audiences = [5]"), "audiences: must be a text"),
         (
