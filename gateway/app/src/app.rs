@@ -60,7 +60,7 @@ pub struct App {
     pub(crate) http_metrics: HttpMetrics,
 }
 
-/// Where the gateway is reached from outside: `EXTERNAL_ADDRESS`.
+/// The gateway's public address: `EXTERNAL_ADDRESS`.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     /// The origin, for comparisons.

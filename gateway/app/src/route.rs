@@ -33,7 +33,6 @@ pub(crate) enum Methods {
     ProvidersAnswer,
 }
 
-/// Who reads the responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     Program,

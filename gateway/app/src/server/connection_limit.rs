@@ -231,7 +231,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Gives the slot to a connection, which counts against the share of `client`, if known.
+    /// Assigns the slot to a connection, which counts against the share of `client`, if known.
     pub(super) fn take(self: &Arc<Self>, room: Room, client: Option<IpAddr>) -> (Slot, EndSignals) {
         let (connection, signals) = Connection::new(self, client);
         let connection = Arc::new(connection);

@@ -162,7 +162,7 @@ mod tests {
         assert!(by_clock > 1_700_000_000_000);
         let ahead = ours.sign("p", 99_999_999_999_999, b"c").unwrap();
         assert_eq!(next(&ahead, "p", b"c").unwrap(), 100_000_000_000_000);
-        // Whatever else lies there is not to be believed.
+        // Any other file in its place is ignored.
         let made_up = format!("v2 p {} AAAA\n", u64::MAX);
         let foreign = theirs.sign("p", MAX_VERSION, b"c").unwrap();
         for (text, name, component) in [
