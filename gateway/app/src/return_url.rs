@@ -26,7 +26,7 @@ pub enum ReturnUrlError {
     /// Its origin is not configured.
     #[error("The address to return to is not allowed: {origin} is not one of `origins` (ALLOWED_ORIGINS)")]
     NotAllowed {
-        /// The origin.
+        /// The rejected origin.
         origin: String,
     },
 }

@@ -118,7 +118,6 @@ fn next_version(
     Ok(next)
 }
 
-/// Reads a file of at most `max` bytes.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
     let (bytes, _) =
         small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;

@@ -17,7 +17,6 @@ const MOST: usize = 64 << 20;
 /// The memory behind an unread response, in bytes: the response, and the buffered requests that wait for their turn.
 const STALLED: usize = 2 * super::super::MAX_HEAD;
 
-/// One connection's memory.
 pub(crate) struct HeldMemory {
     limit: Arc<ConnectionLimit>,
     connection: Arc<Connection>,
