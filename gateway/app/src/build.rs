@@ -19,8 +19,8 @@ use crate::app::{Address, App};
 use crate::config::Config;
 use crate::handlers::callback_url;
 use crate::metrics::HttpMetrics;
-use crate::pages::Offer;
 use crate::pages::branding::{Logo, MAX_LOGO};
+use crate::pages::{Mark, Offer};
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
 use crate::request_id::RequestIds;
@@ -131,8 +131,9 @@ pub(crate) fn offer(provider: &ProviderConfig) -> Result<Offer> {
     };
     let most = u64::try_from(MAX_LOGO).unwrap_or(u64::MAX);
     let (picture, _) = small_file::read(file, most).with_context(unusable)?;
-    let picture = Logo::new(picture).with_context(unusable)?;
-    Ok(Offer::new(&provider.name, name, None).with_picture(picture))
+    let mark = Mark::Picture(Logo::new(picture).with_context(unusable)?);
+    let offer = Offer::new(&provider.name, name, None);
+    Ok(Offer { mark, ..offer })
 }
 
 /// The first session secret signs. Tokens under the others are still accepted.

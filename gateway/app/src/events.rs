@@ -18,15 +18,11 @@ const LAST_RETRY: Duration = Duration::from_secs(600);
 /// How often expired sessions and other old records are deleted.
 const PRUNE: Duration = Duration::from_secs(3600);
 
-/// Delivers the events that a crash left pending, then sign-outs as they arrive, until `shutdown`.
+/// Delivers the events that a crash left pending, then sign-outs as they arrive.
 ///
 /// `left_over` is the position of the last event before the first request was accepted. Later ones belong to sign-ins
 /// in progress.
-pub(crate) async fn deliver(app: Arc<App>, left_over: i64, shutdown: CancellationToken) {
-    shutdown.run_until_cancelled(run(&app, left_over)).await;
-}
-
-async fn run(app: &App, left_over: i64) {
+pub(crate) async fn deliver(app: &App, left_over: i64) {
     deliver_left_over(app, left_over).await;
     let last = app.store.last_event().await.unwrap_or_else(|error| {
         tracing::error!(%error, "pending events cannot be read");

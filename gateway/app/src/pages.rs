@@ -68,10 +68,6 @@ impl<'a> Frame<'a> {
             texts: language.texts(),
         }
     }
-
-    pub(crate) const fn language(&self) -> Language {
-        self.language
-    }
 }
 
 #[derive(Template)]

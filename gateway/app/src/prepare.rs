@@ -156,11 +156,7 @@ impl Found<'_> {
     fn add(&mut self, severity: Severity, setting: &str, message: impl Into<String>) {
         self.findings.push(Finding {
             severity,
-            what: ConfigError {
-                origin: self.report.origin(setting).cloned(),
-                key: setting.to_owned(),
-                message: message.into(),
-            },
+            what: ConfigError::new(self.report.origin(setting).cloned(), setting, message),
         });
     }
 

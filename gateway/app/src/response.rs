@@ -10,16 +10,11 @@ use hyper::header::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::pages;
-
 /// A response whose body is in memory.
 pub type Response = hyper::Response<Full<Bytes>>;
 
 /// The capacity of a response's header map: the headers that all responses have, and a few more.
 const HEADERS: usize = 12;
-
-/// Public keys may be cached by anyone for five minutes.
-pub(crate) const PUBLIC_FOR_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -87,10 +82,6 @@ pub(crate) fn page(policy: &'static str, html: String) -> Response {
     with(body(StatusCode::OK, HTML, html), CONTENT_SECURITY_POLICY, policy)
 }
 
-pub(crate) fn empty_page() -> Response {
-    page(pages::CSP, String::new())
-}
-
 /// Sets the status of a failure; with 503, adds `Retry-After`.
 pub(crate) fn failed_page(status: StatusCode, mut page: Response) -> Response {
     *page.status_mut() = status;
@@ -127,6 +118,15 @@ pub(crate) fn finish(response: &mut Response) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+}
+
+/// Lets anyone cache the response for five minutes.
+pub(crate) fn cached(response: Response) -> Response {
+    with(
+        response,
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=300"),
+    )
 }
 
 pub(crate) fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {

@@ -32,8 +32,7 @@ pub(super) struct Check {
 }
 
 pub(super) fn schema() -> anyhow::Result<()> {
-    output::json(&mut io::stdout().lock(), &config::schema::schema())?;
-    Ok(())
+    Ok(output::json(&mut io::stdout().lock(), &config::schema::schema())?)
 }
 
 pub(super) async fn run(shared: &Shared, check: &Check) -> anyhow::Result<()> {

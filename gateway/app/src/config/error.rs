@@ -15,6 +15,13 @@ pub struct ConfigError {
     pub message: String,
 }
 
+impl ConfigError {
+    pub(crate) fn new(origin: Option<Origin>, key: &str, message: impl Into<String>) -> Self {
+        let (key, message) = (key.to_owned(), message.into());
+        Self { origin, key, message }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.origin {

@@ -31,12 +31,6 @@ impl Offer {
         }
     }
 
-    /// Uses the operator's picture instead of the mark.
-    pub(crate) fn with_picture(mut self, picture: Logo) -> Self {
-        self.mark = Mark::Picture(picture);
-        self
-    }
-
     pub(crate) const fn picture(&self) -> Option<&Logo> {
         match &self.mark {
             Mark::Picture(picture) => Some(picture),
