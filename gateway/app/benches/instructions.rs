@@ -1,11 +1,11 @@
 //! Counts the instructions of the hot paths with valgrind. Unlike times, these are the same on a busy machine and a
-//! quiet one. Each path runs a few times in one process and many times in another. The difference of the counts, divided
-//! by the difference of the runs, excludes the setup. All threads count.
+//! quiet one. Each path runs a few times in one process and many times in another. The difference of the counts,
+//! divided by the difference of the runs, excludes the setup. All threads count.
 //!
 //! Prints a table and writes `instructions.json` into the target directory, a number for each name.
 //!
-//! valgrind's processor has AVX2, but neither AVX-512 nor the SHA extensions. The kernel's instructions are not counted.
-//! The address space is too small for the pool of instances, so each call maps its memory again.
+//! valgrind's processor has AVX2, but neither AVX-512 nor the SHA extensions. The kernel's instructions are not
+//! counted. The address space is too small for the pool of instances, so each call maps its memory again.
 //!
 //! `cargo bench -p gateway --bench instructions`
 

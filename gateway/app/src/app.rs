@@ -100,13 +100,6 @@ impl App {
         self.dev && (name == DEV_PROVIDER || stands_in())
     }
 
-    /// The names of the ways to sign in, with their display names.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.offers
-            .iter()
-            .map(|offer| (offer.name.as_str(), offer.label.as_str()))
-    }
-
     pub(crate) fn offer(&self, name: &str) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.name == name)
     }

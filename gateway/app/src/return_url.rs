@@ -1,5 +1,5 @@
-//! The URLs to which a user may return after a sign-in. A URL is parsed once, by the rules of browsers, and its origin is
-//! compared as a tuple. The gateway sends the parsed URL, so no other parser can read it differently.
+//! The URLs to which a user may return after a sign-in. A URL is parsed once, by the rules of browsers, and its origin
+//! is compared as a tuple. The gateway sends the parsed URL, so no other parser can read it differently.
 
 use url::{Origin, Url};
 

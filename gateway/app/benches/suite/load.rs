@@ -1,8 +1,8 @@
 //! The load generator. It is the same for all servers, and runs in this process and so on the same cores.
 //!
 //! *Closed loop*: each connection sends its next request when it has read the answer. The result is the rate that a
-//! server is capable of. Its latencies are those of a server that is busy all the time. The load comes from a few threads
-//! that share nothing while they run: each has its own runtime and connections.
+//! server is capable of. Its latencies are those of a server that is busy all the time. The load comes from a few
+//! threads that share nothing while they run: each has its own runtime and connections.
 //!
 //! *Paced*: a fixed number of requests a second, far below the capacity of the server. The result is latencies. A
 //! request's time counts from when it was due, if the one before it on its connection was late. A late wake-up of the

@@ -20,8 +20,8 @@
 //! | [`results`] | what was measured, in `<target>/bench/<topic>.json` |
 //! | [`report`], [`plot`], [`machine`], [`in_process`] | `docs/benchmarks/`, made from these files and from criterion's |
 //!
-//! The subjects of a comparison are measured in turns, for several rounds, so that a drift of the machine's speed affects
-//! all of them. Ratios are of one round. A round before these warms up and does not count.
+//! The subjects of a comparison are measured in turns, for several rounds, so that a drift of the machine's speed
+//! affects all of them. Ratios are of one round. A round before these warms up and does not count.
 
 // A bench prints its progress and ends at the first error.
 #![allow(

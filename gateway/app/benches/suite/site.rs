@@ -152,7 +152,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The server can pass this signal on to its own processes. If it has already ended, the measurement has noticed.
+        // The server can pass this signal on to its own processes. If it has already ended, the measurement has
+        // noticed.
         if let Ok(Some(process)) = i32::try_from(self.child.id()).map(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         }

@@ -72,11 +72,8 @@ async fn list(store: &Store, user: Option<&str>, json: bool, out: &mut impl Writ
             ]
         })
         .collect();
-    Ok(output::table(
-        out,
-        ["ID", "USER", "PROVIDER", "CREATED", "EXPIRES"],
-        &rows,
-    )?)
+    output::table(out, ["ID", "USER", "PROVIDER", "CREATED", "EXPIRES"], &rows)?;
+    Ok(())
 }
 
 async fn end(

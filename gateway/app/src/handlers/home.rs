@@ -36,9 +36,8 @@ fn page(app: &App, request: &Request) -> Response {
         Ok(next) => choices(app, &next, false),
         Err(_) => Vec::new(),
     };
-    let names: Vec<(&str, &str)> = app.labels().collect();
     Visit::new(app, &request.headers).show(pages::HOME_CSP, |frame| {
-        pages::index(frame, &home.text, &choices, &names)
+        pages::index(frame, &home.text, &choices, &app.offers)
     })
 }
 

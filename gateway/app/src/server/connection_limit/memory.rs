@@ -1,8 +1,8 @@
 //! A limit on the memory of all connections: unfinished heads and bodies, and unread responses.
 //!
-//! Each request has its own limits, but thousands of connections could reach them at the same time. The gateway therefore
-//! adds up the memory of all requests that exceed the ordinary. Beyond [`MOST`], the connections that hold the most are closed, if the
-//! gateway is waiting for their clients.
+//! Each request has its own limits, but thousands of connections could reach them at the same time. The gateway
+//! therefore adds up the memory of all requests that exceed the ordinary. Beyond [`MOST`], the connections that hold
+//! the most are closed, if the gateway is waiting for their clients.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
