@@ -1,4 +1,4 @@
-//! The paths whose instructions are counted, each with what it needs.
+//! The paths whose instructions are counted, and their fixtures.
 
 use std::hint::black_box;
 use std::path::Path as FilePath;
@@ -23,19 +23,19 @@ const ISSUER: &str = "https://auth.example.org";
 const USER: &str = "0123456789abcdef0123456789abcdef";
 const NOW: Timestamp = Timestamp(1_790_000_000);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// A day: valgrind takes its time.
+/// A day: valgrind is slow.
 const DEADLINE: Duration = DAY;
 
 // Always the same keys: how much an RSA key computes depends on it.
 const RSA: &str = include_str!("../../../token/tests/keys/rsa2048-pkcs8.pem");
 const ED25519: &str = include_str!("../../../token/tests/keys/rfc8037-pkcs8.pem");
 
-/// Something that happens at every request, or nearly.
+/// Work of nearly every request.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
     /// The number of runs in each of the two processes.
     pub(crate) times: (usize, usize),
-    /// Compiles something that is kept for the next.
+    /// Whether it compiles code that is cached for the next process.
     pub(crate) compiles: bool,
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn serve(answer: &str) -> Result<()> {
                 *response.headers_mut() = headers.clone();
                 std::future::ready(Ok::<_, Infallible>(response))
             });
-            // A client that goes away in mid-answer is its own business.
+            // A client that disconnects early does not matter.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), answer)
                 .await;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(answer: &str) -> Result<()> {
     }
 }
 
-/// The headers, but for those that hyper makes.
+/// The headers except those that hyper adds.
 fn headers(head: &str) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in head.lines().skip(1) {

@@ -16,7 +16,7 @@ impl Samples {
         self.0.push(value);
     }
 
-    /// The one in the middle; of two, the mean. `NaN` of none.
+    /// The median; `NaN` if there are no samples.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();
         let half = sorted.len() / 2;
@@ -34,7 +34,7 @@ impl Samples {
         (at(sorted.first()), at(sorted.last()))
     }
 
-    /// This to the other, round by round.
+    /// The ratio of this to the other, round by round.
     pub(crate) fn ratio_to(&self, other: &Self) -> Self {
         Self(
             self.0
@@ -61,7 +61,7 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// Adds a round's.
+    /// Adds the percentiles of a round.
     pub(crate) fn push(&mut self, times: &Times) {
         self.p50.push(times.ms(0.5));
         self.p99.push(times.ms(0.99));
@@ -74,12 +74,11 @@ impl Latencies {
 pub(crate) struct Times(Histogram<u64>);
 
 impl Times {
-    /// None yet. From a microsecond to a minute, to a thousandth.
+    /// No times yet. Times are from a microsecond to a minute, with three significant digits.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self(Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?))
     }
 
-    /// Adds one.
     pub(crate) fn record(&mut self, time: Duration) {
         // Longer than a minute counts as a minute.
         self.0
@@ -94,7 +93,6 @@ impl Times {
         Ok(self.0.add(&other.0)?)
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> u64 {
         self.0.len()
     }

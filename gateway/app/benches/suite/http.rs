@@ -60,7 +60,7 @@ impl Expected {
     }
 }
 
-/// The answer, if the buffer holds all of it, going by its Content-Length.
+/// The answer, if the buffer holds all of it according to its Content-Length.
 fn whole(buffer: &[u8], blank_line: &Finder<'_>) -> Result<Option<Answer>> {
     let Some(end) = blank_line.find(buffer) else {
         return Ok(None);
@@ -83,7 +83,7 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-/// A connection that one request after the other goes over.
+/// A connection for one request after the other.
 pub(crate) struct Connection {
     to: SocketAddr,
     stream: TcpStream,
@@ -103,7 +103,7 @@ impl Connection {
     /// Sends a request and reads the answer, head and body.
     ///
     /// # Errors
-    /// When the connection breaks, or it is another answer than expected.
+    /// When the connection breaks, or the answer is not the expected one.
     pub(crate) fn exchange(&mut self, request: &[u8], expected: &Expected) -> Result<&[u8]> {
         self.stream.write_all(request)?;
         self.buffer.clear();

@@ -13,7 +13,7 @@ use crate::report::{Section, grouped};
 
 /// The targets of calls of prepared instances by language, in microseconds.
 const PREPARED: &[(&str, f64)] = &[("rust", 17.0), ("javascript", 40.0), ("python", 80.0)];
-/// How much longer than with wasmtime alone a call may take.
+/// The target ratio of a call to one with wasmtime alone.
 const MINIMAL: f64 = 1.1;
 
 /// One function of a group, in nanoseconds.
@@ -83,7 +83,7 @@ pub(crate) fn section(section: &mut Section) -> Result<()> {
     Ok(())
 }
 
-/// All that is in a directory, and below.
+/// All measurements in a directory and below it.
 fn find(directory: &Path, found: &mut Vec<Measured>) -> Result<()> {
     if !directory.is_dir() {
         return Ok(());

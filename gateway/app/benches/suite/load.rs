@@ -227,10 +227,10 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Sends `rate` requests a second, spread evenly over time and connections, for so long.
+    /// Sends `rate` requests a second, spread evenly over time and connections, for this time.
     ///
     /// # Errors
-    /// As for a closed loop; or where the server falls so far behind that it is not this rate.
+    /// As for a closed loop, or if the server falls so far behind that the rate is lower.
     pub(crate) fn paced(&self, rate: f64, time: Duration) -> Result<Outcome> {
         let between = Duration::from_secs_f64(1.0 / rate);
         let every = between * u32::try_from(self.connections)?;

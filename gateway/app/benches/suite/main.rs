@@ -14,10 +14,10 @@
 //! |---|---|
 //! | [`people`] | databases of people who are signed in, kept between runs |
 //! | [`site`] | a gateway as an operator runs it; any server in its own process |
-//! | [`bare`], [`old_service`] | what it is compared with |
-//! | [`load`], [`http`] | the load generator, and HTTP as it speaks it |
+//! | [`bare`], [`old_service`] | the servers that it is compared with |
+//! | [`load`], [`http`] | the load generator, and its HTTP |
 //! | [`figure`] | samples, ratios, targets |
-//! | [`results`] | what was measured, in `<target>/bench/<topic>.json` |
+//! | [`results`] | the measurements, in `<target>/bench/<topic>.json` |
 //! | [`report`], [`plot`], [`machine`], [`in_process`] | `docs/benchmarks/`, made from these files and from criterion's |
 //!
 //! The subjects of a comparison are measured in turns, for several rounds, so that a drift of the machine's speed
@@ -61,10 +61,10 @@ use crate::people::People;
 
 #[derive(Parser)]
 struct Args {
-    /// Measure this alone; may be given more than once. The report has what was measured before of the rest
+    /// Measure only this topic; may be given more than once. The report has earlier measurements of the others
     #[arg(long, value_name = "TOPIC")]
     only: Vec<Topic>,
-    /// Find out in a minute or two whether everything works. The figures mean little: they and their report
+    /// Test in a minute or two whether everything works. The figures mean little: they and their report
     /// go to `<target>/bench/quick`
     #[arg(long)]
     quick: bool,
@@ -74,7 +74,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long)]
     rounds: Option<usize>,
-    /// Be the bare hyper server that gives this answer. For the suite itself
+    /// Run the bare hyper server with this answer; for the suite itself
     #[arg(long, hide = true)]
     bare: Option<String>,
     /// Passed by `cargo bench`

@@ -25,11 +25,11 @@ const COLOURS: [RGBColor; 4] = [
 /// One line of a chart.
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// Across, which is logarithmic, and up.
+    /// The logarithmic horizontal value, and the vertical value.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// Draws charts above each other, each with the name of what goes up; all have the same across.
+/// Draws charts above each other, each with the name of its vertical axis. All have the same horizontal axis.
 ///
 /// # Errors
 /// When the file cannot be written.

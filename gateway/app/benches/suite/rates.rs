@@ -1,5 +1,5 @@
-//! Requests a second. `check` and `authorize` beside a bare hyper server that answers the same bytes,
-//! `authorize` for ever-new people beside signing alone on the same cores, and both beside the old service.
+//! Requests a second: `check` and `authorize` beside a bare hyper server that answers the same bytes, `authorize` for
+//! new people each time beside signing alone on the same cores, and both beside the old service.
 
 use std::time::{Duration, Instant};
 

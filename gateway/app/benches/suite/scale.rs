@@ -84,7 +84,7 @@ struct Subject {
 /// Measures.
 ///
 /// # Errors
-/// When a gateway does not start, or an answer is another than expected.
+/// When a gateway does not start, or an answer is not the expected one.
 pub(crate) fn measure(plan: &Plan) -> Result<Results> {
     let (key, _) = gateway_token::generate_key(Algorithm::RS256)?;
     let everybody = plan.everybody()?;

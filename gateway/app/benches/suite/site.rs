@@ -16,7 +16,7 @@ use crate::people::SECRET;
 /// The gateway that is measured.
 pub(crate) const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
 
-/// Keys, plugins and a configuration, from which a gateway starts, again and again if need be.
+/// Keys, plugins and a configuration from which a gateway can start repeatedly.
 pub(crate) struct Site {
     directory: TempDir,
     key: SecretString,
@@ -26,7 +26,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// On that database, or on one that is made where there is none. It signs with a private key, PEM.
+    /// On this database, which is created if it does not exist. The gateway signs with a private key, PEM.
     pub(crate) fn new(database: &Path, key: &SecretString) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         std::fs::create_dir(directory.path().join("plugins"))?;
@@ -40,7 +40,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Writes what its configuration file says.
+    /// Writes its configuration file.
     pub(crate) fn configure(&self, toml: &str) -> Result<()> {
         Ok(std::fs::write(self.path("gateway.toml"), toml)?)
     }
@@ -168,7 +168,7 @@ impl Drop for Server {
     }
 }
 
-/// An address on loopback that is free now; nobody else is about to take one.
+/// An address on loopback that is free at the moment.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! Mistakes in the configuration: where they are, what is wrong, and what would be right.
+//! Mistakes in the configuration: the place, the problem and the expected value of each.
 
 use std::fmt;
 

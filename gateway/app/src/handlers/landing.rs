@@ -102,7 +102,7 @@ pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::
             ("refused", Failure::EmailInUse)
         }
         sign_in::Error::Begin(error @ SignInError::TooManyNewUsers(_)) => {
-            tracing::error!(provider, %error, "a new user is turned away");
+            tracing::error!(provider, %error, "a new user was rejected");
             ("failed", Failure::TryLater)
         }
         sign_in::Error::Begin(SignInError::Store(error)) | sign_in::Error::Settle(error) => {

@@ -1,5 +1,5 @@
-//! GitHub, as far as a sign-in goes: whoever comes with the code `7` is person 7. It keeps nothing and checks
-//! nothing, so that it takes as little as possible from the gateway.
+//! The part of GitHub that a sign-in needs: a request with the code `7` is from person 7. It stores and checks nothing,
+//! so that it takes as little time as possible from the gateway.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ async fn serve(listener: std::net::TcpListener) -> Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            // A client that goes away in mid-answer is its own business.
+            // A client that disconnects early does not matter.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service_fn(answer))
                 .await;

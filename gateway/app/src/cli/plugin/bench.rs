@@ -59,8 +59,8 @@ pub(super) async fn run(shared: &Shared, bench: &Bench) -> anyhow::Result<()> {
     if bench.json {
         return Ok(output::json(&mut out, &measured)?);
     }
-    let mut rows = vec![row("made for the call", &measured.fresh)];
-    rows.extend(measured.prepared.iter().map(|ahead| row("made ahead", ahead)));
+    let mut rows = vec![row("fresh", &measured.fresh)];
+    rows.extend(measured.prepared.iter().map(|prepared| row("prepared", prepared)));
     let head = [
         "INSTANCE", "CALLS", "P50", "P90", "P99", "MAX", "A SECOND", "FUEL", "MEMORY",
     ];
