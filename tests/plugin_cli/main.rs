@@ -464,7 +464,7 @@ async fn bench_measures() {
     let text = desk.plugin(bench).await.succeeded();
     assert!(text.starts_with("INSTANCE") && text.contains("P99"), "{text}");
     assert!(
-        text.contains("made for the call") && text.contains("made ahead"),
+        text.contains("\nfresh ") && text.contains("\nprepared "),
         "{text}"
     );
     let measured = desk.json(&format!("{bench} --json")).await;

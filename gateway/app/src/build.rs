@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use gateway_host::{Admissions, CompileOptions, HostOptions, PluginHost};
-use gateway_model::{SystemClock, SystemRandom};
+use gateway_model::{SystemClock, SystemRandom, UserLimits};
 use gateway_sandbox::Network;
 use gateway_store::{Store, StoreOptions};
 use gateway_token::{SessionKey, SigningKeys};
@@ -16,11 +16,11 @@ use secrecy::ExposeSecret as _;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{Address, App};
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::handlers::callback_url;
 use crate::metrics::HttpMetrics;
-use crate::pages::Offer;
 use crate::pages::branding::{Logo, MAX_LOGO};
+use crate::pages::{Mark, Offer};
 use crate::plugin_data::PluginData;
 use crate::rate_limit::RateLimits;
 use crate::request_id::RequestIds;
@@ -35,13 +35,7 @@ pub(crate) async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, 
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
         .context("the signing keys cannot be used: see `gateway keys generate`")?;
     let session_key = session_key(config, &address.text, random.clone())?;
-    let options = StoreOptions {
-        clock: clock.clone(),
-        random: random.clone(),
-        user_ids: config.database.user_ids,
-        event_retention: config.database.event_retention,
-        limits: config.user_limits,
-    };
+    let options = store_options(&config.database, config.user_limits);
     let store = Store::open(&config.database.url, options)
         .await
         .context("the database cannot be used")?;
@@ -92,6 +86,16 @@ pub(crate) async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, 
     Ok((Arc::new(app), left_over, admissions))
 }
 
+pub(crate) fn store_options(database: &Database, limits: UserLimits) -> StoreOptions {
+    StoreOptions {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        user_ids: database.user_ids,
+        event_retention: database.event_retention,
+        limits,
+    }
+}
+
 pub(crate) fn provider(
     config: &Config,
     provider: &ProviderConfig,
@@ -131,8 +135,9 @@ pub(crate) fn offer(provider: &ProviderConfig) -> Result<Offer> {
     };
     let most = u64::try_from(MAX_LOGO).unwrap_or(u64::MAX);
     let (picture, _) = small_file::read(file, most).with_context(unusable)?;
-    let picture = Logo::new(picture).with_context(unusable)?;
-    Ok(Offer::new(&provider.name, name, None).with_picture(picture))
+    let mark = Mark::Picture(Logo::new(picture).with_context(unusable)?);
+    let offer = Offer::new(&provider.name, name, None);
+    Ok(Offer { mark, ..offer })
 }
 
 /// The first session secret signs. Tokens under the others are still accepted.

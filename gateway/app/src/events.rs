@@ -18,15 +18,11 @@ const LAST_RETRY: Duration = Duration::from_secs(600);
 /// How often expired sessions and other old records are deleted.
 const PRUNE: Duration = Duration::from_secs(3600);
 
-/// Delivers the events that a crash left pending, then sign-outs as they arrive, until `shutdown`.
+/// Delivers the events that a crash left pending, then sign-outs as they arrive.
 ///
 /// `left_over` is the position of the last event before the first request was accepted. Later ones belong to sign-ins
 /// in progress.
-pub(crate) async fn deliver(app: Arc<App>, left_over: i64, shutdown: CancellationToken) {
-    shutdown.run_until_cancelled(run(&app, left_over)).await;
-}
-
-async fn run(app: &App, left_over: i64) {
+pub(crate) async fn deliver(app: &App, left_over: i64) {
     deliver_left_over(app, left_over).await;
     let last = app.store.last_event().await.unwrap_or_else(|error| {
         tracing::error!(%error, "pending events cannot be read");
@@ -119,8 +115,8 @@ async fn deliver_page(app: &App, after: i64) -> Option<Page> {
 }
 
 /// The schedule of retries. Sign-outs whose hooks failed stay in the database. They are retried after a growing pause,
-/// one page at a time as long as they keep failing, so many failures cost little more than a few. New sign-outs do not
-/// wait for them.
+/// one page at a time as long as they keep failing, so a large backlog costs little more than a small one. New
+/// sign-outs do not wait for them.
 struct Backlog {
     /// The position of the last sign-out that was tried once.
     tried: i64,

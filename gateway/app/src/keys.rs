@@ -186,7 +186,9 @@ pub(crate) fn generate(
     let kid = SigningKeys::from_pems(std::slice::from_ref(&pem), &[])?
         .kid()
         .to_owned();
-    let path = directory.join(format!("{}-{}.pem", name_by_time(clock), name_of(algorithm)));
+    // Sorts chronologically: `20261124T093000Z`.
+    let time = crate::time::rfc3339(clock.now()).replace(['-', ':'], "");
+    let path = directory.join(format!("{time}-{}.pem", algorithm.as_str().to_ascii_lowercase()));
     write_new(&path, pem.expose_secret()).map_err(|error| unwritable(&path, error))?;
     let signs = newest.is_none_or(|newest| newest < path);
     Ok(Generated { path, kid, signs })
@@ -209,19 +211,6 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(path);
     }
     written
-}
-
-/// The time in a form that sorts chronologically: `20261124T093000Z`.
-fn name_by_time(clock: &dyn Clock) -> String {
-    crate::time::rfc3339(clock.now()).replace(['-', ':'], "")
-}
-
-fn name_of(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::RS256 => "rs256",
-        Algorithm::ES256 => "es256",
-        Algorithm::EdDSA => "eddsa",
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! An auth gateway. Users sign in through an upstream provider; applications ask who a token belongs to and what that user
 //! may do. WebAssembly components decide both, and can be replaced while the gateway serves.
 //!
-//! A request passes through [`server`] (limits, deadline) → [`router`] → `handlers/<endpoint>` → `session` (whose token is
-//! it) → the store or a plugin → [`response`] → one line in the log.
+//! A request passes through [`server`] (limits, deadline) → [`router`] → `handlers/<endpoint>` → `session` (the
+//! owner of the token) → the store or a plugin → [`response`] → one line in the log.
 //!
 //! | module | contents |
 //! |---|---|
@@ -16,7 +16,7 @@
 //! | [`server`] | connections and their limits |
 //! | [`router`], `route`, `request`, [`response`] | routing; reading requests; making responses |
 //! | `handlers` | the endpoints, one file each |
-//! | `session` | whose request it is |
+//! | `session` | the session that a request belongs to |
 //! | [`sign_in`], `events` | from a user's claims to a session, through the hooks; delivery of pending events |
 //! | `sign_out` | signing out at the provider |
 //! | [`origins`], [`return_url`], `cors`, `jsonp` | applications' origins, and what they permit |

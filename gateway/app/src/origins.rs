@@ -38,13 +38,15 @@ fn is_loopback(origin: &Origin) -> bool {
     let Origin::Tuple(scheme, host, _) = origin else {
         return false;
     };
-    let is_web = matches!(scheme.as_str(), "http" | "https");
-    is_web
-        && match host {
-            Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-            Host::Ipv4(address) => address.is_loopback(),
-            Host::Ipv6(address) => address.is_loopback(),
-        }
+    matches!(scheme.as_str(), "http" | "https") && is_loopback_host(host)
+}
+
+pub(crate) fn is_loopback_host<S: AsRef<str>>(host: &Host<S>) -> bool {
+    match host {
+        Host::Domain(name) => name.as_ref() == "localhost" || name.as_ref().ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
 }
 
 #[cfg(test)]

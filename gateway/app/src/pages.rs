@@ -13,6 +13,8 @@
 //! The templates, the texts, the style sheet and the script are in `templates/`. A page has no inline scripts or
 //! styles, so the policy forbids them. Only users' pictures come from other hosts.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 
 pub(crate) mod branding;
@@ -52,7 +54,7 @@ pub(crate) const CSS: &str = include_str!("../templates/gateway.css");
 /// `/assets/gateway.js`, a module.
 pub(crate) const JS: &str = include_str!("../templates/gateway.js");
 
-/// What all pages have in common.
+/// The parts that all pages have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     branding: &'a Branding,
@@ -68,10 +70,6 @@ impl<'a> Frame<'a> {
             texts: language.texts(),
         }
     }
-
-    pub(crate) const fn language(&self) -> Language {
-        self.language
-    }
 }
 
 #[derive(Template)]
@@ -85,13 +83,11 @@ struct Index<'a> {
     verify: [String; 3],
 }
 
-/// The gateway's own page. `home` is the gateway's origin, and `names` are the providers' display names. The page is
+/// The gateway's own page. `home` is the gateway's origin; the script shows the display names of `offers`. The page is
 /// the same for everyone; its script finds out who is signed in.
-pub(crate) fn index(frame: Frame<'_>, home: &str, choices: &[Choice<'_>], names: &[(&str, &str)]) -> String {
-    let names: serde_json::Map<String, serde_json::Value> = names
-        .iter()
-        .map(|(name, label)| ((*name).to_owned(), (*label).into()))
-        .collect();
+pub(crate) fn index(frame: Frame<'_>, home: &str, choices: &[Choice<'_>], offers: &[Offer]) -> String {
+    let names = offers.iter().map(|offer| (&offer.name, &offer.label));
+    let names: BTreeMap<&String, &String> = names.collect();
     let texts = &frame.texts.home;
     rendered(&Index {
         frame,
@@ -284,9 +280,8 @@ mod tests {
                 Offer::new("google", None, None),
             ];
             let choices = offers.each_ref().map(choice);
-            let names = [("zulu", HOSTILE)];
             for page in [
-                index(frame, "https://auth.example", &choices, &names),
+                index(frame, "https://auth.example", &choices, &offers),
                 sign_in(frame, Some(HOSTILE), &choices),
             ] {
                 assert_strict(&page);

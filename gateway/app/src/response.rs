@@ -10,16 +10,11 @@ use hyper::header::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::pages;
-
 /// A response whose body is in memory.
 pub type Response = hyper::Response<Full<Bytes>>;
 
 /// The capacity of a response's header map: the headers that all responses have, and a few more.
 const HEADERS: usize = 12;
-
-/// Public keys may be cached by anyone for five minutes.
-pub(crate) const PUBLIC_FOR_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -69,17 +64,14 @@ pub(crate) fn retry_later(response: Response) -> Response {
     with(response, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// 404.
 pub(crate) fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "Not found")
 }
 
-/// 405 with `Allow`.
 pub(crate) fn method_not_allowed(allow: &'static str) -> Response {
     allowing(error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), allow)
 }
 
-/// Adds `Allow`.
 pub(crate) fn allowing(response: Response, allow: &'static str) -> Response {
     with(response, ALLOW, HeaderValue::from_static(allow))
 }
@@ -88,10 +80,6 @@ pub(crate) fn allowing(response: Response, allow: &'static str) -> Response {
 pub(crate) fn page(policy: &'static str, html: String) -> Response {
     let policy = HeaderValue::from_static(policy);
     with(body(StatusCode::OK, HTML, html), CONTENT_SECURITY_POLICY, policy)
-}
-
-pub(crate) fn empty_page() -> Response {
-    page(pages::CSP, String::new())
 }
 
 /// Sets the status of a failure; with 503, adds `Retry-After`.
@@ -132,7 +120,15 @@ pub(crate) fn finish(response: &mut Response) {
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
 }
 
-/// Adds a header.
+/// Lets anyone cache the response for five minutes.
+pub(crate) fn cached(response: Response) -> Response {
+    with(
+        response,
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=300"),
+    )
+}
+
 pub(crate) fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
     response.headers_mut().append(name, value);
     response

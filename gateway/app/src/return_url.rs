@@ -1,5 +1,5 @@
-//! Where a user may be sent after a sign-in. The URL is parsed once, by the rules of browsers, and its origin is
-//! compared as a tuple. The gateway sends the parsed URL, so no other parser can read it differently.
+//! The URLs to which a user may return after a sign-in. A URL is parsed once, by the rules of browsers, and its origin
+//! is compared as a tuple. The gateway sends the parsed URL, so no other parser can read it differently.
 
 use url::{Origin, Url};
 
@@ -9,6 +9,7 @@ use crate::origins::Origins;
 const TOO_LONG: usize = 2_000;
 /// The longest address, in bytes, both as received and as the URL standard serializes it.
 const MAX: usize = 4096;
+const TOKEN: &[&str] = &["jwt"];
 
 /// A URL to which a user may be sent: http or https, with an allowed origin, without a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum ReturnUrlError {
     /// Its origin is not configured.
     #[error("The address to return to is not allowed: {origin} is not one of `origins` (ALLOWED_ORIGINS)")]
     NotAllowed {
-        /// The origin.
+        /// The rejected origin.
         origin: String,
     },
 }
@@ -60,7 +61,7 @@ pub fn parse(text: &str, origins: &Origins, own: &Origin) -> Result<ReturnUrl, R
             origin: origin.ascii_serialization(),
         });
     }
-    let url = without_token(url);
+    let url = without(url, TOKEN);
     // Percent-encoding makes text that is not ASCII up to three times as long.
     if url.as_str().len() > MAX {
         return Err(ReturnUrlError::NotAnAddress);
@@ -68,11 +69,7 @@ pub fn parse(text: &str, origins: &Origins, own: &Origin) -> Result<ReturnUrl, R
     Ok(ReturnUrl(url))
 }
 
-/// Removes `jwt` from the query. Every other parameter stays as it was, byte for byte.
-fn without_token(url: Url) -> Url {
-    without(url, &["jwt"])
-}
-
+/// Removes parameters from the query. Every other parameter stays as it was, byte for byte.
 fn without(mut url: Url, names: &[&str]) -> Url {
     let Some(query) = url.query() else { return url };
     let goes = |pair: &&str| {
@@ -103,7 +100,7 @@ impl ReturnUrl {
 
     /// The operator's default, for users without a `next`.
     pub(crate) fn from_default(url: &Url) -> Self {
-        Self(without_token(url.clone()))
+        Self(without(url.clone(), TOKEN))
     }
 
     /// The address, as the URL standard serializes it.

@@ -13,7 +13,7 @@ use hyper::{Method, StatusCode};
 use crate::app::App;
 use crate::handlers::ROUTES;
 use crate::handlers::visit::{Visit, wants_a_page};
-use crate::pages::Failure;
+use crate::pages::{self, Failure};
 use crate::rate_limit::Limit;
 use crate::request::Request;
 use crate::request_id::{REQUEST_ID, RequestId};
@@ -37,10 +37,6 @@ impl<'a> Found<'a> {
             let provider = route.provider_in(path)?;
             Some(Self { route, provider })
         })
-    }
-
-    fn exists(self, app: &App) -> bool {
-        (self.route.exists)(app, self.provider)
     }
 
     fn allow(self, app: &App) -> &'static str {
@@ -74,7 +70,7 @@ where
     let origin = request.headers().get(ORIGIN).cloned();
 
     // defence: admin-is-not-public (a test fails without it: docs/defences.md)
-    let mut response = match found.filter(|found| found.exists(&app)) {
+    let mut response = match found.filter(|found| (found.route.exists)(&app, found.provider)) {
         None => nothing_here(&app, found, &request),
         Some(found) if method == Method::OPTIONS => options(&app, found, origin.as_ref()),
         Some(found) if !allows(found.allow(&app), &method) => wrong_method(&app, found, request.headers()),
@@ -112,7 +108,7 @@ fn answer_at_once<B>(app: &App, gate: Gate, request: &hyper::Request<B>, peer: &
             Some(Visit::new(app, headers).page(&Failure::NotAPerson))
         }
         // A HEAD neither begins nor ends a sign-in.
-        Gate::SignIn => (request.method() == Method::HEAD).then(response::empty_page),
+        Gate::SignIn => (request.method() == Method::HEAD).then(|| response::page(pages::CSP, String::new())),
         Gate::Update => {
             let origins = &app.live.load().origins;
             if navigation::is_from_a_foreign_page(headers, origins, &app.address.origin) {

@@ -59,9 +59,12 @@ pub(crate) async fn serve(
     let deliver = {
         let (app, admissions, shutdown) = (Arc::clone(&app), admissions.clone(), shutdown.clone());
         async move {
-            // The event of a hook that is not admitted yet would fail and wait for the next start.
-            shutdown.run_until_cancelled(admissions.done()).await;
-            events::deliver(app, left_over, shutdown).await;
+            let deliver = async {
+                // The event of a hook that is not admitted yet would fail and wait for the next start.
+                admissions.done().await;
+                events::deliver(&app, left_over).await;
+            };
+            shutdown.run_until_cancelled(deliver).await;
         }
     };
     app.background.spawn(deliver);

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway_model::Timestamp;
 use gateway_token::PermissionClaims;
 use metrics::Counter;
 use quick_cache::Weighter;
@@ -23,7 +22,7 @@ use crate::metrics::permission_tokens;
 const CAPACITY: u64 = 16 << 20;
 /// The expected number of responses.
 const ANSWERS: usize = 8192;
-/// What an entry takes besides its texts, in bytes.
+/// The size of an entry without its texts, in bytes.
 const OVERHEAD: usize = 512;
 /// The most that one user's entries take, in bytes.
 const OF_ONE_USER: u64 = CAPACITY / 16;
@@ -118,7 +117,8 @@ impl TokenCache {
     ) -> Result<Bytes, E> {
         let key = self.hasher.hash_one((&claims.sub, &claims.service));
         if let Some(kept) = self.kept.get(&key)
-            && is_young(Timestamp(kept.claims.iat), Timestamp(claims.iat), self.reuse)
+            // A signature in the future is not young: the clock was set back.
+            && claims.iat.checked_sub(kept.claims.iat).is_some_and(|age| age < self.reuse)
             && are_same(&kept.claims, &claims)
         {
             self.reused.increment(1);
@@ -144,11 +144,6 @@ impl TokenCache {
         }
         Ok(answer)
     }
-}
-
-/// A signature in the future is not young: the clock was set back.
-fn is_young(signed: Timestamp, now: Timestamp, reuse: u64) -> bool {
-    now.0.checked_sub(signed.0).is_some_and(|age| age < reuse)
 }
 
 /// Whether all claims but the times are equal.

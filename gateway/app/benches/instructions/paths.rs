@@ -1,4 +1,4 @@
-//! The paths whose instructions are counted, each with what it needs.
+//! The paths whose instructions are counted, and their fixtures.
 
 use std::hint::black_box;
 use std::path::Path as FilePath;
@@ -23,19 +23,19 @@ const ISSUER: &str = "https://auth.example.org";
 const USER: &str = "0123456789abcdef0123456789abcdef";
 const NOW: Timestamp = Timestamp(1_790_000_000);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// A day: valgrind takes its time.
+/// A day: valgrind is slow.
 const DEADLINE: Duration = DAY;
 
 // Always the same keys: how much an RSA key computes depends on it.
 const RSA: &str = include_str!("../../../token/tests/keys/rsa2048-pkcs8.pem");
 const ED25519: &str = include_str!("../../../token/tests/keys/rfc8037-pkcs8.pem");
 
-/// Something that happens at every request, or nearly.
+/// Work of nearly every request.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
-    /// How often it is gone in each of the two processes.
+    /// The number of runs in each of the two processes.
     pub(crate) times: (usize, usize),
-    /// Compiles something that is kept for the next.
+    /// Whether it compiles code that is cached for the next process.
     pub(crate) compiles: bool,
 }
 
@@ -52,7 +52,7 @@ pub(crate) const PATHS: &[Path] = &[
     path("session-kept", 50, 10_050),
     path("session-not-kept", 50, SESSIONS),
     path("sign-eddsa", 5, 55),
-    // Twice through what aws-lc does only at every 32nd signature: blinding anew.
+    // Enough for aws-lc to renew its blinding twice: it does so at every 32nd signature.
     path("sign-rs256", 10, 74),
     path("authorize-json", 50, 550),
     Path {
@@ -75,7 +75,7 @@ pub(crate) async fn prepare(directory: &FilePath) -> Result<()> {
     Ok(())
 }
 
-/// Goes a path so many times.
+/// Runs a path `times` times.
 pub(crate) async fn go(name: &str, times: usize, directory: &FilePath) -> Result<()> {
     match name {
         "verify-session-token" => verify(times),
@@ -112,7 +112,7 @@ fn sign(pem: &str, times: usize) -> Result<()> {
     Ok(())
 }
 
-/// What a role provider's answer becomes.
+/// The claims that a role provider's answer leads to.
 fn permission_claims() -> PermissionClaims {
     let permissions = [
         ("areas", json!(["users", "billing"])),

@@ -1,4 +1,4 @@
-//! Figures: what was measured in each round, how it stands to something else, and what it should be.
+//! Figures: the samples of each round, their ratios to others, and their targets.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl Samples {
         self.0.push(value);
     }
 
-    /// The one in the middle; of two, the mean. `NaN` of none.
+    /// The median; `NaN` if there are no samples.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();
         let half = sorted.len() / 2;
@@ -34,7 +34,7 @@ impl Samples {
         (at(sorted.first()), at(sorted.last()))
     }
 
-    /// This to the other, round by round.
+    /// The ratio of this to the other, round by round.
     pub(crate) fn ratio_to(&self, other: &Self) -> Self {
         Self(
             self.0
@@ -61,7 +61,7 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// Adds a round's.
+    /// Adds the percentiles of a round.
     pub(crate) fn push(&mut self, times: &Times) {
         self.p50.push(times.ms(0.5));
         self.p99.push(times.ms(0.99));
@@ -74,12 +74,11 @@ impl Latencies {
 pub(crate) struct Times(Histogram<u64>);
 
 impl Times {
-    /// None yet. From a microsecond to a minute, to a thousandth.
+    /// No times yet. Times are from a microsecond to a minute, with three significant digits.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self(Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?))
     }
 
-    /// Adds one.
     pub(crate) fn record(&mut self, time: Duration) {
         // Longer than a minute counts as a minute.
         self.0
@@ -94,12 +93,11 @@ impl Times {
         Ok(self.0.add(&other.0)?)
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> u64 {
         self.0.len()
     }
 
-    /// What so large a part of them took at most, in milliseconds.
+    /// The quantile of `part`, between 0 and 1, in milliseconds.
     pub(crate) fn ms(&self, part: f64) -> f64 {
         self.0.value_at_quantile(part) as f64 / 1e6
     }
@@ -110,7 +108,7 @@ pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What a figure should be.
+/// The bound of a figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// Not less.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result, ensure};
 use memchr::memmem::Finder;
 
-/// Where the gateway believes to be reached: behind a proxy that ends TLS.
+/// The gateway's public address, as if it were behind a proxy that ends TLS.
 pub(crate) const EXTERNAL: &str = "https://auth.example.org";
 
 /// A whole GET request with a session token.
@@ -15,7 +15,7 @@ pub(crate) fn get(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: auth.example.org\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// What every answer of a run has to be.
+/// The answer that every request of a run must receive.
 pub(crate) struct Expected {
     status: &'static [u8],
     text: Finder<'static>,
@@ -46,7 +46,7 @@ impl Expected {
     /// The answer, once the buffer holds all of it.
     ///
     /// # Errors
-    /// When it is another one than expected.
+    /// When it is not the expected answer.
     pub(crate) fn answer(&self, buffer: &[u8]) -> Result<Option<Answer>> {
         let Some(answer) = whole(buffer, &self.blank_line)? else {
             return Ok(None);
@@ -60,7 +60,7 @@ impl Expected {
     }
 }
 
-/// The answer, if the buffer holds all of it, going by its Content-Length.
+/// The answer, if the buffer holds all of it according to its Content-Length.
 fn whole(buffer: &[u8], blank_line: &Finder<'_>) -> Result<Option<Answer>> {
     let Some(end) = blank_line.find(buffer) else {
         return Ok(None);
@@ -83,7 +83,7 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-/// A connection that one request after the other goes over.
+/// A connection for one request after the other.
 pub(crate) struct Connection {
     to: SocketAddr,
     stream: TcpStream,
@@ -103,7 +103,7 @@ impl Connection {
     /// Sends a request and reads the answer, head and body.
     ///
     /// # Errors
-    /// When the connection breaks, or it is another answer than expected.
+    /// When the connection breaks, or the answer is not the expected one.
     pub(crate) fn exchange(&mut self, request: &[u8], expected: &Expected) -> Result<&[u8]> {
         self.stream.write_all(request)?;
         self.buffer.clear();
@@ -132,7 +132,7 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
 /// The whole answer to one request.
 ///
 /// # Errors
-/// When the connection breaks, the answer is not text or another one than expected.
+/// When the connection breaks, or the answer is not text or not the expected one.
 pub(crate) fn ask(to: SocketAddr, request: &str, expected: &Expected) -> Result<String> {
     let mut connection = Connection::open(to)?;
     let answer = connection.exchange(request.as_bytes(), expected)?;

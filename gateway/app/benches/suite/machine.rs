@@ -1,4 +1,4 @@
-//! Where it was measured, and with what.
+//! The machine and the software of a measurement.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,17 +21,17 @@ pub(crate) struct Machine {
     pub(crate) rustc: String,
     pub(crate) wasmtime: String,
     pub(crate) gateway: String,
-    /// The short id, and whether something was changed since.
+    /// The short id of the commit, and whether the work tree differs from it.
     pub(crate) commit: String,
     /// Of the measurement, as `2026-11-28`.
     pub(crate) date: String,
 }
 
 impl Machine {
-    /// This one, now.
+    /// The current machine.
     ///
     /// # Errors
-    /// When something does not say what it is.
+    /// When a version or a property cannot be determined.
     pub(crate) fn look() -> Result<Self> {
         let processors = std::fs::read_to_string("/proc/cpuinfo")?;
         let memory = std::fs::read_to_string("/proc/meminfo")?;
@@ -76,7 +76,7 @@ fn wasmtime() -> Result<String> {
         .context("no wasmtime in Cargo.lock")
 }
 
-/// What a command prints, in the workspace.
+/// The output of a command that runs in the workspace.
 ///
 /// # Errors
 /// When it cannot be run or fails.
@@ -94,7 +94,7 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// How many threads run at once.
+/// The number of threads that run at the same time.
 pub(crate) fn cores() -> Result<usize> {
     Ok(std::thread::available_parallelism()
         .context("counting cores")?
@@ -122,7 +122,7 @@ pub(crate) fn files() -> usize {
 /// Raises the soft limit on open files to the hard one: a connection is a file.
 ///
 /// # Errors
-/// When the system does not let it.
+/// When the system refuses.
 pub(crate) fn allow_many_sockets() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

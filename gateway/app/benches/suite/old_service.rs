@@ -1,5 +1,4 @@
-//! dgp-oauth2 from PyPI under gunicorn, installed where Python can be had: the service that the gateway
-//! replaces.
+//! dgp-oauth2, the service that the gateway replaces: from PyPI, under gunicorn, if Python is available.
 
 use std::fs;
 use std::path::Path;
@@ -13,25 +12,25 @@ use secrecy::ExposeSecret;
 use crate::Plan;
 use crate::site::{Server, free_address};
 
-/// gunicorn as it is known to work with it; the rest is what pip finds.
+/// The version of gunicorn that is known to work with it. pip chooses the other versions.
 const PACKAGES: &[&str] = &["dgp-oauth2==1.3.4", "gunicorn==23.0.0"];
 const SERVER: &str = include_str!("old_service/server.py");
 const SIGN_IN: &str = include_str!("old_service/sign_in.py");
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// It, serving.
+/// The service while it runs.
 pub(crate) struct OldService {
     pub(crate) server: Server,
     /// A session token of its one user.
     pub(crate) token: String,
-    /// Its version and those of what it runs on.
+    /// Its version and those of Python and gunicorn.
     pub(crate) versions: String,
 }
 
-/// Installs it, where that has not been done, and starts it. The inner error says why it cannot be had here.
+/// Installs it if necessary, and starts it. The inner error is the reason why it cannot be installed here.
 ///
 /// # Errors
-/// When it was installed and does not serve.
+/// When it is installed but does not serve.
 pub(crate) fn start(plan: &Plan) -> Result<Result<OldService, String>> {
     let directory = plan.cache.join("old-service");
     let installed = directory.join("installed");
@@ -123,9 +122,9 @@ fn versions(bin: &Path) -> Result<String> {
     Ok(versions.join(", "))
 }
 
-/// What a command prints.
+/// The output of a command.
 fn run(command: &mut Command) -> Result<String> {
-    // Not where it is: this may get into the report.
+    // Without its directory, since this may get into the report.
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or_default()

@@ -14,7 +14,7 @@ use plotters::style::{BLACK, Color, RGBColor, WHITE};
 use crate::report::grouped;
 
 const SIZE: (u32, u32) = (760, 560);
-/// That can be told apart without red and green.
+/// Colours that are distinct without red and green.
 const COLOURS: [RGBColor; 4] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -25,11 +25,11 @@ const COLOURS: [RGBColor; 4] = [
 /// One line of a chart.
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// Across, which is logarithmic, and up.
+    /// The logarithmic horizontal value, and the vertical value.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// Draws charts above each other, each with the name of what goes up; all have the same across.
+/// Draws charts above each other, each with the name of its vertical axis. All have the same horizontal axis.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -1,4 +1,4 @@
-//! `docs/benchmarks/README.md` and its plots, from the files that measuring has left.
+//! Writes `docs/benchmarks/README.md` and its plots from the files of the measurements.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::results::{self, Taken};
 use crate::{Plan, Topic, in_process, rates, scale, sign_ins, start, swaps, tails};
 
-/// Renders what there is.
+/// Renders the available results.
 ///
 /// # Errors
 /// When a file cannot be read, or the report cannot be written.
@@ -128,7 +128,7 @@ fn head(plan: &Plan, machines: &[(Topic, Machine)]) -> Result<String> {
     Ok(text)
 }
 
-/// Markdown, being written.
+/// A page of Markdown under construction.
 pub(crate) struct Section {
     directory: PathBuf,
     text: String,
@@ -142,7 +142,7 @@ impl Section {
         }
     }
 
-    /// Where a file beside the report is.
+    /// The path of a file beside the report.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.directory.join(file)
     }
@@ -245,7 +245,7 @@ fn times(value: f64) -> String {
     }
 }
 
-/// So many a second.
+/// A number per second.
 pub(crate) fn rate(value: f64) -> String {
     if value < 20.0 {
         format!("{value:.1}")
@@ -268,7 +268,7 @@ pub(crate) fn megabytes(value: f64) -> String {
     format!("{value:.1} MB")
 }
 
-/// A whole number with its thousands apart.
+/// A whole number with separated thousands.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -1,11 +1,11 @@
-//! Sign-ins of new people, from the provider's callback to the redirect with the session token: 64 at a time,
-//! which share their commits, beside sign-ins that have each commit for themselves.
+//! Sign-ins of new people, from the provider's callback to the redirect with the session token: 64 at a time, which
+//! share their commits, beside sign-ins that do not share them.
 //!
 //! A sign-in writes three times (the state is used; the user and the events; the end), and each write is on
-//! the disk before the next step. The gateway cannot be told not to share commits. Two comparisons stand in
-//! for that:
+//! the disk before the next step. The gateway always shares commits, so two comparisons replace
+//! a gateway that does not:
 //!
-//! * one sign-in at a time: nothing else is there to share a commit with;
+//! * one sign-in at a time, which has no other to share a commit with;
 //! * the three writes alone, one after the other, without HTTP, provider and hook. Writes go through one
 //!   thread, so 64 sign-ins at a time, each commit for itself, could not be quicker than this: the ratio to
 //!   it is the least that sharing gains.
@@ -44,7 +44,7 @@ pub(crate) struct Results {
 /// Measures.
 ///
 /// # Errors
-/// When somebody is not signed in.
+/// When a sign-in fails.
 pub(crate) fn measure(plan: &Plan) -> Result<Results> {
     let directory = tempfile::tempdir_in(&plan.cache)?;
     let provider = Provider::start()?;
@@ -102,7 +102,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Results> {
     Ok(results)
 }
 
-/// Begins sign-ins, and gives the requests that browsers come back with.
+/// Begins sign-ins, and returns the requests with which browsers return from the provider.
 fn begin(gateway: &crate::site::Server, people: std::ops::Range<usize>) -> Result<Vec<String>> {
     let mut connection = Connection::open(gateway.address)?;
     let expected = Expected::new("302", "");
@@ -126,7 +126,7 @@ fn begin(gateway: &crate::site::Server, people: std::ops::Range<usize>) -> Resul
         .collect()
 }
 
-/// Sign-ins a second, of which only the writes are done, one after the other.
+/// Sign-ins a second if only their writes are done, one after the other.
 #[tokio::main(flavor = "current_thread")]
 async fn writes(database: &Path, people: std::ops::Range<usize>) -> Result<f64> {
     let store = people::store(database).await?;
@@ -142,7 +142,7 @@ async fn writes(database: &Path, people: std::ops::Range<usize>) -> Result<f64> 
     Ok(rate)
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "Sign-ins of new people per second, from the callback to the redirect with the session token. Each sends three \

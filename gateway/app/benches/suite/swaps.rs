@@ -1,5 +1,5 @@
-//! A provider whose code is cached is swapped for another, again and again: the latency of `authorize`
-//! meanwhile, how soon a swap shows, and how soon a rollback is in force.
+//! Swaps a provider whose code is cached for another, repeatedly. Measures the latency of `authorize` meanwhile, and the
+//! time until a swap is visible or a rollback is in force.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use crate::report::{Section, Table, grouped, ms};
 use crate::site::{Server, Site};
 use crate::start;
 
-/// Far below what the gateway is capable of, also where it signs every answer.
+/// Far below the capacity of the gateway, even if it signs every answer.
 const RATE: f64 = 200.0;
 const CONNECTIONS: usize = 4;
 /// People who are asked for in turn.
 const ACTIVE: usize = 32;
 const ASK: &str = "/auth/authorize?service=swapped";
-/// When a version should show.
+/// The time within which a version should be visible.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Latencies.
@@ -48,7 +48,7 @@ struct Pair {
     during: Latencies,
 }
 
-/// The gateway and what is swapped in it.
+/// The gateway and the plugin that is swapped.
 struct Swapped {
     site: Site,
     gateway: Server,
@@ -58,7 +58,7 @@ struct Swapped {
 /// Measures.
 ///
 /// # Errors
-/// When a request fails or a version does not show.
+/// When a request fails or a version does not become visible.
 pub(crate) fn measure(plan: &Plan) -> Result<Results> {
     let people = plan.everybody()?;
     let runs = 4 * (plan.rounds + 1);
@@ -120,7 +120,7 @@ impl Swapped {
         Ok(load.paced(RATE, time)?.times)
     }
 
-    /// The next swap begins when the one before shows.
+    /// The next swap begins when the previous one is visible.
     fn latency_during_swaps(&self, requests: &Requests, time: Duration, shows: &mut Times) -> Result<Times> {
         let stop = AtomicBool::new(false);
         let (times, swaps) = std::thread::scope(|scope| {
@@ -145,7 +145,7 @@ impl Swapped {
         times
     }
 
-    /// Swaps for the second version, or back to the first; gives how long it took until it showed.
+    /// Swaps to the second version, or back to the first. Returns the time until it was visible.
     fn swap(&self, second: bool) -> Result<Duration> {
         let placed = Instant::now();
         self.site.place("swapped", if second { V2 } else { V1 })?;
@@ -157,12 +157,12 @@ impl Swapped {
                 return Ok(placed.elapsed());
             }
             ensure!(placed.elapsed() < PATIENCE, "a version does not show");
-            // It should not be this that keeps the gateway busy.
+            // The polling itself must not keep the gateway busy.
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Rolls back one version after the other, for so long.
+    /// Rolls back one version after the other, for this time.
     fn rollbacks(&self, time: Duration) -> Result<Times> {
         let admin = Admin::new(&self.site)?;
         let mut times = Times::new()?;
@@ -206,14 +206,14 @@ impl<'a> Admin<'a> {
         })
     }
 
-    /// How the plugin stands.
+    /// The plugin's status.
     fn status(&self) -> Result<Value> {
         let mut answer = self.ask("GET", "/plugins")?;
         let plugin = answer["plugins"].get_mut(0).context("no plugin")?;
         Ok(plugin.take())
     }
 
-    /// Rolls it back, and gives how it stands then.
+    /// Rolls the plugin back, and returns its new status.
     fn rollback(&self) -> Result<Value> {
         self.ask("POST", "/plugins/swapped/rollback")
     }
@@ -228,7 +228,7 @@ impl<'a> Admin<'a> {
     }
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "The load is {RATE} `authorize` requests per second, evenly spaced, over {CONNECTIONS} connections, first to a \

@@ -31,10 +31,8 @@ pub(super) struct Check {
     skip: Vec<Step>,
 }
 
-/// `gateway config schema`.
 pub(super) fn schema() -> anyhow::Result<()> {
-    output::json(&mut io::stdout().lock(), &config::schema::schema())?;
-    Ok(())
+    Ok(output::json(&mut io::stdout().lock(), &config::schema::schema())?)
 }
 
 pub(super) async fn run(shared: &Shared, check: &Check) -> anyhow::Result<()> {

@@ -58,8 +58,7 @@ async fn list(store: &Store, user: Option<&str>, json: bool, out: &mut impl Writ
     };
     let sessions = store.list_sessions(user.as_ref()).await?;
     if json {
-        output::json(out, &sessions)?;
-        return Ok(());
+        return Ok(output::json(out, &sessions)?);
     }
     let rows: Vec<[String; 5]> = sessions
         .into_iter()

@@ -2,14 +2,14 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use gateway_model::{SystemClock, SystemRandom, User};
-use gateway_store::{DatabaseUrl, Found, FoundBy, Store, StoreOptions};
+use gateway_model::User;
+use gateway_store::{DatabaseUrl, Found, FoundBy, Store};
 
 use super::Shared;
 use super::output::{printable, report};
+use crate::build::store_options;
 use crate::config::{self, StorageConfig};
 
 /// Calls `work` with the configured database, and with a buffer for the report of what it did. Prints the report even
@@ -19,7 +19,8 @@ pub(super) async fn change(
     work: impl AsyncFnOnce(&Store, &mut Vec<u8>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (path, storage) = configured(shared)?;
-    let store = Store::open(&DatabaseUrl::File(path), options(&storage))
+    let options = store_options(&storage.database, storage.user_limits);
+    let store = Store::open(&DatabaseUrl::File(path), options)
         .await
         .context("cannot open the database")?;
     let mut text = Vec::new();
@@ -35,7 +36,8 @@ pub(super) async fn read(
     work: impl AsyncFnOnce(&Store, &mut BufWriter<StdoutLock<'static>>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (path, storage) = configured(shared)?;
-    let store = Store::open_to_read(&path, options(&storage))
+    let options = store_options(&storage.database, storage.user_limits);
+    let store = Store::open_to_read(&path, options)
         .await
         .context("cannot open the database")?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -48,16 +50,6 @@ async fn close(store: Store, done: anyhow::Result<()>) -> anyhow::Result<()> {
     let closed = store.close().await;
     done?;
     Ok(closed?)
-}
-
-fn options(storage: &StorageConfig) -> StoreOptions {
-    StoreOptions {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
-        user_ids: storage.database.user_ids,
-        event_retention: storage.database.event_retention,
-        limits: storage.user_limits,
-    }
 }
 
 /// Returns the path of the configured database, which must exist.

@@ -57,16 +57,10 @@ pub(super) enum Command {
     },
     /// Remove an identity from a user, and end the sessions that it began. Its next sign-in creates a new user; with
     /// user_ids = "email-md5", it is refused while the id of its address is in use
-    Unlink {
-        #[command(flatten)]
-        identity: link::Arguments,
-    },
+    Unlink(link::Arguments),
     /// Merge two users: the one after --into keeps their id, and the other id ceases to exist. With user_ids =
     /// "email-md5", the next new user with that address gets it again
-    Merge {
-        #[command(flatten)]
-        merge: merge::Arguments,
-    },
+    Merge(merge::Arguments),
     /// Delete a user with everything that is stored about them. Their next sign-in creates a new user; with user_ids =
     /// "email-md5", under the same id
     Delete {
@@ -96,13 +90,13 @@ pub(super) async fn run(shared: &Shared, command: Command) -> anyhow::Result<()>
             })
             .await
         }
-        Command::Unlink { identity } => {
+        Command::Unlink(identity) => {
             change(shared, async |store, out| {
                 link::unlink(shared, store, &identity, out).await
             })
             .await
         }
-        Command::Merge { merge } => {
+        Command::Merge(merge) => {
             change(shared, async |store, out| merge::run(store, &merge, out).await).await
         }
         Command::Delete { who, yes } => {
@@ -130,8 +124,7 @@ async fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result
     })
     .await?;
     if json {
-        output::json(out, &users)?;
-        return Ok(());
+        return Ok(output::json(out, &users)?);
     }
     let rows: Vec<[String; 6]> = users
         .into_iter()
@@ -157,8 +150,7 @@ async fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result
 async fn show(store: &Store, who: &str, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let user = find_user(store, who).await?;
     if json {
-        output::json(out, &user)?;
-        return Ok(());
+        return Ok(output::json(out, &user)?);
     }
     let sessions = store.list_sessions(Some(&user.id)).await?.len();
     let or = |value: Option<String>, none: &str| value.unwrap_or_else(|| none.to_owned());

@@ -1,4 +1,4 @@
-//! Mistakes in the configuration: where they are, what is wrong, and what would be right.
+//! Mistakes in the configuration: the place, the problem and the expected value of each.
 
 use std::fmt;
 
@@ -11,8 +11,15 @@ pub struct ConfigError {
     pub origin: Option<Origin>,
     /// The key, for example `server.listen`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong and what would be right, without secrets.
+    /// The problem and the expected value, without secrets.
     pub message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(origin: Option<Origin>, key: &str, message: impl Into<String>) -> Self {
+        let (key, message) = (key.to_owned(), message.into());
+        Self { origin, key, message }
+    }
 }
 
 impl fmt::Display for ConfigError {

@@ -10,7 +10,6 @@ fn read<T: Value>(text: &str) -> Result<T, String> {
     T::read(text).map_err(|right| format!("it must be {right}"))
 }
 
-/// A number of bytes, as in `64MiB`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     read(text).map(|Bytes(bytes)| bytes)
 }
@@ -25,27 +24,22 @@ pub(crate) fn items(text: &str) -> Result<usize, String> {
     read::<Count>(text).map(usize::from)
 }
 
-/// A duration, as in `500ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     read(text)
 }
 
-/// A grant's name.
 pub(crate) fn grant(text: &str) -> Result<Grant, String> {
     read(text)
 }
 
-/// An origin, as in `https://policy.example.org`.
 pub(crate) fn origin(text: &str) -> Result<HttpOrigin, String> {
     read(text)
 }
 
-/// A host name, as in `policy.internal`.
 pub(crate) fn host(text: &str) -> Result<HostName, String> {
     read(text)
 }
 
-/// A plugin's name.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     super::read_name(text).map_err(|right| format!("it {right}"))
 }

@@ -121,7 +121,6 @@ pub(super) struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
-    /// Reads the file.
     pub(super) fn read(
         sources: &'a Sources,
         sections: &[&'static Section],
@@ -198,11 +197,7 @@ impl<'a> Layers<'a> {
     }
 
     pub(super) fn mistake(&mut self, origin: Option<Origin>, key: &str, message: impl Into<String>) {
-        self.mistakes.push(ConfigError {
-            origin,
-            key: key.to_owned(),
-            message: message.into(),
-        });
+        self.mistakes.push(ConfigError::new(origin, key, message));
     }
 
     /// Reports a mistake in a setting that has been read.
@@ -225,11 +220,7 @@ impl<'a> Layers<'a> {
     }
 
     pub(super) fn warn_at(&mut self, origin: Option<Origin>, key: &str, message: impl Into<String>) {
-        self.warnings.push(ConfigError {
-            origin,
-            key: key.to_owned(),
-            message: message.into(),
-        });
+        self.warnings.push(ConfigError::new(origin, key, message));
     }
 
     pub(super) fn show(&mut self, key: &str, value: String, origin: Origin) {

@@ -83,11 +83,8 @@ impl Reader<'_> {
     }
 
     fn mistake(&mut self, span: &Range<usize>, key: &str, message: String) {
-        self.mistakes.push(ConfigError {
-            origin: Some(self.origin(span)),
-            key: key.to_owned(),
-            message,
-        });
+        self.mistakes
+            .push(ConfigError::new(Some(self.origin(span)), key, message));
     }
 
     /// Reads a table; `pattern` is the path of its sections, and `path` its own.

@@ -50,14 +50,6 @@ pub struct Presets {
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// Copies the environment of this process.
-    #[must_use]
-    pub fn of_process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .collect()
-    }
-
     /// The value of a variable, unless it is empty.
     ///
     /// # Errors
@@ -102,7 +94,10 @@ impl Sources {
     /// [`DEFAULT_FILE`] if it exists.
     #[must_use]
     pub fn of_process(file: Option<&Path>) -> Self {
-        let environment = Environment::of_process();
+        let variables = std::env::vars_os();
+        let environment: Environment = variables
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
         let named = file
             .map(Path::to_owned)
             .or_else(|| Some(PathBuf::from(environment.get(FILE_VARIABLE)?.ok()?)));
@@ -125,7 +120,7 @@ impl Sources {
     }
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The name of a flag.

@@ -59,7 +59,6 @@ pub(crate) enum Error {
     /// RFC 9207 section 2.4.
     #[error("the provider refused, but the answer comes from another issuer (`iss`)")]
     OtherIssuer,
-    /// The return URL is no longer allowed.
     #[error(transparent)]
     ReturnUrl(#[from] ReturnUrlError),
     #[error(transparent)]
@@ -224,8 +223,7 @@ fn refuse(visit: &Visit<'_>, provider: &str, error: &Error) -> Response {
         Error::NoState | Error::NotThisBrowser => Failure::Elsewhere,
     };
     tracing::warn!(provider, %error, "a callback was rejected");
-    landing::count(provider, "refused");
-    visit.answer(&failure)
+    landing::failed(visit, provider, "refused", &failure)
 }
 
 /// Maps a provider's error code to a page (RFC 6749 section 4.1.2.1, OpenID Connect Core 1.0 section 3.1.2.6, and

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 
 use crate::app::App;
 use crate::cookie;
@@ -10,7 +10,7 @@ use crate::origins::Origins;
 use crate::pages::branding::Logo;
 use crate::pages::{self, Offer};
 use crate::request::Request;
-use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
+use crate::response::{self, Response};
 use crate::return_url;
 
 use super::visit::{Visit, choices};
@@ -30,16 +30,14 @@ pub(crate) fn handle(app: &App, request: &Request) -> Response {
     }
 }
 
-/// The page is the same for everyone. Its script finds out who is signed in.
 fn page(app: &App, request: &Request) -> Response {
     let home = &app.address;
     let choices = match return_url::parse(&home.text, &Origins::default(), &home.origin) {
         Ok(next) => choices(app, &next, false),
         Err(_) => Vec::new(),
     };
-    let names: Vec<(&str, &str)> = app.labels().collect();
     Visit::new(app, &request.headers).show(pages::HOME_CSP, |frame| {
-        pages::index(frame, &home.text, &choices, &names)
+        pages::index(frame, &home.text, &choices, &app.offers)
     })
 }
 
@@ -76,9 +74,5 @@ fn picture(picture: Option<&Logo>) -> Response {
 }
 
 fn asset(content_type: HeaderValue, text: impl Into<Bytes>) -> Response {
-    response::with(
-        response::body(StatusCode::OK, content_type, text),
-        CACHE_CONTROL,
-        PUBLIC_FOR_MINUTES,
-    )
+    response::cached(response::body(StatusCode::OK, content_type, text))
 }

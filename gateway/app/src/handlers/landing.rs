@@ -15,7 +15,7 @@ use crate::sign_in::{self, Outcome};
 
 use super::visit::Visit;
 
-pub(crate) fn count(provider: &str, outcome: &'static str) {
+fn count(provider: &str, outcome: &'static str) {
     crate::metrics::sign_ins(provider.to_owned(), outcome).increment(1);
 }
 
@@ -38,26 +38,27 @@ pub(crate) fn arrive(
             let name = cookie::arrival_name(&token, app.address.secure);
             response::with(answer, SET_COOKIE, cookie::set_arrival(&name, app.address.secure))
         }
-        Outcome::Rejected(reason) => {
-            count(provider, "rejected");
-            visit.answer(&Failure::Rejected(&reason))
-        }
-        Outcome::Refused => {
-            count(provider, "refused");
-            visit.answer(&Failure::TryLater)
-        }
-        Outcome::SessionEnded => {
-            count(provider, "refused");
-            visit.answer(&Failure::SessionEnded)
-        }
+        Outcome::Rejected(reason) => failed(visit, provider, "rejected", &Failure::Rejected(&reason)),
+        Outcome::Refused => failed(visit, provider, "refused", &Failure::TryLater),
+        Outcome::SessionEnded => failed(visit, provider, "refused", &Failure::SessionEnded),
     }
+}
+
+/// Counts a sign-in that failed, and answers it.
+pub(crate) fn failed(
+    visit: &Visit<'_>,
+    provider: &str,
+    outcome: &'static str,
+    failure: &Failure<'_>,
+) -> Response {
+    count(provider, outcome);
+    visit.answer(failure)
 }
 
 pub(crate) fn unreadable(visit: &Visit<'_>, bad: BadRequest) -> Response {
     visit.answer(&Failure::Unreadable(bad.status()))
 }
 
-/// 429.
 pub(crate) fn too_many(visit: &Visit<'_>, too_many: TooMany) -> Response {
     let answer = visit.answer(&Failure::TooMany);
     response::with(answer, RETRY_AFTER, too_many.retry_after.into())
@@ -83,8 +84,7 @@ pub(crate) fn provider_unusable(
     error: &dyn std::fmt::Display,
 ) -> Response {
     tracing::error!(provider, %error, "the upstream provider failed");
-    count(provider, "upstream_failed");
-    visit.answer(&Failure::ProviderWrong)
+    failed(visit, provider, "upstream_failed", &Failure::ProviderWrong)
 }
 
 /// The user may not sign in, or the database failed.
@@ -102,7 +102,7 @@ pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::
             ("refused", Failure::EmailInUse)
         }
         sign_in::Error::Begin(error @ SignInError::TooManyNewUsers(_)) => {
-            tracing::error!(provider, %error, "a new user is turned away");
+            tracing::error!(provider, %error, "a new user was rejected");
             ("failed", Failure::TryLater)
         }
         sign_in::Error::Begin(SignInError::Store(error)) | sign_in::Error::Settle(error) => {
@@ -114,13 +114,11 @@ pub(crate) fn not_signed_in(visit: &Visit<'_>, provider: &str, error: &sign_in::
             ("failed", Failure::Broken)
         }
     };
-    count(provider, outcome);
-    visit.answer(&failure)
+    failed(visit, provider, outcome, &failure)
 }
 
 /// The database failed before anything changed, so the user can reload the page.
 pub(crate) fn store_busy(visit: &Visit<'_>, provider: &str, error: &StoreError) -> Response {
     tracing::error!(provider, %error, "the database failed before a sign-in was completed");
-    count(provider, "failed");
-    visit.answer(&Failure::Reload)
+    failed(visit, provider, "failed", &Failure::Reload)
 }

@@ -1,18 +1,13 @@
 //! `GET /openapi.json`: the description of the API. It does not depend on the configuration.
 
 use hyper::StatusCode;
-use hyper::header::CACHE_CONTROL;
 
-use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
+use crate::response::{self, Response};
 
 pub(crate) const DOCUMENT: &str = include_str!("../../openapi.json");
 
 pub(crate) fn document() -> Response {
-    response::with(
-        response::json_text(StatusCode::OK, DOCUMENT),
-        CACHE_CONTROL,
-        PUBLIC_FOR_MINUTES,
-    )
+    response::cached(response::json_text(StatusCode::OK, DOCUMENT))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! `GET /auth/public-key` and `GET /.well-known/jwks.json`: the keys that verify permission tokens.
 
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::header::HeaderValue;
 
 use crate::app::App;
-use crate::response::{self, PUBLIC_FOR_MINUTES, Response};
+use crate::response::{self, Response};
 
 /// The active key as PEM (RFC 7468, SubjectPublicKeyInfo), in `text/plain`. The old service declared it as HTML.
 pub(crate) fn pem(app: &App) -> Response {
@@ -20,6 +20,5 @@ pub(crate) fn jwks(app: &App) -> Response {
 }
 
 fn key(content_type: HeaderValue, text: &str) -> Response {
-    let answer = response::body(StatusCode::OK, content_type, text.to_owned());
-    response::with(answer, CACHE_CONTROL, PUBLIC_FOR_MINUTES)
+    response::cached(response::body(StatusCode::OK, content_type, text.to_owned()))
 }

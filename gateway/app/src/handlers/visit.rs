@@ -17,7 +17,7 @@ use super::{login_path, sign_in_path};
 /// Where users start again if their return URL is unknown: the gateway's own page.
 const HOME: &str = "/";
 
-/// What is known of the user and the sign-in.
+/// A request for a page, with its user and sign-in.
 #[derive(Clone)]
 pub(crate) struct Visit<'a> {
     app: &'a App,
@@ -90,8 +90,9 @@ impl<'a> Visit<'a> {
     /// A page in the user's language.
     pub(crate) fn show(&self, policy: &'static str, page: impl FnOnce(Frame<'_>) -> String) -> Response {
         let live = self.app.live.load();
-        let frame = Frame::new(&live.branding, Language::asked_for(self.headers));
-        let tag = HeaderValue::from_static(frame.language().tag());
+        let language = Language::asked_for(self.headers);
+        let frame = Frame::new(&live.branding, language);
+        let tag = HeaderValue::from_static(language.tag());
         response::with(response::page(policy, page(frame)), CONTENT_LANGUAGE, tag)
     }
 

@@ -1,5 +1,5 @@
 //! A connection that gives up on a client that does not read. hyper's timers watch only what is read; without this one,
-//! a client that never reads its responses would keep its slot for ever. The stream also counts the memory of the
+//! a client that never reads its responses would keep its slot forever. The stream also counts the memory of the
 //! connection (`connection_limit::memory`), and closes the connection in stages if a body is unread (`body`).
 
 use std::io;

@@ -1,5 +1,5 @@
-//! GitHub, as far as a sign-in goes: whoever comes with the code `7` is person 7. It keeps nothing and checks
-//! nothing, so that it takes as little as possible from the gateway.
+//! The part of GitHub that a sign-in needs: a request with the code `7` is from person 7. It stores and checks nothing,
+//! so that it takes as little time as possible from the gateway.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// It, serving on a thread of its own until the process ends.
+/// The provider, which serves on its own thread until the process ends.
 pub(super) struct Provider {
     address: SocketAddr,
 }
@@ -33,7 +33,7 @@ impl Provider {
         Ok(Self { address })
     }
 
-    /// What the gateway's configuration says of it.
+    /// Its section of the gateway's configuration.
     pub(super) fn configuration(&self) -> String {
         let Self { address } = self;
         format!(
@@ -49,7 +49,7 @@ async fn serve(listener: std::net::TcpListener) -> Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            // A client that goes away in mid-answer is its own business.
+            // A client that disconnects early does not matter.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service_fn(answer))
                 .await;

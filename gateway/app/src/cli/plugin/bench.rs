@@ -57,16 +57,14 @@ pub(super) async fn run(shared: &Shared, bench: &Bench) -> anyhow::Result<()> {
     let measured = measured.map_err(|error| anyhow!(error.to_string()))?;
     let mut out = io::stdout().lock();
     if bench.json {
-        output::json(&mut out, &measured)?;
-        return Ok(());
+        return Ok(output::json(&mut out, &measured)?);
     }
-    let mut rows = vec![row("made for the call", &measured.fresh)];
-    rows.extend(measured.prepared.iter().map(|ahead| row("made ahead", ahead)));
+    let mut rows = vec![row("fresh", &measured.fresh)];
+    rows.extend(measured.prepared.iter().map(|prepared| row("prepared", prepared)));
     let head = [
         "INSTANCE", "CALLS", "P50", "P90", "P99", "MAX", "A SECOND", "FUEL", "MEMORY",
     ];
-    output::table(&mut out, head, &rows)?;
-    Ok(())
+    Ok(output::table(&mut out, head, &rows)?)
 }
 
 fn row(kind: &str, measured: &Measured) -> [String; 9] {

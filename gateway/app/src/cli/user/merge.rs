@@ -52,8 +52,7 @@ pub(super) async fn run(store: &Store, arguments: &Arguments, out: &mut impl Wri
                 "attributes": merged.dropped_attributes,
             },
         });
-        output::json(out, &report)?;
-        return Ok(());
+        return Ok(output::json(out, &report)?);
     }
     writeln!(
         out,

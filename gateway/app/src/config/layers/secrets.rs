@@ -140,11 +140,8 @@ impl Layers<'_> {
             path.display(),
             directory.display()
         );
-        self.notes.push(ConfigError {
-            origin: Some(origin.clone()),
-            key: key.to_owned(),
-            message,
-        });
+        self.notes
+            .push(ConfigError::new(Some(origin.clone()), key, message));
         true
     }
 }

@@ -7,22 +7,14 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::Form;
+use crate::origins::is_loopback_host;
 
 /// An http or https URL.
 pub(super) const FORM: Form = Form::Pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/]");
 
 /// Whether others on the network could read or change a request: http to anywhere but this machine.
 pub(in crate::config) fn is_exposed(url: &Url) -> bool {
-    url.scheme() != "https" && !is_loopback(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
+    url.scheme() != "https" && url.host().is_none_or(|host| !is_loopback_host(&host))
 }
 
 kind!(
