@@ -180,11 +180,11 @@ async fn nothing_is_allowed_while_the_policy_service_is_down() {
         ),
         (
             ResponseTemplate::new(200).set_body_json(json!({"result": true})),
-            "no object of permissions",
+            "not an object of permissions",
         ),
         (
             ResponseTemplate::new(200).set_body_string("<html>"),
-            "something else than a JSON object",
+            "did not answer with a JSON object",
         ),
     ] {
         opa.answers(answer);

@@ -51,7 +51,7 @@ impl Rules {
         }
         if let Some(wrong) = rules.domains.iter().find(|domain| !is_domain(domain)) {
             return Err(format!(
-                "the setting `domains` names `{wrong}`, which is no domain: write \"example.org\""
+                "the setting `domains` names `{wrong}`, which is not a domain: write \"example.org\""
             ));
         }
         Ok(rules)
@@ -211,13 +211,13 @@ mod tests {
             (&[("domains", " , ")], "`domains` is missing"),
             (
                 &[("domains", "@example.org")],
-                "`@example.org`, which is no domain",
+                "`@example.org`, which is not a domain",
             ),
             (
                 &[("domains", "*.example.org")],
-                "`*.example.org`, which is no domain",
+                "`*.example.org`, which is not a domain",
             ),
-            (&[("domains", "example..org")], "no domain"),
+            (&[("domains", "example..org")], "not a domain"),
             (&[("domain", "example.org")], "there is no setting `domain`"),
             (
                 &[("domains", "example.org"), ("subdomains", "yes")],
