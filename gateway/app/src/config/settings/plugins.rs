@@ -23,10 +23,10 @@ section! {
 section! {
     /// What a plugin may do.
     pub(in crate::config) struct Plugin(cx) "plugin.NAME" {
-        /// The [grants](plugins/reference.md#what-it-may-import) of the plugin, as a list.
+        /// The [grants](plugins/reference.md#imports) of the plugin, as a list.
         grants: BTreeSet<Grant> = cx.plugin.grants.clone(),
             "GATEWAY_PLUGIN_NAME_GRANTS", { reloadable: true };
-        /// What happens to a sign-in if its hook fails: `refuse` or `pass`.
+        /// Whether a sign-in continues if its hook fails: `refuse` or `pass`.
         on_failure: OnFailure = cx.plugin.on_failure, "GATEWAY_PLUGIN_NAME_ON_FAILURE", { reloadable: true };
         /// The SHA-256 of the only component that may serve, 64 hex digits.
         sha256: Option<String> as Option<Sha256Hex> = cx.plugin.sha256.clone().map(Sha256Hex) => "any",
@@ -35,7 +35,7 @@ section! {
         /// one does not wait for it to start.
         prepared: usize as UpTo<{ MAX_PREPARED }> = UpTo(cx.plugin.prepared), "GATEWAY_PLUGIN_NAME_PREPARED",
             { reloadable: true };
-        /// What it reads through the grant `config`. Names with dots may be written as tables.
+        /// The values that it reads through the grant `config`. Names with dots may be written as tables.
         settings: Tree, { reloadable: true };
     }
 }

@@ -40,7 +40,7 @@ section! {
         /// For `oidc`, the issuer's exact identifier, without `/.well-known/openid-configuration`. A `{tenantid}` in its path
         /// makes it a template for several tenants, as Entra ID publishes it. The gateway then replaces it with the ID token's
         /// `tid`, compares the result with the token's `iss`, and accepts the token only if `tenants` lists the `tid`. Users
-        /// are stored under the issuer of their own tenant. For `oauth2`, an https URL of your choice that identifies the
+        /// are stored under their own tenant's issuer. For `oauth2`, an https URL of your choice that identifies the
         /// provider. The gateway stores it with every user who signs in, so never change it.
         issuer: Option<(Issuer, Origin)> => "required", "GATEWAY_PROVIDER_NAME_ISSUER", { only: &["oidc", "oauth2"] };
         /// The address of the provider's metadata.
@@ -111,8 +111,8 @@ section! {
         scopes: Option<List<ScopeToken>> =>
             "`openid email profile` for `oidc`, `read:user user:email` for `github`, none for `oauth2`",
             "GATEWAY_PROVIDER_NAME_SCOPES";
-        /// What the provider asks users at every sign-in, as in `select_account` or `login consent`. For a single sign-in, an
-        /// application may request `select_account` or `login`: `/auth/login/NAME?prompt=…`.
+        /// The questions that the provider asks users at every sign-in, as in `select_account` or `login consent`. For a single
+        /// sign-in, an application may request `select_account` or `login`: `/auth/login/NAME?prompt=…`.
         prompt: Option<String> as Option<Prompt>, "GATEWAY_PROVIDER_NAME_PROMPT";
         /// A table of additional parameters of the authorization request, as in `{ acr_values = "mfa", domain_hint =
         /// "example.org" }`. In a variable, write `name=value` pairs with semicolons between them. Parameters that the gateway
@@ -130,7 +130,7 @@ section! {
     /// How the gateway authenticates itself to a provider.
     pub(in crate::config) struct ProviderClient(cx) "providers.NAME" {
         /// `auto` (the secret, sent as the provider's metadata says), `basic`, `post`, `private_key_jwt`, `apple` (a secret
-        /// that is signed anew for each request), or `none` (a public client).
+        /// that is signed for each request), or `none` (a public client).
         client_auth: ClientAuthMethod = ClientAuthMethod::Auto, "GATEWAY_PROVIDER_NAME_CLIENT_AUTH";
         /// The client secret. The variables `GOOGLE_SECRET` and `GITHUB_SECRET` set it for those two, and with `_FILE` they name
         /// a file that contains it.
