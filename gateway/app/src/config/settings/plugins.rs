@@ -21,12 +21,12 @@ section! {
 }
 
 section! {
-    /// What a plugin may do.
+    /// A plugin's rights and settings.
     pub(in crate::config) struct Plugin(cx) "plugin.NAME" {
         /// The [grants](plugins/reference.md#imports) of the plugin, as a list.
         grants: BTreeSet<Grant> = cx.plugin.grants.clone(),
             "GATEWAY_PLUGIN_NAME_GRANTS", { reloadable: true };
-        /// Whether a sign-in continues if its hook fails: `refuse` or `pass`.
+        /// Whether a sign-in continues if the plugin's hook fails: `refuse` or `pass`.
         on_failure: OnFailure = cx.plugin.on_failure, "GATEWAY_PLUGIN_NAME_ON_FAILURE", { reloadable: true };
         /// The SHA-256 of the only component that may serve, 64 hex digits.
         sha256: Option<String> as Option<Sha256Hex> = cx.plugin.sha256.clone().map(Sha256Hex) => "any",
@@ -35,7 +35,7 @@ section! {
         /// one does not wait for it to start.
         prepared: usize as UpTo<{ MAX_PREPARED }> = UpTo(cx.plugin.prepared), "GATEWAY_PLUGIN_NAME_PREPARED",
             { reloadable: true };
-        /// The values that it reads through the grant `config`. Names with dots may be written as tables.
+        /// The settings that it reads through the grant `config`. Names with dots may be written as tables.
         settings: Tree, { reloadable: true };
     }
 }
@@ -76,7 +76,7 @@ section! {
 }
 
 section! {
-    /// What one call of a plugin may use, and what the plugin may keep.
+    /// Limits of one call, and of the values that the plugin stores.
     pub(in crate::config) struct Limits(cx) "plugin.NAME.limits" {
         /// Units of fuel for one call, about one per instruction.
         fuel: u64 as Count = Count(cx.plugin.limits.fuel), "GATEWAY_PLUGIN_NAME_FUEL", { reloadable: true };
@@ -104,15 +104,15 @@ section! {
     }
 }
 
-/// What all plugins may have together: more where there are more threads to run them, since an interpreter takes tens of
-/// megabytes for each call.
+/// The memory limit of all plugins together. It grows with the number of threads that run them, since an interpreter
+/// takes tens of megabytes for each call.
 fn total_memory(guest_threads: usize) -> Bytes {
     let scaled = guest_threads.saturating_mul(DEFAULT_TOTAL_MEMORY / 2);
     Bytes(scaled.max(DEFAULT_TOTAL_MEMORY))
 }
 
 section! {
-    /// What holds for all plugins.
+    /// Settings of all plugins.
     pub(in crate::config) struct Plugins(cx) "plugins" {
         /// Public Ed25519 keys, PEM files or PEM texts. If there are any, only plugins signed with one of them serve.
         trusted_keys: Option<Texts>, "GATEWAY_TRUSTED_KEYS", { reloadable: true };

@@ -81,7 +81,7 @@ section! {
 }
 
 section! {
-    /// What the gateway trusts a provider with.
+    /// The gateway's trust in a provider.
     pub(in crate::config) struct ProviderTrust(cx) "providers.NAME" {
         /// Whether the provider's verified addresses may link to an existing user without an identity of this issuer, and make
         /// ids with `email-md5`.
@@ -105,14 +105,14 @@ section! {
 }
 
 section! {
-    /// What the gateway requests of a provider.
+    /// Parameters of the authorization request.
     pub(in crate::config) struct ProviderRequests(cx) "providers.NAME" {
         /// The full list of scopes, replacing the defaults.
         scopes: Option<List<ScopeToken>> =>
             "`openid email profile` for `oidc`, `read:user user:email` for `github`, none for `oauth2`",
             "GATEWAY_PROVIDER_NAME_SCOPES";
-        /// The questions that the provider asks users at every sign-in, as in `select_account` or `login consent`. For a single
-        /// sign-in, an application may request `select_account` or `login`: `/auth/login/NAME?prompt=…`.
+        /// The value of `prompt` at every sign-in, as in `select_account` or `login consent`. For a single sign-in, an
+        /// application may request `select_account` or `login`: `/auth/login/NAME?prompt=…`.
         prompt: Option<String> as Option<Prompt>, "GATEWAY_PROVIDER_NAME_PROMPT";
         /// A table of additional parameters of the authorization request, as in `{ acr_values = "mfa", domain_hint =
         /// "example.org" }`. In a variable, write `name=value` pairs with semicolons between them. Parameters that the gateway
@@ -130,7 +130,7 @@ section! {
     /// How the gateway authenticates itself to a provider.
     pub(in crate::config) struct ProviderClient(cx) "providers.NAME" {
         /// `auto` (the secret, sent as the provider's metadata says), `basic`, `post`, `private_key_jwt`, `apple` (a secret
-        /// that is signed for each request), or `none` (a public client).
+        /// that the gateway signs for each request), or `none` (a public client).
         client_auth: ClientAuthMethod = ClientAuthMethod::Auto, "GATEWAY_PROVIDER_NAME_CLIENT_AUTH";
         /// The client secret. The variables `GOOGLE_SECRET` and `GITHUB_SECRET` set it for those two, and with `_FILE` they name
         /// a file that contains it.
@@ -151,7 +151,7 @@ section! {
 }
 
 section! {
-    /// What users see of a provider.
+    /// The provider on the gateway's pages.
     pub(in crate::config) struct ProviderPages(cx) "providers.NAME" {
         /// For `oidc`: `local`, or `provider` to [sign users out at the provider
         /// too](operations.md#signing-out-at-the-provider).
