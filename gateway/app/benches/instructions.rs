@@ -1,15 +1,15 @@
-//! How many instructions the hot paths take, counted by valgrind: unlike times, these are the same on a busy
-//! machine and a quiet one. Each path runs a few times and many times, each in a process of its own; what it
-//! takes is the difference over that of the times, so that setting up does not count. All threads do.
+//! Counts the instructions of the hot paths with valgrind. Unlike times, these are the same on a busy machine and a
+//! quiet one. Each path runs a few times in one process and many times in another. The difference of the counts, divided
+//! by the difference of the runs, excludes the setup. All threads count.
 //!
 //! Prints a table and writes `instructions.json` into the target directory, a number for each name.
 //!
-//! valgrind's processor knows AVX2 but neither AVX-512 nor the SHA extensions, and what the kernel does is not
-//! counted. Nor has it the address space for the pool of instances: plugins' memory is mapped anew for each call.
+//! valgrind's processor has AVX2, but neither AVX-512 nor the SHA extensions. The kernel's instructions are not counted.
+//! The address space is too small for the pool of instances, so each call maps its memory again.
 //!
 //! `cargo bench -p gateway --bench instructions`
 
-// A bench prints its figures and ends at the first thing that is wrong.
+// A bench prints its figures and ends at the first error.
 #![allow(missing_docs, clippy::print_stdout)]
 
 #[path = "instructions/paths.rs"]
@@ -29,16 +29,16 @@ use crate::paths::{PATHS, Path as HotPath};
 struct Args {
     /// Only the paths that have this in their names.
     filter: Option<String>,
-    /// Be the process that goes this path, for the bench itself.
+    /// Run this path only, in the process that valgrind counts; for the bench itself.
     #[arg(long, hide = true, requires = "times", requires = "directory")]
     path: Option<String>,
-    /// So many times.
+    /// The number of runs.
     #[arg(long, hide = true)]
     times: Option<usize>,
-    /// Where its files are.
+    /// The directory of its files.
     #[arg(long, hide = true)]
     directory: Option<PathBuf>,
-    /// What `cargo bench` passes.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -49,7 +49,7 @@ async fn main() -> Result<()> {
     if let (Some(name), Some(times), Some(directory)) = (&args.path, args.times, &args.directory) {
         return paths::go(name, times, directory).await;
     }
-    // `cargo test --benches` runs benches without it: they are built, which is all there is to see.
+    // `cargo test --benches` runs benches without it. It only tests that they compile.
     if !args.bench {
         return Ok(());
     }
@@ -77,10 +77,10 @@ async fn main() -> Result<()> {
         .with_context(|| file.display().to_string())
 }
 
-/// What a path takes once.
+/// The instructions of one run of a path.
 fn instructions(path: &HotPath, directory: &Path) -> Result<u64> {
     if path.compiles {
-        // What it compiles is kept, so that neither of those that count has to.
+        // The compiled code is cached, so neither of the counted processes compiles it.
         valgrind(path.name, 1, directory, "none", None)?;
     }
     let (few, many) = path.times;
@@ -90,7 +90,7 @@ fn instructions(path: &HotPath, directory: &Path) -> Result<u64> {
     Ok(difference / u64::try_from(many - few)?)
 }
 
-/// All instructions of a process that goes the path so many times.
+/// All instructions of a process that runs the path `times` times.
 fn counted(name: &str, times: usize, directory: &Path) -> Result<u64> {
     let counts = directory.join("callgrind.out");
     valgrind(name, times, directory, "callgrind", Some(&counts))?;

@@ -31,7 +31,6 @@ pub struct App {
     pub(crate) request_ids: RequestIds,
     pub(crate) store: Store,
     pub(crate) plugins: PluginHost,
-    /// Signs permission tokens.
     pub(crate) keys: SigningKeys,
     pub(crate) token_cache: TokenCache,
     /// In the order in which pages list them.
@@ -60,10 +59,9 @@ pub struct App {
     pub(crate) http_metrics: HttpMetrics,
 }
 
-/// Where the gateway is reached from outside: `EXTERNAL_ADDRESS`.
+/// The gateway's public address: `EXTERNAL_ADDRESS`.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
-    /// The origin, for comparisons.
     pub(crate) origin: Origin,
     /// The origin as text, without a trailing slash: the beginning of URLs, and `iss`.
     pub(crate) text: String,
@@ -87,7 +85,6 @@ impl App {
         self.providers.iter().find(|provider| provider.name() == name)
     }
 
-    /// The names of all ways to sign in.
     pub(crate) fn provider_names(&self) -> impl Iterator<Item = &str> {
         let stand_ins = DEV_STAND_INS.into_iter().filter(|name| self.is_dev_sign_in(name));
         self.providers
@@ -120,7 +117,6 @@ impl App {
     }
 }
 
-/// The name of the development sign-in.
 pub(crate) const DEV_PROVIDER: &str = "dev";
 
 /// Names that also lead to the development sign-in unless such a provider is configured, because clients of the old

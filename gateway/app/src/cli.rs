@@ -87,7 +87,6 @@ impl Shared {
         sources
     }
 
-    /// Reads a part of the configuration.
     fn load<T>(&self, load: impl FnOnce(&Sources) -> Result<T, ConfigErrors>) -> anyhow::Result<T> {
         load(&self.sources()).map_err(|errors| mistakes(&errors))
     }

@@ -109,7 +109,7 @@ mod tests {
             (&["198.51.100.1:4711"], "198.51.100.1"),
             (&["[2001:db8::1]:4711"], "2001:db8::1"),
             (&["::ffff:198.51.100.1"], "198.51.100.1"),
-            // What the client claims comes first.
+            // The entries that the client claims come first.
             (&["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
             (&["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
             (&["10.9.9.9,198.51.100.1"], "198.51.100.1"),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client sends, the proxy appends its address, and that is the one that counts.
+        /// The proxy appends the client's address to any header that the client sends, and only that address counts.
         #[test]
         fn forged_entries_do_not_change_the_client(
             claim in proptest::collection::vec(prop_oneof![32u8..127, 128u8..=255], 0..60),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `settings` | every setting: its key, variables, default and documentation, declared once |
 //! | [`sources`] | where settings come from: flags, environment, file, presets of `gateway dev` |
-//! | [`error`] | what is wrong, where, and what would be right |
+//! | [`error`] | mistakes: the setting, its place, and the expected value |
 //! | [`report`] | the values in force and their sources, with secrets hidden |
 //! | [`reload`] | what SIGHUP does |
 //! | [`schema`] | all settings as a JSON Schema, for editors |
@@ -163,7 +163,7 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// The same, with the setting and its place.
     pub warned: Vec<ConfigError>,
-    /// What cannot be checked yet, which is not a mistake.
+    /// Checks that are not possible yet, for example because a file is missing. They are not mistakes.
     pub notes: Vec<ConfigError>,
     /// The source of each value.
     pub report: Report,
@@ -191,7 +191,7 @@ pub struct SignInConfig {
 /// Parses the address of a listener, for flags.
 ///
 /// # Errors
-/// What would be right.
+/// The expected form of the address.
 pub fn read_address(text: &str) -> Result<SocketAddr, String> {
     value::Value::read(text).map_err(|right: String| format!("must be {right}"))
 }
@@ -199,7 +199,7 @@ pub fn read_address(text: &str) -> Result<SocketAddr, String> {
 /// Parses a plugin's name, for flags.
 ///
 /// # Errors
-/// What would be right.
+/// The expected form of a name.
 pub fn read_name(text: &str) -> Result<String, String> {
     if value::is_name(text) {
         Ok(text.to_owned())

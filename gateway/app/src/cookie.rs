@@ -51,7 +51,6 @@ pub(crate) fn set(name: &str, value: &str, secure: bool) -> HeaderValue {
     header(name, value, MAX_AGE, secure)
 }
 
-/// `Set-Cookie` for [`arrival_name`].
 pub(crate) fn set_arrival(name: &str, secure: bool) -> HeaderValue {
     header(name, "1", ARRIVAL_MAX_AGE, secure)
 }

@@ -37,7 +37,6 @@ pub(crate) fn apply<B>(
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }
 
-/// Answers a preflight from this `Origin`.
 pub(crate) fn preflight<B>(
     origin: Option<&HeaderValue>,
     origins: &Origins,

@@ -119,7 +119,7 @@ async fn deliver_page(app: &App, after: i64) -> Option<Page> {
 }
 
 /// The schedule of retries. Sign-outs whose hooks failed stay in the database. They are retried after a growing pause,
-/// one page at a time as long as they keep failing, so many failures cost little more than a few. New sign-outs do not
+/// one page at a time as long as they keep failing, so a large backlog costs little more than a small one. New sign-outs do not
 /// wait for them.
 struct Backlog {
     /// The position of the last sign-out that was tried once.

@@ -142,7 +142,6 @@ where
     })
 }
 
-/// The path that begins a sign-in.
 fn login_path(provider: &str, next: &ReturnUrl, tells_next: bool) -> String {
     format!("/auth/login/{provider}?{}", query(next, tells_next))
 }

@@ -19,7 +19,6 @@ pub(crate) fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
         .map_err(|error| anyhow!(cannot_listen(address, setting, &error)))
 }
 
-/// Returns the error message for an address that the gateway cannot listen on.
 pub(crate) fn cannot_listen(address: SocketAddr, setting: &str, error: &io::Error) -> String {
     let variable = match setting {
         "admin.listen" => "GATEWAY_ADMIN_LISTEN",

@@ -52,7 +52,7 @@ pub(crate) const CSS: &str = include_str!("../templates/gateway.css");
 /// `/assets/gateway.js`, a module.
 pub(crate) const JS: &str = include_str!("../templates/gateway.js");
 
-/// What all pages have in common.
+/// The parts that all pages have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     branding: &'a Branding,

@@ -78,7 +78,6 @@ pub(crate) struct Scope {
     pub(crate) steps: BTreeSet<Step>,
     /// Whether the public listener is open already.
     pub(crate) listens: bool,
-    /// Whether the development sign-in is on.
     pub(crate) dev: bool,
     /// The gateways that use this data directory now.
     pub(crate) running: Vec<Status>,
@@ -101,7 +100,6 @@ fn all_with(severity: Severity, errors: &[ConfigError]) -> impl Iterator<Item = 
     errors.iter().cloned().map(move |what| Finding { severity, what })
 }
 
-/// Returns the mistakes of a configuration as findings.
 pub(crate) fn of_mistakes(errors: &ConfigErrors) -> Vec<Finding> {
     all_with(Severity::Fatal, &errors.0).collect()
 }

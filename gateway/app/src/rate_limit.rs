@@ -56,7 +56,6 @@ impl Limit {
     }
 }
 
-/// An address has sent too many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests from your network. Please try again later.")]
 pub(crate) struct TooMany {
@@ -64,7 +63,6 @@ pub(crate) struct TooMany {
     pub(crate) retry_after: u64,
 }
 
-/// The limits and their counters.
 pub(crate) struct RateLimits {
     trusted_proxies: Vec<IpNet>,
     sign_in: Option<PerAddress>,

@@ -31,7 +31,6 @@ const MAX_PARAMETERS: usize = 64;
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
-    /// The address of the connection's peer.
     pub(crate) peer: IpAddr,
     query: Parameters,
     body: Parameters,
@@ -46,7 +45,6 @@ enum Parameter {
     NotText,
 }
 
-/// A malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadRequest {
     #[error("The address is too long")]
@@ -138,7 +136,6 @@ impl Request {
         Ok(only(&self.query, name)?.or(only(&self.body, name)?))
     }
 
-    /// A parameter of the body.
     pub(crate) fn body_parameter(&self, name: &'static str) -> Result<Option<&str>, BadRequest> {
         only(&self.body, name)
     }

@@ -69,17 +69,14 @@ pub(crate) fn retry_later(response: Response) -> Response {
     with(response, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// 404.
 pub(crate) fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "Not found")
 }
 
-/// 405 with `Allow`.
 pub(crate) fn method_not_allowed(allow: &'static str) -> Response {
     allowing(error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), allow)
 }
 
-/// Adds `Allow`.
 pub(crate) fn allowing(response: Response, allow: &'static str) -> Response {
     with(response, ALLOW, HeaderValue::from_static(allow))
 }
@@ -132,7 +129,6 @@ pub(crate) fn finish(response: &mut Response) {
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
 }
 
-/// Adds a header.
 pub(crate) fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
     response.headers_mut().append(name, value);
     response

@@ -1,4 +1,4 @@
-//! Where a user may be sent after a sign-in. The URL is parsed once, by the rules of browsers, and its origin is
+//! The URLs to which a user may return after a sign-in. A URL is parsed once, by the rules of browsers, and its origin is
 //! compared as a tuple. The gateway sends the parsed URL, so no other parser can read it differently.
 
 use url::{Origin, Url};
@@ -26,7 +26,7 @@ pub enum ReturnUrlError {
     /// Its origin is not configured.
     #[error("The address to return to is not allowed: {origin} is not one of `origins` (ALLOWED_ORIGINS)")]
     NotAllowed {
-        /// The origin.
+        /// The rejected origin.
         origin: String,
     },
 }

@@ -14,7 +14,6 @@ pub(crate) type Answer<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>
 /// The last segment of a path, in place of a provider's name.
 const PROVIDER: &str = "{provider}";
 
-/// A handler's arguments.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a Arc<App>,
@@ -33,7 +32,6 @@ pub(crate) enum Methods {
     ProvidersAnswer,
 }
 
-/// Who reads the responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     Program,
@@ -91,13 +89,11 @@ impl Route {
         self
     }
 
-    /// Adds a check before the request is parsed.
     pub(crate) const fn behind(mut self, gate: Gate) -> Self {
         self.gate = gate;
         self
     }
 
-    /// Changes the methods.
     pub(crate) const fn with(mut self, methods: Methods) -> Self {
         self.methods = methods;
         self
@@ -117,7 +113,6 @@ impl Route {
         }
     }
 
-    /// The value of `Allow`.
     pub(crate) fn allow(&self, app: &App, provider: &str) -> &'static str {
         let posts = || {
             app.provider(provider)

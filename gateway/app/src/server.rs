@@ -116,7 +116,7 @@ pub(crate) async fn run<H, F>(
             connections = connections.len(),
             "gave up waiting for requests in flight"
         );
-        // What they use is closed next.
+        // The database and the plugins close next, so the rest must end first.
         slots.cut_all();
         connections.wait().await;
     }

@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! The session that a request belongs to.
 
 use std::borrow::Cow;
 

@@ -59,7 +59,6 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<(Vec<u8>, Metadata), ReadErr
     Ok((take(file, max)?, metadata))
 }
 
-/// Reads text.
 pub(crate) fn read_text(path: &Path, max: u64) -> Result<(String, Metadata), ReadError> {
     let (bytes, metadata) = read(path, max)?;
     let text = String::from_utf8(bytes).map_err(|_| ReadError::NotText)?;

@@ -23,7 +23,7 @@ use crate::metrics::permission_tokens;
 const CAPACITY: u64 = 16 << 20;
 /// The expected number of responses.
 const ANSWERS: usize = 8192;
-/// What an entry takes besides its texts, in bytes.
+/// The size of an entry without its texts, in bytes.
 const OVERHEAD: usize = 512;
 /// The most that one user's entries take, in bytes.
 const OF_ONE_USER: u64 = CAPACITY / 16;

@@ -33,7 +33,7 @@ const ED25519: &str = include_str!("../../../token/tests/keys/rfc8037-pkcs8.pem"
 /// Something that happens at every request, or nearly.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
-    /// How often it is gone in each of the two processes.
+    /// The number of runs in each of the two processes.
     pub(crate) times: (usize, usize),
     /// Compiles something that is kept for the next.
     pub(crate) compiles: bool,
@@ -52,7 +52,7 @@ pub(crate) const PATHS: &[Path] = &[
     path("session-kept", 50, 10_050),
     path("session-not-kept", 50, SESSIONS),
     path("sign-eddsa", 5, 55),
-    // Twice through what aws-lc does only at every 32nd signature: blinding anew.
+    // Enough for aws-lc to renew its blinding twice: it does so at every 32nd signature.
     path("sign-rs256", 10, 74),
     path("authorize-json", 50, 550),
     Path {
@@ -75,7 +75,7 @@ pub(crate) async fn prepare(directory: &FilePath) -> Result<()> {
     Ok(())
 }
 
-/// Goes a path so many times.
+/// Runs a path `times` times.
 pub(crate) async fn go(name: &str, times: usize, directory: &FilePath) -> Result<()> {
     match name {
         "verify-session-token" => verify(times),
@@ -112,7 +112,7 @@ fn sign(pem: &str, times: usize) -> Result<()> {
     Ok(())
 }
 
-/// What a role provider's answer becomes.
+/// The claims that a role provider's answer leads to.
 fn permission_claims() -> PermissionClaims {
     let permissions = [
         ("areas", json!(["users", "billing"])),

@@ -1,5 +1,5 @@
-//! The bare hyper server that the gateway is measured against: it answers every request with the same
-//! bytes and does nothing else. A process of its own, like the gateway.
+//! The bare hyper server that the gateway is measured against. It answers every request with the same bytes and does
+//! nothing else. It runs in its own process, like the gateway.
 
 use std::convert::Infallible;
 use std::process::Command;
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::site::Server;
 
-/// Starts one that answers what another server has answered.
+/// Starts one that sends this answer of another server.
 ///
 /// # Errors
 /// When it does not start.
@@ -27,7 +27,7 @@ pub(crate) fn start(answer: &str) -> Result<Server> {
 /// Serves on a free port of loopback, whose address it prints, until it is killed.
 ///
 /// # Errors
-/// When it cannot listen, or the answer is none.
+/// When it cannot listen, or `answer` is not an HTTP response.
 #[tokio::main]
 pub(crate) async fn serve(answer: &str) -> Result<()> {
     let (head, body) = answer
@@ -59,7 +59,7 @@ pub(crate) async fn serve(answer: &str) -> Result<()> {
 fn headers(head: &str) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in head.lines().skip(1) {
-        let (name, value) = line.split_once(": ").context("a line that is no header")?;
+        let (name, value) = line.split_once(": ").context("a line that is not a header")?;
         let name: HeaderName = name.parse()?;
         if name != CONTENT_LENGTH && name != DATE {
             headers.append(name, HeaderValue::from_str(value)?);

@@ -1,4 +1,4 @@
-//! Figures: what was measured in each round, how it stands to something else, and what it should be.
+//! Figures: the samples of each round, their ratios to others, and their targets.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ impl Times {
         self.0.len()
     }
 
-    /// What so large a part of them took at most, in milliseconds.
+    /// The quantile of `part`, between 0 and 1, in milliseconds.
     pub(crate) fn ms(&self, part: f64) -> f64 {
         self.0.value_at_quantile(part) as f64 / 1e6
     }
@@ -110,7 +110,7 @@ pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What a figure should be.
+/// The bound of a figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// Not less.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result, ensure};
 use memchr::memmem::Finder;
 
-/// Where the gateway believes to be reached: behind a proxy that ends TLS.
+/// The gateway's public address, as if it were behind a proxy that ends TLS.
 pub(crate) const EXTERNAL: &str = "https://auth.example.org";
 
 /// A whole GET request with a session token.
@@ -15,7 +15,7 @@ pub(crate) fn get(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: auth.example.org\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// What every answer of a run has to be.
+/// The answer that every request of a run must receive.
 pub(crate) struct Expected {
     status: &'static [u8],
     text: Finder<'static>,
@@ -46,7 +46,7 @@ impl Expected {
     /// The answer, once the buffer holds all of it.
     ///
     /// # Errors
-    /// When it is another one than expected.
+    /// When it is not the expected answer.
     pub(crate) fn answer(&self, buffer: &[u8]) -> Result<Option<Answer>> {
         let Some(answer) = whole(buffer, &self.blank_line)? else {
             return Ok(None);
@@ -132,7 +132,7 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
 /// The whole answer to one request.
 ///
 /// # Errors
-/// When the connection breaks, the answer is not text or another one than expected.
+/// When the connection breaks, or the answer is not text or not the expected one.
 pub(crate) fn ask(to: SocketAddr, request: &str, expected: &Expected) -> Result<String> {
     let mut connection = Connection::open(to)?;
     let answer = connection.exchange(request.as_bytes(), expected)?;

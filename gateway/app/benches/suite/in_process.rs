@@ -1,5 +1,4 @@
-//! What criterion's benches and the instruction counts beside them have found inside the process, where they
-//! have been run.
+//! The results of criterion's benches and of the instruction counts, inside the process, if they were run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +11,7 @@ use crate::figure::Target;
 use crate::machine;
 use crate::report::{Section, grouped};
 
-/// Whose calls of instances made ahead have a target, in microseconds.
+/// The targets of calls of prepared instances by language, in microseconds.
 const PREPARED: &[(&str, f64)] = &[("rust", 17.0), ("javascript", 40.0), ("python", 80.0)];
 /// How much longer than with wasmtime alone a call may take.
 const MINIMAL: f64 = 1.1;
@@ -49,7 +48,7 @@ struct Interval {
     upper_bound: f64,
 }
 
-/// What the report says of it.
+/// Its section of the report.
 ///
 /// # Errors
 /// When there is a file that cannot be read.
@@ -148,8 +147,8 @@ impl Measured {
         ]
     }
 
-    /// The same call with wasmtime alone, on a stack of its own as the gateway's are: without one a guest could not be
-    /// interrupted and gone on with later.
+    /// The same call with wasmtime alone. It has its own stack, like the gateway's calls: otherwise the guest could not
+    /// be interrupted and resumed.
     fn minimal<'a>(&self, all: &'a [Self]) -> Option<&'a Self> {
         let name = format!("minimal-async-{}", self.function.strip_prefix("gateway-")?);
         all.iter()

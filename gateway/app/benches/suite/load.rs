@@ -1,12 +1,12 @@
-//! The load generator, one for all servers, in this process and so on the same cores.
+//! The load generator. It is the same for all servers, and runs in this process and so on the same cores.
 //!
-//! *Closed loop*: each connection sends its next request when it has read the answer. Gives the rate that a
-//! server is capable of; latencies are then those of a server that is busy all the time. A few threads, each
-//! with its connections on a runtime of its own, that share nothing while they run.
+//! *Closed loop*: each connection sends its next request when it has read the answer. The result is the rate that a
+//! server is capable of. Its latencies are those of a server that is busy all the time. The load comes from a few threads
+//! that share nothing while they run: each has its own runtime and connections.
 //!
-//! *Paced*: a fixed number of requests a second, far below what the server is capable of. Gives latencies. A
-//! request's time counts from when it was due, if the one before it on its connection was late; that the
-//! generator itself wakes up late does not count.
+//! *Paced*: a fixed number of requests a second, far below the capacity of the server. The result is latencies. A
+//! request's time counts from when it was due, if the one before it on its connection was late. A late wake-up of the
+//! generator itself does not count.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use crate::machine;
 /// Connections that are made before the server is known to have accepted them.
 const BACKLOG: usize = 64;
 
-/// What to send: whole HTTP/1.1 requests.
+/// The requests to send: whole HTTP/1.1 requests.
 pub(crate) struct Requests {
     all: Arc<[Box<[u8]>]>,
     next: AtomicUsize,
@@ -89,7 +89,7 @@ pub(crate) struct Load<'a> {
     pub(crate) connections: usize,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     /// From when all connections were there to the last answer.
     pub(crate) elapsed: Duration,
@@ -105,7 +105,7 @@ impl Outcome {
 }
 
 impl Load<'_> {
-    /// Runs a closed loop for so long.
+    /// Runs a closed loop for this time.
     ///
     /// # Errors
     /// When an answer is not what was expected, a connection breaks, or requests that count once ran out.
@@ -113,7 +113,7 @@ impl Load<'_> {
         let outcome = self.closed(Some(time))?;
         ensure!(
             !self.requests.ran_out(),
-            "there are not enough people for so many requests: take fewer --seconds or --rounds"
+            "there are fewer people than requests: reduce --seconds or --rounds"
         );
         Ok(outcome)
     }
@@ -282,7 +282,7 @@ impl Load<'_> {
     }
 }
 
-/// What threads that ran at the same time did together.
+/// The joint outcome of threads that ran at the same time.
 fn total(outcomes: Vec<Outcome>) -> Result<Outcome> {
     let mut total = Outcome {
         elapsed: Duration::ZERO,
@@ -310,7 +310,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// So many callers, each with a connection, all with the same request.
+    /// Starts `callers` threads, each with a connection, that send the same request.
     pub(crate) fn start(to: SocketAddr, request: &str, status: &'static str, callers: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let call = move |request: String, stop: Arc<AtomicBool>| -> Result<u64> {

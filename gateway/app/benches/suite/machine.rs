@@ -76,7 +76,7 @@ fn wasmtime() -> Result<String> {
         .context("no wasmtime in Cargo.lock")
 }
 
-/// What a command prints, in the workspace.
+/// The output of a command that runs in the workspace.
 ///
 /// # Errors
 /// When it cannot be run or fails.
@@ -94,7 +94,7 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// How many threads run at once.
+/// The number of threads that run at the same time.
 pub(crate) fn cores() -> Result<usize> {
     Ok(std::thread::available_parallelism()
         .context("counting cores")?

@@ -1,5 +1,5 @@
-//! What the gateway costs, end to end: the real binary, a bare hyper server that answers the same bytes and,
-//! where it can be installed, dgp-oauth2, each driven by one load generator on the same cores.
+//! The costs of the gateway, end to end. One load generator, on the same cores, drives the real binary, a bare hyper
+//! server that answers the same bytes and, if it can be installed, dgp-oauth2.
 //!
 //! | module | what it measures |
 //! |---|---|
@@ -13,17 +13,17 @@
 //! | module | what these use |
 //! |---|---|
 //! | [`people`] | databases of people who are signed in, kept between runs |
-//! | [`site`] | a gateway as an operator runs it; any server in a process of its own |
+//! | [`site`] | a gateway as an operator runs it; any server in its own process |
 //! | [`bare`], [`old_service`] | what it is compared with |
 //! | [`load`], [`http`] | the load generator, and HTTP as it speaks it |
 //! | [`figure`] | samples, ratios, targets |
 //! | [`results`] | what was measured, in `<target>/bench/<topic>.json` |
 //! | [`report`], [`plot`], [`machine`], [`in_process`] | `docs/benchmarks/`, made from these files and from criterion's |
 //!
-//! Whatever is compared is measured in turns, some rounds of them, so that a drift of the machine's speed
-//! meets all sides; a ratio is taken within a round. A round before these warms up and does not count.
+//! The subjects of a comparison are measured in turns, for several rounds, so that a drift of the machine's speed affects
+//! all of them. Ratios are of one round. A round before these warms up and does not count.
 
-// A bench prints how far it is and ends at the first thing that is wrong.
+// A bench prints its progress and ends at the first error.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -77,7 +77,7 @@ struct Args {
     /// Be the bare hyper server that gives this answer. For the suite itself
     #[arg(long, hide = true)]
     bare: Option<String>,
-    /// What `cargo bench` passes
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -119,7 +119,7 @@ impl Topic {
 
 /// How much is measured, and where it is kept.
 struct Plan {
-    /// What each measurement of a round takes.
+    /// The time of each measurement of a round.
     time: Duration,
     rounds: usize,
     /// How many people the databases have, from small to large.
@@ -128,9 +128,9 @@ struct Plan {
     connections: usize,
     /// The target directory's `bench`: databases and the old service, which are made once.
     cache: PathBuf,
-    /// Where the results go.
+    /// The directory of the results.
     results: PathBuf,
-    /// Where the report goes.
+    /// The directory of the report.
     docs: PathBuf,
 }
 

@@ -123,9 +123,9 @@ fn versions(bin: &Path) -> Result<String> {
     Ok(versions.join(", "))
 }
 
-/// What a command prints.
+/// The output of a command.
 fn run(command: &mut Command) -> Result<String> {
-    // Not where it is: this may get into the report.
+    // Without its directory, since this may get into the report.
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or_default()

@@ -24,26 +24,26 @@ use tokio::task::JoinSet;
 use crate::http::EXTERNAL;
 use crate::machine;
 
-/// What session tokens are keyed by.
+/// The secret from which the key of session tokens is derived.
 pub(crate) const SECRET: &str = "a bench has no secrets, but it has to be 32 bytes long";
 
-/// How long sessions live, and how old a database may be that is used again: as long as settled events are
-/// kept. A gateway deletes those that are older, while it is measured.
+/// The lifetime of sessions, and the age up to which a database is used again: as long as settled events are kept. The
+/// gateway would delete older ones during the measurement.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What is left of it when a database is used.
+/// The least lifetime that remains when a database is used.
 const MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 /// How many sign in through the store.
 const FIRST: usize = 1_000;
 
-/// A database with so many people.
+/// A database with `count` people.
 pub(crate) struct People {
     pub(crate) count: usize,
     pub(crate) database: PathBuf,
 }
 
 impl People {
-    /// Session tokens of so many of them, or of all if there are fewer, evenly spread over the database.
+    /// Session tokens of at most `at_most` of them, evenly spread over the database.
     ///
     /// # Errors
     /// When the database cannot be read.

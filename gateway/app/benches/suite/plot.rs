@@ -14,7 +14,7 @@ use plotters::style::{BLACK, Color, RGBColor, WHITE};
 use crate::report::grouped;
 
 const SIZE: (u32, u32) = (760, 560);
-/// That can be told apart without red and green.
+/// Colours that are distinct without red and green.
 const COLOURS: [RGBColor; 4] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

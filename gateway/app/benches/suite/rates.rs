@@ -16,7 +16,7 @@ use crate::report::{Section, Table, grouped, rate};
 use crate::site::{Server, Site};
 use crate::{Plan, bare, machine};
 
-/// Connections that send requests at once.
+/// Connections that send requests at the same time.
 pub(crate) const CONNECTIONS: usize = 32;
 /// Connections to the old service, which accepts a new one for each request and has two workers.
 const OLD_CONNECTIONS: usize = 8;
@@ -240,7 +240,7 @@ fn claims(number: u64) -> PermissionClaims {
     }
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     let Results {
         check,
@@ -287,7 +287,7 @@ pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
             authorize,
             rate,
         );
-        // Of the other two it is said what it comes to: they sign so quickly that the rest counts for more.
+        // The other two have no target: they sign so quickly that the rest counts for more.
         let target = (*algorithm == Algorithm::RS256).then_some(Target::Least(0.88));
         table.compare("… of signing alone", &authorize.ratio_to(signing), target);
     }

@@ -142,7 +142,7 @@ impl Section {
         }
     }
 
-    /// Where a file beside the report is.
+    /// The path of a file beside the report.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.directory.join(file)
     }
@@ -245,7 +245,7 @@ fn times(value: f64) -> String {
     }
 }
 
-/// So many a second.
+/// A number per second.
 pub(crate) fn rate(value: f64) -> String {
     if value < 20.0 {
         format!("{value:.1}")

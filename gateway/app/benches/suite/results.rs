@@ -1,4 +1,4 @@
-//! What was measured, topic by topic, in files: a topic can be measured again without the others.
+//! The measurements, with a file for each topic: a topic can be measured again without the others.
 
 use std::fs;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(crate) fn write<T: Serialize>(
     Ok(fs::write(file(plan, topic), serde_json::to_vec_pretty(&taken)?)?)
 }
 
-/// What was measured of a topic, if it was, by this version of the suite.
+/// The measurements of a topic by this version of the suite, if there are any.
 ///
 /// # Errors
 /// When the file cannot be read, or another version has written it.

@@ -20,10 +20,10 @@ use crate::{Plan, machine, people, plot, start};
 
 /// People who are active.
 const ACTIVE: usize = 1_000;
-/// People who are asked for in turn where it is everybody: more than can be asked for in the second that the
-/// gateway may remember them for.
+/// People who send requests in turn when everybody does: more than can send one in the second for which the gateway may
+/// remember them.
 const EVERYBODY: usize = 200_000;
-/// Calls of plugins that the gateway takes at once.
+/// Calls of plugins that the gateway accepts at the same time.
 const CALLS: usize = 1_024;
 /// Files that the load generator needs beside its connections.
 const FILES: usize = 256;
@@ -31,7 +31,7 @@ const FILES: usize = 256;
 const PROFILE: &str = "\"authenticated\":true";
 const TOKEN: &str = "\"token\":\"";
 
-/// What grows, one after the other.
+/// The dimensions that grow, one after the other.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results(Vec<Growth>);
 
@@ -40,7 +40,7 @@ pub(crate) struct Results(Vec<Growth>);
 struct Growth {
     of: Of,
     steps: Vec<Step>,
-    /// What was left out, and why.
+    /// The steps that were left out, and the reason.
     note: Option<String>,
 }
 
@@ -53,7 +53,7 @@ enum Of {
     Plugins,
 }
 
-/// So many of it.
+/// The measurements with `count` of it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Step {
     count: usize,
@@ -62,7 +62,7 @@ struct Step {
     memory: Samples,
 }
 
-/// What was asked for.
+/// The measurements of one endpoint.
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
     what: String,
@@ -76,7 +76,7 @@ struct Subject {
     _site: Site,
     gateway: Server,
     connections: usize,
-    /// What it is asked for, and what every answer has in it, run by run.
+    /// The requests of each run, and a text that every answer contains.
     load: Vec<(Requests, &'static str)>,
     step: Step,
 }
@@ -259,7 +259,7 @@ fn connections(
     Ok((Of::Connections, subjects, note))
 }
 
-/// People in turn, each for one of so many services.
+/// People in turn, each for one of `count` services.
 fn in_turn(tokens: &[String], service: &str, count: usize) -> Requests {
     Requests::cycle(tokens.iter().enumerate().map(|(number, token)| {
         let target = format!("/auth/authorize?service={service}-{}", number % count);
@@ -302,7 +302,7 @@ impl Of {
     }
 }
 
-/// What the report says of it, and its plots.
+/// Its section of the report, with the plots.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "One dimension grows, and the others stay fixed: {CONNECTIONS} connections, the largest database, one service, \

@@ -2,8 +2,8 @@
 //! which share their commits, beside sign-ins that have each commit for themselves.
 //!
 //! A sign-in writes three times (the state is used; the user and the events; the end), and each write is on
-//! the disk before the next step. The gateway cannot be told not to share commits. Two comparisons stand in
-//! for that:
+//! the disk before the next step. The gateway always shares commits, so two comparisons replace
+//! a gateway that does not:
 //!
 //! * one sign-in at a time: nothing else is there to share a commit with;
 //! * the three writes alone, one after the other, without HTTP, provider and hook. Writes go through one
@@ -142,7 +142,7 @@ async fn writes(database: &Path, people: std::ops::Range<usize>) -> Result<f64> 
     Ok(rate)
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "Sign-ins of new people per second, from the callback to the redirect with the session token. Each sends three \

@@ -1,4 +1,4 @@
-//! A gateway as an operator runs it, and any server in a process of its own.
+//! A gateway as an operator runs it, and any server in its own process.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -21,7 +21,7 @@ pub(crate) struct Site {
     directory: TempDir,
     key: SecretString,
     database: PathBuf,
-    /// Where its admin listener is.
+    /// The address of its admin listener.
     pub(crate) admin: SocketAddr,
 }
 
@@ -82,10 +82,9 @@ impl Site {
     }
 }
 
-/// A server in a process of its own, ended when this is dropped.
+/// A server in its own process, which ends when this is dropped.
 pub(crate) struct Server {
     child: Child,
-    /// Where it listens.
     pub(crate) address: SocketAddr,
 }
 
@@ -122,12 +121,11 @@ impl Server {
         }
     }
 
-    /// One that was told where to listen, and does by now.
+    /// A server that already listens on this address.
     pub(crate) const fn at(child: Child, address: SocketAddr) -> Self {
         Self { child, address }
     }
 
-    /// What it has in memory.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let process = PathBuf::from("/proc").join(self.child.id().to_string());
         let status = std::fs::read_to_string(process.join("status"))?;
@@ -154,8 +152,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A signal that it can pass on to processes of its own, if it has any. It may have ended by itself,
-        // which the measurement has noticed then.
+        // The server can pass this signal on to its own processes. If it has already ended, the measurement has noticed.
         if let Ok(Some(process)) = i32::try_from(self.child.id()).map(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         }

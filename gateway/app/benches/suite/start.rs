@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 64;
 /// People who are asked for under full load, unless there are fewer.
 const ASKED: usize = 200_000;
 
-/// What plugins cost at the start.
+/// The costs of plugins at the start.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
     starts: Vec<Starts>,
@@ -137,8 +137,8 @@ fn full_load(site: &Site, tokens: &[String], time: Duration) -> Result<f64> {
     Ok(gateway.memory()?.peak as f64)
 }
 
-/// Ten of the role provider, each a component of its own: in four languages where `just guests` has made them.
-/// Gives what they are as well.
+/// Adds the role provider ten times, each a different component, in four languages if `just guests` has built them.
+/// Returns a description of them too.
 fn ten(site: Site) -> Result<(Site, String)> {
     let out = machine::workspace().join("guest-examples/out");
     let read = |language| read(&out, language);
@@ -186,7 +186,7 @@ pub(crate) fn roles(name: &str) -> Result<String> {
     Ok(configuration)
 }
 
-/// The same component with a custom section that is like no other's, so that it is one of its own.
+/// The same component with a unique custom section, so that it counts as a different component.
 pub(crate) fn distinct(component: &[u8], number: u64) -> Vec<u8> {
     let mut component = component.to_vec();
     // Section 0, of ten bytes: a name of one byte, and the number.
@@ -195,7 +195,7 @@ pub(crate) fn distinct(component: &[u8], number: u64) -> Vec<u8> {
     component
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "*Ready*: the time from starting the process to the line that reports it ready. The code of all plugins is in \

@@ -206,14 +206,14 @@ impl<'a> Admin<'a> {
         })
     }
 
-    /// How the plugin stands.
+    /// The plugin's status.
     fn status(&self) -> Result<Value> {
         let mut answer = self.ask("GET", "/plugins")?;
         let plugin = answer["plugins"].get_mut(0).context("no plugin")?;
         Ok(plugin.take())
     }
 
-    /// Rolls it back, and gives how it stands then.
+    /// Rolls the plugin back, and returns its new status.
     fn rollback(&self) -> Result<Value> {
         self.ask("POST", "/plugins/swapped/rollback")
     }
@@ -228,7 +228,7 @@ impl<'a> Admin<'a> {
     }
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "The load is {RATE} `authorize` requests per second, evenly spaced, over {CONNECTIONS} connections, first to a \

@@ -34,7 +34,7 @@ pub(crate) struct Results {
     beside: Vec<Beside>,
 }
 
-/// With so many callers, each of whom calls without pause.
+/// The latencies beside `callers` that call without pause.
 #[derive(Debug, Serialize, Deserialize)]
 struct Beside {
     callers: usize,
@@ -130,7 +130,7 @@ fn turns(site: &Site) -> Result<u64> {
     Ok((FUEL as f64 * USED / fuel * TRIED as f64) as u64)
 }
 
-/// What the report says of it.
+/// Its section of the report.
 pub(crate) fn section(results: &Results, section: &mut Section) -> Result<()> {
     section.say(&format!(
         "The load is {} `check` requests per second, evenly spaced, over {CONNECTIONS} connections. That is far below \

@@ -1,4 +1,4 @@
-//! Who is let in. What is answered then is tested against the running gateway.
+//! Which requests the admin listener accepts. Tests against the running gateway cover the responses.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -175,8 +175,14 @@ fn readiness_waits_30_seconds_for_plugins_without_a_generation() {
         !waits(&serving, Duration::ZERO),
         "the last good one serves meanwhile"
     );
-    assert!(!waits(&broken, Duration::ZERO), "a broken plugin is no reason");
-    assert!(!waits(&admitted, ADMISSION), "nor is one that takes for ever");
+    assert!(
+        !waits(&broken, Duration::ZERO),
+        "a broken plugin does not delay readiness"
+    );
+    assert!(
+        !waits(&admitted, ADMISSION),
+        "nor does a plugin whose admission takes too long"
+    );
 }
 
 #[test]

@@ -31,7 +31,6 @@ pub(super) struct Check {
     skip: Vec<Step>,
 }
 
-/// `gateway config schema`.
 pub(super) fn schema() -> anyhow::Result<()> {
     output::json(&mut io::stdout().lock(), &config::schema::schema())?;
     Ok(())

@@ -8,7 +8,6 @@ use std::path::Path;
 use gateway_model::text::is_unsafe;
 use serde::Serialize;
 
-/// Prints rows in aligned columns.
 pub(super) fn table<const N: usize>(
     out: &mut impl Write,
     head: [&str; N],

@@ -11,7 +11,7 @@ pub struct ConfigError {
     pub origin: Option<Origin>,
     /// The key, for example `server.listen`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong and what would be right, without secrets.
+    /// The problem and the expected value, without secrets.
     pub message: String,
 }
 

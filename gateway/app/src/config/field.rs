@@ -176,7 +176,6 @@ impl Field for Option<Texts> {
     }
 }
 
-/// A secret with its place.
 pub(super) type Secret = (SecretString, Origin);
 
 impl Field for Option<Secret> {

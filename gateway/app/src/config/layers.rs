@@ -121,7 +121,6 @@ pub(super) struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
-    /// Reads the file.
     pub(super) fn read(
         sources: &'a Sources,
         sections: &[&'static Section],

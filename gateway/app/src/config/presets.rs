@@ -7,7 +7,7 @@
 pub(super) struct Preset {
     pub(super) name: &'static str,
     pub(super) display_name: &'static str,
-    /// What the operator has to set, beside `client_id` and the client's secret or key.
+    /// The settings that the operator must add to `client_id` and the client's secret or key.
     pub(super) needs: &'static [Need],
     /// Keys of `[providers.NAME]`, and values written as in a variable.
     settings: &'static [(&'static str, &'static str)],

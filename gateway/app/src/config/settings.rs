@@ -107,7 +107,7 @@ const SIGN_INS: OrOff<Rate> = per_minute(NonZeroU32::new(300).unwrap());
 const UPDATES: OrOff<Rate> = per_minute(NonZeroU32::new(60).unwrap());
 
 section! {
-    /// Where the gateway finds and keeps its files.
+    /// Paths of the gateway's files.
     pub(super) struct Directories(cx) "" {
         /// The directory of `<name>.wasm` files.
         plugin_dir: PathBuf = PathBuf::from("plugins"), "GATEWAY_PLUGIN_DIR";
@@ -118,7 +118,7 @@ section! {
 }
 
 section! {
-    /// What the gateway does for applications.
+    /// Services for applications.
     pub(super) struct Applications(cx) "" {
         /// Plugins whose hooks are called, in this order.
         extensions: Option<Texts>, "INSTALLED_EXTENSIONS", { reloadable: true };
@@ -196,7 +196,7 @@ section! {
 }
 
 section! {
-    /// What one user may consume.
+    /// Limits of one user.
     pub(super) struct Users(cx) "users" {
         /// Maximum number of sessions; another sign-in ends the oldest.
         sessions: usize as Count = Count::of(UserLimits::default().sessions), "GATEWAY_USER_SESSIONS";
@@ -211,7 +211,7 @@ section! {
 }
 
 section! {
-    /// What signs tokens.
+    /// The keys that sign tokens.
     pub(super) struct Keys(cx) "keys" {
         /// A list of PEM files, or of directories of `*.pem` files.
         signing: Option<Texts> => "`keys` in the data directory, unless `PRIVATE_KEY` is set", "GATEWAY_SIGNING_KEYS",

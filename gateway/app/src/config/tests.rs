@@ -45,7 +45,7 @@ impl Validator {
     }
 
     /// # Errors
-    /// What is wrong with the value.
+    /// The validator's message.
     pub(in crate::config) fn check(&self, value: &serde_json::Value) -> Result<(), String> {
         self.0.validate(value, self.1).map_err(|error| error.to_string())
     }

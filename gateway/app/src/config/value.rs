@@ -99,7 +99,7 @@ pub(super) trait Value: Sized {
     const IS_TEXT: bool = false;
 
     /// # Errors
-    /// What would be right, to follow "must be".
+    /// The expected value, to follow "must be".
     fn read(text: &str) -> Result<Self, String>;
 
     fn show(&self) -> String;

@@ -10,7 +10,7 @@ pub(crate) struct Begun<'a> {
     pub(crate) worth: Worth,
 }
 
-/// What a cookie is worth to the user. The least valuable are deleted first.
+/// A cookie's worth to the user. The least valuable are deleted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Worth {
     /// Unreadable, or its sign-in has expired or ended.
@@ -99,7 +99,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a browser sends, the total is within the bound afterwards.
+        /// The total is within the bound afterwards, regardless of the cookies that the browser sends.
         #[test]
         fn b2_there_is_always_room(
             cookies in proptest::collection::vec((1usize..4000, prop_oneof![

@@ -59,7 +59,6 @@ pub(crate) enum Error {
     /// RFC 9207 section 2.4.
     #[error("the provider refused, but the answer comes from another issuer (`iss`)")]
     OtherIssuer,
-    /// The return URL is no longer allowed.
     #[error(transparent)]
     ReturnUrl(#[from] ReturnUrlError),
     #[error(transparent)]

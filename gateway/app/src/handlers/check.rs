@@ -15,7 +15,6 @@ use crate::time::http_date;
 
 use super::{login_path, next_of, tells_next};
 
-/// What an application learns about a user.
 #[derive(Serialize)]
 struct Profile<'a> {
     id: &'a str,

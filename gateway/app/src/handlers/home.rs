@@ -30,7 +30,6 @@ pub(crate) fn handle(app: &App, request: &Request) -> Response {
     }
 }
 
-/// The page is the same for everyone. Its script finds out who is signed in.
 fn page(app: &App, request: &Request) -> Response {
     let home = &app.address;
     let choices = match return_url::parse(&home.text, &Origins::default(), &home.origin) {

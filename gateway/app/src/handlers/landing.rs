@@ -57,7 +57,6 @@ pub(crate) fn unreadable(visit: &Visit<'_>, bad: BadRequest) -> Response {
     visit.answer(&Failure::Unreadable(bad.status()))
 }
 
-/// 429.
 pub(crate) fn too_many(visit: &Visit<'_>, too_many: TooMany) -> Response {
     let answer = visit.answer(&Failure::TooMany);
     response::with(answer, RETRY_AFTER, too_many.retry_after.into())

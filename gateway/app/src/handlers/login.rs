@@ -156,7 +156,6 @@ fn at_most(provider: &Provider, next: &ReturnUrl) -> usize {
     plain.div_ceil(3) * 4 + 32
 }
 
-/// The sign-ins that this browser has begun.
 fn begun<'a>(app: &App, request: &'a Request, now: Timestamp) -> Vec<Begun<'a>> {
     let worth = |name: &str, value: &[u8]| {
         let sealed = std::str::from_utf8(value).ok();

@@ -48,7 +48,6 @@ pub(crate) async fn handle(app: &App, request: &Request) -> Result<Response, Cal
     })
 }
 
-/// 429.
 pub(crate) fn too_many(too_many: TooMany) -> Response {
     let answer = refuse_with(StatusCode::TOO_MANY_REQUESTS, &too_many.to_string());
     response::with(answer, RETRY_AFTER, too_many.retry_after.into())

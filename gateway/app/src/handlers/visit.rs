@@ -17,7 +17,7 @@ use super::{login_path, sign_in_path};
 /// Where users start again if their return URL is unknown: the gateway's own page.
 const HOME: &str = "/";
 
-/// What is known of the user and the sign-in.
+/// A request for a page, with its user and sign-in.
 #[derive(Clone)]
 pub(crate) struct Visit<'a> {
     app: &'a App,

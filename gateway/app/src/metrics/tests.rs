@@ -1,4 +1,4 @@
-//! What Prometheus would read.
+//! The text that Prometheus reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

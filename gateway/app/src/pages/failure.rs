@@ -6,7 +6,6 @@ use hyper::StatusCode;
 
 use super::texts::{Errors, Said};
 
-/// Why a sign-in or a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure<'a> {
     /// The user declined at the provider.
@@ -47,7 +46,6 @@ pub(crate) enum Failure<'a> {
     NotAPerson,
     Expired,
     Completed,
-    /// The sign-in failed before.
     FailedBefore,
     /// The sign-in did not begin in this browser.
     Elsewhere,
@@ -77,13 +75,9 @@ const INVALID: Option<&str> = Some("invalid_request");
 /// The user may be signed in nevertheless, or the failure is not about a sign-in.
 const NONE: Option<&str> = None;
 
-/// The properties of a failure.
 pub(crate) struct Row {
-    /// The page's status.
     pub(crate) status: StatusCode,
-    /// The error code for the application.
     pub(crate) code: Option<&'static str>,
-    /// The page's text.
     pub(super) said: fn(&Errors) -> &Said,
     description: &'static str,
 }

@@ -10,7 +10,6 @@ use crate::app::DEV_PROVIDER;
 pub(crate) struct Offer {
     /// Its name in addresses and in `provider_id`.
     pub(crate) name: String,
-    /// Its display name.
     pub(crate) label: String,
     pub(crate) mark: Mark,
 }
@@ -19,7 +18,6 @@ pub(crate) struct Offer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice<'a> {
     pub(crate) offer: &'a Offer,
-    /// The path that begins the sign-in.
     pub(crate) link: String,
 }
 
@@ -56,7 +54,6 @@ impl Offer {
 }
 
 impl Choice<'_> {
-    /// The link's text.
     pub(super) fn text(&self, frame: &Frame<'_>) -> String {
         let texts = &frame.texts.common;
         if self.offer.name == DEV_PROVIDER {
@@ -74,7 +71,6 @@ pub(crate) enum Mark {
     Path(&'static str),
     /// The operator's file, served at `/assets/provider/<name>`.
     Picture(Logo),
-    /// The first letter of the name.
     Initial(char),
 }
 

@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// All texts in one language.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Texts {
@@ -31,13 +30,11 @@ macro_rules! section {
 }
 
 section! {
-    /// Texts that several pages share.
     Common of String:
     skip error reference again home another back continue_with test_user provider no_providers
 }
 
 section! {
-    /// The page with all ways to sign in.
     SignIn of String:
     title to
 }
@@ -64,7 +61,6 @@ section! {
 }
 
 section! {
-    /// The texts of its script.
     #[derive(Serialize)]
     Script of String:
     test_sign_in storage unreachable no_answer no_answer_because try_again page_failed session_ended foreign
@@ -74,7 +70,6 @@ section! {
 }
 
 section! {
-    /// Error pages.
     Errors of Said:
     denied provider_refused provider_unavailable session_ended bad_hint rejected disabled email_in_use try_later
     reload provider_slow provider_down busy provider_wrong unconfirmed mismatch bad_return unknown_return

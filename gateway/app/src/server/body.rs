@@ -54,7 +54,6 @@ impl Unread {
     }
 }
 
-/// A request's body.
 #[derive(Debug)]
 pub(crate) struct Body {
     incoming: Incoming,

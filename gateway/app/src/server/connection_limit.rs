@@ -43,7 +43,6 @@ const SHARE: usize = 64;
 /// The gateway is processing this connection's request.
 const AT_WORK: u64 = u64::MAX;
 
-/// The connections of a listener.
 pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
     taken: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -70,7 +69,6 @@ struct Queue {
     look_again: u64,
 }
 
-/// A connection, as the limit sees it.
 pub(super) struct Connection {
     /// The client against whose share it counts.
     client: Option<IpAddr>,
@@ -96,11 +94,9 @@ pub(super) struct EndSignals {
     pub(super) finish: AbortRegistration,
 }
 
-/// The end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
-    /// It is closing.
     Leaving,
     Gone,
 }
@@ -167,7 +163,6 @@ pub(super) struct Slot {
 /// The client of a connection.
 #[derive(Clone)]
 pub struct Peer {
-    /// The client's address.
     pub(crate) address: IpAddr,
     connection: Arc<Connection>,
 }
@@ -231,7 +226,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Gives the slot to a connection, which counts against the share of `client`, if known.
+    /// Assigns the slot to a connection, which counts against the share of `client`, if known.
     pub(super) fn take(self: &Arc<Self>, room: Room, client: Option<IpAddr>) -> (Slot, EndSignals) {
         let (connection, signals) = Connection::new(self, client);
         let connection = Arc::new(connection);

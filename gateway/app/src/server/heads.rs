@@ -15,7 +15,7 @@ use crate::response::{self, Response};
 /// A stream that adds the missing headers.
 pub(super) struct Complete<S> {
     stream: S,
-    /// What is still to be written in place of hyper's head.
+    /// The rest of the head that replaces hyper's.
     instead: Bytes,
     unread: Unread,
 }
@@ -120,7 +120,7 @@ mod tests {
 
     use super::{Complete, Unread};
 
-    /// What arrives of these writes through a pipe of this capacity.
+    /// Passes these writes through a pipe of this capacity, and returns the output.
     async fn arrived(writes: &[&str], room: usize) -> String {
         let (from, mut to) = duplex(room);
         let mut from = Complete::new(from, Unread::default());

@@ -353,7 +353,7 @@ async fn a9_pipelined_requests_are_answered_one_after_another() {
     let mut other = server.connect().await;
     send(&mut other, GET).await;
     answer(&mut other).await;
-    assert!(server.hanging.try_recv().is_err(), "two at once");
+    assert!(server.hanging.try_recv().is_err(), "two at the same time");
     server.release.cancel();
     for _ in 1..50 {
         timeout(NEVER, server.hanging.recv()).await.unwrap().unwrap();

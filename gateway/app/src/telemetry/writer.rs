@@ -141,7 +141,7 @@ mod tests {
 
     use super::{BATCH, SHORTEST, UNREAD, start};
 
-    /// A pipe whose reader has stopped until it is told to read.
+    /// A pipe whose reader pauses until the test lets it read.
     #[derive(Clone, Default)]
     struct Pipe {
         is_read: Arc<(Mutex<bool>, Condvar)>,

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// It, serving on a thread of its own until the process ends.
+/// The provider, which serves on its own thread until the process ends.
 pub(super) struct Provider {
     address: SocketAddr,
 }
@@ -33,7 +33,7 @@ impl Provider {
         Ok(Self { address })
     }
 
-    /// What the gateway's configuration says of it.
+    /// Its section of the gateway's configuration.
     pub(super) fn configuration(&self) -> String {
         let Self { address } = self;
         format!(

@@ -162,7 +162,6 @@ struct Refusal {
     status: Option<Value>,
 }
 
-/// A client of a gateway's admin listener.
 struct Client {
     address: SocketAddr,
     token: String,

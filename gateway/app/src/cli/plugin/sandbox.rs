@@ -117,7 +117,6 @@ impl LimitFlags {
 }
 
 impl Sandbox {
-    /// Reads the users of `--users`, if any.
     pub(super) fn users(&self) -> anyhow::Result<Vec<User>> {
         self.users
             .as_deref()
@@ -151,7 +150,6 @@ impl Sandbox {
         Ok(config)
     }
 
-    /// Reads the secrets of the flags.
     fn secrets(&self) -> anyhow::Result<BTreeMap<String, Secret>> {
         if !self.secrets.is_empty() {
             writeln!(

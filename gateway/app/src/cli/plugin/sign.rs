@@ -118,7 +118,6 @@ fn next_version(
     Ok(next)
 }
 
-/// Reads a file of at most `max` bytes.
 fn read(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
     let (bytes, _) =
         small_file::read(path, max).with_context(|| format!("cannot read {}", path.display()))?;
@@ -162,7 +161,7 @@ mod tests {
         assert!(by_clock > 1_700_000_000_000);
         let ahead = ours.sign("p", 99_999_999_999_999, b"c").unwrap();
         assert_eq!(next(&ahead, "p", b"c").unwrap(), 100_000_000_000_000);
-        // Whatever else lies there is not to be believed.
+        // Any other file in its place is ignored.
         let made_up = format!("v2 p {} AAAA\n", u64::MAX);
         let foreign = theirs.sign("p", MAX_VERSION, b"c").unwrap();
         for (text, name, component) in [

@@ -37,7 +37,6 @@ pub(crate) enum Error {
     NotOurs,
 }
 
-/// A provider's answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) code: Option<String>,

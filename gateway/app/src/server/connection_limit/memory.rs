@@ -1,7 +1,7 @@
 //! A limit on the memory of all connections: unfinished heads and bodies, and unread responses.
 //!
-//! Each request has its own limits, but thousands of connections could reach them at the same time. What exceeds an
-//! ordinary request is therefore added up. Beyond [`MOST`], the connections that hold the most are closed, if the
+//! Each request has its own limits, but thousands of connections could reach them at the same time. The gateway therefore
+//! adds up the memory of all requests that exceed the ordinary. Beyond [`MOST`], the connections that hold the most are closed, if the
 //! gateway is waiting for their clients.
 
 use std::cmp::Reverse;
@@ -10,14 +10,13 @@ use std::sync::atomic::Ordering;
 
 use super::{Connection, ConnectionLimit};
 
-/// What one request may hold without being counted, in bytes. Most requests never touch the sum.
+/// The memory of one request that is not counted, in bytes. Most requests never touch the sum.
 const ORDINARY: usize = 8 << 10;
-/// What all connections may hold beyond that, in bytes.
+/// The counted memory of all connections at most, in bytes.
 const MOST: usize = 64 << 20;
 /// The memory behind an unread response, in bytes: the response, and the buffered requests that wait for their turn.
 const STALLED: usize = 2 * super::super::MAX_HEAD;
 
-/// One connection's memory.
 pub(crate) struct HeldMemory {
     limit: Arc<ConnectionLimit>,
     connection: Arc<Connection>,

@@ -30,12 +30,12 @@ impl Listener {
         }
     }
 
-    /// A new connection, which must find a slot immediately. Connections that are told to close do so immediately.
+    /// A new connection, which must find a slot immediately. Connections that the limit cuts close immediately.
     fn connect(&mut self, client: Option<&str>) -> &Slot {
         let client = client.map(|client| client.parse::<IpAddr>().unwrap());
         // Without tokio's budget, after which a task yields.
         let room = unconstrained(self.limit.room()).now_or_never();
-        let room = room.expect("room at once");
+        let room = room.expect("a free slot");
         self.open.push(self.limit.take(room, client).0);
         self.limit.make_room();
         self.open.retain(|slot| !slot.connection.cut.is_aborted());

@@ -41,7 +41,6 @@ const WIT: &[File] = wit![
     "worlds",
 ];
 
-/// The files of a language, for both kinds.
 const fn of_language(language: Language) -> &'static [File] {
     match language {
         Language::Rust => &[
@@ -83,7 +82,6 @@ macro_rules! of_each_kind {
     };
 }
 
-/// The sources of a kind in a language.
 const fn sources(language: Language, kind: Kind) -> &'static [File] {
     match language {
         Language::Rust => of_each_kind!(kind, "src/lib.rs" = "rust/" / "lib.rs"),
@@ -112,7 +110,6 @@ const fn sources(language: Language, kind: Kind) -> &'static [File] {
     }
 }
 
-/// The files of a kind, for all languages.
 const fn of_kind(kind: Kind) -> &'static [File] {
     match kind {
         Kind::Provider => &[("gateway.toml", template!("provider/gateway.toml"))],

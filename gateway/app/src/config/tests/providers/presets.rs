@@ -1,4 +1,4 @@
-//! What each preset configures.
+//! The configuration that each preset makes.
 
 use super::{loaded, one};
 

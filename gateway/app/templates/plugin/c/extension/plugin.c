@@ -1,7 +1,7 @@
-// `{{name}}`: an extension. A sign-in, put to the rule.
+// `{{name}}`: an extension. It applies the rule to a sign-in.
 //
-// Each call has an instance of its own, so nothing has to be freed here. What is given back is freed by the
-// bindings: its memory comes from malloc, or from plugin_string_dup.
+// Each call has its own instance, so nothing has to be freed here. The bindings free the answer, whose memory comes
+// from malloc or plugin_string_dup.
 
 #include <stdlib.h>
 
@@ -22,19 +22,19 @@ static text setting(const char *name) {
     return auth_gateway_plugin_config_get(&key, &value) ? of(value) : (text){"", 0};
 }
 
-// Gives true and attributes to set on the user, or false and why they are not let in.
+// Returns true and attributes to set on the user, or false and the reason for the rejection.
 static bool judge(const sign_in *event, attributes *given, hook_error *why_not) {
     text domain = setting("domain");
     if (domain.length == 0) {
-        // No verdict: the person is told to try later, and the gateway's log has the sentence.
+        // Fails without a verdict: the page asks the user to try later, and the sentence goes into the gateway's log.
         why_not->tag = AUTH_GATEWAY_PLUGIN_TYPES_HOOK_ERROR_UNAVAILABLE;
         plugin_string_dup(&why_not->val.unavailable, "the setting `domain` is missing");
         return false;
     }
-    // An address counts only where the operator trusts whoever has verified it.
+    // An address counts only if the operator trusts the party that verified it.
     bool has_email = event->user.email_trusted && event->user.email.is_some;
     if (!lets_in(domain, has_email ? of(event->user.email.val) : (text){"", 0})) {
-        // What the person reads in place of being let in.
+        // Rejects the sign-in: the user reads the sentence.
         why_not->tag = AUTH_GATEWAY_PLUGIN_TYPES_HOOK_ERROR_REJECTED;
         plugin_string_dup(&why_not->val.rejected, "People with your email address cannot sign in here.");
         return false;

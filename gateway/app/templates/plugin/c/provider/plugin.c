@@ -1,7 +1,7 @@
-// `{{name}}`: a permission provider. The gateway's question, put to the rule.
+// `{{name}}`: a permission provider. It applies the rule to the gateway's question.
 //
-// Each call has an instance of its own, so nothing has to be freed here. What is given back is freed by the
-// bindings: its memory comes from malloc, or from plugin_string_dup.
+// Each call has its own instance, so nothing has to be freed here. The bindings free the answer, whose memory comes
+// from malloc or plugin_string_dup.
 
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ static text setting(const char *name) {
     return auth_gateway_plugin_config_get(&key, &value) ? of(value) : (text){"", 0};
 }
 
-// Gives true and the permissions, or false and an error.
+// Returns true and the permissions, or false and an error.
 bool exports_auth_gateway_plugin_permission_provider_get_permissions(plugin_string_t *service,
                                                                      plugin_string_t *user_id,
                                                                      permissions *given, provider_error *error) {

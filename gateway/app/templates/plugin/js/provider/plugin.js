@@ -1,4 +1,4 @@
-// `{{name}}`: a permission provider. The gateway's question, put to the rule.
+// `{{name}}`: a permission provider. It applies the rule to the gateway's question.
 
 import config from "auth-gateway:plugin/config@1.0.0";
 

@@ -1,4 +1,4 @@
-"""`{{name}}`: an extension. A sign-in, put to the rule."""
+"""`{{name}}`: an extension. It applies the rule to a sign-in."""
 
 from componentize_py_types import Err
 from wit_world import exports
@@ -19,14 +19,14 @@ class OnUserLogin(exports.OnUserLogin):
 
 
 def judge(event: SignIn) -> list[tuple[str, str]]:
-    """Gives attributes to set on the user, or raises why they are not let in."""
+    """Returns attributes to set on the user, or raises the reason for the rejection."""
     domain = config.get("domain") or ""
     if not domain:
-        # No verdict: the person is told to try later, and the gateway's log has the sentence.
+        # Fails without a verdict: the page asks the user to try later, and the sentence goes into the gateway's log.
         raise Err(HookError_Unavailable("the setting `domain` is missing"))
-    # An address counts only where the operator trusts whoever has verified it.
+    # An address counts only if the operator trusts the party that verified it.
     email = event.user.email if event.user.email_trusted else None
     if not lets_in(domain, email or ""):
-        # What the person reads in place of being let in.
+        # Rejects the sign-in: the user reads the sentence.
         raise Err(HookError_Rejected("People with your email address cannot sign in here."))
     return [("email-domain", domain)]

@@ -1,4 +1,4 @@
-"""`{{name}}`: a permission provider. The gateway's question, put to the rule."""
+"""`{{name}}`: a permission provider. It applies the rule to the gateway's question."""
 
 from wit_world import exports
 from wit_world.imports import config

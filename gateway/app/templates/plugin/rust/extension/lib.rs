@@ -1,6 +1,6 @@
 //! `{{name}}`: an extension.
 
-// What the plugin exports and imports. Each import takes a grant from the operator.
+// The plugin's exports and imports. Each import needs a grant from the operator.
 wit_bindgen::generate!({
     inline: r#"
         package local:plugin;
@@ -34,19 +34,19 @@ impl on_user_login::Guest for Plugin {
     }
 }
 
-/// Gives attributes to set on the user, or why they are not let in.
+/// Returns attributes to set on the user, or the reason for the rejection.
 fn judge(event: SignIn) -> Result<Vec<(String, String)>, HookError> {
     let domain = config::get("domain").unwrap_or_default();
     if domain.is_empty() {
-        // No verdict: the person is told to try later, and the gateway's log has the sentence.
+        // Fails without a verdict: the page asks the user to try later, and the sentence goes into the gateway's log.
         return Err(HookError::Unavailable("the setting `domain` is missing".to_owned()));
     }
-    // An address counts only where the operator trusts whoever has verified it.
+    // An address counts only if the operator trusts the party that verified it.
     let email = event.user.email.filter(|_| event.user.email_trusted);
     if lets_in(&domain, &email.unwrap_or_default()) {
         Ok(vec![("email-domain".to_owned(), domain)])
     } else {
-        // What the person reads in place of being let in.
+        // Rejects the sign-in: the user reads the sentence.
         let sentence = "People with your email address cannot sign in here.";
         Err(HookError::Rejected(sentence.to_owned()))
     }

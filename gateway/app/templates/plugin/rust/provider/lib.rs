@@ -1,6 +1,6 @@
 //! `{{name}}`: a permission provider.
 
-// What the plugin exports and imports. Each import takes a grant from the operator.
+// The plugin's exports and imports. Each import needs a grant from the operator.
 wit_bindgen::generate!({
     inline: r#"
         package local:plugin;

@@ -145,7 +145,7 @@ fn worlds_match_the_interface() {
     });
 }
 
-/// What the examples pin was tried with the conformance cases, so new projects begin with it.
+/// The conformance cases cover the versions that the examples pin, so new projects begin with these versions.
 #[test]
 fn versions_equal_those_of_the_examples() {
     assert_eq!(
@@ -202,7 +202,7 @@ fn lock_files_are_sorted_like_cargos() {
             .map(|package| package["name"].as_str().unwrap())
             .collect();
         assert_eq!(own.len(), 1, "{name}");
-        // It is no other package's name, which a lock file would have to tell apart.
+        // No other package has this name: a lock file would need more than the name to distinguish them.
         assert_eq!(
             names.iter().filter(|other| *other == &own[0]).count(),
             1,
