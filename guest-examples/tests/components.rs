@@ -216,5 +216,8 @@ fn email_domains_admits_and_rejects() {
     let Err(HookError::Unavailable(why)) = sign_in(&[("domain", "example.org")], neo()) else {
         panic!("there is a verdict")
     };
-    assert!(why.starts_with("there is no setting `domain`: they are"), "{why}");
+    assert!(
+        why.starts_with("there is no setting `domain`; the settings are"),
+        "{why}"
+    );
 }

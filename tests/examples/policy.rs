@@ -227,7 +227,7 @@ async fn an_old_answer_is_used_if_the_settings_allow_it() {
 
     opa.answers(ResponseTemplate::new(503));
     assert_eq!(permissions(&gateway, &alice, "wiki").await, json!({"read": true}));
-    let why = "answered with what was decided before: the policy service answered 503";
+    let why = "used a cached answer: the policy service answered 503";
     gateway.log.wait_for(why, |line| line.contains(why)).await;
     // There is no old answer for a new user, and an old answer never replaces a refusal.
     assert_refused(&gateway, &bob, "has no old answer").await;

@@ -32,21 +32,22 @@ impl Rules {
                 ("subdomains", "false") => rules.subdomains = false,
                 ("subdomains", _) => {
                     return Err(format!(
-                        "the setting `subdomains` is true or false, not `{value}`"
+                        "the setting `subdomains` must be true or false, not `{value}`"
                     ));
                 }
                 ("providers", list) => rules.providers = Some(words(list)),
                 ("attribute", _) => rules.attribute = value,
                 _ => {
                     return Err(format!(
-                        "there is no setting `{name}`: they are `domains`, `subdomains`, `providers` and `attribute`"
+                        "there is no setting `{name}`; the settings are `domains`, `subdomains`, `providers` and `attribute`"
                     ));
                 }
             }
         }
         if rules.domains.is_empty() {
             return Err(
-                "the setting `domains` is missing: name those to let in, as in \"example.org\"".to_owned(),
+                "the setting `domains` is missing: list the domains to accept, as in \"example.org\""
+                    .to_owned(),
             );
         }
         if let Some(wrong) = rules.domains.iter().find(|domain| !is_domain(domain)) {
@@ -74,7 +75,7 @@ impl Rules {
         }
         let Some(email) = email else {
             return Err(
-                "Signing in here takes a verified email address, and your account has none.".to_owned(),
+                "You need a verified email address to sign in here, and your account has none.".to_owned(),
             );
         };
         // The last `@`, because the local part may contain quoted ones (RFC 5321 section 4.1.2).
@@ -169,7 +170,7 @@ mod tests {
         let sentence = rules.judge(None, "google").unwrap_err();
         assert_eq!(
             sentence,
-            "Signing in here takes a verified email address, and your account has none."
+            "You need a verified email address to sign in here, and your account has none."
         );
     }
 
