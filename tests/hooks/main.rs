@@ -349,7 +349,10 @@ async fn a_missing_hook_rejects_sign_ins_unless_it_may_be_skipped() {
         gateway.browser().sign_in_dev("bob").await.status(),
         StatusCode::FOUND
     );
-    assert!(gateway.browser().is_signed_in(&alice).await, "who is in stays in");
+    assert!(
+        gateway.browser().is_signed_in(&alice).await,
+        "an existing session continues"
+    );
     // Signing out succeeds regardless of the hooks.
     assert_eq!(
         gateway.browser().post_as(&alice, "/auth/logout").await,

@@ -85,7 +85,7 @@ async fn b3_a_sign_in_that_began_elsewhere_says_so() {
     let elsewhere = gateway.browser();
     let (page, link) = page(elsewhere.get(callback.as_str()).await, StatusCode::BAD_REQUEST).await;
     assert!(page.contains("did not begin in this browser"), "{page}");
-    assert_eq!(link, "/", "where somebody else was going is nobody's business");
+    assert_eq!(link, "/", "another browser does not learn the address");
     assert_eq!(google.token_calls(), 0);
     gateway.stop().await;
 }

@@ -546,10 +546,7 @@ async fn p21_an_invalid_logout_token_ends_no_session() {
     assert!(browser.is_signed_in(&again).await);
     let log = gateway.stop().await.text();
     assert!(log.contains("the logout token has been used before"));
-    println!(
-        "logout tokens: {} that do not count, none taken",
-        forged.len() + 5
-    );
+    println!("logout tokens: {} invalid, none accepted", forged.len() + 5);
     assert!(!log.contains(signature), "no token is in the log");
 }
 
