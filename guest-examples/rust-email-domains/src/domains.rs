@@ -87,7 +87,7 @@ impl Rules {
             Ok(domain)
         } else {
             Err(format!(
-                "Only people with an address at {} can sign in here, and you came as {email}.",
+                "Only users with an address at {} can sign in here, and yours is {email}.",
                 self.domains.join(" or ")
             ))
         }
@@ -163,7 +163,7 @@ mod tests {
         ] {
             let sentence = rules.judge(Some(email), "google").expect_err(email);
             assert!(
-                sentence.starts_with("Only people with an address at example.org can"),
+                sentence.starts_with("Only users with an address at example.org can"),
                 "{sentence}"
             );
         }
