@@ -181,7 +181,7 @@ fn judge_body(headers: &HeaderMap, body: &[u8], signed_in: bool) {
         "text/html; charset=utf-8" => {
             assert!(
                 !find(body, b"<xss") && !find(body, b"\"xss"),
-                "what a caller wrote is a tag"
+                "the caller's text became a tag"
             );
             return;
         }

@@ -11,8 +11,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arbitrary::Unstructured;
-use gateway_model::{User, UserId};
 use gateway_host::{CompileOptions, HostOptions, PluginHost, PluginSet, PluginStatus};
+use gateway_model::{User, UserId};
 use gateway_sandbox::{CallError, Grant, Limits, Network, PluginConfig, ScratchValues, UserLookup};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use tempfile::TempDir;
@@ -143,7 +143,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         assert_eq!(restored.problem, None);
         assert!(
             fixture.asks().is_ok_and(|count| count == 0),
-            "what is good does not come back"
+            "the good component does not serve again"
         );
     }
     Corpus::Keep

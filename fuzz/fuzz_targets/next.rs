@@ -4,8 +4,8 @@
 
 use std::sync::LazyLock;
 
-use gateway::return_url;
 use gateway::origins::Origins;
+use gateway::return_url;
 use libfuzzer_sys::fuzz_target;
 use url::{Origin, Url};
 

@@ -31,14 +31,17 @@ fn judge(keys: Result<SigningKeys, KeyError>, text: &str) {
             }
             assert_eq!(set["keys"][0]["kid"].as_str(), Some(keys.kid()));
             assert!(keys.public_key_pem().starts_with("-----BEGIN PUBLIC KEY-----\n"));
-            let token = keys.sign(&claims()).expect("a key that was taken signs");
+            let token = keys.sign(&claims()).expect("an accepted key signs");
             assert_eq!(token.split('.').count(), 3);
         }
         Err(error) => {
             let error = format!("{error} {error:?}");
             let words = text.split(|c: char| !c.is_ascii_alphanumeric());
             for line in words.filter(|word| word.len() >= 32) {
-                assert!(!error.contains(line), "a line of the key is told: {error}");
+                assert!(
+                    !error.contains(line),
+                    "the error contains a line of the key: {error}"
+                );
             }
         }
     }

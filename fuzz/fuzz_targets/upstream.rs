@@ -181,10 +181,10 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         Ok(user) => fixture.judge_oidc(&user, &answers, is_ours.then_some(&id_token)),
         Err(error) => {
             let text = format!("{error} {error:?}");
-            let told = SECRETS.iter().find(|secret| text.contains(**secret));
+            let leaked = SECRETS.iter().find(|secret| text.contains(**secret));
             assert!(
-                told.is_none() || find(data, b"canary"),
-                "a secret is told: {text}"
+                leaked.is_none() || find(data, b"canary"),
+                "the error contains a secret: {text}"
             );
             assert!(text.len() < 2048, "{} bytes", text.len());
         }
@@ -271,7 +271,7 @@ impl Fixture {
             ("{jwk}", &jwk),
             ("{id_token}", id_token),
         ] {
-            // Each placeholder once: a value could contain another one.
+            // Each placeholder once: a value could contain another placeholder.
             let mut from = 0;
             while let Some(at) = position(&body[from..], name.as_bytes()) {
                 body.splice(from + at..from + at + name.len(), value.bytes());

@@ -207,7 +207,7 @@ fn email_domains_admits_and_rejects() {
     assert_eq!(
         verdict,
         Err(HookError::Rejected(
-            "Only people with an address at example.org can sign in here, and you came as m@evil.example."
+            "Only users with an address at example.org can sign in here, and yours is m@evil.example."
                 .to_owned()
         ))
     );
@@ -216,5 +216,8 @@ fn email_domains_admits_and_rejects() {
     let Err(HookError::Unavailable(why)) = sign_in(&[("domain", "example.org")], neo()) else {
         panic!("there is a verdict")
     };
-    assert!(why.starts_with("there is no setting `domain`: they are"), "{why}");
+    assert!(
+        why.starts_with("there is no setting `domain`; the settings are"),
+        "{why}"
+    );
 }

@@ -147,7 +147,7 @@ impl Subject {
             .wasm_threads(false);
         let engine = Engine::new(&config).unwrap();
         let component = Component::from_binary(&engine, wasm)
-            .unwrap_or_else(|error| panic!("{name} is no component: {error:?}"));
+            .unwrap_or_else(|error| panic!("{name} is not a component: {error:?}"));
         only_imports_what_it_is_granted(name, &component);
         let provider = linker(&engine)
             .and_then(|linker| ProviderPre::new(linker.instantiate_pre(&component)?))

@@ -2,7 +2,10 @@
 //! of the workspace runs them.
 
 #![allow(dead_code, reason = "only the tests in them are used here")]
-#![allow(unreachable_pub, reason = "they are modules of crates of their own")]
+#![allow(
+    unreachable_pub,
+    reason = "in the examples, they are modules of separate crates"
+)]
 
 #[path = "../rust-email-domains/src/domains.rs"]
 mod domains;

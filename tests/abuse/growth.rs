@@ -73,7 +73,7 @@ async fn a12_a_callback_that_cannot_succeed_leaves_no_row() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a1_attributes_beyond_the_bound_are_a_failed_answer() {
+async fn a1_an_answer_that_exceeds_the_attribute_limit_fails() {
     let gateway = Setup::dev()
         .env(
             "PRIVATE_KEY",

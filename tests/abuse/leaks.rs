@@ -51,7 +51,7 @@ impl Search {
     /// Fails at the first secret that it finds. Returns the number of comparisons.
     fn run(&self) -> usize {
         for (place, text) in &self.places {
-            assert!(text.len() >= SHORTEST, "there is nothing to search in {place}");
+            assert!(text.len() >= SHORTEST, "{place} is too short to search");
             for (what, secret) in &self.secrets {
                 // Line by line, because the log is long.
                 let found = text

@@ -234,7 +234,7 @@ const STORIES: &[(&str, &[Step])] = &[
 
 /// Only an address that counts becomes an id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s2_an_untrusted_provider_takes_no_id_that_stands_for_an_address() {
+async fn s2_an_untrusted_provider_cannot_claim_the_id_of_an_address() {
     let world = World::start_with("email-md5").await;
     let says = json!(true);
     let claim = |subject: &str| person(subject, "person@example.org", Some(&says));

@@ -9,7 +9,7 @@ use support::{Gateway, Setup};
 
 /// A username that is another user's id would name that user in commands and applications that accept either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a6_nobody_is_called_like_an_id() {
+async fn a6_usernames_that_look_like_ids_are_rejected() {
     let gateway = Setup::dev().start().await;
     let (alice, mallory) = (gateway.sign_in("alice").await, gateway.sign_in("mallory").await);
     let browser = gateway.browser();

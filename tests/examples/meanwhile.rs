@@ -84,7 +84,7 @@ async fn start(service: &Held) -> Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a15_whoever_is_disabled_while_a_plugin_is_asked_gets_no_token() {
+async fn a15_a_user_disabled_during_a_plugin_call_gets_no_token() {
     let service = Held::start().await;
     let gateway = start(&service).await;
     for end in ["nothing", "logout", "session end", "user disable", "user delete"] {
@@ -127,7 +127,7 @@ async fn a15_whoever_is_disabled_while_a_plugin_is_asked_gets_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a15_a_token_that_was_signed_before_is_not_given_again_to_a_disabled_user() {
+async fn a15_a_cached_token_is_not_returned_to_a_disabled_user() {
     let service = Held::start().await;
     let gateway = start(&service).await;
     let token = gateway.sign_in("alice").await;

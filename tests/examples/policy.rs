@@ -180,11 +180,11 @@ async fn nothing_is_allowed_while_the_policy_service_is_down() {
         ),
         (
             ResponseTemplate::new(200).set_body_json(json!({"result": true})),
-            "no object of permissions",
+            "not an object of permissions",
         ),
         (
             ResponseTemplate::new(200).set_body_string("<html>"),
-            "something else than a JSON object",
+            "did not answer with a JSON object",
         ),
     ] {
         opa.answers(answer);
@@ -227,7 +227,7 @@ async fn an_old_answer_is_used_if_the_settings_allow_it() {
 
     opa.answers(ResponseTemplate::new(503));
     assert_eq!(permissions(&gateway, &alice, "wiki").await, json!({"read": true}));
-    let why = "answered with what was decided before: the policy service answered 503";
+    let why = "used a cached answer: the policy service answered 503";
     gateway.log.wait_for(why, |line| line.contains(why)).await;
     // There is no old answer for a new user, and an old answer never replaces a refusal.
     assert_refused(&gateway, &bob, "has no old answer").await;

@@ -118,7 +118,7 @@ async fn a_sign_in_waits_for_the_receiver_and_repeats_the_message() {
     gateway
         .log
         .wait_for("why", |line| {
-            line.contains("the webhook was not told: it answered 503")
+            line.contains("the webhook was not notified: it answered 503")
         })
         .await;
     assert_eq!(users(&gateway).await[0]["status"], "pending");
@@ -166,7 +166,7 @@ async fn sign_ins_succeed_without_the_receiver_if_the_settings_allow_it() {
         gateway
             .log
             .wait_for(why, |line| {
-                line.contains("the webhook was not told of event") && line.contains(why)
+                line.contains("the webhook was not notified of event") && line.contains(why)
             })
             .await;
         gateway.stop().await;

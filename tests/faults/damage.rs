@@ -160,7 +160,7 @@ async fn a_page_damaged_while_serving_is_an_error_that_names_the_file() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
     let check = gateway.browser().get("/auth/check").await;
-    assert_eq!(check.status(), StatusCode::OK, "nobody is looked up for it");
+    assert_eq!(check.status(), StatusCode::OK, "no token, no look-up");
     let said = gateway.cli(&["user", "list"]).await.failed();
     assert_says_damage(&said, "users");
     gateway

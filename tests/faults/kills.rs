@@ -151,7 +151,7 @@ impl Swaps {
         let placed = self.0.lock().unwrap();
         let version = placed
             .get(serves)
-            .unwrap_or_else(|| panic!("what serves was never placed whole: {serves}"));
+            .unwrap_or_else(|| panic!("a component serves that was never placed: {serves}"));
         assert_eq!(answer["permissions"]["version"], *version);
         let file = fs::read(gateway.dir.plugin_file(PLUGIN)).expect("the file");
         let there = hex::encode(Sha256::digest(file));

@@ -26,7 +26,7 @@ async fn users(dir: &SetupDir, database: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_a_restore_after_a_kill_gives_exactly_the_users_of_the_backup() {
+async fn o1_a_restore_after_a_kill_has_exactly_the_users_of_the_backup() {
     let setup = Setup::dev()
         .env("PRIVATE_KEY", &private_key(gateway_token::Algorithm::ES256))
         .env("EXTERNAL_ADDRESS", "http://127.0.0.1:9");

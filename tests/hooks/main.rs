@@ -349,7 +349,10 @@ async fn a_missing_hook_rejects_sign_ins_unless_it_may_be_skipped() {
         gateway.browser().sign_in_dev("bob").await.status(),
         StatusCode::FOUND
     );
-    assert!(gateway.browser().is_signed_in(&alice).await, "who is in stays in");
+    assert!(
+        gateway.browser().is_signed_in(&alice).await,
+        "an existing session continues"
+    );
     // Signing out succeeds regardless of the hooks.
     assert_eq!(
         gateway.browser().post_as(&alice, "/auth/logout").await,
@@ -421,7 +424,7 @@ async fn an_undelivered_sign_out_is_delivered_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p1_a_hook_sees_the_claims_to_the_digit() {
+async fn p1_a_hook_sees_numbers_in_claims_with_all_digits() {
     const WIDE: &str = r#""n":12345678901234567890123,"f":0.1000000000000000055511151231257827,"e":1E400"#;
     let provider = FakeOidc::start(json!({"sub": "1234", "name": "Alice"})).await;
     provider.set_more(&format!("{WIDE}, "));

@@ -97,7 +97,7 @@ const ALLOWED: &[(&str, usize, &str)] = &[
 
 /// Use `eventually` to wait for a condition, or wait for minutes. Tests of speed run in `just test-all` only.
 #[test]
-fn u13_no_test_depends_on_how_fast_the_machine_is() {
+fn u13_no_test_depends_on_the_speed_of_the_machine() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the workspace");

@@ -49,7 +49,7 @@ fn allow_many_sockets() {
         current: limit.maximum,
         ..limit
     };
-    setrlimit(Resource::Nofile, raised).expect("the limit can be raised to what it may be");
+    setrlimit(Resource::Nofile, raised).expect("the soft limit can be raised to the hard limit");
     let most = limit.maximum.unwrap_or(u64::MAX);
     assert!(
         most >= 12_000,

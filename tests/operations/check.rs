@@ -72,7 +72,7 @@ fn altered(setup: &Setup, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() {
+async fn o5_the_check_reports_what_serve_would_report() {
     let (report, code) = judged(&setup(), &[]).await;
     assert_eq!((&report["verdict"], code), (&Value::from("ok"), 0), "{report:#}");
     let findings = report["findings"].as_array().unwrap();
@@ -220,7 +220,7 @@ async fn o5_what_serve_would_not_start_with_fails_the_check_in_the_same_words() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_starts_all_the_same() {
+async fn o5_plugins_that_would_not_serve_are_named_and_the_gateway_still_starts() {
     let setup = setup()
         .plugin("broken", b"no component")
         .plugin("ungranted", test_guests::IMPORTS_CONFIG)
@@ -297,7 +297,7 @@ async fn o5_a_check_that_is_killed_leaves_no_copy_of_a_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o5_a_gateway_that_runs_is_neither_a_mistake_nor_disturbed() {
+async fn o5_a_running_gateway_is_not_a_mistake_and_is_not_disturbed() {
     // Ports that stay free for long enough.
     let free = || {
         TcpListener::bind("127.0.0.1:0")
@@ -335,7 +335,7 @@ async fn o5_a_gateway_that_runs_is_neither_a_mistake_nor_disturbed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o5_a_damaged_database_that_can_be_opened_does_not_pass() {
+async fn o5_a_damaged_database_that_can_be_opened_fails_the_check() {
     let setup = setup();
     setup.start().await.stop().await;
     let path = setup.dir.database();

@@ -134,7 +134,7 @@ async fn a6_every_command_reaches_the_user_of_an_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
+async fn s1_an_operator_joins_and_separates_users_while_the_gateway_serves() {
     let gateway = dev().start().await;
     let tokens = [gateway.sign_in("alice").await, gateway.sign_in("bob").await];
     let run = async |arguments: &[&str]| gateway.cli(arguments).await.succeeded();
@@ -237,7 +237,7 @@ async fn s1_an_operator_joins_and_separates_people_while_the_gateway_serves() {
 
 /// An identity of another issuer would belong to nobody, or to another person once that issuer is configured.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s1_an_identity_is_linked_under_the_issuer_that_is_configured() {
+async fn s1_an_identity_is_linked_under_the_configured_issuer() {
     let google = FakeOidc::start(serde_json::json!({"sub": "1", "name": "Alice"})).await;
     let gateway = Setup::serve().oidc("google", &google).start().await;
     google.sign_in(&gateway.browser(), "/auth/login/google").await;

@@ -28,7 +28,7 @@ fn mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_a_backup_is_made_while_the_gateway_serves_and_restored_when_it_does_not() {
+async fn o1_a_backup_works_while_the_gateway_serves_and_a_restore_after_it_stops() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.sign_in("alice").await;
@@ -59,7 +59,7 @@ async fn o1_a_backup_is_made_while_the_gateway_serves_and_restored_when_it_does_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
+async fn o2_sessions_survive_a_new_session_secret() {
     let setup = setup();
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
@@ -114,7 +114,7 @@ async fn o2_sessions_go_on_when_the_session_secret_is_replaced() {
 
 /// Otherwise the gateway would acknowledge sign-ins that the next start loses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
+async fn o1_moving_the_database_of_a_running_gateway_is_noticed() {
     let setup = setup();
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
@@ -169,7 +169,7 @@ async fn o1_a_database_that_is_moved_under_a_gateway_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_commands_that_read_a_backup_leave_it_and_its_directory_as_they_are() {
+async fn o1_commands_that_read_a_backup_do_not_change_it_or_its_directory() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.sign_in("alice").await;
@@ -228,7 +228,7 @@ async fn o1_commands_that_read_a_backup_leave_it_and_its_directory_as_they_are()
 
 /// The exit code tells whether the work is done. A script that restores must not start again because the log is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_work_that_is_done_succeeds_though_standard_output_is_full() {
+async fn o1_commands_succeed_even_if_standard_output_is_full() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.sign_in("alice").await;
@@ -275,7 +275,7 @@ async fn refused(setup: &Setup) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o9_a_data_directory_that_everybody_may_write_is_refused() {
+async fn o9_a_world_writable_data_directory_is_rejected() {
     let setup = Setup::serve();
     fs::create_dir(setup.dir.data_dir()).unwrap();
     mode(&setup.dir.data_dir(), 0o777);
@@ -291,7 +291,7 @@ async fn o9_a_data_directory_that_everybody_may_write_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o9_a_bad_key_and_a_key_that_is_there_twice_are_named() {
+async fn o9_invalid_and_duplicate_keys_are_named() {
     let setup = Setup::serve().without_env("PRIVATE_KEY");
     let keys = setup.dir.path().join("keys");
     fs::create_dir(&keys).unwrap();
@@ -334,7 +334,7 @@ async fn o9_a_bad_key_and_a_key_that_is_there_twice_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a18_data_of_another_user_is_refused_and_left_as_it_is() {
+async fn a18_data_of_another_user_is_rejected_and_not_changed() {
     const SOMEBODY: u32 = 65_533;
     let setup = setup();
     setup.start().await.stop().await;
@@ -373,7 +373,7 @@ async fn a18_data_of_another_user_is_refused_and_left_as_it_is() {
 
 /// The reader of the log has stopped, and the pipe is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a19_a_full_stderr_pipe_stops_neither_requests_nor_the_end() {
+async fn a19_a_full_stderr_pipe_blocks_neither_requests_nor_shutdown() {
     let setup = setup().table("log", "filter = \"trace\"");
     setup.write();
     let mut child = setup.command().spawn().unwrap();

@@ -161,7 +161,7 @@ async fn o1_a_database_is_not_opened_under_another_name_while_a_gateway_serves()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_one_directory_is_one_place_by_whatever_path() {
+async fn o1_different_paths_to_one_directory_are_one_place() {
     let setup = setup();
     let gateway = setup.start().await;
     let (link, way) = (setup.dir.path().join("link.db"), setup.dir.path().join("way"));
@@ -197,7 +197,7 @@ async fn o1_one_directory_is_one_place_by_whatever_path() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_a_link_in_the_place_of_a_database_is_noticed() {
+async fn o1_a_link_in_place_of_a_database_is_noticed() {
     let setup = setup();
     let gateway = setup.start().await;
     let alice = gateway.sign_in("alice").await;
@@ -218,7 +218,7 @@ async fn o1_a_link_in_the_place_of_a_database_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_a_gateway_that_is_killed_keeps_no_place() {
+async fn o1_a_killed_gateway_releases_its_lock() {
     let setup = setup();
     let mut gateway = setup.start().await;
     gateway.sign_in("alice").await;
@@ -237,7 +237,7 @@ async fn o1_a_gateway_that_is_killed_keeps_no_place() {
 
 /// Processes detect each other by this file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o1_a_database_whose_file_of_versions_is_gone_is_still_in_use() {
+async fn o1_a_database_without_its_versions_file_still_counts_as_in_use() {
     let setup = setup();
     let gateway = setup.start().await;
     gateway.sign_in("alice").await;
@@ -276,7 +276,7 @@ async fn o1_a_command_does_not_wait_for_a_pipe() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o5_a_start_tells_of_the_log_that_it_applies_and_of_no_migration() {
+async fn o5_a_start_logs_that_it_applies_a_log_but_no_migration() {
     let setup = setup();
     setup.start().await.stop().await;
     let mut killed = setup.start().await;

@@ -76,7 +76,7 @@ async fn sigterm_ends_a_gateway_during_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o8_gateway_reload_waits_for_the_result_and_fails_as_the_log_says() {
+async fn o8_gateway_reload_waits_for_the_result_and_reports_the_mistakes_in_the_log() {
     let setup = super::dev();
     let gateway = setup.start().await;
     let next = format!("/auth/check?next={}", super::encode("https://new.example"));
@@ -196,7 +196,7 @@ async fn o8_a_reload_does_not_wait_for_plugins_that_compile() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
+async fn o8_a_reload_succeeds_even_if_standard_output_is_full() {
     let setup = super::dev();
     let gateway = setup.start().await;
     let next = format!("/auth/check?next={}", super::encode("https://new.example"));
@@ -227,7 +227,7 @@ async fn o8_what_was_reloaded_is_reloaded_though_standard_output_is_full() {
 // The test takes as long as the command waits: forty seconds.
 #[cfg(feature = "test-all")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o8_a_gateway_that_is_stopped_is_named() {
+async fn o8_a_stopped_process_is_reported() {
     let setup = super::dev();
     let gateway = setup.start().await;
     gateway.signal(Signal::STOP);
@@ -239,7 +239,7 @@ async fn o8_a_gateway_that_is_stopped_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o8_another_user_is_told_that_the_socket_is_not_theirs() {
+async fn o8_another_user_cannot_open_the_socket_and_the_error_says_so() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -265,7 +265,7 @@ async fn o8_another_user_is_told_that_the_socket_is_not_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o8_a_gateway_that_was_killed_is_not_asked() {
+async fn o8_the_socket_of_a_killed_gateway_is_skipped() {
     let setup = super::dev();
     let mut gateway = setup.start().await;
     gateway.kill().await;
@@ -276,7 +276,7 @@ async fn o8_a_gateway_that_was_killed_is_not_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o7_prometheus_reads_metrics_and_can_do_nothing_else() {
+async fn o7_the_metrics_token_can_only_read_metrics() {
     use std::os::unix::fs::PermissionsExt as _;
     let file = "metrics-token";
     let setup = super::dev().table(

@@ -117,7 +117,7 @@ async fn a_page() -> MockServer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_the_page_takes_a_token_only_from_a_sign_in_that_began_in_its_tab() {
+async fn s3_the_page_accepts_a_token_only_from_a_sign_in_that_began_in_its_tab() {
     let gateway = Setup::dev().start().await;
     let hostile = a_page().await;
     run("own-page.mjs", &[gateway.external.as_str(), &hostile.uri()]).await;

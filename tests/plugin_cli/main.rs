@@ -519,7 +519,7 @@ fn nested(depth: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn u4_a_component_that_costs_too_much_is_refused_within_the_limits() {
+async fn u4_a_component_that_exceeds_the_limits_is_rejected() {
     // Without limits the compiler needs gigabytes for these, growing with the square of the depth.
     let deep = nested(40_000);
     let mut wide = b"\0asm\x0d\0\x01\0".to_vec();
@@ -559,7 +559,7 @@ async fn u4_a_component_that_costs_too_much_is_refused_within_the_limits() {
 }
 
 #[tokio::test]
-async fn u4_a_component_is_tried_in_a_process_of_its_own() {
+async fn u4_a_component_is_tried_in_its_own_process() {
     let desk = Desk::new(&[("v1.wasm", V1)]);
     let mut command = cli::command();
     command
@@ -870,7 +870,7 @@ async fn u5_dev_reads_the_projects_configuration_and_not_a_real_gateways() {
 }
 
 #[tokio::test]
-async fn u10_a_call_is_made_though_the_trial_fails() {
+async fn u10_a_call_is_made_even_if_the_trial_fails() {
     let desk = Desk::new(&[("p.wasm", TRIAL_TRAP)]);
     let said = desk.plugin("check p.wasm").await.failed();
     assert!(
@@ -904,7 +904,7 @@ async fn u10_a_call_is_made_though_the_trial_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn u11_dev_names_the_services_when_one_is_asked_for_that_does_not_exist() {
+async fn u11_dev_lists_the_services_if_an_unknown_one_is_requested() {
     let gateway = Setup::dev()
         .plugin("plain", PLAIN)
         .service("wiki", "plain")

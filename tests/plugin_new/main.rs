@@ -73,7 +73,7 @@ fn c_tools() -> [(&'static str, String); 2] {
 }
 
 #[test]
-fn u12_a_project_in_c_is_built_by_a_compiler_and_the_gateway() {
+fn u12_a_project_in_c_needs_only_a_compiler_and_the_gateway() {
     let [project, _] = projects("c", "provider", "extension");
     for path in ["Makefile", "README.md"] {
         let text = project.read(path);
@@ -162,7 +162,7 @@ fn u6_an_exception_in_javascript_names_the_function() {
 }
 
 #[test]
-fn u8_a_python_component_is_built_again_when_anything_in_src_changes() {
+fn u8_a_python_component_is_rebuilt_when_anything_in_src_changes() {
     let [project, _] = projects("python", "provider", "extension");
     let tool = [(
         "MAKEFLAGS",

@@ -132,7 +132,7 @@ async fn b2_the_cookies_of_many_sign_ins_stay_small_and_the_newest_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b2_cookies_that_only_look_like_ours_make_room() {
+async fn b2_cookies_that_only_look_like_ours_are_dropped() {
     let (gateway, google, _other) = start().await;
     for (count, length) in [(180, 10), (60, 100), (8, 1100), (2, 3900)] {
         let browser = gateway.browser();
@@ -157,7 +157,7 @@ async fn b2_cookies_that_only_look_like_ours_make_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b2_an_address_that_is_too_long_for_a_cookie_is_refused_with_a_reason() {
+async fn b2_an_address_that_is_too_long_for_a_cookie_is_rejected_with_a_reason() {
     let (gateway, _google, _other) = start().await;
     for length in [2300, 3000, 4000] {
         let response = gateway.browser().get(&login("google", &address(length))).await;
@@ -190,7 +190,7 @@ async fn attack(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a8_a_page_that_begins_sign_ins_does_not_close_those_of_the_person() {
+async fn a8_a_page_that_begins_sign_ins_does_not_drop_those_of_the_user() {
     let (gateway, google, _other) = start().await;
     for length in [30, 600, 1950] {
         for mine in [
@@ -217,7 +217,7 @@ async fn a8_a_page_that_begins_sign_ins_does_not_close_those_of_the_person() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a8_after_a_page_has_begun_many_sign_ins_the_person_begins_another() {
+async fn a8_a_user_can_sign_in_after_a_page_has_begun_many_sign_ins() {
     let (gateway, google, _other) = start().await;
     let by_click = [
         ("sec-fetch-site", "same-site"),
@@ -261,7 +261,7 @@ async fn a8_after_a_page_has_begun_many_sign_ins_the_person_begins_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_what_an_application_asks_for_survives_the_question_whether_to_go_on() {
+async fn p11_requested_parameters_survive_the_question_whether_to_continue() {
     let (gateway, _google, _other) = start().await;
     let browser = gateway.browser();
     let hinted = format!(

@@ -36,7 +36,7 @@ async fn sign_in_again(browser: &Browser, link: &str) -> url::Url {
 const NEXT: &str = "https://app.example.org/page?a=1&b=%3Cxss%3E#part";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b3_a_sign_in_that_took_too_long_says_so_and_begins_again_with_the_same_next() {
+async fn b3_a_sign_in_that_took_too_long_says_so_and_links_to_a_new_one_with_the_same_next() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", NEXT)).await;
@@ -85,7 +85,7 @@ async fn b3_a_sign_in_that_began_elsewhere_says_so() {
     let elsewhere = gateway.browser();
     let (page, link) = page(elsewhere.get(callback.as_str()).await, StatusCode::BAD_REQUEST).await;
     assert!(page.contains("did not begin in this browser"), "{page}");
-    assert_eq!(link, "/", "where somebody else was going is nobody's business");
+    assert_eq!(link, "/", "another browser does not learn the address");
     assert_eq!(google.token_calls(), 0);
     gateway.stop().await;
 }
@@ -113,7 +113,7 @@ async fn b3_a_reload_after_a_failure_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b3_who_says_no_can_load_the_page_again_and_change_their_mind() {
+async fn b3_a_user_who_declined_can_reload_the_page_and_continue() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", NEXT)).await;
@@ -132,7 +132,7 @@ async fn b3_who_says_no_can_load_the_page_again_and_change_their_mind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p17_a_refusal_that_names_another_issuer_ends_nothing() {
+async fn p17_an_error_response_of_another_issuer_does_not_end_the_sign_in() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google
@@ -155,7 +155,7 @@ async fn p17_a_refusal_that_names_another_issuer_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b6_an_application_is_told_of_a_parameter_that_comes_twice() {
+async fn b6_an_application_receives_the_error_for_a_duplicate_parameter() {
     let (gateway, _google, _other) = start().await;
     let address = format!("{}&errors=next&prompt=login&prompt=login", login("google", NEXT));
     let told = location(&gateway.browser().get(&address).await);
@@ -170,7 +170,7 @@ async fn b6_an_application_is_told_of_a_parameter_that_comes_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b5_a_prompt_that_is_not_passed_on_is_not_called_an_unreadable_address() {
+async fn b5_a_wrong_prompt_has_its_own_page() {
     let (gateway, _google, _other) = start().await;
     let address = format!("{}&prompt=none", login("google", NEXT));
     let (page, _) = page(gateway.browser().get(&address).await, StatusCode::BAD_REQUEST).await;

@@ -53,7 +53,7 @@ fn setup() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b4_head_and_prefetch_use_up_no_state_and_set_no_cookie() {
+async fn b4_head_and_prefetch_consume_no_state_and_set_no_cookie() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup().oidc("google", &google).start().await;
     let browser = gateway.browser();
@@ -158,7 +158,7 @@ async fn a11_a_page_full_of_images_counts_against_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_an_update_by_a_foreign_page_is_refused_also_without_fetch_metadata() {
+async fn b7_an_update_by_a_foreign_page_is_rejected_even_without_fetch_metadata() {
     let google = FakeOidc::start(alice()).await;
     let gateway = Setup::serve().oidc("google", &google).origin(APP).start().await;
     let browser = gateway.browser();

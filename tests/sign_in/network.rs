@@ -148,7 +148,7 @@ async fn connect(mut client: TcpStream, to: SocketAddr, asked: Arc<Mutex<Vec<Str
 }
 
 #[tokio::test]
-async fn p14_a_provider_behind_a_proxy_with_a_private_authority_signs_people_in() {
+async fn p14_a_provider_behind_a_proxy_with_a_private_authority_signs_users_in() {
     let network = Network::start().await;
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let variables = [
@@ -180,7 +180,7 @@ async fn p14_a_provider_behind_a_proxy_with_a_private_authority_signs_people_in(
 }
 
 #[tokio::test]
-async fn p14_hosts_of_no_proxy_and_providers_on_this_machine_are_asked_directly() {
+async fn p14_hosts_in_no_proxy_and_loopback_providers_are_reached_directly() {
     let network = Network::start().await;
     for variable in ["NO_PROXY", "no_proxy"] {
         let variables = [
@@ -209,7 +209,7 @@ async fn p14_hosts_of_no_proxy_and_providers_on_this_machine_are_asked_directly(
 }
 
 #[tokio::test]
-async fn p14_a_private_authority_is_trusted_only_where_the_operator_names_it() {
+async fn p14_a_private_authority_is_trusted_only_if_the_operator_names_it() {
     let network = Network::start().await;
     let gateway = network.gateway(&[("HTTPS_PROXY", "{proxy}")]).await;
     let answer = network.sign_in(&gateway).await;
@@ -230,7 +230,7 @@ async fn p14_a_private_authority_is_trusted_only_where_the_operator_names_it() {
 }
 
 #[tokio::test]
-async fn p14_certificates_that_cannot_be_read_are_named_with_the_variable_to_change() {
+async fn p14_unreadable_certificates_are_named_with_their_variable() {
     let setup = Setup::serve().table(
         "providers.work",
         "issuer = \"https://id.example.org\"\nclient_id = \"a\"\nclient_secret = \"b\"",

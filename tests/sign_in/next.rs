@@ -149,7 +149,7 @@ async fn an_origin_removed_during_a_sign_in_is_not_redirected_to() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b2_an_address_is_too_long_for_every_endpoint_or_for_none() {
+async fn b2_every_endpoint_has_the_same_limit_for_next() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let token = token_in(&google.sign_in(&browser, &login("google", APP)).await);

@@ -10,7 +10,7 @@ use support::browser::{encode, location, token_in};
 use support::setup::EXTERNAL;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_the_own_page_takes_no_token_of_another_browser() {
+async fn s3_the_own_page_rejects_a_token_of_another_browser() {
     let (gateway, google, _other) = start().await;
     let next = format!("{EXTERNAL}?sign_in=0123");
     let (attacker, victim) = (gateway.browser(), gateway.browser());

@@ -57,7 +57,7 @@ fn refusal(callback: &url::Url, code: &str, issuer: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b5_an_application_that_asks_for_it_learns_why_a_sign_in_failed() {
+async fn b5_with_errors_next_the_application_learns_why_a_sign_in_failed() {
     let (gateway, google, _other) = start().await;
     let told = |response: &Response| {
         let back = location(response);
@@ -118,7 +118,7 @@ async fn b5_an_application_that_asks_for_it_learns_why_a_sign_in_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b5_nobody_is_told_who_did_not_ask_or_is_not_known() {
+async fn b5_errors_go_only_to_known_applications_that_requested_them() {
     let (gateway, google, _other) = start().await;
     // An application of the old service gets a page, and its own parameter `error` is unchanged.
     let browser = gateway.browser();
@@ -164,7 +164,7 @@ async fn b5_nobody_is_told_who_did_not_ask_or_is_not_known() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b5_every_error_page_leads_back_and_on() {
+async fn b5_every_error_page_links_back_and_to_a_new_sign_in() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", NEXT)).await;
@@ -241,7 +241,7 @@ async fn b6_providers_are_offered_in_the_order_of_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_a_page_can_read_when_to_ask_again_and_what_to_quote() {
+async fn b7_a_page_can_read_retry_after_and_the_request_id() {
     let gateway = Setup::serve()
         .origin(APP)
         .table("rate_limits", "update = \"1/h\"")
@@ -295,7 +295,7 @@ async fn b7_a_page_can_read_when_to_ask_again_and_what_to_quote() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b8_who_is_signed_in_learns_which_services_there_are_and_nobody_else() {
+async fn b8_only_users_who_are_signed_in_see_the_services() {
     let google = FakeOidc::start(alice()).await;
     let gateway = Setup::serve()
         .oidc("google", &google)
@@ -328,7 +328,7 @@ async fn b8_who_is_signed_in_learns_which_services_there_are_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b10_people_get_pages_and_programs_json() {
+async fn b10_browsers_get_pages_and_programs_get_json() {
     let (gateway, _google, _other) = start().await;
     let browser = gateway.browser();
     let unknown = login("nobody", APP);

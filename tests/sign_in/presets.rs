@@ -501,7 +501,7 @@ async fn p6_to_p13_every_preset_signs_in_through_a_fake_of_its_provider() {
 
 /// As shipped: the configuration says no more about the provider's address than the preset requires.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_to_p14_every_preset_signs_in_at_the_addresses_that_its_provider_really_has() {
+async fn p6_to_p14_every_preset_has_the_real_addresses_of_its_provider() {
     let (tenants, others): (Vec<Kind>, Vec<Kind>) = kinds()
         .into_iter()
         .partition(|kind| kind.preset == "entra-tenants");
@@ -591,7 +591,7 @@ fn one(preset: &str) -> Kind {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p8_a_tenant_that_is_not_listed_is_refused_and_the_log_says_which_setting() {
+async fn p8_an_unlisted_tenant_is_rejected_and_the_log_names_the_setting() {
     let fake = Fake::start(Kind {
         lines: "tenants = [\"11111111-0000-4000-8000-000000000000\"]",
         ..one("entra-tenants")
@@ -606,7 +606,7 @@ async fn p8_a_tenant_that_is_not_listed_is_refused_and_the_log_says_which_settin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p8_an_identity_of_a_provider_of_many_tenants_is_linked_by_the_issuer_of_one() {
+async fn p8_an_identity_of_a_multi_tenant_provider_is_linked_by_its_tenants_issuer() {
     let fake = Fake::start(one("entra-tenants")).await;
     let gateway = start(std::slice::from_ref(&fake)).await;
     token_in(&sign_in(&fake, &gateway.browser()).await);
@@ -638,7 +638,7 @@ async fn p8_an_identity_of_a_provider_of_many_tenants_is_linked_by_the_issuer_of
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_an_audience_that_is_not_listed_is_refused_and_the_log_says_which_setting() {
+async fn p6_an_unlisted_audience_is_rejected_and_the_log_names_the_setting() {
     let fake = Fake::start(Kind {
         lines: "audiences = [\"251237591122837505\"]",
         ..one("zitadel")
@@ -655,7 +655,7 @@ async fn p6_an_audience_that_is_not_listed_is_refused_and_the_log_says_which_set
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_a_provider_that_requires_pushed_requests_gets_them_and_the_browser_brings_a_reference() {
+async fn p11_a_provider_that_requires_pushed_requests_gets_them_and_the_browser_sends_a_reference() {
     let fake = Fake::start(Kind {
         preset: "keycloak",
         lines: "prompt = \"login\"\nauthorization_parameters = { acr_values = \"gold silver\", ui_locales = \"de\" }",
@@ -774,7 +774,7 @@ async fn p9_only_providers_that_post_their_answers_have_a_callback_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_an_application_asks_for_the_account_chooser_and_for_nothing_else() {
+async fn p20_an_application_may_request_only_the_account_chooser_or_a_login() {
     let fake = Fake::start(one("google")).await;
     let gateway = start(std::slice::from_ref(&fake)).await;
     let browser = gateway.browser();
@@ -829,7 +829,7 @@ fn of_level(level: &str, report: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_to_p13_provider_check_finds_nothing_wrong_where_people_can_sign_in() {
+async fn p6_to_p13_provider_check_reports_no_error_if_sign_ins_work() {
     for preset in [
         "apple",
         "keycloak",
@@ -850,7 +850,7 @@ async fn p6_to_p13_provider_check_finds_nothing_wrong_where_people_can_sign_in()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_in() {
+async fn p6_to_p13_provider_check_reports_every_misconfiguration() {
     for (kind, expected) in [
         (
             Kind {
@@ -930,7 +930,7 @@ async fn p6_to_p13_provider_check_says_what_would_go_wrong_before_anybody_signs_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_to_p13_provider_check_warns_of_what_the_metadata_lacks_where_people_can_sign_in() {
+async fn p6_to_p13_provider_check_warns_about_incomplete_metadata_if_sign_ins_work() {
     for (kind, expected) in [
         (
             Kind {
@@ -961,7 +961,7 @@ async fn p6_to_p13_provider_check_warns_of_what_the_metadata_lacks_where_people_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p7_the_log_says_why_an_address_does_not_count_whatever_the_kind() {
+async fn p7_the_log_says_for_every_kind_why_an_address_does_not_count() {
     type Answer = fn() -> Value;
     let cases: [(Answer, Option<&str>); 4] = [
         (
@@ -998,7 +998,7 @@ async fn p7_the_log_says_why_an_address_does_not_count_whatever_the_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_provider_check_says_that_a_provider_cannot_sign_people_out() {
+async fn p20_provider_check_warns_if_a_provider_cannot_sign_users_out() {
     type Document = fn() -> Value;
     let cases: [(Document, _, _); 4] = [
         (
@@ -1041,7 +1041,7 @@ async fn p20_provider_check_says_that_a_provider_cannot_sign_people_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_to_p13_provider_check_prints_lines_for_people() {
+async fn p6_to_p13_provider_check_prints_readable_lines() {
     let fake = Fake::start(one("gitlab")).await;
     let gateway = start(std::slice::from_ref(&fake)).await;
     let text = gateway.cli(&["provider", "check", "gitlab"]).await.succeeded();

@@ -62,7 +62,7 @@ fn count(gateway: &Gateway, sql: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_a_script_is_told_where_its_user_signs_out_at_the_provider_and_they_come_back() {
+async fn p20_a_script_receives_the_providers_sign_out_address_and_the_user_returns() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup(&google).start().await;
     let browser = gateway.browser();
@@ -143,7 +143,7 @@ async fn p20_a_form_leads_to_the_provider_without_a_script() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_who_does_not_ask_is_answered_as_before() {
+async fn p20_a_sign_out_without_next_is_answered_as_before() {
     let google = FakeOidc::start(alice()).await;
     let other = FakeOidc::start(alice()).await;
     let gateway = setup(&google).oidc("other", &other).start().await;
@@ -166,7 +166,7 @@ async fn p20_who_does_not_ask_is_answered_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_nobody_is_sent_to_an_address_that_is_not_allowed() {
+async fn p20_a_sign_out_never_redirects_to_an_address_that_is_not_allowed() {
     let google = FakeOidc::start(alice()).await;
     let other = FakeOidc::start(alice()).await;
     let gateway = setup(&google)
@@ -267,7 +267,7 @@ async fn p20_the_id_token_is_sealed_in_the_database_and_goes_with_the_session() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_an_id_token_that_is_too_long_for_an_address_is_left_out() {
+async fn p20_an_id_token_that_is_too_long_for_a_url_is_omitted() {
     let person = |bytes: usize| {
         let mut person = alice();
         person["groups"] = "g".repeat(bytes).into();
@@ -307,7 +307,7 @@ async fn p20_an_id_token_that_is_too_long_for_an_address_is_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_a_provider_that_cannot_sign_out_keeps_nobody_signed_in_here() {
+async fn p20_a_provider_without_sign_out_does_not_prevent_the_local_sign_out() {
     let google = FakeOidc::start(alice()).await;
     google.set_signs_out(false);
     let setup = setup(&google);
@@ -356,7 +356,7 @@ async fn sign_in_by(gateway: &Gateway, provider: &FakeOidc, subject: &str, sid: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_a_logout_token_ends_the_sessions_that_it_names_for_good_and_the_hooks_are_told() {
+async fn p21_a_logout_token_ends_its_sessions_permanently_and_triggers_the_hooks() {
     let google = FakeOidc::start(alice()).await;
     let setup = setup(&google)
         .plugin("count", test_guests::COUNT)
@@ -411,7 +411,7 @@ async fn p21_a_logout_token_ends_the_sessions_that_it_names_for_good_and_the_hoo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
+async fn p21_an_invalid_logout_token_ends_no_session() {
     let google = FakeOidc::start(alice()).await;
     let other = FakeOidc::start(alice()).await;
     let gateway = setup(&google).oidc("other", &other).start().await;
@@ -546,15 +546,12 @@ async fn p21_a_logout_token_that_does_not_count_ends_nothing() {
     assert!(browser.is_signed_in(&again).await);
     let log = gateway.stop().await.text();
     assert!(log.contains("the logout token has been used before"));
-    println!(
-        "logout tokens: {} that do not count, none taken",
-        forged.len() + 5
-    );
+    println!("logout tokens: {} invalid, none accepted", forged.len() + 5);
     assert!(!log.contains(signature), "no token is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_a_sign_in_from_an_ended_session_says_so_and_a_new_one_of_that_name_works() {
+async fn p21_a_sign_in_from_an_ended_session_is_rejected_and_a_reused_sid_works() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup(&google).start().await;
     sign_in_by(&gateway, &google, "ann", "s").await;
@@ -584,7 +581,7 @@ async fn p21_a_sign_in_from_an_ended_session_says_so_and_a_new_one_of_that_name_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_a_session_ends_at_the_provider_that_it_came_from_where_two_share_an_issuer() {
+async fn p20_of_two_providers_with_one_issuer_the_one_that_began_the_session_ends_it() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup(&google).oidc("local", &google).start().await;
     let token = sign_in(&gateway, &google, "google").await;
@@ -663,7 +660,7 @@ async fn p21_a_flood_of_forged_logout_tokens_costs_the_provider_and_others_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_a_token_that_cannot_be_verified_now_is_asked_for_again() {
+async fn p21_a_token_that_cannot_be_verified_now_may_be_sent_again() {
     let google = FakeOidc::start(alice()).await;
     let setup = setup(&google);
     let gateway = setup.start().await;
@@ -701,7 +698,7 @@ async fn p21_only_an_openid_provider_has_logout_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_made_up_logout_tokens_neither_use_up_the_questions_of_sign_ins_nor_spoil_good_tokens() {
+async fn p21_forged_logout_tokens_neither_use_up_the_key_fetches_of_sign_ins_nor_block_valid_tokens() {
     let google = FakeOidc::start(alice()).await;
     let gateway = setup(&google).start().await;
     let browser = gateway.browser();
@@ -727,7 +724,7 @@ async fn p21_made_up_logout_tokens_neither_use_up_the_questions_of_sign_ins_nor_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p21_an_address_that_sends_logout_tokens_which_are_not_valid_gets_429_and_others_do_not() {
+async fn p21_an_address_that_sends_invalid_logout_tokens_gets_429_and_others_do_not() {
     let google = FakeOidc::start(alice()).await;
     let setup = setup(&google).table("server", "trusted_proxies = [\"127.0.0.1\"]");
     let gateway = setup.start().await;

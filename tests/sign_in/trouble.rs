@@ -127,7 +127,7 @@ async fn a_user_who_declines_at_the_provider_sees_a_plain_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p17_what_a_provider_says_of_a_refusal_is_in_the_log() {
+async fn p17_the_providers_error_description_is_in_the_log() {
     let (gateway, google, _other) = start().await;
     let browser = gateway.browser();
     let callback = google.go(&browser, &login("google", APP)).await;

@@ -93,7 +93,7 @@ async fn two_providers_can_be_used_together() {
 const SIGNED_OUT: &str = "https://auth.example.org/auth/logout_callback/company";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p20_a_person_signs_out_at_the_provider_and_is_asked_who_they_are_at_the_next_sign_in() {
+async fn p20_a_sign_out_at_the_provider_makes_the_next_sign_in_ask_for_the_account() {
     let mut provider = OpenIdProvider::start(CALLBACK, "RS256", Claims::InIdToken).await;
     let gateway = Setup::serve()
         .table("providers.company", &provider.table())

@@ -50,7 +50,7 @@ impl Gateway {
         }
         compiled()
             .keep(&setup.dir.cache())
-            .expect("what was compiled can be kept");
+            .expect("the cache can be kept");
         Self::at(child, stdout, log, &line, setup)
     }
 

@@ -160,7 +160,7 @@ static bool read_entry(arena *memory, text written, entry *found, text *mistake)
     name = text_trim(name);
     if (service.length == 0 || name.length == 0) {
         *mistake = JOIN(memory, TEXT("`"), written,
-                        TEXT("` is no permission: write `name`, `name=value` or `service:name=value`"));
+                        TEXT("` is not a permission: write `name`, `name=value` or `service:name=value`"));
         return false;
     }
     *found = (entry){

@@ -65,7 +65,7 @@ static bool read_one(arena *memory, policy *read, text name, text value, text *m
         holder.name = text_lowercase(memory, rest);
     } else if (has_dot && text_equals(kind, TEXT("email"))) {
         if (text_find(rest, '@') == rest.length) {
-            *mistake = TEXT("this is no email address");
+            *mistake = TEXT("this is not an email address");
             return false;
         }
         holder.kind = BY_EMAIL;

@@ -99,9 +99,9 @@ static void reads_services(void) {
 }
 
 static void says_what_is_wrong(void) {
-    CHECK(says("a, =1", "`=1` is no permission"));
-    CHECK(says("wiki:", "`wiki:` is no permission"));
-    CHECK(says(":edit", "`:edit` is no permission"));
+    CHECK(says("a, =1", "`=1` is not a permission"));
+    CHECK(says("wiki:", "`wiki:` is not a permission"));
+    CHECK(says(":edit", "`:edit` is not a permission"));
     CHECK(says("a=[1, 2", "a bracket or brace is not closed"));
     CHECK(says("a=\"x", "a quotation mark is not closed"));
     CHECK(says("a=\"x\\", "a quotation mark is not closed"));
@@ -240,7 +240,7 @@ static void says_which_setting_is_wrong(void) {
         {SETTING("username.Neo", "staff"), "setting `username.neo`: there is no role `staff`"},
         {SETTING("attribute.a=b", "staff"), "setting `attribute.a=b`: there is no role `staff`"},
         {SETTING("attribute.team", "x"), "setting `attribute.team`: write `attribute.<name>=<value>`"},
-        {SETTING("email.neo", "x"), "setting `email.neo`: this is no email address"},
+        {SETTING("email.neo", "x"), "setting `email.neo`: this is not an email address"},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         policy found;

@@ -29,7 +29,7 @@ function entry(text) {
     const [service, name] = splitOnce(left, ":")?.map(trim) ?? ["*", trim(left)];
     if (name === "" || service === "") {
         throw new Mistake(
-            `\`${text}\` is no permission: write \`name\`, \`name=value\` or \`service:name=value\``,
+            `\`${text}\` is not a permission: write \`name\`, \`name=value\` or \`service:name=value\``,
         );
     }
     return { service: service === "*" ? null : service, name, value: valueOf(trim(value)) };
@@ -60,7 +60,7 @@ function integer(whole) {
         : { tag: "json", val: whole.toString() };
 }
 
-/** Cuts a list at the commas and line breaks that stand outside of quotes, brackets and braces. */
+/** Cuts a list at the commas and line breaks that are outside of quotes, brackets and braces. */
 function split(list) {
     const parts = [];
     let [start, depth, quoted] = [0, 0, false];

@@ -36,7 +36,7 @@ function readPolicy() {
 // in the settings never gives anyone more permissions.
 const failed = (sentence) => ({ tag: "failed", val: sentence });
 
-/** What the policy wants to know of a user. */
+/** The properties of a user that the policy reads. */
 const person = ({ id, username, email, emailTrusted, attributes }) => ({
     id,
     username,

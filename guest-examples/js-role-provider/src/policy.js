@@ -80,7 +80,7 @@ export class Policy {
             case "username":
                 return this.#give(byUsername(name), value);
             case "email":
-                if (!name.includes("@")) throw new Mistake("this is no email address");
+                if (!name.includes("@")) throw new Mistake("this is not an email address");
                 return this.#give(byEmail(name), value);
             case "attribute": {
                 const attribute = splitOnce(name, "=");
@@ -110,7 +110,7 @@ export class Policy {
         return [...new Set(holders.flatMap((holder) => this.#holders.get(holder) ?? []))];
     }
 
-    /** What a person may do in a service: permissions, each a `name` and a `value`, sorted by name. */
+    /** A person's permissions in a service, each a `name` and a `value`, sorted by name. */
     permissions(service, person) {
         const roles = this.roles(person);
         const permissions = new Map();

@@ -10,7 +10,7 @@ export function trim(text) {
     return text.match(INNER)?.[0] ?? "";
 }
 
-/** What stands before the separator and what after it, or nothing where there is none. */
+/** The texts before and after the first separator, or null if there is none. */
 export function splitOnce(text, separator) {
     const at = text.indexOf(separator);
     return at < 0 ? null : [text.slice(0, at), text.slice(at + separator.length)];

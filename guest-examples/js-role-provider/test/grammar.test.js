@@ -67,9 +67,9 @@ test("trims Unicode's white space, and nothing else", () => {
 
 test("says what is wrong", () => {
     for (const [list, mistake] of [
-        ["a, =1", "`=1` is no permission"],
-        ["wiki:", "`wiki:` is no permission"],
-        [":edit", "`:edit` is no permission"],
+        ["a, =1", "`=1` is not a permission"],
+        ["wiki:", "`wiki:` is not a permission"],
+        [":edit", "`:edit` is not a permission"],
         ["a=[1, 2", "a bracket or brace is not closed"],
         ['a="x', "a quotation mark is not closed"],
         ['a="x\\"', "a quotation mark is not closed"],

@@ -95,7 +95,7 @@ test("says which setting is wrong", () => {
         [{ "username.neo": "staff" }, "setting `username.neo`: there is no role `staff`"],
         [{ "attribute.a=b": "staff" }, "setting `attribute.a=b`: there is no role `staff`"],
         [{ "attribute.team": "x" }, "setting `attribute.team`: write `attribute.<name>=<value>`"],
-        [{ "email.neo": "x" }, "setting `email.neo`: this is no email address"],
+        [{ "email.neo": "x" }, "setting `email.neo`: this is not an email address"],
     ]) {
         assert.throws(
             () => policy(settings),

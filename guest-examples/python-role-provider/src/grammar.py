@@ -60,7 +60,7 @@ def _entry(text: str) -> Entry:
         service, name = "*", service
     if not name or not service:
         raise Mistake(
-            f"`{text}` is no permission: write `name`, `name=value` or `service:name=value`"
+            f"`{text}` is not a permission: write `name`, `name=value` or `service:name=value`"
         )
     return Entry(
         service=None if service == "*" else service,

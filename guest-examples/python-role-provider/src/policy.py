@@ -97,7 +97,7 @@ class Policy:
                 holder = _username(name)
             case "email", ".":
                 if "@" not in name:
-                    raise Mistake("this is no email address")
+                    raise Mistake("this is not an email address")
                 holder = _email(name)
             case "attribute", ".":
                 attribute, equals, wanted = name.partition("=")

@@ -76,9 +76,9 @@ class Grammar(unittest.TestCase):
 
     def test_says_what_is_wrong(self):
         for text, mistake in [
-            ("a, =1", "`=1` is no permission"),
-            ("wiki:", "`wiki:` is no permission"),
-            (":edit", "`:edit` is no permission"),
+            ("a, =1", "`=1` is not a permission"),
+            ("wiki:", "`wiki:` is not a permission"),
+            (":edit", "`:edit` is not a permission"),
             ("a=[1, 2", "a bracket or brace is not closed"),
             ('a="x', "a quotation mark is not closed"),
             ('a="x\\"', "a quotation mark is not closed"),

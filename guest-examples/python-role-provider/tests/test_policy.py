@@ -99,7 +99,7 @@ class Mistakes(unittest.TestCase):
             ({"username.neo": "staff"}, "setting `username.neo`: there is no role `staff`"),
             ({"attribute.a=b": "staff"}, "setting `attribute.a=b`: there is no role `staff`"),
             ({"attribute.team": "x"}, "setting `attribute.team`: write `attribute.<name>=<value>`"),
-            ({"email.neo": "x"}, "setting `email.neo`: this is no email address"),
+            ({"email.neo": "x"}, "setting `email.neo`: this is not an email address"),
         ]:
             with self.subTest(mistake), self.assertRaises(Mistake) as raised:
                 policy(settings)

@@ -32,26 +32,27 @@ impl Rules {
                 ("subdomains", "false") => rules.subdomains = false,
                 ("subdomains", _) => {
                     return Err(format!(
-                        "the setting `subdomains` is true or false, not `{value}`"
+                        "the setting `subdomains` must be true or false, not `{value}`"
                     ));
                 }
                 ("providers", list) => rules.providers = Some(words(list)),
                 ("attribute", _) => rules.attribute = value,
                 _ => {
                     return Err(format!(
-                        "there is no setting `{name}`: they are `domains`, `subdomains`, `providers` and `attribute`"
+                        "there is no setting `{name}`; the settings are `domains`, `subdomains`, `providers` and `attribute`"
                     ));
                 }
             }
         }
         if rules.domains.is_empty() {
             return Err(
-                "the setting `domains` is missing: name those to let in, as in \"example.org\"".to_owned(),
+                "the setting `domains` is missing: list the domains to accept, as in \"example.org\""
+                    .to_owned(),
             );
         }
         if let Some(wrong) = rules.domains.iter().find(|domain| !is_domain(domain)) {
             return Err(format!(
-                "the setting `domains` names `{wrong}`, which is no domain: write \"example.org\""
+                "the setting `domains` names `{wrong}`, which is not a domain: write \"example.org\""
             ));
         }
         Ok(rules)
@@ -74,7 +75,7 @@ impl Rules {
         }
         let Some(email) = email else {
             return Err(
-                "Signing in here takes a verified email address, and your account has none.".to_owned(),
+                "You need a verified email address to sign in here, and your account has none.".to_owned(),
             );
         };
         // The last `@`, because the local part may contain quoted ones (RFC 5321 section 4.1.2).
@@ -86,7 +87,7 @@ impl Rules {
             Ok(domain)
         } else {
             Err(format!(
-                "Only people with an address at {} can sign in here, and you came as {email}.",
+                "Only users with an address at {} can sign in here, and yours is {email}.",
                 self.domains.join(" or ")
             ))
         }
@@ -162,14 +163,14 @@ mod tests {
         ] {
             let sentence = rules.judge(Some(email), "google").expect_err(email);
             assert!(
-                sentence.starts_with("Only people with an address at example.org can"),
+                sentence.starts_with("Only users with an address at example.org can"),
                 "{sentence}"
             );
         }
         let sentence = rules.judge(None, "google").unwrap_err();
         assert_eq!(
             sentence,
-            "Signing in here takes a verified email address, and your account has none."
+            "You need a verified email address to sign in here, and your account has none."
         );
     }
 
@@ -211,13 +212,13 @@ mod tests {
             (&[("domains", " , ")], "`domains` is missing"),
             (
                 &[("domains", "@example.org")],
-                "`@example.org`, which is no domain",
+                "`@example.org`, which is not a domain",
             ),
             (
                 &[("domains", "*.example.org")],
-                "`*.example.org`, which is no domain",
+                "`*.example.org`, which is not a domain",
             ),
-            (&[("domains", "example..org")], "no domain"),
+            (&[("domains", "example..org")], "not a domain"),
             (&[("domain", "example.org")], "there is no setting `domain`"),
             (
                 &[("domains", "example.org"), ("subdomains", "yes")],

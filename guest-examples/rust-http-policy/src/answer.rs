@@ -42,11 +42,11 @@ pub fn permissions(status: u16, body: &[u8]) -> Result<Permissions, Failure> {
         Ok(Answer {
             result: Some(Value::Object(permissions)),
         }) => Ok(permissions),
-        Ok(Answer { result: Some(_) }) => failed("the policy's result is no object of permissions"),
+        Ok(Answer { result: Some(_) }) => failed("the policy's result is not an object of permissions"),
         Ok(Answer { result: None }) => {
             failed("the policy has no result: is the URL's path right, and does the rule have a default?")
         }
-        Err(_) => failed("the policy service answered with something else than a JSON object"),
+        Err(_) => failed("the policy service did not answer with a JSON object"),
     }
 }
 
@@ -74,7 +74,7 @@ impl Kept {
     /// # Errors
     /// A sentence for the operator if the text does not come from [`Kept::write`].
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(bytes).map_err(|error| format!("what is kept is no answer: {error}"))
+        serde_json::from_slice(bytes).map_err(|error| format!("the cached value is not an answer: {error}"))
     }
 
     /// # Errors

@@ -17,7 +17,7 @@ pub struct Response {
 /// Posts JSON to `url` and returns the response, with its body only if the status is 200. Does not follow redirects.
 ///
 /// # Errors
-/// What went wrong, without the contents of headers or bodies.
+/// The reason of the failure, without the contents of headers or bodies.
 pub fn post(
     url: &str,
     headers: &[(&str, String)],

@@ -93,10 +93,7 @@ fn decide(settings: &Settings, service: &str, user: &User) -> Result<(Permission
             Ok((permissions, Source::Miss))
         }
         (Err(Failure::Unavailable(reason)), Some(permissions)) => {
-            log(
-                Level::Warn,
-                &format!("answered with what was decided before: {reason}"),
-            );
+            log(Level::Warn, &format!("used a cached answer: {reason}"));
             Ok((permissions, Source::Stale))
         }
         (Err(failure), _) => Err(failure),
@@ -116,7 +113,7 @@ fn kept(key: &str) -> Option<Kept> {
         Err(error) => Err(error.to_string()),
     };
     kept.unwrap_or_else(|reason| {
-        log(Level::Warn, &format!("no answer from the cache: {reason}"));
+        log(Level::Warn, &format!("the cache cannot be read: {reason}"));
         None
     })
 }
@@ -133,7 +130,7 @@ fn keep(settings: &Settings, key: &str, permissions: &Permissions) {
         .write()
         .and_then(|bytes| key_value::set(key, &bytes, Some(lifetime)).map_err(|error| error.to_string()));
     if let Err(reason) = written {
-        log(Level::Warn, &format!("an answer was not kept: {reason}"));
+        log(Level::Warn, &format!("an answer was not cached: {reason}"));
     }
 }
 
@@ -142,7 +139,8 @@ fn counts(settings: &Settings, user_id: &String) -> Result<Vec<Permission>, Prov
     if !settings.statistics_users.contains(user_id) {
         return Ok(Vec::new());
     }
-    let counts = Counts::read().map_err(|error| ProviderError::Unavailable(format!("no counts: {error}")))?;
+    let counts = Counts::read()
+        .map_err(|error| ProviderError::Unavailable(format!("the counts cannot be read: {error}")))?;
     let shown = [
         ("hit-rate", Value::Number(counts.hit_rate())),
         ("hits", Value::Integer(counts.hits)),

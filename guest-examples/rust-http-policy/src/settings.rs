@@ -51,7 +51,7 @@ impl Settings {
                 .map_err(|mistake| format!("setting `{name}`: {mistake}"))?;
         }
         if read.url.is_empty() {
-            return Err("the setting `url` is missing: where is the policy service?".to_owned());
+            return Err("the setting `url` is missing: set it to the URL of the policy service".to_owned());
         }
         Ok(read)
     }
@@ -67,7 +67,7 @@ impl Settings {
             "timeout" => {
                 self.timeout = duration(&value)?;
                 if self.timeout.is_zero() {
-                    return Err("no answer comes in no time".to_owned());
+                    return Err("must be longer than 0".to_owned());
                 }
             }
             "cache" => self.cache = duration(&value)?,
@@ -158,10 +158,7 @@ mod tests {
                 &[("url", "ftp://policy.example.org")],
                 "setting `url`: write a whole URL",
             ),
-            (
-                &[("timeout", "0s")],
-                "setting `timeout`: no answer comes in no time",
-            ),
+            (&[("timeout", "0s")], "setting `timeout`: must be longer than 0"),
             (&[("cache", "30")], "setting `cache`: "),
             (&[("stale", "-1s")], "setting `stale`: "),
             (&[("report", "often")], "setting `report`: write a whole number"),

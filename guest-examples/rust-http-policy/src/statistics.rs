@@ -3,7 +3,7 @@
 use crate::auth_gateway::plugin::key_value;
 use crate::auth_gateway::plugin::logging::{Level, log};
 
-/// Where an answer came from.
+/// The source of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
     /// A fresh cached answer.

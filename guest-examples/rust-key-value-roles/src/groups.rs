@@ -23,24 +23,25 @@ pub fn remaining(at: u64, keep: Duration, now: u64) -> Option<u64> {
     end.checked_sub(now).filter(|seconds| *seconds > 0)
 }
 
-/// As they are kept.
+/// Returns the groups as they are stored.
 pub fn write(groups: &[String]) -> Vec<u8> {
     Value::from(groups).to_string().into_bytes()
 }
 
 /// # Errors
-/// A sentence for the operator, where this is not what [`write`] has written.
+/// A sentence for the operator if [`write`] did not write this.
 pub fn read(bytes: &[u8]) -> Result<Vec<String>, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("what is kept is no list of groups: {error}"))
+    serde_json::from_slice(bytes)
+        .map_err(|error| format!("the stored value is not a list of groups: {error}"))
 }
 
-/// The groups in the claims: a list of texts, or one text. None where the claim is not there.
+/// The groups in the claims: a list of texts, or one text. Empty if the claim is missing.
 ///
 /// # Errors
 /// A sentence for the operator if the claim is something else.
 pub fn in_claims(claims: &str, claim: &str) -> Result<Vec<String>, String> {
     let claims: Value =
-        serde_json::from_str(claims).map_err(|error| format!("the claims are no JSON: {error}"))?;
+        serde_json::from_str(claims).map_err(|error| format!("the claims are not JSON: {error}"))?;
     let found = if claim.starts_with('/') {
         claims.pointer(claim)
     } else {

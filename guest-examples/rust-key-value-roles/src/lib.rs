@@ -105,7 +105,7 @@ fn keep(event: &SignIn) -> Result<(), String> {
     );
     written
         .and_then(|()| forget_all_but_the_latest(&prefix))
-        .map_err(|error| format!("the groups cannot be kept: {error}"))
+        .map_err(|error| format!("the groups cannot be stored: {error}"))
 }
 
 fn forget_all_but_the_latest(prefix: &str) -> Result<(), key_value::Error> {

@@ -28,7 +28,7 @@ pub struct Settings {
     pub claim: String,
     /// How long groups count after the sign-in.
     pub keep: Duration,
-    /// What a role may do.
+    /// The permissions of each role.
     roles: BTreeMap<String, Vec<Permission>>,
     groups: BTreeMap<String, Vec<String>>,
     default: Vec<String>,
@@ -135,7 +135,7 @@ fn permission(word: &str) -> Result<Permission, String> {
     let (service, name) = (service.trim(), name.trim());
     if service.is_empty() || name.is_empty() || name.contains('=') {
         return Err(format!(
-            "`{word}` is no permission: write `name` or `service:name`"
+            "`{word}` is not a permission: write `name` or `service:name`"
         ));
     }
     Ok(Permission {
@@ -212,8 +212,8 @@ mod tests {
                 ("default", "reader"),
                 "setting `default`: there is no role `reader`",
             ),
-            (("role.reader", "read=true"), "`read=true` is no permission"),
-            (("role.reader", "wiki:"), "`wiki:` is no permission"),
+            (("role.reader", "read=true"), "`read=true` is not a permission"),
+            (("role.reader", "wiki:"), "`wiki:` is not a permission"),
             (("role.", "read"), "nothing follows the dot"),
             (("keep", "two weeks"), "setting `keep`: "),
             (("claim", ""), "name a claim"),

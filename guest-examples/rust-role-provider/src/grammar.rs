@@ -33,7 +33,7 @@ pub struct Entry {
 /// Reads a list of permissions.
 ///
 /// # Errors
-/// What is wrong, without the name of the setting.
+/// The mistake, without the name of the setting.
 pub fn entries(list: &str) -> Result<Vec<Entry>, String> {
     split(list)?.into_iter().map(entry).collect()
 }
@@ -57,7 +57,7 @@ fn entry(text: &str) -> Result<Entry, String> {
     };
     if name.is_empty() || service.is_empty() {
         return Err(format!(
-            "`{text}` is no permission: write `name`, `name=value` or `service:name=value`"
+            "`{text}` is not a permission: write `name`, `name=value` or `service:name=value`"
         ));
     }
     let service = (service != "*").then(|| service.to_owned());
@@ -180,9 +180,9 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (list, mistake) in [
-            ("a, =1", "`=1` is no permission"),
-            ("wiki:", "`wiki:` is no permission"),
-            (":edit", "`:edit` is no permission"),
+            ("a, =1", "`=1` is not a permission"),
+            ("wiki:", "`wiki:` is not a permission"),
+            (":edit", "`:edit` is not a permission"),
             ("a=[1, 2", "not closed"),
             ("a=\"x", "quotation mark is not closed"),
             ("a=1]", "`]` closes nothing"),

@@ -91,7 +91,7 @@ impl Policy {
             Some(("user-id", id)) => Holder::Id(id.to_owned()),
             Some(("username", username)) => Holder::Username(username.to_lowercase()),
             Some(("email", address)) if address.contains('@') => Holder::Email(address.to_lowercase()),
-            Some(("email", _)) => return Err("this is no email address".to_owned()),
+            Some(("email", _)) => return Err("this is not an email address".to_owned()),
             Some(("attribute", attribute)) => match attribute.split_once('=') {
                 Some((name, value)) => Holder::Attribute(name.to_owned(), value.to_owned()),
                 None => return Err("write `attribute.<name>=<value>`".to_owned()),
@@ -357,7 +357,7 @@ mod tests {
             (&[("attribute.team", "x")], "write `attribute.<name>=<value>`"),
             (
                 &[("email.neo", "x")],
-                "setting `email.neo`: this is no email address",
+                "setting `email.neo`: this is not an email address",
             ),
         ] {
             let error = policy(settings).unwrap_err();

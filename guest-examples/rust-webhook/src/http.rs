@@ -9,7 +9,7 @@ use wstd::runtime::block_on;
 /// Posts JSON to `url` and returns the status of the response. Does not follow redirects.
 ///
 /// # Errors
-/// What went wrong, without the contents of headers or bodies.
+/// The reason of the failure, without the contents of headers or bodies.
 pub fn post(url: &str, headers: &[(&str, String)], json: String, timeout: Duration) -> Result<u16, String> {
     let mut request = Request::post(url)
         .header("content-type", "application/json")

@@ -54,11 +54,11 @@ impl Guest for NewUsers {
                 let id = &event.event_id;
                 log(
                     Level::Warn,
-                    &format!("the webhook was not told of event {id}: {reason}"),
+                    &format!("the webhook was not notified of event {id}: {reason}"),
                 );
             }
             Err(reason) => {
-                let reason = format!("the webhook was not told: {reason}");
+                let reason = format!("the webhook was not notified: {reason}");
                 return Err(HookError::Unavailable(reason));
             }
         }

@@ -67,7 +67,7 @@ pub fn timestamp(at: u64) -> Result<String, String> {
     /// The last second that has four digits for its year.
     const LAST: u64 = 253_402_300_799;
     if at > LAST {
-        return Err(format!("{at} is no time of an event"));
+        return Err(format!("{at} is not the time of an event"));
     }
     let moment = UNIX_EPOCH + Duration::from_secs(at);
     Ok(humantime::format_rfc3339_seconds(moment).to_string())

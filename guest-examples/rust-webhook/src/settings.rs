@@ -35,7 +35,7 @@ impl Settings {
                 .map_err(|mistake| format!("setting `{name}`: {mistake}"))?;
         }
         if read.url.is_empty() {
-            return Err("the setting `url` is missing: where is the webhook?".to_owned());
+            return Err("the setting `url` is missing: set it to the URL of the webhook".to_owned());
         }
         Ok(read)
     }
@@ -50,7 +50,7 @@ impl Settings {
                 self.timeout = humantime::parse_duration(text)
                     .map_err(|error| format!("{error}; write \"300ms\" or \"2s\""))?;
                 if self.timeout.is_zero() {
-                    return Err("nothing is delivered in no time".to_owned());
+                    return Err("must be longer than 0".to_owned());
                 }
             }
             ("undelivered", "refuse") => self.pass = false,

@@ -27,7 +27,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         genuine = is_genuine(self.headers, body)
         if genuine and self.headers["webhook-id"] not in seen:
-            # The same message may come again: it is answered as the first, and done once.
+            # The same message may arrive again: the answer is the same, and the work is done once.
             seen.add(self.headers["webhook-id"])
             print(body.decode(), flush=True)
         self.send_response(204 if genuine else 401)

@@ -23,7 +23,7 @@ section! {
 section! {
     /// A plugin's rights and settings.
     pub(in crate::config) struct Plugin(cx) "plugin.NAME" {
-        /// The [grants](plugins/reference.md#what-it-may-import) of the plugin, as a list.
+        /// The [grants](plugins/reference.md#imports) of the plugin, as a list.
         grants: BTreeSet<Grant> = cx.plugin.grants.clone(),
             "GATEWAY_PLUGIN_NAME_GRANTS", { reloadable: true };
         /// Whether a sign-in continues if the plugin's hook fails: `refuse` or `pass`.
