@@ -43,7 +43,7 @@ pub type Invoke<T> = Box<
         + Send,
 >;
 
-/// What a call cost.
+/// The cost of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Time in the component, including instantiation.

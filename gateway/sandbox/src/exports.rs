@@ -57,7 +57,7 @@ pub type Answer = Result<Vec<types::Permission>, ProviderError>;
 /// The answer of a hook, not yet checked: attributes to set, or an error.
 pub type HookResult = Result<Vec<(String, String)>, HookError>;
 
-/// Where a component's exports are. An interface that the component does not export is `None`.
+/// The indices of a component's exports. An interface that the component does not export is `None`.
 #[derive(Default)]
 pub struct Exports {
     pub(crate) permission_provider: Option<permission_provider::GuestIndices>,

@@ -188,7 +188,7 @@ impl OpenError {
     }
 }
 
-/// A read or a write failed. A write that returns this has had no effect.
+/// A read or a write failed. A write that returns this had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process held the database locked for longer than we wait. Retrying may help.

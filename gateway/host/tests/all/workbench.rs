@@ -122,7 +122,7 @@ async fn a_good_component_is_reported_and_answers() {
     );
 }
 
-/// What is refused is refused in the very words that the serving host has for it.
+/// The check rejects a component with the same message as the serving host.
 #[tokio::test]
 async fn a_component_that_would_not_be_served_is_told_what_the_gateway_would_say() {
     for (bytes, says) in [
