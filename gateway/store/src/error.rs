@@ -242,14 +242,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// Adds the path of the file, if the operator has to examine the file.
-    pub(crate) fn in_file(self, path: &Path) -> Self {
-        match self {
-            Self::Corrupt(detail) => Self::Corrupt(format!("{}: {detail}", path.display())),
-            Self::Schema(detail) => Self::Schema(format!("{}: {detail}", path.display())),
-            Self::Io(detail) => Self::Io(format!("{}: {detail}", path.display())),
-            Self::Sqlite(detail) => Self::Sqlite(format!("{}: {detail}", path.display())),
-            other => other,
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        if let Self::Corrupt(detail) | Self::Schema(detail) | Self::Io(detail) | Self::Sqlite(detail) =
+            &mut self
+        {
+            *detail = format!("{}: {detail}", path.display());
         }
+        self
     }
 
     /// Whether the connection should be replaced, because its view of the file may be wrong.
