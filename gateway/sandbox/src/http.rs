@@ -118,7 +118,7 @@ impl Outgoing {
         let scheme = request.uri().scheme_str().unwrap_or_default();
         let authority = request.uri().authority().ok_or(OriginError::NotAnOrigin)?;
         let origin = HttpOrigin::of_request(scheme, authority)?;
-        exchange.goes_to(origin.clone());
+        exchange.origin = Some(origin.clone());
         let network = self.network.clone().ok_or(RequestError::NoNetwork)?;
         if !config.allow.contains(&origin) {
             return Err(RequestError::NotAllowed);
