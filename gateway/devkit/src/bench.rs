@@ -143,10 +143,10 @@ impl Measuring {
         if let Err(failure) = &call.answer {
             return Err(failure.clone());
         }
-        self.times.push(call.time);
+        self.times.push(call.usage.time);
         self.held.push(held);
-        self.fuel = (self.fuel.0.min(call.fuel), self.fuel.1.max(call.fuel));
-        self.memory = self.memory.max(call.memory);
+        self.fuel = (self.fuel.0.min(call.usage.fuel), self.fuel.1.max(call.usage.fuel));
+        self.memory = self.memory.max(call.usage.memory);
         Ok(())
     }
 

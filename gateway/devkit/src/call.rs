@@ -1,7 +1,6 @@
 //! One call of a component, and its cost.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use gateway_model::{Event, EventKind, PermissionMap, User, UserId};
 use gateway_sandbox::call::{self, Failure, Prepared, Usage};
@@ -56,16 +55,10 @@ pub enum Answer {
 pub struct Call {
     /// The answer, or why there is none.
     pub answer: Result<Answer, CallFailure>,
-    /// Units of fuel that the call used.
-    pub fuel: u64,
-    /// Bytes of memories and tables at its end.
-    pub memory: usize,
-    /// Its duration, including the creation of its instance unless that was made ahead.
-    pub time: Duration,
+    /// Its cost. The time includes the creation of its instance, unless that was made ahead.
+    pub usage: Usage,
     /// Its log lines, in order.
     pub log: Vec<LogLine>,
-    /// The number of messages that were dropped beyond its quota.
-    pub log_dropped: u64,
 }
 
 /// Why a call failed. Its text says what happened, where in the guest, and what the guest wrote to stderr, as in the
@@ -133,18 +126,9 @@ pub(super) async fn run(
             (answer, usage)
         }
     };
-    let Usage {
-        time,
-        fuel,
-        memory,
-        log_dropped,
-    } = usage;
     Call {
         answer: answer.map_err(CallFailure),
-        fuel,
-        memory,
-        time,
+        usage,
         log: transcript.map(|transcript| transcript.take()).unwrap_or_default(),
-        log_dropped,
     }
 }

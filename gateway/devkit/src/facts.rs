@@ -1,6 +1,9 @@
 //! A component's metadata, read from its bytes alone, so that a file that cannot serve has it too.
 
+use gateway_sandbox::PluginConfig;
 use wasmparser::{BinaryReaderError, Encoding, KnownCustom, Name, Parser, Payload};
+
+use crate::report::{self, Report};
 
 /// The most imports, and the most exports, whose names are kept. Real components have a few dozen.
 const MAX_NAMES: usize = 1000;
@@ -8,23 +11,6 @@ const MAX_NAMES: usize = 1000;
 const MAX_NESTING: usize = 100;
 /// The default page size of a memory, as a power of two.
 const PAGE_LOG2: u32 = 16;
-
-/// The contents of a component, with all the modules and components in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// Names of the component's own imports and exports, in its order.
-    pub(super) imports: Vec<String>,
-    pub(super) exports: Vec<String>,
-    pub(super) modules: usize,
-    pub(super) memories: usize,
-    /// Initial bytes of the memories.
-    pub(super) memory_bytes: u64,
-    pub(super) tables: usize,
-    /// Initial elements of the tables.
-    pub(super) table_elements: u64,
-    /// Whether the module with most code names its functions.
-    pub(super) has_names: bool,
-}
 
 /// A module or component that is being read.
 struct Open {
@@ -34,14 +20,19 @@ struct Open {
     has_names: bool,
 }
 
-/// Reads a component as far as possible. After an error, the facts are those before it.
-pub(super) fn read(bytes: &[u8]) -> (Facts, Result<(), BinaryReaderError>) {
-    let mut facts = Facts::default();
-    let end = fill(&mut facts, bytes);
-    (facts, end)
+/// Adds a component's metadata to its report. After an error, this is the metadata before the error.
+pub(super) fn read(
+    report: &mut Report,
+    bytes: &[u8],
+    config: &PluginConfig,
+) -> Result<(), BinaryReaderError> {
+    let end = fill(report, bytes, config);
+    report.grants_needed = report.imports.iter().filter_map(|import| import.grant).collect();
+    report.grants_missing = &report.grants_needed - &config.grants;
+    end
 }
 
-fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
+fn fill(facts: &mut Report, bytes: &[u8], config: &PluginConfig) -> Result<(), BinaryReaderError> {
     let mut open: Vec<Open> = Vec::new();
     let mut most = None;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -58,7 +49,7 @@ fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
                     .into_iter()
                     .take(MAX_NAMES.saturating_sub(facts.imports.len()))
                 {
-                    facts.imports.push(import?.name.name.to_owned());
+                    facts.imports.push(report::import(import?.name.name, config));
                 }
             }
             Payload::ComponentExportSection(exports) if open.len() == 1 => {
@@ -66,7 +57,7 @@ fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
                     .into_iter()
                     .take(MAX_NAMES.saturating_sub(facts.exports.len()))
                 {
-                    facts.exports.push(export?.name.name.to_owned());
+                    facts.exports.push(report::export(export?.name.name));
                 }
             }
             Payload::MemorySection(memories) => {
@@ -120,15 +111,18 @@ fn fill(facts: &mut Facts, bytes: &[u8]) -> Result<(), BinaryReaderError> {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::read;
+    use gateway_sandbox::PluginConfig;
 
-    fn facts(text: &str) -> super::Facts {
+    use super::read;
+    use crate::report::Report;
+
+    fn facts(text: &str) -> Report {
         let engine = wasmtime::Engine::default();
         let bytes = wat::parse_str(text).unwrap();
         // Through the engine, so that the text is seen to be a component.
         wasmtime::component::Component::new(&engine, &bytes).unwrap();
-        let (facts, end) = read(&bytes);
-        end.unwrap();
+        let mut facts = Report::default();
+        read(&mut facts, &bytes, &PluginConfig::default()).unwrap();
         facts
     }
 
@@ -149,8 +143,10 @@ mod tests {
             (2, 3, 6 << 16)
         );
         assert_eq!((facts.tables, facts.table_elements), (2, 15));
-        assert_eq!(facts.imports, ["a:b/c@1.0.0"]);
-        assert_eq!(facts.exports, ["d:e/f@2.0.0"]);
+        assert_eq!(facts.imports.len(), 1);
+        assert_eq!(facts.imports[0].name, "a:b/c@1.0.0");
+        assert_eq!(facts.exports.len(), 1);
+        assert_eq!(facts.exports[0].name, "d:e/f@2.0.0");
     }
 
     #[test]
@@ -165,9 +161,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_are_a_panic(bytes in any::<Vec<u8>>()) {
-            let _ = read(&bytes);
-            let _ = read(&[b"\0asm\x0d\0\x01\0".as_slice(), &bytes].concat());
-            let _ = read(&[b"\0asm\x01\0\0\0".as_slice(), &bytes].concat());
+            for start in ["", "\0asm\x0d\0\x01\0", "\0asm\x01\0\0\0"] {
+                let bytes = [start.as_bytes(), &bytes].concat();
+                let _ = read(&mut Report::default(), &bytes, &PluginConfig::default());
+            }
         }
     }
 }

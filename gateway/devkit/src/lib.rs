@@ -288,11 +288,10 @@ async fn admit(
     report: &mut Report,
 ) -> Result<Program, AdmissionError> {
     let file = admitter.read(path, name).await?;
-    report.size = Some(file.bytes().len() as u64);
-    report.sha256 = Some(file.digest().to_owned());
+    report.size = Some(file.bytes.len() as u64);
+    report.sha256 = Some(file.digest.clone());
     // If the component cannot be read to its end, the compiler has the better message.
-    let (facts, _) = facts::read(file.bytes());
-    report.add(&facts, &config);
+    let _ = facts::read(report, &file.bytes, &config);
     let started = Instant::now();
     let (component, was_cached) = admitter.compile(name, &file).await?;
     report.compiled = Some(Compiled::new(started.elapsed(), was_cached));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::facts::Facts;
 use gateway_sandbox::exports::Function;
 use gateway_sandbox::grants;
 use gateway_sandbox::interface::{PACKAGE, VERSION, fits, split};
@@ -115,23 +114,9 @@ impl Report {
             ..Self::default()
         }
     }
-
-    /// Adds the component's metadata.
-    pub(super) fn add(&mut self, facts: &Facts, config: &PluginConfig) {
-        self.exports = facts.exports.iter().map(|name| export(name)).collect();
-        self.imports = facts.imports.iter().map(|name| import(name, config)).collect();
-        self.grants_needed = self.imports.iter().filter_map(|import| import.grant).collect();
-        self.grants_missing = &self.grants_needed - &config.grants;
-        self.modules = facts.modules;
-        self.memories = facts.memories;
-        self.memory_bytes = facts.memory_bytes;
-        self.tables = facts.tables;
-        self.table_elements = facts.table_elements;
-        self.has_names = facts.has_names;
-    }
 }
 
-fn export(name: &str) -> Export {
+pub(super) fn export(name: &str) -> Export {
     let (interface, version) = split(name);
     let served = |function: &Function| {
         interface.strip_prefix(PACKAGE) == Some(function.interface()) && fits(version, VERSION)
@@ -142,7 +127,7 @@ fn export(name: &str) -> Export {
     }
 }
 
-fn import(name: &str, config: &PluginConfig) -> Import {
+pub(super) fn import(name: &str, config: &PluginConfig) -> Import {
     let (grant, status) = match grants::import(name) {
         grants::Import::Free if name.starts_with(PACKAGE) => (None, ImportStatus::Types),
         grants::Import::Free => (None, ImportStatus::Empty),

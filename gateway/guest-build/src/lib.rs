@@ -1,4 +1,4 @@
-//! Compiles guests, crates of their own, to WebAssembly components from within a build script.
+//! Compiles guests, which are separate crates, to WebAssembly components from within a build script.
 //!
 //! A guest is in its own Cargo workspace with its own lock file, as a plugin author's would be. [`guests`] runs `cargo
 //! build --release --locked --target wasm32-wasip2` in each workspace, all with one target directory under `OUT_DIR`,
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::{env, fs, io};
 
-/// What guests are compiled to.
+/// The compile target of guests.
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// A Cargo workspace with guests in it.

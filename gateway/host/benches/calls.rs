@@ -11,8 +11,8 @@
 //! | `minimal-sync-…` | the minimal host, with wasmtime's synchronous calls |
 //! | `minimal-async-…` | the minimal host, with asynchronous ones, as the gateway's are |
 //!
-//! Who asks waits for the answer alone, so that is what targets are about; how many calls a core does in a
-//! second is decided by `held`. A sample is the median of its calls.
+//! A caller waits only for the answer, so the targets limit that time; `held` decides how many calls a core does in
+//! a second. A sample is the median of its calls.
 //!
 //! `just guests && cargo bench -p gateway-host --bench calls`; `BENCH_LANGUAGES=rust,c` leaves the others out.
 
@@ -45,10 +45,10 @@ use crate::calls::minimal::{Lane, Minimal};
 const SERVICE: &str = "wiki";
 const USER: &str = "0123456789abcdef0123456789abcdef";
 const SETTINGS: [(&str, &str); 2] = [("default", "reader"), ("role.reader", "read")];
-/// What one function may take, what does not count included.
+/// The time for measuring one function, including the parts that do not count.
 const BUDGET: Duration = Duration::from_millis(1500);
 
-/// What one call took.
+/// The cost of one call.
 struct Cost {
     /// Until its answer was there.
     answer: Duration,
@@ -63,7 +63,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// What is wiped in place of its memory after a call: as the gateway has it for such a guest.
+    /// Bytes of memory that are wiped in place after a call, as in the gateway for this kind of guest.
     fn keep_resident(&self) -> usize {
         match self.language {
             "javascript" => 8 << 20,
@@ -160,7 +160,7 @@ impl Gateway {
     }
 }
 
-/// Adds a function whose calls have the median that `median` gives of so many of them.
+/// Adds a function; `median` makes the given number of calls and returns their median duration.
 fn add(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, median: impl Fn(usize) -> Duration) {
     // Making instances ahead is not in what criterion sees, but in how long it takes.
     let begun = Instant::now();

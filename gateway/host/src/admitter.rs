@@ -26,24 +26,6 @@ pub struct Admitter {
     admission: Admission,
 }
 
-/// A component's file.
-#[derive(Clone)]
-pub struct ComponentFile(Arc<PluginFile>);
-
-impl ComponentFile {
-    /// Its bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0.bytes
-    }
-
-    /// Its SHA-256, in hex.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.0.digest
-    }
-}
-
 /// Whether a plugin may have this name.
 #[must_use]
 pub fn is_plugin_name(name: &str) -> bool {
@@ -62,11 +44,7 @@ impl Admitter {
         compile: &CompileOptions,
         without_pool: bool,
     ) -> Result<Self, HostError> {
-        let engines = Arc::new(if without_pool {
-            Engines::start_without_pool()?
-        } else {
-            Engines::start()?
-        });
+        let engines = Arc::new(Engines::starting(!without_pool)?);
         let cache = Cache::open(cache_dir, engines.usual(), &SystemRandom)?;
         Ok(Self {
             admission: Admission::new(
@@ -84,11 +62,11 @@ impl Admitter {
     ///
     /// # Errors
     /// If the name cannot be a plugin's, or the file cannot be read.
-    pub async fn read(&self, path: &Path, name: &str) -> Result<ComponentFile, AdmissionError> {
+    pub async fn read(&self, path: &Path, name: &str) -> Result<Arc<PluginFile>, AdmissionError> {
         file::path(Path::new(""), name)?;
         let (path, most) = (path.to_owned(), self.admission.compiler.max_size());
         let read = blocking(&self.guests, move || directory::read_at(&path, most)).await??;
-        Ok(ComponentFile(Arc::new(read)))
+        Ok(Arc::new(read))
     }
 
     /// Compiles a component, or loads its code from the cache; `true` if it was there.
@@ -98,13 +76,13 @@ impl Admitter {
     pub async fn compile(
         &self,
         name: &str,
-        file: &ComponentFile,
+        file: &Arc<PluginFile>,
     ) -> Result<(Component, bool), AdmissionError> {
         let compiler = &self.admission.compiler;
-        match compiler.cached(&file.0).await? {
+        match compiler.cached(file).await? {
             Some(component) => Ok((component, true)),
             None => {
-                let compiled = compiler.begin(name, Arc::clone(&file.0)).await?;
+                let compiled = compiler.begin(name, Arc::clone(file)).await?;
                 Ok((compiled, false))
             }
         }

@@ -1,4 +1,4 @@
-//! What goes into the admission of a plugin, and what comes out of it.
+//! The input and the result of a plugin's admission.
 
 use std::sync::Arc;
 

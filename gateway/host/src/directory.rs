@@ -82,9 +82,9 @@ pub(crate) enum Presence {
 pub(crate) enum Reason {
     /// The directory cannot be opened or listed.
     Directory(Errno),
-    /// The directory is another one than before, and has no plugin in it.
+    /// A different directory is in its place, and contains no plugins.
     Replaced,
-    /// The directory is another one than the one in which the file was last seen.
+    /// A different directory is in place of the one that last contained the file.
     Elsewhere,
     /// The directory can be read, but not the file's metadata.
     File(Errno),

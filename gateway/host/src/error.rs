@@ -11,7 +11,7 @@ use gateway_sandbox::{CallError, ComponentError, EngineError};
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the variants and fields are")]
 pub enum HostError {
-    #[error("cannot read the plugin directory {path}: {error}; create it, or set another one")]
+    #[error("cannot read the plugin directory {path}: {error}; create it, or set a different one")]
     PluginDirUnreadable { path: PathBuf, error: io::Error },
     #[error("cannot use {path} for compiled plugins: {error}")]
     CacheDir { path: PathBuf, error: io::Error },
@@ -27,7 +27,9 @@ pub enum HostError {
 pub enum RollbackError {
     #[error("the plugin \"{plugin}\" is not configured")]
     NotConfigured { plugin: String },
-    #[error("the plugin \"{plugin}\" has no file, and is withdrawn: put the file that is to serve in place")]
+    #[error(
+        "the plugin \"{plugin}\" has no file, and is withdrawn: put a file in place for it to serve again"
+    )]
     Withdrawn { plugin: String },
     #[error("no generation of \"{plugin}\" before {number} is kept")]
     Oldest { plugin: String, number: u64 },
@@ -170,7 +172,7 @@ pub enum AdmissionError {
         digest: String,
         accepted: String,
     },
-    #[error("what was kept of generation {number} is missing or damaged")]
+    #[error("the stored copy of generation {number} is missing or damaged")]
     NotKept { number: u64 },
     #[error("it was rolled back to generation {to}, which cannot serve: {reason}; put another file in place")]
     RolledBack { to: u64, reason: String },

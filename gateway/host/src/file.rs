@@ -21,11 +21,13 @@ pub(crate) const MAX_FILE: u64 = 128 << 20;
 /// Bytes of the largest signature file.
 pub(crate) const MAX_SIGNATURE: u64 = 1024;
 
+/// A component's file.
 #[derive(Clone, Debug)]
-pub(crate) struct PluginFile {
-    pub(crate) bytes: Bytes,
-    /// SHA-256 in hex.
-    pub(crate) digest: String,
+pub struct PluginFile {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Its SHA-256, in hex.
+    pub digest: String,
     /// Its part of the memory that all files may take together.
     pub(crate) _memory: Option<Arc<OwnedSemaphorePermit>>,
 }

@@ -47,7 +47,7 @@ impl Generation {
     }
 }
 
-/// What a configured plugin is needed for. A component that lacks it is rejected.
+/// The roles of a configured plugin. A component that lacks an export for one of them is rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Roles {
     /// The services whose permission provider it is.

@@ -181,7 +181,6 @@ impl History {
         self.read(&mut self.records.lock(), plugin).clone()
     }
 
-    /// Where a plugin's record is on disk.
     pub(crate) fn path(&self, plugin: &str) -> PathBuf {
         self.cache.path(&record_name(plugin))
     }
@@ -193,7 +192,8 @@ impl History {
                     plugin = &**plugin,
                     path = %self.path(plugin).display(),
                     "the plugin's record is damaged: its earlier generations, whether it was rolled back or withdrawn, and \
-                     the highest accepted version are lost; restore the file from a backup, or delete it to start anew"
+                     the highest accepted version are lost; restore the file from a backup, or delete it to start without \
+                     them"
                 );
                 Record {
                     is_damaged: true,

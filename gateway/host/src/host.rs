@@ -193,12 +193,6 @@ impl PluginHost {
             .map(|plugin| status::of_one(&snapshot, plugin))
     }
 
-    /// Whether a service is configured.
-    #[must_use]
-    pub fn has_service(&self, service: &str) -> bool {
-        self.0.registry.snapshot().set.services.contains_key(service)
-    }
-
     /// Whether an extension is configured. Its hooks read the claims of users who sign in.
     #[must_use]
     pub fn has_extensions(&self) -> bool {

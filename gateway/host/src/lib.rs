@@ -68,11 +68,12 @@ use std::sync::Arc;
 
 use gateway_model::PermissionMap;
 
-pub use admitter::{Admitter, ComponentFile, is_plugin_name};
+pub use admitter::{Admitter, is_plugin_name};
 pub use check::{CheckOptions, PluginProblem, check, usable_cache_dir, usable_dir};
 pub use compile::{BenchProcess, ChildLimits, CompileOptions, compile_in_child};
 pub use config::{DEFAULT_TOTAL_MEMORY, HostOptions, PluginSet};
 pub use error::{AdmissionError, HostError, RollbackError};
+pub use file::PluginFile;
 pub use history::KeptGeneration;
 pub use host::{Admissions, PluginHost};
 pub use status::PluginStatus;

@@ -43,51 +43,21 @@ gateway_model::declare_metrics! {
     Counter log_dropped = "gateway_plugin_log_dropped_total" { plugin }
 }
 
-/// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Ok,
-    Rejected,
-    ProviderError,
-    Unavailable,
-    OutOfFuel,
-    Deadline,
-    OutOfMemory,
-    Trap,
-    InvalidAnswer,
-    Overloaded,
-    Cancelled,
-}
-
-impl Outcome {
-    const ALL: [Self; 11] = [
-        Self::Ok,
-        Self::Rejected,
-        Self::ProviderError,
-        Self::Unavailable,
-        Self::OutOfFuel,
-        Self::Deadline,
-        Self::OutOfMemory,
-        Self::Trap,
-        Self::InvalidAnswer,
-        Self::Overloaded,
-        Self::Cancelled,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Rejected => "rejected",
-            Self::ProviderError => "provider_error",
-            Self::Unavailable => "unavailable",
-            Self::OutOfFuel => "out_of_fuel",
-            Self::Deadline => "deadline",
-            Self::OutOfMemory => "out_of_memory",
-            Self::Trap => "trap",
-            Self::InvalidAnswer => "invalid_answer",
-            Self::Overloaded => "overloaded",
-            Self::Cancelled => "cancelled",
-        }
+gateway_model::named_enum! {
+    /// How a call ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Outcome {
+        Ok = "ok",
+        Rejected = "rejected",
+        ProviderError = "provider_error",
+        Unavailable = "unavailable",
+        OutOfFuel = "out_of_fuel",
+        Deadline = "deadline",
+        OutOfMemory = "out_of_memory",
+        Trap = "trap",
+        InvalidAnswer = "invalid_answer",
+        Overloaded = "overloaded",
+        Cancelled = "cancelled",
     }
 }
 
@@ -182,20 +152,17 @@ impl Meters {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Swap {
-    Ok,
-    Refused,
-    Withdrawn,
+gateway_model::named_enum! {
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Swap {
+        Ok = "ok",
+        Refused = "refused",
+        Withdrawn = "withdrawn",
+    }
 }
 
 pub(crate) fn count_swap(plugin: &Arc<str>, swap: Swap) {
-    let result = match swap {
-        Swap::Ok => "ok",
-        Swap::Refused => "refused",
-        Swap::Withdrawn => "withdrawn",
-    };
-    swaps(Arc::clone(plugin), result).increment(1);
+    swaps(Arc::clone(plugin), swap.name()).increment(1);
 }
 
 /// Sets the gauges of a plugin.

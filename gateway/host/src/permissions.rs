@@ -27,12 +27,34 @@ pub(crate) async fn get_permissions<T: Send + 'static>(
 ) -> Result<T, CallError> {
     let mut left = AGAIN;
     loop {
-        let asked = ask(
-            dispatcher,
-            registry,
-            services.clone(),
+        let snapshot = registry.snapshot();
+        let Some(provider) = snapshot.set.services.get(service) else {
+            return Err(CallError::NotConfigured {
+                service: service.to_owned(),
+            });
+        };
+        let (plugin, generation) = snapshot.serving(provider)?;
+        let invoke = permission_provider::invoke(service.to_owned(), user.as_str().to_owned());
+        let (registry, asked, name) = (Arc::clone(registry), Arc::clone(&generation), service.to_owned());
+        let check = move |answer, generation: &Generation| {
+            let permissions = permission_provider::check(answer, &generation.program)?;
+            if registry.serves(&name, &asked) {
+                let digest = Arc::clone(&generation.digest);
+                Ok((Permissions { permissions, digest }, Outcome::Ok))
+            } else {
+                Err(CallError::Replaced {
+                    plugin: generation.program.plugin.to_string(),
+                })
+            }
+        };
+        let asked = dispatcher.call(
+            plugin,
+            generation,
+            Function::GetPermissions,
             service,
-            user,
+            services.clone(),
+            invoke,
+            check,
             then.clone(),
         );
         match asked.await {
@@ -40,46 +62,4 @@ pub(crate) async fn get_permissions<T: Send + 'static>(
             answer => return answer,
         }
     }
-}
-
-async fn ask<T: Send + 'static>(
-    dispatcher: &Dispatcher,
-    registry: &Arc<Registry>,
-    services: HostServices,
-    service: &str,
-    user: &UserId,
-    then: impl FnOnce(Permissions) -> T + Send + 'static,
-) -> Result<T, CallError> {
-    let snapshot = registry.snapshot();
-    let Some(provider) = snapshot.set.services.get(service) else {
-        return Err(CallError::NotConfigured {
-            service: service.to_owned(),
-        });
-    };
-    let (plugin, generation) = snapshot.serving(provider)?;
-    let invoke = permission_provider::invoke(service.to_owned(), user.as_str().to_owned());
-    let (registry, asked, name) = (Arc::clone(registry), Arc::clone(&generation), service.to_owned());
-    let check = move |answer, generation: &Generation| {
-        let permissions = permission_provider::check(answer, &generation.program)?;
-        if registry.serves(&name, &asked) {
-            let digest = Arc::clone(&generation.digest);
-            Ok((Permissions { permissions, digest }, Outcome::Ok))
-        } else {
-            Err(CallError::Replaced {
-                plugin: generation.program.plugin.to_string(),
-            })
-        }
-    };
-    dispatcher
-        .call(
-            plugin,
-            generation,
-            Function::GetPermissions,
-            service,
-            services,
-            invoke,
-            check,
-            then,
-        )
-        .await
 }

@@ -107,7 +107,7 @@ impl Places {
                 further.next();
                 tell.send_replace(number);
             };
-            // What it has taken is free before somebody else begins.
+            // Its memory is free before the next one begins.
             drop(running);
             drop(place);
             match (ended, further.next()) {

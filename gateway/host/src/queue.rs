@@ -44,7 +44,7 @@ const FEWEST: u32 = 4;
 const PLACES: usize = 4096;
 /// The most places of one lane: a longer queue only makes every call wait.
 const MOST_PLACES: usize = 1024;
-/// The fewest places of one lane, however many lanes there are.
+/// The fewest places of one lane, for any number of lanes.
 const FEWEST_PLACES: usize = 32;
 
 pub(crate) struct Queues {
@@ -59,7 +59,7 @@ pub(crate) struct Lane {
     id: u64,
 }
 
-/// What a lane is needed for.
+/// The demand on a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Need {
     /// Slots that the lane has whatever the others do.

@@ -52,7 +52,7 @@ pub(crate) struct Plugin {
 
 /// Orders the examinations of a plugin's file: a slow one of an old file must not come into force after a quick one of
 /// the new file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Turn {
     /// Held during an examination.
     pub(crate) lock: tokio::sync::Mutex<()>,
@@ -60,16 +60,6 @@ pub(crate) struct Turn {
     pub(crate) asked: watch::Sender<u64>,
     /// The number of requests that are answered.
     pub(crate) answered: AtomicU64,
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        Self {
-            lock: tokio::sync::Mutex::default(),
-            asked: watch::Sender::new(0),
-            answered: AtomicU64::new(0),
-        }
-    }
 }
 
 impl Turn {
@@ -85,6 +75,7 @@ impl Turn {
     }
 }
 
+#[derive(Default)]
 pub(crate) struct Snapshot {
     pub(crate) set: Arc<PluginSet>,
     pub(crate) plugins: BTreeMap<Arc<str>, Arc<Plugin>>,
@@ -154,12 +145,8 @@ pub(crate) struct Registry {
 impl Registry {
     /// Nothing is configured yet. All plugins share these queues and this memory.
     pub(crate) fn new(queues: Arc<Queues>, memory: Arc<Memory>) -> Self {
-        let empty = Snapshot {
-            set: Arc::default(),
-            plugins: BTreeMap::new(),
-        };
         Self {
-            current: ArcSwap::from_pointee(empty),
+            current: ArcSwap::from_pointee(Snapshot::default()),
             queues,
             memory,
             changing: Mutex::default(),

@@ -171,7 +171,7 @@ fn message_v1(digest: &str) -> Vec<u8> {
     format!("auth-gateway plugin v1\n{digest}\n").into_bytes()
 }
 
-/// Whose signatures count, and which kinds.
+/// The keys and the kinds of signatures that count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// If empty, signatures are not required.
@@ -327,7 +327,7 @@ pub(crate) fn signed_by<'a>(
     statement.signer(keys, plugin, digest)
 }
 
-/// The highest accepted version of a plugin, and its component. An older component, or another one with the same
+/// The highest accepted version of a plugin, and its component. An older component, or a different one with the same
 /// version, is a replay: it was signed once, and has been replaced since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seniority {

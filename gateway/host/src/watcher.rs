@@ -166,8 +166,8 @@ impl Watcher {
         }
     }
 
-    /// Checks whether the directory can be read, logs a change of that, and watches the directory if it is another one
-    /// than before. Returns whether it can be read.
+    /// Checks whether the directory can be read, logs a change of that, and watches the directory if it has been
+    /// replaced. Returns whether it can be read.
     fn look_at_directory(&mut self) -> bool {
         let path = self.directory.path().display();
         let place = match self.directory.check() {
@@ -182,7 +182,7 @@ impl Watcher {
                     *self.changes.all.lock() = true;
                 }
                 self.away = Some(reason);
-                // The directory that comes back may be another one that looks the same.
+                // The directory that comes back may be a different one that looks the same.
                 self.watched = None;
                 return false;
             }

@@ -1,4 +1,4 @@
-//! What an upstream provider says about the person who signs in, after it was validated.
+//! The validated claims of an upstream provider about the person who signs in.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +37,7 @@ pub struct UpstreamSession {
     pub issued: Option<Timestamp>,
     /// When the person authenticated at the provider, by its own clock: `auth_time`.
     pub authenticated: Option<Timestamp>,
-    /// The unchanged ID token, if the provider is to be told of a sign-out.
+    /// The unchanged ID token, if the gateway reports a sign-out to the provider.
     pub id_token: Option<String>,
 }
 

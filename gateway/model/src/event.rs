@@ -15,7 +15,7 @@ use crate::user::Identity;
 pub struct Event {
     /// The same for every delivery.
     pub id: EventId,
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
     /// The user.
     pub user_id: UserId,
@@ -61,7 +61,7 @@ pub enum Verdict {
     Rejected {
         /// The hook.
         hook: String,
-        /// What the person is shown.
+        /// The reason for the person.
         reason: String,
     },
     /// A hook trapped, ran out of fuel or time, is missing, or returned no verdict: the sign-in is rejected and a new user

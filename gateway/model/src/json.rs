@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 /// thousand.
 const MAX_NUMBER: usize = 100;
 
-/// What a user may do: permissions by name.
+/// A user's permissions by name.
 pub type PermissionMap = BTreeMap<String, JsonText>;
 
 /// A JSON value (RFC 8259) as its text: without white space, with members sorted by name and each of them once, and with

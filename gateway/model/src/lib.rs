@@ -12,7 +12,8 @@
 //! | [`limits`] | limits for one user |
 //! | [`metric`] | declarations of metrics |
 //! | [`event`] | sign-ins and sign-outs, and the hooks' verdicts |
-//! | [`claims`] | what an upstream provider says about a person |
+//! | [`named_enum`] | enums whose variants have names |
+//! | [`claims`] | the claims of an upstream provider about a person |
 //! | [`value`] | changes of a plugin's value |
 //! | [`stored_bytes`] | the size of a plugin's value on disk |
 //! | [`text`] | characters that act on the text around them |
@@ -26,6 +27,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod metric;
+mod named;
 pub mod session;
 mod stored;
 pub mod text;

@@ -138,7 +138,7 @@ mod tests {
             let changes = map(&[("a", value)]);
             assert_eq!(set_attributes(&mut attributes, &changes, &limits), Ok(()));
         }
-        // What the old value took is free for another one, and no more than that.
+        // The space of the old value is free for a new one, and no more than that.
         let mut attributes = map(&[("a", "123"), ("b", "1")]);
         let limits = UserLimits {
             attributes: 2,

@@ -1,6 +1,6 @@
 //! The size of a plugin's value on disk, which `store_bytes` limits.
 
-/// What a row takes beside its plugin's name, its key and its value: headers and columns.
+/// Bytes of a row beside its plugin's name, its key and its value: headers and columns.
 const ROW: u64 = 20;
 /// The longest row that shares a page with others.
 const IN_PAGE: u64 = 1000;

@@ -50,7 +50,7 @@ pub enum NextValue {
     Kept(KeptValue),
 }
 
-/// What a change returns.
+/// The result of a change, for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangedValue {
     /// Whether the value was as the change expects. Only [`ValueChange::Delete`] and [`ValueChange::CompareAndSet`] expect

@@ -43,7 +43,7 @@ pub type Invoke<T> = Box<
         + Send,
 >;
 
-/// What a call cost.
+/// The cost of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Time in the component, including instantiation.
@@ -106,13 +106,9 @@ pub async fn prepare(
 ) -> wasmtime::Result<Prepared> {
     let _running = Running::begin();
     let mut store = store(program, services);
-    match start(&mut store, program, deadline).await {
-        Ok(instance) => {
-            program.seen_memory(store.data().limiter.taken().used);
-            Ok(Prepared { store, instance })
-        }
-        Err(error) => Err(error),
-    }
+    let instance = start(&mut store, program, deadline).await?;
+    program.seen_memory(store.data().limiter.taken().used);
+    Ok(Prepared { store, instance })
 }
 
 /// A store with all limits except fuel and time, which [`allow`] sets.

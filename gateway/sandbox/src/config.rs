@@ -51,7 +51,7 @@ impl Default for Limits {
     }
 }
 
-/// What happens to a sign-in if a hook fails or its component is missing.
+/// The effect on a sign-in if a hook fails or its component is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
@@ -77,7 +77,7 @@ pub struct PluginConfig {
     pub secrets: BTreeMap<String, Secret>,
     /// Limits on its requests, for the grant `http`.
     pub http: HttpConfig,
-    /// What its failure does to a sign-in.
+    /// The effect of its failure on a sign-in.
     pub on_failure: OnFailure,
     /// How many instances the gateway prepares in advance, each for one call. All plugins together have at most
     /// [`MAX_PREPARED`].

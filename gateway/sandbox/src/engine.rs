@@ -83,15 +83,11 @@ impl Engines {
         Self::starting(true)
     }
 
-    /// The same without a pool: each instance maps its own memory, so the engine needs little address space.
+    /// The same, or without a pool: then each instance maps its own memory, and the engine needs little address space.
     ///
     /// # Errors
     /// As for [`Engines::start`].
-    pub fn start_without_pool() -> Result<Self, EngineError> {
-        Self::starting(false)
-    }
-
-    fn starting(pooled: bool) -> Result<Self, EngineError> {
+    pub fn starting(pooled: bool) -> Result<Self, EngineError> {
         let [usual, ..] = KEEP_RESIDENT;
         Ok(Self {
             pooled,
@@ -278,7 +274,7 @@ mod tests {
         assert!(!Engine::same(&of(1 << 20), &of(9 << 20)));
         assert!(Engine::same(&of(9 << 20), &of(33 << 20)));
         assert!(Engine::same(&engines.of(b"no component"), engines.usual()));
-        let engines = Engines::start_without_pool().unwrap();
+        let engines = Engines::starting(false).unwrap();
         assert!(Engine::same(
             &engines.of(&with_data(&[b'x'; 1 << 20])),
             engines.usual()

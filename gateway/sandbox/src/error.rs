@@ -109,7 +109,7 @@ fn bytes(count: usize) -> String {
     grouped(count as u64)
 }
 
-/// What is wrong with a component's imports or exports.
+/// A problem with a component's imports or exports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ComponentError {

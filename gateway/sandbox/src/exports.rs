@@ -10,38 +10,22 @@ use crate::error::ComponentError;
 use crate::guest::GuestState;
 use crate::interface::{PACKAGE, VERSION, fits, split};
 
-/// A function of a plugin that the gateway calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Function {
-    /// Of `permission-provider`.
-    GetPermissions,
-    /// Of `on-new-user`.
-    OnNewUser,
-    /// Of `on-user-login`.
-    OnUserLogin,
-    /// Of `on-user-logout`.
-    OnUserLogout,
+gateway_model::named_enum! {
+    /// A function of a plugin that the gateway calls, with the name in the log and in metrics.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Function {
+        /// Of `permission-provider`.
+        GetPermissions = "get-permissions",
+        /// Of `on-new-user`.
+        OnNewUser = "on-new-user",
+        /// Of `on-user-login`.
+        OnUserLogin = "on-user-login",
+        /// Of `on-user-logout`.
+        OnUserLogout = "on-user-logout",
+    }
 }
 
 impl Function {
-    /// All functions.
-    pub const ALL: [Self; 4] = [
-        Self::GetPermissions,
-        Self::OnNewUser,
-        Self::OnUserLogin,
-        Self::OnUserLogout,
-    ];
-
-    /// The name in the log and in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::GetPermissions => "get-permissions",
-            Self::OnNewUser => "on-new-user",
-            Self::OnUserLogin => "on-user-login",
-            Self::OnUserLogout => "on-user-logout",
-        }
-    }
-
     /// The interface that contains it.
     pub const fn interface(self) -> &'static str {
         match self {
@@ -57,7 +41,7 @@ pub type Answer = Result<Vec<types::Permission>, ProviderError>;
 /// The answer of a hook, not yet checked: attributes to set, or an error.
 pub type HookResult = Result<Vec<(String, String)>, HookError>;
 
-/// Where a component's exports are. An interface that the component does not export is `None`.
+/// The indices of a component's exports. An interface that the component does not export is `None`.
 #[derive(Default)]
 pub struct Exports {
     pub(crate) permission_provider: Option<permission_provider::GuestIndices>,
@@ -127,52 +111,18 @@ impl Exports {
     pub const fn has_hook(&self) -> bool {
         self.on_new_user.is_some() || self.on_user_login.is_some() || self.on_user_logout.is_some()
     }
-
-    pub(crate) async fn get_permissions(
-        &self,
-        store: &mut Store<GuestState>,
-        instance: &Instance,
-        service: &str,
-        user: &str,
-    ) -> wasmtime::Result<Answer> {
-        let indices = self.permission_provider.as_ref().ok_or_else(missing)?;
-        let guest = indices.load(&mut *store, instance)?;
-        guest.call_get_permissions(store, service, user).await
-    }
-
-    pub(crate) async fn new_user(
-        &self,
-        store: &mut Store<GuestState>,
-        instance: &Instance,
-        event: &types::SignIn,
-    ) -> wasmtime::Result<HookResult> {
-        let indices = self.on_new_user.as_ref().ok_or_else(missing)?;
-        let guest = indices.load(&mut *store, instance)?;
-        guest.call_on_new_user(store, event).await
-    }
-
-    pub(crate) async fn login(
-        &self,
-        store: &mut Store<GuestState>,
-        instance: &Instance,
-        event: &types::SignIn,
-    ) -> wasmtime::Result<HookResult> {
-        let indices = self.on_user_login.as_ref().ok_or_else(missing)?;
-        let guest = indices.load(&mut *store, instance)?;
-        guest.call_on_user_login(store, event).await
-    }
-
-    pub(crate) async fn logout(
-        &self,
-        store: &mut Store<GuestState>,
-        instance: &Instance,
-        event: &types::SignOut,
-    ) -> wasmtime::Result<Result<(), String>> {
-        let indices = self.on_user_logout.as_ref().ok_or_else(missing)?;
-        let guest = indices.load(&mut *store, instance)?;
-        guest.call_on_user_logout(store, event).await
-    }
 }
+
+/// Calls a function of an exported interface. Admission has seen the export, so a missing one is a bug in the gateway.
+macro_rules! call_export {
+    ($exports:ident.$interface:ident.$function:ident($store:ident, $instance:ident, $($argument:expr),+)) => {{
+        let missing = || wasmtime::Error::msg("the component does not export this function");
+        let indices = $exports.$interface.as_ref().ok_or_else(missing)?;
+        let guest = indices.load(&mut *$store, $instance)?;
+        guest.$function($store, $($argument),+).await
+    }};
+}
+pub(crate) use call_export;
 
 /// Looks up one interface.
 fn find<T>(
@@ -214,9 +164,4 @@ fn wrong_type(function: Function) -> impl FnOnce(wasmtime::Error) -> ComponentEr
         interface: function.interface(),
         reason: format!("{error:#}"),
     }
-}
-
-/// Admission has seen the export, so this is a bug in the gateway.
-fn missing() -> wasmtime::Error {
-    wasmtime::Error::msg("the component does not export this function")
 }

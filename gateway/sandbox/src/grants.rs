@@ -22,7 +22,7 @@ pub use self::linker::{Import, check_imports, import, linker};
 
 macro_rules! grants {
     ($($(#[doc = $doc:literal])+ $grant:ident = $module:ident;)+) => {
-        /// What an operator can let a plugin import.
+        /// An interface that an operator can let a plugin import.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Grant {
             $($(#[doc = $doc])+ $grant,)+
@@ -80,7 +80,7 @@ impl Grant {
 impl FromStr for Grant {
     type Err = String;
 
-    /// The error says which names there are.
+    /// The error lists all names.
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.iter().find(|grant| grant.as_str() == text);
         known

@@ -1,10 +1,10 @@
 //! The grant `http`: guests' requests through `wasi:http/outgoing-handler`.
 //!
 //! The guest calls `handle`. This module checks the request against the plugin's configuration; `connect` resolves the name
-//! once, checks every address, and connects to one of the checked addresses; `exchange` sends the request on a connection
-//! of its own; `body` limits the size and time of the bodies. Every failure is an `error-code` for the guest and a line in
-//! the log. The host does not follow redirects. A guest that follows one makes a new request, which is checked in the same
-//! way.
+//! once, checks every address, and connects to one of the checked addresses; `exchange` sends the request on its own
+//! connection; `body` limits the size and time of the bodies. Every failure is an `error-code` for the guest and a line
+//! in the log. The host does not follow redirects. A guest that follows one makes a new request, which is checked in the
+//! same way.
 //!
 //! | module | contents |
 //! |---|---|
@@ -118,7 +118,7 @@ impl Outgoing {
         let scheme = request.uri().scheme_str().unwrap_or_default();
         let authority = request.uri().authority().ok_or(OriginError::NotAnOrigin)?;
         let origin = HttpOrigin::of_request(scheme, authority)?;
-        exchange.goes_to(origin.clone());
+        exchange.origin = Some(origin.clone());
         let network = self.network.clone().ok_or(RequestError::NoNetwork)?;
         if !config.allow.contains(&origin) {
             return Err(RequestError::NotAllowed);

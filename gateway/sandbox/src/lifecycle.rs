@@ -7,7 +7,7 @@ use gateway_model::{Event, EventKind, User};
 use crate::bindings::types::HookError;
 use crate::call::Invoke;
 use crate::error::CallError;
-use crate::exports::{Function, HookResult};
+use crate::exports::{Function, HookResult, call_export};
 use crate::program::Program;
 use crate::{answer, convert};
 
@@ -34,20 +34,28 @@ pub fn invoke(event: &Event, user: &User) -> Invoke<HookResult> {
         EventKind::NewUser => {
             let event = convert::sign_in(event, user);
             Box::new(move |store, instance, exports| {
-                Box::pin(async move { exports.new_user(store, instance, &event).await })
+                Box::pin(async move {
+                    call_export!(exports.on_new_user.call_on_new_user(store, instance, &event))
+                })
             })
         }
         EventKind::Login => {
             let event = convert::sign_in(event, user);
             Box::new(move |store, instance, exports| {
-                Box::pin(async move { exports.login(store, instance, &event).await })
+                Box::pin(async move {
+                    call_export!(exports.on_user_login.call_on_user_login(store, instance, &event))
+                })
             })
         }
         EventKind::Logout => {
             let event = convert::sign_out(event, user);
             Box::new(move |store, instance, exports| {
                 Box::pin(async move {
-                    let heard = exports.logout(store, instance, &event).await?;
+                    let heard = call_export!(
+                        exports
+                            .on_user_logout
+                            .call_on_user_logout(store, instance, &event)
+                    )?;
                     Ok(heard.map(|()| Vec::new()).map_err(HookError::Unavailable))
                 })
             })

@@ -13,8 +13,8 @@ use crate::memory::MemoryShare;
 /// How many bytes a table element counts as: a pointer, and as much again for the host's own data.
 const TABLE_ELEMENT_BYTES: usize = 16;
 
-/// The budget of one store. It is set before instantiation, so that initial memories count too. What it takes also counts
-/// against the plugin's share, until the limiter is dropped.
+/// The budget of one store. It is set before instantiation, so that initial memories count too. The memory that it takes
+/// also counts against the plugin's share, until the limiter is dropped.
 #[derive(Debug)]
 pub struct Limiter {
     limit: usize,
@@ -50,7 +50,7 @@ impl Limiter {
         }
     }
 
-    /// What the store has taken so far.
+    /// The memory that the store has taken so far.
     pub const fn taken(&self) -> Taken {
         self.taken
     }
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(limiter.taken().denied, Some(1600));
         assert!(
             limiter.memory_growing(400, 500, None).unwrap(),
-            "what is left can still be had"
+            "the rest is still available"
         );
         assert_eq!(limiter.taken().used, 900);
     }

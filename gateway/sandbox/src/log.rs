@@ -73,7 +73,7 @@ impl LogRate {
         }))
     }
 
-    /// Changes the limit. What was written before still counts.
+    /// Changes the limit. Earlier lines still count.
     pub fn set(&self, per_minute: usize) {
         let mut bucket = self.0.lock();
         bucket.per_minute = u64::try_from(per_minute).unwrap_or(u64::MAX);

@@ -6,13 +6,19 @@ use crate::answer;
 use crate::bindings::permission_provider::ProviderError;
 use crate::call::Invoke;
 use crate::error::CallError;
-use crate::exports::{Answer, Function};
+use crate::exports::{Answer, Function, call_export};
 use crate::program::Program;
 
 /// The call of `get-permissions` for a service and a user's id.
 pub fn invoke(service: String, user: String) -> Invoke<Answer> {
     Box::new(move |store, instance, exports| {
-        Box::pin(async move { exports.get_permissions(store, instance, &service, &user).await })
+        Box::pin(async move {
+            call_export!(
+                exports
+                    .permission_provider
+                    .call_get_permissions(store, instance, &service, &user)
+            )
+        })
     })
 }
 

@@ -62,7 +62,7 @@ const RUNTIME_NAMES: &[&str] = &[
     "sbrk",
 ];
 
-/// Where a call failed.
+/// The place in the guest's code at which a call failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     /// The guest's functions, innermost first, each with the number of its consecutive frames.

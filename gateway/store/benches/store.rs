@@ -1,5 +1,5 @@
-//! What the database costs, on a real disk: sessions looked up where they are kept and where they are not,
-//! users, sign-ins alone and many at once.
+//! The cost of the database on a real disk: sessions with and without the cache, users, single and concurrent
+//! sign-ins.
 //!
 //! `cargo bench -p gateway-store --bench store`
 
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// People who are signed in: more than are kept.
 const PEOPLE: usize = 20_000;
-/// Sign-ins at once while they are added: as many as fit into one commit.
+/// Concurrent sign-ins while they are added: as many as fit into one commit.
 const AT_ONCE: usize = 256;
 
 /// A database full of people, and their sessions.
@@ -140,7 +140,7 @@ fn reads(criterion: &mut Criterion, setup: &Setup) {
         });
     });
 
-    // Whom a store has been asked for it may keep, so each is asked for everybody once.
+    // A store may cache a user that it has looked up, so each store looks up every user once.
     let mut store = setup.reopened();
     let mut position = 0;
     group.bench_function("session-not-kept", |bencher| {

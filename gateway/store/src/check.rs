@@ -32,7 +32,7 @@ pub struct Checked {
     pub damage: Option<String>,
     /// Other problems that do not prevent opening it, a sentence each.
     pub warnings: Vec<String>,
-    /// What could not be checked, a sentence each.
+    /// Checks that were not possible, a sentence each.
     pub notes: Vec<String>,
 }
 

@@ -188,7 +188,7 @@ impl OpenError {
     }
 }
 
-/// A read or a write failed. A write that returns this has had no effect.
+/// A read or a write failed. A write that returns this had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process held the database locked for longer than we wait. Retrying may help.
@@ -242,14 +242,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// Adds the path of the file, if the operator has to examine the file.
-    pub(crate) fn in_file(self, path: &Path) -> Self {
-        match self {
-            Self::Corrupt(detail) => Self::Corrupt(format!("{}: {detail}", path.display())),
-            Self::Schema(detail) => Self::Schema(format!("{}: {detail}", path.display())),
-            Self::Io(detail) => Self::Io(format!("{}: {detail}", path.display())),
-            Self::Sqlite(detail) => Self::Sqlite(format!("{}: {detail}", path.display())),
-            other => other,
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        if let Self::Corrupt(detail) | Self::Schema(detail) | Self::Io(detail) | Self::Sqlite(detail) =
+            &mut self
+        {
+            *detail = format!("{}: {detail}", path.display());
         }
+        self
     }
 
     /// Whether the connection should be replaced, because its view of the file may be wrong.

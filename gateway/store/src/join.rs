@@ -31,7 +31,7 @@ pub enum JoinError {
     #[error("the user has no such identity")]
     NotTheirs,
     /// Without this identity nobody could sign in as the user.
-    #[error("it is the user's only identity: link another one first, or delete the user")]
+    #[error("it is the user's only identity: link another identity first, or delete the user")]
     OnlyOne,
     /// The user would exceed the limit on identities.
     #[error("the user would have {would} identities; users.identities allows {limit}")]

@@ -91,7 +91,7 @@ impl OpenFiles {
             .try_for_each(|(path, id)| id.map_or(Ok(()), |id| id.check(path)))
     }
 
-    /// What other processes should know about the files.
+    /// The record of the files for other processes.
     pub(crate) fn record(&self) -> Record {
         let [log, index] = *self.ids_beside.lock();
         Record([Some(self.database), log, index].map(|id| id.map_or(0, |id| id.inode)))

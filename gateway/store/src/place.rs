@@ -35,7 +35,7 @@ const AREA: u64 = 1 << 62;
 const SIZE: u64 = 1 << 61;
 
 /// How long we wait for a process that has locked the whole file: it checks whether the database is in use, or restores
-/// another one in its place.
+/// a different database in its place.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long we wait for a process under another name: it may be about to notice us and give up.
 pub(crate) const ELSEWHERE_PATIENCE: Duration = Duration::from_millis(500);
@@ -189,7 +189,7 @@ fn hold(file: &File, byte: u64) -> Result<(), Refused> {
         Ok(()) => {}
         Err(Errno::EAGAIN | Errno::EACCES) => return Err(Refused::Locked),
         Err(error) => {
-            // On a file system without locks, SQLite itself fails. What remains is a system without this kind of lock.
+            // On a file system without locks, SQLite itself fails. This is a system without this kind of lock.
             tracing::warn!(
                 %error,
                 "the database file cannot be locked against use under another name: mount its directory, never the file alone"

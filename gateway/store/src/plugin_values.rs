@@ -1,4 +1,4 @@
-//! What plugins store (`wit/key-value.wit`): values by key, in a namespace for each plugin.
+//! Values that plugins store (`wit/key-value.wit`), by key, in a namespace for each plugin.
 //!
 //! A plugin has the name from the configuration. A key is any text, compared byte by byte; a value is any bytes. The caller
 //! checks the lengths of both. The total is checked here, because only the transaction that writes knows it: `cap_bytes`

@@ -5,7 +5,7 @@
 //! Deletion therefore follows the *confirmed time*, which is in the database. It follows the clock immediately if the
 //! clock is behind it, or less than a day ahead. If the clock is further ahead (the gateway was not running for a while,
 //! or the clock is wrong), the confirmed time advances only as fast as time really passes, and follows the clock after the
-//! gateway has run for a week in total. What is kept too long is thus bounded by what arrives in a week.
+//! gateway has run for a week in total. The rows that are kept too long are thus at most those of a week.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(crate) const PLUGIN_VALUES: &str = "DELETE FROM plugin_values WHERE (plugin,
 /// The most settled events of all users together.
 const MAX_SETTLED: u32 = 1_000_000;
 
-/// What was deleted before it was settled.
+/// Rows that were deleted before they were settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Sign-outs that no hook has handled.

@@ -62,14 +62,7 @@ pub(crate) fn one_user(
     sql: &str,
     params: impl Params,
 ) -> rusqlite::Result<Option<User>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut found = user(row)?;
-    while let Some(row) = rows.next()? {
-        found.identities.push(identity(row)?);
-    }
-    Ok(Some(found))
+    Ok(users(connection, sql, params)?.pop())
 }
 
 /// Reads a user, with the identity of that row.

@@ -181,9 +181,9 @@ fn cache<K: Eq + std::hash::Hash, T: Clone>(bytes: u64) -> Cache<K, Kept<T>, Byt
     }
 }
 
-/// What an entry of the cache takes beside its texts: itself, the key, the counts, and the allocator's overhead.
+/// Bytes that an entry of the cache takes beside its texts: itself, the key, the counts, and the allocator's overhead.
 const ENTRY: usize = 256;
-/// What a text takes beside its bytes.
+/// Bytes that a text takes beside its own.
 const TEXT: usize = 40;
 
 fn weight_of_session(session: &Session) -> u64 {

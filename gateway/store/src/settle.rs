@@ -37,7 +37,7 @@ pub enum Settled {
     },
     /// A hook rejected it.
     Rejected {
-        /// What the person is shown.
+        /// The reason for the person.
         reason: String,
     },
     /// A hook gave no verdict, or the user was disabled or deleted meanwhile.

@@ -74,7 +74,7 @@ impl Store {
             identities: self.0.options.limits.identities,
             now: self.now(),
         };
-        // Providers may send large claims. What the writer's queue holds of them is bounded.
+        // Providers may send large claims. The writer's queue holds a limited part of them.
         let claims = events::kept_claims(&person.claims);
         let described = UpstreamUser {
             claims: Claims::default(),

@@ -113,7 +113,7 @@ impl Store {
 }
 
 impl ClaimedState {
-    /// Releases the state: nothing was done with it, and the same callback may come again.
+    /// Releases the state: nothing was done with it, and the same callback may be repeated.
     pub fn release(self) {
         self.store.0.states.release(&self.state);
     }

@@ -53,7 +53,7 @@ pub enum UpstreamSignedOut {
     Replayed,
 }
 
-/// What a provider needs for the sign-out of a session.
+/// The data that a provider needs for the sign-out of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignOutHint {
     /// The sealed ID token with which the session began, if it was kept.

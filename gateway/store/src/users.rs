@@ -49,7 +49,7 @@ pub enum FoundBy {
 impl FoundBy {
     const ALL: [Self; 4] = [Self::Id, Self::Username, Self::Email, Self::Identity];
 
-    /// The prefix of a text that is to be understood only in this way.
+    /// The prefix of a text that can mean only this.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -312,7 +312,7 @@ fn set_username(
             let sql = "SELECT username FROM users WHERE id = ?1";
             let current: Option<Option<String>> = rows::optional(connection, sql, [user.as_str()])?;
             Ok(match current {
-                // The same request was repeated, or another one for the same name came first.
+                // The same request was repeated, or a different one for the same name came first.
                 Some(Some(current)) if current == username.as_str() => SetUsername::Set,
                 Some(_) => SetUsername::AlreadySet,
                 None => SetUsername::UnknownUser,

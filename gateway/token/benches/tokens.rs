@@ -1,4 +1,4 @@
-//! What signing and verifying cost: permission tokens by each algorithm, session tokens.
+//! The cost of signing and verifying: permission tokens by each algorithm, session tokens.
 //!
 //! `cargo bench -p gateway-token --bench tokens`
 
@@ -25,7 +25,7 @@ fn keys(algorithm: Algorithm) -> SigningKeys {
     SigningKeys::from_pems(&[private], &[]).unwrap()
 }
 
-/// What a role provider's answer becomes.
+/// The claims for a role provider's answer.
 fn permission_claims() -> PermissionClaims {
     let permissions = [
         ("areas", json!(["users", "billing"])),
@@ -84,7 +84,7 @@ fn verify(criterion: &mut Criterion) {
     group.bench_function("session-token", |bencher| {
         bencher.iter(|| key.verify(black_box(&token), Timestamp(NOW)).unwrap());
     });
-    // What applications do with a permission token: the gateway never reads one.
+    // Applications verify permission tokens; the gateway never reads one.
     for algorithm in ALGORITHMS {
         let keys = keys(algorithm);
         let token = keys.sign(&permission_claims()).unwrap();

@@ -176,8 +176,8 @@ pub fn public_kid(pem: &str) -> Result<String, PemError> {
     PublicKey::from_pem(pem).map(|key| key.kid)
 }
 
-/// Generates a private key, PEM PKCS#8, and its public half, PEM SubjectPublicKeyInfo. An RSA key has 2048 bits, which takes
-/// a good part of a second. The randomness is aws-lc's own.
+/// Generates a private key, PEM PKCS#8, and its public half, PEM SubjectPublicKeyInfo. An RSA key has 2048 bits, which
+/// can take most of a second. The randomness is aws-lc's own.
 ///
 /// # Errors
 /// Only if aws-lc fails.

@@ -271,7 +271,7 @@ mod tests {
             let userinfo = json!({"email": "a@example.org", "email_verified": true, "name": "A"});
             assert_eq!(merged(nothing, userinfo.clone()), userinfo);
         }
-        // A "no" counts wherever it is said, but not against a "yes".
+        // A "no" counts from any source, but not against a "yes".
         let address = json!({"email": "a@example.org"});
         let with = |verified: Value| json!({"email": "a@example.org", "email_verified": verified});
         for no in [json!(false), json!("false"), json!(0)] {

@@ -68,7 +68,7 @@ impl Client {
         let sent = Sent::of(&request, auth);
         let answer = requests.send(request).await.map_err(failed)?;
         let status = answer.status();
-        // Whatever the body says, a later attempt may succeed.
+        // A later attempt may succeed, regardless of the body.
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(failed(HttpError::Status(status.as_u16())));
         }

@@ -1,9 +1,9 @@
-//! What a sign-in sends to a provider and what comes back.
+//! The values that a sign-in sends to a provider, and those that come back.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-// Whoever has these values can finish the sign-in.
+// Anyone who has these values can finish the sign-in.
 opaque_debug!(Authorization, Flow, Hints<'_>, Callback<'_>);
 
 /// Where to send the browser, and what to keep (sealed, in its cookie) until it comes back.

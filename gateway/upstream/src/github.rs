@@ -34,7 +34,7 @@ pub(crate) struct GitHub {
     pub(crate) client: Client,
     http: Http,
     /// The origin of the web address.
-    issuer: String,
+    pub(crate) issuer: String,
     /// The `iss` that GitHub's callbacks may have, besides the issuer.
     iss: String,
     authorize: Url,
@@ -67,10 +67,6 @@ impl GitHub {
             client,
             http,
         })
-    }
-
-    pub(crate) fn issuer(&self) -> &str {
-        &self.issuer
     }
 
     pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {

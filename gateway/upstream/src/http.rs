@@ -267,7 +267,7 @@ impl Requests<'_> {
             response.body_mut().extend_from_slice(&chunk);
         }
         if response.status().is_success() && begins_as_json(response.body()) {
-            // Whatever reads the answer later can rely on these bounds.
+            // Later readers of the answer can rely on these bounds.
             json::check(response.body()).map_err(|bad| match bad {
                 json::Bad::TooMany => HttpError::TooManyValues,
                 json::Bad::TooDeep => HttpError::TooDeep,

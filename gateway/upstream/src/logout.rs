@@ -40,7 +40,7 @@ pub struct EndSession<'a> {
     pub id_token: Option<&'a str>,
     /// The user's address, as this provider reported it: the `logout_hint` if there is no ID token.
     pub address: Option<&'a str>,
-    /// Where the provider sends the user back: `post_logout_redirect_uri`. It must be registered there.
+    /// The address to which the provider sends the user back: `post_logout_redirect_uri`. It must be registered there.
     pub return_to: &'a str,
     /// Returned with the user: `state`.
     pub state: &'a str,

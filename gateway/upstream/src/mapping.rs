@@ -1,4 +1,4 @@
-//! The places of members in a userinfo answer, for providers with names of their own.
+//! The places of members in a userinfo answer, for providers that use other names than OpenID Connect.
 //!
 //! | written | means |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Resolves the host names of providers, and connects only to addresses that have been checked.
 //!
 //! A look-up by the system's resolver holds a thread until it ends, even when nobody waits for it any more. So each
-//! provider has a few threads of its own, and one whose name servers never answer does not delay the others.
+//! provider has its own few threads, and one whose name servers never answer does not delay the others.
 
 use std::collections::HashMap;
 use std::fmt;

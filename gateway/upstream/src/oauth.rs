@@ -26,7 +26,7 @@ const USERINFO: &str = "the userinfo endpoint";
 #[derive(Debug)]
 pub(crate) struct OAuth {
     pub(crate) client: Client,
-    kind: OAuth2,
+    pub(crate) kind: OAuth2,
     http: Http,
 }
 
@@ -47,10 +47,6 @@ impl OAuth {
             }
         }
         Ok(Self { client, kind, http })
-    }
-
-    pub(crate) fn issuer(&self) -> &str {
-        &self.kind.issuer
     }
 
     pub(crate) fn begin(&self, hints: Hints<'_>) -> Authorization {

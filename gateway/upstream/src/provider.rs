@@ -108,8 +108,8 @@ impl Provider {
     pub fn issuer(&self) -> &str {
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.issuer(),
-            Protocol::GitHub(github) => github.issuer(),
-            Protocol::OAuth(oauth) => oauth.issuer(),
+            Protocol::GitHub(github) => &github.issuer,
+            Protocol::OAuth(oauth) => &oauth.kind.issuer,
         }
     }
 

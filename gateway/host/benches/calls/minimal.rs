@@ -1,5 +1,5 @@
-//! A host that does nothing but call: what wasmtime takes by itself for a call that has fuel and a deadline,
-//! in an instance from the pool. What it provides is what the role provider imports, in the plainest way.
+//! A host that does nothing but call: the cost of wasmtime alone for a call that has fuel and a deadline,
+//! in an instance from the pool. It provides the role provider's imports, in the simplest way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ mod bindings {
     });
 }
 
-/// Calls on a stack of their own, which can be left in the middle.
+/// Calls on a separate stack, which can be left in the middle.
 mod on_fibers {
     wasmtime::component::bindgen!({
         path: "../../wit",
@@ -142,7 +142,7 @@ impl Minimal {
         })
     }
 
-    /// So many calls in instances that are made for them.
+    /// Makes `calls` calls, each of which creates its instance.
     pub(crate) fn fresh(&self, lane: Lane, calls: usize) -> Result<Vec<Cost>> {
         match lane {
             Lane::Sync => (0..calls).map(|_| self.call_fresh()).collect(),
@@ -156,7 +156,7 @@ impl Minimal {
         }
     }
 
-    /// So many calls in instances that are made before the time counts.
+    /// Makes `calls` calls in instances that are created before the measurement starts.
     pub(crate) fn prepared(&self, lane: Lane, calls: usize) -> Result<Vec<Cost>> {
         match lane {
             Lane::Sync => (0..calls).map(|_| self.call_prepared()).collect(),
@@ -222,7 +222,7 @@ impl Minimal {
     }
 }
 
-/// What it cost, when `call` is over and when everything is given back.
+/// The cost of a call, until its answer and until everything is released.
 fn finish(
     begun: Instant,
     mut store: Store<State>,

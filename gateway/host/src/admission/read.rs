@@ -11,7 +11,7 @@ use crate::directory::{PluginDirectory, Presence};
 use crate::error::AdmissionError;
 use crate::file::PluginFile;
 
-/// Mebibytes of plugins' files in memory at the same time, however many plugins there are: three of the largest.
+/// Mebibytes of plugins' files in memory at the same time, for any number of plugins: three of the largest.
 const LARGE_FILES: u32 = 384;
 /// Mebibytes of small files in memory at the same time. They do not wait for large ones that take minutes to compile.
 const SMALL_FILES: u32 = 128;

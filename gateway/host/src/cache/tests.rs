@@ -195,7 +195,7 @@ fn it_is_private() {
 fn anothers_directory_is_not_used() {
     let engine = gateway_sandbox::engine::Engines::start().unwrap().usual().clone();
     let dir = tempfile::tempdir().unwrap();
-    // Who is not root cannot give one away, but finds one that is root's.
+    // Only root can change a directory's owner. Other users try a directory that belongs to root.
     let theirs = if rustix::process::geteuid().is_root() {
         chown(dir.path(), Some(65_534), None).unwrap();
         dir.path()

@@ -137,7 +137,7 @@ fn o4_links_are_followed_within_the_directory_and_not_out_of_it() {
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("plugins");
     fs::create_dir(&at).unwrap();
-    // What Kubernetes makes of a ConfigMap.
+    // As Kubernetes mounts a ConfigMap.
     let publish = |version: &str| {
         fs::create_dir(at.join(version)).unwrap();
         fs::write(at.join(version).join("p.wasm"), version).unwrap();

@@ -57,7 +57,7 @@ fn only_regular_files_are_read() {
     assert!(matches!(read(&at("huge")), Err(AdmissionError::TooLarge { .. })));
 }
 
-/// What `look` gives while somebody does `work` again and again.
+/// Returns the result of `look` while another thread repeats `work`.
 fn beside<T>(work: impl FnMut() + Send, look: impl FnOnce() -> T) -> T {
     let (stop, mut work) = (AtomicBool::new(false), work);
     thread::scope(|scope| {

@@ -29,7 +29,7 @@ async fn start(dir: &std::path::Path) -> PluginHost {
     PluginHost::start(options, set).await.unwrap()
 }
 
-/// Waits until the plugin stands so.
+/// Waits until the plugin's status satisfies `is`.
 async fn until(host: &PluginHost, is: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
     let mut changes = host.changes();
     let waited = async {

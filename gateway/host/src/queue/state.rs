@@ -209,7 +209,7 @@ impl State {
         }
     }
 
-    /// Gives free slots to waiting calls.
+    /// Assigns free slots to waiting calls.
     pub(super) fn turns(&mut self) -> Vec<oneshot::Sender<()>> {
         let mut turns = Vec::new();
         while let Some((id, service, number)) = self.turn() {

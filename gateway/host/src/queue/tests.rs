@@ -20,12 +20,12 @@ fn lanes<const N: usize>(needs: [(u32, usize); N]) -> (Arc<Queues>, [Arc<Lane>; 
     (queues, lanes)
 }
 
-/// A slot that is to be had at once.
+/// A slot that is free now.
 fn now(lane: &Arc<Lane>, service: &str) -> Option<Slot> {
     lane.enter(service, LONG, u32::MAX).now_or_never().flatten()
 }
 
-/// All slots that can be had at once.
+/// All slots that are free now.
 fn all(lane: &Arc<Lane>, service: &str) -> Vec<Slot> {
     std::iter::from_fn(|| now(lane, service)).collect()
 }

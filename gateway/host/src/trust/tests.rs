@@ -42,7 +42,7 @@ fn digest(component: &[u8]) -> String {
     PluginFile::of(component.to_vec()).digest
 }
 
-/// What a version 1 of `gateway plugin sign` wrote.
+/// A signature as version 1 of `gateway plugin sign` wrote it.
 fn sign_v1(signer: &PluginSigner, component: &[u8]) -> String {
     STANDARD.encode(signer.0.sign(&message_v1(&digest(component))).as_ref())
 }
@@ -101,7 +101,7 @@ fn a16_a_signature_is_for_one_plugin_and_one_version() {
             assert_eq!(signed_by(&keys, plugin, &digest, &altered), None, "{altered}");
         }
     }
-    // What one version says is nothing in the other.
+    // The text of one version is not valid in the other.
     let v1 = sign_v1(&signer, b"component");
     assert!(signed_by(&keys, "p", &digest, &format!("v2 p 12 {v1}")).is_none());
 }

@@ -1,4 +1,4 @@
-//! What is refused before it serves, and what the operator is told.
+//! Files that are rejected before they serve, and the messages for the operator.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -14,7 +14,7 @@ use test_guests::{
 
 use crate::support::{Fixture, log, set};
 
-/// What is said of a file that is the provider `plugin`.
+/// The problem that is reported for a file of the provider `plugin`.
 async fn refusal(bytes: &[u8]) -> String {
     let fixture = Fixture::new(&[("plugin", bytes)], set(&[("s", "plugin")], &[])).await;
     let status = fixture.status("plugin");
@@ -81,7 +81,7 @@ async fn a_component_may_have_so_many_memories_tables_and_instances() {
             let instances = "(core instance (instantiate $module))".repeat(count);
             wat::parse_str(format!("(component (core module $module {item}) {instances})")).unwrap()
         };
-        // As many are no problem: it is the next check that refuses it.
+        // This many are allowed: the next check rejects the file.
         let problem = refusal(&component(most)).await;
         assert!(problem.contains("exports none of"), "{problem}");
         let problem = refusal(&component(most + 1)).await;
@@ -183,7 +183,7 @@ async fn a_component_cut_anywhere_is_refused_and_the_old_one_serves() {
         if fixture.status("plain").problem.is_some() {
             assert_eq!(fixture.ask("s").await.unwrap()["version"], 1, "cut at {cut}");
         } else {
-            // Nothing is missing but the names of functions, which stand last.
+            // Only the names of functions are missing, which come last.
             accepted += 1;
             assert_eq!(fixture.ask("s").await.unwrap(), json!({}), "cut at {cut}");
             std::fs::write(fixture.path("plain"), V1).unwrap();

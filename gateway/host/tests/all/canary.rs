@@ -20,7 +20,7 @@ use crate::support::{Fixture, instances, set};
 
 /// Calls unless the variable `CANARY_CALLS` says how many, all languages together.
 const CALLS: usize = if cfg!(feature = "test-all") { 10_000 } else { 300 };
-/// Callers at once of each plugin.
+/// Concurrent callers of each plugin.
 const CALLERS: usize = 6;
 /// Instances made ahead for each plugin.
 const PREPARED: usize = 8;
@@ -30,10 +30,10 @@ const PREPARED: usize = 8;
 const SWAPS: u64 = if cfg!(feature = "test-all") { 40 } else { 4 };
 /// Bytes of a component that is compiled for each swap.
 const SMALL: usize = 200_000;
-/// Calls at once before and after a swap.
+/// Concurrent calls before and after a swap.
 const CALLS_BY_A_SWAP: usize = 12;
 
-/// What the plugins' names begin with.
+/// The prefix of the plugins' names.
 const PREFIX: &str = "canary-";
 /// The one with a service more.
 const WAT: &str = "canary-wat";
@@ -44,7 +44,7 @@ const SWAPPED: &str = "canary-swapped";
 async fn nothing_of_one_user_is_ever_seen_by_the_next() {
     let mut canaries = canaries().unwrap();
     for canary in &mut canaries {
-        // What is counted is counted by name, over all tests of the process.
+        // Metrics are counted by name, over all tests of the process.
         canary.language.insert_str(0, PREFIX);
     }
     let shares = shares(&canaries, calls());
@@ -126,7 +126,7 @@ fn plugins(canaries: &[Canary], prepared: usize) -> PluginSet {
     set
 }
 
-/// Calls all plugins at once, each so many times.
+/// Calls all plugins at the same time, each the given number of times.
 async fn ask_all(fixture: &Arc<Fixture>, shares: impl Iterator<Item = (&String, usize)>) {
     let mut callers = JoinSet::new();
     for (plugin, calls) in shares {
@@ -196,7 +196,7 @@ async fn ask(fixture: &Fixture, service: &str) {
         .fetch_add(1, Ordering::Relaxed)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let user = format!("CANARY-{user:016x}");
-    // Not by the fixture: a busy machine is no leak.
+    // Not by the fixture: a busy machine is not a leak.
     let asked = fixture.host.get_permissions(service, &UserId::from(&*user)).await;
     let answer = json!(asked.unwrap().permissions);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Compiling in a process of its own: what it may take, and what becomes of it.
+//! Compiling in a separate process: its limits, and its results.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -105,7 +105,7 @@ async fn it_gets_limits_no_environment_and_not_more_than_four_run() {
     let environment = std::fs::read_to_string(dir.path().join("environment")).unwrap();
     for line in environment.lines() {
         let (name, _) = line.split_once('=').unwrap();
-        // What the shell sets itself.
+        // Variables that the shell sets itself.
         assert!(
             [
                 "MALLOC_ARENA_MAX",
@@ -204,7 +204,7 @@ async fn a5_a_quick_file_does_not_wait_until_slow_ones_are_compiled() {
     let dir = tempfile::tempdir().unwrap();
     let quick = variant(b'q');
     let elsewhere = Fixture::new(&[("quick", &quick)], services(&["quick"])).await;
-    // It compiles the quick file at once, and every other one for an hour.
+    // It compiles the quick file immediately, and every other file for an hour.
     let text = format!(
         "touch {dir}/$$; cat > {dir}/file.$$; [ $(sha256sum < {dir}/file.$$ | cut -c1-64) = {digest} ] || \
          exec sleep 3600; exec tail -c +33 {cache}/{digest}-*.cwasm",

@@ -110,7 +110,7 @@ async fn rolling_back_goes_on_to_the_oldest_and_holds() {
     fixture.deploy(V2, 4).await;
     assert!(!fixture.status("p").rolled_back);
     assert_eq!(fixture.version().await, 2);
-    // What it was rolled back from is not what served before.
+    // A rollback does not return to the generation that was rolled back.
     let status = fixture.host.rollback("p").await.unwrap();
     assert_eq!(status.generation.unwrap().0, 1);
     let error = fixture.host.rollback("nobody").await.unwrap_err();
@@ -261,7 +261,7 @@ async fn a_kept_generation_that_was_touched_is_not_used() {
 /// `go`; there is the file `asked` as soon as it is asked.
 fn compiler_of(from: &Fixture, component: &[u8], dir: &std::path::Path) -> CompileOptions {
     let cache = from.dir.path().join("cache");
-    // Before the code stands the tag that the cache gave it, 32 bytes.
+    // The cache's tag of 32 bytes precedes the code.
     let script = format!(
         "cat >/dev/null; touch {dir}/asked; while [ ! -e {dir}/go ]; do sleep 0.02; done; \
          exec tail -c +33 {cache}/{digest}-*.cwasm",
@@ -312,7 +312,7 @@ async fn rollbacks_and_new_files_at_once_agree_with_what_is_on_record() {
         tokio::time::sleep(Duration::from_millis(u64::from(round) * 12)).await;
         let _ = fixture.host.rollback("p").await;
     }
-    // What the watch still has to look at is this file too, and changes nothing more.
+    // The watcher still examines this file, which changes nothing more.
     let before = fixture.host.reload("p").await.unwrap();
     let fixture = fixture.restart(one()).await;
     let after = fixture.status("p");
@@ -324,7 +324,7 @@ async fn rollbacks_and_new_files_at_once_agree_with_what_is_on_record() {
 async fn a_slow_look_at_an_old_file_never_comes_into_force_after_a_quick_one() {
     let fixture = Arc::new(Fixture::new(&[("turns", V1)], set(&[("s", "turns")], &[])).await);
     for round in 0..15_u8 {
-        // New, so it is compiled; what was there before is at hand.
+        // It is new, so it is compiled; the previous file's code is in the cache.
         let mut slow = V2.to_vec();
         slow.extend([0, 2, 1, round]);
         fixture.put("turns", &slow);

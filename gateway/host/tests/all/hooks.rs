@@ -1,4 +1,4 @@
-//! Lifecycle hooks: order, verdicts, what each is told, and what a failure does.
+//! Lifecycle hooks: order, verdicts, arguments, and failures.
 
 use gateway_model::{Event, EventKind, Identity, Timestamp, Verdict};
 use gateway_sandbox::OnFailure;
@@ -153,7 +153,7 @@ async fn a_hook_can_say_that_it_has_no_verdict() {
         let begins = format!("reject: {0}: unavailable: {0} has no  [31mservice x", kind.hook());
         assert!(error.starts_with(&begins), "{error}");
         assert!(!error.contains(char::is_control) && error.len() < 600, "{error}");
-        // A sign-out is told to those after it all the same, a sign-in is not.
+        // A sign-out still reaches the hooks after it, a sign-in does not.
         let told = log().contains(&format!("event={id}"));
         assert_eq!(told, kind == EventKind::Logout, "{name}");
     }
@@ -206,7 +206,7 @@ async fn a_missing_or_withdrawn_extension_refuses() {
         assert_eq!(hook, format!("gone/{}", kind.hook()));
         assert!(error.contains("gone.wasm"), "{error}");
     }
-    // A sign-out is told to those who are there, and counts as undelivered.
+    // A sign-out reaches the hooks that are there, and counts as undelivered.
     let verdict = fixture
         .host
         .run_hooks(&event(EventKind::Logout, "hooks-out"), &user("u", "Alice"))

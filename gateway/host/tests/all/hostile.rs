@@ -1,4 +1,4 @@
-//! What a plugin must not get away with: each ends in an error that names it, and the host goes on.
+//! Attacks by plugins: each ends in an error that names the plugin, and the host keeps running.
 
 use std::time::Duration;
 

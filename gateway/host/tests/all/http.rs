@@ -69,13 +69,13 @@ impl Resolver for Names {
     }
 }
 
-/// A host with one plugin, [`IMPORTS_HTTP`], of a name of its own: log and metrics are the process's.
+/// A host with one plugin, [`IMPORTS_HTTP`], with a unique name: log and metrics are the process's.
 struct Plugin {
     fixture: Fixture,
     name: &'static str,
 }
 
-/// What the plugin may do.
+/// The plugin's grant.
 fn config(allow: &[&str], allow_private: &[&str]) -> HttpConfig {
     HttpConfig {
         allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
@@ -108,7 +108,7 @@ impl Plugin {
         Self { fixture, name }
     }
 
-    /// What the guest answers to a command.
+    /// The guest's answer to a command.
     async fn tell(&self, command: &str) -> Value {
         self.fixture.ask_for("s", command).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! What plugins keep from one call to the next: the rules, the limits, and who sees what.
+//! Values that plugins keep from one call to the next: the rules, the limits, and their isolation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn fixture(limits: impl FnOnce(&mut Limits)) -> Fixture {
 }
 
 impl Fixture {
-    /// What the plugin `kv` answers to a command.
+    /// The answer of the plugin `kv` to a command.
     async fn tell(&self, command: &str) -> Value {
         self.ask_for("s", command).await.unwrap()
     }
@@ -74,7 +74,7 @@ async fn values_are_kept_from_one_call_to_the_next() {
     ] {
         assert_eq!(fixture.tell(command).await, answer, "{command}");
     }
-    // A host that is started anew finds them.
+    // A restarted host finds them.
     let fixture = fixture.restart(one(|_| ())).await;
     assert_eq!(fixture.tell("get n").await["text"], "-2");
 }
@@ -129,7 +129,7 @@ async fn a_value_may_be_so_long_and_no_longer() {
     assert_eq!(fixture.tell("swap key *300000 *300001").await, refused);
     assert_eq!(fixture.tell("get key").await["bytes"], 300_000);
 
-    // What is much too long is not even taken out of the guest.
+    // A value that is far too long is not even copied out of the guest.
     let error = fixture.ask_for("s", "set key *700000").await.unwrap_err();
     assert!(
         error.to_string().contains(

@@ -42,7 +42,7 @@ impl Dice {
     }
 }
 
-/// How often a thread of the host has panicked: what comes of that is logged, and the plugin stands as it stood.
+/// How often a thread of the host has panicked: the panic is logged, and the plugin keeps its status.
 static CRASHES: AtomicUsize = AtomicUsize::new(0);
 
 fn count_crashes() {
@@ -58,7 +58,7 @@ fn count_crashes() {
     });
 }
 
-/// What became of so many files.
+/// How many files had which result.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
     tried: usize,

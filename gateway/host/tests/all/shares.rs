@@ -1,4 +1,4 @@
-//! Whoever asks one plugin or one service for more than it can do leaves all others what is theirs.
+//! Too many calls of one plugin or one service leave all others their share.
 
 use std::future::Future;
 use std::time::Duration;
@@ -94,7 +94,7 @@ async fn a5_a_plugin_that_grows_has_its_share_of_the_memory_and_no_more() {
         let user = UserId::from("somebody");
         join_all((0..8).map(|_| fixture.host.get_permissions("bomb", &user))).await
     };
-    // What calls take is learnt by the first of them: until then some may be refused.
+    // The host learns from the first calls how much memory they take: until then some may be refused.
     for answer in grow().await {
         assert!(
             matches!(answer, Ok(_) | Err(CallError::Crowded { .. })),

@@ -84,7 +84,7 @@ async fn only_the_pinned_component_serves() {
     fixture.wait_for_problem("its SHA-256 is").await;
     assert_eq!(fixture.serves(), Some(digest(V2)), "what is pinned serves on");
 
-    // The pin follows the file: the new one serves at once, the old one is not gone back to.
+    // The pin follows the file: the new one serves immediately, and the host does not return to the old one.
     fixture.host.reconfigure(pinned(&digest(V1))).await;
     assert_eq!(fixture.serves(), Some(digest(V1)));
     let error = fixture.host.rollback("p").await.unwrap_err();
@@ -179,7 +179,7 @@ async fn a_key_that_is_no_longer_trusted_is_none_for_what_is_kept_either() {
         "the signature was kept with it"
     );
 
-    // What was gone back to stops with its key, and the file that was gone back from does not come.
+    // The restored generation stops with its key, and the file that was rolled back does not return.
     fixture.host.reconfigure(trusting(&[&new])).await;
     assert_eq!(fixture.serves(), None);
     let fixture = fixture.restart(trusting(&[&new])).await;
@@ -277,7 +277,7 @@ async fn a16_a_damaged_record_does_not_forget_the_accepted_version() {
     let fixture = fixture.restart(set.clone()).await;
     assert_eq!(fixture.serves(), None);
 
-    // What the sentence says to do: name the component, or begin anew.
+    // As the message says: name the component, or start again.
     let mut pinned = set.clone();
     pinned.plugins.get_mut("p").unwrap().sha256 = Some(digest(V1));
     fixture.host.reconfigure(pinned).await;
@@ -339,7 +339,7 @@ async fn a16_an_older_component_does_not_serve() {
     fixture.put("p", V2);
     fixture.wait_for(V2).await;
 
-    // What was signed once is put back, with the signature that it had.
+    // An old component is put back, with its old signature.
     fixture.sign(&sign(&signer, 1, V1));
     fixture.put("p", V1);
     fixture.wait_for_problem("version 2 was accepted before").await;
@@ -348,7 +348,7 @@ async fn a16_an_older_component_does_not_serve() {
     assert_eq!(
         fixture.serves(),
         Some(digest(V2)),
-        "what is kept serves in its place"
+        "the kept generation serves in its place"
     );
     assert!(
         fixture.problem("p").contains("the signature states version 1"),

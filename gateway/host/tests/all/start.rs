@@ -1,4 +1,4 @@
-//! What is slow or away at the start and at a new configuration holds up nothing else.
+//! A slow or missing plugin delays nothing else, at the start and after a new configuration.
 
 use std::ffi::OsString;
 use std::fs;
@@ -78,7 +78,7 @@ async fn a_slow_file_holds_up_neither_the_start_nor_a_new_configuration_nor_the_
     );
     until("it is compiled", || runs(dir.path()).len() == 1).await;
 
-    // A new configuration is in force at once.
+    // A new configuration takes effect immediately.
     let slow = set.plugins.get_mut("slow").unwrap();
     slow.grants.clear();
     let quick = set.plugins.get_mut("quick").unwrap();
@@ -275,7 +275,7 @@ async fn u3_another_directory_in_place_of_the_plugins_withdraws_none_of_them() {
         fixture.wait(name, |status| status.problem.is_none()).await;
     }
 
-    // What an operator removes from the directory itself, before a start too, is gone.
+    // A file that an operator removes from the directory is gone, also if that happens before a start.
     fixture.host.shutdown().await;
     for name in ["p", "q"] {
         fs::remove_file(fixture.path(name)).unwrap();

@@ -1,4 +1,4 @@
-//! A host with directories of its own, files put into it, and what the log and the metrics say.
+//! A host with its own directories, files put into them, and what the log and the metrics say.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use test_guests::Compiled;
 
-/// What hangs for longer is a failed test.
+/// A test that hangs for longer fails.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// The same of a start: an interpreter takes its minutes to compile beside all other tests.
 const START: Duration = Duration::from_secs(300);
@@ -71,7 +71,7 @@ pub(crate) fn user(id: &str, name: &str) -> User {
     }
 }
 
-/// A set in which each service is asked of a plugin; a plugin's grants are all there are.
+/// A set in which each service is asked of a plugin; each plugin has every grant.
 pub(crate) fn set(services: &[(&str, &str)], extensions: &[&str]) -> PluginSet {
     let mut set = PluginSet {
         services: services
@@ -264,7 +264,7 @@ impl Fixture {
         self.status(name).problem.unwrap_or_default()
     }
 
-    /// Waits until a plugin stands as asked for.
+    /// Waits until a plugin's status satisfies `what`.
     pub(crate) async fn wait(&self, name: &str, what: impl Fn(&PluginStatus) -> bool) -> PluginStatus {
         let mut changes = self.host.changes();
         let waited = tokio::time::timeout(PATIENCE, async {
@@ -281,7 +281,7 @@ impl Fixture {
             .unwrap_or_else(|_| panic!("{name} stays at {:?}", self.status(name)))
     }
 
-    /// Waits until so many instances are made ahead.
+    /// Waits until `count` instances are made ahead.
     pub(crate) async fn ready(&self, plugin: &str, count: usize) {
         let waited = tokio::time::timeout(PATIENCE, async {
             while self.status(plugin).prepared != count {
@@ -305,7 +305,7 @@ impl Fixture {
     }
 }
 
-/// What other tests of this build have compiled, so that this one need not.
+/// Components that other tests of this build have compiled, so that this one need not.
 fn compiled() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
     COMPILED.get_or_init(|| Compiled::by(&std::env::current_exe().unwrap()).unwrap())
@@ -316,7 +316,7 @@ fn lend(component: &[u8], cache: &Path) {
     compiled().lend(&digest, cache).unwrap();
 }
 
-/// What has been logged by this process so far, one event a line.
+/// The log of this process so far, one event a line.
 pub(crate) fn log() -> String {
     static LOG: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
     #[derive(Clone)]

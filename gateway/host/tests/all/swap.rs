@@ -186,7 +186,7 @@ async fn the_whole_directory_may_be_replaced() {
         .await;
 }
 
-/// What the log says of a directory, in lines with this text.
+/// The number of the log's lines with this text about a directory.
 fn lines(directory: &std::path::Path, text: &str) -> usize {
     let directory = directory.display().to_string();
     log()
@@ -218,7 +218,7 @@ async fn u3_a_directory_that_cannot_be_read_withdraws_nothing() {
     let away = async |what: &str| {
         for (name, service, version) in [("away-p", "s", 1), ("away-q", "t", 2)] {
             fixture.wait(name, |status| status.problem.is_some()).await;
-            // Whoever asks for a look at the file changes nothing either.
+            // A reload changes nothing either.
             let status = fixture.host.reload(name).await.unwrap();
             assert!(status.generation.is_some(), "{status:?}");
             let problem = status.problem.unwrap();
@@ -249,7 +249,7 @@ async fn u3_a_directory_that_cannot_be_read_withdraws_nothing() {
     away("").await;
     std::fs::remove_file(&dir).unwrap();
 
-    // What an unmounted file system leaves.
+    // As after unmounting a file system.
     std::fs::create_dir(&dir).unwrap();
     away("").await;
     std::fs::remove_dir(&dir).unwrap();
@@ -299,7 +299,7 @@ async fn u9_a_directory_that_is_away_is_said_once() {
     let aside = fixture.dir.path().join("aside");
     std::fs::rename(&dir, &aside).unwrap();
     fixture.wait("once-p", |status| status.problem.is_some()).await;
-    // Longer than three of the looks that the host takes by itself.
+    // Longer than three of the host's regular looks.
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!((lines(&dir, AWAY), lines(&dir, BACK)), (1, 0), "{}", log());
     std::fs::rename(&aside, &dir).unwrap();
@@ -335,7 +335,7 @@ async fn changed_settings_grants_services_and_limits_take_effect() {
     fixture.host.reconfigure(set.clone()).await;
     assert_eq!(fixture.status("c").generation.unwrap().0, 1, "nothing changed");
 
-    // A grant that is taken away is gone at once, and comes back with its line.
+    // A grant that is removed is gone immediately, and comes back with its line.
     let mut wrong = set.clone();
     wrong.plugins.get_mut("c").unwrap().grants.clear();
     fixture.host.reconfigure(wrong).await;

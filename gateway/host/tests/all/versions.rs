@@ -108,7 +108,7 @@ async fn a_published_provider_finds_what_its_hook_has_kept() {
     assert_eq!(fixture.status("groups").problem, None);
     assert_eq!(fixture.ask_for("wiki", "u").await.unwrap(), json!({}));
     let mut login = event(EventKind::Login, "kept-1");
-    // What it keeps has its end.
+    // The values that it keeps expire.
     login.at = SystemClock.now();
     login.claims = serde_json::from_value(json!({"groups": ["staff"]})).unwrap();
     let verdict = fixture.host.run_hooks(&login, &user("u", "Alice")).await;

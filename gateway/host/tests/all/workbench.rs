@@ -111,9 +111,9 @@ async fn a_good_component_is_reported_and_answers() {
     assert!(report.grants_needed.is_empty());
 
     let call = ask(&bench, "wiki", "u").await;
-    assert!(call.fuel > 100 && call.fuel < 1_000_000, "{call:?}");
+    assert!(call.usage.fuel > 100 && call.usage.fuel < 1_000_000, "{call:?}");
     assert!(
-        call.memory as u64 >= report.memory_bytes && call.time > Duration::ZERO,
+        call.usage.memory as u64 >= report.memory_bytes && call.usage.time > Duration::ZERO,
         "{call:?}"
     );
     assert_eq!(
@@ -122,7 +122,7 @@ async fn a_good_component_is_reported_and_answers() {
     );
 }
 
-/// What is refused is refused in the very words that the serving host has for it.
+/// The check rejects a component with the same message as the serving host.
 #[tokio::test]
 async fn a_component_that_would_not_be_served_is_told_what_the_gateway_would_say() {
     for (bytes, says) in [
@@ -364,14 +364,14 @@ async fn what_the_guest_writes_is_heard_and_capped() {
         ]
     );
     assert!(call.log.iter().all(|line| line.message.contains("hello")));
-    assert_eq!(call.log_dropped, 0);
+    assert_eq!(call.usage.log_dropped, 0);
 
     let call = ask(&bench, "flood", "u").await;
     let bytes: usize = call.log.iter().map(|line| line.message.len()).sum();
     assert!(
-        bytes <= 16 << 10 && call.log_dropped > 1000,
+        bytes <= 16 << 10 && call.usage.log_dropped > 1000,
         "{bytes} {}",
-        call.log_dropped
+        call.usage.log_dropped
     );
 }
 

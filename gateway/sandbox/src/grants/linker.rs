@@ -13,7 +13,7 @@ use crate::guest::GuestState;
 use crate::interface::{fits, split};
 use crate::text::printable;
 
-/// What a grant lets a plugin import.
+/// The interface that a grant lets a plugin import.
 pub(super) struct Definition {
     /// In the configuration, in kebab-case.
     pub(super) name: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Definition {
 /// Needs no grant, because it has no functions.
 const TYPES: &[&str] = &["auth-gateway:plugin/types@1.0.0"];
 
-/// What an import needs.
+/// The requirement of an import.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Import {
     /// No grant.

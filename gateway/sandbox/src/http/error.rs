@@ -64,27 +64,20 @@ pub(super) enum RequestError {
     Protocol(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Phase {
+    #[error("the name was not resolved")]
     Resolve,
+    #[error("no connection")]
     Connect,
+    #[error("no response")]
     Head,
     /// The server was silent for longer than the guest allows.
+    #[error("the server stopped sending")]
     Silence,
     /// The exchange took too long in total.
+    #[error("the response did not end")]
     Body,
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Resolve => "the name was not resolved",
-            Self::Connect => "no connection",
-            Self::Head => "no response",
-            Self::Silence => "the server stopped sending",
-            Self::Body => "the response did not end",
-        })
-    }
 }
 
 /// How an operator can allow an address.
@@ -96,30 +89,19 @@ const fn advice(private: bool) -> &'static str {
     }
 }
 
-/// How a request ended, for the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// A response, whatever its status.
-    Ok,
-    /// Refused before a connection was made.
-    Denied,
-    Failed,
-    Timeout,
-    TooLarge,
-    /// The call ended before the response.
-    Cancelled,
-}
-
-impl Outcome {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Denied => "denied",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-            Self::TooLarge => "too_large",
-            Self::Cancelled => "cancelled",
-        }
+gateway_model::named_enum! {
+    /// How a request ended, for the metrics.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Outcome {
+        /// A response, whatever its status.
+        Ok = "ok",
+        /// Refused before a connection was made.
+        Denied = "denied",
+        Failed = "failed",
+        Timeout = "timeout",
+        TooLarge = "too_large",
+        /// The call ended before the response.
+        Cancelled = "cancelled",
     }
 }
 
@@ -159,76 +141,57 @@ impl RequestError {
         }
     }
 
-    pub(super) const fn outcome(&self) -> Outcome {
-        match self {
-            Self::NoNetwork
-            | Self::TooMany(_)
-            | Self::Origin(_)
-            | Self::NotAllowed
-            | Self::Method
-            | Self::Path
-            | Self::PathTooLong(_)
-            | Self::Host
-            | Self::Address(_) => Outcome::Denied,
-            Self::HeadersTooLarge(_)
-            | Self::BodyTooLarge(_)
-            | Self::HeadTooLarge
-            | Self::ResponseTooLarge(_) => Outcome::TooLarge,
-            Self::Timeout(_) => Outcome::Timeout,
-            Self::Unresolved(_)
-            | Self::TooManyLookUps
-            | Self::TooManyConnections
-            | Self::Connect(_)
-            | Self::Certificate(_)
-            | Self::Tls(_)
-            | Self::Incomplete
-            | Self::Terminated
-            | Self::Unfinished
-            | Self::Protocol(_) => Outcome::Failed,
-        }
-    }
-}
-
-/// The code of `wasi:http/types` for the guest, without the text, which may reveal details of the gateway's network.
-impl From<&RequestError> for WasiError {
-    fn from(error: &RequestError) -> Self {
+    /// The outcome for the metrics, and the code of `wasi:http/types` for the guest, without the text, which may reveal details
+    /// of the gateway's network.
+    pub(super) fn classify(&self) -> (Outcome, WasiError) {
+        use Outcome::{Denied, Failed, TooLarge};
         let size = |bytes: usize| u32::try_from(bytes).ok();
         let body = |bytes: usize| u64::try_from(bytes).ok();
-        match error {
-            RequestError::NoNetwork
-            | RequestError::TooMany(_)
-            | RequestError::NotAllowed
-            | RequestError::Host => Self::HttpRequestDenied,
-            RequestError::Origin(_) | RequestError::Path => Self::HttpRequestUriInvalid,
-            RequestError::Method => Self::HttpRequestMethodInvalid,
-            RequestError::PathTooLong(_) => Self::HttpRequestUriTooLong,
-            RequestError::HeadersTooLarge(bytes) => Self::HttpRequestHeaderSectionSize(size(*bytes)),
-            RequestError::BodyTooLarge(bytes) => Self::HttpRequestBodySize(body(*bytes)),
-            RequestError::Unresolved(_) => Self::DnsError {
-                rcode: None,
-                info_code: None,
-            },
-            RequestError::TooManyLookUps => Self::DnsTimeout,
-            RequestError::TooManyConnections => Self::ConnectionLimitReached,
-            RequestError::Address(_) => Self::DestinationIpProhibited,
-            RequestError::Connect(error) => match error.kind() {
-                io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
-                io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-                    Self::DestinationIpUnroutable
-                }
-                _ => Self::DestinationUnavailable,
-            },
-            RequestError::Certificate(_) => Self::TlsCertificateError,
-            RequestError::Tls(_) => Self::TlsProtocolError,
-            RequestError::Timeout(Phase::Resolve) => Self::DnsTimeout,
-            RequestError::Timeout(Phase::Connect) => Self::ConnectionTimeout,
-            RequestError::Timeout(Phase::Head | Phase::Silence) => Self::ConnectionReadTimeout,
-            RequestError::Timeout(Phase::Body) => Self::HttpResponseTimeout,
-            RequestError::HeadTooLarge => Self::HttpResponseHeaderSectionSize(size(HEAD_BYTES)),
-            RequestError::ResponseTooLarge(bytes) => Self::HttpResponseBodySize(body(*bytes)),
-            RequestError::Incomplete => Self::HttpResponseIncomplete,
-            RequestError::Terminated => Self::ConnectionTerminated,
-            RequestError::Unfinished | RequestError::Protocol(_) => Self::HttpProtocolError,
+        match self {
+            Self::NoNetwork | Self::TooMany(_) | Self::NotAllowed | Self::Host => {
+                (Denied, WasiError::HttpRequestDenied)
+            }
+            Self::Origin(_) | Self::Path => (Denied, WasiError::HttpRequestUriInvalid),
+            Self::Method => (Denied, WasiError::HttpRequestMethodInvalid),
+            Self::PathTooLong(_) => (Denied, WasiError::HttpRequestUriTooLong),
+            Self::Address(_) => (Denied, WasiError::DestinationIpProhibited),
+            Self::HeadersTooLarge(bytes) => (TooLarge, WasiError::HttpRequestHeaderSectionSize(size(*bytes))),
+            Self::BodyTooLarge(bytes) => (TooLarge, WasiError::HttpRequestBodySize(body(*bytes))),
+            Self::HeadTooLarge => (
+                TooLarge,
+                WasiError::HttpResponseHeaderSectionSize(size(HEAD_BYTES)),
+            ),
+            Self::ResponseTooLarge(bytes) => (TooLarge, WasiError::HttpResponseBodySize(body(*bytes))),
+            Self::Timeout(phase) => {
+                let code = match phase {
+                    Phase::Resolve => WasiError::DnsTimeout,
+                    Phase::Connect => WasiError::ConnectionTimeout,
+                    Phase::Head | Phase::Silence => WasiError::ConnectionReadTimeout,
+                    Phase::Body => WasiError::HttpResponseTimeout,
+                };
+                (Outcome::Timeout, code)
+            }
+            Self::Unresolved(_) => {
+                let (rcode, info_code) = (None, None);
+                (Failed, WasiError::DnsError { rcode, info_code })
+            }
+            Self::TooManyLookUps => (Failed, WasiError::DnsTimeout),
+            Self::TooManyConnections => (Failed, WasiError::ConnectionLimitReached),
+            Self::Connect(error) => {
+                let code = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => WasiError::ConnectionRefused,
+                    io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                        WasiError::DestinationIpUnroutable
+                    }
+                    _ => WasiError::DestinationUnavailable,
+                };
+                (Failed, code)
+            }
+            Self::Certificate(_) => (Failed, WasiError::TlsCertificateError),
+            Self::Tls(_) => (Failed, WasiError::TlsProtocolError),
+            Self::Incomplete => (Failed, WasiError::HttpResponseIncomplete),
+            Self::Terminated => (Failed, WasiError::ConnectionTerminated),
+            Self::Unfinished | Self::Protocol(_) => (Failed, WasiError::HttpProtocolError),
         }
     }
 }

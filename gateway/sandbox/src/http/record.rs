@@ -25,7 +25,7 @@ pub(super) struct Exchange {
     pub(super) plugin: Arc<str>,
     function: &'static str,
     method: String,
-    origin: Option<HttpOrigin>,
+    pub(super) origin: Option<HttpOrigin>,
     pub(super) started: Instant,
     pub(super) outcome: Outcome,
 }
@@ -42,15 +42,12 @@ impl Exchange {
         }
     }
 
-    pub(super) fn goes_to(&mut self, origin: HttpOrigin) {
-        self.origin = Some(origin);
-    }
-
     /// Ends the request with an error, logs it, and returns the error for the guest.
     pub(super) fn fail(&mut self, error: &RequestError) -> WasiError {
         // Never the path, a header or a body, because they may contain secrets.
         let origin = self.origin.as_ref().map(HttpOrigin::to_string);
-        let verb = if error.outcome() == Outcome::Denied {
+        let code = self.fail_silently(error);
+        let verb = if self.outcome == Outcome::Denied {
             "was denied"
         } else {
             "failed"
@@ -73,13 +70,14 @@ impl Exchange {
         } else {
             emit!(warn);
         }
-        self.fail_silently(error)
+        code
     }
 
     /// The same without a log line.
     pub(super) fn fail_silently(&mut self, error: &RequestError) -> WasiError {
-        self.outcome = error.outcome();
-        error.into()
+        let code;
+        (self.outcome, code) = error.classify();
+        code
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is taken for a stamp. Which logs are refused is tried in `tests/it/logs.rs`.
+//! Recognition of stamps. `tests/it/logs.rs` tests which logs are refused.
 
 use std::fs;
 use std::time::Duration;

@@ -95,7 +95,7 @@ fn brings_an_older_schema_up_to_date() {
     }
 }
 
-/// What is pending is counted, and who vouches for which address is known, from the first moment on.
+/// A new store has counted the pending events, and knows which providers vouch for which addresses.
 #[test]
 fn a4_an_older_database_is_counted() {
     let directory = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ fn refuses_what_is_not_ours_and_leaves_it_untouched() {
 
 #[test]
 fn refuses_a_foreign_database_with_an_unfinished_transaction_untouched() {
-    // What a crash of its owner leaves: a log that has not been copied back.
+    // As after a crash of its owner: a log that has not been copied back.
     let directory = tempfile::tempdir().unwrap();
     let living = directory.path().join("living.db");
     let owner = Connection::open(&living).unwrap();
@@ -367,7 +367,7 @@ fn o1_a_log_beside_a_link_is_not_ignored() {
     std::os::unix::fs::symlink(&moved, &path).unwrap();
     open(&path, PATIENCE).unwrap();
     let log = directory.path().join("gateway.db-wal");
-    fs::write(&log, "what was acknowledged before the gateway was killed").unwrap();
+    fs::write(&log, "acknowledged before the gateway was killed").unwrap();
     let before = contents(directory.path());
     match open(&path, PATIENCE) {
         Err(OpenError::StrandedLog { log: found, .. }) => assert_eq!(found, log),

@@ -1,4 +1,4 @@
-//! Whose files are used, and whose are not. What belongs to somebody else takes root to make.
+//! The owners whose files are used. Only root can create a file that belongs to somebody else.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};

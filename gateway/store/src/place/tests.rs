@@ -1,5 +1,5 @@
-//! Places and their locks. Other processes are played by descriptors of their own: to locks of open file descriptions they
-//! are the same. `tests/operations/places.rs` has real ones.
+//! Places and their locks. Separate descriptors stand for other processes: locks of open file descriptions treat them
+//! the same. `tests/operations/places.rs` has real ones.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

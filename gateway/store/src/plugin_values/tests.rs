@@ -1,4 +1,4 @@
-//! What the statements read, and where a range of keys ends.
+//! How much the statements read, and the end of a range of keys.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::prune::PLUGIN_VALUES;
 /// The steps of a statement, as SQLite will take them.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-    // What is bound makes no difference to the plan.
+    // Bound values make no difference to the plan.
     let mut steps = statement.raw_query();
     let mut plan = Vec::new();
     while let Some(row) = steps.next().unwrap() {
@@ -38,7 +38,7 @@ fn a_value_and_a_range_of_keys_are_found_by_the_key() {
     );
 }
 
-/// What clears away, and what adds up, looks at no more values than it has to.
+/// Deleting and summing read no more values than necessary.
 #[test]
 fn expired_values_are_found_by_index() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What counts as kept, and for how long. Time is given, so nothing here depends on how fast it runs.
+//! Which entries are cached, and for how long. The time is an argument, so no test depends on how fast it runs.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -31,7 +31,7 @@ fn bump(versions: &Versions, slot: u64) {
     versions.bump(std::iter::once(slot..slot + 1));
 }
 
-/// Whether `work` waits for [`MAX_AGE`]. A machine that stands still for a second may make it look so once, not three
+/// Whether `work` waits for [`MAX_AGE`]. A machine that stalls for a second can cause this once, not three
 /// times.
 fn takes_as_long(mut work: impl FnMut()) -> bool {
     let mut once = || {
@@ -160,7 +160,7 @@ fn a_failed_file_is_never_used_again() {
     }
 }
 
-/// Others may keep something, and cannot be told: they have forgotten it when this is acknowledged.
+/// Other processes may cache a row, and cannot be notified: they have dropped it when the write is acknowledged.
 #[test]
 fn a_bump_without_a_file_waits_until_caches_have_expired() {
     let (_directory, database, path) = database();

@@ -58,8 +58,8 @@ async fn hand_in<T: Send + 'static>(
     answer
 }
 
-/// Keeps the thread busy with a write of its own until the gate is dropped, so that all that is handed
-/// in meanwhile makes one batch.
+/// Keeps the thread busy with a separate write until the gate is dropped, so that all writes that are
+/// queued in the meantime make one batch.
 async fn hold(writer: &Writer) -> (Answer<()>, mpsc::Sender<()>) {
     let (gate, closed) = mpsc::channel::<()>();
     let (entering, entered) = tokio::sync::oneshot::channel();

@@ -18,7 +18,7 @@ async fn with_limits(f: &Fixture, limits: UserLimits) -> Store {
     Store::open(&DatabaseUrl::File(f.path()), options).await.unwrap()
 }
 
-/// Somebody whose claims are about so many bytes.
+/// Somebody whose claims have about `bytes` bytes.
 fn talkative(subject: &str, bytes: usize) -> UpstreamUser {
     let mut someone = person("google", subject, None);
     let groups: Vec<String> = (0..bytes / 100).map(|n| format!("{n:097}")).collect();
@@ -166,7 +166,7 @@ async fn a1_identities_of_a_user_are_limited() {
         ids.push(store.begin_sign_in(&someone).await.unwrap().user.id);
     }
     assert!(ids[1..3].iter().all(|id| *id == ids[0]));
-    assert!(ids[3..].iter().all(|id| *id != ids[0]), "users of their own");
+    assert!(ids[3..].iter().all(|id| *id != ids[0]), "separate users");
     assert_eq!(f.user(&ids[0]).await.unwrap().identities.len(), 3);
 }
 
@@ -281,7 +281,7 @@ async fn a4_new_users_of_a_provider_that_wait_are_limited() {
         2,
         "nothing is left of them"
     );
-    // Who is known, who waits already, and who comes by another provider are not concerned.
+    // Known users, users who wait already, and users of another provider are not affected.
     let (again, _) = f.sign_in(&person("google", "known", None)).await;
     assert_eq!(again.id, known.id);
     f.sign_in(&person("google", "first", None)).await;
@@ -379,7 +379,10 @@ async fn a12_a_state_that_is_claimed_and_not_consumed_leaves_nothing() {
         other.claim_state("good", expires).unwrap().unwrap(),
     );
     assert!(here.consume().await.unwrap());
-    assert!(!there.consume().await.unwrap(), "of two at once one gets through");
+    assert!(
+        !there.consume().await.unwrap(),
+        "of two concurrent requests one succeeds"
+    );
     let later = f.open(f.path()).await;
     assert!(later.claim_state("good", expires).unwrap().is_none());
 }

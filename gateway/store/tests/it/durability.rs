@@ -22,7 +22,7 @@ fn options() -> StoreOptions {
     }
 }
 
-/// What a killed process leaves on the disk: the database and its log as they are, no shared memory.
+/// The files of a killed process: the database and its log as they are, no shared memory.
 fn image(from: &Path, to: &Path) {
     for name in ["gateway.db", "gateway.db-wal"] {
         fs::copy(from.join(name), to.join(name)).unwrap();
@@ -88,11 +88,11 @@ async fn an_image_taken_during_a_write_opens() {
 }
 
 const KILLS: usize = if cfg!(feature = "test-all") { 8 } else { 2 };
-/// The database of the process that is to be killed.
+/// The database of the process that will be killed.
 const VICTIM: &str = "STORE_TEST_VICTIM";
 
-/// Not a test of its own: what the process does that the next test starts and kills. It signs people
-/// in, four at a time, and says who has been acknowledged, a line each.
+/// Not a test: the process that the next test starts and kills. It signs people in, four at a time, and prints a
+/// line for each acknowledged sign-in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
     let Some(path) = std::env::var_os(VICTIM) else {
@@ -142,7 +142,7 @@ async fn a_killed_process_loses_no_acknowledged_user() {
             .filter_map(|line| line.strip_prefix("acknowledged ").map(UserId::from));
         acknowledged.extend(said.by_ref().take(round * 13));
         victim.kill().unwrap();
-        // What it had said before it died counts as well.
+        // The lines that it printed before it died count as well.
         acknowledged.extend(said);
         victim.wait().unwrap();
 

@@ -157,7 +157,7 @@ async fn an_acceptance_of_the_login_alone_activates_nobody() {
 async fn the_first_verdict_of_two_deliveries_counts() {
     let f = Fixture::new().await;
     let someone = person("google", "1", None);
-    // Two tabs at once: one event, two sign-ins.
+    // Two tabs at the same time: one event, two sign-ins.
     let one = f.begin(&someone).await;
     let two = f.begin(&someone).await;
     assert_eq!(one.new_user, two.new_user);
@@ -312,7 +312,7 @@ async fn events_pending_at_a_crash_are_settled_without_a_session() {
     assert_eq!(user.attributes.len(), 2);
     assert!(f.store.list_sessions(None).await.unwrap().is_empty());
     assert!(f.pending_events().await.is_empty());
-    // The first verdict stands.
+    // The first verdict remains.
     f.store.settle_event(&new_user.id, &rejected("No")).await.unwrap();
     assert!(f.user(&pending.user.id).await.is_some());
 }

@@ -172,13 +172,13 @@ async fn o1_a_database_with_two_names_is_refused_under_both() {
     assert!(contents(f.directory.path()) == before, "something was changed");
     fs::remove_file(other).unwrap();
     assert_eq!(count(&f.open(f.path()).await).await, 3);
-    // What the gateway itself makes has one name.
+    // A file that the gateway itself makes has one name.
     let saved = f.directory.path().join("saved.db");
     copy_of(&f, &saved);
     assert_eq!(fs::metadata(&saved).unwrap().nlink(), 1);
 }
 
-/// Nobody has named it: what stands there is installed only if it may be what a restore has left.
+/// Nobody has named the file: it is installed only if a restore may have left it.
 #[tokio::test]
 async fn o1_a_file_that_no_restore_can_have_left_is_not_installed() {
     let f = Fixture::new().await;
@@ -300,7 +300,7 @@ async fn o1_reading_a_database_notices_its_log_and_changes() {
     sign_in(&f.store, 0, 7).await;
     let open = read_only(&f, &f.path()).await.unwrap();
     assert_eq!(count(&open).await, 7, "it is open");
-    // Whoever closes it copies the log into the file, and must not do so between the two copies below.
+    // Closing copies the log into the file, which must not happen between the two copies below.
     open.close().await.unwrap();
     let killed = tempfile::tempdir().unwrap();
     let path = killed.path().join("gateway.db");

@@ -1,4 +1,4 @@
-//! What an operator links, unlinks and merges by hand.
+//! Identities that an operator links, unlinks and merges by hand.
 
 use gateway_model::{Email, Identity, UserLimits, UserStatus, Username};
 use gateway_store::{DatabaseUrl, JoinError, Settled, Store, StoreOptions, UserIds};
@@ -28,7 +28,7 @@ async fn s1_an_operator_links_an_identity_and_unlinks_it() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(found.user.identities.len(), 2, "seen at once");
+    assert_eq!(found.user.identities.len(), 2, "seen immediately");
 
     let unlinked = other.unlink_identity(&user.id, &second).await.unwrap();
     assert_eq!((unlinked.sessions_ended, unlinked.user.identities.len()), (1, 1));
@@ -135,7 +135,7 @@ async fn s1_two_users_are_merged_into_one() {
             .await
             .unwrap();
     }
-    // What hooks have still to be told of the one is told of the other.
+    // Pending events of the merged user are delivered for the other.
     let (_, ended) = f.sign_in(&person("google", "A", Some("a@example.org"))).await;
     let (sign_out, _) = f.store.log_out(&ended.id).await.unwrap().unwrap();
     f.store.settle_event(&sign_out.id, &failed()).await.unwrap();
@@ -244,7 +244,7 @@ async fn s1_a_merge_neither_admits_nor_locks_out_anybody() {
     }
     f.store.delete_user(&two.id).await.unwrap();
     assert_eq!(refused(&two.id, &one.id).await, JoinError::NoUser(two.id.clone()));
-    // A new one is not new any more: no hook is told of them.
+    // A new user is not new any more: no hook hears of them.
     let merged = f.store.merge_users(&new.user.id, &one.id).await.unwrap();
     assert_eq!(merged.user.status, UserStatus::Active);
     assert!(f.pending_events().await.is_empty());

@@ -70,7 +70,7 @@ async fn count(store: &Store) -> usize {
     store.list_users(None, 10_000).await.unwrap().len()
 }
 
-/// Lets so many more people sign in.
+/// Signs in `count` more people.
 async fn sign_in(store: &Store, from: usize, count: usize) {
     for n in from..from + count {
         store
@@ -111,7 +111,7 @@ const COPIES: [(&str, Copy); 4] = [
     ("gateway backup", |from, to| {
         gateway_store::backup(from, to, false, &mut |_| {}).unwrap();
     }),
-    ("cp, before the log begins anew", |from, to| {
+    ("cp, before the log starts again", |from, to| {
         copy_back_log(from);
         fs::copy(from, to).unwrap();
         copy_back_log(from);
@@ -121,7 +121,7 @@ const COPIES: [(&str, Copy); 4] = [
 #[tokio::test]
 async fn o1_a_copy_of_a_running_database_is_not_mixed_with_a_later_log() {
     for (what, copy) in COPIES {
-        // As much again, or so much that the log has begun anew several times.
+        // The same amount again, or enough for the log to start again several times.
         for more in [1, 40, 600] {
             let f = Fixture::new().await;
             sign_in(&f.store, 0, 20).await;
@@ -140,14 +140,14 @@ async fn o1_a_copy_of_a_running_database_is_not_mixed_with_a_later_log() {
             let killed = Killed::of(&f);
             fs::copy(&backup, killed.database()).unwrap();
             killed.assert_refused(&f, &format!("{what}, {more} more")).await;
-            // What the message says.
+            // As the message says.
             fs::rename(killed.log(), killed.0.path().join("gateway.db-wal.old")).unwrap();
             killed.assert_has(&f, 20, what).await;
         }
     }
 }
 
-/// Whoever stops the gateway to copy the file does it right; the log of the next run is not the copy's.
+/// A copy of the file of a stopped gateway is complete; the log of the next run does not belong to the copy.
 #[tokio::test]
 async fn o1_a_copy_of_a_stopped_database_is_not_mixed_with_the_log_of_the_next_run() {
     let f = Fixture::new().await;
@@ -180,7 +180,7 @@ async fn o1_a_copy_of_a_stopped_database_is_not_mixed_with_the_log_of_the_next_r
     }
 }
 
-/// A backup that was restored has a history of its own.
+/// A restored backup has its own history.
 #[tokio::test]
 async fn o1_the_log_of_a_restored_database_is_not_that_of_the_old_one_nor_of_the_backup() {
     let f = Fixture::new().await;
@@ -226,7 +226,7 @@ async fn o1_what_a_kill_leaves_is_opened_wherever_it_is() {
                 .unwrap();
         }
         let killed = Killed::of(&f);
-        // Twice: killed again at once.
+        // Twice: killed again immediately.
         killed.assert_has(&f, (n + 1) * 10, &n.to_string()).await;
         killed.assert_has(&f, (n + 1) * 10, &n.to_string()).await;
         // Or without the file of versions.
@@ -480,7 +480,7 @@ async fn o1_a_log_whose_database_is_gone_is_not_destroyed() {
             );
         }
         assert_eq!(killed.contents(), before);
-        // What the message says.
+        // As the message says.
         fs::write(killed.database(), main).unwrap();
         killed.assert_has(&f, 20, "the file is back").await;
     }

@@ -177,7 +177,7 @@ async fn a6_an_id_names_its_user_whatever_others_are_called() {
             assert_eq!(find(text.clone()).await, [(id.clone(), FoundBy::Id)], "{text}");
         }
     }
-    // The one with the odd name is reached by it as well, if it is said to be one.
+    // The user with the odd name is found by it too, if the prefix says that it is a name.
     let by_name = find(format!("username:{}", victim.id)).await;
     assert_eq!(by_name, [(mallory.id.clone(), FoundBy::Username)]);
     assert!(

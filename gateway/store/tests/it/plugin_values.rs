@@ -1,10 +1,10 @@
-//! What plugins keep: the contract in `wit/key-value.wit`, sentence by sentence.
+//! Values that plugins keep: the contract in `wit/key-value.wit`, sentence by sentence.
 //!
 //! | module | what it tries |
 //! |---|---|
-//! | `limits` | caps to the byte; what has expired makes room; pruning, forgetting |
-//! | `model` | whatever happens in whatever order |
-//! | `processes` | many at once, several processes, the end of one |
+//! | `limits` | caps to the byte; expired values make room; pruning, forgetting |
+//! | `model` | operations in any order |
+//! | `processes` | concurrent writes, several processes, the end of one |
 
 use std::time::Duration;
 
@@ -231,7 +231,7 @@ async fn an_expired_value_is_missing() {
     assert_eq!(f.increment("add", 1).await, Ok(1), "from 0");
     assert!(!f.compare_and_set("swap", Some(b"7"), Some(b"8")).await);
     assert!(f.compare_and_set("swap", None, Some(b"9")).await);
-    // What was written now is not what had a lifetime.
+    // The new value does not have the old one's lifetime.
     f.clock.advance(MINUTE);
     f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.keys("", None, 10).await, ["add", "swap"]);

@@ -62,7 +62,7 @@ async fn o1_a_backup_of_a_busy_database_is_of_one_moment() {
             })
             .unwrap();
             assert!(reports > 0);
-            assert!(contents.users >= users, "what was acknowledged before is in it");
+            assert!(contents.users >= users, "it contains the acknowledged users");
             users = contents.users;
             assert_eq!(fs::metadata(&to).unwrap().len(), contents.bytes);
             assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
@@ -174,7 +174,7 @@ async fn o1_restoring_keeps_the_old_files_and_gives_exactly_the_users_of_the_bac
     store.check().await.unwrap();
     sign_in(&store, 500, 1).await;
     store.close().await.unwrap();
-    // What was kept is whole, log and all.
+    // The kept files are complete, including the log.
     let old = restored.kept.first().unwrap();
     let store = f.open(old.clone()).await;
     assert_eq!(count(&store).await, 50);
@@ -349,7 +349,7 @@ async fn o1_a_restore_that_was_killed_leaves_the_old_or_the_new() {
             }
         }
         assert!(gateway_store::restore::exists(&at("gateway.db")), "{done:?}");
-        // Whoever opens it first finishes it.
+        // The first process that opens it finishes the restore.
         let store = f.open(at("gateway.db")).await;
         assert_eq!(count(&store).await, 20, "{done:?}");
         store.close().await.unwrap();
@@ -407,7 +407,10 @@ fn other_process(what: &str, arguments: &[&Path]) -> Child {
 
 #[test]
 #[ignore = "the other process of tests"]
-#[expect(clippy::disallowed_methods, reason = "what to do is for the test to say")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test passes the command in the environment"
+)]
 fn another_process() {
     let Ok(what) = std::env::var("STORE_TEST_DOES") else {
         return;
@@ -487,7 +490,7 @@ async fn o1_a_foreign_object_in_a_backup_is_rejected_by_name() {
         assert!(refused.to_string().contains(name), "{sql}: {refused}");
         assert!(!target.exists(), "{sql}");
     }
-    // What SQLite itself adds is no harm.
+    // Tables that SQLite itself adds are allowed.
     changed("ANALYZE; VACUUM");
     assert_eq!(restore(&evil, &target, &mut |_| {}).unwrap().contents.users, 3);
 }

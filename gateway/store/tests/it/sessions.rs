@@ -77,7 +77,7 @@ async fn signing_out_ends_the_session_and_commits_the_event() {
             .await
             .unwrap()
             .is_none(),
-        "refused at once"
+        "refused immediately"
     );
     assert!(
         f.store.log_out(&session.id).await.unwrap().is_none(),
@@ -124,7 +124,7 @@ async fn o3_a_sign_out_ends_an_expired_session_only_if_the_token_was_issued_for_
         .log_out_as_issued(&session.id, &alice.id, end)
         .await
         .unwrap();
-    let (event, user) = told.expect("the hooks are told");
+    let (event, user) = told.expect("the hooks get the event");
     assert_eq!(
         (event.kind, &event.user_id, &user.id),
         (EventKind::Logout, &alice.id, &alice.id)
@@ -274,7 +274,7 @@ async fn pruning_deletes_only_what_has_expired() {
     assert_eq!(
         f.count("SELECT count(*) FROM events WHERE verdict IS NULL"),
         0,
-        "what no hook has answered in all that time is given up"
+        "events that no hook has answered in all that time are dropped"
     );
     assert_eq!(f.count("SELECT count(*) FROM used_states"), 1);
     assert!(
@@ -322,7 +322,7 @@ async fn o3_a_session_outlives_a_clock_that_was_ahead() {
             "a state that was used is good again"
         );
     }
-    // What is really over goes.
+    // Sessions that have really ended are deleted.
     f.clock.advance(LIFETIME + GRACE);
     f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.count("SELECT count(*) FROM sessions"), 0);

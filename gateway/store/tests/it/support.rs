@@ -1,4 +1,4 @@
-//! A store in a directory of its own, with a clock that stands still.
+//! A store in its own directory, with a stopped clock.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) const GRACE: Duration = Duration::from_secs(2 * 24 * 3600);
 pub(crate) const NOW: u64 = 1_790_000_000;
 
-/// A store and what it stands on.
+/// A store, its directory and its clock.
 pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) clock: Arc<ManualClock>,
@@ -69,7 +69,7 @@ impl Fixture {
         connection.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// What somebody does to the file by hand.
+    /// Changes the file by hand.
     pub(crate) fn execute(&self, sql: &str) {
         let connection = rusqlite::Connection::open(self.path()).unwrap();
         connection.execute(sql, []).unwrap();

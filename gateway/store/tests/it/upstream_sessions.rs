@@ -1,4 +1,4 @@
-//! Sign-outs that a provider tells of, and what it is told at one.
+//! Sign-outs that a provider reports, and those that are reported to it.
 
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ async fn p21_a_logout_token_works_once() {
 
 #[tokio::test]
 async fn p21_a_sign_in_in_progress_does_not_survive_the_sign_out() {
-    // What the sign-in comes from, and what the sign-out names.
+    // The values of the sign-in, and those that the sign-out names.
     for (sid, subject, named) in [
         (Some("s"), None, Some("s")),
         (None, Some("1"), None),
@@ -236,7 +236,7 @@ async fn p21_a_sid_of_thousands_of_sessions_ends_all_of_them() {
         Ended(2501)
     );
     assert_eq!(f.count("SELECT count(*) FROM sessions"), 0);
-    // The hooks are told as often as they would be of sign-outs here.
+    // The hooks get as many events as for sign-outs at the gateway.
     assert!(told_of(&f).await.iter().all(|told| *told == user.id));
 }
 

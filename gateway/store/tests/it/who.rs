@@ -1,4 +1,4 @@
-//! Whose sign-in it is: identities, addresses, ids; takeover by email (the matrix, both orders).
+//! The user of a sign-in: identities, addresses, ids; takeover by email (the matrix, both orders).
 
 use std::collections::{HashMap, HashSet};
 
@@ -165,7 +165,7 @@ async fn the_source_of_an_address_changes_it() {
     f.sign_in(&person("google", "1", Some("old@example.org"))).await;
     let (user, _) = f.sign_in(&person("google", "1", Some("new@example.org"))).await;
     assert_eq!(user.email, email("new@example.org", true));
-    // Whoever has the old address now is somebody else; the new one finds the user.
+    // The new owner of the old address is a different user; the new address finds the user.
     let (stranger, _) = f.sign_in(&person("github", "2", Some("old@example.org"))).await;
     assert_ne!(stranger.id, user.id);
     let (same, _) = f.sign_in(&person("github", "3", Some("new@example.org"))).await;
@@ -339,7 +339,7 @@ async fn s1_an_issuer_that_gave_an_address_to_two_people_is_remembered_though_on
     assert_eq!(refused.unwrap_err(), SignInError::EmailInUse);
 }
 
-/// A disabled user's sign-in is refused; what the issuer said is remembered.
+/// A disabled user's sign-in is refused; the issuer's claims are stored.
 #[tokio::test]
 async fn s1_an_address_is_remembered_though_its_user_is_disabled() {
     let f = Fixture::new().await;
@@ -414,7 +414,7 @@ async fn s1_an_address_of_two_people_finds_nobody_when_either_is_deleted() {
     is_nobody_who_is_there(&f, "github").await;
 }
 
-/// Somebody who is deleted and comes again is the same person to their issuers.
+/// A deleted person who signs in again is the same person to their issuers.
 #[tokio::test]
 async fn s1_somebody_who_comes_again_after_a_deletion_is_linked_as_before() {
     let f = Fixture::new().await;
@@ -483,7 +483,7 @@ async fn s1_an_address_that_was_somebody_elses_in_another_spelling_finds_nobody(
     is_nobody_who_is_there(&f, "github").await;
 }
 
-/// Whose an address was is known from what an older gateway has kept.
+/// An older gateway's rows show whose an address was.
 #[tokio::test]
 async fn s1_an_older_database_tells_which_addresses_are_two_peoples() {
     let f = Fixture::new().await;
@@ -515,7 +515,7 @@ async fn s1_an_older_database_tells_which_addresses_are_two_peoples() {
     connection.execute_batch(old).unwrap();
     drop(connection);
     let store = f.open(path).await;
-    // Whatever becomes of the second person.
+    // Regardless of the second person.
     assert!(store.delete_user(&"v".into()).await.unwrap());
     for (address, owner, linked) in [
         ("one@example.org", "u1", true),
@@ -528,7 +528,7 @@ async fn s1_an_older_database_tells_which_addresses_are_two_peoples() {
     }
 }
 
-/// What an operator joins is one person; a merge does not make an address two people's.
+/// Users that an operator joins are one person; a merge does not assign an address to two people.
 #[tokio::test]
 async fn s1_an_address_finds_a_user_after_a_merge_and_a_link() {
     let f = Fixture::new().await;
@@ -653,7 +653,7 @@ async fn s2_an_address_of_a_user_with_a_random_id_makes_no_other_user_an_id() {
     }
 }
 
-/// Whatever happens in whatever order: an identity stays with its user, an untrusted identity is alone
+/// After any operations in any order, an identity stays with its user, an untrusted identity is alone
 /// with its user, and one trusted address is one user's.
 #[test]
 fn no_sequence_of_sign_ins_links_two_people() {

@@ -30,7 +30,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// What is wrong with a key, without its number, for callers that have only one.
+    /// The problem with a key, without its number, for callers that have only one.
     #[must_use]
     pub fn problem(&self) -> String {
         match self {

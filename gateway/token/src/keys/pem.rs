@@ -3,7 +3,7 @@
 use super::PemError;
 use zeroize::Zeroizing;
 
-/// What a PEM block contains.
+/// The contents of a PEM block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Label {
     /// `PRIVATE KEY`: PKCS#8 (RFC 5958).

@@ -55,7 +55,7 @@ impl PublicKey {
             Algorithm::ES256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &**der),
             Algorithm::EdDSA => ParsedPublicKey::new(&ED25519, &**der),
         };
-        // Written anew, so that the same key always gives the same text.
+        // Encoded again, so that the same key always has the same text.
         let der = parsed
             .map_err(|_| PemError::Damaged)?
             .as_der()

@@ -109,7 +109,7 @@ fn the_audience_is_there_only_where_it_is_configured() {
 fn every_form_of_a_key_is_the_same_key() {
     for (one, other) in [
         (pem!("rsa2048-pkcs1"), pem!("rsa2048-pkcs8")),
-        // OpenSSL writes the curve in a block of its own before the key.
+        // OpenSSL writes the curve in a separate block before the key.
         (pem!("p256-sec1"), pem!("p256-pkcs8")),
     ] {
         assert_eq!(keys(one).unwrap().kid(), keys(other).unwrap().kid());

@@ -28,8 +28,9 @@ pub(super) fn is_asked(setting: Userinfo, token: &Map<String, Value>, hooks_read
 /// Whether a failure of the endpoint ends the sign-in.
 ///
 /// Usually the sign-in continues with the ID token's claims. If those have no address and the endpoint is only
-/// temporarily unavailable, it ends: without the address the user would get a new account today, and another one
-/// tomorrow. It also ends if the answer is about another user, because then something is wrong with the access token.
+/// temporarily unavailable, it ends: without the address the user would get a new account today, and a different
+/// account tomorrow. It also ends if the answer is about another user, because then something is wrong with the access
+/// token.
 pub(super) fn is_fatal(setting: Userinfo, token: &Map<String, Value>, error: &UpstreamError) -> bool {
     let passes = matches!(
         error.kind(),

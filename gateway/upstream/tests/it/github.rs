@@ -189,7 +189,7 @@ async fn without_the_scope_there_is_no_address() {
     assert_eq!(
         fake.seen(EMAILS).await.len(),
         0,
-        "what was not granted is not asked for"
+        "the gateway does not request data without a grant"
     );
     for scope in ["user:email", "user", "repo,user:email"] {
         fake.json(TOKEN, token(scope));

@@ -489,7 +489,7 @@ async fn a_provider_may_rotate_its_keys() {
     assert_eq!(fake.seen("/keys"), 2);
     // Anyone can make up key ids, so the gateway does not fetch keys for each.
     rotate();
-    refused(&fake, "a key that is new, a moment after another one").await;
+    refused(&fake, "a new key, a moment after another key").await;
     assert_eq!(fake.seen("/keys"), 2);
     fake.clock.advance(std::time::Duration::from_secs(31));
     fake.sign_in().await.unwrap();

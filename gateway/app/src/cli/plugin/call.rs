@@ -104,22 +104,22 @@ fn write_cost(out: &mut impl Write, call: &Called, limits: &Limits) -> io::Resul
         };
         writeln!(out, "{level:>6} | {}", printable(&line.message))?;
     }
-    if call.log_dropped > 0 {
+    if call.usage.log_dropped > 0 {
         writeln!(
             out,
             "       | {} more, beyond the {} bytes that a call may log",
-            grouped(call.log_dropped),
+            grouped(call.usage.log_dropped),
             grouped(limits.log_bytes as u64)
         )?;
     }
     writeln!(
         out,
         "  fuel | {} of {}\nmemory | {} of {} bytes\n  time | {} of {}",
-        grouped(call.fuel),
+        grouped(call.usage.fuel),
         grouped(limits.fuel),
-        grouped(call.memory as u64),
+        grouped(call.usage.memory as u64),
         grouped(limits.memory as u64),
-        time(call.time.as_secs_f64() * 1e3),
+        time(call.usage.time.as_secs_f64() * 1e3),
         time(limits.deadline.as_secs_f64() * 1e3),
     )
 }

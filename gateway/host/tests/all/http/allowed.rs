@@ -1,4 +1,4 @@
-//! What is allowed: the request as the server sees it, the response as the guest does.
+//! Allowed requests: the request as the server sees it, the response as the guest does.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,4 +1,4 @@
-//! What is cut off: requests and responses that are too large, too slow, too many, or no HTTP.
+//! Requests and responses that are cut off: too large, too slow, too many, or not HTTP.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ async fn a_response_may_be_as_long_as_it_may_be() {
             Some(error) => assert_eq!(answer["error"], error),
         }
     }
-    // A length without a body is no body.
+    // A length without a body is an incomplete response.
     let server = Server::saying(format!("{HEAD}Content-Length: 10001\r\n\r\n")).await;
     let plugin = plugin("http-length-of-head", &server, 15_000).await;
     assert_eq!(
@@ -257,7 +257,7 @@ async fn a_request_body_is_capped() {
     assert_eq!(error, "response: HttpRequestBodySize(Some(10000))");
     assert_eq!(server.connections().await, 1);
     server.wait_for_open(0).await;
-    // Where its length is said before, there is no connection.
+    // If a header states the length, the gateway does not connect.
     let command = format!("POST {}/ header:Content-Length=10001 body:10001", server.origin());
     assert_eq!(
         plugin.error(&command).await,
@@ -315,7 +315,7 @@ async fn a_request_head_is_capped() {
 
 #[tokio::test]
 async fn a_server_that_does_not_read_holds_nobody() {
-    // It answers at once, and never reads on: the guest is stuck in its own body.
+    // It answers immediately, and stops reading: the guest is stuck in its own body.
     let server = Server::new(|mut stream, _| async move {
         let _ = stream
             .write_all(format!("{HEAD}Content-Length: 0\r\n\r\n").as_bytes())

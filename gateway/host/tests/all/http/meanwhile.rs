@@ -1,4 +1,4 @@
-//! What happens to a plugin while it is asked: an answer counts only from what still serves.
+//! Changes to a plugin during a call: an answer counts only if its generation still serves.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What must not be reached: a canary that listens, and sees nobody.
+//! Addresses that must not be reached: a canary listens, and sees no connection.
 
 use gateway_sandbox::{HttpConfig, Network};
 use serde_json::json;
@@ -162,8 +162,8 @@ async fn names_may_not_resolve_to_special_addresses() {
     ];
     // 0.0.0.0 and :: are this machine, for connections.
     let canary = Server::hello().await;
-    // Each alone, and after one that is public. What is never allowed is not for a name of `allow_private`
-    // either.
+    // Each alone, and after one that is public. `allow_private` does not permit addresses
+    // that are never allowed.
     let mut names: Vec<(String, Vec<&str>)> = Vec::new();
     for (kind, addresses) in [
         ("private", &PRIVATE),
@@ -220,7 +220,7 @@ async fn a_name_is_resolved_once_and_what_was_checked_is_connected_to() {
         "{error}"
     );
     assert_eq!((canary.connections().await, names.asked()), (0, 1));
-    // The next request asks anew, and is checked anew.
+    // The next request looks the name up again, and checks it again.
     let error = plugin.error(&format!("GET {origin}/")).await;
     assert_eq!(error, "response: DestinationIpProhibited");
     assert_eq!((canary.connections().await, names.asked()), (0, 2));

@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// What has been seen.
+/// The requests that have arrived.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Who came, in order.
+    /// The clients, in order of arrival.
     peers: Mutex<Vec<SocketAddr>>,
     /// Those of them who were the test itself.
     probes: Mutex<Vec<SocketAddr>>,
@@ -149,7 +149,7 @@ impl Server {
         self.seen.heads.lock().unwrap().clone()
     }
 
-    /// Waits until so many connections are open.
+    /// Waits until `count` connections are open.
     pub(super) async fn wait_for_open(&self, count: usize) {
         let waited = tokio::time::timeout(Duration::from_secs(240), async {
             while self.seen.open.load(Ordering::SeqCst) != count {

@@ -1,4 +1,4 @@
-//! Caps to the byte; what has expired makes room; pruning, forgetting.
+//! Caps to the byte; expired values make room; pruning, forgetting.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::model::DRIFTED;
 use super::{AMPLE, FULL, MINUTE, Verbs as _};
 use crate::support::{Fixture, GRACE, WEEK};
 
-/// What a value of `p` that has no lifetime counts.
+/// The counted bytes of a value of `p` that has no lifetime.
 const fn cost(key: usize, value: usize) -> u64 {
     stored_bytes(1, key, value, false)
 }

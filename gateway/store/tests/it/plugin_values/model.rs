@@ -1,4 +1,4 @@
-//! What plugins keep, against a model: whatever they and the operator do in whatever order, contents
+//! Values that plugins keep, compared with a model: after any operations of plugins and operator in any order, contents
 //! and usage are the same.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ enum Step {
     Reopen,
 }
 
-/// What a plugin keeps, and until when.
+/// A plugin's values, and when they expire.
 #[derive(Default)]
 struct Model {
     now: u64,

@@ -1,4 +1,4 @@
-//! Many at once, several processes, the end of one.
+//! Concurrent writes, several processes, the end of one.
 
 use std::fs;
 
