@@ -8,7 +8,11 @@ use std::path::Path;
 const SIGNS: [&str; 3] = [".elapsed()", "sleep(", "timeout(Duration::from_"];
 /// Files that may contain them, how often, and why.
 const ALLOWED: &[(&str, usize, &str)] = &[
-    ("gateway/app/src/telemetry/writer.rs", 1, "asks again, for minutes"),
+    (
+        "gateway/app/src/telemetry/writer.rs",
+        1,
+        "asks again, for minutes",
+    ),
     ("gateway/host/src/host/tests.rs", 1, "asks again, for minutes"),
     (
         "gateway/host/src/queue/tests.rs",
