@@ -46,7 +46,6 @@ pub(crate) struct Status {
     pub(crate) listens: Vec<SocketAddr>,
 }
 
-/// The result of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reloaded {
     pub(crate) pid: u32,
@@ -178,7 +177,6 @@ async fn reload_here(reloads: &mpsc::Sender<Asked>, waits_for_plugins: bool) -> 
     answered.await.map_err(|_| ends())
 }
 
-/// Why a gateway did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
     #[error(

@@ -35,7 +35,6 @@ pub(crate) enum KeyFileError {
     Unreadable { path: PathBuf, error: io::Error },
     #[error("{} does not contain a PEM key", path.display())]
     NoKey { path: PathBuf },
-    /// A key exists already, and the new one would sign instead.
     #[error(
         "{} already contains {existing}, and a new key would sign instead of it; to add one anyway, pass --add: the key whose \
          file name sorts last signs, the others are published",

@@ -22,7 +22,6 @@ pub(crate) enum ReadError {
     TooLarge(u64),
     #[error("it is not UTF-8 text")]
     NotText,
-    /// The writer did not finish in time.
     #[error("it did not end within {} s", .0.as_secs())]
     Endless(Duration),
     #[error(transparent)]

@@ -78,7 +78,6 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// The full name of a key.
     pub(super) fn key(&self, key: &str) -> String {
         join(&self.path, key)
     }
@@ -88,7 +87,6 @@ impl<'a> Place<'a> {
         self.table.origin.clone()
     }
 
-    /// The value of a setting in the file.
     pub(super) fn written(&self, key: &str) -> Option<&'a Written> {
         self.table.settings.get(key)
     }
@@ -260,7 +258,6 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Whether a variable sets a setting.
     pub(super) fn is_set_by_variable(&self, place: &Place<'_>, setting: &Setting) -> bool {
         let is_set = |variable: &str| self.sources.environment.get(variable).is_some();
         let has_file = setting.shape.has_file();

@@ -144,7 +144,6 @@ impl Reader<'_> {
         })
     }
 
-    /// The message for an unknown key.
     fn unknown(&self, pattern: &str, name: &str) -> String {
         let sections = self.sections.iter().filter(|section| section.path == pattern);
         let settings = sections.flat_map(|section| section.settings);

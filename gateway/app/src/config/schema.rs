@@ -87,7 +87,6 @@ fn property(setting: &Setting) -> Vec<(String, Json)> {
     properties
 }
 
-/// One value.
 pub(super) fn of(form: Form) -> Json {
     match form {
         Form::Scalar => json!({ "type": ["string", "number", "boolean"] }),

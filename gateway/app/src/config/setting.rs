@@ -27,7 +27,6 @@ impl Section {
     }
 }
 
-/// A setting as it is declared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     /// Without the path of its section.
@@ -70,7 +69,6 @@ impl Setting {
         only: &[],
     };
 
-    /// Its keys in the file.
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
         let file = self.shape.has_file().then(|| file_key(self.key));
         std::iter::once(self.key.to_owned()).chain(file)
@@ -104,7 +102,6 @@ pub(crate) enum Form {
     Pattern(&'static str),
     /// Up to this number of characters.
     Short(usize),
-    /// One of these words.
     Words(fn() -> Vec<&'static str>),
     /// Another form, or `off`.
     OrOff(&'static Form),

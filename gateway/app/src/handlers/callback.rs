@@ -46,7 +46,6 @@ pub(crate) enum Error {
     Expired,
     #[error("the state has been used before")]
     Replayed,
-    /// The state was used before, and that sign-in failed.
     #[error("the sign-in has failed before")]
     FailedBefore,
     #[error(transparent)]

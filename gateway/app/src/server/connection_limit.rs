@@ -70,7 +70,6 @@ struct Queue {
 }
 
 pub(super) struct Connection {
-    /// The client against whose share it counts.
     client: Option<IpAddr>,
     /// Since when the gateway has been waiting for the client, in milliseconds after `began`, or [`AT_WORK`].
     waiting_since: AtomicU64,

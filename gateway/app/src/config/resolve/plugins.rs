@@ -223,7 +223,6 @@ fn settings_of(
     settings
 }
 
-/// Reads a plugin's secrets from their files and variables.
 fn secrets(layers: &mut Layers<'_>, place: &Place<'_>, cx: &Context<'_>) -> BTreeMap<String, Secret> {
     let mut secrets = cx.plugin.secrets.clone();
     for (name, place) in place.section("secrets").tables() {

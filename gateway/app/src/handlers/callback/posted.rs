@@ -32,7 +32,6 @@ pub(crate) enum Error {
     TooLong(usize),
     #[error(transparent)]
     Seal(KeyError),
-    /// It was sealed for another sign-in, or forged.
     #[error("the posted answer was not sealed for this sign-in")]
     NotOurs,
 }
