@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_host::{AdmissionError, Admitter, CompileOptions, GuestThreads, HostError, is_plugin_name};
-use gateway_model::{Event, User, UserId};
+use gateway_model::{User, UserId};
 use gateway_sandbox::exports::Function;
 use gateway_sandbox::log::Transcript;
 use gateway_sandbox::{HostServices, Network, PluginConfig, Program, ScratchValues, UserLookup};
@@ -165,34 +165,10 @@ impl Workbench {
         self.program.is_some()
     }
 
-    /// Calls `get-permissions` for a user in a service. Values that the component stores are kept for the next call.
+    /// Makes one call. Values that the component stores are kept for the next call.
     ///
     /// # Errors
     /// If the component cannot be called. A call that fails is not an error: [`Call::answer`] has its result.
-    pub async fn get_permissions(&self, service: &str, user: &UserId) -> Result<Call, WorkbenchError> {
-        self.ask(Question::Permissions {
-            service: service.to_owned(),
-            user: user.clone(),
-        })
-        .await
-    }
-
-    /// Calls the hook of the event's kind.
-    ///
-    /// # Errors
-    /// As for [`Workbench::get_permissions`].
-    pub async fn run_hook(&self, event: &Event, user: &User) -> Result<Call, WorkbenchError> {
-        self.ask(Question::Event {
-            event: Box::new(event.clone()),
-            user: Box::new(user.clone()),
-        })
-        .await
-    }
-
-    /// Makes one call.
-    ///
-    /// # Errors
-    /// As for [`Workbench::get_permissions`].
     pub async fn ask(&self, question: Question) -> Result<Call, WorkbenchError> {
         let program = self.callable(question.function())?;
         let services = self.services(Some(Transcript::default()));

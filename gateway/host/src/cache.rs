@@ -241,21 +241,12 @@ impl Cache {
         if self.is_read_only {
             return Ok(Found::Ours);
         }
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
+        let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+        let times = Timestamps {
+            last_access: time(UTIME_OMIT),
+            last_modification: time(UTIME_NOW),
         };
-        let unchanged = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        };
-        let _ = futimens(
-            &file,
-            &Timestamps {
-                last_access: unchanged,
-                last_modification: now,
-            },
-        );
+        let _ = futimens(&file, &times);
         Ok(Found::Ours)
     }
 
@@ -320,25 +311,13 @@ impl Cache {
             .iter()
             .map(|digest| self.dir.join(self.compiled_name(digest)))
             .collect();
-        let Ok(entries) = fs::read_dir(&self.dir) else {
-            return;
-        };
-        let mut entries: Vec<_> = entries
-            .flatten()
-            .filter(|entry| {
-                entry
-                    .path()
-                    .extension()
-                    .is_some_and(|extension| extension == "cwasm")
-            })
-            .filter_map(|entry| {
-                let metadata = entry.metadata().ok()?;
-                Some((
-                    metadata.mtime(),
-                    metadata.mtime_nsec(),
-                    metadata.len(),
-                    entry.path(),
-                ))
+        let mut entries: Vec<_> = self
+            .names(COMPILED)
+            .into_iter()
+            .filter_map(|name| {
+                let path = self.dir.join(name);
+                let file = fs::symlink_metadata(&path).ok()?;
+                Some((file.mtime(), file.mtime_nsec(), file.len(), path))
             })
             .collect();
         entries.sort();
@@ -347,10 +326,7 @@ impl Cache {
             if total <= max {
                 break;
             }
-            if needed.contains(&path) {
-                continue;
-            }
-            if fs::remove_file(path).is_ok() {
+            if !needed.contains(&path) && fs::remove_file(path).is_ok() {
                 total -= size;
             }
         }

@@ -116,11 +116,14 @@ impl Dispatcher {
                 call::run(
 &generation.program, function, services.clone(), deadline, prepared, invoke).await;
             let checked = match result {
-                Ok(word) => {
-                    check(word, &generation).inspect_err(|error| log_answer(&generation, function, error))
-                }
+                Ok(word) => check(word, &generation).inspect_err(|error| {
+                    // If the plugin was replaced, the new one is called.
+                    if !matches!(error, CallError::Replaced { .. }) {
+                        log_failure(&generation, function, &error.to_string(), None);
+                    }
+                }),
                 Err(failure) => {
-                    log_failure(&generation, function, &failure);
+                    log_failure(&generation, function, &failure.to_string(), failure.stack.as_deref());
                     Err(failure.error)
                 }
             };
@@ -176,39 +179,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Logs an invalid answer or the plugin's own error. Only this line has the reason: callers do not get it.
-fn log_answer(generation: &Generation, function: Function, error: &CallError) {
-    let text = error.to_string();
-    // If the plugin was replaced, the new one is called.
-    if matches!(error, CallError::Replaced { .. }) || !may_log(generation, log::written(&text)) {
-        return;
-    }
-    tracing::warn!(
-        plugin = &*generation.program.plugin,
-        function = function.name(),
-        generation = generation.number,
-        digest = &*generation.digest,
-        "{text}"
-    );
-}
-
-/// Whether the plugin's failure may be logged. A plugin that fails in every call would fill the log too, so failures
-/// count against its share.
-fn may_log(generation: &Generation, length: usize) -> bool {
-    let may = generation.program.log_rate.admit(length, Instant::now());
-    if !may {
+/// Logs an invalid answer, the plugin's own error, or a failed call. Only this line has the reason: callers do not get it.
+/// A plugin that fails in every call would fill the log too, so failures count against its share.
+fn log_failure(generation: &Generation, function: Function, text: &str, stack: Option<&str>) {
+    let length = log::written(text).saturating_add(log::written(stack.unwrap_or_default()));
+    if !generation.program.log_rate.admit(length, Instant::now()) {
         generation.meters.count_dropped();
-    }
-    may
-}
-
-fn log_failure(generation: &Generation, function: Function, failure: &call::Failure) {
-    let text = failure.to_string();
-    let stack = failure.stack.as_deref().unwrap_or_default();
-    if !may_log(
-        generation,
-        log::written(&text).saturating_add(log::written(stack)),
-    ) {
         return;
     }
     tracing::warn!(
@@ -216,7 +192,7 @@ fn log_failure(generation: &Generation, function: Function, failure: &call::Fail
         function = function.name(),
         generation = generation.number,
         digest = &*generation.digest,
-        stack = failure.stack.as_deref(),
+        stack,
         "{text}"
     );
 }

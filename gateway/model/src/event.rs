@@ -27,16 +27,18 @@ pub struct Event {
     pub claims: Claims,
 }
 
-/// The kind of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventKind {
-    /// The first sign-in of a new user.
-    NewUser,
-    /// A sign-in.
-    Login,
-    /// A sign-out.
-    Logout,
+crate::named_enum! {
+    /// The kind of an event.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum EventKind {
+        /// The first sign-in of a new user.
+        NewUser = "new-user",
+        /// A sign-in.
+        Login = "login",
+        /// A sign-out.
+        Logout = "logout",
+    }
 }
 
 impl EventKind {

@@ -31,27 +31,17 @@ pub struct User {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Whether a user may sign in and get tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UserStatus {
-    /// Not yet: not all new-user hooks have accepted.
-    Pending,
-    /// The user may sign in.
-    Active,
-    /// No: an operator has disabled the user.
-    Disabled,
-}
-
-impl UserStatus {
-    /// The name: `pending`, `active` or `disabled`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Disabled => "disabled",
-        }
+crate::named_enum! {
+    /// Whether a user may sign in and get tokens.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum UserStatus {
+        /// Not yet: not all new-user hooks have accepted.
+        Pending = "pending",
+        /// The user may sign in.
+        Active = "active",
+        /// No: an operator has disabled the user.
+        Disabled = "disabled",
     }
 }
 
@@ -255,7 +245,7 @@ mod tests {
             (UserStatus::Active, "active"),
             (UserStatus::Disabled, "disabled"),
         ] {
-            assert_eq!(status.as_str(), name);
+            assert_eq!(status.name(), name);
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("{name:?}"));
         }
     }

@@ -117,7 +117,9 @@ impl Outgoing {
         }
         let scheme = request.uri().scheme_str().unwrap_or_default();
         let authority = request.uri().authority().ok_or(OriginError::NotAnOrigin)?;
-        let origin = HttpOrigin::of_request(scheme, authority)?;
+        // The same code parses the operator's origins, and connections use the parsed origin, so no two parsers have to agree.
+        // User information is an error.
+        let origin: HttpOrigin = format!("{scheme}://{authority}").parse()?;
         exchange.origin = Some(origin.clone());
         let network = self.network.clone().ok_or(RequestError::NoNetwork)?;
         if !config.allow.contains(&origin) {

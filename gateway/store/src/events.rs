@@ -53,8 +53,24 @@ impl Store {
         after: i64,
         last: i64,
     ) -> Result<Option<(i64, Event, User)>, StoreError> {
-        self.read_much(move |connection| next_pending_sign_in(connection, after, last))
-            .await
+        self.read_much(move |connection| {
+            // The index on pending events comes first, so that a long history costs nothing, and nothing has to be sorted.
+            let sql =
+                "SELECT e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence
+                FROM events e CROSS JOIN users u ON u.id = e.user_id
+                WHERE e.verdict IS NULL AND e.sequence > ?1 AND e.sequence <= ?2 AND e.kind <> 'logout'
+                    AND e.claims <> ?3 AND u.status <> 'disabled'
+                ORDER BY e.sequence LIMIT 1";
+            let found = rows::first(connection, sql, params![after, last, NOT_KEPT], |row| {
+                Ok((row.get(EVENT_COLUMNS)?, event_from(row, 0)?))
+            })?;
+            let Some((position, event)) = found else {
+                return Ok(None);
+            };
+            let user = rows::user_by_id(connection, &event.user_id)?;
+            Ok(user.map(|user| (position, event, user)))
+        })
+        .await
     }
 
     /// Returns pending sign-outs, oldest first, each with its position and its user as they are now, disabled or not: a
@@ -63,8 +79,27 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub async fn pending_sign_outs(&self, after: i64) -> Result<Vec<(i64, Event, User)>, StoreError> {
-        self.read_much(move |connection| pending_sign_outs(connection, after))
-            .await
+        self.read_much(move |connection| {
+            let sql = select_users!(
+                "(SELECT * FROM events WHERE verdict IS NULL AND kind = 'logout' AND sequence > ?1 ORDER BY sequence LIMIT ?2) e
+                    CROSS JOIN users u ON u.id = e.user_id",
+                "ORDER BY e.sequence, i.id",
+                ", e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence"
+            );
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![after, PAGE])?;
+            let mut found: Vec<(i64, Event, User)> = Vec::new();
+            // A user with several identities has as many rows.
+            while let Some(row) = rows.next()? {
+                let position = row.get(rows::USER_COLUMNS + EVENT_COLUMNS)?;
+                match found.last_mut() {
+                    Some((last, _, user)) if *last == position => user.identities.push(rows::identity(row)?),
+                    _ => found.push((position, event_from(row, rows::USER_COLUMNS)?, rows::user(row)?)),
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// Returns the position of the newest event, or 0 if there is none.
@@ -172,7 +207,7 @@ fn drop_oldest_of_user(
     let oldest =
         "sequence IN (SELECT sequence FROM events WHERE user_id = ?2 AND kind = ?3 AND verdict IS NULL
         ORDER BY sequence DESC LIMIT -1 OFFSET ?4)";
-    let params: [&dyn ToSql; 3] = [&user.as_str(), &kind_text(kind), &(most - 1)];
+    let params: [&dyn ToSql; 3] = [&user.as_str(), &kind.name(), &(most - 1)];
     drop_where(connection, oldest, now, &params)
 }
 
@@ -194,14 +229,14 @@ pub(crate) fn drop_where(
 fn forget_settled(connection: &Connection, user: &UserId, kind: EventKind) -> rusqlite::Result<()> {
     let sql = "DELETE FROM events WHERE verdict IS NOT NULL AND sequence IN
         (SELECT sequence FROM events WHERE user_id = ?1 AND kind = ?2 ORDER BY sequence DESC LIMIT -1 OFFSET ?3)";
-    let params = params![user.as_str(), kind_text(kind), MAX_LOGINS + MAX_SETTLED];
+    let params = params![user.as_str(), kind.name(), MAX_LOGINS + MAX_SETTLED];
     rows::execute(connection, sql, params)
 }
 
 /// The number of pending events of a kind from a provider, and the bytes of their claims.
 fn usage(connection: &Connection, provider: &str, kind: EventKind) -> rusqlite::Result<(u64, u64)> {
     let sql = "SELECT count, bytes FROM pending_event_usage WHERE provider = ?1 AND kind = ?2";
-    let usage = rows::first(connection, sql, params![provider, kind_text(kind)], |row| {
+    let usage = rows::first(connection, sql, params![provider, kind.name()], |row| {
         Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?))
     });
     Ok(usage?.unwrap_or_default())
@@ -228,7 +263,7 @@ pub(crate) fn add(connection: &Connection, event: &Event, claims: &str) -> rusql
         identity: who,
         ..
     } = event;
-    let (kind, at) = (kind_text(*kind), rows::seconds(*at));
+    let (kind, at) = (kind.name(), rows::seconds(*at));
     let (id, user) = (id.as_str(), user_id.as_str());
     let params = params![id, kind, user, at, who.provider, who.issuer, who.subject, claims];
     rows::execute(connection, sql, params)
@@ -359,48 +394,6 @@ fn settle(
     Ok(Some(user_id))
 }
 
-fn next_pending_sign_in(
-    connection: &Connection,
-    after: i64,
-    last: i64,
-) -> rusqlite::Result<Option<(i64, Event, User)>> {
-    // The index on pending events comes first, so that a long history costs nothing, and nothing has to be sorted.
-    let sql = "SELECT e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence
-        FROM events e CROSS JOIN users u ON u.id = e.user_id
-        WHERE e.verdict IS NULL AND e.sequence > ?1 AND e.sequence <= ?2 AND e.kind <> 'logout'
-            AND e.claims <> ?3 AND u.status <> 'disabled'
-        ORDER BY e.sequence LIMIT 1";
-    let found = rows::first(connection, sql, params![after, last, NOT_KEPT], |row| {
-        Ok((row.get(EVENT_COLUMNS)?, event_from(row, 0)?))
-    })?;
-    let Some((position, event)) = found else {
-        return Ok(None);
-    };
-    let user = rows::user_by_id(connection, &event.user_id)?;
-    Ok(user.map(|user| (position, event, user)))
-}
-
-fn pending_sign_outs(connection: &Connection, after: i64) -> rusqlite::Result<Vec<(i64, Event, User)>> {
-    let sql = select_users!(
-        "(SELECT * FROM events WHERE verdict IS NULL AND kind = 'logout' AND sequence > ?1 ORDER BY sequence LIMIT ?2) e
-            CROSS JOIN users u ON u.id = e.user_id",
-        "ORDER BY e.sequence, i.id",
-        ", e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence"
-    );
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![after, PAGE])?;
-    let mut found: Vec<(i64, Event, User)> = Vec::new();
-    // A user with several identities has as many rows.
-    while let Some(row) = rows.next()? {
-        let position = row.get(rows::USER_COLUMNS + EVENT_COLUMNS)?;
-        match found.last_mut() {
-            Some((last, _, user)) if *last == position => user.identities.push(rows::identity(row)?),
-            _ => found.push((position, event_from(row, rows::USER_COLUMNS)?, rows::user(row)?)),
-        }
-    }
-    Ok(found)
-}
-
 fn event_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Event> {
     let claims = match row.get_ref(first + 7)?.as_str()? {
         "{}" | NOT_KEPT => Claims::default(),
@@ -418,12 +411,4 @@ fn event_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Event> {
         },
         claims,
     })
-}
-
-const fn kind_text(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::NewUser => "new-user",
-        EventKind::Login => "login",
-        EventKind::Logout => "logout",
-    }
 }

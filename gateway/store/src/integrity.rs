@@ -12,7 +12,7 @@ impl Store {
     /// [`StoreError::Corrupt`] if it is inconsistent, or the error that kept the check from reading it.
     pub async fn check(&self) -> Result<(), StoreError> {
         match self.read_much(problem).await? {
-            Some(problem) => Err(StoreError::Corrupt(problem).in_file(self.0.readers.path())),
+            Some(problem) => Err(StoreError::Corrupt(problem).in_file(&self.0.readers.path)),
             None => Ok(()),
         }
     }

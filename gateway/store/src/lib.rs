@@ -310,7 +310,7 @@ impl Store {
         E: WriteError,
     {
         let written = self.0.writer.write(touches, work).await;
-        written.map_err(|error| error.in_file(self.0.readers.path()))
+        written.map_err(|error| error.in_file(&self.0.readers.path))
     }
 }
 

@@ -36,7 +36,7 @@ impl OpenFiles {
     /// taken.
     pub(crate) fn of(path: PathBuf, place: Option<Place>) -> io::Result<Self> {
         let database = FileId::of(&path)?;
-        if place.as_ref().is_some_and(|place| place.file() != database) {
+        if place.as_ref().is_some_and(|place| place.id != database) {
             return Err(io::Error::other(
                 "it was replaced while it was being opened: try again",
             ));

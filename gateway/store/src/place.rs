@@ -82,7 +82,7 @@ static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 /// Prevents others from opening a database under another name.
 #[derive(Debug)]
 pub(crate) struct Place {
-    id: FileId,
+    pub(crate) id: FileId,
     left: bool,
 }
 
@@ -96,11 +96,6 @@ impl Place {
             Ok(Err(Refused::Elsewhere)) => Err((OpenError::Elsewhere(path.to_owned()), ELSEWHERE_PATIENCE)),
             Err(error) => Err((OpenError::unwritable(path, &error), Duration::ZERO)),
         })
-    }
-
-    /// The file whose place it is.
-    pub(crate) const fn file(&self) -> FileId {
-        self.id
     }
 
     /// Checks that SQLite has just opened this file. Must be called before SQLite reads or writes anything.

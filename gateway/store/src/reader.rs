@@ -3,7 +3,7 @@
 //! A read takes microseconds and waits for nothing: in WAL mode every statement sees the latest commit of any process, and
 //! no writer delays it. Between reads, only prepared statements are kept.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +29,7 @@ pub(crate) enum Source {
 /// The read-only connections to one database.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     source: Source,
     idle: Mutex<Vec<Connection>>,
     closed: AtomicBool,
@@ -43,10 +43,6 @@ impl Readers {
             idle: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Checks that the open files are still in their places.

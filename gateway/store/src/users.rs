@@ -33,31 +33,18 @@ pub struct Found {
     pub by: FoundBy,
 }
 
-/// How a text names a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FoundBy {
-    /// By id.
-    Id,
-    /// By username, regardless of case.
-    Username,
-    /// By email address.
-    Email,
-    /// By one of their identities, `provider:subject`.
-    Identity,
-}
-
-impl FoundBy {
-    const ALL: [Self; 4] = [Self::Id, Self::Username, Self::Email, Self::Identity];
-
-    /// The prefix of a text that can mean only this.
-    #[must_use]
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            Self::Id => "id:",
-            Self::Username => "username:",
-            Self::Email => "email:",
-            Self::Identity => "identity:",
-        }
+gateway_model::named_enum! {
+    /// How a text names a user. A text that begins with the name and a colon can mean only this.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum FoundBy {
+        /// By id.
+        Id = "id",
+        /// By username, regardless of case.
+        Username = "username",
+        /// By email address.
+        Email = "email",
+        /// By one of their identities, `provider:subject`.
+        Identity = "identity",
     }
 }
 
@@ -193,7 +180,9 @@ fn find(connection: &Connection, text: &str) -> rusqlite::Result<Vec<Found>> {
         return Ok(exact);
     }
     for by in FoundBy::ALL {
-        if let Some(rest) = text.strip_prefix(by.prefix()) {
+        if let Some((name, rest)) = text.split_once(':')
+            && name == by.name()
+        {
             return find_by(connection, by, rest);
         }
     }

@@ -249,9 +249,9 @@ fn assertion(
     audience: &str,
     now: Timestamp,
 ) -> Result<String, UpstreamError> {
-    let mut header = Header::new(key.algorithm());
-    header.kid = key.kid().map(str::to_owned);
-    header.x5t_s256 = key.thumbprint().map(str::to_owned);
+    let mut header = Header::new(key.algorithm);
+    header.kid.clone_from(&key.kid);
+    header.x5t_s256.clone_from(&key.thumbprint);
     let claims = json!({
         "iss": issuer,
         "sub": subject,

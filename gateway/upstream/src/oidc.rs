@@ -46,7 +46,7 @@ mod userinfo;
 pub(crate) struct Oidc {
     pub(crate) client: Client,
     http: Http,
-    discovery: Discovery,
+    pub(crate) discovery: Discovery,
     /// Held while a signature is verified.
     verifying: Arc<Semaphore>,
 }
@@ -74,10 +74,6 @@ impl Oidc {
             discovery,
             verifying: Arc::new(Semaphore::new(1)),
         })
-    }
-
-    pub(crate) fn issuer(&self) -> &str {
-        self.discovery.issuer()
     }
 
     pub(crate) async fn begin(&self, hints: Hints<'_>) -> Result<Authorization, UpstreamError> {
@@ -180,7 +176,7 @@ impl Oidc {
 
     /// Whether this is the provider's issuer, or that of one of its listed tenants.
     pub(crate) fn is_issuer(&self, iss: &str) -> bool {
-        let issuer = self.discovery.issuer();
+        let issuer = &self.discovery.issuer;
         if !issuer.contains(TENANT) {
             return iss == issuer;
         }
@@ -191,7 +187,7 @@ impl Oidc {
     /// Whether the token's key may sign for this issuer. In the key set of a provider with many tenants, some keys
     /// belong to one tenant.
     fn may_sign_for(&self, token: &Signed, iss: &str) -> bool {
-        let template = self.discovery.issuer();
+        let template = &self.discovery.issuer;
         let Some(key) = token.key_issuer.as_deref().filter(|_| template.contains(TENANT)) else {
             return true;
         };
@@ -214,7 +210,7 @@ impl Oidc {
             .verified(
                 provider,
                 token.expose_secret(),
-                Known::algorithms,
+                |known| known.metadata.algorithms.clone(),
                 id_token::unverified,
             )
             .await?;

@@ -107,7 +107,7 @@ impl Provider {
     #[must_use]
     pub fn issuer(&self) -> &str {
         match &self.protocol {
-            Protocol::Oidc(oidc) => oidc.issuer(),
+            Protocol::Oidc(oidc) => &oidc.discovery.issuer,
             Protocol::GitHub(github) => &github.issuer,
             Protocol::OAuth(oauth) => &oauth.kind.issuer,
         }

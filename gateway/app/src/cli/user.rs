@@ -134,7 +134,7 @@ async fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result
                 user.username.map(String::from).unwrap_or_default(),
                 user.email.map(|email| email.address).unwrap_or_default(),
                 user.name,
-                user.status.as_str().to_owned(),
+                user.status.name().to_owned(),
                 rfc3339(user.joined),
             ]
         })
@@ -164,7 +164,7 @@ async fn show(store: &Store, who: &str, json: bool, out: &mut impl Write) -> any
     });
     let mut lines = vec![
         ("id", user.id.to_string()),
-        ("status", user.status.as_str().to_owned()),
+        ("status", user.status.name().to_owned()),
         ("username", or(user.username.map(String::from), "(not set)")),
         ("name", user.name),
         ("email", or(email, "(none)")),

@@ -1,10 +1,11 @@
 //! The limits of a process that tries a component on its author's machine.
 
 use std::io;
-use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Signal, set_parent_process_death_signal};
+
+use super::child::{limit, limit_processor};
 
 /// Bytes that the instance pools map for tables and stacks. They count as data, but use memory only once they
 /// are touched.
@@ -25,20 +26,9 @@ impl BenchProcess {
     /// # Errors
     /// If the operating system rejects one.
     pub fn restrain(&self) -> io::Result<()> {
-        let limit = |resource, value| {
-            let limit = Rlimit {
-                current: Some(value),
-                maximum: Some(value),
-            };
-            setrlimit(resource, limit)
-        };
-        let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
-        limit(Resource::Data, self.memory.saturating_add(POOLS))?;
-        limit(
-            Resource::Cpu,
-            self.time.as_secs().max(1).saturating_mul(processors),
-        )?;
-        limit(Resource::Core, 0)?;
+        let data = self.memory.saturating_add(POOLS);
+        limit(Resource::Data, data, data)?;
+        limit_processor(self.time)?;
         set_parent_process_death_signal(Some(Signal::KILL))?;
         Ok(())
     }

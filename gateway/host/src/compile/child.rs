@@ -90,26 +90,26 @@ fn run(limits: ChildLimits) -> io::Result<Result<(), String>> {
 }
 
 fn restrain(limits: ChildLimits) -> io::Result<()> {
-    let set = |resource, current, maximum| {
-        let limit = Rlimit {
-            current: Some(current),
-            maximum: Some(maximum),
-        };
-        setrlimit(resource, limit)
-    };
-    let limit = |resource, value| set(resource, value, value);
-    let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    set(Resource::As, limits.memory, limits.most_memory)?;
-    limit(
-        Resource::Cpu,
-        limits.time.as_secs().max(1).saturating_mul(processors),
-    )?;
-    limit(Resource::Core, 0)?;
+    limit(Resource::As, limits.memory, limits.most_memory)?;
+    limit_processor(limits.time)?;
     // It has no reason to write a file.
-    limit(Resource::Fsize, 0)?;
+    limit(Resource::Fsize, 0, 0)?;
     // If that is not allowed, it competes with the gateway.
     let _ = setpriority_process(None, limits.nice);
     Ok(())
+}
+
+pub(super) fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let (current, maximum) = (Some(current), Some(maximum));
+    Ok(setrlimit(resource, Rlimit { current, maximum })?)
+}
+
+/// Limits the processor time of this process to `time` on every processor. It leaves no core dump.
+pub(super) fn limit_processor(time: Duration) -> io::Result<()> {
+    let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let seconds = time.as_secs().max(1).saturating_mul(processors);
+    limit(Resource::Cpu, seconds, seconds)?;
+    limit(Resource::Core, 0, 0)
 }
 
 /// Ends the process if the gateway was killed.

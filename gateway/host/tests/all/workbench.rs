@@ -54,7 +54,19 @@ async fn open(bytes: &[u8], grants: &[Grant]) -> Workbench {
 }
 
 async fn ask(bench: &Workbench, service: &str, user: &str) -> Call {
-    bench.get_permissions(service, &user.into()).await.unwrap()
+    bench.ask(question(service, user)).await.unwrap()
+}
+
+fn question(service: &str, user: &str) -> Question {
+    Question::Permissions {
+        service: service.to_owned(),
+        user: user.into(),
+    }
+}
+
+async fn run_hook(bench: &Workbench, event: &Event, user: &User) -> Result<Call, WorkbenchError> {
+    let (event, user) = (Box::new(event.clone()), Box::new(user.clone()));
+    bench.ask(Question::Event { event, user }).await
 }
 
 fn permissions(call: Call) -> Value {
@@ -144,7 +156,7 @@ async fn a_component_that_would_not_be_served_is_told_what_the_gateway_would_say
         let problem = report.problem.clone().unwrap();
         assert!(!report.is_admissible && problem.contains(says), "{problem}");
         assert!(!problem.contains('\n'), "{problem}");
-        let error = bench.get_permissions("s", &"u".into()).await.unwrap_err();
+        let error = bench.ask(question("s", "u")).await.unwrap_err();
         assert_eq!(error, WorkbenchError::NotAdmissible(problem.clone()));
 
         let mut set = set(&[], &[]);
@@ -390,7 +402,7 @@ async fn hooks_answer_and_reject() {
         ),
         (EventKind::Logout, Answer::Heard),
     ] {
-        let call = bench.run_hook(&event(kind, &ann), &ann).await.unwrap();
+        let call = run_hook(&bench, &event(kind, &ann), &ann).await.unwrap();
         assert_eq!(call.answer, Ok(answer));
         assert!(
             call.log.iter().any(|line| line.message.contains("event=e-1")),
@@ -400,16 +412,14 @@ async fn hooks_answer_and_reject() {
     }
 
     let bench = open(LOGIN_ONLY, &[]).await;
-    let call = bench
-        .run_hook(&event(EventKind::Login, &ann), &ann)
+    let call = run_hook(&bench, &event(EventKind::Login, &ann), &ann)
         .await
         .unwrap();
     let Ok(Answer::Accepted(attributes)) = call.answer else {
         panic!("{call:?}")
     };
     assert_eq!(attributes["login-claims"], r#"{"groups":["staff"]}"#);
-    let error = bench
-        .run_hook(&event(EventKind::Logout, &ann), &ann)
+    let error = run_hook(&bench, &event(EventKind::Logout, &ann), &ann)
         .await
         .unwrap_err();
     assert_eq!(
@@ -424,8 +434,7 @@ async fn hooks_answer_and_reject() {
         ("bad-attributes", Err("is not 1 to 64 letters")),
     ] {
         let somebody = user("known-2", name);
-        let call = bench
-            .run_hook(&event(EventKind::NewUser, &somebody), &somebody)
+        let call = run_hook(&bench, &event(EventKind::NewUser, &somebody), &somebody)
             .await
             .unwrap();
         match (call.answer, says) {

@@ -35,8 +35,8 @@ pub(super) async fn connect(
         .await
         .map_err(|_| RequestError::Timeout(Phase::Resolve))??;
     // defence: guest-connects-to-the-checked-address (a test fails without it: docs/defences.md)
-    let stream = tcp(&addresses, origin.port(), deadline).await?;
-    if !origin.is_tls() {
+    let stream = tcp(&addresses, origin.port, deadline).await?;
+    if !origin.is_tls {
         return Ok(Box::new(stream));
     }
     let tls = async {
@@ -59,13 +59,13 @@ async fn addresses(
     config: &HttpConfig,
     origin: &HttpOrigin,
 ) -> Result<Arc<[IpAddr]>, RequestError> {
-    let name = match origin.host() {
+    let name = match &origin.host {
         // The allow-list contains this address.
         Host::Ipv4(address) => return Ok([(*address).into()].into()),
         Host::Ipv6(address) => return Ok([(*address).into()].into()),
         Host::Domain(name) => name,
     };
-    let addresses = network.look_ups().resolve(plugin, name).await?;
+    let addresses = network.look_ups.resolve(plugin, name).await?;
     if addresses.is_empty() {
         return Err(RequestError::Unresolved("it has no address".to_owned()));
     }
@@ -103,7 +103,7 @@ async fn tcp(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpSt
 
 /// The name or address in the origin, which the server's certificate must have.
 fn server_name(origin: &HttpOrigin) -> Result<ServerName<'static>, RequestError> {
-    Ok(match origin.host() {
+    Ok(match &origin.host {
         Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),
         Host::Ipv6(address) => ServerName::from(IpAddr::from(*address)),
         Host::Domain(name) => ServerName::try_from(name.clone())

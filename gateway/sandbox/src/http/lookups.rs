@@ -33,7 +33,7 @@ type Pending = Mutex<HashMap<Arc<str>, Vec<LookUp>>>;
 
 /// The look-ups under way.
 pub(super) struct LookUps {
-    resolver: Arc<dyn Resolver>,
+    pub(super) resolver: Arc<dyn Resolver>,
     shares: Arc<Shares>,
     pending: Arc<Pending>,
 }
@@ -50,10 +50,6 @@ impl LookUps {
             shares: Shares::new(MOST, 1, MOST_OF_ONE),
             pending: Arc::default(),
         }
-    }
-
-    pub(super) fn resolver(&self) -> &dyn Resolver {
-        &*self.resolver
     }
 
     /// Resolves a name for a request of the plugin.

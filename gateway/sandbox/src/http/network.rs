@@ -62,7 +62,7 @@ impl Resolver for SystemResolver {
 
 /// The network for guests with the grant `http`.
 pub struct Network {
-    look_ups: LookUps,
+    pub(super) look_ups: LookUps,
     connections: Arc<Shares>,
     /// `None` means the system's certificates.
     roots: Option<Vec<CertificateDer<'static>>>,
@@ -91,10 +91,6 @@ impl Network {
             roots,
             tls: OnceCell::new(),
         }
-    }
-
-    pub(super) const fn look_ups(&self) -> &LookUps {
-        &self.look_ups
     }
 
     /// Takes a connection from the plugin's share.
@@ -149,7 +145,7 @@ fn client(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<ClientConfi
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network")
-            .field("resolver", &self.look_ups.resolver())
+            .field("resolver", &self.look_ups.resolver)
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use gateway_model::address;
-use http::uri::Authority;
 use url::{Host, Url};
 
 /// Longest origin as text, in bytes. A host name has at most 253 (RFC 1035 section 2.3.4).
@@ -33,30 +32,12 @@ pub enum OriginError {
 /// origins are equal if all three parts are, so an address differs from a name that resolves to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpOrigin {
-    is_tls: bool,
-    host: Host<String>,
-    port: u16,
+    pub(super) is_tls: bool,
+    pub(super) host: Host<String>,
+    pub(super) port: u16,
 }
 
 impl HttpOrigin {
-    /// The origin of a guest's request. The same code parses the operator's origins, and connections use the parsed origin,
-    /// so no two parsers have to agree. User information is an error.
-    pub(super) fn of_request(scheme: &str, authority: &Authority) -> Result<Self, OriginError> {
-        format!("{scheme}://{authority}").parse()
-    }
-
-    pub(super) const fn is_tls(&self) -> bool {
-        self.is_tls
-    }
-
-    pub(super) const fn host(&self) -> &Host<String> {
-        &self.host
-    }
-
-    pub(super) const fn port(&self) -> u16 {
-        self.port
-    }
-
     /// The value of `Host` (RFC 9110 section 7.2): the host, and the port unless it is the scheme's default.
     pub(super) fn authority(&self) -> String {
         if self.port == default_port(self.is_tls) {
@@ -177,7 +158,7 @@ mod tests {
         #[test]
         fn origins_of_guests_have_no_user_path_or_query(text in "[a-z0-9.:@%\\[\\]/?#*-]{1,24}") {
             if let Ok(authority) = text.parse::<Authority>()
-                && let Ok(origin) = HttpOrigin::of_request("https", &authority)
+                && let Ok(origin) = format!("https://{authority}").parse::<HttpOrigin>()
             {
                 prop_assert!(!text.contains(['@', '/', '?', '#', '*']), "{}", text);
                 let host = origin.host_name().unwrap_or_default();

@@ -29,9 +29,9 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
 #[derive(Clone)]
 pub struct ClientKey {
     key: Arc<EncodingKey>,
-    algorithm: Algorithm,
-    kid: Option<String>,
-    thumbprint: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+    pub(super) thumbprint: Option<String>,
 }
 
 // The key is a secret.
@@ -82,24 +82,12 @@ impl ClientKey {
         })
     }
 
-    pub(super) const fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
     /// The algorithm's name in `token_endpoint_auth_signing_alg_values_supported`.
     pub(crate) fn algorithm_name(&self) -> &'static str {
         let mut known = ALGORITHMS.iter();
         known
             .find(|(_, algorithm)| *algorithm == self.algorithm)
             .map_or("", |(name, _)| name)
-    }
-
-    pub(super) fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
-    pub(super) fn thumbprint(&self) -> Option<&str> {
-        self.thumbprint.as_deref()
     }
 
     pub(super) fn sign(&self, header: &Header, claims: &Value) -> Result<String, UpstreamError> {
@@ -220,7 +208,7 @@ mod tests {
         let key = ClientKey::read(&with, None, None).unwrap();
         // base64url(sha256(01 02 03))
         assert_eq!(
-            key.thumbprint(),
+            key.thumbprint.as_deref(),
             Some("A5BYxvLAy0ksUzsKTRTvd8wPeKvMztUofYShogEc-4E")
         );
     }

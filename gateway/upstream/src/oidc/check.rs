@@ -63,12 +63,12 @@ impl Oidc {
             ));
         }
         let metadata = Metadata::read(answer.body()).map_err(|error| problem(&error))?;
-        if metadata.issuer != self.discovery.issuer() {
+        if metadata.issuer != self.discovery.issuer {
             return Err(format!(
                 "the provider's issuer is {}, but the configured one is {}: if this is the provider you mean, set issuer to \
                  the former",
                 plain(&metadata.issuer),
-                self.discovery.issuer()
+                self.discovery.issuer
             ));
         }
         metadata

@@ -13,7 +13,7 @@ use super::metadata::{Metadata, bad};
 use crate::error::UpstreamError;
 use crate::exchange::Client;
 use crate::http::Http;
-use crate::jws::{Algorithm, KeySet};
+use crate::jws::KeySet;
 use crate::logout::KEYS_ASKED_AGAIN;
 use crate::text::plain;
 
@@ -37,17 +37,11 @@ pub(crate) struct Known {
     pub(crate) keys: KeySet,
 }
 
-impl Known {
-    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
-        self.metadata.algorithms.clone()
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Discovery {
     /// The provider's name in the configuration, for the log.
     provider: String,
-    issuer: String,
+    pub(crate) issuer: String,
     /// The URL of the metadata, if not below the issuer.
     url: Option<Url>,
     http: Http,
@@ -125,10 +119,6 @@ impl Discovery {
             state: Mutex::default(),
             answers: AtomicU64::new(0),
         }
-    }
-
-    pub(crate) fn issuer(&self) -> &str {
-        &self.issuer
     }
 
     /// The URL of the metadata (Discovery 1.0 section 4).

@@ -55,7 +55,7 @@ impl Oidc {
         }
         let provider = self.discovery.known().await?;
         let verify = move |provider: Arc<Known>| async move {
-            let algorithms = provider.algorithms();
+            let algorithms = provider.metadata.algorithms.clone();
             self.verify(&provider, token, algorithms, logout::TYPES).await
         };
         let mut signed = verify(Arc::clone(&provider)).await;
@@ -73,7 +73,7 @@ impl Oidc {
         let claims = json::object(&signed.payload).unwrap_or_default();
         let issuer = match claims.get("iss").and_then(Value::as_str) {
             Some(issuer) if self.is_issuer(issuer) && self.may_sign_for(&signed, issuer) => issuer,
-            _ => self.discovery.issuer(),
+            _ => &self.discovery.issuer,
         };
         let client = &self.client;
         logout::read(
