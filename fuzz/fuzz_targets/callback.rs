@@ -31,8 +31,9 @@ use tokio::runtime::{Builder, Runtime};
 
 const OWN: &str = "https://auth.example.org";
 const APPLICATION: &str = "https://app.example.org";
-/// A loopback port on which nothing listens.
+/// Loopback ports on which nothing listens.
 const NOWHERE: &str = "http://127.0.0.1:9";
+const NOBODY: &str = "http://127.0.0.1:7";
 
 struct Fixture {
     runtime: Runtime,
@@ -51,7 +52,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         "data_dir = {:?}\nplugin_dir = {:?}\norigins = [\"{APPLICATION}\"]\njsonp = true\nuser_lookup = true\n\
          [server]\nexternal_address = \"{OWN}\"\n\
          [providers.github]\nclient_id = \"id\"\nclient_secret = \"canary-secret\"\nweb = \"{NOWHERE}\"\napi = \"{NOWHERE}\"\n\
-         [providers.oidc]\nissuer = \"{NOWHERE}\"\nclient_id = \"id\"\nclient_secret = \"canary-secret\"\n",
+         [providers.oidc]\nissuer = \"{NOBODY}\"\nclient_id = \"id\"\nclient_secret = \"canary-secret\"\n",
         at("data"),
         at("plugins"),
     );
