@@ -157,8 +157,7 @@ fn start(pooled: bool, keep_resident: usize) -> Result<Engine, EngineError> {
     } else {
         InstanceAllocationStrategy::OnDemand
     };
-    let engine = Engine::new(config().allocation_strategy(allocation))
-        .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+    let engine = engine(allocation)?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("guest-ticks".to_owned())
@@ -180,7 +179,11 @@ fn start(pooled: bool, keep_resident: usize) -> Result<Engine, EngineError> {
 /// # Errors
 /// If the machine does not support the configuration.
 pub fn compiler() -> Result<Engine, EngineError> {
-    Engine::new(config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+    engine(InstanceAllocationStrategy::OnDemand)
+}
+
+fn engine(allocation: InstanceAllocationStrategy) -> Result<Engine, EngineError> {
+    Engine::new(config().allocation_strategy(allocation))
         .map_err(|error| EngineError::Engine(format!("{error:#}")))
 }
 

@@ -117,8 +117,8 @@ impl Outgoing {
         }
         let scheme = request.uri().scheme_str().unwrap_or_default();
         let authority = request.uri().authority().ok_or(OriginError::NotAnOrigin)?;
-        // The same code parses the operator's origins, and connections use the parsed origin, so no two parsers have to agree.
-        // User information is an error.
+        // The same code parses the operator's origins, and connections use the parsed origin, so no two parsers have to
+        // agree. User information is an error.
         let origin: HttpOrigin = format!("{scheme}://{authority}").parse()?;
         exchange.origin = Some(origin.clone());
         let network = self.network.clone().ok_or(RequestError::NoNetwork)?;

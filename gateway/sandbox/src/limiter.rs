@@ -37,15 +37,11 @@ pub struct Taken {
 
 impl Limiter {
     /// A budget of `limit` bytes, within the plugin's `share`.
-    pub const fn new(limit: usize, share: Option<Arc<MemoryShare>>) -> Self {
+    pub fn new(limit: usize, share: Option<Arc<MemoryShare>>) -> Self {
         Self {
             limit,
             share,
-            taken: Taken {
-                used: 0,
-                denied: None,
-                crowded: false,
-            },
+            taken: Taken::default(),
             last: 0,
         }
     }

@@ -317,11 +317,6 @@ pub(crate) fn record(
     rows::execute(connection, sql, params)
 }
 
-/// Closes an event whose sign-in has ended otherwise.
-pub(crate) fn drop_pending(connection: &Connection, id: &EventId, now: Timestamp) -> rusqlite::Result<()> {
-    drop_where(connection, "id = ?2", now, &[&id.as_str()]).map(drop)
-}
-
 /// Records that the hooks rejected a new user, deletes the user, and closes their other pending events.
 pub(crate) fn reject_new_user(
     connection: &Connection,

@@ -109,7 +109,7 @@ impl SignIn {
             return self.open_session(connection);
         };
         // The hooks will not be called for this sign-in any more.
-        events::drop_pending(connection, &self.login_event, self.now)?;
+        events::drop_where(connection, "id = ?2", self.now, &[&self.login_event.as_str()])?;
         Ok(ended)
     }
 

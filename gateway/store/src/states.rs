@@ -99,17 +99,6 @@ impl Store {
         let sql = "SELECT 1 FROM used_states WHERE state = ?1";
         self.read(|connection| rows::exists(connection, sql, [state]))
     }
-
-    /// Claims a state and consumes it.
-    ///
-    /// # Errors
-    /// If the database fails; the state is then not used.
-    pub async fn consume_state(&self, state: &str, expires: Timestamp) -> Result<bool, StoreError> {
-        match self.claim_state(state, expires)? {
-            Some(claimed) => claimed.consume().await,
-            None => Ok(false),
-        }
-    }
 }
 
 impl ClaimedState {
