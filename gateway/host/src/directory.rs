@@ -13,7 +13,6 @@
 //! (`p.wasm -> ..data/p.wasm`). The kernel checks that at each step (`openat2` with `RESOLVE_BENEATH`).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,15 +77,19 @@ pub(crate) enum Presence {
 }
 
 /// Why it cannot be known whether a file exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Reason {
     /// The directory cannot be opened or listed.
+    #[error("{}", io::Error::from(*.0))]
     Directory(Errno),
     /// A different directory is in its place, and contains no plugins.
+    #[error("it is another directory than before, and has no plugin in it: is a file system not mounted?")]
     Replaced,
     /// A different directory is in place of the one that last contained the file.
+    #[error("this is not the directory in which the file was last seen")]
     Elsewhere,
     /// The directory can be read, but not the file's metadata.
+    #[error("{}", io::Error::from(*.0))]
     File(Errno),
 }
 
@@ -94,18 +97,6 @@ impl Reason {
     /// Whether it is the same for all plugins.
     pub(crate) const fn is_about_directory(self) -> bool {
         matches!(self, Self::Directory(_) | Self::Replaced)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(error) | Self::File(error) => io::Error::from(*error).fmt(f),
-            Self::Replaced => f.write_str(
-                "it is another directory than before, and has no plugin in it: is a file system not mounted?",
-            ),
-            Self::Elsewhere => f.write_str("this is not the directory in which the file was last seen"),
-        }
     }
 }
 

@@ -179,8 +179,8 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Logs an invalid answer, the plugin's own error, or a failed call. Only this line has the reason: callers do not get it.
-/// A plugin that fails in every call would fill the log too, so failures count against its share.
+/// Logs an invalid answer, the plugin's own error, or a failed call. Only this line has the reason: callers do not get
+/// it. A plugin that fails in every call would fill the log too, so failures count against its share.
 fn log_failure(generation: &Generation, function: Function, text: &str, stack: Option<&str>) {
     let length = log::written(text).saturating_add(log::written(stack.unwrap_or_default()));
     if !generation.program.log_rate.admit(length, Instant::now()) {

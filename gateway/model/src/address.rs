@@ -1,8 +1,8 @@
-//! Classifies IP addresses as public, private or unusable. A name may resolve to anything, so its addresses decide, not the
-//! name.
+//! Classifies IP addresses as public, private or unusable. A name may resolve to anything, so its addresses decide, not
+//! the name.
 //!
-//! The ranges are those of the IANA special-purpose address registries (RFC 6890) that are not globally reachable. An IPv6
-//! address that embeds an IPv4 address is classified as that one.
+//! The ranges are those of the IANA special-purpose address registries (RFC 6890) that are not globally reachable. An
+//! IPv6 address that embeds an IPv4 address is classified as that one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -49,8 +49,8 @@ const V4: &[([u8; 4], u32, Reach)] = &[
     ([240, 0, 0, 0], 4, Prohibited("reserved")),
 ];
 
-/// IPv6 ranges: the first 32 bits of the network, length of its prefix, class. Everything else that is not global unicast is
-/// prohibited.
+/// IPv6 ranges: the first 32 bits of the network, length of its prefix, class. Everything else that is not global
+/// unicast is prohibited.
 const V6: &[(u32, u32, Reach)] = &[
     (0xfc00_0000, 7, Private("unique local")),
     (0xfe80_0000, 10, Prohibited("link-local")),

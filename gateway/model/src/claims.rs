@@ -47,9 +47,9 @@ impl fmt::Debug for UpstreamSession {
     }
 }
 
-/// Claims as the text of a JSON object (RFC 8259), with members sorted by name, each of them once, without white space, and
-/// with the values as the provider wrote them. A [`Value`] holds numbers as 64-bit integers and floats, which would change
-/// an identifier of twenty digits on its way to the hooks.
+/// Claims as the text of a JSON object (RFC 8259), with members sorted by name, each of them once, without white space,
+/// and with the values as the provider wrote them. A [`Value`] holds numbers as 64-bit integers and floats, which would
+/// change an identifier of twenty digits on its way to the hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims(Arc<str>);
 

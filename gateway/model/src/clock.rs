@@ -1,4 +1,5 @@
-//! Time and randomness. They are passed in, so that tests can control them; `clippy.toml` bans the ambient ones elsewhere.
+//! Time and randomness. They are passed in, so that tests can control them; `clippy.toml` bans the ambient ones
+//! elsewhere.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::id::{EventId, UserId};
 use crate::user::Identity;
 
-/// Something that happened to a user, for the hooks. It is kept until every hook has answered, so it survives a crash and is
-/// delivered again with the same id.
+/// Something that happened to a user, for the hooks. It is kept until every hook has answered, so it survives a crash
+/// and is delivered again with the same id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The same for every delivery.
@@ -56,8 +56,8 @@ impl EventKind {
 /// The combined answer of all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every hook accepted. Contains the changes to make to the user's attributes ([`crate::limits::change`]); the later
-    /// hook wins.
+    /// Every hook accepted. Contains the changes to make to the user's attributes ([`crate::limits::change`]); the
+    /// later hook wins.
     Accepted(BTreeMap<String, String>),
     /// A hook rejected. Later hooks were not called.
     Rejected {
@@ -66,8 +66,8 @@ pub enum Verdict {
         /// The reason for the person.
         reason: String,
     },
-    /// A hook trapped, ran out of fuel or time, is missing, or returned no verdict: the sign-in is rejected and a new user
-    /// stays pending.
+    /// A hook trapped, ran out of fuel or time, is missing, or returned no verdict: the sign-in is rejected and a new
+    /// user stays pending.
     Failed {
         /// The hook.
         hook: String,

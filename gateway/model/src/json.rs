@@ -1,7 +1,7 @@
 //! JSON that is passed on without changing any digit.
 //!
-//! A `serde_json::Value` holds numbers as 64-bit integers and floats, so an amount or an identifier of twenty digits would
-//! change. In a permission, that would be a wrong answer with a valid signature.
+//! A `serde_json::Value` holds numbers as 64-bit integers and floats, so an amount or an identifier of twenty digits
+//! would change. In a permission, that would be a wrong answer with a valid signature.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The longest number, in characters. Parsers have their own limits: Java's Jackson reads a thousand digits, Python four
-/// thousand.
+/// The longest number, in characters. Parsers have their own limits: Java's Jackson reads a thousand digits, Python
+/// four thousand.
 const MAX_NUMBER: usize = 100;
 
 /// A user's permissions by name.
 pub type PermissionMap = BTreeMap<String, JsonText>;
 
-/// A JSON value (RFC 8259) as its text: without white space, with members sorted by name and each of them once, and with
-/// numbers as they were written.
+/// A JSON value (RFC 8259) as its text: without white space, with members sorted by name and each of them once, and
+/// with numbers as they were written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);

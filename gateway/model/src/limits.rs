@@ -40,7 +40,8 @@ pub enum TooManyAttributes {
 
 /// Applies the hooks' changes, by the rule of [`change`].
 ///
-/// If a user already exceeds a limit, which an operator may have lowered, attributes may change as long as they do not grow.
+/// If a user already exceeds a limit, which an operator may have lowered, attributes may change as long as they do not
+/// grow.
 ///
 /// # Errors
 /// If the attributes would exceed a limit; then none has changed.

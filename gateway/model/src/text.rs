@@ -1,9 +1,10 @@
-//! Characters that act on the text around them. Names of users and texts from plugins come from strangers and are shown in
-//! pages, logs and terminals.
+//! Characters that act on the text around them. Names of users and texts from plugins come from strangers and are shown
+//! in pages, logs and terminals.
 
 /// Whether a character controls a terminal, or reorders or hides the text around it: control characters, Unicode's
-/// `Bidi_Control` (UAX #9) and line breaks, characters without a width (`Default_Ignorable_Code_Point` except for the first
-/// sixteen variation selectors, which emoji use), annotations, and tag letters, in which a whole text can be hidden.
+/// `Bidi_Control` (UAX #9) and line breaks, characters without a width (`Default_Ignorable_Code_Point` except for the
+/// first sixteen variation selectors, which emoji use), annotations, and tag letters, in which a whole text can be
+/// hidden.
 #[must_use]
 pub const fn is_unsafe(character: char) -> bool {
     matches!(character,
@@ -13,8 +14,8 @@ pub const fn is_unsafe(character: char) -> bool {
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Removes the characters for which [`is_unsafe`] is true, except for joiners between two others (U+200C, U+200D): names in
-/// Persian, in Indic scripts, and some emoji need them.
+/// Removes the characters for which [`is_unsafe`] is true, except for joiners between two others (U+200C, U+200D):
+/// names in Persian, in Indic scripts, and some emoji need them.
 #[must_use]
 pub fn without_unsafe(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

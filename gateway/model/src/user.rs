@@ -50,8 +50,8 @@ crate::named_enum! {
 pub struct Email {
     /// The address, byte for byte as the provider sent it.
     pub address: String,
-    /// Whether the operator trusts the provider to say who owns an address. Only between trusted providers does the same
-    /// address mean the same user.
+    /// Whether the operator trusts the provider to say who owns an address. Only between trusted providers does the
+    /// same address mean the same user.
     pub trusted: bool,
 }
 
@@ -192,8 +192,8 @@ impl Username {
     }
 }
 
-/// Whether a text has the form of a [`UserId`], regardless of case. Commands and applications that accept both must never
-/// mistake a username for another user's id.
+/// Whether a text has the form of a [`UserId`], regardless of case. Commands and applications that accept both must
+/// never mistake a username for another user's id.
 fn looks_like_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -53,8 +53,8 @@ pub enum NextValue {
 /// The result of a change, for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangedValue {
-    /// Whether the value was as the change expects. Only [`ValueChange::Delete`] and [`ValueChange::CompareAndSet`] expect
-    /// anything.
+    /// Whether the value was as the change expects. Only [`ValueChange::Delete`] and [`ValueChange::CompareAndSet`]
+    /// expect anything.
     pub done: bool,
     /// The sum after [`ValueChange::Increment`], 0 after any other change.
     pub sum: i64,

@@ -1,8 +1,8 @@
 //! The types and exports of the plugin interface, generated from the `.wit` files that plugin authors compile against.
 //!
-//! The world is the host's own: it exports every interface that the gateway calls, and no component has to match it as a
-//! whole. [`crate::exports`] looks up one interface at a time. The interfaces that plugins import are generated beside
-//! their implementations, in [`crate::grants`].
+//! The world is the host's own: it exports every interface that the gateway calls, and no component has to match it as
+//! a whole. [`crate::exports`] looks up one interface at a time. The interfaces that plugins import are generated
+//! beside their implementations, in [`crate::grants`].
 
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 

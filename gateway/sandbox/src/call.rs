@@ -92,8 +92,8 @@ pub struct Prepared {
 /// The name of an instance's start in the log.
 const START_UP: &str = "start-up";
 
-/// Makes an instance before `deadline`, with a budget as large as a call's. Dropping the future stops the guest at its next
-/// tick.
+/// Makes an instance before `deadline`, with a budget as large as a call's. Dropping the future stops the guest at its
+/// next tick.
 ///
 /// Must be polled on a guest thread.
 ///
@@ -189,8 +189,8 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(DeadlineExceeded.into()))
 }
 
-/// Calls a function in the prepared instance, or in a fresh one, before `deadline`. Dropping the future stops the call at
-/// the guest's next tick.
+/// Calls a function in the prepared instance, or in a fresh one, before `deadline`. Dropping the future stops the call
+/// at the guest's next tick.
 ///
 /// Must be polled on a guest thread, because a guest computes for a tick before it yields.
 pub async fn run<T>(

@@ -112,9 +112,9 @@ pub trait UserLookup: Send + Sync + fmt::Debug {
 /// Where guests store values. The caller implements it with its database; [`ScratchValues`](crate::ScratchValues)
 /// stores them in memory.
 ///
-/// Each plugin, identified by its name in the configuration, has its own keys. The sandbox checks keys and values against
-/// `wit/key-value.wit` and the plugin's limits first. The implementation checks the total size (`cap` bytes of keys and
-/// values) in the same step as the write, and returns once the write is durable.
+/// Each plugin, identified by its name in the configuration, has its own keys. The sandbox checks keys and values
+/// against `wit/key-value.wit` and the plugin's limits first. The implementation checks the total size (`cap` bytes of
+/// keys and values) in the same step as the write, and returns once the write is durable.
 #[async_trait::async_trait]
 pub trait KeyValueStore: Send + Sync + fmt::Debug {
     /// Returns the value, or `None` if there is none or it has expired.

@@ -157,8 +157,7 @@ fn start(pooled: bool, keep_resident: usize) -> Result<Engine, EngineError> {
     } else {
         InstanceAllocationStrategy::OnDemand
     };
-    let engine = Engine::new(config().allocation_strategy(allocation))
-        .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+    let engine = engine(allocation)?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("guest-ticks".to_owned())
@@ -174,13 +173,17 @@ fn start(pooled: bool, keep_resident: usize) -> Result<Engine, EngineError> {
     Ok(engine)
 }
 
-/// An engine that compiles for [`Engines`] but runs nothing. It reserves no address space, because the compiler's process
-/// has little.
+/// An engine that compiles for [`Engines`] but runs nothing. It reserves no address space, because the compiler's
+/// process has little.
 ///
 /// # Errors
 /// If the machine does not support the configuration.
 pub fn compiler() -> Result<Engine, EngineError> {
-    Engine::new(config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+    engine(InstanceAllocationStrategy::OnDemand)
+}
+
+fn engine(allocation: InstanceAllocationStrategy) -> Result<Engine, EngineError> {
+    Engine::new(config().allocation_strategy(allocation))
         .map_err(|error| EngineError::Engine(format!("{error:#}")))
 }
 
@@ -209,8 +212,8 @@ fn config() -> Config {
     config
 }
 
-/// Slots for `POOL` components of the largest shape, so that the pool never rejects what the semaphores admit. A slot is
-/// address space, and takes no memory until a guest writes to it.
+/// Slots for `POOL` components of the largest shape, so that the pool never rejects what the semaphores admit. A slot
+/// is address space, and takes no memory until a guest writes to it.
 fn pool(keep_resident: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(POOL)

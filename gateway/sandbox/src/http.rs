@@ -1,10 +1,10 @@
 //! The grant `http`: guests' requests through `wasi:http/outgoing-handler`.
 //!
-//! The guest calls `handle`. This module checks the request against the plugin's configuration; `connect` resolves the name
-//! once, checks every address, and connects to one of the checked addresses; `exchange` sends the request on its own
-//! connection; `body` limits the size and time of the bodies. Every failure is an `error-code` for the guest and a line
-//! in the log. The host does not follow redirects. A guest that follows one makes a new request, which is checked in the
-//! same way.
+//! The guest calls `handle`. This module checks the request against the plugin's configuration; `connect` resolves the
+//! name once, checks every address, and connects to one of the checked addresses; `exchange` sends the request on its
+//! own connection; `body` limits the size and time of the bodies. Every failure is an `error-code` for the guest and a
+//! line in the log. The host does not follow redirects. A guest that follows one makes a new request, which is checked
+//! in the same way.
 //!
 //! | module | contents |
 //! |---|---|
@@ -117,8 +117,8 @@ impl Outgoing {
         }
         let scheme = request.uri().scheme_str().unwrap_or_default();
         let authority = request.uri().authority().ok_or(OriginError::NotAnOrigin)?;
-        // The same code parses the operator's origins, and connections use the parsed origin, so no two parsers have to agree.
-        // User information is an error.
+        // The same code parses the operator's origins, and connections use the parsed origin, so no two parsers have to
+        // agree. User information is an error.
         let origin: HttpOrigin = format!("{scheme}://{authority}").parse()?;
         exchange.origin = Some(origin.clone());
         let network = self.network.clone().ok_or(RequestError::NoNetwork)?;
@@ -172,8 +172,8 @@ fn check_headers(
     Ok(())
 }
 
-/// Headers of the connection (RFC 9110 section 7.6.1), which is the gateway's, and trailers. `Host` is allowed here, because
-/// it is compared with the origin later.
+/// Headers of the connection (RFC 9110 section 7.6.1), which is the gateway's, and trailers. `Host` is allowed here,
+/// because it is compared with the origin later.
 fn is_forbidden(name: &HeaderName) -> bool {
     *name == header::TE
         || *name == header::TRAILER

@@ -1,9 +1,9 @@
-//! The sandbox: one call of one WebAssembly component in wasmtime, with limits on everything that the component could use
-//! up or delay.
+//! The sandbox: one call of one WebAssembly component in wasmtime, with limits on everything that the component could
+//! use up or delay.
 //!
 //! [`Program::link`] links a component once, with the imports that it has been granted. Each call gets a fresh instance
-//! ([`call::run`]), which may be prepared in advance ([`call::prepare`]). [`permission_provider`] and [`lifecycle`] check
-//! the answers.
+//! ([`call::run`]), which may be prepared in advance ([`call::prepare`]). [`permission_provider`] and [`lifecycle`]
+//! check the answers.
 //!
 //! | module | contents |
 //! |---|---|

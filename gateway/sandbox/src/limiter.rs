@@ -1,7 +1,7 @@
 //! Limits what one call allocates, counted over all memories and tables of its instance.
 //!
-//! wasmtime's `StoreLimits` applies the limit to each memory separately, so a component with eight memories would get eight
-//! times the bytes.
+//! wasmtime's `StoreLimits` applies the limit to each memory separately, so a component with eight memories would get
+//! eight times the bytes.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::memory::MemoryShare;
 /// How many bytes a table element counts as: a pointer, and as much again for the host's own data.
 const TABLE_ELEMENT_BYTES: usize = 16;
 
-/// The budget of one store. It is set before instantiation, so that initial memories count too. The memory that it takes
-/// also counts against the plugin's share, until the limiter is dropped.
+/// The budget of one store. It is set before instantiation, so that initial memories count too. The memory that it
+/// takes also counts against the plugin's share, until the limiter is dropped.
 #[derive(Debug)]
 pub struct Limiter {
     limit: usize,
@@ -37,15 +37,11 @@ pub struct Taken {
 
 impl Limiter {
     /// A budget of `limit` bytes, within the plugin's `share`.
-    pub const fn new(limit: usize, share: Option<Arc<MemoryShare>>) -> Self {
+    pub fn new(limit: usize, share: Option<Arc<MemoryShare>>) -> Self {
         Self {
             limit,
             share,
-            taken: Taken {
-                used: 0,
-                denied: None,
-                crowded: false,
-            },
+            taken: Taken::default(),
             last: 0,
         }
     }

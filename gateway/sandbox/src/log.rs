@@ -1,5 +1,5 @@
-//! Guests' log lines, from the grant `logging` and from stdout and stderr: limited per call and per plugin over time, made
-//! printable, and written to the gateway's log.
+//! Guests' log lines, from the grant `logging` and from stdout and stderr: limited per call and per plugin over time,
+//! made printable, and written to the gateway's log.
 //!
 //! Both limits count bytes as they are written: seven for a control character, two for a quotation mark. A limit on the
 //! guest's own bytes would let it write several times as much.
@@ -48,8 +48,8 @@ impl Transcript {
     }
 }
 
-/// Limits how much all calls of one plugin write over time: `log_bytes_per_minute`, all of which is available to a plugin
-/// that was quiet for a minute.
+/// Limits how much all calls of one plugin write over time: `log_bytes_per_minute`, all of which is available to a
+/// plugin that was quiet for a minute.
 #[derive(Debug)]
 pub struct LogRate(Mutex<Bucket>);
 
@@ -114,7 +114,8 @@ impl LogRate {
     }
 }
 
-/// How many bytes a message takes in a JSON log: as [`printable`] writes it, with quotation marks and backslashes escaped.
+/// How many bytes a message takes in a JSON log: as [`printable`] writes it, with quotation marks and backslashes
+/// escaped.
 pub fn written(message: &str) -> usize {
     message
         .chars()
@@ -164,8 +165,8 @@ impl Budget {
 }
 
 impl GuestLog {
-    /// A log for one call of `function`, limited to `bytes` bytes and by `rate`. `transcript` records every message that is
-    /// not dropped.
+    /// A log for one call of `function`, limited to `bytes` bytes and by `rate`. `transcript` records every message
+    /// that is not dropped.
     pub fn new(
         plugin: Arc<str>,
         function: &'static str,

@@ -1,10 +1,10 @@
 //! Limits the memory of all instances together, and of each plugin's.
 //!
-//! [`Limiter`](crate::limiter::Limiter) bounds one instance. A plugin has many at the same time, running or prepared, and an
-//! interpreter takes tens of megabytes for each. So every plugin has a share that all its calls stay within. Part of the
-//! share is guaranteed; what plugins take beyond that is limited over all of them. [`MemoryShare::room`] derives the number
-//! of calls that run at the same time from what earlier calls took. Calls therefore wait for memory in the queue, where
-//! waiting costs nothing, and only unexpected growth is refused.
+//! [`Limiter`](crate::limiter::Limiter) bounds one instance. A plugin has many at the same time, running or prepared,
+//! and an interpreter takes tens of megabytes for each. So every plugin has a share that all its calls stay within.
+//! Part of the share is guaranteed; what plugins take beyond that is limited over all of them. [`MemoryShare::room`]
+//! derives the number of calls that run at the same time from what earlier calls took. Calls therefore wait for memory
+//! in the queue, where waiting costs nothing, and only unexpected growth is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ struct State {
 }
 
 impl Memory {
-    /// Divides `total` bytes among the plugins, each given with the memory limit of one call. Half is guaranteed, in equal
-    /// parts. Plugins that are not in the list lose their guarantee.
+    /// Divides `total` bytes among the plugins, each given with the memory limit of one call. Half is guaranteed, in
+    /// equal parts. Plugins that are not in the list lose their guarantee.
     pub fn divide<'a>(&self, total: usize, plugins: impl IntoIterator<Item = (&'a Arc<str>, usize)>) {
         let plugins: BTreeMap<_, _> = plugins.into_iter().collect();
         let part = total / 2 / plugins.len().max(1);

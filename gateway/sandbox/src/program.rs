@@ -31,8 +31,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Checks a component's imports, links the ones that the configuration grants, and finds its exports. `kept` is how many
-    /// bytes an instance keeps in RAM for the next ([`Engines::kept`](crate::engine::Engines::kept)).
+    /// Checks a component's imports, links the ones that the configuration grants, and finds its exports. `kept` is how
+    /// many bytes an instance keeps in RAM for the next ([`Engines::kept`](crate::engine::Engines::kept)).
     ///
     /// # Errors
     /// If an import or an export is not as it should be.

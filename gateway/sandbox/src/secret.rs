@@ -4,8 +4,8 @@ use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// A plugin's secret: never printed, and wiped from memory when dropped. Secrets can be compared, so that a reload can tell
-/// whether the configuration has changed.
+/// A plugin's secret: never printed, and wiped from memory when dropped. Secrets can be compared, so that a reload can
+/// tell whether the configuration has changed.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 

@@ -1,9 +1,9 @@
 //! Records which addresses issuers have assigned to whom, permanently.
 //!
-//! An address identifies a person only if it has never belonged to two people. The current identities and users do not show
-//! that: the first holder may have moved to another address, or been deleted or unlinked, or the second one was rejected.
-//! Therefore every address that counts (verified, from a provider trusted for email) leaves a row for its issuer, which is
-//! never deleted. The row becomes contested when
+//! An address identifies a person only if it has never belonged to two people. The current identities and users do not
+//! show that: the first holder may have moved to another address, or been deleted or unlinked, or the second one was
+//! rejected. Therefore every address that counts (verified, from a provider trusted for email) leaves a row for its
+//! issuer, which is never deleted. The row becomes contested when
 //!
 //! * another subject of the issuer brings the address, even if that sign-in is rejected;
 //! * the address is brought for another user than before, from this issuer or another.
@@ -11,8 +11,8 @@
 //! A contested address finds nobody, whichever issuer's row it is. Addresses are compared regardless of case here: most
 //! mail systems deliver both spellings to one person, and equality here only ever prevents a link.
 //!
-//! The rows outlive the people, so they hold SHA-256 hashes. These hide an address from a reader, but not from someone who
-//! tries known addresses.
+//! The rows outlive the people, so they hold SHA-256 hashes. These hide an address from a reader, but not from someone
+//! who tries known addresses.
 //!
 //! The table is bounded by what providers confirm: one row for each issuer and address, after a complete sign-in. A
 //! provider can create as many rows as users; each takes about 150 bytes.

@@ -34,8 +34,8 @@ pub enum BackupError {
     Copy { path: PathBuf, why: String },
 }
 
-/// Writes a backup of the database to a file that only its owner can read. The file appears when it is complete, checked
-/// and on disk. This takes a while if the database is large.
+/// Writes a backup of the database to a file that only its owner can read. The file appears when it is complete,
+/// checked and on disk. This takes a while if the database is large.
 ///
 /// # Errors
 /// See [`BackupError`].

@@ -1,7 +1,7 @@
 //! Checks whether a database could be opened, without changing the file or anything beside it.
 //!
-//! It follows [`Store::open`](crate::Store::open) up to the point at which that would write. It does not disturb a gateway
-//! that has the database open: it neither waits for commits nor takes any lock against it.
+//! It follows [`Store::open`](crate::Store::open) up to the point at which that would write. It does not disturb a
+//! gateway that has the database open: it neither waits for commits nor takes any lock against it.
 
 use std::io;
 use std::path::Path;

@@ -12,8 +12,8 @@ use crate::owned::Unsafe;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum OpenError {
-    /// It belongs to another program (its `application_id` is not ours), or is not an SQLite database. No byte of it was
-    /// changed.
+    /// It belongs to another program (its `application_id` is not ours), or is not an SQLite database. No byte of it
+    /// was changed.
     #[error(
         "{} is not a database of this gateway, or its beginning is destroyed, and was left untouched: name another file \
          in DATABASE_URL, or restore it from a backup",
@@ -57,8 +57,8 @@ pub enum OpenError {
         path.display()
     )]
     Replaced { path: PathBuf },
-    /// It has several names. The database would have a separate log under each, and a file beside it could be overwritten
-    /// under its other name.
+    /// It has several names. The database would have a separate log under each, and a file beside it could be
+    /// overwritten under its other name.
     #[error(
         "{} has {links} names (hard links), and the gateway's database and the files beside it must have one each. Nothing was \
          changed. Remove the other names: `find DIRECTORY -samefile {}` finds them",

@@ -5,7 +5,8 @@
 //! gone, is closed.
 //!
 //! Pending events are bounded for each user and for each provider. Large claims are not stored: a hook sees them at the
-//! sign-in itself, and the event is delivered again only with the claims that a later sign-in brings, never without any.
+//! sign-in itself, and the event is delivered again only with the claims that a later sign-in brings, never without
+//! any.
 
 use gateway_model::{
     Claims, Event, EventId, EventKind, Identity, Timestamp, User, UserId, UserLimits, UserStatus, Verdict,
@@ -40,9 +41,9 @@ const EVENT_COLUMNS: usize = 8;
 const NOT_KEPT: &str = "null";
 
 impl Store {
-    /// Returns the first pending event of a sign-in whose position is after `after` and not after `last`, with its position
-    /// and its user as they are now. Events may be large, so they are read one at a time. Those of disabled users wait
-    /// until the user is enabled again, and those without their claims until the person signs in again.
+    /// Returns the first pending event of a sign-in whose position is after `after` and not after `last`, with its
+    /// position and its user as they are now. Events may be large, so they are read one at a time. Those of disabled
+    /// users wait until the user is enabled again, and those without their claims until the person signs in again.
     ///
     /// A new user's first sign-in comes after the event of the new user, and its user is pending until that is settled.
     ///
@@ -54,7 +55,8 @@ impl Store {
         last: i64,
     ) -> Result<Option<(i64, Event, User)>, StoreError> {
         self.read_much(move |connection| {
-            // The index on pending events comes first, so that a long history costs nothing, and nothing has to be sorted.
+            // The index on pending events comes first, so that a long history costs nothing, and nothing has to be
+            // sorted.
             let sql =
                 "SELECT e.id, e.kind, e.user_id, e.at, e.provider, e.issuer, e.subject, e.claims, e.sequence
                 FROM events e CROSS JOIN users u ON u.id = e.user_id
@@ -115,8 +117,8 @@ impl Store {
     /// Records the verdict of a sign-out, or of an event that was delivered again, and applies it: an accepted new user
     /// becomes active, a rejected one is deleted, and attributes are set. No session is opened.
     ///
-    /// Nothing happens if the event already has a verdict. It stays pending if a hook failed on a new user or a sign-out,
-    /// if the user is disabled (except for sign-outs), and if the user of a sign-in is still pending.
+    /// Nothing happens if the event already has a verdict. It stays pending if a hook failed on a new user or a
+    /// sign-out, if the user is disabled (except for sign-outs), and if the user of a sign-in is still pending.
     ///
     /// # Errors
     /// If the database cannot be written; the event then stays pending.
@@ -211,8 +213,8 @@ fn drop_oldest_of_user(
     drop_where(connection, oldest, now, &params)
 }
 
-/// Closes the pending events for which `condition` holds, whose parameters begin at `?2`. No hook is called for them any
-/// more. Returns how many there were.
+/// Closes the pending events for which `condition` holds, whose parameters begin at `?2`. No hook is called for them
+/// any more. Returns how many there were.
 pub(crate) fn drop_where(
     connection: &Connection,
     condition: &str,
@@ -315,11 +317,6 @@ pub(crate) fn record(
         WHERE id = ?1 AND (verdict IS NULL OR verdict = 'failed')";
     let params = params![id.as_str(), name, hook, detail, rows::seconds(now)];
     rows::execute(connection, sql, params)
-}
-
-/// Closes an event whose sign-in has ended otherwise.
-pub(crate) fn drop_pending(connection: &Connection, id: &EventId, now: Timestamp) -> rusqlite::Result<()> {
-    drop_where(connection, "id = ?2", now, &[&id.as_str()]).map(drop)
 }
 
 /// Records that the hooks rejected a new user, deletes the user, and closes their other pending events.

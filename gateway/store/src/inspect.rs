@@ -121,12 +121,12 @@ fn check_no_log(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Checks that a file is one of our databases. `immutable` keeps SQLite from locking it, from rolling back its journal and
-/// from creating files beside it. The header is not read without SQLite, because closing a file ends every lock that this
-/// process has on it.
+/// Checks that a file is one of our databases. `immutable` keeps SQLite from locking it, from rolling back its journal
+/// and from creating files beside it. The header is not read without SQLite, because closing a file ends every lock
+/// that this process has on it.
 ///
-/// The log is ignored, so a file of ours may seem shorter than its header says: its log is being copied back, or was when
-/// its process was killed. `writable_schema` makes SQLite read the header nevertheless.
+/// The log is ignored, so a file of ours may seem shorter than its header says: its log is being copied back, or was
+/// when its process was killed. `writable_schema` makes SQLite read the header nevertheless.
 pub(crate) fn inspect(path: &Path) -> Result<(), OpenError> {
     let id = || -> rusqlite::Result<i32> {
         open_immutable(path)?.pragma_query_value(None, "application_id", |row| row.get(0))
@@ -138,9 +138,9 @@ pub(crate) fn inspect(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Prevents two processes from creating or migrating a database at the same time. It locks the directory, which needs no
-/// further file; the lock ends with the returned value. On a file system that cannot lock directories, only SQLite's own
-/// locks remain.
+/// Prevents two processes from creating or migrating a database at the same time. It locks the directory, which needs
+/// no further file; the lock ends with the returned value. On a file system that cannot lock directories, only SQLite's
+/// own locks remain.
 pub(crate) fn lock_directory(path: &Path) -> Result<Option<File>, OpenError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let directory = File::open(parent).map_err(|error| match error.kind() {

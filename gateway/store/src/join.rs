@@ -125,9 +125,9 @@ impl Store {
         .await
     }
 
-    /// Unlinks an identity from a user and ends the sessions that began with it. Its address does not link it to that user
-    /// again: its next sign-in creates another user, or is rejected under [`crate::UserIds::EmailMd5`] while the id of its
-    /// address is taken.
+    /// Unlinks an identity from a user and ends the sessions that began with it. Its address does not link it to that
+    /// user again: its next sign-in creates another user, or is rejected under [`crate::UserIds::EmailMd5`] while the
+    /// id of its address is taken.
     ///
     /// # Errors
     /// See [`JoinError`].
@@ -139,9 +139,9 @@ impl Store {
         .await
     }
 
-    /// Merges two users. `into` keeps their id and status, and everything that both have: username, address, name, picture
-    /// and attributes of the same name. It gets what only `from` has, and the identities, events and pending hooks of
-    /// `from`, who is deleted with their id and sessions.
+    /// Merges two users. `into` keeps their id and status, and everything that both have: username, address, name,
+    /// picture and attributes of the same name. It gets what only `from` has, and the identities, events and pending
+    /// hooks of `from`, who is deleted with their id and sessions.
     ///
     /// # Errors
     /// See [`JoinError`].
@@ -320,8 +320,8 @@ impl Merge {
         })
     }
 
-    /// Moves the username to the remaining user if they have none; otherwise returns it. The stored name counts, not the
-    /// one that is shown: a name that has become illegal since is kept.
+    /// Moves the username to the remaining user if they have none; otherwise returns it. The stored name counts, not
+    /// the one that is shown: a name that has become illegal since is kept.
     fn take_username(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
         let (from, into) = (self.loser.id.as_str(), self.stays.id.as_str());
         let sql = "SELECT username, username_folded FROM users WHERE id = ?1";

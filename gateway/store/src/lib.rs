@@ -1,5 +1,5 @@
-//! Users, sessions, events and plugins' values in SQLite. This is the only crate with SQL; its interface consists of model
-//! types.
+//! Users, sessions, events and plugins' values in SQLite. This is the only crate with SQL; its interface consists of
+//! model types.
 //!
 //! | module | purpose |
 //! |---|---|
@@ -35,12 +35,12 @@
 //!
 //! A write: [`Store`] draws the ids and reads the clock, and queues the write. The thread of `writer` runs it in a
 //! transaction with all other queued writes, commits, publishes in `versions` which users changed, and answers. By then
-//! the write is on disk. A read: [`Store`] takes a connection from `reader` and runs one statement, which sees the latest
-//! commit of every process.
+//! the write is on disk. A read: [`Store`] takes a connection from `reader` and runs one statement, which sees the
+//! latest commit of every process.
 //!
-//! Only sessions and their users are cached, because every request looks them up. If the session was read a moment ago, the
-//! lookup is one `pread` in `versions`, with the result that the database would give: once a write is acknowledged, no
-//! process returns what was read before it. A write that bypasses [`Store`] becomes visible after a second.
+//! Only sessions and their users are cached, because every request looks them up. If the session was read a moment ago,
+//! the lookup is one `pread` in `versions`, with the result that the database would give: once a write is acknowledged,
+//! no process returns what was read before it. A write that bypasses [`Store`] becomes visible after a second.
 //!
 //! Other processes (the command line while the gateway serves) open the same files in the same way.
 
@@ -119,8 +119,8 @@ pub enum UserIds {
     /// 128 random bits.
     #[default]
     Random,
-    /// The hex MD5 of the email's exact bytes, for permission data with such keys. Only a verified address from a provider
-    /// that is trusted for email makes such an id. Every other new user gets a random id.
+    /// The hex MD5 of the email's exact bytes, for permission data with such keys. Only a verified address from a
+    /// provider that is trusted for email makes such an id. Every other new user gets a random id.
     EmailMd5,
 }
 
@@ -155,8 +155,8 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the database: creates it, readable by its owner alone, if it does not exist, and migrates its schema. Must be
-    /// called within a tokio runtime.
+    /// Opens the database: creates it, readable by its owner alone, if it does not exist, and migrates its schema. Must
+    /// be called within a tokio runtime.
     ///
     /// # Errors
     /// See [`OpenError`]. A file that is not ours is not changed.
@@ -205,8 +205,8 @@ impl Store {
         }))
     }
 
-    /// Opens a database only for reading. If no process uses it and it has no log (a backup has none), the file does not
-    /// change, nothing appears beside it, and every write fails with [`StoreError::ReadOnly`]. Otherwise like
+    /// Opens a database only for reading. If no process uses it and it has no log (a backup has none), the file does
+    /// not change, nothing appears beside it, and every write fails with [`StoreError::ReadOnly`]. Otherwise like
     /// [`Store::open`].
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Decides whether a write-ahead log belongs to the database file beside it.
 //!
-//! SQLite cannot: if a backup is copied over `gateway.db` while the `-wal` of the old file is still there, SQLite applies
-//! pages of one history to the file of another. The database therefore has one row, the stamp:
+//! SQLite cannot: if a backup is copied over `gateway.db` while the `-wal` of the old file is still there, SQLite
+//! applies pages of one history to the file of another. The database therefore has one row, the stamp:
 //!
 //! - At every start, and in every transaction, the gateway writes a new stamp: a random number, the number of the
 //!   previous stamp, and the schema cookie of the file.
@@ -12,17 +12,17 @@
 //! `.backup`) may have a stamp that is in the log, but SQLite gives every such copy another schema cookie. A copy that
 //! `gateway backup` makes has its own stamp.
 //!
-//! If no stamp can be read from a file (for example, because it was cut short, or the page of its stamp is destroyed), a
-//! log is applied to it only if one of its raw pages still holds a stamp that the log knows, or if the log holds every
-//! page of the database.
+//! If no stamp can be read from a file (for example, because it was cut short, or the page of its stamp is destroyed),
+//! a log is applied to it only if one of its raw pages still holds a stamp that the log knows, or if the log holds
+//! every page of the database.
 //!
-//! A log without a stamp was written by an older gateway, or by an operator with `sqlite3`. It belongs to another file if
-//! it holds a first page of an older schema or of another program, or if it holds no first page and was begun beside a
-//! file of another length: SQLite writes the length on the first page.
+//! A log without a stamp was written by an older gateway, or by an operator with `sqlite3`. It belongs to another file
+//! if it holds a first page of an older schema or of another program, or if it holds no first page and was begun beside
+//! a file of another length: SQLite writes the length on the first page.
 //!
-//! Two cases cannot be detected: a log without a stamp beside another file of the same schema or length; and a plain copy
-//! of the file that was made after the current log was begun, which is the file that the log continues, and together with
-//! the log it is the latest state again.
+//! Two cases cannot be detected: a log without a stamp beside another file of the same schema or length; and a plain
+//! copy of the file that was made after the current log was begun, which is the file that the log continues, and
+//! together with the log it is the latest state again.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -41,8 +41,8 @@ const LENGTH: usize = 44;
 /// The first schema with a stamp.
 const SINCE: i64 = 4;
 const MAGIC: &[u8; 8] = b"AuGW-log";
-/// The bytes that SQLite puts before the stamp in its row: 47 bytes of payload, row 1, a header of 3 bytes, NULL (the id
-/// is the row's number), a blob of 44 bytes.
+/// The bytes that SQLite puts before the stamp in its row: 47 bytes of payload, row 1, a header of 3 bytes, NULL (the
+/// id is the row's number), a blob of 44 bytes.
 const CELL: [u8; 5] = [47, 1, 3, 0, 100];
 /// The first byte of a page that is a leaf of a table with row numbers.
 const TABLE_LEAF: u8 = 0x0D;
@@ -97,8 +97,8 @@ pub(crate) struct Main {
 }
 
 impl Main {
-    /// Reads them through a connection that ignores the log. Returns `None` if this is not possible, because the file is
-    /// damaged, or because part of the log has been copied back, and only the two together are consistent.
+    /// Reads them through a connection that ignores the log. Returns `None` if this is not possible, because the file
+    /// is damaged, or because part of the log has been copied back, and only the two together are consistent.
     pub(crate) fn read(connection: &Connection) -> Option<Self> {
         let cookie = cookie(connection).ok()?;
         let stamp = if has_table(connection).ok()? {

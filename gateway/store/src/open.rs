@@ -78,8 +78,8 @@ pub(crate) fn open(path: &Path, patience: Duration, random: &dyn Random) -> Resu
     })
 }
 
-/// Finishes an interrupted restore, for which the directory must be locked. While another process has the database open, no
-/// restore can have been interrupted; then this only checks that its files are still in their places.
+/// Finishes an interrupted restore, for which the directory must be locked. While another process has the database
+/// open, no restore can have been interrupted; then this only checks that its files are still in their places.
 pub(crate) fn settle(path: &Path) -> Result<(), OpenError> {
     if !check_files(path)? {
         return restore::finish(path).map(drop);
@@ -117,8 +117,8 @@ pub(crate) fn check_files(path: &Path) -> Result<bool, OpenError> {
     let used = retry(|| match place::users(path) {
         Users::None => Ok(versions::in_use(path)),
         Users::Here if versions::in_use(path) => Ok(true),
-        // The file of versions was removed, and with it the record of the log. While the database is open, SQLite has both
-        // of these files.
+        // The file of versions was removed, and with it the record of the log. While the database is open, SQLite has
+        // both of these files.
         Users::Here => match ["-wal", "-shm"]
             .map(|suffix| wal::path_with(path, suffix))
             .into_iter()
@@ -175,8 +175,8 @@ fn claim(connection: &mut Connection, path: &Path) -> Result<i64, OpenError> {
     }
 }
 
-/// Creates a database that appears under its name only when it is ours, on disk, and readable by its owner alone (SQLite
-/// gives its log and index the same mode): a power cut leaves all of it or nothing.
+/// Creates a database that appears under its name only when it is ours, on disk, and readable by its owner alone
+/// (SQLite gives its log and index the same mode): a power cut leaves all of it or nothing.
 fn create(path: &Path) -> Result<(), OpenError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let draft = tempfile::Builder::new()

@@ -98,8 +98,8 @@ impl OpenFiles {
     }
 }
 
-/// The inodes of the files that a process has open, or 0 where it does not know them. Device numbers are left out, because
-/// they differ between mounts.
+/// The inodes of the files that a process has open, or 0 where it does not know them. Device numbers are left out,
+/// because they differ between mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record([u64; 3]);
 

@@ -1,9 +1,9 @@
 //! Checks that no other user can replace or change a file.
 //!
-//! A file or directory is safe if it belongs to this process's user or to root, if neither its group nor others may write
-//! to it, and if no other user can replace it: no directory on the path to it may be writable by everybody, unless it is
-//! sticky (as `/tmp` is), where only the owner of an entry can replace it; and no symbolic link on the path may belong to
-//! another user.
+//! A file or directory is safe if it belongs to this process's user or to root, if neither its group nor others may
+//! write to it, and if no other user can replace it: no directory on the path to it may be writable by everybody,
+//! unless it is sticky (as `/tmp` is), where only the owner of an entry can replace it; and no symbolic link on the
+//! path may belong to another user.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

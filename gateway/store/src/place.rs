@@ -1,15 +1,15 @@
-//! Prevents two processes from using one database file under two names. SQLite keeps the write-ahead log beside the file,
-//! under the name by which the file was opened. With two names (a bind mount of the file alone, a hard link, a file that
-//! is moved and moved back), each process has its own log, and the two destroy each other's changes.
+//! Prevents two processes from using one database file under two names. SQLite keeps the write-ahead log beside the
+//! file, under the name by which the file was opened. With two names (a bind mount of the file alone, a hard link, a
+//! file that is moved and moved back), each process has its own log, and the two destroy each other's changes.
 //!
-//! Every process that opens a database therefore holds a shared lock on one byte of the file. The position of the byte is
-//! a hash of the directory and of the name in it, and so tells where the log is. A process that finds a lock on any other
-//! byte does not open the database. It locks first and looks afterwards, so of two processes that start at the same time,
-//! at least one sees the other.
+//! Every process that opens a database therefore holds a shared lock on one byte of the file. The position of the byte
+//! is a hash of the directory and of the name in it, and so tells where the log is. A process that finds a lock on any
+//! other byte does not open the database. It locks first and looks afterwards, so of two processes that start at the
+//! same time, at least one sees the other.
 //!
-//! The locks belong to open file descriptions (`F_OFD_SETLK`), and thus to the file itself: every name, every bind mount
-//! and every container on this machine shows the same locks, and they end with the process, however it ends. They are far
-//! behind the bytes that SQLite locks.
+//! The locks belong to open file descriptions (`F_OFD_SETLK`), and thus to the file itself: every name, every bind
+//! mount and every container on this machine shows the same locks, and they end with the process, however it ends. They
+//! are far behind the bytes that SQLite locks.
 //!
 //! SQLite's own locks end when its process closes *any* descriptor of the file. A process therefore has one descriptor
 //! for all uses of a file, and closes it after SQLite has closed its own.

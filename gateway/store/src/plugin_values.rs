@@ -1,9 +1,9 @@
 //! Values that plugins store (`wit/key-value.wit`), by key, in a namespace for each plugin.
 //!
-//! A plugin has the name from the configuration. A key is any text, compared byte by byte; a value is any bytes. The caller
-//! checks the lengths of both. The total is checked here, because only the transaction that writes knows it: `cap_bytes`
-//! bounds the disk space of a plugin's values ([`gateway_model::stored_bytes`]), without expired ones. A write that does
-//! not increase the total is allowed even above the cap, which may have been lowered.
+//! A plugin has the name from the configuration. A key is any text, compared byte by byte; a value is any bytes. The
+//! caller checks the lengths of both. The total is checked here, because only the transaction that writes knows it:
+//! `cap_bytes` bounds the disk space of a plugin's values ([`gateway_model::stored_bytes`]), without expired ones. A
+//! write that does not increase the total is allowed even above the cap, which may have been lowered.
 //!
 //! An expired value counts as missing. It is deleted when its key is written, when a write needs its space, or when the
 //! store is pruned.
@@ -93,8 +93,8 @@ impl Store {
     }
 
     /// Returns a plugin's keys that begin with `prefix` and sort after `after`, in the order of their bytes: the first
-    /// `limit`, and at most [`MAX_VALUE_KEYS`]. A caller who asks again with the last key of this page sees every key that
-    /// was there all the time.
+    /// `limit`, and at most [`MAX_VALUE_KEYS`]. A caller who asks again with the last key of this page sees every key
+    /// that was there all the time.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -118,8 +118,8 @@ impl Store {
         .await
     }
 
-    /// Deletes all values of a plugin, a thousand per transaction, for operators. Returns how many there were, including
-    /// expired ones.
+    /// Deletes all values of a plugin, a thousand per transaction, for operators. Returns how many there were,
+    /// including expired ones.
     ///
     /// # Errors
     /// If the database cannot be written; some values may be deleted by then.

@@ -3,9 +3,9 @@
 //!
 //! A clock that has jumped must delete nothing: once it is set right, a session that has not expired is valid again.
 //! Deletion therefore follows the *confirmed time*, which is in the database. It follows the clock immediately if the
-//! clock is behind it, or less than a day ahead. If the clock is further ahead (the gateway was not running for a while,
-//! or the clock is wrong), the confirmed time advances only as fast as time really passes, and follows the clock after the
-//! gateway has run for a week in total. The rows that are kept too long are thus at most those of a week.
+//! clock is behind it, or less than a day ahead. If the clock is further ahead (the gateway was not running for a
+//! while, or the clock is wrong), the confirmed time advances only as fast as time really passes, and follows the clock
+//! after the gateway has run for a week in total. The rows that are kept too long are thus at most those of a week.
 
 use std::time::Duration;
 
@@ -47,10 +47,10 @@ pub struct Pruned {
 }
 
 impl Store {
-    /// Deletes what is no longer needed, a thousand rows per transaction: expired sessions and plugins' values, states that
-    /// expired two days ago, events after their retention, whether or not a hook has answered, and new users of that age
-    /// whom the hooks have neither accepted nor rejected. Of used states and settled events, only the latest are kept.
-    /// Must be called hourly; `passed` is the time since the last call, measured and not read from the clock.
+    /// Deletes what is no longer needed, a thousand rows per transaction: expired sessions and plugins' values, states
+    /// that expired two days ago, events after their retention, whether or not a hook has answered, and new users of
+    /// that age whom the hooks have neither accepted nor rejected. Of used states and settled events, only the latest
+    /// are kept. Must be called hourly; `passed` is the time since the last call, measured and not read from the clock.
     ///
     /// # Errors
     /// If the database cannot be written; some rows may be deleted by then.

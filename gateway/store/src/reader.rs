@@ -1,7 +1,7 @@
 //! Read-only connections, used on the caller's thread.
 //!
-//! A read takes microseconds and waits for nothing: in WAL mode every statement sees the latest commit of any process, and
-//! no writer delays it. Between reads, only prepared statements are kept.
+//! A read takes microseconds and waits for nothing: in WAL mode every statement sees the latest commit of any process,
+//! and no writer delays it. Between reads, only prepared statements are kept.
 
 use std::path::PathBuf;
 use std::sync::Arc;

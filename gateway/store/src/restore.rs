@@ -1,9 +1,9 @@
 //! Restores a backup.
 //!
-//! The backup is first copied beside the database, checked, synced, and then renamed to `<database>-restore`. This rename
-//! commits the restore: the next process that opens the database, this one or another, moves the old files aside and puts
-//! the new one in their place. It can be interrupted and started again at any point. Before the rename, nothing of the old
-//! database has changed.
+//! The backup is first copied beside the database, checked, synced, and then renamed to `<database>-restore`. This
+//! rename commits the restore: the next process that opens the database, this one or another, moves the old files aside
+//! and puts the new one in their place. It can be interrupted and started again at any point. Before the rename,
+//! nothing of the old database has changed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -101,9 +101,9 @@ pub fn exists(database: &Path) -> bool {
     database.exists() || beside(database, "-restore").exists()
 }
 
-/// Locks out all possible users of the database: gateways, which lock the file of versions and a byte of the database, and
-/// everything that goes through SQLite, which holds its lock while the database is open in WAL mode. The locks end with
-/// the returned files.
+/// Locks out all possible users of the database: gateways, which lock the file of versions and a byte of the database,
+/// and everything that goes through SQLite, which holds its lock while the database is open in WAL mode. The locks end
+/// with the returned files.
 pub(crate) fn hold(path: &Path) -> Result<(Option<File>, Option<File>), RestoreError> {
     let in_use = || RestoreError::InUse {
         path: path.to_owned(),
@@ -180,7 +180,8 @@ pub(crate) fn check_interrupted(path: &Path) -> Result<Option<PathBuf>, OpenErro
     }
 }
 
-/// Checks that a file is as good as one that a restore has put there: the operator who starts a gateway did not name it.
+/// Checks that a file is as good as one that a restore has put there: the operator who starts a gateway did not name
+/// it.
 fn check_restored(new: &Path) -> Result<(), String> {
     let file = fs::symlink_metadata(new).map_err(|error| error.to_string())?;
     if file.is_symlink() {

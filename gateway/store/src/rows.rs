@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 /// A SHA-256.
 pub(crate) type Hash = [u8; 32];
 
-/// A `SELECT` of users with their identities, with a row for each identity. `$from` must name the users `u`, and `$rest`
-/// must order by user and then by `i.id`; `$more` are further columns, from [`USER_COLUMNS`] on.
+/// A `SELECT` of users with their identities, with a row for each identity. `$from` must name the users `u`, and
+/// `$rest` must order by user and then by `i.id`; `$more` are further columns, from [`USER_COLUMNS`] on.
 macro_rules! select_users {
     ($from:literal, $rest:literal) => {
         select_users!($from, $rest, "")

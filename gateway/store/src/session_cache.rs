@@ -1,8 +1,8 @@
 //! Caches sessions that were read a moment ago, and their users: each user once, however many sessions they have.
 //!
-//! An entry is valid while the user's number in [`Versions`] is the one under which it was read, for at most [`MAX_AGE`],
-//! and until the session expires. A missing session is never cached. Both caches are bounded by the memory that they take
-//! and not by their number of entries: users differ a thousandfold in size.
+//! An entry is valid while the user's number in [`Versions`] is the one under which it was read, for at most
+//! [`MAX_AGE`], and until the session expires. A missing session is never cached. Both caches are bounded by the memory
+//! that they take and not by their number of entries: users differ a thousandfold in size.
 
 use std::sync::Arc;
 use std::time::Instant;

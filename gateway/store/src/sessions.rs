@@ -15,8 +15,9 @@ use crate::session_cache::SignedIn;
 use crate::versions::Touches;
 
 impl Store {
-    /// Returns a session of `user` and the user, if the session has not ended or expired and the user is active. This is
-    /// the hot path of `check`: it uses the cache, or one query by two keys with a row for each of the user's identities.
+    /// Returns a session of `user` and the user, if the session has not ended or expired and the user is active. This
+    /// is the hot path of `check`: it uses the cache, or one query by two keys with a row for each of the user's
+    /// identities.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -28,8 +29,8 @@ impl Store {
         self.lookup_session_at(id, user, Instant::now())
     }
 
-    /// Whether a user whom [`Store::lookup_session`] has found is still signed in. Cheaper than another lookup as long as
-    /// nothing has changed.
+    /// Whether a user whom [`Store::lookup_session`] has found is still signed in. Cheaper than another lookup as long
+    /// as nothing has changed.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -86,8 +87,8 @@ impl Store {
         .await
     }
 
-    /// Ends a session for its user, commits the pending event of the sign-out with it, and returns the event and the user
-    /// as they are now. Returns `None` if the session does not exist.
+    /// Ends a session for its user, commits the pending event of the sign-out with it, and returns the event and the
+    /// user as they are now. Returns `None` if the session does not exist.
     ///
     /// # Errors
     /// If the database cannot be written; the session then continues.
@@ -104,8 +105,8 @@ impl Store {
         Ok(ended.await?.1)
     }
 
-    /// Ends a session for its user, expired or not, if its id, its user and its end are exactly those for which a token was
-    /// issued. Otherwise like [`Store::log_out`]. If the session has ended already, this costs a read.
+    /// Ends a session for its user, expired or not, if its id, its user and its end are exactly those for which a token
+    /// was issued. Otherwise like [`Store::log_out`]. If the session has ended already, this costs a read.
     ///
     /// # Errors
     /// If the database cannot be written; the session then continues.

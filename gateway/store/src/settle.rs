@@ -47,12 +47,12 @@ pub enum Settled {
 }
 
 impl Store {
-    /// Records the hooks' verdicts, sets attributes, activates the user and opens the session, in one transaction. `login`
-    /// is `None` if the new-user hooks did not accept and the login hooks were not called; `new_user` is `None` if there
-    /// was no such event.
+    /// Records the hooks' verdicts, sets attributes, activates the user and opens the session, in one transaction.
+    /// `login` is `None` if the new-user hooks did not accept and the login hooks were not called; `new_user` is `None`
+    /// if there was no such event.
     ///
-    /// The first verdict on an event counts: if another delivery was settled before, its verdict is used, and its attributes
-    /// have been set.
+    /// The first verdict on an event counts: if another delivery was settled before, its verdict is used, and its
+    /// attributes have been set.
     ///
     /// # Errors
     /// If the database cannot be written; both events then stay pending.
@@ -109,7 +109,7 @@ impl SignIn {
             return self.open_session(connection);
         };
         // The hooks will not be called for this sign-in any more.
-        events::drop_pending(connection, &self.login_event, self.now)?;
+        events::drop_where(connection, "id = ?2", self.now, &[&self.login_event.as_str()])?;
         Ok(ended)
     }
 
@@ -131,8 +131,8 @@ impl SignIn {
             None => None,
         };
         match (verdict.as_deref(), status) {
-            // If the user was disabled meanwhile, even a rejection waits: deleting the user would let the person come back
-            // as a new user whom no operator has disabled.
+            // If the user was disabled meanwhile, even a rejection waits: deleting the user would let the person come
+            // back as a new user whom no operator has disabled.
             (Some(verdict @ Verdict::Accepted(_)), Some(UserStatus::Pending)) => {
                 events::accept_new_user(connection, event, user, verdict, self.now)?;
                 Ok(None)

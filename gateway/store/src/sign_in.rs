@@ -19,12 +19,12 @@
 //! * if the new address is another user's trusted one, it is stored as untrusted, so that one address never finds two
 //!   users. From then on it finds neither.
 //!
-//! An untrusted provider can therefore put any address on its own users, but the address finds nobody and does not let them
-//! be found. It is not a trap either: when the owner of the address comes, they get their own user.
+//! An untrusted provider can therefore put any address on its own users, but the address finds nobody and does not let
+//! them be found. It is not a trap either: when the owner of the address comes, they get their own user.
 //!
 //! If ids are made from addresses, only a verified address from a provider trusted for email makes one, and a person is
-//! rejected if the address or the id already belongs to another user. Once an operator has deleted that user, the address
-//! makes the id again, for the first person who brings it. All others get a random id.
+//! rejected if the address or the id already belongs to another user. Once an operator has deleted that user, the
+//! address makes the id again, for the first person who brings it. All others get a random id.
 
 use gateway_model::{
     Claims, Event, EventId, EventKind, Identity, Timestamp, UpstreamSession, UpstreamUser, User, UserId,
@@ -51,8 +51,8 @@ pub struct PendingSignIn {
     pub login: Event,
     /// The person's session at the provider, without its ID token.
     pub upstream: UpstreamSession,
-    /// The sealed ID token to keep with the session, if the caller of [`Store::begin_sign_in`] sets it. It is deleted with
-    /// the session.
+    /// The sealed ID token to keep with the session, if the caller of [`Store::begin_sign_in`] sets it. It is deleted
+    /// with the session.
     pub sealed_id_token: Option<String>,
 }
 
@@ -221,8 +221,8 @@ pub(crate) fn find_identity(connection: &Connection, who: &Identity) -> rusqlite
     })
 }
 
-/// Earlier versions let any provider claim the id of an address. The user is not locked out, because the id may rightly be
-/// theirs; an operator has to decide.
+/// Earlier versions let any provider claim the id of an address. The user is not locked out, because the id may rightly
+/// be theirs; an operator has to decide.
 fn warn_of_claimed_id(user: &UserId, person: &UpstreamUser, user_ids: UserIds) {
     if user_ids == UserIds::EmailMd5
         && let Some(email) = &person.email

@@ -1,8 +1,8 @@
 //! The `state` of sign-ins, each of which works once (RFC 6749 section 10.12, RFC 9700 section 4.7).
 //!
-//! A callback first claims its state, in memory, and records it in the database only after the provider has confirmed who
-//! the person is. A callback that cannot succeed, which anybody can send, therefore leaves no row; and of several identical
-//! callbacks only one contacts the provider.
+//! A callback first claims its state, in memory, and records it in the database only after the provider has confirmed
+//! who the person is. A callback that cannot succeed, which anybody can send, therefore leaves no row; and of several
+//! identical callbacks only one contacts the provider.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::error::StoreError;
 use crate::rows;
 use crate::versions::Touches;
 
-/// The most claimed states that this process remembers: those of the latest callbacks. Older ones that did sign somebody
-/// in are in the database.
+/// The most claimed states that this process remembers: those of the latest callbacks. Older ones that did sign
+/// somebody in are in the database.
 const MAX_SPENT: usize = 16_384;
 
 /// The most states that the database keeps.
@@ -68,9 +68,9 @@ pub struct ClaimedState {
 }
 
 impl Store {
-    /// Claims a sign-in's `state`, which expires at `expires`, without writing anything. Of several callers in this process,
-    /// only one gets it. Returns `None` if it was claimed before, was used by another process or an earlier run, or has
-    /// expired.
+    /// Claims a sign-in's `state`, which expires at `expires`, without writing anything. Of several callers in this
+    /// process, only one gets it. Returns `None` if it was claimed before, was used by another process or an earlier
+    /// run, or has expired.
     ///
     /// # Errors
     /// If the database cannot be read; the state is then not claimed.
@@ -99,17 +99,6 @@ impl Store {
         let sql = "SELECT 1 FROM used_states WHERE state = ?1";
         self.read(|connection| rows::exists(connection, sql, [state]))
     }
-
-    /// Claims a state and consumes it.
-    ///
-    /// # Errors
-    /// If the database fails; the state is then not used.
-    pub async fn consume_state(&self, state: &str, expires: Timestamp) -> Result<bool, StoreError> {
-        match self.claim_state(state, expires)? {
-            Some(claimed) => claimed.consume().await,
-            None => Ok(false),
-        }
-    }
 }
 
 impl ClaimedState {
@@ -118,8 +107,8 @@ impl ClaimedState {
         self.store.0.states.release(&self.state);
     }
 
-    /// Records that the state is used. Must be called before a user is signed in with it. Of several callers with the same
-    /// state, in any number of processes, only one gets `true`.
+    /// Records that the state is used. Must be called before a user is signed in with it. Of several callers with the
+    /// same state, in any number of processes, only one gets `true`.
     ///
     /// # Errors
     /// If the database cannot be written; no user may be signed in then.

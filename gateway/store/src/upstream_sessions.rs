@@ -1,14 +1,14 @@
 //! Sessions at upstream providers: which of our sessions came from them, and sign-outs by a provider (OpenID Connect
 //! Back-Channel Logout 1.0).
 //!
-//! A session stores a hash of its issuer and `sid`. A provider can therefore only name its own sessions, and the database
-//! holds nothing that could be presented to the provider. An ID token that the provider needs at a sign-out is stored as
-//! the caller has sealed it, in a row that is deleted with the session.
+//! A session stores a hash of its issuer and `sid`. A provider can therefore only name its own sessions, and the
+//! database holds nothing that could be presented to the provider. An ID token that the provider needs at a sign-out is
+//! stored as the caller has sealed it, in a row that is deleted with the session.
 //!
 //! A sign-out leaves a mark for everything that it named: the token, the `sid`, the subject. The token's mark makes the
-//! token work only once. The other marks reject a sign-in that was in progress, whose session the provider has ended since.
-//! A provider may reuse a `sid`: a person who has authenticated again since is in a new session with that name. Marks are
-//! kept until the time that the caller gives, and at most [`MAX_MARKS`] for each issuer.
+//! token work only once. The other marks reject a sign-in that was in progress, whose session the provider has ended
+//! since. A provider may reuse a `sid`: a person who has authenticated again since is in a new session with that name.
+//! Marks are kept until the time that the caller gives, and at most [`MAX_MARKS`] for each issuer.
 
 use gateway_model::{EventId, Identity, SessionId, Timestamp, UpstreamSession, UserId};
 use rusqlite::{Connection, params};
@@ -82,9 +82,9 @@ impl Store {
     }
 
     /// Ends the sessions that a provider has ended, and commits their sign-out events, as if each person had signed out
-    /// here. With a `sid`, these are the sessions that came from it; with a `sid` and a subject, only those of the subject,
-    /// and also the subject's sessions whose `sid` is not known. With only a subject, these are all sessions that began
-    /// with this identity.
+    /// here. With a `sid`, these are the sessions that came from it; with a `sid` and a subject, only those of the
+    /// subject, and also the subject's sessions whose `sid` is not known. With only a subject, these are all sessions
+    /// that began with this identity.
     ///
     /// # Errors
     /// If the database cannot be written. Some sessions may have ended by then; the same token works again.
@@ -209,9 +209,9 @@ pub(crate) fn keep(
     Ok(())
 }
 
-/// Whether the provider has ended the session from which a sign-in comes: the sign-out names the session, and the person
-/// has not authenticated since; or it names the person, and the ID token was signed before. If an ID token does not say
-/// when the person authenticated, that was when it was signed.
+/// Whether the provider has ended the session from which a sign-in comes: the sign-out names the session, and the
+/// person has not authenticated since; or it names the person, and the ID token was signed before. If an ID token does
+/// not say when the person authenticated, that was when it was signed.
 pub(crate) fn has_ended(
     connection: &Connection,
     identity: &Identity,

@@ -75,9 +75,9 @@ impl Store {
     /// Returns the users whom an operator's text names, and how it names each, in the order of their ids.
     ///
     /// If the text is an id, only that user is returned, whatever others are called. Otherwise the text is a username
-    /// (regardless of case), an email address (byte for byte), or `provider:subject`, and all users are returned whom it
-    /// names in any of these ways. After `id:`, `username:`, `email:` or `identity:` it is understood only in that way. A
-    /// username is found as the database has it, even if it is not shown because it has become illegal since.
+    /// (regardless of case), an email address (byte for byte), or `provider:subject`, and all users are returned whom
+    /// it names in any of these ways. After `id:`, `username:`, `email:` or `identity:` it is understood only in that
+    /// way. A username is found as the database has it, even if it is not shown because it has become illegal since.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -86,8 +86,8 @@ impl Store {
         self.read_much(move |connection| find(connection, &text)).await
     }
 
-    /// Lists users in the order of their ids: those after `after`, at most `limit`. A caller who asks again with the last id
-    /// of this page sees every user who was there all the time.
+    /// Lists users in the order of their ids: those after `after`, at most `limit`. A caller who asks again with the
+    /// last id of this page sees every user who was there all the time.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -100,8 +100,8 @@ impl Store {
                 "ORDER BY u.id, i.id"
             );
             let users = rows::users(connection, sql, params![after, limit])?;
-            // SQLite assumes that a table is in order. In a damaged one the rows may lead back, and a caller who asks for
-            // page after page would never finish.
+            // SQLite assumes that a table is in order. In a damaged one the rows may lead back, and a caller who asks
+            // for page after page would never finish.
             let ids = users.iter().map(|user| user.id.as_str());
             let ids = std::iter::once(after.as_str()).chain(ids);
             if ids.is_sorted_by(|one, next| one < next) {
@@ -128,9 +128,9 @@ impl Store {
 
     /// Disables or enables a user, and returns the user as they are then, or `None` if they do not exist.
     ///
-    /// [`UserStatus::Disabled`] ends all their sessions in the same transaction, without logout events. Any other status
-    /// enables them: a user whom the new-user hooks have not accepted yet is pending again and not active, because an
-    /// operator does not replace a hook.
+    /// [`UserStatus::Disabled`] ends all their sessions in the same transaction, without logout events. Any other
+    /// status enables them: a user whom the new-user hooks have not accepted yet is pending again and not active,
+    /// because an operator does not replace a hook.
     ///
     /// # Errors
     /// If the database cannot be written.
@@ -155,8 +155,8 @@ impl Store {
         .await
     }
 
-    /// Deletes a user with their identities, sessions and events; returns `false` if they do not exist. The next sign-in
-    /// with one of those identities creates a new user.
+    /// Deletes a user with their identities, sessions and events; returns `false` if they do not exist. The next
+    /// sign-in with one of those identities creates a new user.
     ///
     /// # Errors
     /// If the database cannot be written.

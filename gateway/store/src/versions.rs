@@ -1,19 +1,19 @@
 //! Tells every process which users have changed, with a number for each in a shared file.
 //!
 //! The file `<database>-versions` is beside the database and has 4,096 slots of eight bytes. A user's slot is a hash of
-//! their id; sharing a slot with other users costs an extra read now and then. A process that has committed a change writes
-//! a new, unique number into the slots of the users that changed, and acknowledges the change only then. A process that
-//! caches what it reads takes the slot's number *before* it reads. While the slot has that number, the cached data includes
-//! every acknowledged change.
+//! their id; sharing a slot with other users costs an extra read now and then. A process that has committed a change
+//! writes a new, unique number into the slots of the users that changed, and acknowledges the change only then. A
+//! process that caches what it reads takes the slot's number *before* it reads. While the slot has that number, the
+//! cached data includes every acknowledged change.
 //!
-//! Every process that has the database open holds a shared lock on the file, by which `gateway restore` notices it. After
-//! the slots, the file records which files the database and its log are, so that no process opens others under their
-//! names.
+//! Every process that has the database open holds a shared lock on the file, by which `gateway restore` notices it.
+//! After the slots, the file records which files the database and its log are, so that no process opens others under
+//! their names.
 //!
-//! Nothing depends on the file. If it fails, a process caches nothing any more, and delays its acknowledgements until no
-//! process can have earlier data in its cache. An acknowledged change is thus visible to all processes, whatever happens to
-//! the file. For [`MAX_AGE`], a process can miss only changes that no store has acknowledged (the process stopped before,
-//! or somebody edits the database by hand), and changes while the file is deleted.
+//! Nothing depends on the file. If it fails, a process caches nothing any more, and delays its acknowledgements until
+//! no process can have earlier data in its cache. An acknowledged change is thus visible to all processes, whatever
+//! happens to the file. For [`MAX_AGE`], a process can miss only changes that no store has acknowledged (the process
+//! stopped before, or somebody edits the database by hand), and changes while the file is deleted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -37,8 +37,8 @@ const SLOTS: u64 = 4096;
 const WIDTH: u64 = 8;
 /// Marks the [`Record`], which comes after the slots.
 const FILES: &[u8; 8] = b"AuGWfile";
-/// The difference of successive numbers. It is odd, so that they repeat only after 2^64, and irregular, so that half of one
-/// number and half of another do not make a third.
+/// The difference of successive numbers. It is odd, so that they repeat only after 2^64, and irregular, so that half of
+/// one number and half of another do not make a third.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The users whose sessions or profiles a write with the result `T` changes.
@@ -96,8 +96,8 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Opens the file of an existing database. Creates it, with the owner and the mode of the database, if it is missing,
-    /// and rewrites a damaged one. If this fails, nothing is cached.
+    /// Opens the file of an existing database. Creates it, with the owner and the mode of the database, if it is
+    /// missing, and rewrites a damaged one. If this fails, nothing is cached.
     pub(crate) fn open(database: &Path, random: &dyn Random) -> Self {
         let path = path_of(database);
         let mut first = [0; 8];
@@ -175,8 +175,8 @@ impl Versions {
         self.number(slot)
     }
 
-    /// Must be called after a commit, with the slots of the users that changed, and before it is acknowledged. Waits if the
-    /// file does not work.
+    /// Must be called after a commit, with the slots of the users that changed, and before it is acknowledged. Waits if
+    /// the file does not work.
     pub(crate) fn bump(&self, mut touched: impl Iterator<Item = Range<u64>>) {
         if let Err(error) = touched.try_for_each(|slots| self.write(slots)) {
             self.give_up(&error);
@@ -255,8 +255,8 @@ pub(crate) fn exist(database: &Path) -> bool {
     path_of(database).exists()
 }
 
-/// Whether no gateway, and no command of one, has the database open. The caller must hold the lock of the directory, so that
-/// no process opens it meanwhile.
+/// Whether no gateway, and no command of one, has the database open. The caller must hold the lock of the directory, so
+/// that no process opens it meanwhile.
 pub(crate) fn alone(database: &Path) -> bool {
     match hold(database) {
         Ok(_) => true,
@@ -269,8 +269,8 @@ pub(crate) fn in_use(database: &Path) -> bool {
     hold(database).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Locks the file against every other process that opens the database, for the lifetime of the result. Fails if a process
-/// has the database open, or if there is no file.
+/// Locks the file against every other process that opens the database, for the lifetime of the result. Fails if a
+/// process has the database open, or if there is no file.
 pub(crate) fn hold(database: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)

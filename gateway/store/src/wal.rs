@@ -52,8 +52,8 @@ pub(crate) fn is_filled(path: &Path) -> bool {
 pub(crate) struct Frame<'a> {
     pub(crate) number: u32,
     pub(crate) page: &'a [u8],
-    /// The length of the database in pages, if the frame is the last of a transaction. SQLite does not apply frames after
-    /// the last one of these.
+    /// The length of the database in pages, if the frame is the last of a transaction. SQLite does not apply frames
+    /// after the last one of these.
     pub(crate) commits: Option<u32>,
 }
 

@@ -1,8 +1,8 @@
 //! The writer: one thread, one connection, and group commit.
 //!
 //! The thread runs all queued writes in one transaction, each in its own savepoint, so that a failed write undoes only
-//! itself. It commits (one sync for all), publishes which users changed, and only then answers. If a commit fails, every
-//! write in it fails, and none has any effect.
+//! itself. It commits (one sync for all), publishes which users changed, and only then answers. If a commit fails,
+//! every write in it fails, and none has any effect.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -57,9 +57,9 @@ impl Writer {
         Ok(Self(sender))
     }
 
-    /// Runs `work` in a transaction. When this returns `Ok`, the change is durable, and no process uses cached data of the
-    /// users that it `touches`. If `work` fails, its changes are undone. Once queued, it runs even if the caller no longer
-    /// waits.
+    /// Runs `work` in a transaction. When this returns `Ok`, the change is durable, and no process uses cached data of
+    /// the users that it `touches`. If `work` fails, its changes are undone. Once queued, it runs even if the caller no
+    /// longer waits.
     pub(crate) async fn write<T, E>(
         &self,
         touches: Touches<T>,
@@ -142,7 +142,8 @@ where
 
     fn answer(self: Box<Self>, failure: Option<&StoreError>) {
         let result = match (failure, self.result) {
-            // Also if the work itself has refused: the reason may be another write of this transaction, which is undone.
+            // Also if the work itself has refused: the reason may be another write of this transaction, which is
+            // undone.
             (Some(failure), _) => Err(failure.clone().into()),
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Closed.into()),

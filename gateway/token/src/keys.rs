@@ -75,8 +75,8 @@ pub struct SigningKeys {
 
 impl SigningKeys {
     /// Parses PEM private keys: PKCS#8 (RFC 5958), PKCS#1 for RSA (RFC 8017), SEC 1 for ECDSA (RFC 5915). The first one
-    /// signs. `public_only` are PEM public keys (SubjectPublicKeyInfo, or PKCS#1) to publish as well; each key is published
-    /// once.
+    /// signs. `public_only` are PEM public keys (SubjectPublicKeyInfo, or PKCS#1) to publish as well; each key is
+    /// published once.
     ///
     /// # Errors
     /// If there is no private key, or a key cannot be used; the error never contains any part of a key.
@@ -118,8 +118,8 @@ impl SigningKeys {
         })
     }
 
-    /// Signs a permission token: a JWS in compact form (RFC 7515 section 7.1) with the header fields `alg`, `typ` (`JWT`) and
-    /// `kid`. This takes about 0.8 ms of CPU time for RSA, so do not call it on an I/O thread.
+    /// Signs a permission token: a JWS in compact form (RFC 7515 section 7.1) with the header fields `alg`, `typ`
+    /// (`JWT`) and `kid`. This takes about 0.8 ms of CPU time for RSA, so do not call it on an I/O thread.
     ///
     /// # Errors
     /// Only if aws-lc fails.

@@ -9,11 +9,11 @@
 //! | [`seal`] | text that only the gateway can read or change, for the sign-in's cookie |
 //!
 //! The two kinds of token cannot be confused: they have different keys, different algorithms and a different `typ`. A
-//! permission token is signed with a private key and verified by applications; the gateway itself never reads one. A session
-//! token has a MAC that nobody else can make or check.
+//! permission token is signed with a private key and verified by applications; the gateway itself never reads one. A
+//! session token has a MAC that nobody else can make or check.
 //!
-//! Signing uses aws-lc with keys that are parsed once, and not `jsonwebtoken`, which parses the key's bytes again for each
-//! token; for RSA that takes as long as the signature. Its types for headers and key sets are used.
+//! Signing uses aws-lc with keys that are parsed once, and not `jsonwebtoken`, which parses the key's bytes again for
+//! each token; for RSA that takes as long as the signature. Its types for headers and key sets are used.
 
 pub mod keys;
 pub mod permission;

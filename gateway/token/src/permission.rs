@@ -4,8 +4,8 @@ use gateway_model::PermissionMap;
 
 /// The claims of a permission token (RFC 7519 section 4, and three of the old service).
 ///
-/// `service` is the audience. The registered `aud` is present only if the service is configured for it, because a verifier
-/// that follows RFC 7519 section 4.1.3 rejects a token with an unexpected `aud`.
+/// `service` is the audience. The registered `aud` is present only if the service is configured for it, because a
+/// verifier that follows RFC 7519 section 4.1.3 rejects a token with an unexpected `aud`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PermissionClaims {
     /// The gateway: `EXTERNAL_ADDRESS`.

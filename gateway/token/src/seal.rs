@@ -1,7 +1,7 @@
 //! Sealed text: only the gateway can read or change it, and it fits into a cookie.
 //!
-//! It uses AES-256-GCM (NIST SP 800-38D) under its own key. The nonce has 96 random bits: after 2^32 texts under one secret,
-//! more than many years of sign-ins need, the probability that two share a nonce is still below 2^-32.
+//! It uses AES-256-GCM (NIST SP 800-38D) under its own key. The nonce has 96 random bits: after 2^32 texts under one
+//! secret, more than many years of sign-ins need, the probability that two share a nonce is still below 2^-32.
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use base64::Engine;
@@ -14,9 +14,9 @@ use crate::secret::SessionKey;
 pub const MAX_SEALED: usize = 8 * 1024;
 
 impl SessionKey {
-    /// Seals bytes. `context` (for example, a cookie's name) is not part of the result, but must be the same for opening it.
-    /// Returns base64url without padding (RFC 4648 section 5), which fits into a cookie, a URL and a header; it is a third
-    /// longer than the bytes, plus 38 characters.
+    /// Seals bytes. `context` (for example, a cookie's name) is not part of the result, but must be the same for
+    /// opening it. Returns base64url without padding (RFC 4648 section 5), which fits into a cookie, a URL and a
+    /// header; it is a third longer than the bytes, plus 38 characters.
     ///
     /// # Errors
     /// If there is no randomness, or the result would have more than [`MAX_SEALED`] bytes.
@@ -38,7 +38,8 @@ impl SessionKey {
         Ok(sealed)
     }
 
-    /// Opens bytes that were sealed under the same secret, or an older one, in the same context; returns `None` otherwise.
+    /// Opens bytes that were sealed under the same secret, or an older one, in the same context; returns `None`
+    /// otherwise.
     #[must_use]
     pub fn open(&self, context: &str, sealed: &str) -> Option<Vec<u8>> {
         if sealed.len() > MAX_SEALED {

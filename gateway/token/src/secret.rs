@@ -18,8 +18,8 @@ const SALT: &[u8] = b"auth-gateway session key v1";
 const MAC_LABEL: &[u8] = b"session token HS256";
 const SEAL_LABEL: &[u8] = b"sealed text AES-256-GCM";
 
-/// The keys of session tokens and sealed text, derived separately by HKDF (RFC 5869) with SHA-256 from one secret. The keys
-/// of older secrets only verify and open.
+/// The keys of session tokens and sealed text, derived separately by HKDF (RFC 5869) with SHA-256 from one secret. The
+/// keys of older secrets only verify and open.
 #[derive(Debug)]
 pub struct SessionKey {
     pub(crate) mac: hmac::Key,
@@ -57,9 +57,9 @@ impl OlderKey {
 }
 
 impl SessionKey {
-    /// Derives the keys from at least [`MIN_SECRET`] bytes that nobody can guess: a session secret from the operator, or the
-    /// DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session tokens; `random` is for the
-    /// nonces of sealed text.
+    /// Derives the keys from at least [`MIN_SECRET`] bytes that nobody can guess: a session secret from the operator,
+    /// or the DER of `PRIVATE_KEY`. `issuer` (`EXTERNAL_ADDRESS`) becomes `iss` and `aud` of session tokens; `random`
+    /// is for the nonces of sealed text.
     ///
     /// # Errors
     /// If the secret is too short, or aws-lc fails.

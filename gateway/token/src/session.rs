@@ -1,8 +1,8 @@
 //! Session tokens: who is signed in. The gateway issues them for itself, under its own key.
 //!
-//! A token is a JWT (RFC 7519) with HMAC-SHA-256. The gateway writes exactly one header, so it is compared as text and never
-//! parsed: any other header (another `alg`, `typ` or `kid`, `crit`, `jku`, `jwk`, a duplicate key) is rejected because it
-//! differs (RFC 8725 sections 3.1, 3.10 and 3.11). Claims are read only after the MAC was verified.
+//! A token is a JWT (RFC 7519) with HMAC-SHA-256. The gateway writes exactly one header, so it is compared as text and
+//! never parsed: any other header (another `alg`, `typ` or `kid`, `crit`, `jku`, `jwk`, a duplicate key) is rejected
+//! because it differs (RFC 8725 sections 3.1, 3.10 and 3.11). Claims are read only after the MAC was verified.
 
 use std::borrow::Cow;
 
@@ -111,8 +111,9 @@ impl SessionKey {
         keys.any(|key| hmac::verify(key, signed, mac).is_ok())
     }
 
-    /// Returns the claims of a token that this gateway issued, under its secret or an older one, and that has not expired.
-    /// The caller must check whether the session has ended. There is no leeway: the same clock writes and reads `exp`.
+    /// Returns the claims of a token that this gateway issued, under its secret or an older one, and that has not
+    /// expired. The caller must check whether the session has ended. There is no leeway: the same clock writes and
+    /// reads `exp`.
     ///
     /// # Errors
     /// See [`SessionTokenError`].
@@ -125,8 +126,8 @@ impl SessionKey {
         Ok(claims)
     }
 
-    /// Returns the claims of a token that this gateway issued, expired or not. Only for a sign-out: the clock by which the
-    /// token has expired may be wrong.
+    /// Returns the claims of a token that this gateway issued, expired or not. Only for a sign-out: the clock by which
+    /// the token has expired may be wrong.
     ///
     /// # Errors
     /// See [`SessionTokenError`].

@@ -61,8 +61,8 @@ pub enum NonceRule {
     Off,
 }
 
-/// How the provider sends its answer to the callback (OAuth 2.0 Multiple Response Type Encoding Practices, and OAuth 2.0
-/// Form Post Response Mode).
+/// How the provider sends its answer to the callback (OAuth 2.0 Multiple Response Type Encoding Practices, and OAuth
+/// 2.0 Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResponseMode {
     /// In the query of a GET request.

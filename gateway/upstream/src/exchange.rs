@@ -85,8 +85,8 @@ impl Client {
 
     /// Exchanges a code. `verifier` is the PKCE verifier (RFC 7636 section 4.5).
     ///
-    /// Other members of the answer, `expires_in` and `token_type` among them, may have any type. The access token is used
-    /// as a bearer token (RFC 6750), once and immediately; a provider that meant another kind rejects it.
+    /// Other members of the answer, `expires_in` and `token_type` among them, may have any type. The access token is
+    /// used as a bearer token (RFC 6750), once and immediately; a provider that meant another kind rejects it.
     pub(crate) async fn exchange(
         &self,
         requests: &Requests<'_>,

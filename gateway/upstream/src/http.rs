@@ -150,9 +150,10 @@ impl Http {
         Ok((answer.status().as_u16(), location.map(str::to_owned)))
     }
 
-    /// Sends a request. If an idle connection ends without an answer, the provider was closing it as the request arrived
-    /// (RFC 9112 section 9.3.1), so the request is sent once more over a new connection. That is safe for the exchange of a
-    /// code too: a provider that did process the first request does not issue tokens for the same code twice.
+    /// Sends a request. If an idle connection ends without an answer, the provider was closing it as the request
+    /// arrived (RFC 9112 section 9.3.1), so the request is sent once more over a new connection. That is safe for the
+    /// exchange of a code too: a provider that did process the first request does not issue tokens for the same code
+    /// twice.
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
         let again = request.try_clone();
         let (answer, was_kept) = connections::watched(self.client.execute(request)).await;

@@ -1,7 +1,8 @@
 //! Sign-in through upstream providers: OpenID Connect issuers, GitHub, and plain OAuth 2.0 servers.
 //!
 //! A sign-in has two steps. [`Provider::begin`] returns the URL to send the browser to and a [`Flow`] to keep until it
-//! comes back. [`Provider::finish`] takes the flow and the [`Callback`], and returns the user whom the provider confirmed.
+//! comes back. [`Provider::finish`] takes the flow and the [`Callback`], and returns the user whom the provider
+//! confirmed.
 //!
 //! | module | contents |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! OpenID Connect (Core 1.0): the authorization code flow with PKCE. The gateway validates every claim of an ID token that
-//! it uses, and passes the others to hooks unchanged.
+//! OpenID Connect (Core 1.0): the authorization code flow with PKCE. The gateway validates every claim of an ID token
+//! that it uses, and passes the others to hooks unchanged.
 //!
 //! | module | contents |
 //! |---|---|

@@ -147,13 +147,10 @@ impl Admission {
                 .await;
                 // defence: trial-call-decides (a test fails without it: docs/defences.md)
                 let answer = answer.map_err(|failure| AdmissionError::Trial(Box::new(failure)))?;
-                permission_provider::check(answer, &program)
-                    .map(|_| ())
-                    .or_else(|error| match error {
-                        CallError::Unavailable { .. } | CallError::Failed { .. } => Ok(()),
-                        error => Err(error),
-                    })
-                    .map_err(|error| AdmissionError::Trial(Box::new(error.into())))?;
+                match permission_provider::check(answer, &program) {
+                    Ok(_) | Err(CallError::Unavailable { .. } | CallError::Failed { .. }) => {}
+                    Err(error) => return Err(AdmissionError::Trial(Box::new(error.into()))),
+                }
             }
             Ok(program)
         });

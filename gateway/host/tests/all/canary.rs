@@ -2,8 +2,8 @@
 //! something, and leave the user's id there. That they look in the right places is shown by
 //! `tests/guests/tests/bare/canary.rs`, where a host that uses a store again leaks in all of them.
 //!
-//! Every call is for another user. The pool has fewer memories than `CANARY_CALLS` has calls, so most calls run in a memory that
-//! an earlier call used.
+//! Every call is for another user. The pool has fewer memories than `CANARY_CALLS` has calls, so most calls run in a
+//! memory that an earlier call used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use crate::support::{Fixture, set, user};
 
 const CALLERS: usize = 1200;
 
-/// `sleep` and `ok` are asked of one plugin, `good` of another; sign-ins have an extension. A call may sleep for ten minutes.
+/// `sleep` and `ok` are asked of one plugin, `good` of another; sign-ins have an extension. A call may sleep for ten
+/// minutes.
 async fn fixture() -> Fixture {
     let services = [("sleep", "behave"), ("ok", "behave"), ("good", "v1")];
     let mut set = set(&services, &["shares-hook"]);

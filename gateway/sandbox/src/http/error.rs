@@ -141,8 +141,8 @@ impl RequestError {
         }
     }
 
-    /// The outcome for the metrics, and the code of `wasi:http/types` for the guest, without the text, which may reveal details
-    /// of the gateway's network.
+    /// The outcome for the metrics, and the code of `wasi:http/types` for the guest, without the text, which may reveal
+    /// details of the gateway's network.
     pub(super) fn classify(&self) -> (Outcome, WasiError) {
         use Outcome::{Denied, Failed, TooLarge};
         let size = |bytes: usize| u32::try_from(bytes).ok();

@@ -1,4 +1,5 @@
-//! Sends one checked request on its own connection, with limits on size and time, and aborts it when its caller is gone.
+//! Sends one checked request on its own connection, with limits on size and time, and aborts it when its caller is
+//! gone.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -97,8 +98,8 @@ async fn head(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| RequestError::from_hyper(&error, true, config.max_body))?;
-    // The connection has the exchange's deadline too, so a guest that does not read the response, or does not finish its
-    // request body, cannot keep it open.
+    // The connection has the exchange's deadline too, so a guest that does not read the response, or does not finish
+    // its request body, cannot keep it open.
     let connection: Connection = AbortOnDropHandle::new(tokio::spawn(async move {
         let _room = room;
         // The response reports the error too.

@@ -1,8 +1,9 @@
 //! Name look-ups: each plugin has a share, and concurrent requests for one name share a look-up.
 //!
-//! The system's resolver cannot be cancelled. If a name's server does not answer, the look-up outlives the call that needed
-//! it. The gateway therefore limits the number of look-ups, not of callers that wait. It does not look up a name again while
-//! a look-up is under way, except once more if that takes long, because the query or the answer may be lost.
+//! The system's resolver cannot be cancelled. If a name's server does not answer, the look-up outlives the call that
+//! needed it. The gateway therefore limits the number of look-ups, not of callers that wait. It does not look up a name
+//! again while a look-up is under way, except once more if that takes long, because the query or the answer may be
+//! lost.
 
 use std::collections::HashMap;
 use std::io;

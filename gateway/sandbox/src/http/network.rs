@@ -38,8 +38,8 @@ pub trait Resolver: Send + Sync + fmt::Debug {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The operating system's resolver, including `/etc/hosts`. Each look-up has its own thread because it cannot be cancelled:
-/// in a pool, look-ups that hang would block others. [`LookUps`] limits their number.
+/// The operating system's resolver, including `/etc/hosts`. Each look-up has its own thread because it cannot be
+/// cancelled: in a pool, look-ups that hang would block others. [`LookUps`] limits their number.
 #[derive(Debug)]
 struct SystemResolver;
 

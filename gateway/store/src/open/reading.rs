@@ -29,7 +29,8 @@ pub(crate) fn is_unused(path: &Path) -> bool {
 }
 
 /// Opens a database that no process uses and that has no log. Returns `None` if a process uses it, if its log or an
-/// interrupted restore must still be applied, or if its gateway was upgraded since; [`super::open`] handles all of these.
+/// interrupted restore must still be applied, or if its gateway was upgraded since; [`super::open`] handles all of
+/// these.
 pub(crate) fn open_unused(path: &Path) -> Result<Option<Unused>, OpenError> {
     let path = std::path::absolute(path).at(path)?;
     owned::database(&path)?;

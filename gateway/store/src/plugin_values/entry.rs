@@ -12,8 +12,8 @@ use crate::rows;
 pub(super) enum Refusal {
     /// The change is not allowed. It is [`ValueRefusal::Full`] only if no expired value takes any space.
     Final(ValueRefusal),
-    /// There is no room yet. One transaction has deleted as many expired values as it may, and deleting the rest may make
-    /// room: try again in another transaction.
+    /// There is no room yet. One transaction has deleted as many expired values as it may, and deleting the rest may
+    /// make room: try again in another transaction.
     Crowded,
     /// The database failed.
     Failed(rusqlite::Error),

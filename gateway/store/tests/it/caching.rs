@@ -11,7 +11,7 @@ use gateway_model::clock::ManualClock;
 use gateway_model::{Session, Timestamp, UserStatus, Username};
 use gateway_store::{DatabaseUrl, PendingSignIn, Settled, SignedIn, Store, UserIds};
 
-use crate::support::{Fixture, GRACE, LIFETIME, NOW, WEEK, accepted, options, person};
+use crate::support::{Fixture, GRACE, LIFETIME, NOW, WEEK, accepted, consume_state, options, person};
 
 /// Looks a session up until what it gets is kept: the same piece of memory twice.
 async fn warm(store: &Store, session: &Session) {
@@ -177,8 +177,7 @@ async fn writes_that_touch_nobody_leave_the_cache() {
         warm(&f.store, &session).await;
         let kept = lookup(&f.store, &session).await.unwrap();
         f.store.ping().await.unwrap();
-        f.store
-            .consume_state(&n.to_string(), Timestamp(NOW + 60))
+        consume_state(&f.store, &n.to_string(), Timestamp(NOW + 60))
             .await
             .unwrap();
         if Arc::ptr_eq(&kept.session, &lookup(&f.store, &session).await.unwrap().session) {

@@ -8,7 +8,8 @@ use gateway_model::{EventKind, SessionId, Timestamp, UserStatus};
 use gateway_store::{DatabaseUrl, Pruned, Store, UserIds};
 
 use crate::support::{
-    Fixture, GRACE, LIFETIME, NOW, RETENTION, WEEK, accepted, failed, options, person, rejected,
+    Fixture, GRACE, LIFETIME, NOW, RETENTION, WEEK, accepted, consume_state, failed, options, person,
+    rejected,
 };
 
 #[tokio::test]
@@ -220,18 +221,18 @@ async fn one_of_fifty_callbacks_with_a_state_succeeds() {
         } else {
             other.clone()
         };
-        callbacks.spawn(async move { store.consume_state("s", expires).await.unwrap() });
+        callbacks.spawn(async move { consume_state(&store, "s", expires).await.unwrap() });
     }
     let answers = callbacks.join_all().await;
     assert_eq!(answers.iter().filter(|first| **first).count(), 1);
-    assert!(f.store.consume_state("t", expires).await.unwrap());
+    assert!(consume_state(&f.store, "t", expires).await.unwrap());
 }
 
 #[tokio::test]
 async fn an_expired_state_is_never_valid_again() {
     let f = Fixture::new().await;
     let expires = Timestamp(NOW + 600);
-    assert!(f.store.consume_state("s", expires).await.unwrap());
+    assert!(consume_state(&f.store, "s", expires).await.unwrap());
     f.clock.advance(Duration::from_secs(600));
     f.store.prune(WEEK).await.unwrap();
     assert_eq!(
@@ -239,11 +240,11 @@ async fn an_expired_state_is_never_valid_again() {
         1,
         "the clock may be ahead, and set right again"
     );
-    assert!(!f.store.consume_state("s", expires).await.unwrap());
+    assert!(!consume_state(&f.store, "s", expires).await.unwrap());
     f.clock.advance(GRACE);
     f.store.prune(WEEK).await.unwrap();
     assert_eq!(f.count("SELECT count(*) FROM used_states"), 0);
-    assert!(!f.store.consume_state("s", expires).await.unwrap());
+    assert!(!consume_state(&f.store, "s", expires).await.unwrap());
 }
 
 #[tokio::test]
@@ -258,7 +259,7 @@ async fn pruning_deletes_only_what_has_expired() {
     raw.execute_batch(many).unwrap();
     f.clock.advance(RETENTION - Duration::from_secs(1));
     let (_, new) = f.sign_in(&person("google", "3", None)).await;
-    assert!(f.store.consume_state("s", Timestamp(u64::MAX)).await.unwrap());
+    assert!(consume_state(&f.store, "s", Timestamp(u64::MAX)).await.unwrap());
     f.store.prune(WEEK).await.unwrap();
     assert_eq!(
         f.count("SELECT count(*) FROM events WHERE verdict IS NOT NULL"),
@@ -294,7 +295,11 @@ async fn o3_a_session_outlives_a_clock_that_was_ahead() {
     const HOUR: Duration = Duration::from_secs(3600);
     let f = Fixture::new().await;
     let (_, session) = f.sign_in(&person("google", "1", None)).await;
-    assert!(f.store.consume_state("used", Timestamp(NOW + 600)).await.unwrap());
+    assert!(
+        consume_state(&f.store, "used", Timestamp(NOW + 600))
+            .await
+            .unwrap()
+    );
     for days in [15, 400, 100_000] {
         let ahead = Arc::new(ManualClock::at(NOW + days * 86_400));
         let url = DatabaseUrl::File(f.path());
@@ -318,7 +323,9 @@ async fn o3_a_session_outlives_a_clock_that_was_ahead() {
             .unwrap();
         assert!(again.is_some(), "{days} days ahead");
         assert!(
-            !f.store.consume_state("used", Timestamp(NOW + 600)).await.unwrap(),
+            !consume_state(&f.store, "used", Timestamp(NOW + 600))
+                .await
+                .unwrap(),
             "a state that was used is good again"
         );
     }

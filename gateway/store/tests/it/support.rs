@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use gateway_model::clock::ManualClock;
 use gateway_model::{
-    Email, Event, Identity, Session, SystemRandom, UpstreamUser, User, UserId, UserLimits, Verdict,
+    Email, Event, Identity, Session, SystemRandom, Timestamp, UpstreamUser, User, UserId, UserLimits, Verdict,
 };
-use gateway_store::{DatabaseUrl, OpenError, PendingSignIn, Settled, Store, StoreOptions, UserIds};
+use gateway_store::{
+    DatabaseUrl, OpenError, PendingSignIn, Settled, Store, StoreError, StoreOptions, UserIds,
+};
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
@@ -183,5 +185,17 @@ pub(crate) fn failed() -> Verdict {
 pub(crate) fn no(reason: &str) -> Settled {
     Settled::Rejected {
         reason: reason.into(),
+    }
+}
+
+/// Claims a state and consumes it.
+pub(crate) async fn consume_state(
+    store: &Store,
+    state: &str,
+    expires: Timestamp,
+) -> Result<bool, StoreError> {
+    match store.claim_state(state, expires)? {
+        Some(claimed) => claimed.consume().await,
+        None => Ok(false),
     }
 }

@@ -20,8 +20,8 @@ pub(super) enum Label {
     Other,
 }
 
-/// Returns the first block that is a key, as DER. Some tools keep no line breaks in environment variables, so `\n` may be
-/// written out; text around the block is ignored, as RFC 7468 section 2 requires.
+/// Returns the first block that is a key, as DER. Some tools keep no line breaks in environment variables, so `\n` may
+/// be written out; text around the block is ignored, as RFC 7468 section 2 requires.
 pub(super) fn read(text: &str) -> Result<(Label, Zeroizing<Vec<u8>>), PemError> {
     let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
     let blocks = ::pem::parse_many(text.as_bytes()).map_err(|_| PemError::NotPem)?;
@@ -54,8 +54,8 @@ pub(super) fn write(tag: &str, der: &[u8]) -> String {
     ::pem::encode_config(&::pem::Pem::new(tag, der), config)
 }
 
-/// The algorithm of a PKCS#8 key or a SubjectPublicKeyInfo, by the object identifier near its beginning (RFC 3279 section
-/// 2.3, RFC 8410 section 3).
+/// The algorithm of a PKCS#8 key or a SubjectPublicKeyInfo, by the object identifier near its beginning (RFC 3279
+/// section 2.3, RFC 8410 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     /// `rsaEncryption`
@@ -68,8 +68,8 @@ pub(super) enum Family {
     Ed25519,
 }
 
-/// Whether a SEC 1 key names a curve of Certicom's (RFC 5480 section 2.1.1.1). Among the curves in use, only the name of
-/// P-256 comes from elsewhere.
+/// Whether a SEC 1 key names a curve of Certicom's (RFC 5480 section 2.1.1.1). Among the curves in use, only the name
+/// of P-256 comes from elsewhere.
 pub(super) fn other_curve(der: &[u8]) -> bool {
     let arc = b"\x06\x05\x2b\x81\x04\x00";
     der.windows(arc.len()).any(|window| window == arc)

@@ -53,8 +53,8 @@ pub(crate) struct Discovery {
     answers: AtomicU64,
 }
 
-/// A token whose key is unknown. Each kind has its own limit on fetching keys, so that made-up logout tokens cannot keep
-/// users from signing in with a new key.
+/// A token whose key is unknown. Each kind has its own limit on fetching keys, so that made-up logout tokens cannot
+/// keep users from signing in with a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     /// From the provider's token endpoint.
