@@ -1,7 +1,7 @@
 //! Metrics. Each is declared once, in the file that counts it, and is then in [`METRICS`].
 
 #[doc(hidden)]
-pub use linkme;
+pub use {::linkme, ::metrics};
 
 /// All metrics of the crates that are linked into the program, in no particular order.
 #[linkme::distributed_slice]
@@ -32,8 +32,6 @@ pub enum Kind {
 }
 
 /// Declares metrics, and for each a function that takes the values of its labels and returns the handle to count with.
-///
-/// The crate must depend on `metrics`.
 ///
 /// ```
 /// gateway_model::declare_metrics! {
@@ -68,11 +66,11 @@ macro_rules! declare_metrics {
         };
 
         $(#[doc = $help])+
-        pub(crate) fn $function($($label: impl Into<::metrics::SharedString>),*) -> ::metrics::$kind {
+        pub(crate) fn $function($($label: impl Into<$crate::metric::metrics::SharedString>),*) -> $crate::metric::metrics::$kind {
             $crate::declare_metrics!(@handle $kind $name $(, stringify!($label) => $label)*)
         }
     )*};
-    (@handle Counter $($metric:tt)*) => { ::metrics::counter!($($metric)*) };
-    (@handle Gauge $($metric:tt)*) => { ::metrics::gauge!($($metric)*) };
-    (@handle Histogram $($metric:tt)*) => { ::metrics::histogram!($($metric)*) };
+    (@handle Counter $($metric:tt)*) => { $crate::metric::metrics::counter!($($metric)*) };
+    (@handle Gauge $($metric:tt)*) => { $crate::metric::metrics::gauge!($($metric)*) };
+    (@handle Histogram $($metric:tt)*) => { $crate::metric::metrics::histogram!($($metric)*) };
 }

@@ -99,7 +99,7 @@ mod tests {
         for (wrong, mistake) in [
             (&[][..], "the setting `url` is missing"),
             (&[("url", "crm.example.org")], "setting `url`: write a whole URL"),
-            (&[("timeout", "0s")], "setting `timeout`: nothing is delivered"),
+            (&[("timeout", "0s")], "setting `timeout`: must be longer than 0"),
             (&[("timeout", "2")], "setting `timeout`: "),
             (
                 &[("undelivered", "ignore")],
