@@ -50,7 +50,7 @@ test-busy *ARGS:
 # Run all tests, including the slow ones and those that need Node, Chromium, Python and C.
 [group('test')]
 test-all: node-modules api-tools client-tools guests
-    PATH="{{api_tools}}/bin:$PATH" CLIENT_TOOLS="{{client_tools}}" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} cargo test --workspace --features gateway-tests/test-all
+    PATH="{{api_tools}}/bin:$PATH" CLIENT_TOOLS="{{client_tools}}" GUEST_COMPONENTS={{other_guests}} GUEST_CANARIES={{canaries}} RUST_TEST_THREADS=$(nproc) cargo test --workspace --features gateway-tests/test-all
 
 # Test the API against gateway/app/openapi.json with EXAMPLES generated requests for each operation.
 [group('test')]

@@ -216,6 +216,8 @@ async fn grants_give_what_is_given_here() {
         json!(false)
     );
 
+    // Each bench reserves terabytes of addresses, so there is one at a time.
+    drop(bench);
     let mut settings = config(&[Grant::Config]);
     settings.settings.insert("name".to_owned(), "value".to_owned());
     let bench = open_with(IMPORTS_CONFIG, settings, Vec::new()).await;
@@ -224,6 +226,7 @@ async fn grants_give_what_is_given_here() {
         json!("value")
     );
 
+    drop(bench);
     let mut secrets = config(&[Grant::Secrets]);
     secrets
         .secrets
@@ -234,14 +237,17 @@ async fn grants_give_what_is_given_here() {
         json!({"secret": "hunter2"})
     );
 
+    drop(bench);
     let bench = open(IMPORTS_KEY_VALUE, &[Grant::KeyValue]).await;
     ask(&bench, "s", "set key =text").await.answer.unwrap();
     let got = permissions(ask(&bench, "s", "get key").await);
     assert!(got.to_string().contains("text"), "kept from call to call: {got}");
+    drop(bench);
     let other = open(IMPORTS_KEY_VALUE, &[Grant::KeyValue]).await;
     let got = permissions(ask(&other, "s", "get key").await);
     assert!(!got.to_string().contains("text"), "gone with the bench: {got}");
 
+    drop(other);
     // Nowhere is allowed, so nothing is sent.
     let bench = open(IMPORTS_HTTP, &[Grant::Http]).await;
     let got = ask(&bench, "s", "GET http://127.0.0.1:9/").await;
