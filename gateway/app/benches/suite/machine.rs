@@ -104,7 +104,7 @@ pub(crate) fn cores() -> Result<usize> {
 /// The workspace.
 pub(crate) fn workspace() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package).to_owned()
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
 }
 
 /// Cargo's target directory: the binary is in a directory of it.
