@@ -15,7 +15,7 @@ use gateway::config::{self, Sources};
 use gateway::sealed_state::SealedState;
 use gateway::server::Peer;
 use gateway::sign_in::{self, Outcome};
-use gateway::{cookie, router, serve};
+use gateway::{build, cookie, router};
 use gateway_model::{Identity, UpstreamUser};
 use gateway_upstream::Flow;
 use http_body_util::{BodyExt as _, Full};
@@ -68,7 +68,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         .build()
         .expect("a runtime");
     let (app, _, admissions) = runtime
-        .block_on(serve::build(&loaded.config, false))
+        .block_on(build::build(&loaded.config, false))
         .expect("an app");
     runtime.block_on(admissions.done());
     let token = runtime.block_on(sign_in(&app));

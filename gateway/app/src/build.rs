@@ -29,7 +29,7 @@ use crate::token_cache::TokenCache;
 
 /// Opens and starts everything that requests use. Also returns the position of the last event that an earlier run left,
 /// and the admissions of the plugins, which continue.
-pub(crate) async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
+pub async fn build(config: &Config, dev: bool) -> Result<(Arc<App>, i64, Admissions)> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let address = Address::new(&config.external);
     let keys = SigningKeys::from_pems(&config.signing_keys, &config.public_keys)
