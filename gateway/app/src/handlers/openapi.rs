@@ -107,8 +107,9 @@ mod tests {
                 );
             }
         }
-        secured.sort_unstable();
-        assert_eq!(secured, ["authorize", "check", "logout", "services", "update"]);
+        for operation in ["authorize", "check", "logout", "services", "update"] {
+            assert!(secured.contains(&operation), "{operation} takes a token");
+        }
         // The other ways to send a token are described in prose.
         let prose = document["info"]["description"].as_str().unwrap();
         assert!(
