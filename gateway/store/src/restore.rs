@@ -200,7 +200,7 @@ fn check_restored(new: &Path) -> Result<(), String> {
     checked.map_err(|error| error.to_string())
 }
 
-/// Puts the file of a committed restore in the place of the database.
+/// Puts the file of a committed restore in place of the database.
 fn install(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let path = &wal::real(path);
     let new = restored(path);
