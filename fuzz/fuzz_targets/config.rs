@@ -89,7 +89,7 @@ fuzz_target!(|input: &str| {
     assert_eq!(left, [file], "reading writes nothing");
 });
 
-/// Whether the canary is in place of a secret.
+/// Whether the canary is the value of a secret.
 fn is_secret(toml: &str, variables: &[(&str, &str)]) -> bool {
     let in_variable =
         |(name, value): &(&str, &str)| SECRET_VARIABLES.contains(name) && value.contains(CANARY);
@@ -107,7 +107,7 @@ fn is_secret(toml: &str, variables: &[(&str, &str)]) -> bool {
     in_file || variables.iter().any(in_variable)
 }
 
-/// Whether it is in place of a plugin's setting, which may be secret.
+/// Whether the canary is the value of a plugin's setting, which may be secret.
 fn is_setting(toml: &str) -> bool {
     let in_settings = |key: &str, value: &Value| key == "settings" && holds(value);
     toml.parse::<Table>()

@@ -24,7 +24,7 @@ pub struct BenchLimits {
 pub enum Made {
     /// Each call creates its instance.
     Fresh,
-    /// Each call takes an instance that was made ahead; the time for that is not counted.
+    /// Each call takes a prepared instance; the time for that is not counted.
     Ahead,
 }
 
@@ -33,7 +33,7 @@ pub enum Made {
 pub struct Bench {
     /// Calls of [`Made::Fresh`].
     pub fresh: Measured,
-    /// Calls of [`Made::Ahead`]; `None` if instances could not be made ahead.
+    /// Calls of [`Made::Ahead`]; `None` if instances could not be prepared.
     pub prepared: Option<Measured>,
 }
 
@@ -63,7 +63,7 @@ pub struct Measured {
     pub memory_max: usize,
 }
 
-/// Measures calls in fresh instances, then in those made ahead, each for half of the time. Ends with the first call
+/// Measures calls in fresh instances, then in prepared ones, each for half of the time. Ends with the first call
 /// that fails. Must be polled on a guest thread.
 pub(super) async fn run(
     program: Arc<Program>,
@@ -83,7 +83,7 @@ pub(super) async fn run(
     })
 }
 
-/// Measures calls of one kind; none if instances cannot be made ahead. Ends with the first call that fails. Must be
+/// Measures calls of one kind; none if instances cannot be prepared. Ends with the first call that fails. Must be
 /// polled on a guest thread.
 pub(super) async fn measure(
     program: &Program,

@@ -55,7 +55,7 @@ pub enum Answer {
 pub struct Call {
     /// The answer, or why there is none.
     pub answer: Result<Answer, CallFailure>,
-    /// Its cost. The time includes the creation of its instance, unless that was made ahead.
+    /// Its cost. The time includes the creation of its instance, unless that was prepared.
     pub usage: Usage,
     /// Its log lines, in order.
     pub log: Vec<LogLine>,

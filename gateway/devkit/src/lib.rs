@@ -189,7 +189,7 @@ impl Workbench {
     }
 
     /// Repeats a call as [`Workbench::bench`] does, with instances of one kind only. Measures no calls if instances
-    /// cannot be made ahead.
+    /// cannot be prepared.
     ///
     /// # Errors
     /// As for [`Workbench::bench`].

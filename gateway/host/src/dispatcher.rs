@@ -53,7 +53,7 @@ impl Dispatcher {
         self.queues.drain().await;
     }
 
-    /// Makes instances ahead for the serving generations.
+    /// Prepares instances of the serving generations.
     pub(crate) fn prepare(&self, snapshot: &Snapshot, services: &HostServices) {
         self.preparer.divide(snapshot.generations().count());
         for generation in snapshot.generations() {
@@ -90,7 +90,7 @@ impl Dispatcher {
             Function::GetPermissions => &plugin.requests,
             Function::OnNewUser | Function::OnUserLogin | Function::OnUserLogout => &plugin.hooks,
         };
-        // Instances made ahead take their part of the memory.
+        // Prepared instances use part of the memory.
         let room = generation.program.room();
         let room = room.saturating_sub(self.preparer.target(&generation));
         let room = u32::try_from(room).unwrap_or(u32::MAX);

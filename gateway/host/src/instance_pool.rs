@@ -1,4 +1,4 @@
-//! Instances made ahead: each is for one call, whose start-up is over when it comes.
+//! Prepared instances: each has already started, and serves one call.
 //!
 //! They belong to a generation and are discarded with it: a plugin that is replaced, withdrawn or reconfigured uses
 //! none of its old ones. They are made on guest threads, with a separate budget, and take no slot of a call. Every

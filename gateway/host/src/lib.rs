@@ -27,7 +27,7 @@
 //! | `host` | [`PluginHost`] |
 //! | `permissions`, `hooks` | which plugins are called for a permission request or an event |
 //! | `dispatcher`, `queue` | calls on guest threads, and each plugin's share of them |
-//! | `instance_pool`, `preparer` | instances made ahead |
+//! | `instance_pool`, `preparer` | prepared instances |
 //! | `admitter` | [`Admitter`]: single files, without a host |
 //! | `check` | which plugins would serve, without serving any |
 //! | `status`, `metrics` | what operators see |

@@ -1,4 +1,4 @@
-//! Makes instances ahead of need, on guest threads.
+//! Prepares instances before they are needed, on guest threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

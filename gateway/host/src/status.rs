@@ -12,7 +12,7 @@ pub struct PluginStatus {
     pub name: String,
     /// The serving generation's number and digest (hex SHA-256); `None` if nothing serves.
     pub generation: Option<(u64, String)>,
-    /// The number of instances made ahead.
+    /// The number of prepared instances.
     pub prepared: usize,
     /// The generations that are kept, oldest first: the serving one, and those a rollback can go back to.
     pub kept: Vec<KeptGeneration>,

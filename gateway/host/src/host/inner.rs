@@ -249,7 +249,7 @@ impl Inner {
         })
     }
 
-    /// Makes instances ahead for the serving generations.
+    /// Prepares instances of the serving generations.
     fn prepare(&self) {
         self.dispatcher.prepare(&self.registry.snapshot(), &self.services);
     }

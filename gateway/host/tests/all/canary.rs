@@ -22,10 +22,10 @@ use crate::support::{Fixture, instances, set};
 const CALLS: usize = if cfg!(feature = "test-all") { 10_000 } else { 300 };
 /// Concurrent callers of each plugin.
 const CALLERS: usize = 6;
-/// Instances made ahead for each plugin.
+/// Prepared instances of each plugin.
 const PREPARED: usize = 8;
 /// Swaps of the plugin that is a different one each time. Those that are small are components that there have
-/// not been, so that with their instances made ahead they use more memories than the 128 that the pool leaves
+/// not been, so that with their prepared instances they use more memories than the 128 that the pool leaves
 /// to the components that used them: from then on one gets another's.
 const SWAPS: u64 = if cfg!(feature = "test-all") { 40 } else { 4 };
 /// Bytes of a component that is compiled for each swap.
@@ -73,7 +73,7 @@ async fn nothing_of_one_user_is_ever_seen_by_the_next() {
         assert_eq!(fresh + ahead, *calls as u64, "{plugin}");
         assert!(ahead >= PREPARED as u64, "{plugin}");
         say(&format!(
-            "{plugin}: {calls} calls, {ahead} of them in instances made ahead, no leak"
+            "{plugin}: {calls} calls, {ahead} of them in prepared instances, no leak"
         ));
     }
 
@@ -115,7 +115,7 @@ fn plugins(canaries: &[Canary], prepared: usize) -> PluginSet {
         .collect();
     services.extend([("segments", WAT), (SWAPPED, SWAPPED)]);
     let mut set = set(&services, &[]);
-    // Instances made ahead may have half of their plugin's memory, and an interpreter keeps 32 MiB for each.
+    // Prepared instances may use half of their plugin's memory, and an interpreter keeps 32 MiB for each.
     set.total_memory = Some(4 << 30);
     for config in set.plugins.values_mut() {
         config.prepared = prepared;

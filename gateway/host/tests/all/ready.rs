@@ -1,4 +1,4 @@
-//! Instances made ahead of need: used, used once, gone with their generation, and as limited as others.
+//! Prepared instances are used once, end with their generation, and have the same limits as others.
 
 use gateway_sandbox::CallError;
 use serde_json::json;

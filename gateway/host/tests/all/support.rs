@@ -281,7 +281,7 @@ impl Fixture {
             .unwrap_or_else(|_| panic!("{name} stays at {:?}", self.status(name)))
     }
 
-    /// Waits until `count` instances are made ahead.
+    /// Waits until `count` instances are prepared.
     pub(crate) async fn ready(&self, plugin: &str, count: usize) {
         let waited = tokio::time::timeout(PATIENCE, async {
             while self.status(plugin).prepared != count {
@@ -349,7 +349,7 @@ pub(crate) fn metrics() -> &'static PrometheusHandle {
     METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap())
 }
 
-/// How many calls of a plugin had an instance made ahead (`ahead`), or made for them (`fresh`).
+/// How many calls of a plugin used a prepared instance (`ahead`), or a new one (`fresh`).
 pub(crate) fn instances(plugin: &str, made: &str) -> u64 {
     let line = format!("gateway_plugin_instances_total{{plugin=\"{plugin}\",made=\"{made}\"}} ");
     let text = metrics().render();
